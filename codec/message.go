@@ -1,0 +1,186 @@
+package codec
+
+import "errors"
+
+// MessageType is the kind of a message, bits 1..3 of its flag byte.
+type MessageType uint8
+
+// The message types of protocol.md §2.5. A peer can send 4..7 too: ParseMessage
+// reports them, with neither id nor route, and AppendMessage refuses them.
+const (
+	MessageRequest  MessageType = 0
+	MessageNotify   MessageType = 1
+	MessageResponse MessageType = 2
+	MessagePush     MessageType = 3
+)
+
+const (
+	// MaxRouteBytes is the longest route text, in bytes of UTF-8: its length is one byte.
+	MaxRouteBytes = 255
+
+	// MaxMessageHeadBytes is the largest flag, id and route together, for sizing buffers.
+	MaxMessageHeadBytes = 1 + maxIDBytes + 1 + MaxRouteBytes
+
+	maxIDBytes = 5 // 32 bits in groups of 7
+
+	flagCode      = 0x01 // the route is a code
+	flagTypeShift = 1
+	flagTypeMask  = 0x07
+	flagGzip      = 0x10 // the body is gzipped; the other three bits mean nothing
+)
+
+var (
+	// ErrMessageEmpty means that a data package had no body, so no flag byte.
+	ErrMessageEmpty = errors.New("message is empty")
+
+	// ErrMessageID means that a message ends inside its id.
+	ErrMessageID = errors.New("message ends inside its id")
+
+	// ErrMessageRoute means that a message ends inside its route or before it.
+	ErrMessageRoute = errors.New("message ends inside its route")
+
+	// ErrMessageType means that a message to be encoded has a type above 3.
+	ErrMessageType = errors.New("message type cannot be encoded")
+
+	// ErrRouteTooLong means that a route to be encoded has more than MaxRouteBytes.
+	ErrRouteTooLong = errors.New("route exceeds 255 bytes")
+)
+
+// Message is one message as found in the body of a data package. Its slices alias that
+// body and share its lifetime.
+type Message struct {
+	Type       MessageType
+	ID         uint32 // request and response; a request with id 0 is a notify
+	Route      []byte // the route as text, when the message has one and not Compressed
+	Code       uint16 // the route's dictionary code, when it has one and is Compressed
+	Compressed bool   // flag bit 0; a response may carry it although it has no route
+	Gzip       bool   // flag bit 4; nothing is inflated here
+	Body       []byte // never nil, may be empty
+}
+
+func (t MessageType) hasID() bool { return t == MessageRequest || t == MessageResponse }
+
+func (t MessageType) hasRoute() bool {
+	return t == MessageRequest || t == MessageNotify || t == MessagePush
+}
+
+// ParseMessage reads the one message that b, the body of a data package, consists of
+// (protocol.md §2.5). A body that ends before its head does is an error, as it is for
+// the original; every other input is a message.
+func ParseMessage(b []byte) (Message, error) {
+	if len(b) == 0 {
+		return Message{}, ErrMessageEmpty
+	}
+	flag := b[0]
+	m := Message{
+		Type:       MessageType(flag >> flagTypeShift & flagTypeMask),
+		Compressed: flag&flagCode != 0,
+		Gzip:       flag&flagGzip != 0,
+	}
+	b = b[1:]
+
+	if m.Type.hasID() {
+		id, n := parseMessageID(b)
+		if n == 0 {
+			return Message{}, ErrMessageID
+		}
+		m.ID, b = id, b[n:]
+	}
+
+	if m.Type.hasRoute() {
+		switch {
+		case m.Compressed:
+			if len(b) < 2 {
+				return Message{}, ErrMessageRoute
+			}
+			m.Code, b = uint16(b[0])<<8|uint16(b[1]), b[2:]
+		default:
+			if len(b) == 0 || len(b) < 1+int(b[0]) {
+				return Message{}, ErrMessageRoute
+			}
+			end := 1 + int(b[0])
+			m.Route, b = b[1:end:end], b[end:]
+		}
+	}
+	m.Body = b
+	return m, nil
+}
+
+// parseMessageID reads an id and the bytes it took, 0 when b ends first. It computes what
+// the original computes: groups are added up in 32 bits and a shift counts modulo 32. So
+// trailing zero groups change nothing, ids up to 2^32-1 are exact (above 2^31-1 the
+// original calls them negative), and a longer id gets the same wrong value on both servers.
+func parseMessageID(b []byte) (id uint32, n int) {
+	shift := uint32(0)
+	for i, c := range b {
+		id += uint32(c&0x7f) << (shift & 31)
+		if c < 0x80 {
+			return id, i + 1
+		}
+		shift += 7
+	}
+	return 0, 0
+}
+
+func appendMessageID(dst []byte, id uint32) []byte {
+	for id >= 0x80 {
+		dst = append(dst, byte(id)|0x80)
+		id >>= 7
+	}
+	return append(dst, byte(id))
+}
+
+// AppendResponseHead appends the head of the response to request id; the body follows.
+func AppendResponseHead(dst []byte, id uint32) []byte {
+	return appendMessageID(append(dst, byte(MessageResponse)<<flagTypeShift), id)
+}
+
+// AppendPushHead appends the head of a push whose route travels as text; the body
+// follows. With ErrRouteTooLong dst is returned as it was.
+func AppendPushHead(dst []byte, route string) ([]byte, error) {
+	if len(route) > MaxRouteBytes {
+		return dst, ErrRouteTooLong
+	}
+	dst = append(dst, byte(MessagePush)<<flagTypeShift, byte(len(route)))
+	return append(dst, route...), nil
+}
+
+// AppendPushHeadCode appends the head of a push whose route is in the dictionary under
+// code; the body follows.
+func AppendPushHeadCode(dst []byte, code uint16) []byte {
+	return append(dst, byte(MessagePush)<<flagTypeShift|flagCode, byte(code>>8), byte(code))
+}
+
+// AppendMessage appends m in full, for clients, tests and whoever needs a message that
+// the heads above do not cover. Members that the type does not have are not written: the
+// id of a notify or push, the route of a response. Errors are ErrMessageType and
+// ErrRouteTooLong; with either dst is returned as it was.
+func AppendMessage(dst []byte, m Message) ([]byte, error) {
+	if m.Type > MessagePush {
+		return dst, ErrMessageType
+	}
+	withText := m.Type.hasRoute() && !m.Compressed
+	if withText && len(m.Route) > MaxRouteBytes {
+		return dst, ErrRouteTooLong
+	}
+
+	flag := byte(m.Type) << flagTypeShift
+	if m.Compressed {
+		flag |= flagCode
+	}
+	if m.Gzip {
+		flag |= flagGzip
+	}
+	dst = append(dst, flag)
+	if m.Type.hasID() {
+		dst = appendMessageID(dst, m.ID)
+	}
+	switch {
+	case withText:
+		dst = append(dst, byte(len(m.Route)))
+		dst = append(dst, m.Route...)
+	case m.Type.hasRoute():
+		dst = append(dst, byte(m.Code>>8), byte(m.Code))
+	}
+	return append(dst, m.Body...), nil
+}

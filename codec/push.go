@@ -1,0 +1,106 @@
+package codec
+
+import "sync/atomic"
+
+// MaxVariants bounds the number of different encodings of a push in one process: listeners differ in dictionary and
+// protobuf, clients in transport and text.
+const MaxVariants = 32
+
+// Push is one message from the server to any number of clients. Route and Body are immutable once it has been posted.
+type Push struct {
+	Route string
+	// Body is canonical JSON: an object, valid UTF-8, nothing above U+FFFF unescaped (AppendCanonical). It has no
+	// member named "body", which would confuse socket.io clients (protocol.md §4.2).
+	Body []byte
+	// Shared is set when several loops will encode this push, so that encoding once and keeping it pays.
+	Shared *SharedFrames
+}
+
+// SharedFrames keeps a push as it was first encoded in each variant. Safe from any goroutine.
+type SharedFrames [MaxVariants]atomic.Pointer[[]byte]
+
+// Framing says how packages travel to a client.
+type Framing uint8
+
+// The framings.
+const (
+	FramingTCP Framing = iota // packages back to back
+	FramingWS                 // one package per binary WebSocket frame
+)
+
+// Variant is one way in which the bytes of a push may differ between clients: settings of the listener, and what the
+// client's handshake told. Static after construction; safe from any goroutine.
+type Variant struct {
+	Index   uint8 // unique in the process, below MaxVariants
+	Framing Framing
+	Dict    *Dictionary // nil: routes travel as text
+	Protos  *Protos     // nil: all bodies are JSON
+	CESU    bool        // protobuf strings as browsers decode them (protocol.md §2.6)
+}
+
+// AppendFrame appends the push as clients of v read it.
+func (p *Push) AppendFrame(dst []byte, v *Variant) []byte {
+	if p.Shared == nil {
+		return p.encode(dst, v)
+	}
+	if f := p.Shared[v.Index].Load(); f != nil {
+		return append(dst, *f...)
+	}
+	at := len(dst)
+	dst = p.encode(dst, v)
+	kept := append([]byte(nil), dst[at:]...)
+	p.Shared[v.Index].Store(&kept) // two loops may both have encoded it: the same bytes
+	return dst
+}
+
+func (p *Push) encode(dst []byte, v *Variant) []byte {
+	body := p.Body
+	if m := v.Protos.Server(p.Route); m != nil {
+		body = v.encodeBody(m, body)
+	}
+	if code, ok := v.Dict.Code(p.Route); ok {
+		dst = v.AppendPackageHead(dst, PackageData, 1+2+len(body))
+		dst = AppendPushHeadCode(dst, code)
+	} else {
+		route := p.Route[:min(len(p.Route), MaxRouteBytes)]
+		dst = v.AppendPackageHead(dst, PackageData, 1+1+len(route)+len(body))
+		dst, _ = AppendPushHead(dst, route)
+	}
+	return append(dst, body...)
+}
+
+// AppendPackageHead begins a package whose body of n bytes follows.
+func (v *Variant) AppendPackageHead(dst []byte, t PackageType, n int) []byte {
+	if v.Framing == FramingWS {
+		dst = AppendWSHead(dst, WSBinary, PackageHeadBytes+n)
+	}
+	return AppendPackageHead(dst, t, n)
+}
+
+// AppendPackage appends a whole package.
+func (v *Variant) AppendPackage(dst []byte, t PackageType, body []byte) []byte {
+	return append(v.AppendPackageHead(dst, t, len(body)), body...)
+}
+
+// AppendResponse appends the answer to request id. body is canonical JSON; m is the server proto of the request's
+// route, or nil.
+func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMessage) []byte {
+	if m != nil {
+		body = v.encodeBody(m, body)
+	}
+	var head [1 + maxIDBytes]byte
+	h := AppendResponseHead(head[:0], id)
+	dst = v.AppendPackageHead(dst, PackageData, len(h)+len(body))
+	dst = append(dst, h...)
+	return append(dst, body...)
+}
+
+// encodeBody encodes a body for clients that expect protobuf. What the definition cannot hold becomes an empty body, as
+// with the original (protocol.md §3.2): the client still learns of the message.
+func (v *Variant) encodeBody(m *ProtoMessage, body []byte) []byte {
+	b, err := m.AppendEncode(make([]byte, 0, len(body)), body, ProtoOptions{CESU8: v.CESU, FillStrings: true})
+	if err != nil {
+		return nil
+	}
+	return b
+}
