@@ -1,0 +1,15 @@
+package netpoll
+
+// Accepted is a socket on its way from the acceptor to a loop.
+type Accepted struct {
+	FD   int32
+	Tag  uint8
+	Peer [16]byte // IPv6 form
+	Port uint16
+}
+
+// Adopt gives the loop an open, non-blocking socket, of which it becomes the owner. Safe from any goroutine.
+func (l *Loop) Adopt(a Accepted) {
+	l.open.Add(1)
+	l.accepted.Post(a)
+}

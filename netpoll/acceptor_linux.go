@@ -1,0 +1,292 @@
+package netpoll
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	gerrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	gnet "github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+)
+
+// acceptBatch is how many connections one readiness event of a listener accepts at most.
+const acceptBatch = 64
+
+// Out of descriptors or memory, accepting pauses for this long, doubling up to the second figure.
+const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
+
+// acceptWarnEvery is the least time between two log lines about pauses.
+const acceptWarnEvery = 10 * time.Second
+
+// Acceptor accepts connections on one goroutine and posts them, in batches, to the loop that has the fewest.
+// gnet's own acceptor ends its engine when descriptors or memory run out; this one takes its listeners out of the poller,
+// refuses one waiting client with a spare descriptor, and comes back.
+type Acceptor struct {
+	// Static after construction.
+	poller *gnet.Poller
+	loops  []*Loop
+	max    int
+	stop   int
+
+	// Owned by the goroutine of Run.
+	batches [][]Accepted
+	pause   time.Duration
+	warned  time.Time
+
+	mu        sync.Mutex
+	listeners []*Listener // guarded by mu
+	spare     int         // guarded by mu; a descriptor to give up when there is no other
+	closed    bool        // guarded by mu
+	watching  bool        // guarded by mu; listeners are in the poller
+
+	accepted, refused, paused atomic.Uint64
+}
+
+// AcceptorStats counts since the start.
+type AcceptorStats struct {
+	Accepted uint64
+	Refused  uint64 // closed at once: too many connections, or no descriptor
+	Pauses   uint64 // times accepting stopped for lack of descriptors or memory
+}
+
+// NewAcceptor makes an acceptor that hands at most max connections to loops at a time.
+func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
+	a := &Acceptor{loops: loops, max: max, spare: -1, batches: make([][]Accepted, len(loops)), watching: true}
+	var err error
+	if a.poller, err = gnet.OpenPoller(); err != nil {
+		return nil, fmt.Errorf("open acceptor: %w", err)
+	}
+	if a.stop, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		_ = a.poller.Close()
+		return nil, fmt.Errorf("open acceptor: %w", err)
+	}
+	if err = a.poller.AddRead(&gnet.PollAttachment{FD: a.stop}, false); err != nil {
+		a.closeOwn()
+		return nil, fmt.Errorf("open acceptor: %w", err)
+	}
+	a.openSpare()
+	return a, nil
+}
+
+// Add starts accepting on ln, which belongs to the acceptor from now on. Safe from any goroutine.
+func (a *Acceptor) Add(ln *Listener) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.listeners = append(a.listeners, ln)
+	if !a.watching {
+		return nil
+	}
+	return a.poller.AddRead(&gnet.PollAttachment{FD: ln.fd}, false)
+}
+
+// Pause stops accepting; clients wait in the kernel's queue. Safe from any goroutine.
+func (a *Acceptor) Pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unwatch()
+}
+
+// Resume ends a Pause. Safe from any goroutine.
+func (a *Acceptor) Resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.watching {
+		return
+	}
+	a.watching = true
+	for _, ln := range a.listeners {
+		if err := a.poller.AddRead(&gnet.PollAttachment{FD: ln.fd}, false); err != nil {
+			slog.Error("cannot accept on this address any more; restart pomelod", "server", ln.Name, "addr", ln.Addr, "err", err)
+		}
+	}
+}
+
+func (a *Acceptor) unwatch() {
+	if a.closed || !a.watching {
+		return
+	}
+	a.watching = false
+	for _, ln := range a.listeners {
+		_ = a.poller.Delete(ln.fd)
+	}
+}
+
+// Stats tells what was accepted. Safe from any goroutine.
+func (a *Acceptor) Stats() AcceptorStats {
+	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Pauses: a.paused.Load()}
+}
+
+// Run accepts until Close.
+func (a *Acceptor) Run() error {
+	err := a.poller.Polling(func(fd int, _ gnet.IOEvent, _ gnet.IOFlags) error {
+		if fd == a.stop {
+			return gerrors.ErrEngineShutdown
+		}
+		a.ready(fd)
+		return nil
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closeOwn()
+	if errors.Is(err, gerrors.ErrEngineShutdown) {
+		return nil
+	}
+	return err
+}
+
+// Close closes all listeners: clients are refused from now on. Run returns. Safe from any goroutine, once Run was called.
+func (a *Acceptor) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.unwatch()
+	a.closed = true
+	for _, ln := range a.listeners {
+		_ = unix.Close(ln.fd)
+	}
+	a.listeners = nil
+	_, _ = unix.Write(a.stop, []byte{1, 0, 0, 0, 0, 0, 0, 1})
+}
+
+func (a *Acceptor) closeOwn() {
+	_ = a.poller.Close()
+	_ = unix.Close(a.stop)
+	if a.spare >= 0 {
+		_ = unix.Close(a.spare)
+		a.spare = -1
+	}
+}
+
+func (a *Acceptor) ready(fd int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ln := a.listener(fd)
+	if ln == nil || !a.watching {
+		return
+	}
+	for range acceptBatch {
+		conn, sa, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			a.pause = 0
+			a.hand(ln, conn, sa)
+			continue
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			a.exhausted(ln, err)
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		}
+		break // EAGAIN, or a passing network error of one client: the poller tells when to come back
+	}
+	for i, batch := range a.batches {
+		for _, c := range batch {
+			a.loops[i].accepted.Post(c)
+		}
+		a.batches[i] = batch[:0]
+	}
+}
+
+func (a *Acceptor) listener(fd int) *Listener {
+	for _, ln := range a.listeners {
+		if ln.fd == fd {
+			return ln
+		}
+	}
+	return nil
+}
+
+// hand gives a new socket to the loop with the fewest.
+func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
+	best, total := 0, 0
+	for i, l := range a.loops {
+		n := l.Open()
+		total += n
+		if n < a.loops[best].Open() {
+			best = i
+		}
+	}
+	if total >= a.max {
+		_ = unix.Close(fd)
+		a.refused.Add(1)
+		return
+	}
+	a.accepted.Add(1)
+	a.loops[best].open.Add(1)
+	c := Accepted{FD: int32(fd), Tag: ln.tag}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		c.Peer = [16]byte{10: 0xff, 11: 0xff, 12: sa.Addr[0], 13: sa.Addr[1], 14: sa.Addr[2], 15: sa.Addr[3]}
+		c.Port = uint16(sa.Port)
+	case *unix.SockaddrInet6:
+		c.Peer, c.Port = sa.Addr, uint16(sa.Port)
+	}
+	a.batches[best] = append(a.batches[best], c)
+}
+
+// exhausted refuses one client, so that it need not wait for nothing, and pauses all accepting for a while.
+func (a *Acceptor) exhausted(ln *Listener, err error) {
+	if a.spare >= 0 {
+		_ = unix.Close(a.spare)
+		a.spare = -1
+		if fd, _, e := unix.Accept4(ln.fd, unix.SOCK_CLOEXEC); e == nil {
+			_ = unix.Close(fd)
+			a.refused.Add(1)
+		}
+	}
+	a.openSpare()
+	a.unwatch()
+	if time.Since(a.warned) > acceptWarnEvery {
+		a.warned = time.Now()
+		slog.Warn("cannot accept more connections; pausing", "err", err, "hint", "raise LimitNOFILE (ulimit -n) or lower -max-conns")
+	}
+	a.pause = min(max(2*a.pause, minAcceptPause), maxAcceptPause)
+	a.paused.Add(1)
+	time.AfterFunc(a.pause, a.Resume)
+}
+
+func (a *Acceptor) openSpare() {
+	if a.spare < 0 {
+		a.spare, _ = unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+}
+
+// controlListener sets what accepted sockets shall inherit.
+func controlListener(_, _ string, raw syscall.RawConn) error {
+	var err error
+	e := raw.Control(func(fd uintptr) {
+		for _, o := range []struct{ level, name, value int }{
+			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMillis},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdleSeconds},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveEverySeconds},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount},
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer},
+		} {
+			if e := unix.SetsockoptInt(int(fd), o.level, o.name, o.value); e != nil && err == nil {
+				err = os.NewSyscallError("setsockopt", e)
+			}
+		}
+	})
+	return errors.Join(e, err)
+}
+
+// dupListener takes the listening socket out of Go's own poller.
+func dupListener(tl *net.TCPListener) (int, error) {
+	raw, err := tl.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	e := raw.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(e, err)
+}

@@ -1,0 +1,64 @@
+package netpoll
+
+import "sync/atomic"
+
+// Budget bounds the unsent bytes of all loops together. Safe from any goroutine, except where noted.
+type Budget struct {
+	limit int64
+	total atomic.Int64
+	loops []*Loop // static once all loops are made
+}
+
+// NewBudget makes a budget of limit bytes for the loops that will be made with it.
+func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+
+// Total is the number of unsent bytes of all loops. What several slow conns share counts once.
+func (b *Budget) Total() int64 { return b.total.Load() }
+
+func (b *Budget) add(l *Loop) { b.loops = append(b.loops, l) }
+
+// publish tells what l holds and, when all loops hold too much, has the one that holds the most end its largest
+// backlogs. Runs on l.
+func (b *Budget) publish(l *Loop) {
+	if d := int64(l.unsent) - l.held.Load(); d != 0 {
+		l.held.Store(int64(l.unsent))
+		b.total.Add(d)
+	}
+	if l.shedding.Swap(false) {
+		l.shed()
+	}
+	if b.total.Load() <= b.limit {
+		return
+	}
+	worst := l
+	for _, o := range b.loops {
+		if o.held.Load() > worst.held.Load() {
+			worst = o
+		}
+	}
+	if worst == l {
+		l.shed()
+	} else if !worst.shedding.Swap(true) {
+		worst.Ring()
+	}
+}
+
+// shed ends the conns with the largest backlogs of this loop until all loops together are within the budget.
+func (l *Loop) shed() {
+	for l.budget.total.Load() > l.budget.limit {
+		var worst *Conn
+		for _, c := range l.queued {
+			if worst == nil || c.out.bytes > worst.out.bytes {
+				worst = c
+			}
+		}
+		if worst == nil {
+			return
+		}
+		l.Kill(worst, ReasonMemory)
+		l.discard(worst)
+		d := int64(l.unsent) - l.held.Load()
+		l.held.Store(int64(l.unsent))
+		l.budget.total.Add(d)
+	}
+}

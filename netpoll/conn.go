@@ -1,0 +1,102 @@
+package netpoll
+
+import (
+	"net/netip"
+)
+
+// ID names a conn for other goroutines: loop:8 | slot:24 | generation:32. It stays unique while the process lives, so
+// a message to a conn that is gone finds nobody. 0 names nobody.
+type ID uint64
+
+func newID(loop uint8, slot, gen uint32) ID {
+	return ID(loop)<<56 | ID(slot&0xffffff)<<32 | ID(gen)
+}
+
+// Loop is the index of the loop that owns the conn.
+func (id ID) Loop() uint8 { return uint8(id >> 56) }
+
+func (id ID) slot() uint32 { return uint32(id>>32) & 0xffffff }
+func (id ID) gen() uint32  { return uint32(id) }
+
+// Reason says why a conn ended. Handlers number their own from ReasonHandler on.
+type Reason uint8
+
+// The reasons a loop itself closes a conn for.
+const (
+	// ReasonPeer: the peer closed its end.
+	ReasonPeer Reason = iota
+	// ReasonReset: the socket failed; reset, unreachable or timed out in the kernel.
+	ReasonReset
+	// ReasonSlow: more unsent bytes than Limits.Outbound.
+	ReasonSlow
+	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
+	ReasonStuck
+	// ReasonMemory: all conns together held more unsent bytes than Limits.OutboundAll, and this one the most.
+	ReasonMemory
+	// ReasonPanic: the handler panicked on this conn's bytes.
+	ReasonPanic
+	// ReasonHandler is the first reason that is the handler's own.
+	ReasonHandler
+)
+
+// Conn is one socket on a loop. It is plain data, so that a slab can hold it and a later process can be handed it: no
+// closure, goroutine, channel or timer object. Owned by the loop; no method may be called elsewhere.
+type Conn struct {
+	fd   int32
+	slot uint32
+	gen  uint32
+
+	state   connState
+	watched Interest
+	tag     uint8
+	reason  Reason
+
+	group *Group
+	cut   uint64 // offset in the group's stream: everything before it has been written or queued
+	pos   uint32 // index in group.conns
+
+	due        uint32 // tick at which Handler.Due is called; 0: never
+	filed      uint32 // tick of the wheel slot this conn is linked in; 0: none
+	next, prev uint32 // links in that slot: slot number + 1
+
+	in  *inbox  // bytes received and not yet consumed; nil when there are none
+	out *outbox // bytes staged or unsent; nil when there are none
+
+	peer     [16]byte
+	peerPort uint16
+}
+
+// connState is a set of flags.
+type connState uint8
+
+const (
+	connOpen    connState = 1 << iota // a socket is here
+	connPaused                        // Handler.Data is not called
+	connResumed                       // waits in loop.resumed
+	connEnding                        // waits in loop.dead; the handler calls nothing on it any more
+	connLinger                        // its session has ended; the socket lives until output is sent and the peer closed
+	connBroken                        // the socket failed: nothing can be written
+)
+
+// inbox holds a conn's unconsumed bytes between reads. Pooled by the loop.
+type inbox struct{ b []byte }
+
+// ID is the name by which other goroutines can reach the conn through its loop's mail.
+func (c *Conn) ID(l *Loop) ID { return newID(l.index, c.slot, c.gen) }
+
+// Slot is the conn's index on its loop, below Loop.Slots. A handler keeps what belongs to the conn in an array of its own.
+func (c *Conn) Slot() uint32 { return c.slot }
+
+// Tag is the tag of the listener that accepted the conn.
+func (c *Conn) Tag() uint8 { return c.tag }
+
+// Peer is the address of the other end.
+func (c *Conn) Peer() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(c.peer).Unmap(), c.peerPort)
+}
+
+// Group is the group the conn is in, or nil.
+func (c *Conn) Group() *Group { return c.group }
+
+// Alive tells whether the conn can still be written to.
+func (c *Conn) Alive() bool { return c.state&(connOpen|connEnding|connLinger|connBroken) == connOpen }

@@ -1,0 +1,470 @@
+package netpoll
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Handler is what a Loop works for. Every method runs on the loop and must not block. A method may stage output
+// (Stage, Write, Push), join and leave groups, pause, and end conns; the loop carries all of it out after the method has
+// returned.
+type Handler interface {
+	// Open is called once for a new conn.
+	Open(c *Conn)
+	// Data is given the bytes not yet consumed, old ones first, and returns how many it consumed. b may be changed in place; it is
+	// valid until Data returns. The rest is kept and given again when more has arrived, or when the conn is resumed.
+	// After a Resume it is called even when b is empty.
+	Data(c *Conn, b []byte) int
+	// Due is called when the deadline of SetDue has passed. The deadline is cleared before.
+	Due(c *Conn)
+	// Closed is called exactly once for each conn that was opened, when it has left its group and can be named no longer.
+	Closed(c *Conn, why Reason)
+	// Turn does the handler's own work: mail, workers. It is called when somebody rang.
+	Turn()
+	// Passed is called when a turn has written what it may, for telling others how much is left (Loop.Backlog).
+	Passed()
+}
+
+// Limits bound what conns may hold. See design.md §5.
+type Limits struct {
+	Outbound    int    // unsent bytes of one conn; beyond: ReasonSlow
+	Stuck       uint32 // seconds in which a conn with unsent bytes must take one; beyond: ReasonStuck
+	OutboundAll int64  // unsent bytes of all loops that share a Budget; beyond: ReasonMemory for the largest
+}
+
+const (
+	readBytes     = 64 << 10 // one read; what a conn leaves unconsumed is copied
+	lingerSeconds = 2        // a closed conn's peer has this long to read the goodbye and close its end
+	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
+	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
+	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
+)
+
+// Loop owns conns and groups. All methods run on the loop unless they say otherwise.
+type Loop struct {
+	// Static after construction.
+	index   uint8
+	handler Handler
+	driver  Driver
+	limits  Limits
+	budget  *Budget
+	nanos   func() int64
+
+	// Safe from any goroutine.
+	accepted *Mailbox[Accepted]
+	rung     atomic.Bool
+	held     atomic.Int64 // unsent, as last published to the budget
+	shedding atomic.Bool  // the budget asks this loop to shed
+	open     atomic.Int64 // sockets, those posted by the acceptor included
+
+	// Owned by the loop.
+	slabs    []*[slabConns]Conn
+	free     []uint32 // slots
+	fds      []uint32 // fd → slot + 1
+	wheel    [wheelSlots]uint32
+	now      uint32 // ticks: seconds since the start, from 1
+	start    int64
+	dead     []*Conn
+	dirty    []*Conn
+	resumed  []*Conn
+	queued   []*Conn // conns with unsent bytes
+	active   []*Group
+	backlog  int // bytes in the logs of groups
+	unsent   int // bytes that exist only for conns that could not take them
+	logs     bufferPool
+	outboxes []*outbox
+	inboxes  []*inbox
+	buf      []byte
+	scratch  []byte
+
+	stats Stats
+}
+
+// NewLoop makes a loop. Its driver must be turned by one goroutine, which then owns the loop. nanos is a monotonic
+// clock; nil means the real one.
+func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
+	if nanos == nil {
+		begin := time.Now()
+		nanos = func() int64 { return int64(time.Since(begin)) }
+	}
+	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, now: 1}
+	l.start = nanos()
+	l.buf = make([]byte, readBytes)
+	l.accepted = NewMailbox[Accepted](l.Ring)
+	budget.add(l)
+	return l
+}
+
+// Index is the loop's number, the first byte of its conns' IDs. Safe from any goroutine.
+func (l *Loop) Index() uint8 { return l.index }
+
+// Now is the loop's clock in seconds, for SetDue.
+func (l *Loop) Now() uint32 { return l.now }
+
+// Backlog is the number of bytes pushed to groups and not yet passed on.
+func (l *Loop) Backlog() int { return l.backlog }
+
+// Open is the number of sockets the loop has or is about to have. Safe from any goroutine.
+func (l *Loop) Open() int { return int(l.open.Load()) }
+
+// Ring makes the loop turn soon. Safe from any goroutine.
+func (l *Loop) Ring() {
+	if l.rung.CompareAndSwap(false, true) {
+		l.driver.Ring()
+	}
+}
+
+// Find is the conn that id names, or nil when it is gone.
+func (l *Loop) Find(id ID) *Conn {
+	slot := id.slot()
+	if id.Loop() != l.index || int(slot) >= len(l.slabs)*slabConns {
+		return nil
+	}
+	if c := l.bySlot(slot); c.gen == id.gen() && c.Alive() {
+		return c
+	}
+	return nil
+}
+
+// Each calls f for every living conn. f must not end conns other than by Close or Kill.
+func (l *Loop) Each(f func(*Conn)) {
+	for _, slab := range l.slabs {
+		for i := range slab {
+			if slab[i].Alive() {
+				f(&slab[i])
+			}
+		}
+	}
+}
+
+// LocalAddr is the address by which the peer reached us.
+func (l *Loop) LocalAddr(c *Conn) netip.AddrPort { return l.driver.LocalAddr(int(c.fd)) }
+
+// Pause stops Handler.Data for c after the current call. Reading stops when more arrives than one read.
+func (l *Loop) Pause(c *Conn) { c.state |= connPaused }
+
+// Paused tells whether Pause is in force.
+func (c *Conn) Paused() bool { return c.state&connPaused != 0 }
+
+// Resume ends a Pause; Handler.Data is called in this turn or the next.
+func (l *Loop) Resume(c *Conn) {
+	if c.state&connPaused == 0 || !c.Alive() {
+		return
+	}
+	c.state &^= connPaused
+	if c.state&connResumed == 0 {
+		c.state |= connResumed
+		l.resumed = append(l.resumed, c)
+	}
+}
+
+// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read.
+func (l *Loop) Close(c *Conn, why Reason) {
+	if c.Alive() {
+		l.bringUp(c)
+		c.state |= connEnding
+		c.reason = why
+		l.dead = append(l.dead, c)
+	}
+}
+
+// Kill ends c at once; what it has not taken is lost to it.
+func (l *Loop) Kill(c *Conn, why Reason) {
+	switch {
+	case c.state&connOpen == 0 || c.state&connBroken != 0:
+		return
+	case c.Alive():
+		c.reason = why
+		fallthrough
+	case c.state&connLinger != 0:
+		l.dead = append(l.dead, c)
+	}
+	c.state |= connEnding | connBroken
+}
+
+func (l *Loop) fail(c *Conn) { l.Kill(c, ReasonReset) }
+
+// Ready tells the loop that fd may be read or written. It is a hint: fd may have been closed, or be another socket by now.
+func (l *Loop) Ready(fd int, readable, writable bool) {
+	c := l.byFD(fd)
+	if c == nil {
+		return
+	}
+	if writable && c.out != nil && c.out.bytes > 0 {
+		l.drain(c)
+	}
+	if readable {
+		l.read(c)
+	}
+	if o := c.out; o != nil && o.dirty && !l.mayMerge(c) {
+		if n := len(l.dirty); l.dirty[n-1] == c {
+			l.dirty = l.dirty[:n-1]
+		}
+		l.flush(c)
+	}
+	if c.state&connLinger != 0 {
+		l.lingered(c)
+	}
+	l.settle()
+}
+
+// mayMerge tells whether c's group is about to write something anyway: then c's own answer waits for it, and k senders
+// in one batch of events cost every member, senders included, one write.
+func (l *Loop) mayMerge(c *Conn) bool {
+	g := c.group
+	return g != nil && (len(g.chunks) > 1 || len(g.chunks) == 1 && !g.running)
+}
+
+// Turn does everything that waits; the driver calls it after Ring.
+func (l *Loop) Turn() {
+	l.rung.Store(false)
+	l.driver.Quiet()
+	l.accepted.Drain(l.adopt)
+	l.handler.Turn()
+	l.deliverResumed()
+	l.flushDirty()
+	l.runPasses()
+	l.handler.Passed()
+	l.settle()
+}
+
+// Tick tells the loop that a second may have passed.
+func (l *Loop) Tick() {
+	elapsed := l.nanos() - l.start - int64(l.now-1)*int64(time.Second)
+	if elapsed > maxTickNanos { // we were stopped or starved, and that is not the peers' fault: let no time pass for them
+		l.start += elapsed - int64(time.Second)
+		elapsed = int64(time.Second)
+	}
+	l.turnWheel(l.now + uint32(elapsed/int64(time.Second)))
+	l.checkQueues()
+	l.flushDirty()
+	l.settle()
+}
+
+// settle ends every event: the dead are reaped, and what is left to do rings for a turn.
+func (l *Loop) settle() {
+	for len(l.dead) > 0 {
+		l.reap()
+	}
+	l.budget.publish(l)
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 {
+		l.Ring()
+	}
+}
+
+func (l *Loop) flushDirty() {
+	for i := 0; i < len(l.dirty); i++ {
+		l.flush(l.dirty[i])
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+}
+
+func (l *Loop) read(c *Conn) {
+	switch {
+	case c.state&connLinger != 0:
+		l.readRest(c)
+		return
+	case c.state&connEnding != 0:
+		return
+	case c.state&connPaused != 0: // level triggering would spin
+		l.watch(c, c.watched&^Readable)
+		return
+	}
+	n, errno := l.driver.Read(int(c.fd), l.buf)
+	switch {
+	case errno == syscall.EAGAIN:
+	case errno != 0:
+		l.fail(c)
+	case n == 0:
+		l.Close(c, ReasonPeer)
+	default:
+		l.stats.BytesRead += uint64(n)
+		l.deliver(c, l.buf[:n])
+	}
+}
+
+// deliver hands the handler what has arrived and keeps what it leaves.
+func (l *Loop) deliver(c *Conn, b []byte) {
+	if c.in != nil {
+		c.in.b = append(c.in.b, b...)
+		b = c.in.b
+	}
+	used := l.data(c, b)
+	rest := b[used:]
+	switch {
+	case len(rest) == 0 || !c.Alive():
+		l.dropInbox(c)
+	case c.in != nil:
+		c.in.b = c.in.b[:copy(c.in.b, rest)]
+	default:
+		if n := len(l.inboxes); n > 0 {
+			c.in = l.inboxes[n-1]
+			l.inboxes = l.inboxes[:n-1]
+		} else {
+			c.in = new(inbox)
+		}
+		c.in.b = append(c.in.b[:0], rest...)
+	}
+}
+
+// data calls the handler. A panic there costs this conn only.
+func (l *Loop) data(c *Conn, b []byte) (used int) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.stats.Panics++
+			slog.Error("panic while handling a connection's bytes; it is closed", "panic", fmt.Sprint(r), "peer", c.Peer(), "stack", string(debug.Stack()))
+			l.Kill(c, ReasonPanic)
+			used = len(b)
+		}
+	}()
+	return l.handler.Data(c, b)
+}
+
+func (l *Loop) dropInbox(c *Conn) {
+	if c.in == nil {
+		return
+	}
+	if cap(c.in.b) <= maxInboxKept && len(l.inboxes) < maxPooledBuffers {
+		l.inboxes = append(l.inboxes, c.in)
+	}
+	c.in = nil
+}
+
+func (l *Loop) deliverResumed() {
+	for i := 0; i < len(l.resumed); i++ {
+		c := l.resumed[i]
+		c.state &^= connResumed
+		if !c.Alive() || c.state&connPaused != 0 {
+			continue
+		}
+		l.watch(c, c.watched|Readable)
+		l.deliver(c, nil)
+	}
+	clear(l.resumed)
+	l.resumed = l.resumed[:0]
+}
+
+// reap ends the conns that were marked. The handler may end others meanwhile.
+func (l *Loop) reap() {
+	for i := 0; i < len(l.dead); i++ {
+		c := l.dead[i]
+		if c.state&connLinger == 0 {
+			l.endSession(c)
+		}
+		if c.state&connBroken != 0 {
+			l.finalize(c)
+		}
+	}
+	clear(l.dead)
+	l.dead = l.dead[:0]
+}
+
+// endSession says goodbye to the handler and lets the socket linger: closing it while the peer's bytes are unread
+// would reset the connection and destroy what we sent last (RFC 1122 §4.2.2.13).
+func (l *Loop) endSession(c *Conn) {
+	if c.state&connBroken == 0 {
+		l.flush(c)
+	}
+	l.Leave(c)
+	l.dropInbox(c)
+	l.SetDue(c, 0)
+	l.stats.Closed[c.reason]++
+	l.handler.Closed(c, c.reason)
+	c.gen++
+	if c.state&connBroken != 0 {
+		return
+	}
+	if c.reason == ReasonPeer { // nobody is there to read what is still queued
+		c.state |= connBroken
+		return
+	}
+	c.state = connOpen | connLinger
+	l.SetDue(c, l.now+lingerSeconds)
+	l.watch(c, c.watched|Readable)
+	if c.Queued() == 0 {
+		l.driver.CloseWrite(int(c.fd))
+	}
+}
+
+// lingered sends the end of the stream once everything before it is sent.
+func (l *Loop) lingered(c *Conn) {
+	if c.state&connBroken == 0 && c.Queued() == 0 {
+		l.driver.CloseWrite(int(c.fd))
+	}
+}
+
+// readRest throws away what a lingering conn's peer still sends, until it closes.
+func (l *Loop) readRest(c *Conn) {
+	if n, errno := l.driver.Read(int(c.fd), l.buf); errno != syscall.EAGAIN && (n == 0 || errno != 0) {
+		l.fail(c)
+	}
+}
+
+func (l *Loop) finalize(c *Conn) {
+	l.discard(c)
+	c.out = nil
+	l.SetDue(c, 0)
+	fd := int(c.fd)
+	l.fds[fd] = 0 // first of all: a later event of this batch may name fd
+	l.driver.Close(fd, c.watched)
+	*c = Conn{slot: c.slot, gen: c.gen + 1}
+	l.free = append(l.free, c.slot)
+	l.open.Add(-1)
+}
+
+func (l *Loop) watch(c *Conn, want Interest) {
+	if c.watched == want || c.state&connBroken != 0 {
+		return
+	}
+	if err := l.driver.Watch(int(c.fd), c.watched, want); err != nil {
+		slog.Error("cannot watch a socket; it is closed", "err", err, "peer", c.Peer())
+		l.fail(c)
+		return
+	}
+	c.watched = want
+}
+
+// adopt makes a conn of an accepted socket.
+func (l *Loop) adopt(a *Accepted) {
+	c := l.newConn()
+	c.fd, c.tag, c.peer, c.peerPort = a.FD, a.Tag, a.Peer, a.Port
+	c.state = connOpen
+	for int(a.FD) >= len(l.fds) {
+		l.fds = append(l.fds, make([]uint32, slabConns)...)
+	}
+	l.fds[a.FD] = c.slot + 1
+	l.stats.Opened++
+	l.handler.Open(c)
+	l.watch(c, Readable)
+}
+
+func (l *Loop) newConn() *Conn {
+	if len(l.free) == 0 {
+		base := uint32(len(l.slabs) * slabConns)
+		slab := new([slabConns]Conn)
+		l.slabs = append(l.slabs, slab)
+		for i := slabConns - 1; i >= 0; i-- {
+			slab[i].slot, slab[i].gen = base+uint32(i), 1
+			l.free = append(l.free, base+uint32(i))
+		}
+	}
+	n := len(l.free) - 1
+	slot := l.free[n]
+	l.free = l.free[:n]
+	return l.bySlot(slot)
+}
+
+func (l *Loop) bySlot(slot uint32) *Conn { return &l.slabs[slot/slabConns][slot%slabConns] }
+
+func (l *Loop) byFD(fd int) *Conn {
+	if fd >= len(l.fds) || l.fds[fd] == 0 {
+		return nil
+	}
+	return l.bySlot(l.fds[fd] - 1)
+}

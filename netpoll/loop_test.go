@@ -1,0 +1,157 @@
+package netpoll_test
+
+import (
+	"testing"
+
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Bytes a handler leaves are given again, in order, whatever the splits.
+func TestUnconsumedBytesComeAgain(t *testing.T) {
+	h, n, _ := newScripted(wide, 1<<40)
+	var got []byte
+	h.onData = func(_ *netpoll.Conn, b []byte) int { // words of three bytes
+		k := len(b) / 3 * 3
+		got = append(got, b[:k]...)
+		return k
+	}
+	_, s := h.connect(n)
+	for _, part := range []string{"a", "", "bcde", "f", "ghijk"} {
+		s.Send([]byte(part))
+		n.Settle()
+	}
+	if string(got) != "abcdefghi" {
+		t.Fatalf("got %q", got)
+	}
+}
+
+// A paused conn is not read beyond one read, is not spun on, and gets everything when it is resumed.
+func TestPauseAndResume(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	var got []byte
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		if len(b) == 0 {
+			return 0
+		}
+		got = append(got, b[0])
+		l.Pause(c)
+		return 1
+	}
+	c, s := h.connect(n)
+	s.Send([]byte("ab"))
+	n.Settle()
+	s.Send([]byte("c"))
+	n.Settle() // would never settle if the loop kept reading or was told again and again
+	if string(got) != "a" {
+		t.Fatalf("got %q while paused", got)
+	}
+	for _, want := range []string{"ab", "abc"} {
+		h.onTurn = func() { l.Resume(c) }
+		l.Ring()
+		n.Settle()
+		if string(got) != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// Close sends what was staged, then the end of the stream, and waits for the peer; an id of the ended conn names nobody.
+func TestCloseLingers(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	c, s := h.connect(n)
+	id := c.ID(l)
+	s.Room = 2
+	h.onTurn = func() {
+		l.Write(c, []byte("goodbye"))
+		l.Close(c, netpoll.ReasonHandler)
+	}
+	l.Ring()
+	n.Turn()
+	if l.Find(id) != nil || h.closed[c] != netpoll.ReasonHandler {
+		t.Fatal("the session should have ended")
+	}
+	if s.ShutDown || s.Closed {
+		t.Fatal("ended before everything was sent")
+	}
+	s.Room = -1
+	s.Send([]byte("ignored"))
+	n.Settle()
+	if string(s.Wrote) != "goodbye" || !s.ShutDown || s.Closed {
+		t.Fatalf("wrote %q, shut down %v, closed %v", s.Wrote, s.ShutDown, s.Closed)
+	}
+	s.End()
+	n.Settle()
+	if !s.Closed || l.Open() != 0 {
+		t.Fatal("the socket should be closed now")
+	}
+}
+
+// A peer that never closes its end does not keep the socket.
+func TestLingerEnds(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	c, s := h.connect(n)
+	h.onTurn = func() { l.Close(c, netpoll.ReasonHandler) }
+	l.Ring()
+	n.Seconds(4)
+	if !s.Closed || l.Open() != 0 {
+		t.Fatal("still open")
+	}
+}
+
+// Deadlines fire once, not early, move both ways, and reach beyond the wheel.
+func TestDeadlines(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	fired := map[*netpoll.Conn][]uint32{}
+	h.onDue = func(c *netpoll.Conn) { fired[c] = append(fired[c], l.Now()) }
+	want := map[*netpoll.Conn]uint32{}
+	for i := range 600 {
+		c, _ := h.connect(n)
+		l.SetDue(c, l.Now()+uint32(1+i*7%400))
+		due := l.Now() + uint32(1+i*13%500)
+		l.SetDue(c, due)
+		if i%10 == 0 {
+			l.SetDue(c, 0)
+			due = 0
+		}
+		want[c] = due
+	}
+	n.Seconds(600)
+	for c, due := range want {
+		if got := fired[c]; due == 0 && len(got) > 0 || due > 0 && (len(got) != 1 || got[0] != due) {
+			t.Fatalf("due %d, fired %v", due, got)
+		}
+	}
+}
+
+// A panic on one conn's bytes ends that conn only.
+func TestPanicEndsOneConn(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	h.onData = func(_ *netpoll.Conn, b []byte) int {
+		if b[0] == '!' {
+			panic("as the test wants it")
+		}
+		return len(b)
+	}
+	bad, bs := h.connect(n)
+	good, gs := h.connect(n)
+	bs.Send([]byte("!"))
+	gs.Send([]byte("x"))
+	n.Settle()
+	if h.closed[bad] != netpoll.ReasonPanic || !bs.Closed || !good.Alive() || l.Stats().Panics != 1 {
+		t.Fatalf("bad %v closed %v, good alive %v", h.closed[bad], bs.Closed, good.Alive())
+	}
+}
+
+// A stall of the process is not held against the peers.
+func TestStallDoesNotExpireEverybody(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	var due bool
+	h.onDue = func(*netpoll.Conn) { due = true }
+	c, _ := h.connect(n)
+	l.SetDue(c, l.Now()+30)
+	n.Nanos += 3600e9
+	l.Tick()
+	if due {
+		t.Fatal("a deadline passed while the process was stopped")
+	}
+}

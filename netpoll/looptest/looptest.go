@@ -1,0 +1,218 @@
+// Package looptest turns a netpoll.Loop by hand, over sockets that take as many bytes as a test wants. Nothing happens
+// but what the test calls, so every interleaving can be had again.
+package looptest
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Net is a driver for any number of loops, and the peers of their sockets.
+type Net struct {
+	Nanos   int64 // what Now tells
+	sockets []*Socket
+	loops   []*driver
+}
+
+// Socket is the far end of a connection.
+type Socket struct {
+	FD       int
+	Room     int           // bytes our end can still write; negative: without limit
+	Err      syscall.Errno // what the next calls fail with
+	Wrote    []byte        // all our end has written
+	Writes   int           // calls that wrote something
+	Closed   bool          // our end closed it
+	ShutDown bool          // our end sent the end of the stream
+
+	in      []byte
+	eof     bool
+	watched netpoll.Interest
+	driver  *driver
+}
+
+type driver struct {
+	net  *Net
+	loop *netpoll.Loop
+	rung bool
+}
+
+// New makes an empty net.
+func New() *Net { return &Net{} }
+
+// Loop makes a loop with the next index. limits and budget as for netpoll.NewLoop.
+func (n *Net) Loop(h netpoll.Handler, limits netpoll.Limits, budget *netpoll.Budget) *netpoll.Loop {
+	d := n.Driver()
+	l := netpoll.NewLoop(uint8(len(n.loops)-1), h, d, limits, budget, n.Now)
+	n.Attach(l)
+	return l
+}
+
+// Driver makes the driver of a loop with the next index, which is to be given to Attach.
+func (n *Net) Driver() netpoll.Driver {
+	d := &driver{net: n}
+	n.loops = append(n.loops, d)
+	return d
+}
+
+// Attach tells the net the loop that was made with the driver of its index.
+func (n *Net) Attach(l *netpoll.Loop) { n.loops[l.Index()].loop = l }
+
+// Now is the loops' clock.
+func (n *Net) Now() int64 { return n.Nanos }
+
+// Connect opens a connection to l; the loop has adopted it when it next turns.
+func (n *Net) Connect(l *netpoll.Loop, tag uint8) *Socket {
+	s := &Socket{FD: len(n.sockets) + 3, Room: -1, driver: n.loops[l.Index()]}
+	n.sockets = append(n.sockets, s)
+	l.Adopt(netpoll.Accepted{FD: int32(s.FD), Tag: tag, Peer: netip.IPv6Loopback().As16(), Port: uint16(s.FD)})
+	return s
+}
+
+// Send makes bytes readable at our end, without turning its loop.
+func (s *Socket) Send(b []byte) { s.in = append(s.in, b...) }
+
+// End makes the end of the stream readable at our end.
+func (s *Socket) End() { s.eof = true }
+
+// Ready reports the socket's readiness to its loop, as epoll would: one event.
+func (s *Socket) Ready() {
+	r := s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof || s.Err != 0)
+	w := s.watched&netpoll.Writable != 0 && (s.Room != 0 || s.Err != 0)
+	if r || w {
+		s.driver.loop.Ready(s.FD, r, w)
+	}
+}
+
+// Events reports the readiness of every socket once, in the order they were opened: one batch of events.
+func (n *Net) Events() {
+	for _, s := range n.sockets {
+		if !s.Closed {
+			s.Ready()
+		}
+	}
+}
+
+// Turn turns every loop whose doorbell was rung, once. It tells whether there was one.
+func (n *Net) Turn() bool {
+	any := false
+	for _, d := range n.loops {
+		if d.rung {
+			any = true
+			d.loop.Turn()
+		}
+	}
+	return any
+}
+
+// TurnLoop turns loop i if its doorbell was rung. It tells whether it was.
+func (n *Net) TurnLoop(i int) bool {
+	d := n.loops[i]
+	if d.rung {
+		d.loop.Turn()
+		return true
+	}
+	return false
+}
+
+// Settle alternates events and turns until nothing happens any more. It panics when that takes too long.
+func (n *Net) Settle() {
+	for i := 0; ; i++ {
+		n.Events()
+		if !n.Turn() && !n.busy() {
+			return
+		}
+		if i > 100_000 {
+			panic("looptest: the loops do not come to rest")
+		}
+	}
+}
+
+func (n *Net) busy() bool {
+	for _, s := range n.sockets {
+		if s.Closed {
+			continue
+		}
+		if s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof) || s.watched&netpoll.Writable != 0 && s.Room != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Seconds lets time pass on every loop, a second at a time, settling after each.
+func (n *Net) Seconds(k int) {
+	for range k {
+		n.Nanos += int64(time.Second)
+		for _, d := range n.loops {
+			d.loop.Tick()
+		}
+		n.Settle()
+	}
+}
+
+func (d *driver) socket(fd int) *Socket { return d.net.sockets[fd-3] }
+
+func (d *driver) Read(fd int, b []byte) (int, syscall.Errno) {
+	s := d.socket(fd)
+	switch {
+	case s.Err != 0:
+		return 0, s.Err
+	case len(s.in) > 0:
+		n := copy(b, s.in)
+		s.in = s.in[n:]
+		return n, 0
+	case s.eof:
+		return 0, 0
+	}
+	return 0, syscall.EAGAIN
+}
+
+func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
+	s := d.socket(fd)
+	if s.Closed {
+		panic("looptest: write to a closed socket")
+	}
+	if s.Err != 0 {
+		return 0, s.Err
+	}
+	if s.Room == 0 {
+		return 0, syscall.EAGAIN
+	}
+	n := len(b)
+	if s.Room > 0 {
+		n = min(n, s.Room)
+		s.Room -= n
+	}
+	s.Wrote = append(s.Wrote, b[:n]...)
+	s.Writes++
+	return n, 0
+}
+
+func (d *driver) Watch(fd int, old, new netpoll.Interest) error {
+	s := d.socket(fd)
+	if s.watched != old {
+		panic("looptest: the loop is wrong about what it watches")
+	}
+	s.watched = new
+	return nil
+}
+
+func (d *driver) CloseWrite(fd int) { d.socket(fd).ShutDown = true }
+
+func (d *driver) Close(fd int, _ netpoll.Interest) {
+	s := d.socket(fd)
+	if s.Closed {
+		panic("looptest: closed twice")
+	}
+	s.Closed, s.watched = true, netpoll.None
+}
+
+func (d *driver) LocalAddr(int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.IPv6Loopback(), 3050)
+}
+
+func (d *driver) Ring()  { d.rung = true }
+func (d *driver) Quiet() { d.rung = false }

@@ -1,0 +1,294 @@
+package netpoll
+
+import (
+	"bytes"
+	"syscall"
+)
+
+// outbox is what a conn has staged or not yet been able to send. Most conns have none; the loop pools them.
+type outbox struct {
+	stage []byte // of this turn, not yet offered to the socket; comes after queue
+	queue []segment
+	bytes int    // in queue
+	moved uint32 // tick at which the socket last took a byte of queue
+	index int    // in loop.queued, while bytes > 0
+	dirty bool   // stands in loop.dirty
+}
+
+// segment is a stretch of unsent bytes: private to the conn, or a part of a shared copy.
+type segment struct {
+	b      []byte
+	shared *shared
+}
+
+// shared is an immutable copy of a chunk that slow conns of the group refer to. Its memory counts once.
+type shared struct {
+	b    []byte
+	refs int // conns' segments, and one of the chunk while that lives
+}
+
+// Stage returns the conn's staging buffer, in which everything the conn's group has for it comes first. The
+// caller appends to it and gives it back with Commit before anything else happens on the loop. Runs on the loop.
+func (l *Loop) Stage(c *Conn) []byte {
+	o := l.outbox(c)
+	l.catchUp(c, o)
+	return o.stage
+}
+
+// Commit takes back what Stage gave. It is written at the end of the conn's own event, or in the turn.
+func (l *Loop) Commit(c *Conn, b []byte) {
+	o := c.out
+	o.stage = b
+	if !o.dirty && len(b) > 0 {
+		o.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// Write stages b, which is copied, behind everything the conn's group has for it. On a conn that is
+// ending it does nothing. Runs on the loop.
+func (l *Loop) Write(c *Conn, b []byte) {
+	if c.Alive() {
+		l.Commit(c, append(l.Stage(c), b...))
+	}
+}
+
+// Queued is the number of bytes the conn's socket has not taken yet.
+func (c *Conn) Queued() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.bytes + len(c.out.stage)
+}
+
+func (l *Loop) outbox(c *Conn) *outbox {
+	if c.out == nil {
+		if n := len(l.outboxes); n > 0 {
+			c.out = l.outboxes[n-1]
+			l.outboxes = l.outboxes[:n-1]
+		} else {
+			c.out = new(outbox)
+		}
+	}
+	return c.out
+}
+
+// catchUp appends what the conn's group still has for it to the stage.
+func (l *Loop) catchUp(c *Conn, o *outbox) {
+	g := c.group
+	if g == nil || c.cut >= g.end {
+		return
+	}
+	from := l.pendingFrom(c)
+	for i := range g.chunks {
+		k := &g.chunks[i]
+		if from < k.end() {
+			o.stage = append(o.stage, k.b[max(from, k.base)-k.base:]...)
+		}
+	}
+	c.cut = g.end
+}
+
+// flush offers the stage to the socket, together with anything its group has for it: one write.
+func (l *Loop) flush(c *Conn) {
+	o := c.out
+	if o == nil {
+		return
+	}
+	o.dirty = false
+	if c.state&(connOpen|connBroken) != connOpen {
+		l.settleOutbox(c)
+		return
+	}
+	if c.Alive() {
+		l.catchUp(c, o)
+	}
+	n := 0
+	if o.bytes == 0 && len(o.stage) > 0 {
+		var errno syscall.Errno
+		if n, errno = l.write(c, o.stage); errno != 0 {
+			l.fail(c)
+			return
+		}
+	}
+	if n < len(o.stage) {
+		l.enqueue(c, segment{b: bytes.Clone(o.stage[n:])})
+	}
+	l.settleOutbox(c)
+}
+
+// settleOutbox empties the stage and gives the outbox back to the pool if the conn needs it no longer.
+func (l *Loop) settleOutbox(c *Conn) {
+	o := c.out
+	if cap(o.stage) > maxStageKept {
+		o.stage = nil
+	}
+	o.stage = o.stage[:0]
+	if o.bytes > 0 || o.dirty {
+		return
+	}
+	c.out = nil
+	o.queue, o.moved = o.queue[:0], 0
+	if cap(o.queue) > maxQueueKept {
+		o.queue = nil
+	}
+	if len(l.outboxes) < maxPooledBuffers {
+		l.outboxes = append(l.outboxes, o)
+	}
+}
+
+const (
+	maxStageKept = 16 << 10 // bytes of stage a pooled outbox keeps
+	maxQueueKept = 64       // segments a pooled outbox keeps
+)
+
+// write is the one place from which bytes leave. EAGAIN is 0 bytes and no error.
+func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
+	n, errno := l.driver.Write(int(c.fd), b)
+	l.stats.Writes++
+	l.stats.BytesWritten += uint64(n)
+	if errno == syscall.EAGAIN {
+		return 0, 0
+	}
+	return n, errno
+}
+
+// enqueue keeps a segment until the socket takes it. An empty queue takes one of any size; otherwise a conn that would
+// hold more than Limits.Outbound is ended: a member gets every message or is disconnected, never a hole.
+func (l *Loop) enqueue(c *Conn, s segment) {
+	o := l.outbox(c)
+	if o.bytes == 0 {
+		o.moved = l.now
+		o.index = len(l.queued)
+		l.queued = append(l.queued, c)
+		l.watch(c, c.watched|Writable)
+	} else if o.bytes+len(s.b) > l.limits.Outbound {
+		l.Kill(c, ReasonSlow)
+		return
+	}
+	if s.shared != nil {
+		s.shared.refs++
+	} else {
+		l.unsent += len(s.b)
+	}
+	o.queue = append(o.queue, s)
+	o.bytes += len(s.b)
+}
+
+// drain sends what it can of the queue. Small segments are gathered, so that a backlog of many pushes costs few writes.
+func (l *Loop) drain(c *Conn) {
+	o := c.out
+	for o.bytes > 0 {
+		b := o.queue[0].b
+		if len(o.queue) > 1 && len(b) < sealBytes {
+			b = l.gather(o.queue)
+		}
+		n, errno := l.write(c, b)
+		if errno != 0 {
+			l.fail(c)
+			return
+		}
+		l.consume(o, n)
+		if n > 0 {
+			o.moved = l.now
+		}
+		if n < len(b) {
+			return
+		}
+	}
+	l.unqueue(c)
+	l.watch(c, c.watched&^Writable)
+	if len(o.stage) == 0 {
+		l.settleOutbox(c)
+	}
+}
+
+func (l *Loop) gather(queue []segment) []byte {
+	l.scratch = l.scratch[:0]
+	for i := range queue {
+		if len(l.scratch) > 0 && len(l.scratch)+len(queue[i].b) > sealBytes {
+			break
+		}
+		l.scratch = append(l.scratch, queue[i].b...)
+	}
+	return l.scratch
+}
+
+// consume takes n sent bytes off the front of the queue.
+func (l *Loop) consume(o *outbox, n int) {
+	o.bytes -= n
+	done := 0
+	for done < len(o.queue) && n >= len(o.queue[done].b) {
+		n -= len(o.queue[done].b)
+		l.forget(&o.queue[done])
+		done++
+	}
+	if done > 0 {
+		kept := copy(o.queue, o.queue[done:])
+		clear(o.queue[kept:])
+		o.queue = o.queue[:kept]
+	}
+	if n > 0 {
+		s := &o.queue[0]
+		if s.shared == nil {
+			l.unsent -= n
+		}
+		s.b = s.b[n:]
+	}
+}
+
+func (l *Loop) forget(s *segment) {
+	if s.shared != nil {
+		l.release(s.shared)
+	} else {
+		l.unsent -= len(s.b)
+	}
+	*s = segment{}
+}
+
+func (l *Loop) unqueue(c *Conn) {
+	i, last := c.out.index, len(l.queued)-1
+	l.queued[i] = l.queued[last]
+	l.queued[i].out.index = i
+	l.queued[last] = nil
+	l.queued = l.queued[:last]
+}
+
+// discard throws away everything unsent of a conn that is going.
+func (l *Loop) discard(c *Conn) {
+	o := c.out
+	if o == nil {
+		return
+	}
+	if o.bytes > 0 {
+		for i := range o.queue {
+			l.forget(&o.queue[i])
+		}
+		o.bytes = 0
+		l.unqueue(c)
+	}
+	o.queue = o.queue[:0]
+	l.settleOutbox(c)
+}
+
+func (l *Loop) share(b []byte) *shared {
+	s := &shared{b: bytes.Clone(b), refs: 1}
+	l.unsent += len(b)
+	return s
+}
+
+func (l *Loop) release(s *shared) {
+	if s.refs--; s.refs == 0 {
+		l.unsent -= len(s.b)
+	}
+}
+
+// checkQueues runs once a second: peers that take nothing are ended.
+func (l *Loop) checkQueues() {
+	for i := len(l.queued) - 1; i >= 0; i-- {
+		c := l.queued[i]
+		if l.now-c.out.moved >= l.limits.Stuck {
+			l.Kill(c, ReasonStuck)
+		}
+	}
+}

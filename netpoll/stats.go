@@ -1,0 +1,24 @@
+package netpoll
+
+// Stats are a loop's figures: counters since the start, then gauges.
+type Stats struct {
+	Opened       uint64
+	Closed       [256]uint64 // by Reason
+	BytesRead    uint64
+	BytesWritten uint64
+	Writes       uint64 // write calls
+	Passes       uint64 // logs written to all members of a group
+	Panics       uint64
+
+	Conns   int // open sockets
+	Backlog int // bytes in the logs of groups
+	Unsent  int // bytes kept for peers that do not take them
+	Slow    int // conns with unsent bytes
+}
+
+// Stats tells the loop's figures. Runs on the loop.
+func (l *Loop) Stats() Stats {
+	s := l.stats
+	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
+	return s
+}

@@ -1,0 +1,69 @@
+package netpoll
+
+// wheelSlots is the horizon of the wheel in seconds. A later deadline waits in the farthest slot and is filed again.
+const wheelSlots = 128
+
+// SetDue makes Handler.Due(c) be called in the first second after tick (see Now); 0 means never. Moving a deadline later, as
+// every heartbeat does, only stores it: the conn is filed again when its old slot comes up.
+func (l *Loop) SetDue(c *Conn, tick uint32) {
+	c.due = tick
+	switch {
+	case tick == 0:
+		l.unfile(c)
+	case c.filed == 0 || c.filed > tick:
+		l.unfile(c)
+		l.file(c)
+	}
+}
+
+func (l *Loop) file(c *Conn) {
+	c.filed = min(max(c.due, l.now+1), l.now+wheelSlots-1)
+	head := &l.wheel[c.filed%wheelSlots]
+	c.prev, c.next = 0, *head
+	if *head != 0 {
+		l.bySlot(*head - 1).prev = c.slot + 1
+	}
+	*head = c.slot + 1
+}
+
+func (l *Loop) unfile(c *Conn) {
+	if c.filed == 0 {
+		return
+	}
+	if c.prev != 0 {
+		l.bySlot(c.prev - 1).next = c.next
+	} else {
+		l.wheel[c.filed%wheelSlots] = c.next
+	}
+	if c.next != 0 {
+		l.bySlot(c.next - 1).prev = c.prev
+	}
+	c.filed, c.next, c.prev = 0, 0, 0
+}
+
+// turnWheel moves the clock to now and calls what is due. A slot is emptied before its conns are called, so whatever
+// they file goes to a later one.
+func (l *Loop) turnWheel(now uint32) {
+	for l.now < now {
+		l.now++
+		for at := l.wheel[l.now%wheelSlots]; at != 0; at = l.wheel[l.now%wheelSlots] {
+			c := l.bySlot(at - 1)
+			l.unfile(c)
+			if c.due > l.now {
+				l.file(c)
+				continue
+			}
+			c.due = 0
+			l.expire(c)
+		}
+	}
+}
+
+func (l *Loop) expire(c *Conn) {
+	switch {
+	case c.state&connLinger != 0:
+		l.fail(c) // the peer had its time to close
+	case c.Alive():
+		l.handler.Due(c)
+	}
+}
