@@ -1,0 +1,126 @@
+package channel
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// The encodings below let Requests and Items travel between processes. Numbers are varints, strings and bodies are
+// prefixed by their length; the first byte is the kind. A later version may add fields at the end.
+
+// ErrEncoding is the error of every decoder here: the input was not written by the encoder.
+var ErrEncoding = errors.New("malformed request or item")
+
+// AppendRequest appends the encoding of r.
+func AppendRequest(dst []byte, r *Request) []byte {
+	dst = append(dst, byte(r.Op))
+	dst = binary.AppendUvarint(dst, uint64(r.Req))
+	dst = appendAddr(dst, r.From)
+	for _, s := range []string{r.Room, r.User, r.Prev, r.Target} {
+		dst = appendBytes(dst, s)
+	}
+	return appendBytes(dst, r.Content)
+}
+
+// ParseRequest decodes a request. Content aliases b.
+func ParseRequest(b []byte) (Request, error) {
+	d := decoder{b: b}
+	r := Request{Op: Op(d.byte()), Req: uint32(d.uint()), From: d.addr()}
+	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target} {
+		*s = string(d.bytes())
+	}
+	r.Content = d.bytes()
+	if d.bad || r.Op == 0 || r.Op >= ops {
+		return Request{}, ErrEncoding
+	}
+	return r, nil
+}
+
+// AppendItem appends the encoding of it. What travels is the canonical push, never a frame of some wire.
+func AppendItem(dst []byte, it *Item) []byte {
+	dst = append(dst, byte(it.Kind))
+	for _, n := range []uint64{uint64(it.Epoch), uint64(it.Req), uint64(it.Room), it.Seq} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	dst = appendAddr(dst, it.To)
+	dst = appendBytes(dst, it.Body)
+	if it.Push != nil {
+		dst = appendBytes(dst, it.Push.Route)
+		dst = appendBytes(dst, it.Push.Body)
+	}
+	return dst
+}
+
+// ParseItem decodes an item. Bodies alias b.
+func ParseItem(b []byte) (Item, error) {
+	d := decoder{b: b}
+	it := Item{Kind: ItemKind(d.byte()), Epoch: uint32(d.uint()), Req: uint32(d.uint()), Room: RoomID(d.uint()), Seq: d.uint()}
+	it.To = d.addr()
+	it.Body = d.bytes()
+	if it.Kind == ItemPush || it.Kind == ItemDirect {
+		it.Push = &codec.Push{Route: string(d.bytes()), Body: d.bytes(), Shared: new(codec.SharedFrames)}
+	}
+	if d.bad || it.Kind == 0 || it.Kind >= itemKinds {
+		return Item{}, ErrEncoding
+	}
+	return it, nil
+}
+
+func appendAddr(dst []byte, a Addr) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, a.Node)
+	return binary.BigEndian.AppendUint64(dst, uint64(a.Ref))
+}
+
+func appendBytes[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// decoder reads a message; after the first fault everything is zero.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if d.bad || n > uint64(len(d.b)) {
+		d.bad = true
+		return nil
+	}
+	b := d.b[:n:n]
+	d.b = d.b[n:]
+	return b
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if d.bad || n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) addr() Addr {
+	b := d.take(10)
+	if b == nil {
+		return Addr{}
+	}
+	return Addr{Node: binary.BigEndian.Uint16(b), Ref: Ref(binary.BigEndian.Uint64(b[2:]))}
+}
+
+func (d *decoder) bytes() []byte {
+	if n := d.uint(); n > 0 {
+		return d.take(n)
+	}
+	return nil
+}

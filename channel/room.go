@@ -1,0 +1,141 @@
+package channel
+
+import (
+	"github.com/pomelod/pomelod/codec"
+)
+
+// Room is one channel: its members in the order they entered, and how many of them sit behind which outlet.
+// Owned by the worker.
+type Room struct {
+	id      RoomID
+	name    string
+	seq     uint64
+	count   int
+	first   uint32 // member slots + 1, a list
+	last    uint32
+	panics  int
+	outlets []outletCount
+	users   []byte // ["a","b" without the closing bracket; nil when it must be built anew
+}
+
+type outletCount struct {
+	out   Outlet
+	id    OutletID
+	count int
+}
+
+// member is one name in one room.
+type member struct {
+	name       string
+	addr       Addr
+	room       *Room
+	next, prev uint32 // slots + 1
+}
+
+// memberKey finds a member by name.
+type memberKey struct {
+	room RoomID
+	name string
+}
+
+func (w *Worker) member(slot uint32) *member { return &w.members[slot-1] }
+
+func (w *Worker) find(r *Room, name string) *member {
+	if slot := w.index[memberKey{r.id, name}]; slot != 0 {
+		return w.member(slot)
+	}
+	return nil
+}
+
+// add makes name a member of r. It must not be one.
+func (w *Worker) add(r *Room, name string, addr Addr) {
+	var slot uint32
+	if n := len(w.free); n > 0 {
+		slot, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		w.members = append(w.members, member{})
+		slot = uint32(len(w.members))
+	}
+	*w.member(slot) = member{name: name, addr: addr, room: r, prev: r.last}
+	if r.last != 0 {
+		w.member(r.last).next = slot
+	} else {
+		r.first = slot
+	}
+	r.last = slot
+	r.count++
+	w.index[memberKey{r.id, name}] = slot
+	if r.users != nil {
+		r.users = codec.AppendString(append(r.users, ','), name)
+	}
+	id := addr.Outlet()
+	for i := range r.outlets {
+		if r.outlets[i].id == id {
+			r.outlets[i].count++
+			return
+		}
+	}
+	r.outlets = append(r.outlets, outletCount{out: w.outlet(id), id: id, count: 1})
+}
+
+// remove takes m out of its room, which is forgotten when it is empty.
+func (w *Worker) remove(m *member) {
+	r := m.room
+	key := memberKey{r.id, m.name}
+	slot := w.index[key]
+	delete(w.index, key)
+	if m.prev != 0 {
+		w.member(m.prev).next = m.next
+	} else {
+		r.first = m.next
+	}
+	if m.next != 0 {
+		w.member(m.next).prev = m.prev
+	} else {
+		r.last = m.prev
+	}
+	r.count--
+	r.users = nil
+	id := m.addr.Outlet()
+	for i := range r.outlets {
+		if o := &r.outlets[i]; o.id == id {
+			if o.count--; o.count == 0 {
+				last := len(r.outlets) - 1
+				*o = r.outlets[last]
+				r.outlets[last] = outletCount{}
+				r.outlets = r.outlets[:last]
+			}
+			break
+		}
+	}
+	*m = member{}
+	w.free = append(w.free, slot)
+	if r.count == 0 {
+		delete(w.rooms, r.name)
+	}
+}
+
+// appendUsers writes {"users":[names in order of entry]}. The list is kept while the room only grows, so that N joins cost
+// N copies and not N times N escapes; small rooms are written anew each time and keep nothing.
+func (w *Worker) appendUsers(dst []byte, r *Room) []byte {
+	dst = append(dst, `{"users":`...)
+	if r.users != nil {
+		dst = append(dst, r.users...)
+	} else {
+		at := len(dst)
+		for slot := r.first; slot != 0; slot = w.member(slot).next {
+			dst = codec.AppendString(append(dst, ','), w.member(slot).name)
+		}
+		if at == len(dst) {
+			dst = append(dst, ',')
+		}
+		dst[at] = '['
+		if r.count > smallRoom {
+			r.users = append([]byte(nil), dst[at:]...)
+		}
+	}
+	return append(dst, `]}`...)
+}
+
+// smallRoom is the number of members up to which no list of users is kept.
+const smallRoom = 8

@@ -1,0 +1,284 @@
+package channel
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// Worker owns the rooms of its share of the partitions. Its methods must be called by one goroutine at a time, except
+// where they say otherwise.
+type Worker struct {
+	// Static after construction.
+	number uint16
+	epoch  uint32
+	outlet func(OutletID) Outlet
+
+	// Owned by the worker's goroutine.
+	rooms   map[string]*Room
+	index   map[memberKey]uint32 // slot + 1
+	members []member
+	free    []uint32
+	serial  uint64
+	stats   Stats
+
+	// Inbox is the number of requests on their way to this worker; it decides what is admitted. Safe from any goroutine.
+	Inbox atomic.Int64
+}
+
+// Stats are a worker's figures: counters since the start, then gauges.
+type Stats struct {
+	Enters, EntersRefused uint64
+	Leaves                uint64
+	Sends, SendsRefused   uint64
+	Busy                  uint64 // of the refused: because an outlet was full
+	Pushes                uint64 // pushes posted, each counted once per outlet
+	Panics                uint64
+
+	Rooms, Members int
+}
+
+// NewWorker makes worker number. outlet finds the outlet of an address; it is asked once for each outlet that a room
+// comes to have. epoch distinguishes this owner of its rooms from earlier ones.
+func NewWorker(number uint16, epoch uint32, outlet func(OutletID) Outlet) *Worker {
+	return &Worker{
+		number: number, epoch: epoch, outlet: outlet,
+		rooms: make(map[string]*Room), index: make(map[memberKey]uint32),
+	}
+}
+
+// Stats tells the worker's figures.
+func (w *Worker) Stats() Stats {
+	s := w.stats
+	s.Rooms, s.Members = len(w.rooms), len(w.index)
+	return s
+}
+
+// Handle carries out one request. Every method below first decides, then changes the room, then posts, so that a
+// panic while deciding leaves no half state; it costs that request, and the second one costs the room.
+func (w *Worker) Handle(r *Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.panicked(r, p)
+		}
+	}()
+	switch r.Op {
+	case OpEnter:
+		w.enter(r)
+	case OpLeave:
+		w.leave(r)
+	case OpSend:
+		w.send(r)
+	case OpMembers:
+		w.list(r)
+	default:
+		w.reply(r, Refused)
+	}
+}
+
+// enter is protocol.md §9.3: others are told first, then the name is added, then its session gets the list.
+func (w *Worker) enter(r *Request) {
+	room := w.rooms[r.Room]
+	var old *member
+	if room != nil {
+		if m := w.find(room, r.User); m != nil {
+			if m.addr == r.From { // the same request again, after an answer that was lost
+				w.entered(r, room)
+				return
+			}
+			w.refuseEnter(r)
+			return
+		}
+		if r.Prev != "" {
+			if old = w.find(room, r.Prev); old != nil && old.addr != r.From {
+				old = nil
+			}
+		}
+		if w.full(room) {
+			w.stats.Busy++
+			w.refuseEnter(r)
+			return
+		}
+	}
+	if w.outlet(r.From.Outlet()).Full(0) {
+		w.stats.Busy++
+		w.refuseEnter(r)
+		return
+	}
+	if old != nil {
+		w.drop(old, true)
+		room = w.rooms[r.Room] // forgotten if old was the only one
+	}
+	if room == nil {
+		w.serial++
+		room = &Room{id: RoomID(w.number)<<48 | RoomID(w.serial), name: r.Room}
+		w.rooms[r.Room] = room
+	}
+	w.stats.Enters++
+	w.push(room, userPush("onAdd", r.User))
+	w.add(room, r.User, r.From)
+	w.entered(r, room)
+}
+
+func (w *Worker) entered(r *Request, room *Room) {
+	w.outlet(r.From.Outlet()).Post(Item{
+		Kind: ItemEnter, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: r.From, Req: r.Req, Body: w.appendUsers(nil, room),
+	})
+}
+
+func (w *Worker) refuseEnter(r *Request) {
+	w.stats.EntersRefused++
+	w.reply(r, EnterRefused)
+}
+
+// leave is protocol.md §9.6. The address must match: the name may be somebody else's by now.
+func (w *Worker) leave(r *Request) {
+	room := w.rooms[r.Room]
+	if room == nil {
+		return
+	}
+	if m := w.find(room, r.User); m != nil && m.addr == r.From {
+		w.drop(m, false)
+	}
+}
+
+// drop removes a member and tells the others. A session that stays is taken out of its loop's room first, so that it is not
+// told of its own leaving.
+func (w *Worker) drop(m *member, stays bool) {
+	room, name, addr := m.room, m.name, m.addr
+	w.stats.Leaves++
+	w.remove(m)
+	if stays {
+		w.outlet(addr.Outlet()).Post(Item{Kind: ItemLeave, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: addr})
+	}
+	w.push(room, userPush("onLeave", name))
+}
+
+// send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
+func (w *Worker) send(r *Request) {
+	room := w.rooms[r.Room]
+	var sender *member
+	if room != nil {
+		sender = w.find(room, r.User)
+	}
+	if sender == nil || sender.addr != r.From {
+		w.refuseSend(r)
+		return
+	}
+	if r.Target == Everybody {
+		if w.full(room) {
+			w.stats.Busy++
+			w.refuseSend(r)
+			return
+		}
+		w.push(room, chatPush(r))
+	} else {
+		target := w.find(room, r.Target)
+		if target == nil {
+			w.refuseSend(r)
+			return
+		}
+		out := w.outlet(target.addr.Outlet())
+		if out.Full(0) {
+			w.stats.Busy++
+			w.refuseSend(r)
+			return
+		}
+		out.Post(Item{Kind: ItemDirect, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: target.addr, Push: chatPush(r)})
+	}
+	w.stats.Sends++
+	w.reply(r, Done)
+}
+
+func (w *Worker) refuseSend(r *Request) {
+	w.stats.SendsRefused++
+	w.reply(r, Refused)
+}
+
+func (w *Worker) list(r *Request) {
+	room := w.rooms[r.Room]
+	if room == nil {
+		room = &Room{}
+	}
+	w.reply(r, w.appendUsers(nil, room))
+}
+
+func (w *Worker) reply(r *Request, body []byte) {
+	if r.Req != 0 {
+		w.outlet(r.From.Outlet()).Post(Item{Kind: ItemReply, To: r.From, Req: r.Req, Body: body})
+	}
+}
+
+// full tells whether any outlet of the room has too much to write already.
+func (w *Worker) full(room *Room) bool {
+	for i := range room.outlets {
+		if room.outlets[i].out.Full(room.id) {
+			return true
+		}
+	}
+	return false
+}
+
+// push gives p a sequence number and posts it to every outlet that has members of the room.
+func (w *Worker) push(room *Room, p *codec.Push) {
+	if len(room.outlets) == 0 {
+		return
+	}
+	room.seq++
+	if len(room.outlets) > 1 {
+		p.Shared = new(codec.SharedFrames)
+	}
+	for i := range room.outlets {
+		w.stats.Pushes++
+		room.outlets[i].out.Post(Item{Kind: ItemPush, Room: room.id, Epoch: w.epoch, Seq: room.seq, Push: p})
+	}
+}
+
+// userPush is onAdd or onLeave; their payload names the route in every flavour (protocol.md §9.4).
+func userPush(route, user string) *codec.Push {
+	b := make([]byte, 0, len(`{"route":"","user":""}`)+len(route)+len(user))
+	b = append(b, `{"route":"`...)
+	b = append(b, route...)
+	b = append(b, `","user":`...)
+	b = codec.AppendString(b, user)
+	return &codec.Push{Route: route, Body: append(b, '}')}
+}
+
+func chatPush(r *Request) *codec.Push {
+	b := make([]byte, 0, len(`{"msg":,"from":"","target":""}`)+len(r.Content)+len(r.User)+len(r.Target))
+	b = append(b, `{"msg":`...)
+	b = append(b, r.Content...)
+	b = append(b, `,"from":`...)
+	b = codec.AppendString(b, r.User)
+	b = append(b, `,"target":`...)
+	b = codec.AppendString(b, r.Target)
+	return &codec.Push{Route: "onChat", Body: append(b, '}')}
+}
+
+// panicked answers for a request that panicked. A room in which it happens again is closed.
+func (w *Worker) panicked(r *Request, p any) {
+	w.stats.Panics++
+	slog.Error("panic in a room; the request is refused", "room", r.Room, "op", r.Op, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if room := w.rooms[r.Room]; room != nil {
+		if room.panics++; room.panics > 1 {
+			w.closeRoom(room, "room closed after an internal error")
+		}
+	}
+	w.reply(r, r.Op.RefusedBody())
+}
+
+// closeRoom kicks every member and forgets the room.
+func (w *Worker) closeRoom(room *Room, reason string) {
+	for room.first != 0 {
+		m := w.member(room.first)
+		addr := m.addr
+		w.remove(m)
+		w.outlet(addr.Outlet()).Post(Item{Kind: ItemKick, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: addr, Body: []byte(reason)})
+	}
+}
+
+// Number is the worker's index. Static; safe from any goroutine.
+func (w *Worker) Number() int { return int(w.number) }
