@@ -1,0 +1,152 @@
+package router
+
+import (
+	"net"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// queryEntry tells a client which connector to use (protocol.md §9.1, §9.2).
+func (l *loop) queryEntry(s *session, c *call) {
+	body, ok := c.object()
+	var uid []byte
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		if string(key) == "uid" {
+			uid = value
+		}
+	}
+	n := len(l.node.connectors)
+	if !ok || body.Err() != nil || falsy(uid) || uid[0] == '[' || n == 0 {
+		l.answer(s, c, channel.Refused)
+		return
+	}
+	index := 0 // what is no string hashes to 0
+	if name, isString := codec.StringValue(uid); isString {
+		index = codec.Dispatch(name, n)
+	}
+	to := l.node.connectors[index]
+	host := to.Host
+	if host == "" {
+		host = l.reachedBy(s)
+	}
+	b := make([]byte, 0, 64)
+	b = append(b, `{"code":200,"host":`...)
+	b = codec.AppendString(b, host)
+	b = append(b, `,"port":`...)
+	b = strconv.AppendInt(b, int64(to.Port), 10)
+	l.answer(s, c, append(b, '}'))
+}
+
+// reachedBy is the host by which the client itself reached us: where a gate is reachable, so is a connector beside it.
+func (l *loop) reachedBy(s *session) string {
+	if s.x != nil && s.x.host != "" {
+		return s.x.host
+	}
+	return l.np.LocalAddr(s.conn).Addr().String()
+}
+
+// enter binds the session to a name in a room (protocol.md §9.3, §9.5).
+func (l *loop) enter(s *session, c *call) {
+	body, ok := c.object()
+	var user, room string
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		switch string(key) {
+		case "username":
+			user = nameValue(value)
+		case "rid":
+			room = nameValue(value)
+		}
+	}
+	max := l.node.limits.NameBytes
+	if !ok || body.Err() != nil || !validName(user, max) || !validName(room, max) {
+		l.counters.namesRefused++
+		l.answer(s, c, channel.EnterRefused)
+		return
+	}
+	req := channel.Request{Op: channel.OpEnter, Room: room, User: user}
+	if s.room != nil && s.roomName() == room {
+		if s.user() == user {
+			l.answer(s, c, channel.EnterRefused)
+			return
+		}
+		req.Prev = s.user()
+	}
+	uid := user + "*" + room
+	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
+	if l.submit(s, c, req) {
+		x := s.x
+		x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != ""
+	}
+}
+
+// nameValue is a raw JSON value as a name: a string, or a number as it is written. Anything else is no name.
+func nameValue(raw []byte) string {
+	if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+		return string(raw)
+	}
+	s, _ := codec.StringValue(raw)
+	return s
+}
+
+// validName tells whether s may name a user or a room: 1 to max bytes of UTF-8, nothing that is not shown, and no
+// star, which parts user from room in a uid (protocol.md §9.3).
+func validName(s string, max int) bool {
+	if s == "" || len(s) > max || !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if r == '*' || unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// send says something to the room or to one of its members (protocol.md §9.4). Room and sender come from the session.
+func (l *loop) send(s *session, c *call) {
+	if s.room == nil {
+		l.answer(s, c, channel.Refused)
+		return
+	}
+	body, ok := c.object()
+	content, target := []byte(`""`), ""
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		switch string(key) {
+		case "content":
+			content = value
+		case "target":
+			if string(value) == `"*"` {
+				target = channel.Everybody
+			} else {
+				target, _ = codec.StringValue(value)
+			}
+		}
+	}
+	if codec.HasAstral(content) {
+		content = codec.AppendCanonical(nil, content)
+	}
+	if !ok || body.Err() != nil || !l.fits(len(content)) {
+		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
+	}
+	l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})
+}
+
+// fits tells whether a push with n bytes of content may be encoded at all: no push may be longer than half of what a conn
+// may have unsent, so that a healthy member is never ended by a single one (design.md §5).
+func (l *loop) fits(n int) bool { return n+pushOverhead <= l.node.limits.Conn.Outbound/2 }
+
+// pushOverhead is what names, heads and JSON add to the content of a push at the most.
+const pushOverhead = 2048
+
+// Endpoint is a connector as a gate announces it.
+type Endpoint struct {
+	Host string // empty: the host by which the client reached the gate
+	Port int
+}
+
+// String is host:port.
+func (e Endpoint) String() string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }

@@ -1,0 +1,302 @@
+package router
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
+
+// seed prints the seed of a random test, so that a failure can be had again with -seed.
+func seed(t *testing.T) *rand.Rand {
+	s := *seedFlag
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d", s)
+	return rand.New(rand.NewPCG(s, 1))
+}
+
+// rig is a node over hand-turned loops.
+type rig struct {
+	t    testing.TB
+	net  *looptest.Net
+	node *Node
+	next int
+}
+
+// The rig's listeners.
+const (
+	atConnector = iota
+	atGate
+)
+
+// shape is one way of running a node that must not matter to anybody.
+type shape struct {
+	loops     int
+	roundTrip bool
+}
+
+// shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding.
+var shapes = []shape{{1, false}, {3, false}, {1, true}, {3, true}}
+
+func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
+	for _, sh := range shapes {
+		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+			f(t, newRig(t, sh, nil))
+		})
+	}
+}
+
+// newRig makes a node; change may alter its configuration.
+func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
+	r := &rig{t: t, net: looptest.New()}
+	cfg := Config{
+		Loops: sh.loops, RoundTrip: sh.roundTrip, Limits: DefaultLimits(),
+		Profiles: []*Profile{
+			atConnector: {Name: "connector", Type: Connector, HeartbeatSeconds: 3},
+			atGate:      {Name: "gate", Type: Gate},
+		},
+		Connectors: []Endpoint{{Host: "chat.example", Port: 3050}},
+		NewDriver:  func(int) (netpoll.Driver, error) { return r.net.Driver(), nil },
+		Nanos:      r.net.Now,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	node, err := NewNode(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.node = node
+	for _, l := range node.Loops() {
+		r.net.Attach(l)
+	}
+	return r
+}
+
+// client is a hybrid client that writes and reads bytes of a hand-turned socket.
+type client struct {
+	r      *rig
+	sock   *looptest.Socket
+	ws     bool
+	read   int // bytes of sock.Wrote that were read
+	head   bool
+	id     uint32
+	events []event
+}
+
+// event is one thing a client was told.
+type event struct {
+	kind string // handshake, heartbeat, answer, push, kick, close
+	id   uint32
+	text string // body; of a push: route and body
+}
+
+func (e event) String() string { return fmt.Sprintf("%s %d %s", e.kind, e.id, e.text) }
+
+// connect opens a connection to the next loop in turn and says nothing.
+func (r *rig) connect(tag uint8, ws bool) *client {
+	loops := r.node.Loops()
+	c := &client{r: r, ws: ws, sock: r.net.Connect(loops[r.next%len(loops)], tag)}
+	r.next++
+	r.net.Turn()
+	if ws {
+		c.sock.Send([]byte("GET / HTTP/1.1\r\nHost: gate.example:3014\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+	}
+	return c
+}
+
+// login is connect and a whole handshake.
+func (r *rig) login(tag uint8, ws bool) *client {
+	r.t.Helper()
+	c := r.connect(tag, ws)
+	c.send(codec.PackageHandshake, []byte(`{"sys":{"type":"test","version":"1"}}`))
+	c.send(codec.PackageHandshakeAck, nil)
+	r.net.Settle()
+	c.pump()
+	if len(c.events) == 0 || c.events[0].kind != "handshake" {
+		r.t.Fatalf("no handshake: %v", c.events)
+	}
+	c.events = nil
+	return c
+}
+
+func (c *client) bytes(t codec.PackageType, body []byte) []byte {
+	p := codec.AppendPackage(nil, t, body)
+	if !c.ws {
+		return p
+	}
+	return maskedFrame(byte(codec.WSBinary), p)
+}
+
+// maskedFrame is a client's frame.
+func maskedFrame(op byte, payload []byte) []byte {
+	b := codec.AppendWSHead(nil, codec.WSKind(op), len(payload))
+	b[1] |= 0x80
+	mask := [4]byte{1, 2, 3, 4}
+	b = append(b, mask[:]...)
+	for i, x := range payload {
+		b = append(b, x^mask[i&3])
+	}
+	return b
+}
+
+func (c *client) send(t codec.PackageType, body []byte) { c.sock.Send(c.bytes(t, body)) }
+
+// message is the bytes of a request, or of a notify when id is 0.
+func (c *client) message(id uint32, route, body string) []byte {
+	m := codec.Message{Type: codec.MessageNotify, Route: []byte(route), Body: []byte(body)}
+	if id != 0 {
+		m.Type, m.ID = codec.MessageRequest, id
+	}
+	b, err := codec.AppendMessage(nil, m)
+	if err != nil {
+		c.r.t.Fatal(err)
+	}
+	return c.bytes(codec.PackageData, b)
+}
+
+// request sends a request without waiting.
+func (c *client) request(route, body string) uint32 {
+	c.id++
+	c.sock.Send(c.message(c.id, route, body))
+	return c.id
+}
+
+func (c *client) notify(route, body string) { c.sock.Send(c.message(0, route, body)) }
+
+// ask sends a request, lets everything come to rest, and returns the answer.
+func (c *client) ask(route, body string) string {
+	c.r.t.Helper()
+	id := c.request(route, body)
+	c.r.net.Settle()
+	c.pump()
+	for i, e := range c.events {
+		if e.kind == "answer" && e.id == id {
+			c.events = append(c.events[:i], c.events[i+1:]...)
+			return e.text
+		}
+	}
+	c.r.t.Fatalf("no answer to %s %s: %v", route, body, c.events)
+	return ""
+}
+
+func (c *client) enter(user, room string) string {
+	c.r.t.Helper()
+	return c.ask(routeEnter, enterBody(user, room))
+}
+
+func enterBody(user, room string) string {
+	b, _ := json.Marshal(map[string]string{"username": user, "rid": room})
+	return string(b)
+}
+
+func sendBody(content, target string) string {
+	b, _ := json.Marshal(map[string]string{"content": content, "target": target, "from": "forged", "rid": "forged"})
+	return string(b)
+}
+
+// take returns what was told since the last time, one line each.
+func (c *client) take() []string {
+	c.pump()
+	var lines []string
+	for _, e := range c.events {
+		lines = append(lines, e.String())
+	}
+	c.events = nil
+	return lines
+}
+
+// want fails unless exactly these events have come since the last time.
+func (c *client) want(lines ...string) {
+	c.r.t.Helper()
+	if got := c.take(); fmt.Sprint(got) != fmt.Sprint(lines) {
+		c.r.t.Fatalf("got  %q\nwant %q", got, lines)
+	}
+}
+
+// pump reads what the server wrote.
+func (c *client) pump() {
+	for {
+		b := c.sock.Wrote[c.read:]
+		if c.ws && !c.head {
+			i := bytes.Index(b, []byte("\r\n\r\n"))
+			if i < 0 {
+				return
+			}
+			c.read += i + 4
+			c.head = true
+			continue
+		}
+		n := c.one(b)
+		if n == 0 {
+			return
+		}
+		c.read += n
+	}
+}
+
+// one reads one package, or one WebSocket frame that is not data.
+func (c *client) one(b []byte) int {
+	head := 0
+	if c.ws {
+		if len(b) < 2 {
+			return 0
+		}
+		n := int(b[1])
+		head = 2
+		switch n {
+		case 126:
+			if len(b) < 4 {
+				return 0
+			}
+			n, head = int(b[2])<<8|int(b[3]), 4
+		case 127:
+			if len(b) < 10 {
+				return 0
+			}
+			n, head = int(b[6])<<24|int(b[7])<<16|int(b[8])<<8|int(b[9]), 10
+		}
+		if len(b) < head+n {
+			return 0
+		}
+		if b[0]&0x0f == byte(codec.WSClose) {
+			c.events = append(c.events, event{kind: "close", id: uint32(b[head])<<8 | uint32(b[head+1]), text: string(b[head+2 : head+n])})
+			return head + n
+		}
+	}
+	p, n, err := codec.ParsePackage(b[head:], codec.MaxPackageBody)
+	if err != nil {
+		c.r.t.Fatalf("server wrote no package: %v: %q", err, b)
+	}
+	if n == 0 {
+		return 0
+	}
+	names := map[codec.PackageType]string{codec.PackageHandshake: "handshake", codec.PackageHeartbeat: "heartbeat", codec.PackageKick: "kick"}
+	e := event{kind: names[p.Type], text: string(p.Body)}
+	if p.Type == codec.PackageData {
+		m, err := codec.ParseMessage(p.Body)
+		if err != nil {
+			c.r.t.Fatalf("server wrote no message: %v: %q", err, p.Body)
+		}
+		e = event{kind: "answer", id: m.ID, text: string(m.Body)}
+		if m.Type == codec.MessagePush {
+			e = event{kind: "push", text: string(m.Route) + " " + string(m.Body)}
+		}
+	}
+	if e.kind != "heartbeat" {
+		c.events = append(c.events, e)
+	}
+	return head + n
+}

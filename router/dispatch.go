@@ -1,0 +1,117 @@
+package router
+
+import (
+	"strings"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// call is one request or notify on its way to a handler. Its slices alias the read buffer.
+type call struct {
+	id    uint32 // 0: a notify
+	route *route
+	body  []byte // as sent
+}
+
+// route is what a listener does with one route.
+type route struct {
+	handle   handler
+	request  *codec.ProtoMessage // how a body that is not JSON is encoded; nil: JSON only
+	response *codec.ProtoMessage // how the answer is; nil: JSON
+}
+
+// handler carries out a call inline. It answers by l.answer or by posting a request to a worker.
+type handler struct {
+	do func(l *loop, s *session, c *call)
+	// pipelines says that the call may follow others of this session that are still at the room's worker: it goes there
+	// too, so effects and answers keep their order. All others wait until everything before is answered.
+	pipelines bool
+}
+
+const (
+	routeQueryEntry = "gate.gateHandler.queryEntry"
+	routeEnter      = "connector.entryHandler.enter"
+	routeSend       = "chat.chatHandler.send"
+)
+
+// builtin are the chat application's handlers.
+var builtin = map[string]handler{
+	routeQueryEntry: {do: (*loop).queryEntry},
+	routeEnter:      {do: (*loop).enter},
+	routeSend:       {do: (*loop).send, pipelines: true},
+}
+
+func serverType(route string) ServerType {
+	t, _, _ := strings.Cut(route, ".")
+	return ServerType(t)
+}
+
+// unknown answers 500 to every route nobody handles, whatever is wrong with it (protocol.md §1, Rule).
+var unknown = &route{handle: handler{do: func(l *loop, s *session, c *call) {
+	l.counters.unknownRoutes++
+	l.answer(s, c, channel.Refused)
+}}}
+
+// message handles the body of a data package. It returns false, having done nothing, when the session must wait.
+func (l *loop) message(s *session, b []byte) bool {
+	m, err := codec.ParseMessage(b)
+	if err != nil {
+		l.counters.malformed++
+		return true
+	}
+	c := call{id: m.ID, body: m.Body, route: unknown}
+	switch m.Type {
+	case codec.MessageRequest:
+	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)
+		c.id = 0
+	default:
+		return true
+	}
+	if m.Compressed {
+		name, ok := s.profile.Dict.Route(m.Code)
+		if !ok {
+			return true // dropped silently (protocol.md §2.5)
+		}
+		if r := s.profile.routes[name]; r != nil {
+			c.route = r
+		}
+	} else if r := s.profile.routes[string(m.Route)]; r != nil {
+		c.route = r
+	}
+	if l.mustWait(s, c.route) {
+		l.np.Pause(s.conn)
+		return false
+	}
+	l.counters.requests++
+	if c.id != 0 && m.Gzip { // a codec bit that no known client sets; we do not inflate
+		l.answer(s, &c, channel.Refused)
+		return true
+	}
+	c.route.handle.do(l, s, &c)
+	l.runLocal()
+	return true
+}
+
+// mustWait is the gate that keeps answers in request order and effects in the order sent, without a reorder buffer.
+func (l *loop) mustWait(s *session, r *route) bool {
+	n := s.inflight()
+	if n == 0 {
+		return false
+	}
+	return s.x.entering != "" || !r.handle.pipelines || s.room == nil || n >= l.node.limits.Inflight
+}
+
+// object is a call's body as JSON to be scanned. What is no JSON object counts as {} (protocol.md §2.5), and so does a protobuf
+// body that cannot be read, whose request the caller refuses.
+func (c *call) object() (o codec.Object, ok bool) {
+	b := c.body
+	if c.route.request != nil && !codec.LooksLikeJSON(b) {
+		decoded, err := c.route.request.AppendDecode(nil, b)
+		if err != nil {
+			return codec.Object{}, false
+		}
+		b = decoded
+	}
+	return codec.ScanObject(codec.NormalizeUTF8(b)), true
+}

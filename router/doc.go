@@ -1,0 +1,12 @@
+// Package router turns bytes into requests and decisions into bytes. Its Node ties the loops of package netpoll to the
+// workers of package channel: a session's messages are parsed in place, routed to a handler, and become Requests to
+// the worker that owns the room; what workers decide comes back as Items and is written to groups and conns.
+//
+// Everything of a session belongs to the loop of its conn. The life of a request:
+//
+//	loop.Data (transport.go)  bytes → packages, in place
+//	hybrid.go                 the package state machine: handshake, ack, heartbeat, data
+//	dispatch.go               message → route → handler; waits when order demands it
+//	post (loop.go)            Request to the worker, inline when it lives on this loop, else by mail
+//	apply (loop.go)           the worker's Items: pushes to rooms (room.go), answers to sessions (session.go)
+package router

@@ -1,0 +1,273 @@
+package router
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// loop is the part of a node that one event loop owns: sessions, rooms as far as they have members here, and the workers that
+// run here. It implements netpoll.Handler.
+type loop struct {
+	// Static after construction.
+	node    *Node
+	np      *netpoll.Loop
+	index   int
+	workers []*channel.Worker // by number; nil where they run elsewhere
+
+	// Safe from any goroutine.
+	mail      *netpoll.Mailbox[mail]
+	mailBytes atomic.Int64 // in mail
+	backlog   atomic.Int64 // in the logs of groups, as last published
+	crowded   atomic.Pointer[map[channel.RoomID]struct{}]
+
+	// Owned by the loop.
+	sessions []*[slabSessions]session
+	extras   []*extra
+	rooms    map[channel.RoomID]*room
+	requests []channel.Request // for workers of this loop
+	items    []channel.Item    // of workers of this loop, for this loop
+	request  channel.Request   // the one a worker of this loop is handling
+	running  bool              // runLocal is at work
+	serial   uint32            // numbers requests
+	scratch  []byte
+	counters counters
+}
+
+// mail is what other goroutines send to a loop: exactly one of its members.
+type mail struct {
+	item    channel.Item
+	request *channel.Request
+	run     func()
+}
+
+// addr names a conn for workers.
+func (l *loop) addr(c *netpoll.Conn) channel.Addr {
+	return channel.Addr{Node: l.node.number, Ref: channel.Ref(c.ID(l.np))}
+}
+
+// find is the session that an address names, or nil when it has ended.
+func (l *loop) find(a channel.Addr) *session {
+	if a.Node != l.node.number {
+		return nil
+	}
+	if c := l.np.Find(netpoll.ID(a.Ref)); c != nil {
+		return l.session(c)
+	}
+	return nil
+}
+
+// Turn implements netpoll.Handler.
+func (l *loop) Turn() {
+	l.mail.Drain(func(m *mail) {
+		switch {
+		case m.request != nil:
+			w := l.worker(m.request.Room)
+			w.Inbox.Add(-1)
+			w.Handle(m.request)
+			l.runLocal()
+		case m.run != nil:
+			m.run()
+			l.runLocal()
+		default:
+			l.mailBytes.Add(-itemBytes(&m.item))
+			l.apply(&m.item)
+			l.runLocal()
+		}
+	})
+}
+
+func (l *loop) worker(room string) *channel.Worker {
+	return l.node.workers[channel.Partition(room)%len(l.node.workers)]
+}
+
+// submit posts a session's request to the worker of its room and notes that an answer is due. When the worker has
+// too much to do already, nothing is posted and the session gets the refusal (admission, design.md §5).
+func (l *loop) submit(s *session, c *call, req channel.Request) bool {
+	w := l.worker(req.Room)
+	if w.Inbox.Load() >= int64(l.node.limits.Inbox) {
+		l.counters.busy++
+		l.answer(s, c, req.Op.RefusedBody())
+		return false
+	}
+	req.From = l.addr(s.conn)
+	if c.id != 0 || req.Op == channel.OpEnter {
+		l.serial++
+		if l.serial == 0 {
+			l.serial = 1
+		}
+		req.Req = l.serial
+		x := l.extra(s)
+		x.pending = append(x.pending, pending{
+			req: req.Req, id: c.id, op: req.Op, proto: c.route.response, due: l.np.Now() + l.node.limits.RequestSeconds,
+		})
+		l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
+	}
+	l.post(req)
+	return true
+}
+
+// post hands a request to its worker: into this loop's own queue, or by mail. Requests of one loop to one worker stay in order, as
+// they always take the same way.
+func (l *loop) post(req channel.Request) {
+	if l.node.roundTrip {
+		req = roundTripRequest(req)
+	}
+	w := l.worker(req.Room)
+	if l.workers[w.Number()] != nil {
+		l.requests = append(l.requests, req)
+		return
+	}
+	l.postAway(w, req)
+}
+
+// postAway is apart from post because here the request goes to the heap.
+func (l *loop) postAway(w *channel.Worker, req channel.Request) {
+	req.Content = bytes.Clone(req.Content) // it lies in the read buffer
+	w.Inbox.Add(1)
+	l.node.loopOf(w).mail.Post(mail{request: &req})
+}
+
+// runLocal lets this loop's workers handle its own requests and applies what they decide, until neither is left. Items are
+// applied only after the worker has returned, so nothing here is re-entered.
+func (l *loop) runLocal() {
+	if l.running {
+		return
+	}
+	l.running = true
+	defer func() { l.running = false }()
+	for r, i := 0, 0; ; {
+		if i < len(l.items) {
+			it := l.items[i]
+			i++
+			l.apply(&it)
+			continue
+		}
+		clear(l.items)
+		l.items, i = l.items[:0], 0
+		if r == len(l.requests) {
+			break
+		}
+		l.request = l.requests[r]
+		r++
+		l.worker(l.request.Room).Handle(&l.request)
+	}
+	clear(l.requests)
+	l.requests = l.requests[:0]
+}
+
+// outlet carries items to one loop. Each loop that runs workers has one of its own for every loop.
+type outlet struct {
+	from, to *loop
+}
+
+// Post implements channel.Outlet.
+func (o *outlet) Post(it channel.Item) {
+	if o.to.node.roundTrip {
+		it = roundTripItem(it)
+	}
+	if o.from == o.to {
+		o.to.items = append(o.to.items, it)
+		return
+	}
+	o.to.mailBytes.Add(itemBytes(&it))
+	o.to.mail.Post(mail{item: it})
+}
+
+// Full implements channel.Outlet: one or two atomic loads.
+func (o *outlet) Full(room channel.RoomID) bool {
+	if o.to.mailBytes.Load()+o.to.backlog.Load() > int64(o.to.node.limits.LoopBytes) {
+		return true
+	}
+	if crowded := o.to.crowded.Load(); crowded != nil {
+		_, is := (*crowded)[room]
+		return is
+	}
+	return false
+}
+
+// itemBytes is what an item weighs in a mailbox.
+func itemBytes(it *channel.Item) int64 {
+	n := 128 + len(it.Body)
+	if it.Push != nil {
+		n += len(it.Push.Body)
+	}
+	return int64(n)
+}
+
+// apply carries out one decision of a worker.
+func (l *loop) apply(it *channel.Item) {
+	if it.Kind == channel.ItemPush {
+		l.pushRoom(it)
+		return
+	}
+	s := l.find(it.To)
+	if s == nil || s.state == stateEnded {
+		return // its leave is on the way to the worker
+	}
+	switch it.Kind {
+	case channel.ItemEnter:
+		if l.awaits(s, it.Req) {
+			l.entered(s, it)
+			l.finish(s, it.Body)
+		}
+	case channel.ItemLeave:
+		if s.room != nil && s.room.id == it.Room {
+			l.exitRoom(s)
+		}
+	case channel.ItemReply:
+		if l.awaits(s, it.Req) {
+			l.finish(s, it.Body)
+		}
+	case channel.ItemDirect:
+		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
+			l.np.Commit(s.conn, it.Push.AppendFrame(l.np.Stage(s.conn), s.variant))
+		}
+	case channel.ItemKick:
+		l.kick(s, string(it.Body))
+	}
+}
+
+// awaits tells whether req is the oldest request in flight of s. One that was given up is not.
+func (l *loop) awaits(s *session, req uint32) bool {
+	return s.inflight() > 0 && s.x.pending[0].req == req
+}
+
+// entered makes s a member of the room here. Only now it leaves the room it was in, so a refused switch changes nothing.
+func (l *loop) entered(s *session, it *channel.Item) {
+	x := s.x
+	if s.room != nil {
+		if !x.rename {
+			l.leave(it.To, s.user(), s.roomName())
+		}
+		l.exitRoom(s)
+	}
+	s.uid, s.star = x.entering, x.star
+	l.joinRoom(s, it)
+}
+
+// Passed implements netpoll.Handler: workers, also those of other loops, learn how much there is to write here.
+func (l *loop) Passed() {
+	if n := int64(l.np.Backlog()); n != l.backlog.Load() {
+		l.backlog.Store(n)
+	}
+	l.recheckCrowded()
+}
+
+func roundTripRequest(r channel.Request) channel.Request {
+	decoded, err := channel.ParseRequest(channel.AppendRequest(nil, &r))
+	if err != nil {
+		panic(err)
+	}
+	return decoded
+}
+
+func roundTripItem(it channel.Item) channel.Item {
+	decoded, err := channel.ParseItem(channel.AppendItem(nil, &it))
+	if err != nil {
+		panic(err)
+	}
+	return decoded
+}

@@ -1,0 +1,363 @@
+package router
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestModel lets clients enter, switch, rename, send, whisper and vanish in any order, over sockets that take any
+// number of bytes or fail, while loops turn in any order, and then compares what each client was told with the
+// specification. The yardstick is a witness in each room, who sees all of the room's stream: another member's stream must be the
+// stretch of the witness's between its own onAdd and onLeave, to the byte.
+func TestModel(t *testing.T) {
+	for _, sh := range shapes {
+		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+			rng := seed(t)
+			for round := range 60 {
+				m := newModel(t, rng, sh)
+				m.run(600)
+				m.verify()
+				if t.Failed() {
+					t.Fatalf("round %d", round)
+				}
+			}
+		})
+	}
+}
+
+const modelRooms = 4
+
+type model struct {
+	t         *testing.T
+	rng       *rand.Rand
+	r         *rig
+	witnesses []*modelClient
+	clients   []*modelClient
+	content   int
+	whispers  map[string]*modelWhisper
+	failed    int
+}
+
+// modelWhisper is a private message and what became of it.
+type modelWhisper struct {
+	refused bool
+	seen    int
+}
+
+type modelClient struct {
+	*client
+	asked []asked // requests in order
+	gone  bool    // we ended it
+}
+
+type asked struct {
+	id         uint32
+	op         string // enter, say, whisper, bad
+	user, room string
+	content    string
+}
+
+func newModel(t *testing.T, rng *rand.Rand, sh shape) *model {
+	m := &model{t: t, rng: rng, r: newRig(t, sh, nil), whispers: map[string]*modelWhisper{}}
+	for i := range modelRooms {
+		w := &modelClient{client: m.r.login(atConnector, i%2 == 0)}
+		w.asked = append(w.asked, asked{op: "enter", user: "witness", room: m.room(i)})
+		w.asked[0].id = w.request(routeEnter, enterBody("witness", m.room(i)))
+		m.r.net.Settle()
+		m.witnesses = append(m.witnesses, w)
+	}
+	return m
+}
+
+func (m *model) room(i int) string { return fmt.Sprint("room", i) }
+
+func (m *model) run(steps int) {
+	for range steps {
+		switch m.rng.IntN(10) {
+		case 0:
+			if len(m.clients) < 25 {
+				m.clients = append(m.clients, &modelClient{client: m.r.login(atConnector, m.rng.IntN(2) == 0)})
+			}
+		case 1, 2, 3:
+			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
+		case 4:
+			m.r.net.Events()
+		default:
+			if len(m.clients) > 0 {
+				m.act(m.clients[m.rng.IntN(len(m.clients))])
+			}
+		}
+	}
+	for _, c := range m.clients {
+		c.sock.Room = -1
+	}
+	m.r.net.Settle()
+}
+
+// act lets one client do something, mostly ask.
+func (m *model) act(c *modelClient) {
+	if c.gone {
+		return
+	}
+	a := asked{room: m.room(m.rng.IntN(modelRooms)), user: fmt.Sprint("user", m.rng.IntN(8))}
+	m.content++
+	a.content = fmt.Sprintf("#%d%s", m.content, strings.Repeat(".", m.rng.IntN(30)))
+	route, body := "", ""
+	switch op := m.rng.IntN(40); {
+	case op < 8:
+		a.op, route, body = "enter", routeEnter, enterBody(a.user, a.room)
+	case op < 24:
+		a.op, route, body = "say", routeSend, sendBody(a.content, "*")
+	case op < 28:
+		a.op, route, body = "whisper", routeSend, sendBody(a.content, a.user)
+		m.whispers[a.content] = &modelWhisper{}
+	case op < 30:
+		a.op, route, body = "bad", "no.such.route", "{}"
+	case op < 34:
+		c.sock.Room = []int{0, 3, 50, 2000, -1}[m.rng.IntN(5)]
+		return
+	case op < 38:
+		c.sock.Ready()
+		return
+	case op < 39 && m.rng.IntN(3) == 0:
+		c.gone = true
+		c.sock.End()
+		return
+	case m.rng.IntN(6) == 0:
+		c.gone = true
+		c.sock.Err = syscall.ECONNRESET
+		c.sock.Ready()
+		return
+	default:
+		return
+	}
+	a.id = c.request(route, body)
+	c.asked = append(c.asked, a)
+	if m.rng.IntN(3) > 0 {
+		c.sock.Ready()
+	}
+}
+
+func (m *model) errorf(format string, args ...any) {
+	if m.failed++; m.failed < 5 {
+		m.t.Errorf(format, args...)
+	}
+}
+
+// stay is one membership as its client saw it.
+type stay struct {
+	client     *modelClient
+	user, room string
+	list       []string // from the answer
+	pushes     []string
+	open       bool // the client's stream ends inside it
+}
+
+func (m *model) verify() {
+	streams := map[string][]string{}
+	for i, w := range m.witnesses {
+		stays := m.read(w)
+		if len(stays) != 1 {
+			m.errorf("witness %d has %d stays", i, len(stays))
+			return
+		}
+		streams[m.room(i)] = stays[0].pushes
+	}
+	used := map[string]bool{}
+	var stays []*stay
+	for _, c := range m.clients {
+		stays = append(stays, m.read(c)...)
+	}
+	// Messages are unique, so a stay in which something was said has one place; the silent ones share what is left.
+	slices.SortStableFunc(stays, func(a, b *stay) int { return len(b.pushes) - len(a.pushes) })
+	for _, s := range stays {
+		m.place(s, streams[s.room], used)
+	}
+	for room, stream := range streams {
+		m.checkAdds(room, stream, used)
+		m.checkOrder(room, stream)
+	}
+	for content, w := range m.whispers {
+		if w.seen > 1 || w.seen == 1 && w.refused {
+			m.errorf("whisper %s refused %v, seen %d times", content, w.refused, w.seen)
+		}
+	}
+}
+
+// read follows a client's events: answers in request order, each once, push before answer, and its stays.
+func (m *model) read(c *modelClient) (stays []*stay) {
+	c.pump()
+	next := 0
+	var at *stay
+	for _, e := range c.events {
+		switch e.kind {
+		case "push":
+			if private(e.text) {
+				m.whispered(c, at, e.text)
+			} else if at == nil {
+				m.errorf("a push outside any room: %v", e)
+			} else {
+				at.pushes = append(at.pushes, e.text)
+			}
+		case "answer":
+			if next == len(c.asked) || c.asked[next].id != e.id {
+				m.errorf("answer %v out of order", e)
+				return
+			}
+			a := c.asked[next]
+			next++
+			if s := m.answered(c, a, at, e.text); s != nil {
+				at = s
+				stays = append(stays, s)
+			}
+		default:
+			m.errorf("unexpected %v", e)
+		}
+	}
+	if !c.gone && next < len(c.asked) {
+		m.errorf("only %d of %d requests were answered", next, len(c.asked))
+	}
+	if at != nil {
+		at.open = true
+	}
+	return stays
+}
+
+// answered checks one answer and returns the stay it begins, if it does.
+func (m *model) answered(c *modelClient, a asked, at *stay, text string) *stay {
+	switch {
+	case a.op == "enter" && text == enterRefused:
+	case a.op == "enter":
+		var list struct{ Users []string }
+		if err := json.Unmarshal([]byte(text), &list); err != nil || !slices.Contains(list.Users, a.user) {
+			m.errorf("enter as %s answered %s", a.user, text)
+		}
+		return &stay{client: c, user: a.user, room: a.room, list: list.Users}
+	case text == refused:
+		if a.op == "whisper" {
+			m.whispers[a.content].refused = true
+		}
+		if at != nil && a.op == "say" {
+			m.errorf("a member's message was refused")
+		}
+	case text != `{}` || a.op == "bad":
+		m.errorf("%s answered %s", a.op, text)
+	case a.op == "say":
+		if n := len(at.pushes); n == 0 || content(at.pushes[n-1]) != a.content {
+			m.errorf("%s was answered before it was pushed to its sender", a.content)
+		}
+	}
+	return nil
+}
+
+func (m *model) whispered(c *modelClient, at *stay, push string) {
+	var p struct{ Target string }
+	_ = json.Unmarshal([]byte(push[len("onChat "):]), &p)
+	if at == nil || p.Target != at.user {
+		m.errorf("a whisper for %s came to %+v", p.Target, at)
+	}
+	m.whispers[content(push)].seen++
+}
+
+func private(push string) bool {
+	return strings.HasPrefix(push, "onChat ") && !strings.HasSuffix(push, `"target":"*"}`)
+}
+
+func content(push string) string {
+	var p struct{ Msg string }
+	_ = json.Unmarshal([]byte(push[strings.IndexByte(push, ' ')+1:]), &p)
+	return p.Msg
+}
+
+func userPushText(route, user string) string {
+	return fmt.Sprintf(`%s {"route":"%s","user":"%s"}`, route, route, user)
+}
+
+// place finds the stretch of the room's stream that a stay is. Of several that fit, as when nothing was said, the first unused will do.
+func (m *model) place(s *stay, stream []string, used map[string]bool) {
+	add, leave := userPushText("onAdd", s.user), userPushText("onLeave", s.user)
+	present := []string{"witness"}
+	for i, push := range stream {
+		if push == add {
+			end := slices.Index(stream[i+1:], leave)
+			stretch := stream[i+1:]
+			if end >= 0 {
+				stretch = stretch[:end]
+			}
+			key := fmt.Sprint(s.room, i)
+			fits := len(s.pushes) <= len(stretch) && slices.Equal(s.pushes, stretch[:len(s.pushes)]) && slices.Equal(s.list, append(slices.Clone(present), s.user))
+			// One who is still there must have all of it. One who was cut has a part; so has one who switched: it is out of the
+			// old room with the new room's yes, while the old room's worker has yet to hear of it.
+			if !used[key] && fits && (end >= 0 || len(s.pushes) == len(stretch)) && (end < 0) == (s.open && !s.client.gone) {
+				used[key] = true
+				return
+			}
+		}
+		present = replay(present, push)
+	}
+	m.errorf("stay of %s in %s with list %v fits nowhere:\n  %q\nin\n  %q", s.user, s.room, s.list, s.pushes, stream)
+}
+
+// replay applies a push to the list of who is there.
+func replay(present []string, push string) []string {
+	var p struct{ Route, User string }
+	_ = json.Unmarshal([]byte(push[strings.IndexByte(push, ' ')+1:]), &p)
+	switch p.Route {
+	case "onAdd":
+		present = append(present, p.User)
+	case "onLeave":
+		present = slices.DeleteFunc(slices.Clone(present), func(u string) bool { return u == p.User })
+	}
+	return present
+}
+
+// checkAdds: a name enters only when it is not there, leaves only when it is, and whoever is there now is whom a newcomer is told.
+func (m *model) checkAdds(room string, stream []string, used map[string]bool) {
+	present := []string{"witness"}
+	for _, push := range stream {
+		before := len(present)
+		present = replay(present, push)
+		if strings.HasPrefix(push, "onAdd ") && len(slices.Compact(slices.Sorted(slices.Values(present)))) != before+1 {
+			m.errorf("%s: %s while there", room, push)
+		}
+		if strings.HasPrefix(push, "onLeave ") && len(present) != before-1 {
+			m.errorf("%s: %s while not there", room, push)
+		}
+	}
+	probe := m.r.login(atConnector, false)
+	b, _ := json.Marshal(map[string][]string{"users": append(present, "probe")})
+	if got := probe.enter("probe", room); got != string(b) {
+		m.errorf("%s: at the end the list is %s, want %s", room, got, b)
+	}
+}
+
+// checkOrder: nothing twice, and every sender's messages in the order sent.
+func (m *model) checkOrder(room string, stream []string) {
+	at := map[string]int{}
+	for i, push := range stream {
+		if !strings.HasPrefix(push, "onChat ") {
+			continue
+		}
+		c := content(push)
+		if _, twice := at[c]; twice {
+			m.errorf("%s: %s twice", room, c)
+		}
+		at[c] = i
+	}
+	for _, c := range m.clients {
+		last := -1
+		for _, a := range c.asked {
+			if i, ok := at[a.content]; ok && a.op == "say" {
+				if i < last {
+					m.errorf("%s: %s overtook", room, a.content)
+				}
+				last = i
+			}
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Limits are the bounds of design.md §5, as far as they are not the network's.
+type Limits struct {
+	Conn             netpoll.Limits
+	PackageBytes     int    // longest package accepted
+	HeadBytes        int    // longest HTTP head
+	HeadSeconds      uint32 // from its first byte
+	HandshakeSeconds uint32 // from connect to working
+	IdleSeconds      uint32 // silence allowed where heartbeats are off
+	RequestSeconds   uint32 // a worker's time to answer
+	Inflight         int    // requests of one session at workers
+	Inbox            int    // requests on their way to one worker
+	LoopBytes        int    // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
+	RoomBytes        int    // unwritten pushes of one room on one loop; the same for that room
+	NameBytes        int    // longest name of a user or room
+}
+
+// DefaultLimits are design.md §5's.
+func DefaultLimits() Limits {
+	return Limits{
+		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
+		PackageBytes: 256 << 10, HeadBytes: 8 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
+		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64,
+	}
+}
+
+// Check refuses limits that cannot hold together, and says what to do.
+func (l *Limits) Check() error {
+	switch {
+	case l.PackageBytes > l.Conn.Outbound/2:
+		return fmt.Errorf("a message of %d bytes does not fit into half of what a connection may have unsent (%d bytes): raise -outbound to at least %d or lower -max-package",
+			l.PackageBytes, l.Conn.Outbound, 2*l.PackageBytes)
+	case l.Conn.OutboundAll < int64(l.Conn.Outbound):
+		return fmt.Errorf("-max-outbound (%d bytes for all connections) is less than -outbound (%d for one): raise it", l.Conn.OutboundAll, l.Conn.Outbound)
+	case l.NameBytes < 1 || l.NameBytes > 255:
+		return fmt.Errorf("-max-name %d: must be 1 to 255 bytes", l.NameBytes)
+	case l.PackageBytes > codec.MaxPackageBody:
+		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
+	}
+	return nil
+}
+
+// Config is what a Node is made of. It must not be changed afterwards.
+type Config struct {
+	Loops int
+	// Workers is the number of shares the rooms are divided into; 0 means one a loop.
+	Workers    int
+	Limits     Limits
+	Profiles   []*Profile // a listener's tag is an index into them
+	Connectors []Endpoint // what gates announce, in configuration order
+	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
+	RoundTrip bool
+	// NewDriver makes the driver of a loop that will be turned; tests give their own.
+	NewDriver func(i int) (netpoll.Driver, error)
+	// Nanos is the loops' clock; nil means the real one.
+	Nanos func() int64
+}
+
+// Node is the sessions, loops and workers of one process.
+type Node struct {
+	number     uint16
+	loops      []*loop
+	workers    []*channel.Worker
+	profiles   []*Profile
+	connectors []Endpoint
+	limits     Limits
+	budget     *netpoll.Budget
+	roundTrip  bool
+}
+
+// MaxLoops is the number of loops that a session's address has room for.
+const MaxLoops = 256
+
+// NewNode makes a node. Its drivers must then be turned, one goroutine each.
+func NewNode(cfg Config) (*Node, error) {
+	if cfg.Loops < 1 || cfg.Loops > MaxLoops {
+		return nil, fmt.Errorf("-loops %d: must be 1 to %d", cfg.Loops, MaxLoops)
+	}
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
+		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip,
+	}
+	var variants []*codec.Variant
+	for _, p := range cfg.Profiles {
+		if err := p.prepare(&variants); err != nil {
+			return nil, err
+		}
+	}
+	workers := cfg.Workers
+	if workers == 0 {
+		workers = cfg.Loops
+	}
+	for i := range cfg.Loops {
+		d, err := cfg.NewDriver(i)
+		if err != nil {
+			return nil, err
+		}
+		l := &loop{node: n, index: i, workers: make([]*channel.Worker, workers), rooms: make(map[channel.RoomID]*room)}
+		l.np = netpoll.NewLoop(uint8(i), l, d, cfg.Limits.Conn, n.budget, cfg.Nanos)
+		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
+		n.loops = append(n.loops, l)
+	}
+	epoch := uint32(time.Now().Unix())
+	for i := range workers {
+		home := n.loops[i%len(n.loops)]
+		outlets := make([]*outlet, len(n.loops))
+		for j, to := range n.loops {
+			outlets[j] = &outlet{from: home, to: to}
+		}
+		w := channel.NewWorker(uint16(i), epoch, func(id channel.OutletID) channel.Outlet { return outlets[id&0xff] })
+		n.workers = append(n.workers, w)
+		home.workers[i] = w
+	}
+	return n, nil
+}
+
+// Loops are the node's event loops, to be turned.
+func (n *Node) Loops() []*netpoll.Loop {
+	loops := make([]*netpoll.Loop, len(n.loops))
+	for i, l := range n.loops {
+		loops[i] = l.np
+	}
+	return loops
+}
+
+func (n *Node) loopOf(w *channel.Worker) *loop { return n.loops[w.Number()%len(n.loops)] }
+
+// silence is how long a client may be silent: twice the heartbeat interval, and a second because ticks are whole seconds.
+func (n *Node) silence(p *Profile) uint32 {
+	if p.HeartbeatSeconds > 0 {
+		return uint32(2*p.HeartbeatSeconds) + 1
+	}
+	return n.limits.IdleSeconds
+}
+
+// Shutdown closes every session, telling WebSocket clients that the server goes away (1001), and returns when all sockets
+// are closed or ctx ends. Accepting must have stopped. Safe from any goroutine but a loop's.
+func (n *Node) Shutdown(ctx context.Context) error {
+	err := n.onLoops(ctx, func(l *loop) {
+		l.np.Each(func(c *netpoll.Conn) {
+			l.endWith(l.session(c), reasonShutdown, codec.WSCloseGoingAway, "server is shutting down")
+		})
+	})
+	for err == nil {
+		open := 0
+		for _, l := range n.loops {
+			open += l.np.Open()
+		}
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			err = errors.New("some peers did not close their connections in time")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package router
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// ServerType is the first part of a route, and what a listener is for.
+type ServerType string
+
+// The server types of the chat application that clients connect to, and the one behind them.
+const (
+	Gate      ServerType = "gate"
+	Connector ServerType = "connector"
+	Chat      ServerType = "chat"
+)
+
+// Profile is what listeners may differ in. Static once the node is made.
+type Profile struct {
+	Name string
+	Type ServerType
+	// HeartbeatSeconds is the interval told to clients; a client silent for twice as long is disconnected. 0: no heartbeats.
+	HeartbeatSeconds int
+	// Dict and Protos are offered to clients when they are not nil.
+	Dict   *codec.Dictionary
+	Protos *codec.Protos
+	// CheckClient judges sys.type and sys.version of a handshake; false answers 501. nil accepts everybody. Runs on the
+	// loop; must not block.
+	CheckClient func(clientType, version string) bool
+	// User is given the JSON of the handshake's user member (nil when absent) and returns the JSON to answer with, nil for
+	// none; an error answers 500. Runs on the loop; must not block.
+	User func(user []byte) ([]byte, error)
+
+	routes     map[string]*route
+	handshakes [2][2][]byte // [client has the dictionary][client has the protos], without the last brace
+	variants   map[variantKey]*codec.Variant
+}
+
+type variantKey struct {
+	framing codec.Framing
+	cesu    bool
+}
+
+// HandlerRoutes are the routes of the chat application's handlers, as the dictionary numbers them.
+func HandlerRoutes() []string {
+	return []string{routeSend, routeEnter, routeQueryEntry}
+}
+
+// prepare computes what is the same for every session. variants numbers the encodings of the process.
+func (p *Profile) prepare(variants *[]*codec.Variant) error {
+	p.routes = make(map[string]*route)
+	for name, h := range builtin {
+		if t := serverType(name); t == Chat || t == p.Type {
+			p.routes[name] = &route{handle: h, request: p.Protos.Client(name), response: p.Protos.Server(name)}
+		}
+	}
+	for dict := range 2 {
+		for protos := range 2 {
+			p.handshakes[dict][protos] = p.handshakeText(dict == 0, protos == 0)
+		}
+	}
+	p.variants = make(map[variantKey]*codec.Variant)
+	for _, framing := range []codec.Framing{codec.FramingTCP, codec.FramingWS} {
+		for _, cesu := range []bool{false, true} {
+			v := codec.Variant{Framing: framing, Dict: p.Dict, Protos: p.Protos, CESU: cesu && p.Protos != nil}
+			numbered, err := number(variants, v)
+			if err != nil {
+				return err
+			}
+			p.variants[variantKey{framing, cesu}] = numbered
+		}
+	}
+	return nil
+}
+
+// number finds the variant that encodes as v does, or makes it.
+func number(variants *[]*codec.Variant, v codec.Variant) (*codec.Variant, error) {
+	for _, known := range *variants {
+		v.Index = known.Index
+		if *known == v {
+			return known, nil
+		}
+	}
+	if len(*variants) == codec.MaxVariants {
+		return nil, fmt.Errorf("listeners differ in more than %d encodings; let more of them share dictionary and protobuf files", codec.MaxVariants)
+	}
+	v.Index = uint8(len(*variants))
+	*variants = append(*variants, &v)
+	return &v, nil
+}
+
+// handshakeText is the success answer of protocol.md §2.4 without its last brace, members in the original's order.
+func (p *Profile) handshakeText(sendDict, sendProtos bool) []byte {
+	b := []byte(`{"code":200,"sys":{`)
+	comma := func() {
+		if b[len(b)-1] != '{' {
+			b = append(b, ',')
+		}
+	}
+	if p.HeartbeatSeconds > 0 {
+		b = append(b, `"heartbeat":`...)
+		b = strconv.AppendInt(b, int64(p.HeartbeatSeconds), 10)
+	}
+	if p.Dict != nil {
+		if sendDict {
+			comma()
+			b = p.Dict.AppendHandshake(b)
+		}
+		comma()
+		b = append(b, `"useDict":true`...)
+	}
+	if p.Protos != nil {
+		if sendProtos {
+			comma()
+			b = p.Protos.AppendHandshake(b)
+		}
+		comma()
+		b = append(b, `"useProto":true`...)
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,252 @@
+package router
+
+import (
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// session is one client's protocol state, from the first byte to the end. Plain data, owned by the loop of its conn;
+// it lies in a slab of the loop, at the conn's slot.
+type session struct {
+	conn    *netpoll.Conn
+	profile *Profile
+	variant *codec.Variant // nil until the transport is known
+	room    *room          // nil: not in a room
+	uid     string         // user*room while in a room, one string that the worker shares
+	star    uint8          // where the star is
+	state   sessionState
+	ws      codec.WSReader
+	alive   uint32 // tick until which the client need not be heard of
+	x       *extra // nil when there is nothing unusual; pooled
+}
+
+// sessionState is where a session stands. The first two are about the transport; the others are protocol.md §2.3.
+type sessionState uint8
+
+const (
+	stateSniff   sessionState = iota // too few bytes to tell HTTP from TCP
+	stateHTTP                        // within an HTTP head
+	stateInited                      // waits for the handshake
+	stateWaitAck                     // waits for the handshake's ack
+	stateWorking
+	stateEnded
+)
+
+// extra is what few sessions have at a time.
+type extra struct {
+	pending  []pending // requests at a worker, oldest first
+	stash    []byte    // packages of a WebSocket frame that was cut by a pause
+	searched int       // bytes of the HTTP head searched for its end
+	host     string    // the host by which a gate's client reached us
+	// An enter in flight: who the session will be.
+	entering string
+	star     uint8
+	rename   bool // same room, new name
+}
+
+// pending is a request a worker has yet to answer.
+type pending struct {
+	req   uint32 // our number for it
+	id    uint32 // the client's; 0: a notify, which gets no answer
+	op    channel.Op
+	due   uint32 // tick at which it is given up
+	proto *codec.ProtoMessage
+	body  []byte // the answer, when it was decided here and only waits for its turn
+}
+
+func (s *session) user() string     { return s.uid[:s.star] }
+func (s *session) roomName() string { return s.uid[int(s.star)+1:] }
+
+// inflight is the number of requests at workers.
+func (s *session) inflight() int {
+	if s.x == nil {
+		return 0
+	}
+	return len(s.x.pending)
+}
+
+// session finds a conn's session.
+func (l *loop) session(c *netpoll.Conn) *session {
+	slot := c.Slot()
+	return &l.sessions[slot/slabSessions][slot%slabSessions]
+}
+
+// slabSessions is the number of sessions in a slab; sessions never move.
+const slabSessions = 256
+
+// extra gives s its extra, from the pool.
+func (l *loop) extra(s *session) *extra {
+	if s.x == nil {
+		if n := len(l.extras); n > 0 {
+			s.x = l.extras[n-1]
+			l.extras = l.extras[:n-1]
+		} else {
+			s.x = new(extra)
+		}
+	}
+	return s.x
+}
+
+// tidy gives the extra back when nothing is left in it.
+func (l *loop) tidy(s *session) {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.host == "" && x.entering == "" && x.searched == 0 {
+		l.freeExtra(s)
+	}
+}
+
+func (l *loop) freeExtra(s *session) {
+	if s.x != nil && len(l.extras) < maxPooledExtras {
+		*s.x = extra{pending: s.x.pending[:0]}
+		l.extras = append(l.extras, s.x)
+	}
+	s.x = nil
+}
+
+const maxPooledExtras = 256
+
+// Open implements netpoll.Handler.
+func (l *loop) Open(c *netpoll.Conn) {
+	for int(c.Slot()) >= len(l.sessions)*slabSessions {
+		l.sessions = append(l.sessions, new([slabSessions]session))
+	}
+	s := l.session(c)
+	*s = session{conn: c, profile: l.node.profiles[c.Tag()]}
+	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
+	l.np.SetDue(c, s.alive)
+}
+
+// Closed implements netpoll.Handler: any end of a conn is a leave, exactly one (protocol.md §9.6). With an enter in
+// flight the worker will first add and then remove.
+func (l *loop) Closed(c *netpoll.Conn, _ netpoll.Reason) {
+	s := l.session(c)
+	from := l.addr(c)
+	if s.room != nil {
+		l.leave(from, s.user(), s.roomName())
+		l.exitRoom(s)
+	}
+	if x := s.x; x != nil && x.entering != "" {
+		l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
+	}
+	l.freeExtra(s)
+	*s = session{state: stateEnded}
+	l.runLocal()
+}
+
+func (l *loop) leave(from channel.Addr, user, room string) {
+	l.post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room})
+}
+
+// heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
+// original did not count (protocol.md §2.7).
+func (l *loop) heard(s *session) {
+	s.alive = l.np.Now() + l.node.silence(s.profile)
+	if s.inflight() == 0 {
+		l.np.SetDue(s.conn, s.alive)
+	}
+}
+
+// Due implements netpoll.Handler.
+func (l *loop) Due(c *netpoll.Conn) {
+	s, now := l.session(c), l.np.Now()
+	l.expireRequests(s, now)
+	l.runLocal()
+	if s.state == stateEnded || !c.Alive() {
+		return
+	}
+	if s.inflight() > 0 { // it is we who keep the client waiting
+		l.np.SetDue(c, s.x.pending[0].due)
+		return
+	}
+	switch {
+	case s.state == stateHTTP:
+		l.refuseHTTP(s, errHeadTimeout)
+	case s.alive > now:
+		l.np.SetDue(c, s.alive)
+	case s.state == stateWorking:
+		l.end(s, reasonSilent)
+	default:
+		l.end(s, reasonHandshakeTimeout)
+	}
+}
+
+// expireRequests gives up what a worker has not answered in time. A worker that does so later finds nobody waiting; an
+// enter that succeeds after all is undone by the leave that follows it.
+func (l *loop) expireRequests(s *session, now uint32) {
+	for s.inflight() > 0 && s.x.pending[0].due <= now {
+		p := s.x.pending[0]
+		l.counters.timeouts++
+		if p.op == channel.OpEnter {
+			x := s.x
+			l.leave(l.addr(s.conn), x.entering[:x.star], x.entering[int(x.star)+1:])
+		}
+		l.finish(s, p.op.RefusedBody())
+	}
+}
+
+// finish answers the oldest request in flight, and what was decided here meanwhile, and lets the session go on.
+func (l *loop) finish(s *session, body []byte) {
+	x := s.x
+	if x.pending[0].op == channel.OpEnter {
+		x.entering, x.rename = "", false
+	}
+	done := 0
+	for ; done == 0 || done < len(x.pending) && x.pending[done].body != nil; done++ {
+		p := &x.pending[done]
+		if p.body != nil {
+			body = p.body
+		}
+		l.respond(s, p.id, body, p.proto)
+	}
+	kept := copy(x.pending, x.pending[done:])
+	clear(x.pending[kept:])
+	x.pending = x.pending[:kept]
+	if s.conn.Paused() {
+		l.np.Resume(s.conn)
+		s.alive = l.np.Now() + l.node.silence(s.profile) // it could not be heard meanwhile
+	}
+	if kept == 0 {
+		l.np.SetDue(s.conn, s.alive)
+		l.tidy(s)
+	}
+}
+
+// answer answers a call that needs no worker, after those before it.
+func (l *loop) answer(s *session, c *call, body []byte) {
+	if s.inflight() > 0 {
+		s.x.pending = append(s.x.pending, pending{id: c.id, due: neverDue, proto: c.route.response, body: body})
+		return
+	}
+	l.respond(s, c.id, body, c.route.response)
+}
+
+// neverDue is the deadline of what waits only for what stands before it.
+const neverDue = 1<<32 - 1
+
+// respond stages the answer to request id; a notify (id 0) gets none.
+func (l *loop) respond(s *session, id uint32, body []byte, proto *codec.ProtoMessage) {
+	if id != 0 && s.conn.Alive() {
+		l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, body, proto))
+	}
+}
+
+// end closes a session in the way of its transport: over WebSocket with code 1000 and no reason, as the original does.
+func (l *loop) end(s *session, why netpoll.Reason) { l.endWith(s, why, codec.WSCloseNormal, "") }
+
+// endWith is end with another WebSocket close code. What was staged before is sent first.
+func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason string) {
+	if s.variant != nil && s.variant.Framing == codec.FramingWS && s.conn.Alive() {
+		l.np.Commit(s.conn, codec.AppendWSClose(l.np.Stage(s.conn), code, reason))
+	}
+	s.state = stateEnded
+	l.np.Close(s.conn, why)
+}
+
+// kick tells the client a reason and closes (protocol.md §2.8).
+func (l *loop) kick(s *session, reason string) {
+	if s.state == stateWorking && s.conn.Alive() {
+		body := append(codec.AppendString([]byte(`{"reason":`), reason), '}')
+		l.np.Commit(s.conn, s.variant.AppendPackage(l.np.Stage(s.conn), codec.PackageKick, body))
+	}
+	l.end(s, reasonKick)
+}

@@ -1,0 +1,119 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// The reasons for which sessions end beside netpoll's own.
+const (
+	reasonHandshakeTimeout = netpoll.ReasonHandler + iota
+	reasonSilent
+	reasonHandshake
+	reasonProtocol
+	reasonTooLong
+	reasonHTTP
+	reasonKick
+	reasonShutdown
+)
+
+// reasonNames are the values of the label "reason" of pomelod_closed_total.
+var reasonNames = map[netpoll.Reason]string{
+	netpoll.ReasonPeer:     "peer",
+	netpoll.ReasonReset:    "reset",
+	netpoll.ReasonSlow:     "slow",
+	netpoll.ReasonStuck:    "stuck",
+	netpoll.ReasonMemory:   "memory",
+	netpoll.ReasonPanic:    "panic",
+	reasonHandshakeTimeout: "handshake_timeout",
+	reasonSilent:           "silent",
+	reasonHandshake:        "handshake_refused",
+	reasonProtocol:         "protocol",
+	reasonTooLong:          "too_long",
+	reasonHTTP:             "http",
+	reasonKick:             "kick",
+	reasonShutdown:         "shutdown",
+}
+
+// counters are a loop's own.
+type counters struct {
+	requests, unknownRoutes, malformed          uint64
+	handshakesRefused, namesRefused, httpErrors uint64
+	busy, timeouts, gaps                        uint64
+}
+
+// Snapshot is a node's figures at one time; counters count since the start.
+type Snapshot struct {
+	Loops   []LoopSnapshot
+	Workers []WorkerSnapshot
+	Unsent  int64 // bytes kept for peers that do not take them, what they share counted once
+}
+
+// WorkerSnapshot is one worker's part of a Snapshot.
+type WorkerSnapshot = channel.Stats
+
+// LoopSnapshot is one loop's part of a Snapshot.
+type LoopSnapshot struct {
+	Net                                         netpoll.Stats
+	Closed                                      map[string]uint64 // by reason
+	Requests, UnknownRoutes, Malformed          uint64
+	HandshakesRefused, NamesRefused, HTTPErrors uint64
+	Busy, Timeouts, Gaps                        uint64
+}
+
+// ErrStuck means that a loop did not answer in time.
+var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/goroutine for what it is doing")
+
+// Snapshot asks every loop for its figures. It fails with ErrStuck when a loop does not turn before ctx ends. Safe from
+// any goroutine but a loop's.
+func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
+	s := &Snapshot{
+		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total(),
+	}
+	err := n.onLoops(ctx, func(l *loop) {
+		s.Loops[l.index] = l.snapshot()
+		for i, w := range l.workers {
+			if w != nil {
+				s.Workers[i] = w.Stats()
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// onLoops runs f on every loop and waits for all.
+func (n *Node) onLoops(ctx context.Context, f func(*loop)) error {
+	done := make(chan struct{}, len(n.loops))
+	for _, l := range n.loops {
+		l.mail.Post(mail{run: func() { f(l); done <- struct{}{} }})
+	}
+	for i := range n.loops {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("%w (%d of %d did)", ErrStuck, i, len(n.loops))
+		}
+	}
+	return nil
+}
+
+func (l *loop) snapshot() LoopSnapshot {
+	c := &l.counters
+	s := LoopSnapshot{
+		Net: l.np.Stats(), Closed: make(map[string]uint64),
+		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
+		HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
+		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps,
+	}
+	for reason, name := range reasonNames {
+		s.Closed[name] = s.Net.Closed[reason]
+	}
+	return s
+}
