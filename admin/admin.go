@@ -1,0 +1,105 @@
+// Package admin serves what operators and their machines ask: health, metrics and profiles, on an address of its own that is
+// not for clients.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/router"
+)
+
+// Source is where the figures come from. All functions are safe from any goroutine.
+type Source struct {
+	Snapshot func(context.Context) (*router.Snapshot, error)
+	Accepted func() netpoll.AcceptorStats
+	Ready    func() bool
+	Version  string
+}
+
+// snapshotTimeout is how long a loop has to answer before it counts as stuck.
+const snapshotTimeout = 2 * time.Second
+
+// Server is the admin HTTP server.
+type Server struct {
+	ln   net.Listener
+	http *http.Server
+}
+
+// Listen binds addr. Serve begins to answer.
+func Listen(addr string, src Source) (*Server, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for admin on %q: %w", addr, err)
+	}
+	return &Server{ln: ln, http: &http.Server{
+		Handler:           Handler(src),
+		ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	}}, nil
+}
+
+// Addr is the address the server is bound to.
+func (s *Server) Addr() string { return s.ln.Addr().String() }
+
+// Serve answers on a goroutine of its own until Close.
+func (s *Server) Serve() {
+	go func() {
+		if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("admin server ended; metrics and health are gone", "err", err)
+		}
+	}()
+}
+
+// Close ends the server and its connections.
+func (s *Server) Close() {
+	_ = s.http.Close()
+	_ = s.ln.Close()
+}
+
+// Handler answers /livez, /readyz, /metrics and /debug/pprof.
+func Handler(src Source) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Timeout: 2 * snapshotTimeout}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), snapshotTimeout)
+		defer cancel()
+		_, err := src.Snapshot(ctx)
+		answer(w, err)
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		var err error
+		if !src.Ready() {
+			err = errors.New("not accepting clients")
+		}
+		answer(w, err)
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/router"
+)
+
+// collector asks the loops for their figures when it is scraped, so that nothing on a loop is shared or counted twice.
+type collector struct{ src Source }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("pomelod_"+name, help, labels, nil)
+}
+
+// metric is a figure of one loop, or of one worker.
+type metric[T any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*T) float64
+}
+
+func counter[T any](name, help, label string, value func(*T) uint64) metric[T] {
+	return metric[T]{desc(name, help, label), prometheus.CounterValue, func(v *T) float64 { return float64(value(v)) }}
+}
+
+func gauge[T any](name, help, label string, value func(*T) int) metric[T] {
+	return metric[T]{desc(name, help, label), prometheus.GaugeValue, func(v *T) float64 { return float64(value(v)) }}
+}
+
+type loopFigures = router.LoopSnapshot
+
+var loopMetrics = []metric[loopFigures]{
+	gauge("connections", "Open client sockets.", "loop", func(l *loopFigures) int { return l.Net.Conns }),
+	counter("opened_total", "Client sockets opened.", "loop", func(l *loopFigures) uint64 { return l.Net.Opened }),
+	counter("read_bytes_total", "Bytes read from clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesRead }),
+	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
+	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
+	counter("passes_total", "Passes: logs written to all members of a group.", "loop", func(l *loopFigures) uint64 { return l.Net.Passes }),
+	counter("panics_total", "Panics while handling a client's bytes; each closed that connection.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
+	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),
+	gauge("slow_connections", "Connections with unsent bytes.", "loop", func(l *loopFigures) int { return l.Net.Slow }),
+	counter("requests_total", "Requests and notifies of clients.", "loop", func(l *loopFigures) uint64 { return l.Requests }),
+	counter("unknown_routes_total", "Requests for routes that nobody handles.", "loop", func(l *loopFigures) uint64 { return l.UnknownRoutes }),
+	counter("malformed_total", "Data packages that were no message.", "loop", func(l *loopFigures) uint64 { return l.Malformed }),
+	counter("handshakes_refused_total", "Handshakes answered 500 or 501.", "loop", func(l *loopFigures) uint64 { return l.HandshakesRefused }),
+	counter("names_refused_total", "Enters refused because of a bad name of user or room.", "loop", func(l *loopFigures) uint64 { return l.NamesRefused }),
+	counter("http_errors_total", "HTTP requests that were refused.", "loop", func(l *loopFigures) uint64 { return l.HTTPErrors }),
+	counter("inbox_full_total", "Requests refused because the worker of the room had too many.", "loop", func(l *loopFigures) uint64 { return l.Busy }),
+	counter("request_timeouts_total", "Requests that a worker did not answer in time.", "loop", func(l *loopFigures) uint64 { return l.Timeouts }),
+	counter("gaps_total", "Rooms disconnected because a push was missing. Should be 0.", "loop", func(l *loopFigures) uint64 { return l.Gaps }),
+}
+
+type workerFigures = router.WorkerSnapshot
+
+var workerMetrics = []metric[workerFigures]{
+	gauge("rooms", "Rooms with members.", "worker", func(w *workerFigures) int { return w.Rooms }),
+	gauge("members", "Members of rooms.", "worker", func(w *workerFigures) int { return w.Members }),
+	counter("enters_total", "Enters granted.", "worker", func(w *workerFigures) uint64 { return w.Enters }),
+	counter("enters_refused_total", "Enters refused: a name that is taken, or too much to do.", "worker", func(w *workerFigures) uint64 { return w.EntersRefused }),
+	counter("leaves_total", "Members that left.", "worker", func(w *workerFigures) uint64 { return w.Leaves }),
+	counter("sends_total", "Messages accepted.", "worker", func(w *workerFigures) uint64 { return w.Sends }),
+	counter("sends_refused_total", "Messages refused.", "worker", func(w *workerFigures) uint64 { return w.SendsRefused }),
+	counter("outlet_full_total", "Enters and messages refused because members' connections have too much to take already.", "worker", func(w *workerFigures) uint64 { return w.Busy }),
+	counter("pushes_total", "Pushes posted, counted once for each event loop.", "worker", func(w *workerFigures) uint64 { return w.Pushes }),
+	counter("room_panics_total", "Panics in a room; each cost a request.", "worker", func(w *workerFigures) uint64 { return w.Panics }),
+}
+
+var (
+	closedDesc   = desc("closed_total", "Client sockets closed, by reason.", "loop", "reason")
+	unsentDesc   = desc("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.")
+	acceptedDesc = desc("accepted_total", "Connections accepted.")
+	refusedDesc  = desc("refused_total", "Connections closed at once: too many, or no descriptors left.")
+	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
+	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
+	infoDesc     = desc("info", "What runs.", "version", "json")
+)
+
+// Describe implements prometheus.Collector. The collector is unchecked: what it tells is fixed by the tables above.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	put(infoDesc, prometheus.GaugeValue, 1, c.src.Version, codec.JSONEngine())
+	accepted := c.src.Accepted()
+	put(acceptedDesc, prometheus.CounterValue, float64(accepted.Accepted))
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused))
+	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
+
+	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
+	defer cancel()
+	s, err := c.src.Snapshot(ctx)
+	if err != nil {
+		put(stuckDesc, prometheus.GaugeValue, 1)
+		return
+	}
+	put(stuckDesc, prometheus.GaugeValue, 0)
+	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
+	for i := range s.Loops {
+		label := strconv.Itoa(i)
+		for _, m := range loopMetrics {
+			put(m.desc, m.kind, m.value(&s.Loops[i]), label)
+		}
+		for reason, n := range s.Loops[i].Closed {
+			put(closedDesc, prometheus.CounterValue, float64(n), label, reason)
+		}
+	}
+	for i := range s.Workers {
+		for _, m := range workerMetrics {
+			put(m.desc, m.kind, m.value(&s.Workers[i]), strconv.Itoa(i))
+		}
+	}
+}
