@@ -11,5 +11,6 @@ type Accepted struct {
 // Adopt gives the loop an open, non-blocking socket, of which it becomes the owner. Safe from any goroutine.
 func (l *Loop) Adopt(a Accepted) {
 	l.open.Add(1)
+	l.budget.open[a.Tag].Add(1)
 	l.accepted.Post(a)
 }

@@ -214,13 +214,15 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 			best = i
 		}
 	}
-	if total >= a.max {
+	open := &a.loops[0].budget.open[ln.tag]
+	if total >= a.max || ln.Max > 0 && open.Load() >= int64(ln.Max) {
 		_ = unix.Close(fd)
 		a.refused.Add(1)
 		return
 	}
 	a.accepted.Add(1)
 	a.loops[best].open.Add(1)
+	open.Add(1)
 	c := Accepted{FD: int32(fd), Tag: ln.tag}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:

@@ -2,11 +2,13 @@ package netpoll
 
 import "sync/atomic"
 
-// Budget bounds the unsent bytes of all loops together. Safe from any goroutine, except where noted.
+// Budget is what loops have in common: a bound on their unsent bytes, and how many sockets each listener's tag has. Safe from
+// any goroutine, except where noted.
 type Budget struct {
 	limit int64
 	total atomic.Int64
-	loops []*Loop // static once all loops are made
+	open  [256]atomic.Int64 // by tag
+	loops []*Loop           // static once all loops are made
 }
 
 // NewBudget makes a budget of limit bytes for the loops that will be made with it.

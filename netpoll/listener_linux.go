@@ -12,6 +12,9 @@ type Listener struct {
 	Name string
 	// Addr is the address it is bound to.
 	Addr *net.TCPAddr
+	// Max is the number of connections it may have at a time; more are closed at once. 0: no limit of its own. Set it
+	// before Acceptor.Add.
+	Max int
 
 	tag uint8
 	fd  int

@@ -413,6 +413,7 @@ func (l *Loop) finalize(c *Conn) {
 	fd := int(c.fd)
 	l.fds[fd] = 0 // first of all: a later event of this batch may name fd
 	l.driver.Close(fd, c.watched)
+	l.budget.open[c.tag].Add(-1)
 	*c = Conn{slot: c.slot, gen: c.gen + 1}
 	l.free = append(l.free, c.slot)
 	l.open.Add(-1)

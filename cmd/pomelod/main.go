@@ -21,7 +21,7 @@ func main() {
 
 // run is main without the process: it returns the exit code. 2 is for a command line that cannot work.
 func run(args []string, stdout, stderr *os.File) int {
-	cfg, err := parseFlags(args, stderr)
+	cfg, err := parseFlags(args, os.Environ(), stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -33,10 +33,29 @@ func run(args []string, stdout, stderr *os.File) int {
 		printVersion(stdout)
 		return 0
 	}
+	p, err := cfg.plan()
+	if err != nil {
+		fmt.Fprintf(stderr, "pomelod: %v\n", err)
+		return 2
+	}
 	slog.SetDefault(slog.New(logHandler(stderr, cfg.logLevel)))
+	for _, w := range p.warnings {
+		slog.Warn(w)
+	}
+	switch {
+	case cfg.printConfig:
+		if err := cfg.print(stdout, p); err != nil {
+			fmt.Fprintf(stderr, "pomelod: %v\n", err)
+			return 1
+		}
+		return 0
+	case cfg.checkConfig:
+		fmt.Fprintln(stdout, "ok")
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	srv, err := newServer(cfg)
+	srv, err := newServer(cfg, p)
 	if err == nil {
 		context.AfterFunc(ctx, stop) // a second signal ends the process at once
 		err = srv.run(ctx)

@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/netpoll"
@@ -22,7 +20,8 @@ import (
 
 // server is everything of one process, wired together.
 type server struct {
-	cfg       *config
+	cfg       *settings
+	plan      *plan
 	node      *router.Node
 	drivers   []*netpoll.Epoll
 	acceptor  *netpoll.Acceptor
@@ -31,15 +30,9 @@ type server struct {
 	ready     atomic.Bool
 }
 
-// Profiles by tag.
-const (
-	tagConnector = iota
-	tagGate
-)
-
 // newServer binds every address, so that a port in use is known before anything runs.
-func newServer(cfg *config) (_ *server, err error) {
-	s := &server{cfg: cfg}
+func newServer(cfg *settings, p *plan) (_ *server, err error) {
+	s := &server{cfg: cfg, plan: p}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -48,29 +41,16 @@ func newServer(cfg *config) (_ *server, err error) {
 	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))
 	}
-	dict, protos, err := cfg.wire()
-	if err != nil {
-		return nil, err
-	}
-	if err = s.listen(tagConnector, "connector", cfg.listen); err != nil {
-		return nil, err
-	}
-	if cfg.gate != "" {
-		if err = s.listen(tagGate, "gate", cfg.gate); err != nil {
+	profiles := make([]*router.Profile, len(p.listeners))
+	for i, l := range p.listeners {
+		profiles[i] = l.profile
+		if err = s.listen(uint8(i), l); err != nil {
 			return nil, err
 		}
 	}
-	connector, err := cfg.endpoint(s.listeners[0].Addr.Port)
-	if err != nil {
-		return nil, err
-	}
 	s.node, err = router.NewNode(router.Config{
-		Loops: cfg.loops, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
-		Profiles: []*router.Profile{
-			tagConnector: {Name: "connector", Type: router.Connector, HeartbeatSeconds: int(cfg.heartbeat / time.Second), Dict: dict, Protos: protos},
-			tagGate:      {Name: "gate", Type: router.Gate, Protos: protos},
-		},
-		Connectors: []router.Endpoint{connector},
+		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
+		Profiles: profiles, Connectors: p.connectors(s.listeners),
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
 			if err == nil {
@@ -85,35 +65,35 @@ func newServer(cfg *config) (_ *server, err error) {
 	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
 		return nil, err
 	}
-	if cfg.admin != "" {
-		if s.admin, err = admin.Listen(cfg.admin, admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: version}); err != nil {
-			return nil, explain(err, "admin", cfg.admin)
+	if p.admin != "" {
+		if s.admin, err = admin.Listen(p.admin, admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: version}); err != nil {
+			return nil, explain(err, "-admin", p.admin)
 		}
 	}
 	return s, nil
 }
 
-func (s *server) listen(tag uint8, name, addr string) error {
-	ln, err := netpoll.Listen(name, addr, tag)
+func (s *server) listen(tag uint8, l plannedListener) error {
+	ln, err := netpoll.Listen(l.profile.Name, l.addr, tag)
 	if err != nil {
-		return explain(err, name, addr)
+		return explain(err, l.flag, l.addr)
 	}
+	ln.Max = l.max
 	s.listeners = append(s.listeners, ln)
 	return nil
 }
 
-// explain adds to an error of binding what an operator can do about it.
-func explain(err error, name, addr string) error {
-	flag := map[string]string{"connector": "-listen", "gate": "-gate", "admin": "-admin"}[name]
+// explain adds to an error of binding what an operator can do about it. source is the flag or file the address is from.
+func explain(err error, source, addr string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another process has this port; stop it (ss -ltnp shows it) or choose another with %s", err, flag)
+		return fmt.Errorf("%w: another process has this port; stop it (ss -ltnp shows it) or change %s", err, source)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE; choose another with %s", err, flag)
+		return fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE; give it, or change %s", err, source)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine does not have that address; correct %s %s", err, flag, addr)
+		return fmt.Errorf("%w: this machine does not have that address; change %s", err, source)
 	}
-	return fmt.Errorf("%w; correct %s %q", err, flag, addr)
+	return fmt.Errorf("%w; correct %s (%s)", err, source, addr)
 }
 
 // run serves until ctx ends, then ends in order: not ready, no new clients, goodbyes, and at last the loops.
@@ -132,11 +112,11 @@ func (s *server) run(ctx context.Context) error {
 			failed <- fmt.Errorf("acceptor: %w", err)
 		}
 	})
-	for _, ln := range s.listeners {
+	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
 			return err
 		}
-		slog.Info("listening", "server", ln.Name, "addr", ln.Addr.String())
+		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String())
 	}
 	if s.admin != nil {
 		s.admin.Serve()
@@ -176,6 +156,3 @@ func (s *server) close() {
 		d.CloseAll()
 	}
 }
-
-// addr is the address of a listener, for tests.
-func (s *server) addr(tag int) *net.TCPAddr { return s.listeners[tag].Addr }

@@ -7,12 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,40 +17,47 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/config"
 	"github.com/pomelod/pomelod/router"
 )
 
-// config is what the command line says.
-type config struct {
+// settings is what the command line says.
+type settings struct {
 	listen, gate, admin string
-	advertise           string
+	bind, advertise     string
 	heartbeat           time.Duration
-	dir                 string
+	dir, env            string
 	loops               int
 	maxConns            int
 	drain               time.Duration
 	logLevel            slog.Level
-	showVersion         bool
 	limits              router.Limits
-	roundTrip           bool
+	roundTrip           bool // for tests: requests and items go through their encoding
+
+	showVersion, printConfig, checkConfig bool
+
+	set   map[string]bool // flags that were given, on the command line or by the environment
+	flags *flag.FlagSet
 }
 
 const usage = `pomelod is a chat server for clients of NetEase Pomelo: WebSocket and raw TCP on one port.
 
   pomelod                          gate on :3014, connector on :3050
   pomelod -listen :4050            connector on another port
-  pomelod -config game/config      dictionary.json, serverProtos.json and clientProtos.json of a Pomelo project
+  pomelod -config game/config -env production
+                                   the gates, connectors, dictionary and protobuf files of a Pomelo project
 
 Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room there (connector.entryHandler.enter) and
 chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order.
 
+Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins.
+
 Flags:
 `
 
-// parseFlags reads the command line. Output of -help goes to w.
-func parseFlags(args []string, w io.Writer) (*config, error) {
-	c := &config{limits: router.DefaultLimits()}
+// parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
+func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
+	c := &settings{limits: router.DefaultLimits()}
 	l := &c.limits
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -62,7 +66,11 @@ func parseFlags(args []string, w io.Writer) (*config, error) {
 	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none. Keep it private")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")
-	f.StringVar(&c.dir, "config", "", "`directory` of a Pomelo project's configuration")
+	f.StringVar(&c.dir, "config", "", "`directory` of a Pomelo project's configuration: servers.json, master.json, dictionary.json, serverProtos.json, clientProtos.json")
+	f.StringVar(&c.env, "env", config.DefaultEnv, "`environment` of -config, as in pomelo start -e")
+	f.StringVar(&c.bind, "bind", "", "`host` on which the servers of servers.json listen; empty for every address")
+	f.BoolVar(&c.printConfig, "print-config", false, "print what would run, as JSON, and exit")
+	f.BoolVar(&c.checkConfig, "check-config", false, "check flags and files, and exit: 0 when pomelod would start")
 	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "time for clients to close their connections when pomelod ends")
@@ -87,7 +95,13 @@ func parseFlags(args []string, w io.Writer) (*config, error) {
 	seconds(&l.IdleSeconds, "idle-timeout", "`time` a client may be silent where there are no heartbeats")
 	seconds(&l.RequestSeconds, "request-timeout", "`time` a worker has for a request")
 
+	if err := fromEnvironment(f, environ); err != nil {
+		return nil, err
+	}
 	err := f.Parse(args)
+	c.set = map[string]bool{}
+	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
+	c.flags = f
 	l.Conn.OutboundAll = int64(outboundAll)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -107,14 +121,11 @@ func parseFlags(args []string, w io.Writer) (*config, error) {
 }
 
 // check refuses what cannot work before anything is started.
-func (c *config) check() error {
+func (c *settings) check() error {
 	if c.heartbeat < 0 || c.heartbeat%time.Second != 0 || c.heartbeat > time.Hour {
 		return fmt.Errorf("-heartbeat %v: must be whole seconds, at most an hour, or 0 for none", c.heartbeat)
 	}
-	if c.listen == "" {
-		return errors.New("-listen is empty: give the connector an address, for example -listen :3050")
-	}
-	if _, err := c.endpoint(3050); err != nil {
+	if _, _, err := c.announced(); err != nil {
 		return err
 	}
 	most, err := maxSockets()
@@ -140,96 +151,39 @@ func maxSockets() (int, error) {
 	return n - min(512, n/4), nil
 }
 
-// endpoint is the connector as gates announce it; port is that of the listener.
-func (c *config) endpoint(port int) (router.Endpoint, error) {
-	e := router.Endpoint{Host: c.advertise, Port: port}
-	if host, p, err := net.SplitHostPort(c.advertise); err == nil {
-		e.Host = host
-		if strings.Contains(host, ":") {
-			e.Host = "[" + host + "]"
-		}
-		if e.Port, err = strconv.Atoi(p); err != nil || e.Port < 1 || e.Port > 65535 {
-			return e, fmt.Errorf("-advertise %q: the port must be a number from 1 to 65535", c.advertise)
-		}
-	}
-	return e, nil
-}
+// envPrefix begins the environment variables that are flags.
+const envPrefix = "POMELOD_"
 
-// wire reads the files that change what clients are told, as far as they are there.
-func (c *config) wire() (dict *codec.Dictionary, protos *codec.Protos, err error) {
-	if c.dir == "" {
-		return nil, nil, nil
-	}
-	if st, err := os.Stat(c.dir); err != nil || !st.IsDir() {
-		return nil, nil, fmt.Errorf("-config %q is no directory; give the config/ directory of a Pomelo project", c.dir)
-	}
-	read := func(name string) []byte {
-		b, e := os.ReadFile(filepath.Join(c.dir, name))
-		if e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
+// fromEnvironment sets flags from variables. One that is no flag is an error, as a mistyped flag is.
+func fromEnvironment(f *flag.FlagSet, environ []string) error {
+	for _, kv := range environ {
+		key, value, _ := strings.Cut(kv, "=")
+		name, ours := strings.CutPrefix(key, envPrefix)
+		if !ours {
+			continue
 		}
-		return b
-	}
-	user, server, client := read("dictionary.json"), read("serverProtos.json"), read("clientProtos.json")
-	if err != nil {
-		return nil, nil, err
-	}
-	if user != nil {
-		routes, err := codec.ParseUserDictionary(user)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, "dictionary.json"), err)
+		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if f.Lookup(name) == nil {
+			return fmt.Errorf("%s in the environment is no flag of pomelod (there is no -%s); unset it or correct it", key, name)
 		}
-		dict = codec.NewDictionary(router.HandlerRoutes(), routes)
-	}
-	if server != nil || client != nil {
-		if protos, err = codec.ParseProtos(server, client); err != nil {
-			return nil, nil, fmt.Errorf("serverProtos.json or clientProtos.json in %s: %w", c.dir, err)
+		if err := f.Set(name, value); err != nil {
+			return fmt.Errorf("%s=%q in the environment: %w", key, value, err)
 		}
 	}
-	return dict, protos, nil
-}
-
-// sizeFlag is a number of bytes: 4096, 256KiB, 16MiB, 1GiB.
-type sizeFlag int
-
-var sizeUnits = []struct {
-	suffix string
-	factor int
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
-
-func (s *sizeFlag) String() string {
-	for _, u := range sizeUnits {
-		if n := int(*s); n != 0 && n%u.factor == 0 && u.factor > 1 {
-			return strconv.Itoa(n/u.factor) + u.suffix
-		}
-	}
-	return strconv.Itoa(int(*s))
-}
-
-func (s *sizeFlag) Set(text string) error {
-	for _, u := range sizeUnits {
-		if digits, ok := strings.CutSuffix(text, u.suffix); ok {
-			n, err := strconv.Atoi(digits)
-			if err != nil || n <= 0 || n > math.MaxInt/u.factor {
-				break
-			}
-			*s = sizeFlag(n * u.factor)
-			return nil
-		}
-	}
-	return errors.New("must be a size such as 4096, 256KiB, 16MiB or 1GiB")
-}
-
-// secondsFlag is a time of whole seconds.
-type secondsFlag uint32
-
-func (s *secondsFlag) String() string { return (time.Duration(*s) * time.Second).String() }
-
-func (s *secondsFlag) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Second || d%time.Second != 0 || d > 24*time.Hour {
-		return errors.New("must be whole seconds from 1s to 24h, such as 20s or 5m")
-	}
-	*s = secondsFlag(d / time.Second)
 	return nil
+}
+
+// announced is -advertise: the host and port that gates announce instead of the listener's, as far as given.
+func (c *settings) announced() (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(c.advertise)
+	if err != nil {
+		return c.advertise, 0, nil
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
+		return "", 0, fmt.Errorf("-advertise %q: the port must be a number from 1 to 65535", c.advertise)
+	}
+	return host, port, nil
 }
