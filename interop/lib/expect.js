@@ -1,0 +1,56 @@
+'use strict';
+
+// Waiting for events with a deadline, and nothing else: no test sleeps and hopes.
+
+const DEADLINE_MS = 10_000;
+
+// within settles as the promise does, or fails once the deadline is over.
+async function within(promise, what, deadlineMs = DEADLINE_MS) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: nothing in ${deadlineMs} ms`)), deadlineMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// Queue hands out what arrives, in the order of arrival, to whoever waits for it.
+class Queue {
+  #items = [];
+  #waiting = [];
+  #ended = null;
+
+  put(item) {
+    const waiter = this.#waiting.shift();
+    if (waiter) waiter.resolve(item);
+    else this.#items.push(item);
+  }
+
+  // end fails everybody who waits, now or later, for more than has arrived.
+  end(reason) {
+    this.#ended = reason;
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(new Error(reason));
+  }
+
+  next(what, deadlineMs) {
+    if (this.#items.length > 0) return Promise.resolve(this.#items.shift());
+    if (this.#ended) return Promise.reject(new Error(`${what}: ${this.#ended}`));
+    const arrival = new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    return within(arrival, what, deadlineMs);
+  }
+
+  // unread is what arrived and nobody asked for.
+  get unread() {
+    return [...this.#items];
+  }
+
+  // drain hands out what is unread all at once.
+  drain() {
+    return this.#items.splice(0);
+  }
+}
+
+module.exports = { within, Queue };

@@ -1,0 +1,118 @@
+'use strict';
+
+// Runs one pomelod: waits until it listens, hands out its addresses, and holds it to a clean end.
+
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
+const path = require('node:path');
+const readline = require('node:readline');
+const { within } = require('./expect');
+
+const STOP_DEADLINE_MS = 15_000;
+const CONFIG_DIR = path.join(__dirname, '..', 'config');
+
+class Server {
+  #process;
+  #exited;
+  #started;
+  #stopping = false;
+  log = [];
+  gate = null;
+  connector = null;
+  admin = null;
+
+  // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s").
+  static async start(options) {
+    const server = new Server(binary(), flags(options));
+    try {
+      await within(server.#started, 'pomelod did not become ready');
+      server.#checkAddresses();
+    } catch (err) {
+      server.#process.kill('SIGKILL');
+      throw server.explain(err);
+    }
+    return server;
+  }
+
+  constructor(command, args) {
+    this.#process = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    process.once('exit', () => this.#process.kill('SIGKILL')); // a test run that breaks off leaves no server behind
+    this.#exited = once(this.#process, 'exit').then(([code, signal]) => signal ?? code);
+    this.#started = new Promise((resolve, reject) => {
+      this.#readLog(resolve);
+      this.#process.once('error', reject);
+      this.#exited.then((how) => {
+        if (!this.#stopping) this.log.push(`(pomelod ended by itself: ${how})`);
+        reject(new Error(`pomelod ended before it was ready: ${how}`));
+      }, reject);
+    });
+  }
+
+  // stop asks politely; anything but exit code 0 within the deadline is a failure.
+  async stop() {
+    this.#stopping = true;
+    this.#process.kill('SIGTERM');
+    try {
+      const how = await within(this.#exited, 'pomelod did not end on SIGTERM', STOP_DEADLINE_MS);
+      if (how !== 0) throw new Error(`pomelod ended with ${how} on SIGTERM, not with 0`);
+      const errors = this.log.filter((line) => line.includes('"level":"ERROR"'));
+      if (errors.length > 0) throw new Error(`pomelod logged ${errors.length} errors`);
+    } catch (err) {
+      this.#process.kill('SIGKILL');
+      throw this.explain(err);
+    }
+  }
+
+  // explain adds the server's log to an error, so that a failed test shows both sides.
+  explain(err) {
+    const log = this.log.slice(-60).join('\n    ') || '(empty)';
+    err.message += `\n  server log:\n    ${log}\n`;
+    err.stack = `${err.message}\n${err.stack}`;
+    return err;
+  }
+
+  #readLog(ready) {
+    readline.createInterface({ input: this.#process.stdout }).on('line', (line) => this.log.push(line));
+    readline.createInterface({ input: this.#process.stderr }).on('line', (line) => {
+      this.log.push(line);
+      const entry = parse(line);
+      if (entry.msg === 'listening') this[entry.server] = address(entry.addr);
+      if (entry.msg === 'ready') ready();
+    });
+  }
+
+  #checkAddresses() {
+    for (const listener of ['gate', 'connector', 'admin']) {
+      if (!this[listener]) throw new Error(`pomelod is ready but never said where the ${listener} listens`);
+    }
+  }
+}
+
+function binary() {
+  const command = process.env.POMELOD;
+  if (!command) throw new Error('set POMELOD to the pomelod binary to test');
+  return command;
+}
+
+function flags({ loops, config, heartbeat }) {
+  const args = ['-listen', '127.0.0.1:0', '-gate', '127.0.0.1:0', '-admin', '127.0.0.1:0'];
+  args.push('-loops', String(loops));
+  if (config) args.push('-config', CONFIG_DIR);
+  if (heartbeat) args.push('-heartbeat', heartbeat);
+  return args;
+}
+
+function parse(line) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return {};
+  }
+}
+
+function address(text) {
+  const colon = text.lastIndexOf(':');
+  return { host: text.slice(0, colon), port: Number(text.slice(colon + 1)) };
+}
+
+module.exports = { Server };
