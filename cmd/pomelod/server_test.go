@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/router"
 )
 
 // TestMain fails the run when it leaves goroutines or descriptors behind.
@@ -55,6 +57,9 @@ func openFiles() int {
 	}
 	return len(entries)
 }
+
+// snapshot is what the tests ask a node for.
+type snapshot = router.Snapshot
 
 // running is a server of this process, on loopback ports of its own.
 type running struct {
