@@ -100,6 +100,9 @@ func (l *Loop) Push(g *Group, frame []byte) {
 	}
 	n := len(g.chunks)
 	if sealed := g.running && n == 1; n == 0 || sealed || len(g.chunks[n-1].b)+len(frame) > sealBytes {
+		if g.chunks == nil {
+			g.chunks = l.takeChunks()
+		}
 		g.chunks = append(g.chunks, chunk{base: g.end, b: l.logs.get()})
 		n++
 	}
@@ -217,15 +220,37 @@ func (l *Loop) endPass(g *Group) {
 	g.chunks = g.chunks[:n]
 	g.running, g.cursor = false, 0
 	if n == 0 {
-		g.chunks = nil // an idle room holds no memory for its log
+		l.putChunks(g)
 	}
 }
+
+// takeChunks and putChunks lend groups the memory of their list of chunks: an idle one holds none.
+func (l *Loop) takeChunks() []chunk {
+	n := len(l.chunks)
+	if n == 0 {
+		return make([]chunk, 0, 1)
+	}
+	list := l.chunks[n-1]
+	l.chunks = l.chunks[:n-1]
+	return list
+}
+
+func (l *Loop) putChunks(g *Group) {
+	if g.chunks != nil && cap(g.chunks) <= maxChunksKept && len(l.chunks) < maxPooledBuffers {
+		l.chunks = append(l.chunks, g.chunks[:0])
+	}
+	g.chunks = nil
+}
+
+const maxChunksKept = 8
 
 func (l *Loop) dropLog(g *Group) {
 	for i := range g.chunks {
 		l.recycle(&g.chunks[i])
 	}
-	g.chunks, g.running, g.cursor = nil, false, 0
+	clear(g.chunks)
+	l.putChunks(g)
+	g.running, g.cursor = false, 0
 }
 
 func (l *Loop) recycle(k *chunk) {

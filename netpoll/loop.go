@@ -77,6 +77,7 @@ type Loop struct {
 	backlog  int // bytes in the logs of groups
 	unsent   int // bytes that exist only for conns that could not take them
 	logs     bufferPool
+	chunks   [][]chunk
 	outboxes []*outbox
 	inboxes  []*inbox
 	buf      []byte
@@ -222,8 +223,8 @@ func (l *Loop) mayMerge(c *Conn) bool {
 
 // Turn does everything that waits; the driver calls it after Ring.
 func (l *Loop) Turn() {
+	l.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
 	l.rung.Store(false)
-	l.driver.Quiet()
 	l.accepted.Drain(l.adopt)
 	l.handler.Turn()
 	l.deliverResumed()
@@ -313,17 +314,32 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	}
 }
 
-// data calls the handler. A panic there costs this conn only.
+// data calls the handler.
 func (l *Loop) data(c *Conn, b []byte) (used int) {
-	defer func() {
-		if r := recover(); r != nil {
-			l.stats.Panics++
-			slog.Error("panic while handling a connection's bytes; it is closed", "panic", fmt.Sprint(r), "peer", c.Peer(), "stack", string(debug.Stack()))
-			l.Kill(c, ReasonPanic)
-			used = len(b)
-		}
-	}()
+	used = len(b) // if it panics
+	defer l.rescue(c)
 	return l.handler.Data(c, b)
+}
+
+// due calls the handler.
+func (l *Loop) due(c *Conn) {
+	defer l.rescue(c)
+	l.handler.Due(c)
+}
+
+// closed calls the handler.
+func (l *Loop) closed(c *Conn) {
+	defer l.rescue(c)
+	l.handler.Closed(c, c.reason)
+}
+
+// rescue is deferred around every call of the handler for one conn: a panic there costs that conn only.
+func (l *Loop) rescue(c *Conn) {
+	if r := recover(); r != nil {
+		l.stats.Panics++
+		slog.Error("panic while handling a connection; it is closed", "panic", fmt.Sprint(r), "peer", c.Peer(), "stack", string(debug.Stack()))
+		l.Kill(c, ReasonPanic)
+	}
 }
 
 func (l *Loop) dropInbox(c *Conn) {
@@ -375,7 +391,7 @@ func (l *Loop) endSession(c *Conn) {
 	l.dropInbox(c)
 	l.SetDue(c, 0)
 	l.stats.Closed[c.reason]++
-	l.handler.Closed(c, c.reason)
+	l.closed(c)
 	c.gen++
 	if c.state&connBroken != 0 {
 		return
@@ -441,8 +457,14 @@ func (l *Loop) adopt(a *Accepted) {
 	}
 	l.fds[a.FD] = c.slot + 1
 	l.stats.Opened++
-	l.handler.Open(c)
+	l.opened(c)
 	l.watch(c, Readable)
+}
+
+// opened calls the handler.
+func (l *Loop) opened(c *Conn) {
+	defer l.rescue(c)
+	l.handler.Open(c)
 }
 
 func (l *Loop) newConn() *Conn {

@@ -64,6 +64,6 @@ func (l *Loop) expire(c *Conn) {
 	case c.state&connLinger != 0:
 		l.fail(c) // the peer had its time to close
 	case c.Alive():
-		l.handler.Due(c)
+		l.due(c)
 	}
 }

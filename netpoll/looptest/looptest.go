@@ -4,6 +4,7 @@ package looptest
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ type Socket struct {
 type driver struct {
 	net  *Net
 	loop *netpoll.Loop
-	rung bool
+	rung atomic.Bool // mail comes from any goroutine
 }
 
 // New makes an empty net.
@@ -99,7 +100,7 @@ func (n *Net) Events() {
 func (n *Net) Turn() bool {
 	any := false
 	for _, d := range n.loops {
-		if d.rung {
+		if d.rung.Load() {
 			any = true
 			d.loop.Turn()
 		}
@@ -110,7 +111,7 @@ func (n *Net) Turn() bool {
 // TurnLoop turns loop i if its doorbell was rung. It tells whether it was.
 func (n *Net) TurnLoop(i int) bool {
 	d := n.loops[i]
-	if d.rung {
+	if d.rung.Load() {
 		d.loop.Turn()
 		return true
 	}
@@ -214,5 +215,5 @@ func (d *driver) LocalAddr(int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv6Loopback(), 3050)
 }
 
-func (d *driver) Ring()  { d.rung = true }
-func (d *driver) Quiet() { d.rung = false }
+func (d *driver) Ring()  { d.rung.Store(true) }
+func (d *driver) Quiet() { d.rung.Store(false) }
