@@ -18,7 +18,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	dst = append(dst, byte(r.Op))
 	dst = binary.AppendUvarint(dst, uint64(r.Req))
 	dst = appendAddr(dst, r.From)
-	for _, s := range []string{r.Room, r.User, r.Prev, r.Target} {
+	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route} {
 		dst = appendBytes(dst, s)
 	}
 	return appendBytes(dst, r.Content)
@@ -28,7 +28,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 func ParseRequest(b []byte) (Request, error) {
 	d := decoder{b: b}
 	r := Request{Op: Op(d.byte()), Req: uint32(d.uint()), From: d.addr()}
-	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target} {
+	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
 		*s = string(d.bytes())
 	}
 	r.Content = d.bytes()

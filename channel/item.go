@@ -82,6 +82,10 @@ const (
 	OpSend
 	// OpMembers answers with the names in Room.
 	OpMembers
+	// OpPush pushes Route with Content to Room, or to Target alone. From nobody.
+	OpPush
+	// OpKick ends Target's session; Content is the reason it is told, as JSON text.
+	OpKick
 
 	ops
 )
@@ -95,15 +99,16 @@ type Request struct {
 	Room    string
 	User    string
 	Prev    string // OpEnter
-	Target  string // OpSend: a name, or Everybody
-	Content []byte // OpSend: a JSON value as codec.AppendCanonical writes it
+	Target  string // OpSend, OpPush: a name, or Everybody; OpKick: a name
+	Route   string // OpPush
+	Content []byte // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
 
 // Everybody is the target of a send to the whole room. It can be nobody's name.
 const Everybody = "*"
 
-// Sheddable tells whether the request may be refused for want of room. A leave may not: it sets things free.
-func (r *Request) Sheddable() bool { return r.Op != OpLeave }
+// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free.
+func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick }
 
 // The bodies of answers (protocol.md §1): every refusal of enter has "error", which stock pages test.
 var (

@@ -15,8 +15,16 @@ type Room struct {
 	last    uint32
 	panics  int
 	outlets []outletCount
+	listed  int    // bytes the list of users may take, at most
 	users   []byte // ["a","b" without the closing bracket; nil when it must be built anew
 }
+
+// maxListed bounds the list of users that answers an enter: a message of the format ends at 16 MiB. It is room for 380,000
+// names of ten bytes.
+const maxListed = 12 << 20
+
+// listedBytes is what a name may take in the list: three times its length when all of it is escaped, quotes and a comma.
+func listedBytes(name string) int { return 3*len(name) + 3 }
 
 type outletCount struct {
 	out   Outlet
@@ -64,6 +72,7 @@ func (w *Worker) add(r *Room, name string, addr Addr) {
 	}
 	r.last = slot
 	r.count++
+	r.listed += listedBytes(name)
 	w.index[memberKey{r.id, name}] = slot
 	if r.users != nil {
 		r.users = codec.AppendString(append(r.users, ','), name)
@@ -95,6 +104,7 @@ func (w *Worker) remove(m *member) {
 		r.last = m.prev
 	}
 	r.count--
+	r.listed -= listedBytes(m.name)
 	r.users = nil
 	id := m.addr.Outlet()
 	for i := range r.outlets {

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -74,6 +75,10 @@ func (w *Worker) Handle(r *Request) {
 		w.send(r)
 	case OpMembers:
 		w.list(r)
+	case OpPush:
+		w.pushTo(r)
+	case OpKick:
+		w.kick(r)
 	default:
 		w.reply(r, Refused)
 	}
@@ -99,6 +104,10 @@ func (w *Worker) enter(r *Request) {
 		}
 		if w.full(room) {
 			w.stats.Busy++
+			w.refuseEnter(r)
+			return
+		}
+		if room.listed+listedBytes(r.User) > maxListed {
 			w.refuseEnter(r)
 			return
 		}
@@ -168,28 +177,61 @@ func (w *Worker) send(r *Request) {
 		w.refuseSend(r)
 		return
 	}
-	if r.Target == Everybody {
-		if w.full(room) {
-			w.stats.Busy++
-			w.refuseSend(r)
-			return
-		}
-		w.push(room, chatPush(r))
-	} else {
-		target := w.find(room, r.Target)
-		if target == nil {
-			w.refuseSend(r)
-			return
-		}
-		out := w.outlet(target.addr.Outlet())
-		if out.Full(0) {
-			w.stats.Busy++
-			w.refuseSend(r)
-			return
-		}
-		out.Post(Item{Kind: ItemDirect, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: target.addr, Push: chatPush(r)})
+	if !w.deliver(room, r.Target, func() *codec.Push { return chatPush(r) }) {
+		w.refuseSend(r)
+		return
 	}
 	w.stats.Sends++
+	w.reply(r, Done)
+}
+
+// deliver pushes to the room or to one member of it, unless that cannot be taken.
+func (w *Worker) deliver(room *Room, target string, push func() *codec.Push) bool {
+	if target == Everybody {
+		if w.full(room) {
+			w.stats.Busy++
+			return false
+		}
+		w.push(room, push())
+		return true
+	}
+	m := w.find(room, target)
+	if m == nil {
+		return false
+	}
+	out := w.outlet(m.addr.Outlet())
+	if out.Full(room.id) {
+		w.stats.Busy++
+		return false
+	}
+	out.Post(Item{Kind: ItemDirect, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: m.addr, Push: push()})
+	return true
+}
+
+// pushTo is a push of the server's own.
+func (w *Worker) pushTo(r *Request) {
+	room := w.rooms[r.Room]
+	if room == nil || !w.deliver(room, r.Target, func() *codec.Push {
+		return &codec.Push{Route: r.Route, Body: bytes.Clone(r.Content)}
+	}) {
+		w.reply(r, Refused)
+		return
+	}
+	w.reply(r, Done)
+}
+
+// kick ends a member's session. Its loop will post the leave when the session has ended.
+func (w *Worker) kick(r *Request) {
+	var m *member
+	if room := w.rooms[r.Room]; room != nil {
+		m = w.find(room, r.Target)
+	}
+	if m == nil {
+		w.reply(r, Refused)
+		return
+	}
+	reason, _ := codec.StringValue(r.Content)
+	w.outlet(m.addr.Outlet()).Post(Item{Kind: ItemKick, Room: m.room.id, Epoch: w.epoch, Seq: m.room.seq, To: m.addr, Body: []byte(reason)})
 	w.reply(r, Done)
 }
 

@@ -113,7 +113,7 @@ func (l *loop) send(s *session, c *call) {
 		return
 	}
 	body, ok := c.object()
-	content, target := []byte(`""`), ""
+	content, target := emptyText, ""
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "content":
@@ -129,15 +129,20 @@ func (l *loop) send(s *session, c *call) {
 	if codec.HasAstral(content) {
 		content = codec.AppendCanonical(nil, content)
 	}
-	if !ok || body.Err() != nil || !l.fits(len(content)) {
+	if !ok || body.Err() != nil || !l.node.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
 	l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})
 }
 
+// emptyText is the content of a message without one.
+var emptyText = []byte(`""`)
+
 // fits tells whether a push with n bytes of content may be encoded at all: no push may be longer than half of what a conn
-// may have unsent, so that a healthy member is never ended by a single one (design.md §5).
-func (l *loop) fits(n int) bool { return n+pushOverhead <= l.node.limits.Conn.Outbound/2 }
+// may have unsent, so that a healthy member is never ended by a single one (design.md §5), nor than the format allows.
+func (l *Limits) fits(n int) bool {
+	return n+pushOverhead <= min(l.Conn.Outbound/2, codec.MaxPackageBody)
+}
 
 // pushOverhead is what names, heads and JSON add to the content of a push at the most.
 const pushOverhead = 2048

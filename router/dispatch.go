@@ -60,7 +60,8 @@ func (l *loop) message(s *session, b []byte) bool {
 		l.counters.malformed++
 		return true
 	}
-	c := call{id: m.ID, body: m.Body, route: unknown}
+	c := &l.current
+	*c = call{id: m.ID, body: m.Body, route: unknown}
 	switch m.Type {
 	case codec.MessageRequest:
 	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)
@@ -85,10 +86,10 @@ func (l *loop) message(s *session, b []byte) bool {
 	}
 	l.counters.requests++
 	if c.id != 0 && m.Gzip { // a codec bit that no known client sets; we do not inflate
-		l.answer(s, &c, channel.Refused)
+		l.answer(s, c, channel.Refused)
 		return true
 	}
-	c.route.handle.do(l, s, &c)
+	c.route.handle.do(l, s, c)
 	l.runLocal()
 	return true
 }
@@ -99,19 +100,25 @@ func (l *loop) mustWait(s *session, r *route) bool {
 	if n == 0 {
 		return false
 	}
-	return s.x.entering != "" || !r.handle.pipelines || s.room == nil || n >= l.node.limits.Inflight
+	return s.x.entering != "" || s.x.handling || !r.handle.pipelines || s.room == nil || n >= l.node.limits.Inflight
 }
 
-// object is a call's body as JSON to be scanned. What is no JSON object counts as {} (protocol.md §2.5), and so does a protobuf
-// body that cannot be read, whose request the caller refuses.
-func (c *call) object() (o codec.Object, ok bool) {
-	b := c.body
+// json is a call's body as JSON text of valid UTF-8. A protobuf body that cannot be read is none; its request is refused
+// (protocol.md §3.3). Whatever else is no JSON object counts as {} (§2.5): ScanObject finds nothing in it.
+func (c *call) json() (b []byte, ok bool) {
+	b = c.body
 	if c.route.request != nil && !codec.LooksLikeJSON(b) {
 		decoded, err := c.route.request.AppendDecode(nil, b)
 		if err != nil {
-			return codec.Object{}, false
+			return nil, false
 		}
 		b = decoded
 	}
-	return codec.ScanObject(codec.NormalizeUTF8(b)), true
+	return codec.NormalizeUTF8(b), true
+}
+
+// object is json, ready to be scanned.
+func (c *call) object() (o codec.Object, ok bool) {
+	b, ok := c.json()
+	return codec.ScanObject(b), ok
 }

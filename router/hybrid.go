@@ -21,6 +21,7 @@ func (l *loop) take(s *session, p codec.Package) bool {
 			if s.profile.HeartbeatSeconds > 0 {
 				l.heartbeat(s)
 			}
+			l.opened(s)
 		}
 	case codec.PackageHeartbeat:
 		if s.state == stateWorking {
@@ -48,10 +49,9 @@ func (l *loop) heartbeat(s *session) {
 
 // clientSys is what matters of a handshake.
 type clientSys struct {
-	user                        []byte // raw JSON
-	clientType, version         string
-	dictVersion, protoVersion   string
-	sysFound, sysWorthSomething bool
+	user                      []byte // raw JSON
+	clientType, version       string
+	dictVersion, protoVersion string
 }
 
 // handshake is protocol.md §2.4.

@@ -2,6 +2,9 @@ package router
 
 import (
 	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/pomelod/pomelod/channel"
@@ -30,6 +33,7 @@ type loop struct {
 	requests []channel.Request // for workers of this loop
 	items    []channel.Item    // of workers of this loop, for this loop
 	request  channel.Request   // the one a worker of this loop is handling
+	current  call              // the one a handler is carrying out
 	running  bool              // runLocal is at work
 	serial   uint32            // numbers requests
 	scratch  []byte
@@ -69,14 +73,25 @@ func (l *loop) Turn() {
 			w.Handle(m.request)
 			l.runLocal()
 		case m.run != nil:
-			m.run()
-			l.runLocal()
+			l.run(m.run)
 		default:
 			l.mailBytes.Add(-itemBytes(&m.item))
 			l.apply(&m.item)
 			l.runLocal()
 		}
 	})
+}
+
+// run carries out what another goroutine asked for; a panic costs only that.
+func (l *loop) run(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.counters.panics++
+			slog.Error("panic on an event loop", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	l.runLocal()
 }
 
 func (l *loop) worker(room string) *channel.Worker {
@@ -94,19 +109,21 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 	}
 	req.From = l.addr(s.conn)
 	if c.id != 0 || req.Op == channel.OpEnter {
-		l.serial++
-		if l.serial == 0 {
-			l.serial = 1
-		}
-		req.Req = l.serial
-		x := l.extra(s)
-		x.pending = append(x.pending, pending{
-			req: req.Req, id: c.id, op: req.Op, proto: c.route.response, due: l.np.Now() + l.node.limits.RequestSeconds,
-		})
-		l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
+		req.Req = l.await(s, c, req.Op, l.node.limits.RequestSeconds)
 	}
 	l.post(req)
 	return true
+}
+
+// await notes that an answer to c is due, and returns our number for it.
+func (l *loop) await(s *session, c *call, op channel.Op, seconds uint32) uint32 {
+	if l.serial++; l.serial == 0 {
+		l.serial = 1
+	}
+	x := l.extra(s)
+	x.pending = append(x.pending, pending{req: l.serial, id: c.id, op: op, proto: c.route.response, due: l.np.Now() + seconds})
+	l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
+	return l.serial
 }
 
 // post hands a request to its worker: into this loop's own queue, or by mail. Requests of one loop to one worker stay in order, as
@@ -197,8 +214,10 @@ func itemBytes(it *channel.Item) int64 {
 	return int64(n)
 }
 
-// apply carries out one decision of a worker.
+// apply carries out one decision of a worker. A panic costs the session it is for, or the room's members here, as they
+// would miss a push.
 func (l *loop) apply(it *channel.Item) {
+	defer l.rescue(it)
 	if it.Kind == channel.ItemPush {
 		l.pushRoom(it)
 		return
@@ -223,10 +242,24 @@ func (l *loop) apply(it *channel.Item) {
 		}
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
-			l.np.Commit(s.conn, it.Push.AppendFrame(l.np.Stage(s.conn), s.variant))
+			l.direct(s, it.Push)
 		}
 	case channel.ItemKick:
 		l.kick(s, string(it.Body))
+	}
+}
+
+func (l *loop) rescue(it *channel.Item) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	l.counters.panics++
+	slog.Error("panic while carrying out a room's decision; whom it was for is disconnected", "kind", it.Kind, "room", it.Room, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if r := l.rooms[it.Room]; r != nil && it.Kind == channel.ItemPush {
+		l.endRoom(r)
+	} else if s := l.find(it.To); s != nil {
+		l.np.Kill(s.conn, netpoll.ReasonPanic)
 	}
 }
 
@@ -246,6 +279,9 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	}
 	s.uid, s.star = x.entering, x.star
 	l.joinRoom(s, it)
+	if s.handle != nil {
+		s.handle.setWhere(s.user(), s.roomName())
+	}
 }
 
 // Passed implements netpoll.Handler: workers, also those of other loops, learn how much there is to write here.

@@ -60,6 +60,7 @@ type Config struct {
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
+	App        *App       // handlers of one's own; nil for none
 	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
@@ -77,6 +78,7 @@ type Node struct {
 	connectors []Endpoint
 	limits     Limits
 	budget     *netpoll.Budget
+	app        *App
 	roundTrip  bool
 }
 
@@ -93,11 +95,14 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
-		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip,
+		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
+	}
+	if err := cfg.App.check(); err != nil {
+		return nil, err
 	}
 	var variants []*codec.Variant
 	for _, p := range cfg.Profiles {
-		if err := p.prepare(&variants); err != nil {
+		if err := p.prepare(&variants, cfg.App); err != nil {
 			return nil, err
 		}
 	}
@@ -125,6 +130,9 @@ func NewNode(cfg Config) (*Node, error) {
 		w := channel.NewWorker(uint16(i), epoch, func(id channel.OutletID) channel.Outlet { return outlets[id&0xff] })
 		n.workers = append(n.workers, w)
 		home.workers[i] = w
+	}
+	if n.app != nil {
+		n.app.node = n
 	}
 	return n, nil
 }

@@ -43,17 +43,31 @@ type variantKey struct {
 	cesu    bool
 }
 
-// HandlerRoutes are the routes of the chat application's handlers, as the dictionary numbers them.
-func HandlerRoutes() []string {
-	return []string{routeSend, routeEnter, routeQueryEntry}
+// HandlerRoutes are the routes of all handlers, the chat application's and the App's (which may be nil), for the dictionary.
+func HandlerRoutes(app *App) []string {
+	routes := []string{routeSend, routeEnter, routeQueryEntry}
+	if app != nil {
+		for name := range app.handlers {
+			routes = append(routes, name)
+		}
+	}
+	return routes
 }
 
 // prepare computes what is the same for every session. variants numbers the encodings of the process.
-func (p *Profile) prepare(variants *[]*codec.Variant) error {
+func (p *Profile) prepare(variants *[]*codec.Variant, app *App) error {
 	p.routes = make(map[string]*route)
-	for name, h := range builtin {
-		if t := serverType(name); t == Chat || t == p.Type {
+	add := func(name string, h handler) {
+		if t := serverType(name); t != Gate && t != Connector || t == p.Type {
 			p.routes[name] = &route{handle: h, request: p.Protos.Client(name), response: p.Protos.Server(name)}
+		}
+	}
+	for name, h := range builtin {
+		add(name, app.filtered(name, h))
+	}
+	if app != nil {
+		for name, h := range app.handlers {
+			add(name, app.handler(h))
 		}
 	}
 	for dict := range 2 {

@@ -89,6 +89,11 @@ const maxScratch = 256 << 10
 func (l *loop) gap(r *room, it *channel.Item) {
 	l.counters.gaps++
 	slog.Error("a room's stream has a gap; its members on this loop are disconnected", "room", r.id, "have", r.seq, "got", it.Seq)
+	l.endRoom(r)
+}
+
+// endRoom disconnects the room's members here, with a reason.
+func (l *loop) endRoom(r *room) {
 	l.np.Each(func(c *netpoll.Conn) {
 		if s := l.session(c); s.room == r {
 			l.kick(s, "messages were lost; please enter again")

@@ -17,8 +17,9 @@ type session struct {
 	star    uint8          // where the star is
 	state   sessionState
 	ws      codec.WSReader
-	alive   uint32 // tick until which the client need not be heard of
-	x       *extra // nil when there is nothing unusual; pooled
+	alive   uint32   // tick until which the client need not be heard of
+	x       *extra   // nil when there is nothing unusual; pooled
+	handle  *Session // nil until an App's function has seen the session
 }
 
 // sessionState is where a session stands. The first two are about the transport; the others are protocol.md §2.3.
@@ -43,6 +44,7 @@ type extra struct {
 	entering string
 	star     uint8
 	rename   bool // same room, new name
+	handling bool // a handler of the App's has the oldest pending request
 }
 
 // pending is a request a worker has yet to answer.
@@ -128,6 +130,7 @@ func (l *loop) Closed(c *netpoll.Conn, _ netpoll.Reason) {
 	if x := s.x; x != nil && x.entering != "" {
 		l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
 	}
+	l.closed(s)
 	l.freeExtra(s)
 	*s = session{state: stateEnded}
 	l.runLocal()
@@ -160,7 +163,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 	}
 	switch {
 	case s.state == stateHTTP:
-		l.refuseHTTP(s, errHeadTimeout)
+		l.refuseHTTP(s, errHeadTimeout, false)
 	case s.alive > now:
 		l.np.SetDue(c, s.alive)
 	case s.state == stateWorking:
@@ -190,6 +193,7 @@ func (l *loop) finish(s *session, body []byte) {
 	if x.pending[0].op == channel.OpEnter {
 		x.entering, x.rename = "", false
 	}
+	x.handling = false
 	done := 0
 	for ; done == 0 || done < len(x.pending) && x.pending[done].body != nil; done++ {
 		p := &x.pending[done]
@@ -201,11 +205,16 @@ func (l *loop) finish(s *session, body []byte) {
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
 	x.pending = x.pending[:kept]
+	l.goOn(s)
+}
+
+// goOn reads a session on that had to wait.
+func (l *loop) goOn(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)
 		s.alive = l.np.Now() + l.node.silence(s.profile) // it could not be heard meanwhile
 	}
-	if kept == 0 {
+	if s.inflight() == 0 {
 		l.np.SetDue(s.conn, s.alive)
 		l.tidy(s)
 	}

@@ -43,7 +43,7 @@ var reasonNames = map[netpoll.Reason]string{
 type counters struct {
 	requests, unknownRoutes, malformed          uint64
 	handshakesRefused, namesRefused, httpErrors uint64
-	busy, timeouts, gaps                        uint64
+	busy, timeouts, gaps, panics                uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -112,6 +112,7 @@ func (l *loop) snapshot() LoopSnapshot {
 		HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps,
 	}
+	s.Net.Panics += c.panics
 	for reason, name := range reasonNames {
 		s.Closed[name] = s.Net.Closed[reason]
 	}

@@ -65,7 +65,7 @@ func (l *loop) httpHead(s *session, b []byte) int {
 		err = head.CheckUpgrade()
 	}
 	if err != nil {
-		l.refuseHTTP(s, err.(*codec.HTTPError))
+		l.refuseHTTP(s, err.(*codec.HTTPError), string(head.Method) == "HEAD")
 		return len(b)
 	}
 	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), head.SecWebSocketKey))
@@ -93,9 +93,16 @@ func checkRequest(head *codec.HTTPHead) error {
 	return errNoSuchPage
 }
 
-func (l *loop) refuseHTTP(s *session, err *codec.HTTPError) {
+// refuseHTTP answers a request with an error and closes; a HEAD gets no body (RFC 9110 §9.3.2).
+func (l *loop) refuseHTTP(s *session, err *codec.HTTPError, headOnly bool) {
 	l.counters.httpErrors++
-	l.np.Commit(s.conn, codec.AppendHTTPError(l.np.Stage(s.conn), err))
+	out := l.np.Stage(s.conn)
+	at := len(out)
+	out = codec.AppendHTTPError(out, err)
+	if headOnly {
+		out = out[:at+bytes.Index(out[at:], []byte("\r\n\r\n"))+4]
+	}
+	l.np.Commit(s.conn, out)
 	s.state = stateEnded
 	l.np.Close(s.conn, reasonHTTP)
 }
@@ -153,8 +160,11 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 	for used < len(b) {
 		ev, n, err := s.ws.Next(b[used:], l.node.limits.PackageBytes+codec.PackageHeadBytes)
 		if err != nil {
-			e := err.(*codec.WSError)
-			l.endWith(s, reasonProtocol, e.Code, e.Reason)
+			e, why := err.(*codec.WSError), netpoll.Reason(reasonProtocol)
+			if e.Code == codec.WSCloseTooBig {
+				why = reasonTooLong
+			}
+			l.endWith(s, why, e.Code, e.Reason)
 			return len(b)
 		}
 		if n == 0 {

@@ -57,7 +57,7 @@ func (c *settings) plan() (*plan, error) {
 	}
 	var dict *codec.Dictionary
 	if project.UserRoutes != nil {
-		dict = codec.NewDictionary(router.HandlerRoutes(), project.UserRoutes)
+		dict = codec.NewDictionary(router.HandlerRoutes(nil), project.UserRoutes)
 	}
 	host, port, err := c.announced()
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *cod
 	}
 	if given(s.UseDict, isConnector && dict != nil) {
 		if p.Dict = dict; dict == nil {
-			p.Dict = codec.NewDictionary(router.HandlerRoutes(), nil)
+			p.Dict = codec.NewDictionary(router.HandlerRoutes(nil), nil)
 		}
 	}
 	if given(s.UseProtobuf, protos != nil) {

@@ -1,0 +1,194 @@
+package channel
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// oneOf is a number of any size, often a border.
+func oneOf(rng *rand.Rand) uint64 {
+	borders := []uint64{0, 1, 127, 128, 255, math.MaxUint16, math.MaxUint32, math.MaxInt64, math.MaxUint64}
+	if rng.IntN(2) == 0 {
+		return borders[rng.IntN(len(borders))]
+	}
+	return rng.Uint64() >> rng.IntN(64)
+}
+
+// bytesOf are nil or up to 300 bytes; an empty slice would come back as nil.
+func bytesOf(rng *rand.Rand) []byte {
+	n := []int{0, 1, 5, 127, 128, 300}[rng.IntN(6)]
+	if n == 0 {
+		return nil
+	}
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+func addrOf(rng *rand.Rand) Addr { return Addr{Node: uint16(oneOf(rng)), Ref: Ref(oneOf(rng))} }
+
+// requestOf is a request with something in every field.
+func requestOf(rng *rand.Rand, op Op) Request {
+	r := Request{Op: op, Req: uint32(oneOf(rng)), From: addrOf(rng), Content: bytesOf(rng)}
+	v := reflect.ValueOf(&r).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.String {
+			f.SetString(string(bytesOf(rng)))
+		}
+	}
+	return r
+}
+
+func itemOf(rng *rand.Rand, kind ItemKind) Item {
+	it := Item{
+		Kind: kind, Epoch: uint32(oneOf(rng)), Req: uint32(oneOf(rng)), Room: RoomID(oneOf(rng)), Seq: oneOf(rng), To: addrOf(rng), Body: bytesOf(rng),
+	}
+	if kind == ItemPush || kind == ItemDirect {
+		it.Push = &codec.Push{Route: string(bytesOf(rng)), Body: bytesOf(rng)}
+	}
+	return it
+}
+
+// unshared is an item without the frames that a decoded push may keep.
+func unshared(it Item) Item {
+	if it.Push != nil {
+		it.Push = &codec.Push{Route: it.Push.Route, Body: it.Push.Body}
+	}
+	return it
+}
+
+// Every request of every kind is itself again after its encoding, which may stand behind other bytes. What is cut short is an
+// error; what a later version adds at the end is not.
+func TestRequestsRoundTrip(t *testing.T) {
+	rng := seed(t)
+	for op := OpEnter; op < ops; op++ {
+		for range 2000 {
+			r := requestOf(rng, op)
+			b := AppendRequest([]byte("before"), &r)[len("before"):]
+			got, err := ParseRequest(b)
+			if err != nil || !reflect.DeepEqual(got, r) {
+				t.Fatalf("%+v\nbecame %+v, %v", r, got, err)
+			}
+			if got, err = ParseRequest(append(b[:len(b):len(b)], "later"...)); err != nil || !reflect.DeepEqual(got, r) {
+				t.Fatalf("with more behind it %+v\nbecame %+v, %v", r, got, err)
+			}
+			if cut := rng.IntN(len(b)); isRequest(b[:cut]) {
+				t.Fatalf("the first %d of %d bytes were accepted: %x", cut, len(b), b)
+			}
+		}
+	}
+}
+
+func TestItemsRoundTrip(t *testing.T) {
+	rng := seed(t)
+	for kind := ItemPush; kind < itemKinds; kind++ {
+		for range 2000 {
+			it := itemOf(rng, kind)
+			b := AppendItem([]byte("before"), &it)[len("before"):]
+			got, err := ParseItem(b)
+			if err != nil || !reflect.DeepEqual(unshared(got), it) {
+				t.Fatalf("%+v\nbecame %+v, %v", it, got, err)
+			}
+			if got, err = ParseItem(append(b[:len(b):len(b)], "later"...)); err != nil || !reflect.DeepEqual(unshared(got), it) {
+				t.Fatalf("with more behind it %+v\nbecame %+v, %v", it, got, err)
+			}
+			if cut := rng.IntN(len(b)); isItem(b[:cut]) {
+				t.Fatalf("the first %d of %d bytes were accepted: %x", cut, len(b), b)
+			}
+		}
+	}
+}
+
+func isRequest(b []byte) bool { _, err := ParseRequest(b); return err == nil }
+func isItem(b []byte) bool    { _, err := ParseItem(b); return err == nil }
+
+// Kinds that do not exist, and lengths that lie, are errors.
+func TestMalformedEncodings(t *testing.T) {
+	addr := make([]byte, 10)
+	for _, tc := range []struct {
+		name  string
+		bytes []byte
+	}{
+		{"nothing", nil},
+		{"kind 0", append([]byte{0, 0}, make([]byte, 20)...)},
+		{"unknown kind", append([]byte{200, 0}, make([]byte, 20)...)},
+		{"a length that lies", append(append([]byte{1, 0}, addr...), 0xff, 0xff, 0xff, 0xff, 0x0f)},
+		{"a length of 2^64-1", append(append([]byte{1, 0, 0, 0, 0}, addr...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01)},
+		{"a number without end", bytes.Repeat([]byte{0xff}, 40)},
+		{"a number too large", append([]byte{1}, bytes.Repeat([]byte{0xff}, 11)...)},
+	} {
+		if isRequest(tc.bytes) || isItem(tc.bytes) {
+			t.Errorf("%s: accepted as request %v, as item %v", tc.name, isRequest(tc.bytes), isItem(tc.bytes))
+		}
+	}
+}
+
+// What parses as a request is never more than its bytes, and is stable: encoded, it parses as the same.
+func FuzzParseRequest(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for op := OpEnter; op < ops; op++ {
+		r := requestOf(rng, op)
+		f.Add(AppendRequest(nil, &r))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseRequest(b)
+		if err != nil {
+			if !reflect.DeepEqual(r, Request{}) {
+				t.Fatalf("%v and yet %+v", err, r)
+			}
+			return
+		}
+		if n := len(r.Room) + len(r.User) + len(r.Prev) + len(r.Target) + len(r.Content); n > len(b) {
+			t.Fatalf("%d bytes from %d", n, len(b))
+		}
+		again := AppendRequest(nil, &r)
+		if len(again) > len(b) {
+			t.Fatalf("%d bytes encode what came in %d", len(again), len(b))
+		}
+		r2, err := ParseRequest(again)
+		if err != nil || fmt.Sprintf("%#v", r2) != fmt.Sprintf("%#v", r) || !bytes.Equal(AppendRequest(nil, &r2), again) {
+			t.Fatalf("%#v\nbecame %#v, %v", r, r2, err)
+		}
+	})
+}
+
+// The same for items.
+func FuzzParseItem(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for kind := ItemPush; kind < itemKinds; kind++ {
+		it := itemOf(rng, kind)
+		f.Add(AppendItem(nil, &it))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		it, err := ParseItem(b)
+		if err != nil {
+			if !reflect.DeepEqual(it, Item{}) {
+				t.Fatalf("%v and yet %+v", err, it)
+			}
+			return
+		}
+		n := len(it.Body)
+		if it.Push != nil {
+			n += len(it.Push.Route) + len(it.Push.Body)
+		}
+		if n > len(b) || (it.Push != nil) != (it.Kind == ItemPush || it.Kind == ItemDirect) {
+			t.Fatalf("%d bytes from %d, push %v", n, len(b), it.Push)
+		}
+		again := AppendItem(nil, &it)
+		if len(again) > len(b) {
+			t.Fatalf("%d bytes encode what came in %d", len(again), len(b))
+		}
+		it2, err := ParseItem(again)
+		if err != nil || !reflect.DeepEqual(unshared(it2), unshared(it)) || !bytes.Equal(AppendItem(nil, &it2), again) {
+			t.Fatalf("%+v\nbecame %+v, %v", it, it2, err)
+		}
+	})
+}

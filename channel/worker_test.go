@@ -1,0 +1,524 @@
+package channel
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
+
+// seed prints the seed of a random test, so that a failure can be had again with -seed.
+func seed(t *testing.T) *rand.Rand {
+	s := *seedFlag
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d", s)
+	return rand.New(rand.NewPCG(s, 1))
+}
+
+// stage is a worker and all the outlets it posts to.
+type stage struct {
+	t       testing.TB
+	w       *Worker
+	outlets map[OutletID]*recorder
+	items   []posted // in order, whatever the outlet
+	req     uint32
+}
+
+type posted struct {
+	outlet OutletID
+	Item
+}
+
+// recorder is an outlet that keeps what it is given.
+type recorder struct {
+	stage *stage
+	id    OutletID
+	full  func(RoomID) bool // nil: never
+	post  func(Item)        // called before an item is kept; may panic
+}
+
+func (o *recorder) Post(it Item) {
+	if o.post != nil {
+		o.post(it)
+	}
+	o.stage.items = append(o.stage.items, posted{o.id, it})
+}
+
+func (o *recorder) Full(r RoomID) bool { return o.full != nil && o.full(r) }
+
+func newStage(t testing.TB) *stage {
+	s := &stage{t: t, outlets: map[OutletID]*recorder{}}
+	s.w = NewWorker(3, 7, func(id OutletID) Outlet { return s.outlet(id) })
+	return s
+}
+
+func (s *stage) outlet(id OutletID) *recorder {
+	if s.outlets[id] == nil {
+		s.outlets[id] = &recorder{stage: s, id: id}
+	}
+	return s.outlets[id]
+}
+
+// at is session number n behind an outlet; a second node begins at outlet 256.
+func at(outlet OutletID, n int) Addr {
+	return Addr{Node: uint16(outlet >> 8), Ref: Ref(uint64(outlet&0xff)<<56 | uint64(n))}
+}
+
+func (s *stage) handle(r Request) {
+	if r.Op != OpLeave {
+		s.req++
+		r.Req = s.req
+	}
+	s.w.Handle(&r)
+}
+
+func (s *stage) enter(from Addr, user, room string) {
+	s.handle(Request{Op: OpEnter, From: from, User: user, Room: room})
+}
+
+func (s *stage) leave(from Addr, user, room string) {
+	s.handle(Request{Op: OpLeave, From: from, User: user, Room: room})
+}
+
+func (s *stage) send(from Addr, user, room, target, content string) {
+	s.handle(Request{Op: OpSend, From: from, User: user, Room: room, Target: target, Content: []byte(content)})
+}
+
+// String is an item without its room's number.
+func (p posted) String() string {
+	kind := [...]string{ItemPush: "push", ItemEnter: "enter", ItemLeave: "leave", ItemReply: "reply", ItemDirect: "direct", ItemKick: "kick"}[p.Kind]
+	text := fmt.Sprintf("%d %s", p.outlet, kind)
+	if p.Kind != ItemPush {
+		text += fmt.Sprintf(" %d", p.To.Ref&0xffffff)
+	}
+	if p.Kind != ItemReply {
+		text += fmt.Sprintf(" #%d", p.Seq)
+	}
+	if p.Push != nil {
+		return text + " " + p.Push.Route + " " + string(p.Push.Body)
+	}
+	return strings.TrimSpace(text + " " + string(p.Body))
+}
+
+// take returns what was posted since the last time.
+func (s *stage) take() (lines []string) {
+	for _, p := range s.items {
+		lines = append(lines, p.String())
+	}
+	s.items = nil
+	return lines
+}
+
+// want fails unless exactly these items were posted since the last time, in this order.
+func (s *stage) want(lines ...string) {
+	s.t.Helper()
+	if got := s.take(); !slices.Equal(got, lines) {
+		s.t.Fatalf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(lines, "\n  "))
+	}
+}
+
+func userText(seq int, route, user string) string {
+	return fmt.Sprintf(`push #%d %s {"route":"%s","user":"%s"}`, seq, route, route, user)
+}
+
+// members asks who is in a room.
+func (s *stage) members(room string) string {
+	s.t.Helper()
+	s.handle(Request{Op: OpMembers, From: at(9, 999), Room: room})
+	if len(s.items) != 1 || s.items[0].Kind != ItemReply || s.items[0].Req != s.req {
+		s.t.Fatalf("members answered %v", s.take())
+	}
+	body := string(s.items[0].Body)
+	s.items = nil
+	return body
+}
+
+// Who is there learns of a newcomer first, once an outlet; the newcomer gets its list and never its own onAdd; and an outlet
+// without members gets nothing.
+func TestEnter(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.want(`0 enter 1 #0 {"users":["a"]}`)
+	s.enter(at(1, 2), "b", "r")
+	s.want("0 "+userText(1, "onAdd", "b"), `1 enter 2 #1 {"users":["a","b"]}`)
+	s.enter(at(0, 3), "c", "r")
+	s.want("0 "+userText(2, "onAdd", "c"), "1 "+userText(2, "onAdd", "c"), `0 enter 3 #2 {"users":["a","b","c"]}`)
+	s.leave(at(1, 2), "b", "r")
+	s.want("0 " + userText(3, "onLeave", "b"))
+	s.enter(at(256, 4), `d"`, "r") // of another node
+	s.want(`0 push #4 onAdd {"route":"onAdd","user":"d\""}`, `256 enter 4 #4 {"users":["a","c","d\""]}`)
+	if got := s.w.Stats(); got.Rooms != 1 || got.Members != 3 || got.Enters != 4 || got.Leaves != 1 || got.Pushes != 5 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A name is one session's. The same session may ask again, when an answer was lost, and nothing happens twice.
+func TestEnterAgain(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.take()
+	s.enter(at(1, 9), "a", "r")
+	s.want(`1 reply 9 {"code":500,"error":true}`)
+	s.enter(at(0, 1), "a", "r")
+	s.want(`0 enter 1 #1 {"users":["a","b"]}`)
+	if got := s.w.Stats(); got.Members != 2 || got.Enters != 2 || got.EntersRefused != 1 {
+		t.Errorf("%+v", got)
+	}
+	s.enter(at(1, 9), "a", "other") // the name is the room's
+	s.want(`1 enter 9 #0 {"users":["a"]}`)
+}
+
+// A rename is one step: out, the others told of both, and in. Alone in a room there is nobody to tell.
+func TestRename(t *testing.T) {
+	rename := func(s *stage, from Addr, prev, user string) {
+		s.handle(Request{Op: OpEnter, From: from, Room: "r", User: user, Prev: prev})
+	}
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	first := s.items[0].Room
+	s.take()
+	rename(s, at(0, 1), "a", "b")
+	second := s.items[1].Room
+	s.want(`0 leave 1 #0`, `0 enter 1 #0 {"users":["b"]}`)
+	if first == second || first.Worker() != 3 || second.Worker() != 3 {
+		t.Errorf("rooms %x and %x", first, second)
+	}
+	s.enter(at(1, 2), "c", "r")
+	s.enter(at(0, 3), "d", "r")
+	s.take()
+	rename(s, at(0, 1), "b", "e")
+	s.want(`0 leave 1 #2`,
+		"0 "+userText(3, "onLeave", "b"), "1 "+userText(3, "onLeave", "b"), "0 "+userText(4, "onAdd", "e"), "1 "+userText(4, "onAdd", "e"),
+		`0 enter 1 #4 {"users":["c","d","e"]}`)
+	rename(s, at(0, 1), "e", "d")
+	s.want(`0 reply 1 {"code":500,"error":true}`)
+	rename(s, at(0, 9), "d", "f") // d is somebody else's: a newcomer
+	s.want("0 "+userText(5, "onAdd", "f"), "1 "+userText(5, "onAdd", "f"), `0 enter 9 #5 {"users":["c","d","e","f"]}`)
+}
+
+// Only the session that has the name can give it up.
+func TestLeave(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(0, 2), "b", "r")
+	s.take()
+	s.leave(at(0, 3), "b", "r")
+	s.leave(at(1, 2), "b", "r")
+	s.leave(at(0, 2), "a", "r")
+	s.leave(at(0, 2), "b", "elsewhere")
+	s.leave(at(0, 2), "nobody", "r")
+	s.want()
+	s.leave(at(0, 2), "b", "r")
+	s.want("0 " + userText(2, "onLeave", "b"))
+	s.leave(at(0, 2), "b", "r") // a second time
+	s.leave(at(0, 1), "a", "r") // the last one
+	s.want()
+	if got := s.w.Stats(); got.Rooms != 0 || got.Members != 0 || got.Leaves != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What is said goes to the room or to one, before the answer; who is not there is heard by nobody.
+func TestSend(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.take()
+	s.send(at(0, 1), "a", "r", Everybody, `"hi"`)
+	chat := ` onChat {"msg":"hi","from":"a","target":"*"}`
+	s.want("0 push #2"+chat, "1 push #2"+chat, "0 reply 1 {}")
+	s.send(at(1, 2), "b", "r", "a", `[1]`)
+	s.want(`0 direct 1 #2 onChat {"msg":[1],"from":"b","target":"a"}`, "1 reply 2 {}")
+	s.send(at(1, 2), "b", "r", "b", `""`)
+	s.want(`1 direct 2 #2 onChat {"msg":"","from":"b","target":"b"}`, "1 reply 2 {}")
+	s.w.Handle(&Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: "b", Content: []byte(`1`)}) // a notify
+	s.want(`1 direct 2 #2 onChat {"msg":1,"from":"a","target":"b"}`)
+	for _, r := range []Request{
+		{From: at(0, 1), User: "a", Room: "r", Target: "c"},
+		{From: at(0, 1), User: "a", Room: "r", Target: ""},
+		{From: at(0, 1), User: "a", Room: "q", Target: Everybody},
+		{From: at(0, 1), User: "b", Room: "r", Target: Everybody}, // somebody else's name
+		{From: at(0, 1), User: "c", Room: "r", Target: Everybody},
+	} {
+		r.Op = OpSend
+		s.handle(r)
+		s.want(`0 reply 1 {"code":500}`)
+	}
+	if got := s.w.Stats(); got.Sends != 4 || got.SendsRefused != 5 || got.Busy != 0 {
+		t.Errorf("%+v", got)
+	}
+	s.handle(Request{Op: ops, From: at(0, 1)})
+	s.want(`0 reply 1 {"code":500}`)
+}
+
+// Over any joins and leaves, in small rooms and in large ones, the list is who is there in order of entry, every push has the
+// next number, and an outlet is told everything from its first member to its last, and nothing else.
+func TestRandomJoinsAndLeaves(t *testing.T) {
+	for _, size := range []int{smallRoom, 4 * smallRoom, 60 * smallRoom} {
+		t.Run(fmt.Sprintf("size=%d", size), func(t *testing.T) {
+			rng := seed(t)
+			s := newStage(t)
+			type resident struct {
+				name string
+				addr Addr
+			}
+			present := map[string][]resident{} // by room
+			heard := map[string]uint64{}       // by room and outlet: the last number; absent without members
+			last := map[string]uint64{}        // by room
+			rooms := []string{"small", "large"}
+			for step := range 20 * size {
+				room := rooms[rng.IntN(2)]
+				list := present[room]
+				most := map[string]int{"small": smallRoom, "large": size}[room]
+				before := map[OutletID]int{}
+				for _, r := range list {
+					before[r.addr.Outlet()]++
+				}
+				if len(list) == 0 || len(list) < most && rng.IntN(2+len(list)*2/most) < 2 {
+					r := resident{fmt.Sprintf("n%d", step), at(OutletID(rng.IntN(3)), step)}
+					s.enter(r.addr, r.name, room)
+					list = append(list, r)
+					names := make([]string, len(list))
+					for i := range list {
+						names[i] = list[i].name
+					}
+					want := `{"users":["` + strings.Join(names, `","`) + `"]}`
+					if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || string(it.Body) != want {
+						t.Fatalf("step %d: got %v, want %s", step, it, want)
+					}
+				} else {
+					i := rng.IntN(len(list))
+					r := list[i]
+					s.leave(r.addr, r.name, room)
+					list = slices.Delete(slices.Clone(list), i, i+1)
+					if before[r.addr.Outlet()]--; before[r.addr.Outlet()] == 0 {
+						delete(before, r.addr.Outlet())
+						delete(heard, fmt.Sprint(room, r.addr.Outlet()))
+					}
+				}
+				present[room] = list
+				told := map[OutletID]int{}
+				for _, it := range s.items {
+					key := fmt.Sprint(room, it.outlet)
+					switch it.Kind {
+					case ItemPush:
+						told[it.outlet]++
+						if it.Seq != last[room]+1 || it.Seq != heard[key]+1 {
+							t.Fatalf("step %d: %v after #%d, of which the outlet has #%d", step, it, last[room], heard[key])
+						}
+						heard[key] = it.Seq
+					case ItemEnter:
+						if seq, has := heard[key]; has && seq != it.Seq {
+							t.Fatalf("step %d: %v, but the outlet has #%d", step, it, seq)
+						}
+						heard[key] = it.Seq
+					}
+				}
+				for id := range before {
+					if told[id] != 1 {
+						t.Fatalf("step %d: outlet %d was told %d times", step, id, told[id])
+					}
+				}
+				if len(told) != len(before) {
+					t.Fatalf("step %d: told %v, members at %v", step, told, before)
+				}
+				if len(told) > 0 {
+					last[room]++
+				}
+				if len(list) == 0 {
+					last[room] = 0 // forgotten
+				}
+				s.items = s.items[:0]
+			}
+		})
+	}
+}
+
+// A full outlet refuses whatever would add to it, before anything has changed. A leave is never refused.
+func TestFullOutlets(t *testing.T) {
+	full := func(RoomID) bool { return true }
+	type step func(s *stage)
+	for _, tc := range []struct {
+		name    string
+		outlet  OutletID // the full one
+		of      func(RoomID) bool
+		do      step
+		refusal string // "": it goes through
+	}{
+		{"enter a room with members there", 1, full, func(s *stage) { s.enter(at(0, 9), "z", "r") }, `0 reply 9 {"code":500,"error":true}`},
+		{"enter from there", 2, full, func(s *stage) { s.enter(at(2, 9), "z", "r") }, `2 reply 9 {"code":500,"error":true}`},
+		{"enter an empty room from there", 2, full, func(s *stage) { s.enter(at(2, 9), "z", "new") }, `2 reply 9 {"code":500,"error":true}`},
+		{"rename", 1, full, func(s *stage) {
+			s.handle(Request{Op: OpEnter, From: at(0, 1), Room: "r", User: "z", Prev: "a"})
+		}, `0 reply 1 {"code":500,"error":true}`},
+		{"send to all", 1, full, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, `0 reply 1 {"code":500}`},
+		{"send to one there", 1, full, func(s *stage) { s.send(at(0, 1), "a", "r", "b", `1`) }, `0 reply 1 {"code":500}`},
+		{"send to one elsewhere", 1, full, func(s *stage) { s.send(at(0, 1), "a", "r", "a", `1`) }, ""},
+		{"enter a room without members there", 1, full, func(s *stage) { s.enter(at(0, 9), "z", "new") }, ""},
+		{"enter again", 1, full, func(s *stage) { s.enter(at(1, 2), "b", "r") }, ""},
+		{"leave", 1, full, func(s *stage) { s.leave(at(1, 2), "b", "r") }, ""},
+		{"ask for the members", 1, full, func(s *stage) { s.handle(Request{Op: OpMembers, From: at(1, 2), Room: "r"}) }, ""},
+		{"send to all, the other room is crowded", 1, func(r RoomID) bool { return r&0xff == 2 }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, ""},
+		{"send to all, the room is crowded", 1, func(r RoomID) bool { return r&0xff == 1 }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, `0 reply 1 {"code":500}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStage(t)
+			s.enter(at(0, 1), "a", "r")
+			s.enter(at(1, 2), "b", "r")
+			s.enter(at(1, 3), "c", "other")
+			s.take()
+			s.outlet(tc.outlet).full = tc.of
+			tc.do(s)
+			if tc.refusal == "" {
+				if got := s.take(); len(got) == 0 || strings.Contains(fmt.Sprint(got), "500") {
+					t.Fatalf("got %q", got)
+				}
+				if n := s.w.Stats().Busy; n != 0 {
+					t.Errorf("busy counted %d times", n)
+				}
+				return
+			}
+			s.want(tc.refusal)
+			if got := s.w.Stats(); got.Busy != 1 || got.EntersRefused+got.SendsRefused != 1 || got.Rooms != 2 || got.Members != 3 {
+				t.Errorf("%+v", got)
+			}
+			s.outlet(tc.outlet).full = nil
+			s.send(at(0, 1), "a", "r", Everybody, `1`) // the next number, as if nothing had been
+			if first := s.items[0]; first.Kind != ItemPush || first.Seq != 2 {
+				t.Errorf("the next push is %v", first)
+			}
+			s.items = nil
+			if got := s.members("r"); got != `{"users":["a","b"]}` {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// The first panic in a room costs the request that panicked, the second closes the room, the other rooms notice neither.
+func TestPanics(t *testing.T) {
+	boom := func(RoomID) bool { panic("as the test wants it") }
+	for _, tc := range []struct {
+		name    string
+		do      func(s *stage)
+		refusal string
+	}{
+		{"send", func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, `0 reply 1 {"code":500}`},
+		{"enter", func(s *stage) { s.enter(at(0, 9), "z", "r") }, `0 reply 9 {"code":500,"error":true}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStage(t)
+			s.enter(at(0, 1), "a", "r")
+			s.enter(at(1, 2), "b", "r")
+			s.enter(at(1, 3), "c", "other")
+			s.take()
+			s.outlet(1).full = boom
+			tc.do(s)
+			s.want(tc.refusal)
+			s.outlet(1).full = nil
+			s.send(at(1, 2), "b", "r", Everybody, `1`)
+			chat := ` onChat {"msg":1,"from":"b","target":"*"}`
+			s.want("0 push #2"+chat, "1 push #2"+chat, "1 reply 2 {}")
+
+			s.outlet(1).full = boom
+			tc.do(s)
+			s.want(`0 kick 1 #2 room closed after an internal error`, `1 kick 2 #2 room closed after an internal error`, tc.refusal)
+			s.outlet(1).full = nil
+			if got := s.w.Stats(); got.Panics != 2 || got.Rooms != 1 || got.Members != 1 {
+				t.Errorf("%+v", got)
+			}
+			s.leave(at(0, 1), "a", "r") // as the kicked session's end does
+			s.want()
+			if got := s.members("other"); got != `{"users":["c"]}` {
+				t.Error(got)
+			}
+			s.enter(at(0, 5), "a", "r")
+			s.want(`0 enter 5 #0 {"users":["a"]}`)
+		})
+	}
+}
+
+// An outlet that panics on a push has taken a number and lost it: its loop finds the gap. The worker goes on, and the second time
+// closes the room.
+func TestPanicInPost(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.take()
+	s.outlet(1).post = func(it Item) {
+		if it.Kind == ItemPush {
+			panic("as the test wants it")
+		}
+	}
+	chat := ` onChat {"msg":1,"from":"a","target":"*"}`
+	s.send(at(0, 1), "a", "r", Everybody, `1`)
+	s.want("0 push #2"+chat, `0 reply 1 {"code":500}`)
+	s.send(at(0, 1), "a", "r", "a", `1`)
+	s.want(`0 direct 1 #2 onChat {"msg":1,"from":"a","target":"a"}`, "0 reply 1 {}")
+	s.send(at(0, 1), "a", "r", Everybody, `1`)
+	s.want("0 push #3"+chat, `0 kick 1 #3 room closed after an internal error`, `1 kick 2 #3 room closed after an internal error`, `0 reply 1 {"code":500}`)
+	if got := s.w.Stats(); got.Rooms != 0 || got.Members != 0 || got.Panics != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Members come and go without the worker growing.
+func TestSlotsAreReused(t *testing.T) {
+	const most = 50
+	s := newStage(t)
+	for i := range 100_000 {
+		room := fmt.Sprint("r", i%7)
+		s.enter(at(OutletID(i%3), i), fmt.Sprint("n", i), room)
+		if j := i - most + 1; j >= 0 {
+			s.leave(at(OutletID(j%3), j), fmt.Sprint("n", j), fmt.Sprint("r", j%7))
+		}
+		s.items = s.items[:0]
+	}
+	if n := len(s.w.members); n > most || len(s.w.free)+len(s.w.index) != n || len(s.w.index) != most-1 || len(s.w.rooms) != 7 {
+		t.Errorf("%d slots, %d free, %d in use, %d rooms", n, len(s.w.free), len(s.w.index), len(s.w.rooms))
+	}
+}
+
+// A push is shared by several outlets, and only then keeps its frames.
+func TestPushesToSeveralOutletsAreShared(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.take()
+	say := func() (pushes []*codec.Push) {
+		s.send(at(0, 1), "a", "r", Everybody, `1`)
+		for _, it := range s.items {
+			if it.Kind == ItemPush {
+				pushes = append(pushes, it.Push)
+			}
+		}
+		s.items = nil
+		return pushes
+	}
+	if p := say(); len(p) != 1 || p[0].Shared != nil {
+		t.Errorf("one outlet: %d pushes, shared %v", len(p), p[0].Shared != nil)
+	}
+	s.enter(at(1, 2), "b", "r")
+	s.take()
+	if p := say(); len(p) != 2 || p[0] != p[1] || p[0].Shared == nil {
+		t.Errorf("two outlets: %d pushes", len(p))
+	}
+}
+
+// Partitions of room names are for ever: a cluster's nodes must agree on them across versions.
+func TestPartition(t *testing.T) {
+	for room, want := range map[string]int{"": 2166136261 % Partitions, "a": 0xe40c292c % Partitions, "foobar": 0xbf9cf968 % Partitions} {
+		if got := Partition(room); got != want {
+			t.Errorf("%q: %d, want %d", room, got, want)
+		}
+	}
+}

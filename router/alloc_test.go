@@ -1,0 +1,191 @@
+package router
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// sparing is a hand-turned driver that allocates nothing: one socket reads the same bytes as often as they are wanted, and what
+// is written is counted and forgotten.
+type sparing struct {
+	netpoll.Driver
+	in     []byte // what the next read gives
+	fd     int    // to this socket; 0: not yet
+	writes int
+	bytes  int
+}
+
+func (d *sparing) Read(fd int, b []byte) (int, syscall.Errno) {
+	if d.fd == 0 || fd != d.fd {
+		return d.Driver.Read(fd, b)
+	}
+	n := copy(b, d.in)
+	d.in = nil
+	if n == 0 {
+		return 0, syscall.EAGAIN
+	}
+	return n, 0
+}
+
+func (d *sparing) Write(fd int, b []byte) (int, syscall.Errno) {
+	if d.fd == 0 {
+		return d.Driver.Write(fd, b)
+	}
+	d.writes++
+	d.bytes += len(b)
+	return len(b), 0
+}
+
+// crowd is a node of one loop with a room of n members, one of whom can be made to repeat itself at no cost.
+type crowd struct {
+	r       *rig
+	driver  *sparing
+	members []*client
+}
+
+func newCrowd(t testing.TB, n int, ws bool) *crowd {
+	c := &crowd{}
+	c.r = newRig(t, shape{loops: 1}, func(cfg *Config) {
+		inner := cfg.NewDriver
+		cfg.NewDriver = func(i int) (netpoll.Driver, error) {
+			d, err := inner(i)
+			c.driver = &sparing{Driver: d}
+			return c.driver, err
+		}
+	})
+	const batch = 200 // so that the members' bytes, which nobody reads, do not pile up
+	for len(c.members) < n {
+		for range min(batch, n-len(c.members)) {
+			m := c.r.connect(atConnector, ws)
+			m.send(codec.PackageHandshake, []byte(testHandshake))
+			m.send(codec.PackageHandshakeAck, nil)
+			m.request(routeEnter, enterBody(fmt.Sprint("m", len(c.members)), "r"))
+			c.members = append(c.members, m)
+		}
+		c.r.net.Settle()
+		for _, m := range c.members {
+			m.sock.Wrote = m.sock.Wrote[:0]
+		}
+	}
+	if s := c.r.node.workers[0].Stats(); s.Members != n {
+		t.Fatalf("%d members, want %d", s.Members, n)
+	}
+	c.driver.fd = c.members[0].sock.FD
+	return c
+}
+
+// repeat lets the first member send the same bytes and the loop do all that follows.
+func (c *crowd) repeat(b []byte) {
+	c.driver.in = b
+	c.r.node.loops[0].np.Ready(c.driver.fd, true, false)
+	for c.r.net.TurnLoop(0) {
+	}
+}
+
+// mallocs is the number of allocations that one of n calls of f costs.
+func mallocs(n int, f func()) float64 {
+	for range 100 {
+		f()
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(n)
+}
+
+// noise is what the runtime itself may allocate meanwhile, for each call counted.
+const noise = 0.02
+
+func skipUnderRace(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+}
+
+// A message to a room costs at most four allocations, however many members it goes to.
+func TestSendAllocations(t *testing.T) {
+	skipUnderRace(t)
+	forWires(t, func(t *testing.T, ws bool) {
+		costs := map[int]float64{}
+		for _, tc := range []struct{ members, sends int }{{10, 10_000}, {10_000, 1_000}} {
+			c := newCrowd(t, tc.members, ws)
+			message := c.members[0].message(7, routeSend, sendBody("good morning to all of you", "*"))
+			c.driver.writes = 0
+			costs[tc.members] = mallocs(tc.sends, func() { c.repeat(message) })
+			t.Logf("%d members: %.3f allocations a send", tc.members, costs[tc.members])
+			if want := tc.members * (tc.sends + 100); c.driver.writes != want {
+				t.Errorf("%d members: %d writes, want %d", tc.members, c.driver.writes, want)
+			}
+			if costs[tc.members] > 4+noise {
+				t.Errorf("%d members: %.3f allocations a send", tc.members, costs[tc.members])
+			}
+		}
+		if d := costs[10_000] - costs[10]; d > 0.05 || d < -0.05 {
+			t.Errorf("a send costs %.3f allocations in a room of 10 and %.3f in one of 10,000", costs[10], costs[10_000])
+		}
+	})
+}
+
+// A heartbeat, or a ping, costs nothing.
+func TestHeartbeatAllocations(t *testing.T) {
+	skipUnderRace(t)
+	forWires(t, func(t *testing.T, ws bool) {
+		c := newCrowd(t, 1, ws)
+		inputs := [][]byte{c.members[0].bytes(codec.PackageHeartbeat, nil)}
+		if ws {
+			inputs = append(inputs, maskedFrame(byte(codec.WSPing), []byte("ping")))
+		}
+		for _, in := range inputs {
+			c.driver.writes = 0
+			if n := mallocs(10_000, func() { c.repeat(in) }); n > noise {
+				t.Errorf("%q: %.4f allocations each", in, n)
+			}
+			if c.driver.writes != 10_100 {
+				t.Errorf("%q: %d answers", in, c.driver.writes)
+			}
+		}
+	})
+}
+
+func BenchmarkSend(b *testing.B) {
+	for _, members := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
+			c := newCrowd(b, members, true)
+			message := c.members[0].message(7, routeSend, sendBody("good morning to all of you", "*"))
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				c.repeat(message)
+			}
+		})
+	}
+}
+
+func BenchmarkHeartbeat(b *testing.B) {
+	c := newCrowd(b, 1, true)
+	beat := c.members[0].bytes(codec.PackageHeartbeat, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.repeat(beat)
+	}
+}
+
+// BenchmarkEnter is a switch from one room of ten to another: an enter and a leave.
+func BenchmarkEnter(b *testing.B) {
+	c := newCrowd(b, 10, true)
+	m := c.members[0]
+	there, back := m.message(7, routeEnter, enterBody("wanderer", "s")), m.message(8, routeEnter, enterBody("wanderer", "r"))
+	b.ReportAllocs()
+	for b.Loop() {
+		c.repeat(there)
+		c.repeat(back)
+	}
+}

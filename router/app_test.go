@@ -1,0 +1,282 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// appRig is a node with an App whose handlers run on real goroutines. settle waits for those it knows to be running.
+func appRig(t *testing.T, sh shape, app *App) *rig {
+	return newRig(t, sh, func(c *Config) { c.App = app })
+}
+
+// until turns the loops until ok, or fails after a while: handlers take real time.
+func (r *rig) until(ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		r.net.Settle()
+		if ok() {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatal("did not happen in time")
+		}
+	}
+}
+
+// awaited turns the loops until the client was told n things, and returns them.
+func (c *client) awaited(n int) []string {
+	c.r.t.Helper()
+	c.r.until(func() bool { c.pump(); return len(c.events) >= n })
+	return c.take()
+}
+
+func (c *client) wantTold(lines ...string) {
+	c.r.t.Helper()
+	if got := c.awaited(len(lines)); fmt.Sprint(got) != fmt.Sprint(lines) {
+		c.r.t.Fatalf("got  %q\nwant %q", got, lines)
+	}
+}
+
+func TestHandlers(t *testing.T) {
+	for _, sh := range shapes {
+		app := NewApp()
+		app.Handle("area.areaHandler.echo", func(c *Call) (any, error) {
+			var body struct{ Text string }
+			if err := c.Bind(&body); err != nil {
+				return nil, err
+			}
+			if err := c.Session.Push("onEcho", map[string]string{"text": body.Text}); err != nil {
+				return nil, err
+			}
+			return map[string]string{"text": body.Text + "\U0001F600"}, nil
+		})
+		app.HandleInline("area.areaHandler.count", func(c *Call) (any, error) {
+			n, _ := c.Session.Get("n").(int)
+			c.Session.Set("n", n+1)
+			return map[string]int{"n": n + 1}, nil
+		})
+		app.Handle("area.areaHandler.nothing", func(*Call) (any, error) { return nil, nil })
+		app.Handle("area.areaHandler.fail", func(*Call) (any, error) { return nil, errors.New("no") })
+		app.Handle("area.areaHandler.code", func(*Call) (any, error) { return nil, fmt.Errorf("wrapped: %w", &Error{Code: 404}) })
+		app.Handle("area.areaHandler.panic", func(*Call) (any, error) { panic("as the test wants it") })
+		app.Handle("area.areaHandler.unfit", func(*Call) (any, error) { return make(chan int), nil })
+		app.Handle("area.areaHandler.who", func(c *Call) (any, error) {
+			return map[string]string{"user": c.Session.User(), "room": c.Session.Room(), "body": string(c.Body)}, nil
+		})
+		r := appRig(t, sh, app)
+		c := r.login(atConnector, true)
+		c.request("area.areaHandler.echo", `{"text":"hi"}`)
+		c.request("area.areaHandler.count", `{}`)
+		c.request("area.areaHandler.nothing", ``)
+		c.request("area.areaHandler.fail", `{}`)
+		c.request("area.areaHandler.code", `{}`)
+		c.request("area.areaHandler.panic", `{}`)
+		c.request("area.areaHandler.unfit", `{}`)
+		c.request(routeEnter, enterBody("a", "r"))
+		c.request("area.areaHandler.who", `not json`)
+		c.request(routeSend, sendBody("x", "*"))
+		c.request("area.areaHandler.count", `{}`)
+		c.wantTold(`push 0 onEcho {"text":"hi"}`, `answer 1 {"text":"hi\ud83d\ude00"}`, `answer 2 {"n":1}`, `answer 3 {}`, `answer 4 {"code":500}`,
+			`answer 5 {"code":404}`, `answer 6 {"code":500}`, `answer 7 {"code":500}`, `answer 8 {"users":["a"]}`,
+			`answer 9 {"body":"{}","room":"r","user":"a"}`, `push 0 onChat {"msg":"x","from":"a","target":"*"}`, `answer 10 {}`, `answer 11 {"n":2}`)
+	}
+}
+
+// Filters refuse or let through, the chat application's routes too, and keep the order of a session's messages.
+func TestFilters(t *testing.T) {
+	for _, sh := range shapes {
+		app := NewApp()
+		var after []string
+		app.Handle("area.areaHandler.x", func(*Call) (any, error) { return map[string]int{"x": 1}, nil })
+		app.Before("", func(c *Call) error {
+			if strings.Contains(string(c.Body), "bad") {
+				return &Error{Code: 403}
+			}
+			return nil
+		})
+		app.Before(routeSend, func(c *Call) error {
+			if strings.Contains(string(c.Body), "rude") {
+				return errors.New("rude")
+			}
+			return nil
+		})
+		app.Before(routeEnter, func(c *Call) error {
+			if !strings.Contains(string(c.Body), "token") {
+				return errors.New("no token")
+			}
+			return nil
+		})
+		app.After(func(c *Call, result any, err error) { after = append(after, fmt.Sprint(c.Route, result, err)) })
+		r := appRig(t, sh, app)
+		c := r.login(atConnector, false)
+		c.request(routeEnter, enterBody("a", "r"))
+		c.request(routeEnter, `{"username":"a","rid":"r","token":1}`)
+		c.request(routeSend, sendBody("nice", "*"))
+		c.request(routeSend, sendBody("rude", "*"))
+		c.notify(routeSend, sendBody("rude", "*"))
+		c.notify(routeSend, sendBody("nicer", "*"))
+		c.request("area.areaHandler.x", `{}`)
+		c.request("area.areaHandler.x", `{"bad":1}`)
+		c.wantTold(`answer 1 `+enterRefused, `answer 2 {"users":["a"]}`,
+			`push 0 onChat {"msg":"nice","from":"a","target":"*"}`, `answer 3 {}`, `answer 4 `+refused,
+			`push 0 onChat {"msg":"nicer","from":"a","target":"*"}`, `answer 5 {"x":1}`, `answer 6 {"code":403}`)
+		if fmt.Sprint(after) != `[area.areaHandler.xmap[x:1] <nil>]` {
+			t.Errorf("after saw %q", after)
+		}
+	}
+}
+
+// Pushes of the server's own reach whom they name, from any goroutine; a kick is told its reason.
+func TestAppPushes(t *testing.T) {
+	for _, sh := range shapes {
+		app := NewApp()
+		if err := app.PushRoom("r", "onNews", nil); err != ErrNotRunning {
+			t.Error(err)
+		}
+		r := appRig(t, sh, app)
+		a, b, out := r.login(atConnector, true), r.login(atConnector, false), r.login(atConnector, true)
+		a.enter("a", "r")
+		b.enter("b", "r")
+		a.take()
+		body := map[string]string{"text": "news"}
+		for _, err := range []error{app.PushRoom("r", "onNews", body), app.Push("r", "b", "onNews", body), app.PushRoom("nowhere", "onNews", body)} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		r.net.Settle()
+		news := `push 0 onNews {"text":"news"}`
+		a.want(news)
+		b.want(news, news)
+		if err := app.Broadcast("onAll", struct{}{}); err != nil {
+			t.Error(err)
+		}
+		r.net.Settle()
+		for _, c := range []*client{a, b, out} {
+			c.want(`push 0 onAll {}`)
+		}
+		if err := app.Kick("r", "b", "spam"); err != nil {
+			t.Error(err)
+		}
+		r.net.Settle()
+		b.want(`kick 0 {"reason":"spam"}`)
+		a.want(`push 0 onLeave {"route":"onLeave","user":"b"}`)
+		if !b.sock.ShutDown {
+			t.Error("a kicked client must be closed")
+		}
+
+		for want, err := range map[error]error{
+			ErrRoute:   app.PushRoom("r", "", body),
+			ErrObject:  app.PushRoom("r", "onNews", []int{1}),
+			ErrTooLong: app.PushRoom("r", "onNews", map[string]string{"x": strings.Repeat("x", 300_000)}),
+		} {
+			if err != want {
+				t.Errorf("got %v, want %v", err, want)
+			}
+		}
+		if err := app.PushRoom("r", "onNews", map[string]int{"body": 1}); err != ErrObject {
+			t.Error(err)
+		}
+	}
+}
+
+// Events come once each, open before any call, close after the end; a handler that is running then sees its context end.
+func TestSessionEvents(t *testing.T) {
+	app := NewApp()
+	var events []string
+	entered, left := make(chan struct{}), make(chan error, 1)
+	app.OnOpen(func(s *Session) { events = append(events, "open") })
+	app.OnClose(func(s *Session) { events = append(events, fmt.Sprint("close ", s.User(), s.Closed())) })
+	app.Handle("area.areaHandler.wait", func(c *Call) (any, error) {
+		close(entered)
+		<-c.Context().Done()
+		left <- c.Context().Err()
+		return nil, nil
+	})
+	r := appRig(t, shape{loops: 1}, app)
+	r.connect(atConnector, false).sock.End() // never finished its handshake: no events
+	c := r.login(atConnector, false)
+	c.enter("a", "r")
+	c.request("area.areaHandler.wait", `{}`)
+	r.net.Settle()
+	<-entered
+	c.sock.End()
+	r.net.Settle()
+	if err := <-left; err != context.Canceled {
+		t.Error(err)
+	}
+	if fmt.Sprint(events) != "[open close atrue]" {
+		t.Errorf("events %q", events)
+	}
+}
+
+// A handler that takes too long is given up: its client gets 500, what it returns later is dropped, and the session goes on.
+func TestHandlerTimeout(t *testing.T) {
+	app := NewApp()
+	app.Timeout = 5 * time.Second
+	gate := make(chan struct{})
+	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-gate; return map[string]int{"late": 1}, nil })
+	r := appRig(t, shape{loops: 1}, app)
+	c := r.login(atConnector, false)
+	c.request("area.areaHandler.slow", `{}`)
+	c.request(routeEnter, enterBody("a", "r"))
+	r.net.Settle()
+	r.net.Seconds(4)
+	c.want()
+	r.net.Seconds(2)
+	c.want(`answer 1 `+refused, `answer 2 {"users":["a"]}`)
+	close(gate)
+	r.until(func() bool { return len(app.running) == 0 })
+	r.net.Settle()
+	c.want()
+}
+
+// Handlers beyond MaxRunning are refused at once.
+func TestTooManyHandlers(t *testing.T) {
+	app := NewApp()
+	app.MaxRunning = 2
+	gate := make(chan struct{})
+	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-gate; return nil, nil })
+	r := appRig(t, shape{loops: 1}, app)
+	var clients []*client
+	for range 3 {
+		c := r.login(atConnector, false)
+		c.request("area.areaHandler.slow", `{}`)
+		r.net.Settle()
+		clients = append(clients, c)
+	}
+	clients[2].want(`answer 1 ` + refused)
+	close(gate)
+	clients[0].wantTold(`answer 1 {}`)
+	clients[1].wantTold(`answer 1 {}`)
+}
+
+func TestRegistrationMistakes(t *testing.T) {
+	nop := func(*Call) (any, error) { return nil, nil }
+	for _, routes := range [][]string{{"two.parts"}, {"a..b"}, {"a.b.c.d"}, {"a.b.c", "a.b.c"}, {routeSend}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q was registered", routes)
+				}
+			}()
+			app := NewApp()
+			for _, route := range routes {
+				app.Handle(route, nop)
+			}
+		}()
+	}
+	app := NewApp()
+	app.Before("a.b.c", func(*Call) error { return nil })
+	if err := app.check(); err == nil {
+		t.Error("a filter for a route that nobody handles")
+	}
+	if got := len(HandlerRoutes(app)); got != 3 {
+		t.Error(got)
+	}
+}
