@@ -1,0 +1,100 @@
+# One truth for people and for CI. A line with ## is what `make` alone prints.
+
+GO          ?= go
+FUZZTIME    ?= 10s
+BENCH       ?= .
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+# From git where there is one, else whoever packages says it: make build VERSION=1.2.3
+GITVERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION    := $(or $(VERSION),$(GITVERSION),devel)
+
+# Without a usable git (none installed, or the checkout is somebody else's) Go must not ask it either.
+BUILDVCS := $(if $(GITVERSION),,-buildvcs=false)
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X main.version=$(VERSION)'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## show this list
+	@echo 'pomelod: make TARGET'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/pomelod, a static binary
+	$(BUILD) -o bin/pomelod ./cmd/pomelod
+
+.PHONY: run
+run: build ## build and start pomelod; flags go into ARGS, as in make run ARGS=-help
+	@bin/pomelod $(ARGS)
+
+# Not from Go's cache: some tests start what others have built.
+.PHONY: test
+test: test-go test-json interop ## run all tests: Go, the second JSON engine, real clients
+
+.PHONY: test-go
+test-go:
+	$(GO) test -count=1 ./...
+
+.PHONY: test-json
+test-json:
+	$(GO) test -count=1 -tags pomelod_stdjson ./codec ./router
+
+.PHONY: race
+race: ## run the Go tests with the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test -count=1 -race ./...
+
+.PHONY: interop
+interop: build interop/node_modules/.package-lock.json ## drive bin/pomelod with unmodified clients from npm
+	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
+
+interop/node_modules/.package-lock.json: interop/package-lock.json | node
+	cd interop && npm ci --no-audit --no-fund
+
+.PHONY: node
+node:
+	@sh scripts/ensure-node.sh
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -e; grep -rHo --include='*_test.go' --exclude-dir=node_modules '^func Fuzz[[:alnum:]_]*' . | \
+	sed 's|/[^/]*:func | |' | sort -u | while read -r folder target; do \
+		echo "$$folder $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder"; \
+	done
+
+# Each kind of benchmark is a target of its own that bench depends on.
+.PHONY: bench
+bench: bench-go ## run the benchmarks; BENCH is a pattern of names
+
+.PHONY: bench-go
+bench-go:
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: lint
+lint: ## check format, go vet and staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags pomelod_stdjson ./codec ./router
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: cover
+cover: ## tell which part of the code the Go tests run (bin/cover.html)
+	@mkdir -p bin
+	$(GO) test -count=1 -coverpkg=./... -coverprofile=bin/cover.out ./...
+	@$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+# Elsewhere than on Linux pomelod only says that it needs Linux; that must compile too.
+.PHONY: arm64
+arm64: ## compile for arm64, and for a system that is not Linux
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build ./...
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod
+
+.PHONY: check
+check: lint test race fuzz arm64 ## everything that CI runs
+
+.PHONY: clean
+clean: ## remove what was built and downloaded here
+	rm -rf bin interop/node_modules

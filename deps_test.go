@@ -1,0 +1,163 @@
+package pomelod_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pomelod/pomelod"
+
+// rule forbids imports, direct ones: where all of ours is ruled out but for a few, there is no way around. Paths stand for
+// themselves and for everything below them.
+type rule struct {
+	from   []string // packages the rule is for; a folder that is not there is fine
+	except []string // of these
+	to     []string // what they must not import
+	allow  []string // of these
+	why    string
+}
+
+var rules = []rule{
+	{
+		from: ours("netpoll"), to: ours(""), allow: ours("netpoll"),
+		why: "netpoll moves bytes: it must not learn what a room, a session or a wire is, so that loops can be tested with plain bytes",
+	},
+	{
+		from: ours("codec"), to: ours(""), allow: ours("codec"),
+		why: "codec is the ground everything stands on; whatever it needs of ours belongs into it",
+	},
+	{
+		from: ours("codec"), to: []string{"net", "os", "syscall", "time", "golang.org/x/sys"},
+		why: "codec is bytes in, values out: without socket, file or clock every wire can be fuzzed and replayed",
+	},
+	{
+		from: ours("channel"), to: ours(""), allow: ours("channel", "codec"),
+		why: "a worker knows neither sockets nor sessions, so that it can run on any loop, goroutine or node; its way out is its Outlet",
+	},
+	{
+		from: ours("router"), to: ours(""), allow: ours("router", "channel", "netpoll", "codec"),
+		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
+	},
+	{
+		from: ours("config"), to: ours(""), allow: ours("config", "codec"),
+		why: "config says what files say; what is made of that is for the command to decide",
+	},
+	{
+		from: ours(""), to: ours("cmd"),
+		why: "a command wires everything together; whatever others need of it belongs into a package",
+	},
+	{
+		from: ours("bench"), to: ours(""), allow: ours("bench"),
+		why: "the load generator is a stranger: sharing code with the server would share its mistakes and hide its costs",
+	},
+	{
+		from: ours(""), except: ours("netpoll"), to: []string{"github.com/panjf2000/gnet"},
+		why: "gnet's poller has traps that netpoll knows; one package to change when it changes",
+	},
+	{
+		from: ours(""), except: ours("codec"), to: []string{"github.com/bytedance/sonic", "github.com/gobwas"},
+		why: "codec checks and repairs what these libraries let pass, and the build tag pomelod_stdjson must leave sonic out altogether",
+	},
+	{
+		from: ours(""), except: ours("admin"), to: []string{"github.com/prometheus"},
+		why: "figures are plain numbers owned by loops; how they are shown is admin's business",
+	},
+}
+
+func ours(folders ...string) []string {
+	paths := make([]string, len(folders))
+	for i, f := range folders {
+		paths[i] = strings.TrimSuffix(module+"/"+f, "/")
+	}
+	return paths
+}
+
+// pkg is what go list tells of a package. The imports of its tests are left out: a test may use what it likes.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, tags := range []string{"", "pomelod_stdjson"} {
+		t.Run("tags="+tags, func(t *testing.T) {
+			for _, p := range list(t, tags) {
+				for _, r := range rules {
+					for _, bad := range r.broken(p) {
+						t.Errorf("%s must not import %s: %s", short(p.ImportPath), short(bad), r.why)
+					}
+				}
+			}
+		})
+	}
+}
+
+// broken is what p imports against the rule.
+func (r *rule) broken(p pkg) (bad []string) {
+	if !within(p.ImportPath, r.from) || within(p.ImportPath, r.except) {
+		return nil
+	}
+	for _, path := range p.Imports {
+		if within(path, r.to) && !within(path, r.allow) {
+			bad = append(bad, path)
+		}
+	}
+	return bad
+}
+
+func within(path string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool { return path == f || strings.HasPrefix(path, f+"/") })
+}
+
+func short(path string) string { return strings.TrimPrefix(path, module+"/") }
+
+// list asks go list for all packages of the module, as they are built for Linux.
+func list(t *testing.T, tags string) (pkgs []pkg) {
+	t.Helper()
+	seeFolders(t)
+	cmd := exec.Command("go", "list", "-tags", tags, "-json=ImportPath,Imports", "./...")
+	cmd.Env = append(cmd.Environ(), "GOOS=linux")
+	out, err := cmd.Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("go list: %v\n%s", err, failed.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) == 0 {
+		t.Fatal("go list found no packages")
+	}
+	return pkgs
+}
+
+// seeFolders reads every folder, and thereby tells go test what this test's result depends on: it runs another program, of whose
+// reading go test's cache knows nothing.
+func seeFolders(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(_ string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
