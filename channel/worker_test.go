@@ -261,6 +261,68 @@ func TestSend(t *testing.T) {
 	s.want(`0 reply 1 {"code":500}`)
 }
 
+// The server's own pushes go to a room or to one of its members like a message, but from nobody.
+func TestPushOfTheServer(t *testing.T) {
+	s := newStage(t)
+	push := func(room, target string) {
+		s.handle(Request{Op: OpPush, From: at(9, 9), Room: room, Target: target, Route: "onNews", Content: []byte(`{"n":1}`)})
+	}
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.take()
+	push("r", Everybody)
+	s.want(`0 push #2 onNews {"n":1}`, `1 push #2 onNews {"n":1}`, "9 reply 9 {}")
+	push("r", "b")
+	s.want(`1 direct 2 #2 onNews {"n":1}`, "9 reply 9 {}")
+	push("r", "c")
+	push("q", Everybody)
+	s.want(`9 reply 9 {"code":500}`, `9 reply 9 {"code":500}`)
+	s.outlet(1).full = func(RoomID) bool { return true }
+	push("r", Everybody)
+	push("r", "b")
+	s.want(`9 reply 9 {"code":500}`, `9 reply 9 {"code":500}`)
+	if n := s.w.Stats().Busy; n != 2 {
+		t.Errorf("busy counted %d times", n)
+	}
+}
+
+// A kick is only told to the session's loop, full or not: the member leaves when the session has ended.
+func TestKick(t *testing.T) {
+	s := newStage(t)
+	kick := func(room, name string) {
+		s.handle(Request{Op: OpKick, From: at(9, 9), Room: room, Target: name, Content: []byte(`"be \"nice\""`)})
+	}
+	s.enter(at(0, 1), "a", "r")
+	s.take()
+	s.outlet(0).full = func(RoomID) bool { return true }
+	kick("r", "a")
+	s.want(`0 kick 1 #0 be "nice"`, "9 reply 9 {}")
+	kick("r", "b")
+	kick("q", "a")
+	s.want(`9 reply 9 {"code":500}`, `9 reply 9 {"code":500}`)
+	if got := s.members("r"); got != `{"users":["a"]}` {
+		t.Error(got)
+	}
+}
+
+// Nobody enters a room whose list of names could then not be sent to anybody.
+func TestListBound(t *testing.T) {
+	s := newStage(t)
+	name := func(i int) string { return strings.Repeat(string(rune('a'+i)), maxListed/12) }
+	for i := range 3 { // four of them would be as long as may be, but for quotes and commas
+		s.enter(at(0, i), name(i), "r")
+	}
+	s.items = nil
+	s.enter(at(0, 3), name(3), "r")
+	s.want(`0 reply 3 {"code":500,"error":true}`)
+	s.leave(at(0, 0), name(0), "r")
+	s.items = nil
+	s.enter(at(0, 3), name(3), "r")
+	if last := s.items[len(s.items)-1]; last.Kind != ItemEnter {
+		t.Errorf("refused although there is room again: kind %d", last.Kind)
+	}
+}
+
 // Over any joins and leaves, in small rooms and in large ones, the list is who is there in order of entry, every push has the
 // next number, and an outlet is told everything from its first member to its last, and nothing else.
 func TestRandomJoinsAndLeaves(t *testing.T) {

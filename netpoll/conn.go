@@ -58,6 +58,7 @@ type Conn struct {
 	due        uint32 // tick at which Handler.Due is called; 0: never
 	filed      uint32 // tick of the wheel slot this conn is linked in; 0: none
 	next, prev uint32 // links in that slot: slot number + 1
+	active     uint32 // tick of the last byte in either direction
 
 	in  *inbox  // bytes received and not yet consumed; nil when there are none
 	out *outbox // bytes staged or unsent; nil when there are none
@@ -94,6 +95,9 @@ func (c *Conn) Tag() uint8 { return c.tag }
 func (c *Conn) Peer() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(c.peer).Unmap(), c.peerPort)
 }
+
+// Active is the tick (Loop.Now) at which a byte last passed in either direction.
+func (c *Conn) Active() uint32 { return c.active }
 
 // Group is the group the conn is in, or nil.
 func (c *Conn) Group() *Group { return c.group }

@@ -286,6 +286,7 @@ func (l *Loop) read(c *Conn) {
 		l.Close(c, ReasonPeer)
 	default:
 		l.stats.BytesRead += uint64(n)
+		c.active = l.now
 		l.deliver(c, l.buf[:n])
 	}
 }

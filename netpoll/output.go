@@ -147,6 +147,9 @@ func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	n, errno := l.driver.Write(int(c.fd), b)
 	l.stats.Writes++
 	l.stats.BytesWritten += uint64(n)
+	if n > 0 {
+		c.active = l.now
+	}
 	if errno == syscall.EAGAIN {
 		return 0, 0
 	}

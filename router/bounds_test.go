@@ -321,26 +321,17 @@ func TestHeadBound(t *testing.T) {
 	}
 }
 
-// Design.md §5 wants a counter for each bound: a connection ended for a package that is too long counts as too_long.
+// A connection that was ended for a package too long counts as too_long, also when the frame's length gave it away first.
 func TestTooLongIsCounted(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(c *Config) { c.Limits.PackageBytes = 1000 })
-	c := r.login(atConnector, false)
-	c.sock.Send([]byte{4, 0, 0x10, 0})
-	c.rest()
-	if n := r.closedFor(reasonTooLong); n != 1 {
-		t.Errorf("%d counted", n)
-	}
-}
-
-// Over WebSocket the frame's length gives the package away first: the client is told 1009, but it is counted as "protocol".
-func TestBugTooLongFrameIsCountedAsProtocol(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(c *Config) { c.Limits.PackageBytes = 1000 })
-	c := r.login(atConnector, true)
-	c.send(codec.PackageData, make([]byte, 1001))
-	c.rest()
-	if n := r.closedFor(reasonTooLong); n != 1 {
-		t.Errorf("%d counted as too_long, %d as protocol", n, r.closedFor(reasonProtocol))
-	}
+	forWires(t, func(t *testing.T, ws bool) {
+		r := newRig(t, shape{loops: 1}, func(c *Config) { c.Limits.PackageBytes = 1000 })
+		c := r.login(atConnector, ws)
+		c.send(codec.PackageData, make([]byte, 1001))
+		c.rest()
+		if n := r.closedFor(reasonTooLong); n != 1 {
+			t.Errorf("%d counted as too_long, %d as protocol", n, r.closedFor(reasonProtocol))
+		}
+	})
 }
 
 // A message whose push could not be queued for a healthy member is refused to its sender; nobody hears of it. The longest that
@@ -386,9 +377,9 @@ func TestPushBound(t *testing.T) {
 	})
 }
 
-// With limits that start accepts (-max-package 8MiB -outbound 64MiB), a message whose characters grow by being escaped passes the
-// bound on pushes but not the format's 2^24-1 bytes. Nobody may be ended for it, let alone the process.
-func TestBugPushBeyondTheFormatPanics(t *testing.T) {
+// With limits that start accepts (-max-package 8MiB -outbound 64MiB), a message whose characters grow by being escaped may pass
+// half of a connection's bound and still not the format's 2^24-1 bytes. It once ended the process; it is refused.
+func TestPushBeyondTheFormatIsRefused(t *testing.T) {
 	forLoops(t, func(c *Config) { c.Limits.Conn.Outbound, c.Limits.PackageBytes = 64<<20, 8<<20 }, func(t *testing.T, r *rig) {
 		defer func() {
 			if p := recover(); p != nil {

@@ -962,7 +962,7 @@ func TestHTTPRefusals(t *testing.T) {
 }
 
 // RFC 9110 §9.3.2: no content in the answer to HEAD.
-func TestBugHEADIsAnsweredWithABody(t *testing.T) {
+func TestHEADIsAnsweredWithoutBody(t *testing.T) {
 	r := newRig(t, shape{loops: 1}, nil)
 	c := r.connect(atConnector, false)
 	c.sock.Send([]byte("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"))
@@ -1067,5 +1067,24 @@ func TestShutdown(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Where heartbeats are off, traffic in either direction keeps a connection: one that only reads stays while it is written to.
+func TestIdleCountsBothDirections(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.Profiles[atConnector].HeartbeatSeconds = 0 })
+	reader, writer := r.login(atConnector, false), r.login(atConnector, false)
+	reader.enter("reader", "r")
+	writer.enter("writer", "r")
+	for range 5 {
+		r.net.Seconds(60)
+		writer.ask(routeSend, sendBody("x", "*"))
+	}
+	if reader.sock.Closed || reader.sock.ShutDown {
+		t.Fatal("one who is written to was taken for idle")
+	}
+	r.net.Seconds(100)
+	if !reader.sock.Closed && !reader.sock.ShutDown {
+		t.Fatal("an idle one was kept")
 	}
 }

@@ -161,6 +161,9 @@ func (l *loop) Due(c *netpoll.Conn) {
 		l.np.SetDue(c, s.x.pending[0].due)
 		return
 	}
+	if s.state == stateWorking && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life (§2.7)
+		s.alive = max(s.alive, c.Active()+l.node.limits.IdleSeconds)
+	}
 	switch {
 	case s.state == stateHTTP:
 		l.refuseHTTP(s, errHeadTimeout, false)
