@@ -19,6 +19,7 @@ const (
 	reasonHTTP
 	reasonKick
 	reasonShutdown
+	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -37,6 +38,7 @@ var reasonNames = map[netpoll.Reason]string{
 	reasonHTTP:             "http",
 	reasonKick:             "kick",
 	reasonShutdown:         "shutdown",
+	reasonGoodbye:          "peer",
 }
 
 // counters are a loop's own.
@@ -114,7 +116,7 @@ func (l *loop) snapshot() LoopSnapshot {
 	}
 	s.Net.Panics += c.panics
 	for reason, name := range reasonNames {
-		s.Closed[name] = s.Net.Closed[reason]
+		s.Closed[name] += s.Net.Closed[reason]
 	}
 	return s
 }

@@ -184,13 +184,22 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		case codec.WSPing:
 			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))
 		case codec.WSClose:
-			l.endWith(s, netpoll.ReasonPeer, ev.Code, "")
+			l.goodbye(s, &ev)
 		}
 		if s.state == stateEnded {
 			return len(b)
 		}
 	}
 	return used
+}
+
+// goodbye answers a client's close frame with its own code and reason, and one without a code with 1000, as the original does.
+func (l *loop) goodbye(s *session, ev *codec.WSEvent) {
+	code := ev.Code
+	if code == codec.WSCloseNoStatus {
+		code = codec.WSCloseNormal
+	}
+	l.endWith(s, reasonGoodbye, code, string(ev.Payload))
 }
 
 // payload takes the packages of one frame. It returns how many bytes it took: all, unless the session has to wait or has ended.
