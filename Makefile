@@ -11,7 +11,7 @@ VERSION    := $(or $(VERSION),$(GITVERSION),devel)
 
 # Without a usable git (none installed, or the checkout is somebody else's) Go must not ask it either.
 BUILDVCS := $(if $(GITVERSION),,-buildvcs=false)
-BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X github.com/pomelod/pomelod/server.Version=$(VERSION)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -51,7 +51,7 @@ func Listen(addr string, src Source) (*Server, error) {
 }
 
 // Addr is the address the server is bound to.
-func (s *Server) Addr() string { return s.ln.Addr().String() }
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
 // Serve answers on a goroutine of its own until Close.
 func (s *Server) Serve() {

@@ -1,15 +1,18 @@
 //go:build !linux
 
-// Command pomelod is a chat server that speaks NetEase Pomelo's wire.
-package main
+// Package server is pomelod, which this system cannot run.
+package server
 
 import (
 	"fmt"
 	"os"
 	"runtime"
+
+	"github.com/pomelod/pomelod/router"
 )
 
-func main() {
+// Main says what this system lacks and returns 2.
+func Main(*router.App) int {
 	fmt.Fprintf(os.Stderr, "pomelod needs Linux: its event loops stand on epoll, eventfd and timerfd, which %s lacks. Run it in a Linux container or virtual machine.\n", runtime.GOOS)
-	os.Exit(2)
+	return 2
 }

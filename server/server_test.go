@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"context"
@@ -78,16 +78,16 @@ func start(t testing.TB, args ...string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startSettings(t, cfg)
+	return startSettings(t, cfg, nil)
 }
 
-func startSettings(t testing.TB, cfg *settings) *running {
+func startSettings(t testing.TB, cfg *settings, app *router.App) *running {
 	t.Helper()
-	p, err := cfg.plan()
+	p, err := cfg.plan(app)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := newServer(cfg, p)
+	srv, err := newServer(cfg, p, app)
 	if err != nil {
 		t.Fatal(err)
 	}

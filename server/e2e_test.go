@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"bufio"
@@ -241,7 +241,7 @@ func TestAdmin(t *testing.T) {
 	s := start(t)
 	login(t, s.addr("connector")).enter("a", "r")
 	get := func(path string) (int, string) {
-		resp, err := http.Get("http://" + s.admin.Addr() + path)
+		resp, err := http.Get("http://" + s.admin.Addr().String() + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,11 +329,11 @@ func init() {
 	cfg, err := parseFlags([]string{"-listen", "127.0.0.1:0", "-gate", "", "-admin", ""}, nil, os.Stderr)
 	var p *plan
 	if err == nil {
-		p, err = cfg.plan()
+		p, err = cfg.plan(nil)
 	}
 	var srv *server
 	if err == nil {
-		srv, err = newServer(cfg, p)
+		srv, err = newServer(cfg, p, nil)
 	}
 	if err == nil {
 		few := uint64(openFiles() + 10)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"fmt"
@@ -11,8 +11,9 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// version is set by the Makefile (-ldflags -X main.version=...).
-var version = "devel"
+// Version is told by -version and by the metric pomelod_info. Set it at build time: -ldflags "-X
+// github.com/pomelod/pomelod/server.Version=1.2.3".
+var Version = "devel"
 
 func printVersion(w io.Writer) {
 	revision := ""
@@ -23,5 +24,5 @@ func printVersion(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "pomelod %s%s %s %s/%s json=%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH, codec.JSONEngine())
+	fmt.Fprintf(w, "pomelod %s%s %s %s/%s json=%s\n", Version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH, codec.JSONEngine())
 }

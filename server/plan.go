@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"encoding/json"
@@ -38,7 +38,7 @@ type plannedListener struct {
 }
 
 // plan reads the project's directory and puts everything together. Nothing is started or bound.
-func (c *settings) plan() (*plan, error) {
+func (c *settings) plan(app *router.App) (*plan, error) {
 	project := &config.Project{}
 	if c.dir != "" {
 		if st, err := os.Stat(c.dir); err != nil || !st.IsDir() {
@@ -57,14 +57,14 @@ func (c *settings) plan() (*plan, error) {
 	}
 	var dict *codec.Dictionary
 	if project.UserRoutes != nil {
-		dict = codec.NewDictionary(router.HandlerRoutes(nil), project.UserRoutes)
+		dict = codec.NewDictionary(router.HandlerRoutes(app), project.UserRoutes)
 	}
 	host, port, err := c.announced()
 	if err != nil {
 		return nil, err
 	}
 	if project.Servers != nil {
-		return p, c.planServers(p, project, dict)
+		return p, c.planServers(p, project, dict, app)
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -84,7 +84,7 @@ func (c *settings) plan() (*plan, error) {
 
 // planServers takes the listeners from servers.json. As with the original a connector has heartbeats and the dictionary and
 // a gate has not, unless the entry says otherwise.
-func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dictionary) error {
+func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dictionary, app *router.App) error {
 	if c.set["listen"] || c.set["gate"] {
 		return fmt.Errorf("-listen and -gate do not go with a servers.json, which names the addresses itself; drop them or the file in %s", c.dir)
 	}
@@ -103,7 +103,7 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 			connectors++
 		}
 		l := plannedListener{
-			profile: c.profile(s, dict, project.Protos), flag: "clientPort of " + s.ID,
+			profile: c.profile(s, dict, project.Protos, app), flag: "clientPort of " + s.ID,
 			addr: net.JoinHostPort(c.bind, strconv.Itoa(s.ClientPort)), host: s.Host, port: port, max: s.MaxConnections,
 		}
 		if host != "" {
@@ -124,7 +124,7 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	return nil
 }
 
-func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *codec.Protos) *router.Profile {
+func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *codec.Protos, app *router.App) *router.Profile {
 	p := &router.Profile{Name: s.ID, Type: router.ServerType(s.Type)}
 	isConnector := p.Type == router.Connector
 	if isConnector {
@@ -135,7 +135,7 @@ func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *cod
 	}
 	if given(s.UseDict, isConnector && dict != nil) {
 		if p.Dict = dict; dict == nil {
-			p.Dict = codec.NewDictionary(router.HandlerRoutes(nil), nil)
+			p.Dict = codec.NewDictionary(router.HandlerRoutes(app), nil)
 		}
 	}
 	if given(s.UseProtobuf, protos != nil) {

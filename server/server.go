@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type server struct {
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
-func newServer(cfg *settings, p *plan) (_ *server, err error) {
+func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 	s := &server{cfg: cfg, plan: p}
 	defer func() {
 		if err != nil {
@@ -50,7 +50,7 @@ func newServer(cfg *settings, p *plan) (_ *server, err error) {
 	}
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
-		Profiles: profiles, Connectors: p.connectors(s.listeners),
+		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
 			if err == nil {
@@ -66,7 +66,7 @@ func newServer(cfg *settings, p *plan) (_ *server, err error) {
 		return nil, err
 	}
 	if p.admin != "" {
-		if s.admin, err = admin.Listen(p.admin, admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: version}); err != nil {
+		if s.admin, err = admin.Listen(p.admin, admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: Version}); err != nil {
 			return nil, explain(err, "-admin", p.admin)
 		}
 	}
@@ -120,7 +120,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	if s.admin != nil {
 		s.admin.Serve()
-		slog.Info("listening", "server", "admin", "addr", s.admin.Addr())
+		slog.Info("listening", "server", "admin", "addr", s.admin.Addr().String())
 	}
 	s.ready.Store(true)
 	slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())

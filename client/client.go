@@ -1,0 +1,246 @@
+// Package client is a small client of the hybrid protocol over raw TCP, for bots, tests and tools. It speaks JSON and plain
+// routes; servers that offer a dictionary or protobuf are refused, as their pushes could not be read.
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// Client is one connection to a gate or a connector. Safe from any goroutine.
+type Client struct {
+	conn      net.Conn
+	heartbeat time.Duration
+	pushes    chan Push
+	closed    chan struct{} // closed when nothing more will come
+
+	mu      sync.Mutex // guards what follows, and writing
+	lastID  uint32
+	waiting map[uint32]chan []byte
+	err     error
+}
+
+// Push is a message that the server sent unasked.
+type Push struct {
+	Route string
+	Body  []byte // JSON
+}
+
+// maxPushes is how many pushes wait for Next; then reading stops, and in the end the server closes the connection.
+const maxPushes = 1024
+
+// Errors of a Client.
+var (
+	// ErrRefused is wrapped by the error of a request that was answered with a code other than 200.
+	ErrRefused = errors.New("refused")
+	// ErrClosed means that Close was called.
+	ErrClosed = errors.New("client is closed")
+)
+
+// Dial connects and shakes hands, in timeout at most.
+func Dial(addr string, timeout time.Duration) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]chan []byte)}
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	if err := c.handshake(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("handshake with %s: %w", addr, err)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	go c.readLoop()
+	return c, nil
+}
+
+func (c *Client) handshake() error {
+	if err := c.write(codec.PackageHandshake, []byte(`{"sys":{"type":"go-tcp","version":"1"}}`)); err != nil {
+		return err
+	}
+	p, err := c.read()
+	if err != nil {
+		return err
+	}
+	var settings struct {
+		Code int
+		Sys  struct {
+			Heartbeat         int
+			UseDict, UseProto bool
+		}
+	}
+	if err := json.Unmarshal(p.Body, &settings); err != nil {
+		return err
+	}
+	switch {
+	case settings.Code != 200:
+		return fmt.Errorf("%w: %s", ErrRefused, p.Body)
+	case settings.Sys.UseDict || settings.Sys.UseProto:
+		return errors.New("the server offers a dictionary or protobuf, which this client does not speak")
+	}
+	c.heartbeat = time.Duration(settings.Sys.Heartbeat) * time.Second
+	return c.write(codec.PackageHandshakeAck, nil)
+}
+
+// Request asks and decodes the answer into reply, which may be nil. An answer with a code other than 200 is an error.
+// Pushes that the server sent before the answer are there for Next when Request returns.
+func (c *Client) Request(route string, body, reply any) error {
+	answer := make(chan []byte, 1)
+	if err := c.send(codec.MessageRequest, route, body, answer); err != nil {
+		return fmt.Errorf("%s: %w", route, err)
+	}
+	var b []byte
+	select {
+	case b = <-answer:
+	case <-c.closed:
+		return fmt.Errorf("%s: %w", route, c.reason())
+	}
+	var status struct{ Code int }
+	if err := json.Unmarshal(b, &status); err == nil && status.Code != 0 && status.Code != 200 {
+		return fmt.Errorf("%s: %w: %s", route, ErrRefused, b)
+	}
+	if reply == nil {
+		return nil
+	}
+	return json.Unmarshal(b, reply)
+}
+
+// Notify sends a message that is not answered.
+func (c *Client) Notify(route string, body any) error {
+	return c.send(codec.MessageNotify, route, body, nil)
+}
+
+// Next waits for the next push.
+func (c *Client) Next() (Push, error) {
+	select {
+	case p := <-c.pushes:
+		return p, nil
+	default:
+	}
+	select {
+	case p := <-c.pushes:
+		return p, nil
+	case <-c.closed:
+		return Push{}, c.reason()
+	}
+}
+
+// Waiting is the number of pushes that Next would return at once.
+func (c *Client) Waiting() int { return len(c.pushes) }
+
+// Close ends the connection.
+func (c *Client) Close() error {
+	c.fail(ErrClosed)
+	return nil
+}
+
+func (c *Client) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// fail ends everything, once.
+func (c *Client) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+		c.conn.Close()
+		close(c.closed)
+	}
+}
+
+func (c *Client) send(t codec.MessageType, route string, body any, answer chan []byte) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	m := codec.Message{Type: t, Route: []byte(route), Body: text}
+	if answer != nil {
+		c.lastID++
+		m.ID = c.lastID
+		c.waiting[m.ID] = answer
+	}
+	b, err := codec.AppendMessage(nil, m)
+	if err != nil {
+		return err
+	}
+	return c.write(codec.PackageData, b)
+}
+
+func (c *Client) write(t codec.PackageType, body []byte) error {
+	_, err := c.conn.Write(codec.AppendPackage(nil, t, body))
+	return err
+}
+
+// read reads one package.
+func (c *Client) read() (codec.Package, error) {
+	var head [codec.PackageHeadBytes]byte
+	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+		return codec.Package{}, err
+	}
+	p := codec.Package{Type: codec.PackageType(head[0]), Body: make([]byte, int(head[1])<<16|int(head[2])<<8|int(head[3]))}
+	_, err := io.ReadFull(c.conn, p.Body)
+	return p, err
+}
+
+func (c *Client) readLoop() {
+	for {
+		p, err := c.read()
+		if err == nil {
+			err = c.take(p)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+func (c *Client) take(p codec.Package) error {
+	switch p.Type {
+	case codec.PackageKick:
+		return fmt.Errorf("kicked: %s", p.Body)
+	case codec.PackageHeartbeat:
+		time.AfterFunc(c.heartbeat, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.err == nil {
+				_ = c.write(codec.PackageHeartbeat, nil) // a failed write is seen by readLoop
+			}
+		})
+	case codec.PackageData:
+		m, err := codec.ParseMessage(p.Body)
+		if err != nil {
+			return err
+		}
+		if m.Type == codec.MessagePush {
+			select {
+			case c.pushes <- Push{Route: string(m.Route), Body: m.Body}:
+			case <-c.closed:
+			}
+			return nil
+		}
+		c.mu.Lock()
+		answer := c.waiting[m.ID]
+		delete(c.waiting, m.ID)
+		c.mu.Unlock()
+		if answer != nil {
+			answer <- m.Body
+		}
+	}
+	return nil
+}

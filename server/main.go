@@ -1,0 +1,117 @@
+//go:build linux
+
+// Package server is the whole of pomelod as one function: flags, configuration, listeners, event loops and the end in
+// order. A program that adds handlers of its own calls Main with its App; cmd/pomelod calls it with none.
+package server
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pomelod/pomelod/router"
+)
+
+// Main runs pomelod with the process's arguments and environment until SIGINT or SIGTERM, and returns the exit code. app
+// adds handlers, filters and events; nil adds none.
+func Main(app *router.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr) }
+
+// run is Main without the process. 2 is for a command line or files that cannot work.
+func run(app *router.App, args []string, stdout, stderr *os.File) int {
+	cfg, err := parseFlags(args, os.Environ(), stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "pomelod: %v\n", err)
+		return 2
+	}
+	if cfg.showVersion {
+		printVersion(stdout)
+		return 0
+	}
+	p, err := cfg.plan(app)
+	if err != nil {
+		fmt.Fprintf(stderr, "pomelod: %v\n", err)
+		return 2
+	}
+	slog.SetDefault(slog.New(logHandler(stderr, cfg.logLevel)))
+	for _, w := range p.warnings {
+		slog.Warn(w)
+	}
+	switch {
+	case cfg.printConfig:
+		if err := cfg.print(stdout, p); err != nil {
+			fmt.Fprintf(stderr, "pomelod: %v\n", err)
+			return 1
+		}
+		return 0
+	case cfg.checkConfig:
+		fmt.Fprintln(stdout, "ok")
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	srv, err := newServer(cfg, p, app)
+	if err == nil {
+		context.AfterFunc(ctx, stop) // a second signal ends the process at once
+		err = srv.run(ctx)
+	}
+	if err != nil {
+		slog.Error("pomelod ends", "err", err)
+		return 1
+	}
+	return 0
+}
+
+// Run serves until ctx ends, with flags as on the command line and no environment; for tests and programs that own their
+// process. listening, if not nil, is told each address that is bound: by the listener's name (gate, connector, an id of
+// servers.json, admin), before anything is served.
+func Run(ctx context.Context, app *router.App, flags []string, listening func(name string, addr net.Addr)) error {
+	cfg, err := parseFlags(flags, nil, io.Discard)
+	if err != nil {
+		return err
+	}
+	p, err := cfg.plan(app)
+	if err != nil {
+		return err
+	}
+	srv, err := newServer(cfg, p, app)
+	if err != nil {
+		return err
+	}
+	if listening != nil {
+		for _, ln := range srv.listeners {
+			listening(ln.Name, ln.Addr)
+		}
+		if srv.admin != nil {
+			listening("admin", srv.admin.Addr())
+		}
+	}
+	return srv.run(ctx)
+}
+
+// logHandler writes text where a person reads and JSON where a machine does.
+func logHandler(w *os.File, level slog.Level) slog.Handler {
+	opts := &slog.HandlerOptions{Level: level}
+	if isTerminal(w) {
+		return slog.NewTextHandler(w, opts)
+	}
+	return slog.NewJSONHandler(w, opts)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
