@@ -72,9 +72,9 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 }
 
 // Run serves until ctx ends, with flags as on the command line and no environment; for tests and programs that own their
-// process. listening, if not nil, is told each address that is bound: by the listener's name (gate, connector, an id of
-// servers.json, admin), before anything is served.
-func Run(ctx context.Context, app *router.App, flags []string, listening func(name string, addr net.Addr)) error {
+// process. bound, if not nil, is told the addresses by name (gate, connector, an id of servers.json, admin) before
+// anything is served; clients may connect from then on.
+func Run(ctx context.Context, app *router.App, flags []string, bound func(map[string]net.Addr)) error {
 	cfg, err := parseFlags(flags, nil, io.Discard)
 	if err != nil {
 		return err
@@ -87,13 +87,15 @@ func Run(ctx context.Context, app *router.App, flags []string, listening func(na
 	if err != nil {
 		return err
 	}
-	if listening != nil {
+	if bound != nil {
+		addrs := make(map[string]net.Addr)
 		for _, ln := range srv.listeners {
-			listening(ln.Name, ln.Addr)
+			addrs[ln.Name] = ln.Addr
 		}
 		if srv.admin != nil {
-			listening("admin", srv.admin.Addr())
+			addrs["admin"] = srv.admin.Addr()
 		}
+		bound(addrs)
 	}
 	return srv.run(ctx)
 }

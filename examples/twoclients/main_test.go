@@ -28,4 +28,3 @@ alice is told {"route":"onLeave","user":"bob"}
 		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
 	}
 }
-

@@ -22,16 +22,20 @@ func Start(t testing.TB, app *router.App, flags ...string) map[string]string {
 	}
 	flags = append([]string{"-admin", ""}, flags...)
 	ctx, cancel := context.WithCancel(context.Background())
-	addrs := make(map[string]string)
-	bound, ended := make(chan struct{}), make(chan error, 1)
+	bound, ended := make(chan map[string]net.Addr, 1), make(chan error, 1)
 	go func() {
-		ended <- server.Run(ctx, app, flags, func(name string, addr net.Addr) {
-			if addrs[name] = addr.String(); len(addrs) == 1 {
-				defer close(bound)
-			}
-		})
+		ended <- server.Run(ctx, app, flags, func(addrs map[string]net.Addr) { bound <- addrs })
 	}()
-	_ = bound
+	addrs := make(map[string]string)
+	select {
+	case list := <-bound:
+		for name, addr := range list {
+			addrs[name] = addr.String()
+		}
+	case err := <-ended:
+		cancel()
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

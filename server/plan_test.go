@@ -1,0 +1,222 @@
+//go:build linux
+
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// planned is the plan of a command line.
+func planned(environ []string, args ...string) (*settings, *plan, error) {
+	c, err := parseFlags(args, environ, io.Discard)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := c.plan(nil)
+	return c, p, err
+}
+
+// configDir writes files into a directory of their own.
+func configDir(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// What cannot work is refused before anything starts, with a sentence that names what to change.
+func TestMistakesAreExplained(t *testing.T) {
+	empty := configDir(t, nil)
+	one := configDir(t, map[string]string{"servers.json": `{"connector":[{"id":"c","host":"h","clientPort":1}]}`})
+	two := configDir(t, map[string]string{"servers.json": `{"connector":[{"id":"c","host":"h","clientPort":1},{"id":"d","host":"h","clientPort":2}]}`})
+	none := configDir(t, map[string]string{"servers.json": `{"gate":[{"id":"g","host":"h","clientPort":1}]}`})
+	broken := configDir(t, map[string]string{"clientProtos.json": `{`})
+	for _, tc := range []struct {
+		env, args, want string
+	}{
+		{"", "-no-such", "-help"},
+		{"", "extra", "flags only"},
+		{"", "-listen=", "-listen :3050"},
+		{"", "-heartbeat 1500ms", "whole seconds"},
+		{"", "-heartbeat -1s", "whole seconds"},
+		{"", "-max-conns -1", "ulimit"},
+		{"", "-max-conns 99999999", "ulimit"},
+		{"", "-max-package 1MiB", "-outbound"},
+		{"", "-max-outbound 1KiB", "-max-outbound"},
+		{"", "-max-package x", "256KiB"},
+		{"", "-max-package -1", "256KiB"},
+		{"", "-stuck-timeout 10ms", "whole seconds"},
+		{"", "-max-name 256", "255"},
+		{"", "-advertise h:99999", "65535"},
+		{"", "-log-level loud", "log-level"},
+		{"", "-config /no/such/dir", "no directory"},
+		{"", "-env production", "-config"},
+		{"", "-config " + broken, "clientProtos.json"},
+		{"", "-config " + one + " -listen :1", "servers.json"},
+		{"", "-config " + two + " -advertise h:1", "host only"},
+		{"", "-config " + none, "no connector"},
+		{"POMELOD_NO_SUCH=1", "", "POMELOD_NO_SUCH"},
+		{"POMELOD_MAX_CONNS=many", "", "POMELOD_MAX_CONNS"},
+	} {
+		_, _, err := planned([]string{"HOME=/", tc.env}, strings.Fields(tc.args)...)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s %s: %v, want something about %q", tc.env, tc.args, err, tc.want)
+		}
+	}
+	if _, _, err := planned(nil, "-config", empty); err != nil {
+		t.Error(err)
+	}
+}
+
+// Defaults, then the environment, then the command line.
+func TestPrecedence(t *testing.T) {
+	environ := []string{"POMELOD_HEARTBEAT=7s", "POMELOD_LISTEN=:1", "POMELOD_MAX_PACKAGE=64KiB", "OTHER=1"}
+	c, p, err := planned(environ, "-listen", ":2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.listeners[0].addr != ":2" || p.listeners[0].profile.HeartbeatSeconds != 7 || c.limits.PackageBytes != 64<<10 || c.gate != ":3014" {
+		t.Errorf("%+v %+v", c, p)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	var out bytes.Buffer
+	if _, err := parseFlags([]string{"-help"}, nil, &out); !errors.Is(err, flag.ErrHelp) {
+		t.Error(err)
+	}
+	for _, want := range []string{"-listen", "POMELOD_MAX_CONNS", "256KiB", "20s", "gate.gateHandler.queryEntry"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("help does not mention %s", want)
+		}
+	}
+	out.Reset()
+	printVersion(&out)
+	for _, want := range []string{"pomelod " + Version, "go1.", "json="} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("version %q does not tell %s", out.String(), want)
+		}
+	}
+}
+
+// Every gate and connector of an environment is served by one process, each as its entry says; gates announce the
+// connectors in the order of the file.
+func TestServersOfAProject(t *testing.T) {
+	dir := configDir(t, map[string]string{
+		"servers.json": `{"production":{
+			"connector":[{"id":"c1","host":"127.0.0.1","port":4050,"clientPort":0,"frontend":true,"heartbeat":3},
+			             {"id":"c2","host":"two.example","port":4051,"clientPort":0,"useDict":false,"useProtobuf":false,"max-connections":1}],
+			"chat":[{"id":"chat-1","host":"127.0.0.1","port":6050},{"id":"chat-2","host":"127.0.0.1","port":6051},{"id":"chat-3","host":"127.0.0.1","port":6052}],
+			"gate":[{"id":"g","host":"127.0.0.1","clientPort":0,"frontend":true}]}}`,
+		"dictionary.json":   `["onChat"]`,
+		"serverProtos.json": `{"onChat":{"required string msg":1,"required string from":2,"required string target":3}}`,
+	})
+	s := start(t, "-config", dir, "-env", "production", "-bind", "127.0.0.1", "-loops", "2")
+	if n := len(s.snapshot(t).Workers); n != 3 {
+		t.Errorf("%d workers for three chat servers and two loops", n)
+	}
+	gate := login(t, s.addr("g"))
+	for _, uid := range []string{"alice", "bob", "carol", "dave"} {
+		want := []string{
+			fmt.Sprintf(`{"code":200,"host":"127.0.0.1","port":%d}`, s.addr("c1").Port),
+			fmt.Sprintf(`{"code":200,"host":"two.example","port":%d}`, s.addr("c2").Port),
+		}[codec.Dispatch(uid, 2)]
+		if got := gate.ask("gate.gateHandler.queryEntry", `{"uid":"`+uid+`"}`); got != want {
+			t.Errorf("%s: got %s, want %s", uid, got, want)
+		}
+	}
+	handshake := func(addr *net.TCPAddr) (sys struct {
+		Heartbeat         int
+		UseDict, UseProto bool
+	}) {
+		c := dial(t, addr)
+		c.write([]byte("\x01\x00\x00\x0a{\"sys\":{}}"))
+		var body struct{ Sys any }
+		body.Sys = &sys
+		b := c.next().Body
+		if err := json.Unmarshal(b, &body); err != nil {
+			t.Errorf("%s: %v", b, err)
+		}
+		c.conn.Close()
+		return sys
+	}
+	if sys := handshake(s.addr("c1")); sys.Heartbeat != 3 || !sys.UseDict || !sys.UseProto {
+		t.Errorf("c1 %+v", sys)
+	}
+	if sys := handshake(s.addr("c2")); sys.Heartbeat != 15 || sys.UseDict || sys.UseProto {
+		t.Errorf("c2 %+v", sys)
+	}
+	if sys := handshake(s.addr("g")); sys.Heartbeat != 0 || sys.UseDict || !sys.UseProto {
+		t.Errorf("gate %+v", sys)
+	}
+
+	var c *tcpClient // c2 takes one at a time; the one before is gone when the server has seen it go
+	waitFor(t, func() bool {
+		c = dial(t, s.addr("c2"))
+		c.write([]byte("\x01\x00\x00\x0a{\"sys\":{}}\x02\x00\x00\x00"))
+		_, err := c.read()
+		return err == nil
+	})
+	if _, err := dial(t, s.addr("c2")).read(); err == nil {
+		t.Error("the second connection to c2 was served")
+	}
+	// Users of different connectors meet in a room.
+	other := login(t, s.addr("c1"))
+	if got := c.enter("x", "r"); got != `{"users":["x"]}` {
+		t.Error(got)
+	}
+	if got := other.enter("y", "r"); got != `{"users":["x","y"]}` {
+		t.Error(got)
+	}
+}
+
+func TestPrintConfig(t *testing.T) {
+	dir := configDir(t, map[string]string{"dictionary.json": `["onChat"]`, "master.json": `{"id":"m","host":"0.0.0.0","port":4005}`})
+	c, p, err := planned(nil, "-config", dir, "-advertise", "chat.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := c.print(&out, p); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Servers []struct{ ID, Listen, AdvertiseHost, DictVersion string }
+		Admin   string
+		Flags   map[string]string
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Servers) != 2 || got.Servers[0].DictVersion == "" || got.Servers[0].AdvertiseHost != "chat.example" || got.Admin != "127.0.0.1:4005" || got.Flags["outbound"] != "512KiB" {
+		t.Errorf("%s", &out)
+	}
+}
+
+// A port that is taken is told before anything runs, with what to do about it.
+func TestPortInUse(t *testing.T) {
+	s := start(t)
+	c, p, err := planned(nil, "-listen", s.addr("connector").String(), "-admin", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newServer(c, p, nil); err == nil || !strings.Contains(err.Error(), "-listen") || !strings.Contains(err.Error(), "another process") {
+		t.Error(err)
+	}
+}
