@@ -1,14 +1,17 @@
 // Package pomelod holds nothing but this picture and the test that keeps it true (deps_test.go). docs/ARCHITECTURE.md goes on
 // from here.
 //
-//	cmd/pomelod   flags, signals, wiring
+//	cmd/pomelod   the command
+//	server        flags, signals, wiring
+//	client        a small Go client, for bots and tests
 //	admin         health, metrics, profiles
 //	config        reads a Pomelo project's config/ directory
-//	router        sessions, routes, the chat handlers; ties loops to workers
+//	router        sessions, routes, handlers; ties loops to workers
 //	channel       workers and the rooms they own; knows neither sockets nor wires
 //	netpoll       event loops, conns, groups, deadlines; knows neither rooms nor wires
 //	codec         every wire as bytes in, values and bytes out
-//	examples      small clients
+//	bench         load generator; a stranger that talks to sockets only
+//	examples      two clients that talk; a game lobby
 //	interop       unmodified clients from npm, driven against the binary
 //
 // Imports point down only. A message goes through the server like this:
