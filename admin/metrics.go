@@ -51,6 +51,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("names_refused_total", "Enters refused because of a bad name of user or room.", "loop", func(l *loopFigures) uint64 { return l.NamesRefused }),
 	counter("http_errors_total", "HTTP requests that were refused.", "loop", func(l *loopFigures) uint64 { return l.HTTPErrors }),
 	counter("inbox_full_total", "Requests refused because the worker of the room had too many.", "loop", func(l *loopFigures) uint64 { return l.Busy }),
+	counter("inflight_waits_total", "Times a session was not read because it had as many requests in flight as it may.", "loop", func(l *loopFigures) uint64 { return l.InflightWaits }),
 	counter("request_timeouts_total", "Requests that a worker did not answer in time.", "loop", func(l *loopFigures) uint64 { return l.Timeouts }),
 	counter("gaps_total", "Rooms disconnected because a push was missing. Should be 0.", "loop", func(l *loopFigures) uint64 { return l.Gaps }),
 }

@@ -333,6 +333,9 @@ func TestInflightStopsReading(t *testing.T) {
 	if n := r.node.workers[0].Inbox.Load() + r.node.workers[1].Inbox.Load(); n != 4 {
 		t.Fatalf("%d requests went out at once", n)
 	}
+	if n := r.node.loops[0].counters.inflightWaits; n != 1 {
+		t.Errorf("waits counted %d", n)
+	}
 	r.net.Settle()
 	if got := c.take(); len(got) != 10 {
 		t.Fatal(got)

@@ -100,7 +100,11 @@ func (l *loop) mustWait(s *session, r *route) bool {
 	if n == 0 {
 		return false
 	}
-	return s.x.entering != "" || s.x.handling || !r.handle.pipelines || s.room == nil || n >= l.node.limits.Inflight
+	if n >= l.node.limits.Inflight {
+		l.counters.inflightWaits++
+		return true
+	}
+	return s.x.entering != "" || s.x.handling || !r.handle.pipelines || s.room == nil
 }
 
 // json is a call's body as JSON text of valid UTF-8. A protobuf body that cannot be read is none; its request is refused

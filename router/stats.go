@@ -45,7 +45,7 @@ var reasonNames = map[netpoll.Reason]string{
 type counters struct {
 	requests, unknownRoutes, malformed          uint64
 	handshakesRefused, namesRefused, httpErrors uint64
-	busy, timeouts, gaps, panics                uint64
+	busy, timeouts, gaps, panics, inflightWaits uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -64,7 +64,7 @@ type LoopSnapshot struct {
 	Closed                                      map[string]uint64 // by reason
 	Requests, UnknownRoutes, Malformed          uint64
 	HandshakesRefused, NamesRefused, HTTPErrors uint64
-	Busy, Timeouts, Gaps                        uint64
+	Busy, Timeouts, Gaps, InflightWaits         uint64
 }
 
 // ErrStuck means that a loop did not answer in time.
@@ -112,7 +112,7 @@ func (l *loop) snapshot() LoopSnapshot {
 		Net: l.np.Stats(), Closed: make(map[string]uint64),
 		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
 		HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
-		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps,
+		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 	}
 	s.Net.Panics += c.panics
 	for reason, name := range reasonNames {
