@@ -64,9 +64,31 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder"; \
 	done
 
-# Each kind of benchmark is a target of its own that bench depends on.
+# Each kind of benchmark is a target of its own that bench depends on. Nothing else should run meanwhile.
 .PHONY: bench
-bench: bench-go ## run the benchmarks; BENCH is a pattern of names
+bench: bench-load bench-go ## run the load generator's figures (docs/BENCHMARKS.md) and Go's benchmarks
+
+# One JSON line a run and one of medians a server, into bin/bench.jsonl. ROUNDS=1 TIME=1s for a quick look.
+ROUNDS ?= 5
+TIME   ?= 5s
+LOAD    = bin/bench
+OURS    = -server 'timeout 300 bin/pomelod'
+FLOORS  = -server 'floor=timeout 300 bin/floor' -server 'floor-tick=timeout 300 bin/floor -tick'
+.PHONY: bench-load
+bench-load: build bin/bench bin/floor
+	@rm -f bin/bench.jsonl
+	$(LOAD) broadcast -members 2000 -inflight 1 -wire tcp -rounds $(ROUNDS) -time $(TIME) $(OURS) $(FLOORS) | tee -a bin/bench.jsonl
+	$(LOAD) broadcast -members 2000 -inflight 16 -wire tcp -rounds $(ROUNDS) -time $(TIME) $(OURS) $(FLOORS) | tee -a bin/bench.jsonl
+	$(LOAD) broadcast -members 2000 -inflight 16 -rounds $(ROUNDS) -time $(TIME) $(OURS) | tee -a bin/bench.jsonl
+	$(LOAD) idle -members 19000 -room-size 20 -rounds 3 $(OURS) | tee -a bin/bench.jsonl
+
+.PHONY: bin/bench
+bin/bench:
+	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -o $@ ./bench
+
+bin/floor: bench/floor/floor.c
+	@mkdir -p bin
+	cc -O2 -Wall -Wextra -o $@ $<
 
 .PHONY: bench-go
 bench-go:

@@ -1,0 +1,95 @@
+//go:build linux
+
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// meter is the measured window: between warm-up and drain it takes what the server used and what came of it.
+type meter struct {
+	run               *run
+	start, from, till int64
+	before, after     usage
+	got               int64 // deliveries or answers before the window, then within
+	reads             int64
+	busy, last        int64 // time in turns that found something; when the last turn ended
+	lag               int64 // the most that a message was sent after it was due
+	latency           histogram
+	begun             bool
+}
+
+// newMeter begins the warm-up. From here to the end of the run the garbage collector rests, unless memory runs short:
+// what measures allocates next to nothing.
+func newMeter(r *run) *meter {
+	runtime.GC()
+	debug.SetGCPercent(-1)
+	now := clock()
+	from := now + int64(r.warm)
+	return &meter{run: r, start: now, from: from, till: from + int64(r.window), last: now}
+}
+
+// turn is told of every turn, and tells when the window has ended. got counts from the start.
+func (m *meter) turn(now int64, found bool, got int64) bool {
+	if found && m.begun {
+		m.busy += now - m.last
+	}
+	m.last = now
+	switch {
+	case !m.begun && now >= m.from:
+		m.begun = true
+		m.before, m.from = m.run.target.usage(), clock()
+		m.till = m.from + int64(m.run.window)
+		m.got, m.reads, m.lag, m.last = got, m.run.driver.reads, 0, m.from
+		m.run.progress("measuring for %v", m.run.window)
+	case m.begun && now >= m.till:
+		m.till = clock()
+		m.after = m.run.target.usage()
+		m.got, m.reads = got-m.got, m.run.driver.reads-m.reads
+		return true
+	}
+	return false
+}
+
+// record notes the latency of what was meant to be sent at and came now, if at lies in the window. It may come after.
+func (m *meter) record(at, now int64) {
+	if m.begun && at >= m.from && at < m.till {
+		m.latency.record(now - at)
+	}
+}
+
+// end gives the run its figures. what is the name of what was counted.
+func (m *meter) end(what string, r *run) {
+	seconds := time.Duration(m.till - m.from).Seconds()
+	got := float64(m.got)
+	if m.got == 0 {
+		r.faults().reason("no %s in the window", what)
+	}
+	r.figure(what, got)
+	r.figure(what+"_per_s", got/seconds)
+	r.figure("seconds", seconds)
+	if cpu := m.after.cpu - m.before.cpu; m.before.known && m.after.known && got > 0 {
+		r.figure("cpu_s", cpu.Seconds())
+		r.figure("cpu_s_per_million", cpu.Seconds()/got*1e6)
+		r.figure("server_busy", cpu.Seconds()/seconds)
+		if r.target.softirqs() {
+			r.figure("ksoftirqd_s", (m.after.ksoftirqd - m.before.ksoftirqd).Seconds())
+			r.figure("softirq_of_cpu_s", (m.after.softirq - m.before.softirq).Seconds())
+		}
+		r.figure("rss_bytes", float64(m.after.rss))
+	}
+	for _, q := range []struct {
+		name string
+		q    float64
+	}{{"p50_us", 0.5}, {"p99_us", 0.99}, {"p999_us", 0.999}} {
+		r.figure(q.name, float64(m.latency.quantile(q.q))/1e3)
+	}
+	r.figure("max_us", float64(m.latency.max)/1e3)
+	if m.reads > 0 {
+		r.figure("per_read", got/float64(m.reads))
+	}
+	r.figure("client_busy", time.Duration(m.busy).Seconds()/seconds)
+	r.figure("send_lag_max_us", float64(m.lag)/1e3)
+}

@@ -1,0 +1,137 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ticks per second of the times in /proc: fixed for user space.
+const ticks = 100
+
+// usage is what a server has used so far.
+type usage struct {
+	cpu       time.Duration // user and system, with the ksoftirqd of its cpu when that is known
+	ksoftirqd time.Duration
+	softirq   time.Duration // of the whole cpu, wherever it was charged to
+	rss, anon int64         // bytes
+	known     bool
+}
+
+// process is a server seen through /proc.
+type process struct {
+	pid       int
+	cpu       int // -1: not known, or several
+	ksoftirqd int // its pid; 0: not known
+}
+
+func newProcess(pid, cpu int) process {
+	p := process{pid: pid, cpu: cpu}
+	if cpu < 0 {
+		return p
+	}
+	names, _ := filepath.Glob("/proc/[0-9]*/comm")
+	want := fmt.Sprintf("ksoftirqd/%d", cpu)
+	for _, name := range names {
+		if b, err := os.ReadFile(name); err == nil && string(bytes.TrimSpace(b)) == want {
+			p.ksoftirqd, _ = strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			break
+		}
+	}
+	return p
+}
+
+func (p process) usage() (u usage) {
+	if p.pid == 0 {
+		return u
+	}
+	own, err := cpuTime(p.pid)
+	if err != nil {
+		return u
+	}
+	u.known = true
+	if p.ksoftirqd != 0 {
+		u.ksoftirqd, _ = cpuTime(p.ksoftirqd)
+	}
+	if p.cpu >= 0 {
+		u.softirq = softirqTime(p.cpu)
+	}
+	u.cpu = own + u.ksoftirqd
+	u.rss, u.anon = memory(p.pid)
+	return u
+}
+
+// cpuTime is utime and stime of a process.
+func cpuTime(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStat(string(b))
+}
+
+// parseStat reads fields 14 and 15. The name before them may hold anything, so fields are counted from its end.
+func parseStat(s string) (time.Duration, error) {
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 13 {
+		return 0, fmt.Errorf("stat is cut short: %.80q", s)
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * (time.Second / ticks), err
+}
+
+// softirqTime is the column softirq of a cpu in /proc/stat.
+func softirqTime(cpu int) time.Duration {
+	b, _ := os.ReadFile("/proc/stat")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 7 && f[0] == fmt.Sprintf("cpu%d", cpu) {
+			n, _ := strconv.ParseInt(f[7], 10, 64)
+			return time.Duration(n) * (time.Second / ticks)
+		}
+	}
+	return 0
+}
+
+// memory is VmRSS and RssAnon of a process, in bytes.
+func memory(pid int) (rss, anon int64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		kb, _, _ := strings.Cut(strings.TrimSpace(value), " ")
+		n, _ := strconv.ParseInt(kb, 10, 64)
+		switch name {
+		case "VmRSS":
+			rss = n << 10
+		case "RssAnon":
+			anon = n << 10
+		}
+	}
+	return rss, anon
+}
+
+// machine says in a few words where figures come from.
+func machine() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	model, n := "?", 0
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(name) {
+		case "processor":
+			n++
+		case "model name":
+			model = strings.TrimSpace(value)
+		}
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return fmt.Sprintf("%d × %s, Linux %s", n, model, bytes.TrimSpace(kernel))
+}

@@ -1,0 +1,198 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// target is the server that a run is about: started for it, or running already.
+type target struct {
+	addr, gate netip.AddrPort // gate: the zero value when there is none
+	process
+
+	cmd *exec.Cmd // nil: not ours to end
+	log *os.File
+}
+
+// variant is one server that takes part in the comparison: a name and how to start it.
+type variant struct {
+	name    string
+	command []string // empty: it runs already
+}
+
+var variantName = regexp.MustCompile(`^([A-Za-z0-9._-]+)=`)
+
+// parseVariant reads "name=command arg arg". Without a name it is the command's own, or that of what timeout starts. No quoting.
+func parseVariant(s string) (v variant, err error) {
+	if m := variantName.FindStringSubmatch(s); m != nil {
+		v.name, s = m[1], s[len(m[0]):]
+	}
+	if v.command = strings.Fields(s); len(v.command) == 0 {
+		return v, errors.New("-server: no command")
+	}
+	if v.name == "" {
+		v.name = filepath.Base(v.command[0])
+		if v.name == "timeout" && len(v.command) > 2 {
+			v.name = filepath.Base(v.command[2])
+		}
+	}
+	return v, nil
+}
+
+// readyTime bounds how long a server may take until it says that it is ready.
+const readyTime = 20 * time.Second
+
+// start runs a server on the given cpus and waits until it is ready. It must write, as pomelod does, JSON lines to
+// stderr: {"msg":"listening","server":"connector","addr":"host:port"}, likewise "gate", and {"msg":"ready"}, which may
+// give its "pid" when it was started by a wrapper such as timeout.
+func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, err error) {
+	t := &target{}
+	if t.log, err = os.CreateTemp("", "bench-server-*.log"); err != nil {
+		return nil, err
+	}
+	os.Remove(t.log.Name())
+	t.cmd = exec.Command(v.command[0], append(v.command[1:len(v.command):len(v.command)], extra...)...)
+	t.cmd.Stderr = t.log
+	// Should we be killed, nobody is left behind. The main goroutine is locked to its thread, as this needs.
+	t.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	if len(cpus) > 0 { // a child inherits the cpus of the thread that starts it
+		set := cpuSet(cpus)
+		if err = unix.SchedSetaffinity(0, &set); err != nil {
+			return nil, fmt.Errorf("pin the server: %w", err)
+		}
+		defer unix.SchedSetaffinity(0, &own)
+	}
+	if err = t.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the server: %w", err)
+	}
+	pid, err := t.await()
+	if err != nil {
+		said := t.said()
+		t.stop()
+		return nil, fmt.Errorf("start %s: %w; it said:\n%s", v.name, err, said)
+	}
+	cpu := -1
+	if len(cpus) == 1 {
+		cpu = cpus[0]
+	}
+	t.process = newProcess(pid, cpu)
+	return t, nil
+}
+
+// await reads the log until the server is ready.
+func (t *target) await() (pid int, err error) {
+	pid = t.cmd.Process.Pid
+	for end := time.Now().Add(readyTime); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if !alive(t.cmd.Process.Pid) {
+			return 0, errors.New("it ended")
+		}
+		t.addr, t.gate = netip.AddrPort{}, netip.AddrPort{}
+		for line := range bytes.Lines(t.read()) {
+			var l struct {
+				Msg, Server, Addr string
+				Pid               int
+			}
+			if json.Unmarshal(line, &l) != nil {
+				continue
+			}
+			switch addr, _ := netip.ParseAddrPort(l.Addr); {
+			case l.Msg == "listening" && l.Server == "connector" && !t.addr.IsValid():
+				t.addr = addr
+			case l.Msg == "listening" && l.Server == "gate" && !t.gate.IsValid():
+				t.gate = addr
+			case l.Msg == "ready":
+				if l.Pid != 0 {
+					pid = l.Pid
+				}
+				if !t.addr.IsValid() {
+					return 0, errors.New("it is ready but names no address of a connector")
+				}
+				return pid, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("not ready after %v", readyTime)
+}
+
+// alive tells whether a child runs: one that has ended stays a zombie until it is waited for.
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	i := bytes.LastIndexByte(b, ')')
+	return err == nil && i >= 0 && i+2 < len(b) && b[i+2] != 'Z' && b[i+2] != 'X'
+}
+
+// maxLog bounds what is read of a server's log.
+const maxLog = 256 << 10
+
+func (t *target) read() []byte {
+	b := make([]byte, maxLog)
+	n, _ := t.log.ReadAt(b, 0)
+	return b[:n]
+}
+
+// said is the end of the server's log.
+func (t *target) said() string {
+	if t.log == nil {
+		return ""
+	}
+	info, err := t.log.Stat()
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, min(info.Size(), 2<<10))
+	n, _ := t.log.ReadAt(b, info.Size()-int64(len(b)))
+	return string(bytes.TrimSpace(b[:n]))
+}
+
+// stop ends a server that start has started.
+func (t *target) stop() {
+	if t.cmd == nil {
+		return
+	}
+	t.cmd.Process.Signal(syscall.SIGTERM)
+	for end := time.Now().Add(10 * time.Second); alive(t.cmd.Process.Pid) && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.cmd.Process.Kill()
+	t.cmd.Wait()
+	t.log.Close()
+}
+
+func (t *target) softirqs() bool { return t.ksoftirqd != 0 }
+
+func cpuSet(cpus []int) (s unix.CPUSet) {
+	for _, c := range cpus {
+		s.Set(c)
+	}
+	return s
+}
+
+// pin moves every thread of this process to one cpu; later threads inherit it.
+func pin(set unix.CPUSet) error {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		var tid int
+		fmt.Sscan(t.Name(), &tid)
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("pin the load generator: %w", err)
+		}
+	}
+	return nil
+}
