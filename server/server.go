@@ -99,7 +99,7 @@ func explain(err error, source, addr string) error {
 // run serves until ctx ends, then ends in order: not ready, no new clients, goodbyes, and at last the loops.
 func (s *server) run(ctx context.Context) error {
 	var running sync.WaitGroup
-	failed := make(chan error, len(s.drivers)+1)
+	failed := make(chan error, len(s.drivers)+1+len(s.listeners))
 	for i, l := range s.node.Loops() {
 		running.Go(func() {
 			if err := s.drivers[i].Run(l); err != nil {
@@ -114,7 +114,8 @@ func (s *server) run(ctx context.Context) error {
 	})
 	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
-			return err
+			failed <- fmt.Errorf("accept on %s: %w", ln.Addr, err)
+			continue
 		}
 		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String())
 	}
