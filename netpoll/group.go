@@ -22,8 +22,6 @@ type Group struct {
 	end     uint64 // of the stream
 	running bool   // a pass is writing chunks[0]
 	active  bool   // stands in loop.active
-	// Tag belongs to the handler.
-	Tag any
 }
 
 // chunk is one stretch of the stream, whole pushes only.
