@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/seed"
 )
 
 // oneOf is a number of any size, often a border.
@@ -68,7 +69,7 @@ func unshared(it Item) Item {
 // Every request of every kind is itself again after its encoding, which may stand behind other bytes. What is cut short is an
 // error; what a later version adds at the end is not.
 func TestRequestsRoundTrip(t *testing.T) {
-	rng := seed(t)
+	rng := seed.Rand(t)
 	for op := OpEnter; op < ops; op++ {
 		for range 2000 {
 			r := requestOf(rng, op)
@@ -88,7 +89,7 @@ func TestRequestsRoundTrip(t *testing.T) {
 }
 
 func TestItemsRoundTrip(t *testing.T) {
-	rng := seed(t)
+	rng := seed.Rand(t)
 	for kind := ItemPush; kind < itemKinds; kind++ {
 		for range 2000 {
 			it := itemOf(rng, kind)

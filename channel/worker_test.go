@@ -1,28 +1,15 @@
 package channel
 
 import (
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/seed"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
-
-// seed prints the seed of a random test, so that a failure can be had again with -seed.
-func seed(t *testing.T) *rand.Rand {
-	s := *seedFlag
-	if s == 0 {
-		s = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d", s)
-	return rand.New(rand.NewPCG(s, 1))
-}
 
 // stage is a worker and all the outlets it posts to.
 type stage struct {
@@ -328,7 +315,7 @@ func TestListBound(t *testing.T) {
 func TestRandomJoinsAndLeaves(t *testing.T) {
 	for _, size := range []int{smallRoom, 4 * smallRoom, 60 * smallRoom} {
 		t.Run(fmt.Sprintf("size=%d", size), func(t *testing.T) {
-			rng := seed(t)
+			rng := seed.Rand(t)
 			s := newStage(t)
 			type resident struct {
 				name string

@@ -2,28 +2,15 @@ package netpoll_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/pomelod/pomelod/internal/seed"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
-
-// seed prints the seed of a random test, so that a failure can be had again with -seed.
-func seed(t *testing.T) *rand.Rand {
-	s := *seedFlag
-	if s == 0 {
-		s = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d", s)
-	return rand.New(rand.NewPCG(s, 1))
-}
 
 // scripted is a handler that does what a test tells it: each byte received runs the next step, and so does a turn.
 type scripted struct {
@@ -76,7 +63,7 @@ func (h *scripted) connect(n *looptest.Net) (*netpoll.Conn, *looptest.Socket) {
 // sockets that take any number of bytes or fail, and compares each stream with what it should be: every push of
 // the group between join and leave, and every frame of one's own, in the order they were made.
 func TestGroupModel(t *testing.T) {
-	rng := seed(t)
+	rng := seed.Rand(t)
 	for round := range 300 {
 		if !runGroupModel(t, rng) {
 			t.Fatalf("round %d", round)

@@ -3,9 +3,7 @@ package router
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -13,18 +11,6 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
-
-// seed prints the seed of a random test, so that a failure can be had again with -seed.
-func seed(t *testing.T) *rand.Rand {
-	s := *seedFlag
-	if s == 0 {
-		s = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d", s)
-	return rand.New(rand.NewPCG(s, 1))
-}
 
 // rig is a node over hand-turned loops.
 type rig struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/seed"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -604,7 +605,7 @@ func scripted(c *client) (sent []byte, told string) {
 
 // A session is the same however the network cuts it: all at once (upgrade, first frames and all), a byte at a time, or at random.
 func TestSplitAnywhere(t *testing.T) {
-	rng := seed(t)
+	rng := seed.Rand(t)
 	cuts := []struct {
 		name string
 		next func() int

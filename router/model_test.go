@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/pomelod/pomelod/internal/seed"
 )
 
 // TestModel lets clients enter, switch, rename, send, whisper and vanish in any order, over sockets that take any
@@ -17,7 +19,7 @@ import (
 func TestModel(t *testing.T) {
 	for _, sh := range shapes {
 		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
-			rng := seed(t)
+			rng := seed.Rand(t)
 			for round := range 60 {
 				m := newModel(t, rng, sh)
 				m.run(600)
