@@ -62,8 +62,11 @@ func (s *Server) Serve() {
 	}()
 }
 
-// Close ends the server and its connections.
+// Close ends the server: requests that are being answered have a second.
 func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.http.Shutdown(ctx)
 	_ = s.http.Close()
 	_ = s.ln.Close()
 }

@@ -41,7 +41,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
 	counter("passes_total", "Passes: logs written to all members of a group.", "loop", func(l *loopFigures) uint64 { return l.Net.Passes }),
-	counter("panics_total", "Panics while handling a client's bytes; each closed that connection.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
+	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
 	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),
 	gauge("slow_connections", "Connections with unsent bytes.", "loop", func(l *loopFigures) int { return l.Net.Slow }),
 	counter("requests_total", "Requests and notifies of clients.", "loop", func(l *loopFigures) uint64 { return l.Requests }),
@@ -51,6 +51,9 @@ var loopMetrics = []metric[loopFigures]{
 	counter("names_refused_total", "Enters refused because of a bad name of user or room.", "loop", func(l *loopFigures) uint64 { return l.NamesRefused }),
 	counter("http_errors_total", "HTTP requests that were refused.", "loop", func(l *loopFigures) uint64 { return l.HTTPErrors }),
 	counter("inbox_full_total", "Requests refused because the worker of the room had too many.", "loop", func(l *loopFigures) uint64 { return l.Busy }),
+	counter("throttled_total", "Times a client was not read until it took what it had asked for.", "loop", func(l *loopFigures) uint64 { return l.Net.Throttled }),
+	counter("handlers_refused_total", "Calls refused because App.MaxRunning handlers ran already.", "loop", func(l *loopFigures) uint64 { return l.HandlersRefused }),
+	counter("handler_timeouts_total", "Calls given up because their handler took longer than App.Timeout.", "loop", func(l *loopFigures) uint64 { return l.HandlerTimeouts }),
 	counter("inflight_waits_total", "Times a session was not read because it had as many requests in flight as it may.", "loop", func(l *loopFigures) uint64 { return l.InflightWaits }),
 	counter("request_timeouts_total", "Requests that a worker did not answer in time.", "loop", func(l *loopFigures) uint64 { return l.Timeouts }),
 	counter("gaps_total", "Rooms disconnected because a push was missing. Should be 0.", "loop", func(l *loopFigures) uint64 { return l.Gaps }),
@@ -77,6 +80,7 @@ var (
 	acceptedDesc = desc("accepted_total", "Connections accepted.")
 	refusedDesc  = desc("refused_total", "Connections closed at once: too many, or no descriptors left.")
 	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
+	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
 )
@@ -104,6 +108,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	put(stuckDesc, prometheus.GaugeValue, 0)
 	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
+	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
 	for i := range s.Loops {
 		label := strconv.Itoa(i)
 		for _, m := range loopMetrics {

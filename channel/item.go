@@ -49,7 +49,7 @@ const (
 	ItemReply
 	// ItemDirect: Push goes to To only.
 	ItemDirect
-	// ItemKick: To's session ends; Body is the reason it is told.
+	// ItemKick: To's session ends if it is still in Room (0: wherever it is); Body is the reason it is told.
 	ItemKick
 
 	itemKinds
@@ -103,6 +103,9 @@ type Request struct {
 	Route   string // OpPush
 	Content []byte // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
+
+// Weight is what the request counts in a worker's Inbox: 1, and 1 more for each 4 KiB of content.
+func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }
 
 // Everybody is the target of a send to the whole room. It can be nobody's name.
 const Everybody = "*"

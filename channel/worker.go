@@ -26,7 +26,7 @@ type Worker struct {
 	serial  uint64
 	stats   Stats
 
-	// Inbox is the number of requests on their way to this worker; it decides what is admitted. Safe from any goroutine.
+	// Inbox is the weight (Request.Weight) of the requests on their way to this worker; it decides what is admitted. Safe from any goroutine.
 	Inbox atomic.Int64
 }
 

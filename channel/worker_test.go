@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/seed"

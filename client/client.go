@@ -33,13 +33,15 @@ type Push struct {
 	Body  []byte // JSON
 }
 
-// maxPushes is how many pushes wait for Next; then reading stops, and in the end the server closes the connection.
+// maxPushes is how many pushes may wait for Next; with one more the client ends (ErrBacklog).
 const maxPushes = 1024
 
 // Errors of a Client.
 var (
 	// ErrRefused is wrapped by the error of a request that was answered with a code other than 200.
 	ErrRefused = errors.New("refused")
+	// ErrBacklog means that 1024 pushes waited for Next and another one came.
+	ErrBacklog = errors.New("pushes are not taken: call Next")
 	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("client is closed")
 )
@@ -172,13 +174,15 @@ func (c *Client) send(t codec.MessageType, route string, body any, answer chan [
 	if answer != nil {
 		c.lastID++
 		m.ID = c.lastID
-		c.waiting[m.ID] = answer
 	}
 	b, err := codec.AppendMessage(nil, m)
 	if err != nil {
 		return err
 	}
-	return c.write(codec.PackageData, b)
+	if err = c.write(codec.PackageData, b); err == nil && answer != nil {
+		c.waiting[m.ID] = answer // its answer cannot have been read yet: take needs mu
+	}
+	return err
 }
 
 func (c *Client) write(t codec.PackageType, body []byte) error {
@@ -199,6 +203,9 @@ func (c *Client) read() (codec.Package, error) {
 
 func (c *Client) readLoop() {
 	for {
+		if c.heartbeat > 0 { // the server answers every heartbeat: silence means that it or the network is gone
+			_ = c.conn.SetReadDeadline(time.Now().Add(3 * c.heartbeat))
+		}
 		p, err := c.read()
 		if err == nil {
 			err = c.take(p)
@@ -230,9 +237,10 @@ func (c *Client) take(p codec.Package) error {
 		if m.Type == codec.MessagePush {
 			select {
 			case c.pushes <- Push{Route: string(m.Route), Body: m.Body}:
-			case <-c.closed:
+				return nil
+			default: // waiting would keep answers and heartbeats waiting too
+				return ErrBacklog
 			}
-			return nil
 		}
 		c.mu.Lock()
 		answer := c.waiting[m.ID]

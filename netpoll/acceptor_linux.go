@@ -44,6 +44,7 @@ type Acceptor struct {
 	listeners []*Listener // guarded by mu
 	spare     int         // guarded by mu; a descriptor to give up when there is no other
 	closed    bool        // guarded by mu
+	running   bool        // guarded by mu
 	watching  bool        // guarded by mu; listeners are in the poller
 
 	accepted, refused, paused atomic.Uint64
@@ -125,6 +126,9 @@ func (a *Acceptor) Stats() AcceptorStats {
 
 // Run accepts until Close.
 func (a *Acceptor) Run() error {
+	a.mu.Lock()
+	a.running = true
+	a.mu.Unlock()
 	err := a.poller.Polling(func(fd int, _ gnet.IOEvent, _ gnet.IOFlags) error {
 		if fd == a.stop {
 			return gerrors.ErrEngineShutdown
@@ -134,6 +138,7 @@ func (a *Acceptor) Run() error {
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.closeListeners()
 	a.closeOwn()
 	if errors.Is(err, gerrors.ErrEngineShutdown) {
 		return nil
@@ -141,20 +146,28 @@ func (a *Acceptor) Run() error {
 	return err
 }
 
-// Close closes all listeners: clients are refused from now on. Run returns. Safe from any goroutine, once Run was called.
+// Close closes all listeners: clients are refused from now on. Run returns, or need not be called. Safe from any goroutine.
 func (a *Acceptor) Close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return
 	}
+	a.closeListeners()
+	if a.running {
+		_, _ = unix.Write(a.stop, []byte{1, 0, 0, 0, 0, 0, 0, 1})
+	} else {
+		a.closeOwn()
+	}
+}
+
+func (a *Acceptor) closeListeners() {
 	a.unwatch()
 	a.closed = true
 	for _, ln := range a.listeners {
-		_ = unix.Close(ln.fd)
+		ln.Close()
 	}
 	a.listeners = nil
-	_, _ = unix.Write(a.stop, []byte{1, 0, 0, 0, 0, 0, 0, 1})
 }
 
 func (a *Acceptor) closeOwn() {

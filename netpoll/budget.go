@@ -26,7 +26,8 @@ func (b *Budget) publish(l *Loop) {
 		l.held.Store(int64(l.unsent))
 		b.total.Add(d)
 	}
-	if l.shedding.Swap(false) {
+	if l.shedding.Load() {
+		l.shedding.Store(false)
 		l.shed()
 	}
 	if b.total.Load() <= b.limit {
@@ -45,12 +46,13 @@ func (b *Budget) publish(l *Loop) {
 	}
 }
 
-// shed ends the conns with the largest backlogs of this loop until all loops together are within the budget.
+// shed ends the conns with the largest backlogs of this loop until all loops together are within the budget. What a conn
+// alone holds comes first: ending one that shares its backlog with others frees nothing.
 func (l *Loop) shed() {
 	for l.budget.total.Load() > l.budget.limit {
 		var worst *Conn
 		for _, c := range l.queued {
-			if worst == nil || c.out.bytes > worst.out.bytes {
+			if worst == nil || c.out.own > worst.out.own || c.out.own == worst.out.own && c.out.bytes > worst.out.bytes {
 				worst = c
 			}
 		}

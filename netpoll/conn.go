@@ -71,12 +71,13 @@ type Conn struct {
 type connState uint8
 
 const (
-	connOpen    connState = 1 << iota // a socket is here
-	connPaused                        // Handler.Data is not called
-	connResumed                       // waits in loop.resumed
-	connEnding                        // waits in loop.dead; the handler calls nothing on it any more
-	connLinger                        // its session has ended; the socket lives until output is sent and the peer closed
-	connBroken                        // the socket failed: nothing can be written
+	connOpen      connState = 1 << iota // a socket is here
+	connPaused                          // Handler.Data is not called
+	connResumed                         // waits in loop.resumed
+	connEnding                          // waits in loop.dead; the handler calls nothing on it any more
+	connLinger                          // its session has ended; the socket lives until output is sent and the peer closed
+	connBroken                          // the socket failed: nothing can be written
+	connThrottled                       // not read until it has taken what it caused
 )
 
 // inbox holds a conn's unconsumed bytes between reads. Pooled by the loop.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -25,6 +26,9 @@ type Epoll struct {
 	stop   int
 	one    [8]byte
 	buf    [8]byte // of the loop; not one, which other goroutines read
+
+	mu     sync.RWMutex
+	closed bool // guarded by mu: the descriptors' numbers may be somebody else's
 }
 
 // NewEpoll opens a poller with its doorbell and its timer. Close it after Run has returned.
@@ -85,10 +89,16 @@ func (d *Epoll) Run(l *Loop) error {
 }
 
 // Stop makes Run return. Safe from any goroutine.
-func (d *Epoll) Stop() { _, _ = unix.Write(d.stop, d.one[:]) }
+func (d *Epoll) Stop() { d.signal(d.stop) }
 
 // CloseAll closes the driver's own descriptors. Call it once, after Run has returned.
 func (d *Epoll) CloseAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.closed = true
 	for _, fd := range []int{d.bell, d.timer, d.stop} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
@@ -183,8 +193,16 @@ func (d *Epoll) LocalAddr(fd int) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Ring implements Driver.
-func (d *Epoll) Ring() { _, _ = unix.Write(d.bell, d.one[:]) }
+// Ring implements Driver. After CloseAll it does nothing.
+func (d *Epoll) Ring() { d.signal(d.bell) }
+
+func (d *Epoll) signal(fd int) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if !d.closed {
+		_, _ = unix.Write(fd, d.one[:])
+	}
+}
 
 // Quiet implements Driver.
 func (d *Epoll) Quiet() { _, _ = unix.Read(d.bell, d.buf[:]) }

@@ -297,3 +297,33 @@ func TestBudgetEndsTheLargestBacklog(t *testing.T) {
 		t.Fatalf("total %d, want 6000", budget.Total())
 	}
 }
+
+// What many slow members share is memory once: ending them frees nothing, so those who hold bytes of their own go first.
+func TestBudgetEndsWhoHoldsBytesOfItsOwn(t *testing.T) {
+	h, n, l := newScripted(wide, 40_000)
+	var g netpoll.Group
+	var sharers []*netpoll.Conn
+	for range 20 {
+		c, s := h.connect(n)
+		s.Room = 0
+		l.Join(c, &g)
+		sharers = append(sharers, c)
+	}
+	h.onTurn = func() { l.Push(&g, make([]byte, 20_000)) }
+	l.Ring()
+	n.Turn()
+	hog, s := h.connect(n)
+	s.Room = 0
+	h.onTurn = func() { l.Write(hog, make([]byte, 30_000)) }
+	l.Ring()
+	n.Turn()
+	n.Settle()
+	if h.closed[hog] != netpoll.ReasonMemory {
+		t.Error("the one with bytes of its own was kept")
+	}
+	for _, c := range sharers {
+		if !c.Alive() {
+			t.Fatal("a member that shares was ended")
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+
+	"golang.org/x/sys/unix"
 )
 
 // Listener is a listening TCP socket for an Acceptor.
@@ -29,6 +31,9 @@ const (
 	// Keep-alive finds peers that vanished silently where a protocol has no heartbeat of its own.
 	keepAliveIdleSeconds, keepAliveEverySeconds, keepAliveCount = 60, 15, 4
 )
+
+// Close closes a listener that no acceptor has.
+func (ln *Listener) Close() { _ = unix.Close(ln.fd) }
 
 // Listen binds addr ("host:port"; an empty host means every address, IPv4 and IPv6). Conns it accepts carry tag.
 func Listen(name, addr string, tag uint8) (*Listener, error) {

@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -41,6 +42,7 @@ const (
 	readBytes     = 64 << 10 // one read; what a conn leaves unconsumed is copied
 	lingerSeconds = 2        // a closed conn's peer has this long to read the goodbye and close its end
 	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
+	throttleBytes = 64 << 10 // unsent bytes above which what a conn asks for has to wait
 	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
 	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
 )
@@ -133,14 +135,18 @@ func (l *Loop) Find(id ID) *Conn {
 }
 
 // Each calls f for every living conn. f must not end conns other than by Close or Kill.
-func (l *Loop) Each(f func(*Conn)) {
-	for _, slab := range l.slabs {
-		for i := range slab {
-			if slab[i].Alive() {
-				f(&slab[i])
-			}
+func (l *Loop) Each(f func(*Conn)) { l.EachIn(0, len(l.slabs)*slabConns, f) }
+
+// EachIn calls f for every living conn whose slot is from from up to, but not including, to. It tells whether there are
+// slots beyond. f must not end conns other than by Close or Kill.
+func (l *Loop) EachIn(from, to int, f func(*Conn)) (more bool) {
+	slots := len(l.slabs) * slabConns
+	for slot := from; slot < min(to, slots); slot++ {
+		if c := l.bySlot(uint32(slot)); c.Alive() {
+			f(c)
 		}
 	}
+	return to < slots
 }
 
 // LocalAddr is the address by which the peer reached us.
@@ -153,12 +159,30 @@ func (l *Loop) Pause(c *Conn) { c.state |= connPaused }
 func (c *Conn) Paused() bool { return c.state&connPaused != 0 }
 
 // Resume ends a Pause; Handler.Data is called in this turn or the next.
-func (l *Loop) Resume(c *Conn) {
-	if c.state&connPaused == 0 || !c.Alive() {
+func (l *Loop) Resume(c *Conn) { l.unblock(c, connPaused) }
+
+// Throttle stops Handler.Data for c, if more than throttleBytes wait to be written to it, until all of that has been
+// taken. It tells whether it did. A handler asks after each thing it has done for c: a peer may not make us keep more for
+// it than that by asking faster than it takes the answers.
+func (l *Loop) Throttle(c *Conn) bool {
+	if c.Queued() <= throttleBytes || !c.Alive() {
+		return false
+	}
+	c.state |= connThrottled
+	l.stats.Throttled++
+	return true
+}
+
+// Throttled tells whether Throttle is in force.
+func (c *Conn) Throttled() bool { return c.state&connThrottled != 0 }
+
+// unblock takes away a reason for not reading c.
+func (l *Loop) unblock(c *Conn, reason connState) {
+	if c.state&reason == 0 || !c.Alive() {
 		return
 	}
-	c.state &^= connPaused
-	if c.state&connResumed == 0 {
+	c.state &^= reason
+	if c.state&(connPaused|connThrottled|connResumed) == 0 {
 		c.state |= connResumed
 		l.resumed = append(l.resumed, c)
 	}
@@ -273,7 +297,7 @@ func (l *Loop) read(c *Conn) {
 		return
 	case c.state&connEnding != 0:
 		return
-	case c.state&connPaused != 0: // level triggering would spin
+	case c.state&(connPaused|connThrottled) != 0: // level triggering would spin
 		l.watch(c, c.watched&^Readable)
 		return
 	}
@@ -302,6 +326,8 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	switch {
 	case len(rest) == 0 || !c.Alive():
 		l.dropInbox(c)
+	case c.in != nil && cap(c.in.b) > maxInboxKept && len(rest) < cap(c.in.b)/4: // a few bytes must not hold what a long package needed
+		c.in.b = bytes.Clone(rest)
 	case c.in != nil:
 		c.in.b = c.in.b[:copy(c.in.b, rest)]
 	default:
@@ -357,7 +383,7 @@ func (l *Loop) deliverResumed() {
 	for i := 0; i < len(l.resumed); i++ {
 		c := l.resumed[i]
 		c.state &^= connResumed
-		if !c.Alive() || c.state&connPaused != 0 {
+		if !c.Alive() || c.state&(connPaused|connThrottled) != 0 {
 			continue
 		}
 		l.watch(c, c.watched|Readable)

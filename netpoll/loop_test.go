@@ -1,6 +1,7 @@
 package netpoll_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/pomelod/pomelod/netpoll"
@@ -154,4 +155,36 @@ func TestStallDoesNotExpireEverybody(t *testing.T) {
 	if due {
 		t.Fatal("a deadline passed while the process was stopped")
 	}
+}
+
+// A few unconsumed bytes do not hold the memory that a long package needed before.
+func TestLeftoversHoldLittle(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	take := false
+	h.onData = func(_ *netpoll.Conn, b []byte) int {
+		if take {
+			return len(b) - 1
+		}
+		return 0
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 50 {
+		_, s := h.connect(n)
+		take = false
+		for range 5 {
+			s.Send(make([]byte, 60_000))
+			n.Settle()
+		}
+		take = true
+		s.Send([]byte{1})
+		n.Settle()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 { // 3 MB of it are the test's own sockets; with the fault it was 15
+		t.Errorf("50 conns with one byte each hold %d bytes", grown)
+	}
+	runtime.KeepAlive(l)
 }

@@ -10,6 +10,7 @@ type outbox struct {
 	stage []byte // of this turn, not yet offered to the socket; comes after queue
 	queue []segment
 	bytes int    // in queue
+	own   int    // of these, those that no other conn shares
 	moved uint32 // tick at which the socket last took a byte of queue
 	index int    // in loop.queued, while bytes > 0
 	dirty bool   // stands in loop.dirty
@@ -128,6 +129,7 @@ func (l *Loop) settleOutbox(c *Conn) {
 		return
 	}
 	c.out = nil
+	l.unblock(c, connThrottled)
 	o.queue, o.moved = o.queue[:0], 0
 	if cap(o.queue) > maxQueueKept {
 		o.queue = nil
@@ -173,6 +175,7 @@ func (l *Loop) enqueue(c *Conn, s segment) {
 		s.shared.refs++
 	} else {
 		l.unsent += len(s.b)
+		o.own += len(s.b)
 	}
 	o.queue = append(o.queue, s)
 	o.bytes += len(s.b)
@@ -223,7 +226,7 @@ func (l *Loop) consume(o *outbox, n int) {
 	done := 0
 	for done < len(o.queue) && n >= len(o.queue[done].b) {
 		n -= len(o.queue[done].b)
-		l.forget(&o.queue[done])
+		l.forget(o, &o.queue[done])
 		done++
 	}
 	if done > 0 {
@@ -235,16 +238,18 @@ func (l *Loop) consume(o *outbox, n int) {
 		s := &o.queue[0]
 		if s.shared == nil {
 			l.unsent -= n
+			o.own -= n
 		}
 		s.b = s.b[n:]
 	}
 }
 
-func (l *Loop) forget(s *segment) {
+func (l *Loop) forget(o *outbox, s *segment) {
 	if s.shared != nil {
 		l.release(s.shared)
 	} else {
 		l.unsent -= len(s.b)
+		o.own -= len(s.b)
 	}
 	*s = segment{}
 }
@@ -265,7 +270,7 @@ func (l *Loop) discard(c *Conn) {
 	}
 	if o.bytes > 0 {
 		for i := range o.queue {
-			l.forget(&o.queue[i])
+			l.forget(o, &o.queue[i])
 		}
 		o.bytes = 0
 		l.unqueue(c)

@@ -9,6 +9,7 @@ type Stats struct {
 	Writes       uint64 // write calls
 	Passes       uint64 // logs written to all members of a group
 	Panics       uint64
+	Throttled    uint64 // times a conn was not read until it took what it had asked for
 
 	Conns   int // open sockets
 	Backlog int // bytes in the logs of groups

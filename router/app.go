@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
@@ -32,8 +33,9 @@ type App struct {
 	onOpen   []func(*Session)
 	onClose  []func(*Session)
 
-	node    *Node
-	running chan struct{} // holds one for each goroutine that runs
+	node    atomic.Pointer[Node] // nil before NewNode and after Shutdown
+	running chan struct{}        // holds one for each goroutine that runs
+	panics  atomic.Uint64
 }
 
 // HandlerFunc answers a call: the result is sent as JSON, nil as {}. An error is sent as {"code":500}, an *Error with its own
@@ -126,11 +128,11 @@ func (a *App) check() error {
 	if a == nil {
 		return nil
 	}
-	if a.node != nil {
+	if a.node.Load() != nil {
 		return errors.New("an App belongs to one Node")
 	}
-	if a.Timeout < time.Second || a.MaxRunning < 1 {
-		return fmt.Errorf("App.Timeout %v must be at least a second and App.MaxRunning %d at least 1", a.Timeout, a.MaxRunning)
+	if a.Timeout < time.Second || a.Timeout > 24*time.Hour || a.MaxRunning < 1 {
+		return fmt.Errorf("App.Timeout %v must be a second to a day, and App.MaxRunning %d at least 1", a.Timeout, a.MaxRunning)
 	}
 	for _, f := range a.before {
 		_, own := a.handlers[f.route]
@@ -159,66 +161,74 @@ func (a *App) Push(room, user, route string, body any) error {
 	return a.push(room, user, route, body)
 }
 
-// PushRoom sends a push to every member of room.
+// PushRoom sends a push to every member of room. A room that is empty or has too much to take already gets none, which is
+// not told.
 func (a *App) PushRoom(room, route string, body any) error {
 	return a.push(room, channel.Everybody, route, body)
 }
 
 func (a *App) push(room, target, route string, body any) error {
-	content, err := a.encodePush(route, body)
+	node, content, err := a.encodePush(route, body)
 	if err != nil {
 		return err
 	}
-	return a.node.request(channel.Request{Op: channel.OpPush, Room: room, Target: target, Route: route, Content: content})
+	return node.request(channel.Request{Op: channel.OpPush, Room: room, Target: target, Route: route, Content: content})
 }
 
 // Broadcast sends a push to every session that has finished its handshake, in a room or not. Between it and what rooms are
 // told there is no order.
 func (a *App) Broadcast(route string, body any) error {
-	content, err := a.encodePush(route, body)
+	node, content, err := a.encodePush(route, body)
 	if err != nil {
 		return err
 	}
+	for _, l := range node.loops {
+		if l.busy() {
+			return ErrBusy
+		}
+	}
 	p := &codec.Push{Route: route, Body: content, Shared: new(codec.SharedFrames)}
-	for _, l := range a.node.loops {
-		l.mail.Post(mail{run: func() { l.broadcast(p) }})
+	for _, l := range node.loops {
+		l.postRun(len(content), func() { l.broadcast(p, 0) })
 	}
 	return nil
 }
 
 // Kick ends user's session in room with a reason that it is told. Whether the user was there is not told.
 func (a *App) Kick(room, user, reason string) error {
-	if a.node == nil {
+	node := a.node.Load()
+	if node == nil {
 		return ErrNotRunning
 	}
-	return a.node.request(channel.Request{Op: channel.OpKick, Room: room, Target: user, Content: codec.AppendString(nil, reason)})
+	return node.request(channel.Request{Op: channel.OpKick, Room: room, Target: user, Content: codec.AppendString(nil, reason)})
 }
 
-// encodePush checks what a push must be and encodes its body.
-func (a *App) encodePush(route string, body any) ([]byte, error) {
-	if a.node == nil {
-		return nil, ErrNotRunning
+// encodePush checks what a push must be and encodes its body. It returns the node that runs.
+func (a *App) encodePush(route string, body any) (*Node, []byte, error) {
+	node := a.node.Load()
+	if node == nil {
+		return nil, nil, ErrNotRunning
 	}
 	if route == "" || len(route) > codec.MaxRouteBytes {
-		return nil, ErrRoute
+		return nil, nil, ErrRoute
 	}
 	b, err := encodeJSON(body)
 	if err != nil {
-		return nil, fmt.Errorf("encode push %s: %w", route, err)
+		return nil, nil, fmt.Errorf("encode push %s: %w", route, err)
 	}
-	if !a.node.limits.fits(len(b)) {
-		return nil, ErrTooLong
+	if !node.limits.fits(len(b)) {
+		return nil, nil, ErrTooLong
 	}
 	object := codec.ScanObject(b)
 	for key, _, ok := object.Next(); ok; key, _, ok = object.Next() {
 		if string(key) == "body" {
-			return nil, ErrObject
+			return nil, nil, ErrObject
 		}
 	}
 	if object.Err() != nil {
-		return nil, ErrObject
+		return nil, nil, ErrObject
 	}
-	return b, nil
+	return node, b, nil
 }
 
 // encodeJSON is v as canonical JSON.
@@ -262,8 +272,9 @@ func (c *Call) Bind(v any) error { return codec.Unmarshal(c.Body, v) }
 func (a *App) run(c *Call, h appHandler, filters []FilterFunc) (body []byte, passed bool) {
 	defer func() {
 		if p := recover(); p != nil {
+			a.panics.Add(1)
 			slog.Error("panic in a handler; the request is answered 500", "route", c.Route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			body, passed = channel.Refused, false
+			body, passed = builtinRefusal(c.Route), false
 		}
 	}()
 	for _, f := range filters {
@@ -285,13 +296,23 @@ func (a *App) run(c *Call, h appHandler, filters []FilterFunc) (body []byte, pas
 		slog.Error("a handler's result cannot be JSON; the request is answered 500", "route", c.Route, "err", err)
 		return channel.Refused, true
 	}
+	if len(body) > maxAnswer {
+		slog.Error("a handler's result is longer than a message may be; the request is answered 500", "route", c.Route, "bytes", len(body))
+		return channel.Refused, true
+	}
 	return body, true
 }
+
+// maxAnswer leaves room for the head of a message in the longest package there is.
+const maxAnswer = codec.MaxPackageBody - codec.MaxMessageHeadBytes
 
 // errorBody is how a client is told of an error.
 func errorBody(c *Call, err error) []byte {
 	var coded *Error
 	if errors.As(err, &coded) {
+		if c.Route == routeEnter {
+			return fmt.Appendf(nil, `{"code":%d,"error":true}`, coded.Code)
+		}
 		return fmt.Appendf(nil, `{"code":%d}`, coded.Code)
 	}
 	slog.Debug("a handler failed", "route", c.Route, "err", err)

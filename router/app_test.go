@@ -280,3 +280,125 @@ func TestRegistrationMistakes(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A handler that overruns its time does not disturb the session's next one, whichever ends first.
+func TestOverrunningHandlers(t *testing.T) {
+	app := NewApp()
+	app.Timeout = 2 * time.Second
+	slow, next, inNext := make(chan struct{}), make(chan struct{}), make(chan context.Context, 1)
+	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-slow; return nil, nil })
+	app.Handle("area.areaHandler.next", func(c *Call) (any, error) { inNext <- c.Context(); <-next; return map[string]int{"n": 1}, nil })
+	r := appRig(t, shape{loops: 1}, app)
+	c := r.login(atConnector, false)
+	c.request("area.areaHandler.slow", `{}`)
+	r.net.Settle()
+	r.net.Seconds(4)
+	c.want(`answer 1 ` + refused)
+	c.request("area.areaHandler.next", `{}`)
+	r.net.Settle()
+	ctx := <-inNext
+	close(slow)
+	r.until(func() bool { return len(app.running) == 1 })
+	if ctx.Err() != nil {
+		t.Error("the late one ended the next one's context")
+	}
+	close(next)
+	c.wantTold(`answer 2 {"n":1}`)
+}
+
+// Every refusal of enter has "error", by whichever way a filter refuses it (protocol.md §1).
+func TestFilteredEnterIsRefusedAsEnterIs(t *testing.T) {
+	app := NewApp()
+	app.Timeout = 2 * time.Second
+	never := make(chan struct{})
+	defer close(never)
+	app.Before(routeEnter, func(c *Call) error {
+		switch {
+		case strings.Contains(string(c.Body), "coded"):
+			return &Error{Code: 403}
+		case strings.Contains(string(c.Body), "panic"):
+			panic("as the test wants it")
+		}
+		<-never
+		return nil
+	})
+	r := appRig(t, shape{loops: 1}, app)
+	c := r.login(atConnector, false)
+	c.request(routeEnter, enterBody("coded", "r"))
+	c.wantTold(`answer 1 {"code":403,"error":true}`)
+	c.request(routeEnter, enterBody("panic", "r"))
+	c.wantTold(`answer 2 ` + enterRefused)
+	c.request(routeEnter, enterBody("slow", "r"))
+	r.net.Settle()
+	r.net.Seconds(4)
+	c.want(`answer 3 ` + enterRefused)
+}
+
+// What an inline handler pushes to its own session comes before its answer, as for the others.
+func TestInlinePushComesBeforeTheAnswer(t *testing.T) {
+	app := NewApp()
+	app.HandleInline("area.areaHandler.push", func(c *Call) (any, error) { return nil, c.Session.Push("onX", nil) })
+	r := appRig(t, shape{loops: 1}, app)
+	c := r.login(atConnector, true)
+	c.request("area.areaHandler.push", `{}`)
+	c.request(routeEnter, enterBody("a", "r"))
+	c.notify("area.areaHandler.push", `{}`)
+	c.request("area.areaHandler.push", `{}`)
+	c.wantTold(`push 0 onX {}`, `answer 1 {}`, `answer 2 {"users":["a"]}`, `push 0 onX {}`, `push 0 onX {}`, `answer 3 {}`)
+}
+
+// A result that no message can hold costs its request only.
+func TestResultBeyondTheFormat(t *testing.T) {
+	app := NewApp()
+	huge := strings.Repeat("x", 1<<24)
+	result := func(*Call) (any, error) { return huge, nil }
+	app.Handle("area.areaHandler.huge", result)
+	app.HandleInline("area.areaHandler.inline", result)
+	r := appRig(t, shape{loops: 1}, app)
+	c := r.login(atConnector, false)
+	c.request("area.areaHandler.huge", `{}`)
+	c.request("area.areaHandler.inline", `{}`)
+	c.wantTold(`answer 1 `+refused, `answer 2 `+refused)
+}
+
+// A broadcast reaches more sessions than one turn stages, and is refused while too much waits already.
+func TestBroadcastToMany(t *testing.T) {
+	app := NewApp()
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Limits.LoopBytes = app, 1000 })
+	var clients []*client
+	for range 3*broadcastSlice - 5 {
+		clients = append(clients, r.login(atConnector, false))
+	}
+	if err := app.Broadcast("onAll", map[string]string{"x": strings.Repeat("x", 2000)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Broadcast("onAll", nil); err != ErrBusy {
+		t.Error(err)
+	}
+	r.net.Settle()
+	for _, c := range clients {
+		if got := c.take(); len(got) != 1 {
+			t.Fatalf("got %q", got)
+		}
+	}
+}
+
+// After the end an App's pushes fail instead of piling up.
+func TestAppAfterShutdown(t *testing.T) {
+	app := NewApp()
+	r := appRig(t, shape{loops: 1}, app)
+	var s *Session
+	app.OnOpen(func(opened *Session) { s = opened })
+	r.login(atConnector, false)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = r.node.Shutdown(ctx)
+	if err := errors.Join(app.PushRoom("r", "onX", nil), app.Kick("r", "a", "x"), s.Push("onX", nil)); !errors.Is(err, ErrNotRunning) {
+		t.Error(err)
+	}
+	late := r.net.Connect(r.node.Loops()[0], atConnector) // accepted while Shutdown was at work
+	r.net.Settle()
+	if !late.ShutDown {
+		t.Error("a late socket was kept")
+	}
+}

@@ -410,3 +410,59 @@ func foreignRoom3(r *rig) string {
 	}
 	return foreignRoom(r, 0)
 }
+
+// A member that asks for much more than it takes is not read on until it has taken it: one batch of bytes cannot make
+// the server build answer upon answer.
+func TestAnswersThrottleTheirAsker(t *testing.T) {
+	forWires(t, func(t *testing.T, ws bool) {
+		r := newRig(t, shape{loops: 1}, nil)
+		for i := range 2000 {
+			r.login(atConnector, false).enter(fmt.Sprintf("a member with a rather long name %d", i), "r")
+		}
+		c := r.login(atConnector, ws)
+		before := r.node.loops[0].counters.requests
+		for i := range 100 {
+			c.request(routeEnter, enterBody(fmt.Sprint("name", i%2), "r"))
+		}
+		c.sock.Ready()
+		if n := r.node.loops[0].counters.requests - before; n != 1 {
+			t.Errorf("%d requests were carried out before the first answer was taken", n)
+		}
+		c.sock.Room = 0 // and while nothing is taken, none
+		r.net.Settle()
+		if n := r.node.loops[0].counters.requests - before; n > 3 {
+			t.Errorf("%d requests were carried out although nothing was taken", n)
+		}
+		c.sock.Room = -1
+		r.net.Settle()
+		answers := 0
+		for _, e := range c.take() {
+			if strings.HasPrefix(e, "answer") {
+				answers++
+			}
+		}
+		if answers != 100 {
+			t.Errorf("%d of 100 requests were answered", answers)
+		}
+		if r.node.loops[0].np.Stats().Throttled == 0 {
+			t.Error("not counted")
+		}
+	})
+}
+
+// Notifies need credits as requests do: a flood of one client does not fill a worker's inbox for the others.
+func TestNotifyFloodKeepsToItsCredits(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, nil)
+	c := r.login(atConnector, false)
+	c.enter("a", foreignRoom(r, 0))
+	for range 3000 {
+		c.notify(routeSend, sendBody("x", "nobody"))
+	}
+	r.net.Events()
+	r.net.Events()
+	if n := r.node.workers[0].Inbox.Load() + r.node.workers[1].Inbox.Load(); n != int64(r.node.limits.Inflight) {
+		t.Errorf("%d wait for the worker", n)
+	}
+	r.net.Settle()
+	c.want()
+}

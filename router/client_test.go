@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"

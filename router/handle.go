@@ -23,7 +23,7 @@ type Session struct {
 	user   string             // guarded by mu, as the rest
 	room   string             //
 	data   map[string]any     //
-	cancel context.CancelFunc // of the call that runs
+	cancel context.CancelFunc // of the latest call; calling it late is harmless
 	closed bool
 }
 
@@ -66,26 +66,29 @@ func (s *Session) Closed() bool {
 // Push sends a push to this session only. One that has ended gets nothing. A push of a running handler comes before
 // the handler's answer.
 func (s *Session) Push(route string, body any) error {
-	content, err := s.loop.node.app.encodePush(route, body)
+	_, content, err := s.loop.node.app.encodePush(route, body)
 	if err != nil {
 		return err
 	}
+	if s.loop.busy() {
+		return ErrBusy
+	}
 	p := &codec.Push{Route: route, Body: content}
-	s.loop.mail.Post(mail{run: func() {
+	s.loop.postRun(len(content), func() {
 		if in := s.loop.find(s.addr); in != nil && in.state == stateWorking {
 			s.loop.direct(in, p)
 		}
-	}})
+	})
 	return nil
 }
 
 // Kick ends the session with a reason that it is told.
 func (s *Session) Kick(reason string) {
-	s.loop.mail.Post(mail{run: func() {
+	s.loop.postRun(len(reason), func() {
 		if in := s.loop.find(s.addr); in != nil {
 			s.loop.kick(in, reason)
 		}
-	}})
+	})
 }
 
 func (s *Session) setWhere(user, room string) {
@@ -104,20 +107,14 @@ func (s *Session) end() {
 	}
 }
 
-// begin makes the context of a call.
-func (s *Session) begin(app *App) context.Context {
+// begin makes the context of a call, which its goroutine cancels in the end. A call that was given up may still run then,
+// so there can be several; only the latest is stopped by the session's end.
+func (s *Session) begin(app *App) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), app.Timeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancel = cancel
-	return ctx
-}
-
-func (s *Session) done() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cancel()
-	s.cancel = nil
+	return ctx, cancel
 }
 
 // handle is the Session of s, made when it is first needed: plain chat sessions have none.
@@ -191,25 +188,36 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 	if h.inline {
 		out.ctx = context.Background()
 		answer, _ := app.run(out, h, filters)
-		l.answer(s, c, answer)
+		if l.mail.Empty() {
+			l.answer(s, c, answer)
+			return
+		}
+		// What the handler pushed to this session is in the mail: the answer goes the same way.
+		req := l.await(s, c, 0, channel.Refused, l.node.limits.RequestSeconds)
+		s.x.handling = true
+		l.postRun(len(answer), func() { l.handled(out, call{}, req, answer, false, nil) })
 		return
 	}
 	select {
 	case app.running <- struct{}{}:
 	default:
-		l.counters.busy++
+		l.counters.handlersRefused++
 		l.answer(s, c, builtinRefusal(h.name))
 		return
 	}
-	req := l.await(s, c, 0, l.node.handlerSeconds())
+	req := l.await(s, c, 0, builtinRefusal(h.name), l.node.handlerSeconds())
 	s.x.handling = true
-	out.ctx = out.Session.begin(app)
+	ctx, cancel := out.Session.begin(app)
+	out.ctx = ctx
 	again := call{id: c.id, route: c.route, body: out.Body}
 	go func() {
-		defer func() { <-app.running }()
-		answer, passed := app.run(out, h, filters)
-		out.Session.done()
-		l.mail.Post(mail{run: func() { l.handled(out, again, req, answer, passed, then) }})
+		answer, passed := builtinRefusal(h.name), false // should the handler end its goroutine (runtime.Goexit)
+		defer func() {
+			cancel()
+			<-app.running
+			l.postRun(len(answer), func() { l.handled(out, again, req, answer, passed, then) })
+		}()
+		answer, passed = app.run(out, h, filters)
 	}()
 }
 
@@ -236,14 +244,21 @@ func (l *loop) direct(s *session, p *codec.Push) {
 	l.np.Commit(s.conn, p.AppendFrame(l.np.Stage(s.conn), s.variant))
 }
 
-// broadcast stages a push for every session.
-func (l *loop) broadcast(p *codec.Push) {
-	l.np.Each(func(c *netpoll.Conn) {
+// broadcast stages a push for the sessions from slot on, so many in a turn that neither the turn nor what is staged grows
+// with their number.
+func (l *loop) broadcast(p *codec.Push, slot int) {
+	end := slot + broadcastSlice
+	more := l.np.EachIn(slot, end, func(c *netpoll.Conn) {
 		if s := l.session(c); s.state == stateWorking {
 			l.direct(s, p)
 		}
 	})
+	if more {
+		l.postRun(len(p.Body), func() { l.broadcast(p, end) })
+	}
 }
+
+const broadcastSlice = 256
 
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
@@ -251,7 +266,7 @@ func (n *Node) request(req channel.Request) error {
 	if req.Sheddable() && w.Inbox.Load() >= int64(n.limits.Inbox) {
 		return ErrBusy
 	}
-	w.Inbox.Add(1)
+	w.Inbox.Add(req.Weight())
 	n.loopOf(w).mail.Post(mail{request: &req})
 	return nil
 }

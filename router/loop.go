@@ -40,11 +40,23 @@ type loop struct {
 	counters counters
 }
 
-// mail is what other goroutines send to a loop: exactly one of its members.
+// mail is what other goroutines send to a loop: an item, a request, or something to run.
 type mail struct {
 	item    channel.Item
 	request *channel.Request
 	run     func()
+	weight  int64 // bytes, as counted in mailBytes
+}
+
+// postRun has the loop run f, which keeps weight bytes alive. Safe from any goroutine.
+func (l *loop) postRun(weight int, f func()) {
+	l.mailBytes.Add(int64(weight))
+	l.mail.Post(mail{run: f, weight: int64(weight)})
+}
+
+// busy tells whether more waits for the loop, or for the sockets of its rooms, than should. Safe from any goroutine.
+func (l *loop) busy() bool {
+	return l.mailBytes.Load()+l.backlog.Load() > int64(l.node.limits.LoopBytes)
 }
 
 // addr names a conn for workers.
@@ -66,16 +78,16 @@ func (l *loop) find(a channel.Addr) *session {
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
 	l.mail.Drain(func(m *mail) {
+		l.mailBytes.Add(-m.weight)
 		switch {
 		case m.request != nil:
 			w := l.worker(m.request.Room)
-			w.Inbox.Add(-1)
+			w.Inbox.Add(-m.request.Weight())
 			w.Handle(m.request)
 			l.runLocal()
 		case m.run != nil:
 			l.run(m.run)
 		default:
-			l.mailBytes.Add(-itemBytes(&m.item))
 			l.apply(&m.item)
 			l.runLocal()
 		}
@@ -102,26 +114,26 @@ func (l *loop) worker(room string) *channel.Worker {
 // too much to do already, nothing is posted and the session gets the refusal (admission, design.md §5).
 func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 	w := l.worker(req.Room)
-	if w.Inbox.Load() >= int64(l.node.limits.Inbox) {
+	if w.Inbox.Load() >= int64(l.node.limits.Inbox) { // notifies too
 		l.counters.busy++
 		l.answer(s, c, req.Op.RefusedBody())
 		return false
 	}
 	req.From = l.addr(s.conn)
-	if c.id != 0 || req.Op == channel.OpEnter {
-		req.Req = l.await(s, c, req.Op, l.node.limits.RequestSeconds)
-	}
+	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // a notify too: it needs a credit
 	l.post(req)
 	return true
 }
 
 // await notes that an answer to c is due, and returns our number for it.
-func (l *loop) await(s *session, c *call, op channel.Op, seconds uint32) uint32 {
+func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds uint32) uint32 {
 	if l.serial++; l.serial == 0 {
 		l.serial = 1
 	}
 	x := l.extra(s)
-	x.pending = append(x.pending, pending{req: l.serial, id: c.id, op: op, proto: c.route.response, due: l.np.Now() + seconds})
+	x.pending = append(x.pending, pending{
+		req: l.serial, id: c.id, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
+	})
 	l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
 	return l.serial
 }
@@ -143,7 +155,7 @@ func (l *loop) post(req channel.Request) {
 // postAway is apart from post because here the request goes to the heap.
 func (l *loop) postAway(w *channel.Worker, req channel.Request) {
 	req.Content = bytes.Clone(req.Content) // it lies in the read buffer
-	w.Inbox.Add(1)
+	w.Inbox.Add(req.Weight())
 	l.node.loopOf(w).mail.Post(mail{request: &req})
 }
 
@@ -189,13 +201,14 @@ func (o *outlet) Post(it channel.Item) {
 		o.to.items = append(o.to.items, it)
 		return
 	}
-	o.to.mailBytes.Add(itemBytes(&it))
-	o.to.mail.Post(mail{item: it})
+	m := mail{item: it, weight: itemBytes(&it)}
+	o.to.mailBytes.Add(m.weight)
+	o.to.mail.Post(m)
 }
 
 // Full implements channel.Outlet: one or two atomic loads.
 func (o *outlet) Full(room channel.RoomID) bool {
-	if o.to.mailBytes.Load()+o.to.backlog.Load() > int64(o.to.node.limits.LoopBytes) {
+	if o.to.busy() {
 		return true
 	}
 	if crowded := o.to.crowded.Load(); crowded != nil {
@@ -235,6 +248,9 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
 			l.exitRoom(s)
+			if s.handle != nil {
+				s.handle.setWhere("", "")
+			}
 		}
 	case channel.ItemReply:
 		if l.awaits(s, it.Req) {
@@ -245,7 +261,9 @@ func (l *loop) apply(it *channel.Item) {
 			l.direct(s, it.Push)
 		}
 	case channel.ItemKick:
-		l.kick(s, string(it.Body))
+		if it.Room == 0 || s.room != nil && s.room.id == it.Room {
+			l.kick(s, string(it.Body))
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
@@ -44,6 +45,8 @@ func (l *Limits) Check() error {
 			l.PackageBytes, l.Conn.Outbound, 2*l.PackageBytes)
 	case l.Conn.OutboundAll < int64(l.Conn.Outbound):
 		return fmt.Errorf("-max-outbound (%d bytes for all connections) is less than -outbound (%d for one): raise it", l.Conn.OutboundAll, l.Conn.Outbound)
+	case l.Inbox < 1 || l.Inflight < 1:
+		return fmt.Errorf("-inbox %d and -inflight %d: must be at least 1, or every request would be refused", l.Inbox, l.Inflight)
 	case l.NameBytes < 1 || l.NameBytes > 255:
 		return fmt.Errorf("-max-name %d: must be 1 to 255 bytes", l.NameBytes)
 	case l.PackageBytes > codec.MaxPackageBody:
@@ -80,6 +83,7 @@ type Node struct {
 	budget     *netpoll.Budget
 	app        *App
 	roundTrip  bool
+	closing    atomic.Bool // Shutdown has begun
 }
 
 // MaxLoops is the number of loops that a session's address has room for.
@@ -132,7 +136,7 @@ func NewNode(cfg Config) (*Node, error) {
 		home.workers[i] = w
 	}
 	if n.app != nil {
-		n.app.node = n
+		n.app.node.Store(n)
 	}
 	return n, nil
 }
@@ -159,6 +163,10 @@ func (n *Node) silence(p *Profile) uint32 {
 // Shutdown closes every session, telling WebSocket clients that the server goes away (1001), and returns when all sockets
 // are closed or ctx ends. Accepting must have stopped. Safe from any goroutine but a loop's.
 func (n *Node) Shutdown(ctx context.Context) error {
+	n.closing.Store(true)
+	if n.app != nil {
+		defer n.app.node.Store(nil)
+	}
 	err := n.onLoops(ctx, func(l *loop) {
 		l.np.Each(func(c *netpoll.Conn) {
 			l.endWith(l.session(c), reasonShutdown, codec.WSCloseGoingAway, "server is shutting down")

@@ -30,7 +30,7 @@ type Profile struct {
 	// loop; must not block.
 	CheckClient func(clientType, version string) bool
 	// User is given the JSON of the handshake's user member (nil when absent) and returns the JSON to answer with, nil for
-	// none; an error answers 500. Runs on the loop; must not block.
+	// none; an error answers 500. Runs on the loop; must not block, and copies what it keeps.
 	User func(user []byte) ([]byte, error)
 
 	routes     map[string]*route

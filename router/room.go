@@ -16,6 +16,7 @@ type room struct {
 	epoch  uint32
 	seq    uint64
 	groups []*variantGroup // one to three, mostly
+	ended  bool            // its members are being disconnected
 }
 
 type variantGroup struct {
@@ -63,7 +64,7 @@ func (l *loop) exitRoom(s *session) {
 // pushRoom appends a push to the groups of its room, encoded once for each variant that is present.
 func (l *loop) pushRoom(it *channel.Item) {
 	r := l.rooms[it.Room]
-	if r == nil {
+	if r == nil || r.ended {
 		return // the last member here has gone; its leave is on the way to the worker
 	}
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
@@ -94,6 +95,7 @@ func (l *loop) gap(r *room, it *channel.Item) {
 
 // endRoom disconnects the room's members here, with a reason.
 func (l *loop) endRoom(r *room) {
+	r.ended = true
 	l.np.Each(func(c *netpoll.Conn) {
 		if s := l.session(c); s.room == r {
 			l.kick(s, "messages were lost; please enter again")

@@ -55,6 +55,8 @@ type pending struct {
 	due   uint32 // tick at which it is given up
 	proto *codec.ProtoMessage
 	body  []byte // the answer, when it was decided here and only waits for its turn
+	// refusal is the answer when it is given up.
+	refusal []byte
 }
 
 func (s *session) user() string     { return s.uid[:s.star] }
@@ -114,6 +116,10 @@ func (l *loop) Open(c *netpoll.Conn) {
 	}
 	s := l.session(c)
 	*s = session{conn: c, profile: l.node.profiles[c.Tag()]}
+	if l.node.closing.Load() { // accepted while Shutdown was looking at the others
+		l.np.Close(c, reasonShutdown)
+		return
+	}
 	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
 	l.np.SetDue(c, s.alive)
 }
@@ -161,6 +167,9 @@ func (l *loop) Due(c *netpoll.Conn) {
 		l.np.SetDue(c, s.x.pending[0].due)
 		return
 	}
+	if c.Throttled() { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
+		s.alive = now + l.node.silence(s.profile)
+	}
 	if s.state == stateWorking && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life (§2.7)
 		s.alive = max(s.alive, c.Active()+l.node.limits.IdleSeconds)
 	}
@@ -181,12 +190,16 @@ func (l *loop) Due(c *netpoll.Conn) {
 func (l *loop) expireRequests(s *session, now uint32) {
 	for s.inflight() > 0 && s.x.pending[0].due <= now {
 		p := s.x.pending[0]
-		l.counters.timeouts++
+		if s.x.handling {
+			l.counters.handlerTimeouts++
+		} else {
+			l.counters.timeouts++
+		}
 		if p.op == channel.OpEnter {
 			x := s.x
 			l.leave(l.addr(s.conn), x.entering[:x.star], x.entering[int(x.star)+1:])
 		}
-		l.finish(s, p.op.RefusedBody())
+		l.finish(s, p.refusal)
 	}
 }
 

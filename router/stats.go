@@ -46,13 +46,15 @@ type counters struct {
 	requests, unknownRoutes, malformed          uint64
 	handshakesRefused, namesRefused, httpErrors uint64
 	busy, timeouts, gaps, panics, inflightWaits uint64
+	handlersRefused, handlerTimeouts            uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
 type Snapshot struct {
-	Loops   []LoopSnapshot
-	Workers []WorkerSnapshot
-	Unsent  int64 // bytes kept for peers that do not take them, what they share counted once
+	Loops         []LoopSnapshot
+	Workers       []WorkerSnapshot
+	HandlerPanics uint64 // of the App's handlers
+	Unsent        int64  // bytes kept for peers that do not take them, what they share counted once
 }
 
 // WorkerSnapshot is one worker's part of a Snapshot.
@@ -65,6 +67,7 @@ type LoopSnapshot struct {
 	Requests, UnknownRoutes, Malformed          uint64
 	HandshakesRefused, NamesRefused, HTTPErrors uint64
 	Busy, Timeouts, Gaps, InflightWaits         uint64
+	HandlersRefused, HandlerTimeouts            uint64
 }
 
 // ErrStuck means that a loop did not answer in time.
@@ -86,6 +89,9 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if n.app != nil {
+		s.HandlerPanics = n.app.panics.Load()
 	}
 	return s, nil
 }
@@ -113,6 +119,7 @@ func (l *loop) snapshot() LoopSnapshot {
 		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
 		HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
+		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 	}
 	s.Net.Panics += c.panics
 	for reason, name := range reasonNames {

@@ -131,6 +131,9 @@ func (l *loop) packages(s *session, b []byte) (used int) {
 		if s.state == stateEnded {
 			return len(b)
 		}
+		if l.np.Throttle(s.conn) {
+			return used
+		}
 	}
 	return used
 }
@@ -156,6 +159,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		}
 		x.stash = nil
 		l.tidy(s)
+		if s.conn.Throttled() {
+			return 0
+		}
 	}
 	for used < len(b) {
 		ev, n, err := s.ws.Next(b[used:], l.node.limits.PackageBytes+codec.PackageHeadBytes)
@@ -179,7 +185,6 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 			}
 			if k := l.payload(s, ev.Payload); s.state != stateEnded && k < len(ev.Payload) {
 				l.extra(s).stash = bytes.Clone(ev.Payload[k:])
-				return used
 			}
 		case codec.WSPing:
 			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))
@@ -188,6 +193,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		}
 		if s.state == stateEnded {
 			return len(b)
+		}
+		if s.conn.Paused() || s.conn.Throttled() || l.np.Throttle(s.conn) {
+			return used
 		}
 	}
 	return used
@@ -217,7 +225,7 @@ func (l *loop) payload(s *session, b []byte) (used int) {
 			return used
 		}
 		used += n
-		if s.state == stateEnded {
+		if s.state == stateEnded || l.np.Throttle(s.conn) {
 			return used
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/router"
 )
 
 const deadline = 10 * time.Second
@@ -435,4 +436,61 @@ func cpuTime(t testing.TB, pid int) time.Duration {
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// While accepting is paused clients wait in the kernel's queue; then they are served.
+func TestPausedAcceptor(t *testing.T) {
+	s := start(t)
+	s.acceptor.Pause()
+	c := dial(t, s.addr("connector"))
+	c.write(codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{}}`)))
+	if n := s.acceptor.Stats().Accepted; n != 0 {
+		t.Errorf("%d were accepted", n)
+	}
+	s.acceptor.Resume()
+	if p := c.next(); p.Type != codec.PackageHandshake {
+		t.Error(p)
+	}
+}
+
+// A doorbell that is rung after the end writes nothing: its descriptor's number may be somebody else's by then.
+func TestRingAfterTheEnd(t *testing.T) {
+	app := router.NewApp()
+	var session *router.Session
+	opened := make(chan struct{})
+	app.OnOpen(func(s *router.Session) { session = s; close(opened) })
+	cfg, err := parseFlags([]string{"-listen", "127.0.0.1:0", "-gate", "", "-admin", ""}, nil, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startSettings(t, cfg, app)
+	c := login(t, s.addr("connector"))
+	<-opened
+	ended := make(chan error, 1)
+	go func() { ended <- s.stop() }()
+	if _, err := c.read(); err != io.EOF {
+		t.Error(err)
+	}
+	c.conn.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var files []*os.File // these take the numbers that the loops had
+	for range 20 {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	session.Kick("too late")
+	for _, l := range s.node.Loops() {
+		l.Ring()
+	}
+	for _, f := range files {
+		if st, err := f.Stat(); err != nil || st.Size() != 0 {
+			t.Errorf("%s has bytes that nobody wrote", f.Name())
+		}
+	}
 }

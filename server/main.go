@@ -83,6 +83,12 @@ func Run(ctx context.Context, app *router.App, flags []string, bound func(map[st
 	if err != nil {
 		return err
 	}
+	if cfg.showVersion || cfg.printConfig || cfg.checkConfig {
+		return errors.New("-version, -print-config and -check-config belong on a command line")
+	}
+	for _, w := range p.warnings {
+		slog.Warn(w)
+	}
 	srv, err := newServer(cfg, p, app)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ type server struct {
 	listeners []*netpoll.Listener
 	admin     *admin.Server // nil without -admin
 	ready     atomic.Bool
+	accepting bool // the acceptor has the listeners
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
@@ -112,6 +113,7 @@ func (s *server) run(ctx context.Context) error {
 			failed <- fmt.Errorf("acceptor: %w", err)
 		}
 	})
+	s.accepting = true
 	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
 			failed <- fmt.Errorf("accept on %s: %w", ln.Addr, err)
@@ -152,6 +154,14 @@ func (s *server) run(ctx context.Context) error {
 func (s *server) close() {
 	if s.admin != nil {
 		s.admin.Close()
+	}
+	if s.acceptor != nil {
+		s.acceptor.Close()
+	}
+	if !s.accepting {
+		for _, ln := range s.listeners {
+			ln.Close()
+		}
 	}
 	for _, d := range s.drivers {
 		d.CloseAll()
