@@ -134,9 +134,6 @@ func (c *Client) Next() (Push, error) {
 	}
 }
 
-// Waiting is the number of pushes that Next would return at once.
-func (c *Client) Waiting() int { return len(c.pushes) }
-
 // Close ends the connection.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)

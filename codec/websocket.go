@@ -43,8 +43,6 @@ const (
 )
 
 const (
-	// MaxWSHeadBytes is the largest head of a frame we write, which is unmasked.
-	MaxWSHeadBytes = 10
 
 	// MaxWSClientHeadBytes is the largest head of a frame we read. Whoever buffers for
 	// Next needs room for the message limit plus this.
@@ -312,18 +310,6 @@ func validWSCloseCode(code uint16) bool {
 		return false
 	default:
 		return code >= 1000 && code <= 1014
-	}
-}
-
-// WSHeadBytes is the size of the head that AppendWSHead writes for a payload of n bytes.
-func WSHeadBytes(n int) int {
-	switch {
-	case n < wsLength16:
-		return 2
-	case n <= 0xffff:
-		return 4
-	default:
-		return MaxWSHeadBytes
 	}
 }
 

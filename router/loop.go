@@ -114,13 +114,13 @@ func (l *loop) worker(room string) *channel.Worker {
 // too much to do already, nothing is posted and the session gets the refusal (admission, design.md §5).
 func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 	w := l.worker(req.Room)
-	if w.Inbox.Load() >= int64(l.node.limits.Inbox) { // notifies too
+	if w.Inbox.Load() >= int64(l.node.limits.Inbox) {
 		l.counters.busy++
 		l.answer(s, c, req.Op.RefusedBody())
 		return false
 	}
 	req.From = l.addr(s.conn)
-	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // a notify too: it needs a credit
+	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // notifies as well: they need credits
 	l.post(req)
 	return true
 }
