@@ -127,8 +127,11 @@ func (a *Acceptor) Stats() AcceptorStats {
 // Run accepts until Close.
 func (a *Acceptor) Run() error {
 	a.mu.Lock()
-	a.running = true
+	a.running = !a.closed
 	a.mu.Unlock()
+	if !a.running { // Close was faster, and has closed the poller too
+		return nil
+	}
 	err := a.poller.Polling(func(fd int, _ gnet.IOEvent, _ gnet.IOFlags) error {
 		if fd == a.stop {
 			return gerrors.ErrEngineShutdown
