@@ -36,7 +36,8 @@ type loopFigures = router.LoopSnapshot
 
 var loopMetrics = []metric[loopFigures]{
 	gauge("connections", "Open client sockets.", "loop", func(l *loopFigures) int { return l.Net.Conns }),
-	counter("opened_total", "Client sockets opened.", "loop", func(l *loopFigures) uint64 { return l.Net.Opened }),
+	gauge("polling_sessions", "Sessions whose clients poll: they have no socket of their own.", "loop", func(l *loopFigures) int { return l.Net.Pulls }),
+	counter("opened_total", "Client sockets and polling sessions opened.", "loop", func(l *loopFigures) uint64 { return l.Net.Opened }),
 	counter("read_bytes_total", "Bytes read from clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesRead }),
 	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
@@ -50,6 +51,10 @@ var loopMetrics = []metric[loopFigures]{
 	counter("handshakes_refused_total", "Handshakes answered 500 or 501.", "loop", func(l *loopFigures) uint64 { return l.HandshakesRefused }),
 	counter("names_refused_total", "Enters refused because of a bad name of user or room.", "loop", func(l *loopFigures) uint64 { return l.NamesRefused }),
 	counter("http_errors_total", "HTTP requests that were refused.", "loop", func(l *loopFigures) uint64 { return l.HTTPErrors }),
+	counter("http_requests_total", "HTTP requests served, polling included.", "loop", func(l *loopFigures) uint64 { return l.HTTPRequests }),
+	counter("upgrades_total", "Polling sessions that changed to a WebSocket.", "loop", func(l *loopFigures) uint64 { return l.Upgrades }),
+	counter("moves_total", "Connections moved to the event loop of their session.", "loop", func(l *loopFigures) uint64 { return l.Moves }),
+	counter("polling_refused_total", "Polling sessions refused: as many as -max-polling there already.", "loop", func(l *loopFigures) uint64 { return l.PullsRefused }),
 	counter("inbox_full_total", "Requests refused because the worker of the room had too many.", "loop", func(l *loopFigures) uint64 { return l.Busy }),
 	counter("throttled_total", "Times a client was not read until it took what it had asked for.", "loop", func(l *loopFigures) uint64 { return l.Net.Throttled }),
 	counter("handlers_refused_total", "Calls refused because App.MaxRunning handlers ran already.", "loop", func(l *loopFigures) uint64 { return l.HandlersRefused }),
@@ -75,7 +80,8 @@ var workerMetrics = []metric[workerFigures]{
 }
 
 var (
-	closedDesc   = desc("closed_total", "Client sockets closed, by reason.", "loop", "reason")
+	closedDesc   = desc("closed_total", "Client sockets and polling sessions closed, by reason.", "loop", "reason")
+	sessionsDesc = desc("sessions", "Sessions, by what they travel by.", "loop", "transport")
 	unsentDesc   = desc("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.")
 	acceptedDesc = desc("accepted_total", "Connections accepted.")
 	refusedDesc  = desc("refused_total", "Connections closed at once: too many, or no descriptors left.")
@@ -116,6 +122,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		for reason, n := range s.Loops[i].Closed {
 			put(closedDesc, prometheus.CounterValue, float64(n), label, reason)
+		}
+		for transport, n := range s.Loops[i].Sessions {
+			put(sessionsDesc, prometheus.GaugeValue, float64(n), label, transport)
 		}
 	}
 	for i := range s.Workers {

@@ -89,7 +89,9 @@ type HTTPHead struct {
 	SecWebSocketVersion  []byte // as sent
 	SecWebSocketProtocol []byte // the first such line: we never choose one
 
-	XForwardedFor []byte // the last such line, the one the nearest proxy wrote
+	AcceptEncoding []byte // the last such line
+	IfNoneMatch    []byte // the last such line
+	XForwardedFor  []byte // the last such line, the one the nearest proxy wrote
 
 	connectionClose     bool
 	connectionKeepAlive bool
@@ -282,6 +284,10 @@ func (h *HTTPHead) header(name, value []byte) *HTTPError {
 		if equalFold(name, "content-type") {
 			return once(&h.ContentType, value)
 		}
+	case 13:
+		if equalFold(name, "if-none-match") {
+			h.IfNoneMatch = value
+		}
 	case 14:
 		if equalFold(name, "content-length") {
 			return h.contentLength(value)
@@ -289,6 +295,9 @@ func (h *HTTPHead) header(name, value []byte) *HTTPError {
 	case 15:
 		if equalFold(name, "x-forwarded-for") {
 			h.XForwardedFor = value
+		}
+		if equalFold(name, "accept-encoding") {
+			h.AcceptEncoding = value
 		}
 	case 17:
 		if equalFold(name, "transfer-encoding") {

@@ -1,6 +1,9 @@
 package codec
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // HTTPHeader is one header of an answer. Line breaks and other control characters in its
 // value are written as spaces: values may be echoed from requests.
@@ -129,4 +132,18 @@ func statusText(status int) string {
 		return "HTTP Version Not Supported"
 	}
 	return ""
+}
+
+// AcceptsGzip tells whether the client reads gzip (RFC 9110 §12.5.3).
+func (h *HTTPHead) AcceptsGzip() bool {
+	for list := h.AcceptEncoding; len(list) > 0; {
+		var item []byte
+		item, list, _ = bytes.Cut(list, []byte{','})
+		coding, weight, _ := bytes.Cut(item, []byte{';'})
+		if equalFold(trimOWS(coding), "gzip") {
+			weight = bytes.TrimPrefix(trimOWS(weight), []byte("q="))
+			return len(weight) == 0 || len(bytes.Trim(weight, "0.")) > 0
+		}
+	}
+	return false
 }

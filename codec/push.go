@@ -26,7 +26,21 @@ type Framing uint8
 const (
 	FramingTCP Framing = iota // packages back to back
 	FramingWS                 // one package per binary WebSocket frame
+	// socket.io (protocol.md §4): packets in WebSocket text frames, or in the stream of one who fetches (AppendPacket).
+	FramingSIO09WS
+	FramingSIO09Pull
+	FramingEIOWS // Engine.IO 3 and 4
+	FramingEIOPull
 )
+
+// WebSocket tells whether the client is at the other end of a WebSocket.
+func (f Framing) WebSocket() bool { return f == FramingWS || f == FramingSIO09WS || f == FramingEIOWS }
+
+// Pull tells whether the client fetches.
+func (f Framing) Pull() bool { return f == FramingSIO09Pull || f == FramingEIOPull }
+
+func (f Framing) hybrid() bool { return f <= FramingWS }
+func (f Framing) sio09() bool  { return f == FramingSIO09WS || f == FramingSIO09Pull }
 
 // Variant is one way in which the bytes of a push may differ between clients: settings of the listener, and what the
 // client's handshake told. Static after construction; safe from any goroutine.
@@ -54,6 +68,9 @@ func (p *Push) AppendFrame(dst []byte, v *Variant) []byte {
 }
 
 func (p *Push) encode(dst []byte, v *Variant) []byte {
+	if !v.Framing.hybrid() {
+		return v.appendSIOPush(dst, p)
+	}
 	body := p.Body
 	if m := v.Protos.Server(p.Route); m != nil {
 		body = v.encodeBody(m, body)
@@ -85,6 +102,9 @@ func (v *Variant) AppendPackage(dst []byte, t PackageType, body []byte) []byte {
 // AppendResponse appends the answer to request id. body is canonical JSON; m is the server proto of the request's
 // route, or nil.
 func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMessage) []byte {
+	if !v.Framing.hybrid() {
+		return v.appendSIOResponse(dst, id, body)
+	}
 	if m != nil {
 		body = v.encodeBody(m, body)
 	}
@@ -93,6 +113,17 @@ func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMes
 	dst = v.AppendPackageHead(dst, PackageData, len(h)+len(body))
 	dst = append(dst, h...)
 	return append(dst, body...)
+}
+
+// AppendKick appends what tells a client why it will be disconnected: {"reason":…}, with reason as JSON
+// (protocol.md §2.8, §4.2).
+func (v *Variant) AppendKick(dst, reason []byte) []byte {
+	if !v.Framing.hybrid() {
+		return v.appendSIOKick(dst, reason)
+	}
+	dst = v.AppendPackageHead(dst, PackageKick, len(`{"reason":}`)+len(reason))
+	dst = append(append(dst, `{"reason":`...), reason...)
+	return append(dst, '}')
 }
 
 // encodeBody encodes a body for clients that expect protobuf. What the definition cannot hold becomes an empty body, as

@@ -6,6 +6,11 @@ type Accepted struct {
 	Tag  uint8
 	Peer [16]byte // IPv6 form
 	Port uint16
+
+	// Of a socket that comes from another loop (Move).
+	moved  bool
+	inbox  []byte // received and not consumed
+	unsent []byte
 }
 
 // Adopt gives the loop an open, non-blocking socket, of which it becomes the owner. Safe from any goroutine.

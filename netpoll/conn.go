@@ -35,14 +35,16 @@ const (
 	ReasonMemory
 	// ReasonPanic: the handler panicked on this conn's bytes.
 	ReasonPanic
+	// ReasonMoved: its socket belongs to another conn now (Attach, Move). Not counted.
+	ReasonMoved
 	// ReasonHandler is the first reason that is the handler's own.
 	ReasonHandler
 )
 
-// Conn is one socket on a loop. It is plain data, so that a slab can hold it and a later process can be handed it: no
+// Conn is one socket on a loop, or a peer that fetches (OpenPull). It is plain data, so that a slab can hold it and a later process can be handed it: no
 // closure, goroutine, channel or timer object. Owned by the loop; no method may be called elsewhere.
 type Conn struct {
-	fd   int32
+	fd   int32 // noSocket: see OpenPull
 	slot uint32
 	gen  uint32
 
@@ -78,7 +80,11 @@ const (
 	connLinger                          // its session has ended; the socket lives until output is sent and the peer closed
 	connBroken                          // the socket failed: nothing can be written
 	connThrottled                       // not read until it has taken what it caused
+	connHeld                            // Handler.Data is not called, but the peer's end is noticed
 )
+
+// connBlocked are the reasons for not calling Handler.Data.
+const connBlocked = connPaused | connThrottled | connHeld
 
 // inbox holds a conn's unconsumed bytes between reads. Pooled by the loop.
 type inbox struct{ b []byte }

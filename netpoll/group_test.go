@@ -34,6 +34,7 @@ func (h *scripted) Due(c *netpoll.Conn) {
 		h.onDue(c)
 	}
 }
+func (h *scripted) Write(*netpoll.Conn, []byte) int            { return 0 }
 func (h *scripted) Closed(c *netpoll.Conn, why netpoll.Reason) { h.closed[c] = why }
 func (h *scripted) Passed()                                    {}
 func (h *scripted) Turn() {

@@ -23,6 +23,9 @@ type Handler interface {
 	Data(c *Conn, b []byte) int
 	// Due is called when the deadline of SetDue has passed. The deadline is cleared before.
 	Due(c *Conn)
+	// Write is called for conns without a socket (OpenPull), where others write to theirs, and returns how many bytes it took:
+	// whole pushes, or nothing while the peer is not there. b is valid until Write returns.
+	Write(c *Conn, b []byte) int
 	// Closed is called exactly once for each conn that was opened, when it has left its group and can be named no longer.
 	Closed(c *Conn, why Reason)
 	// Turn does the handler's own work: mail, workers. It is called when somebody rang.
@@ -42,6 +45,7 @@ const (
 	readBytes     = 64 << 10 // one read; what a conn leaves unconsumed is copied
 	lingerSeconds = 2        // a closed conn's peer has this long to read the goodbye and close its end
 	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
+	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
 	throttleBytes = 64 << 10 // unsent bytes above which what a conn asks for has to wait
 	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
 	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
@@ -63,6 +67,7 @@ type Loop struct {
 	held     atomic.Int64 // unsent, as last published to the budget
 	shedding atomic.Bool  // the budget asks this loop to shed
 	open     atomic.Int64 // sockets, those posted by the acceptor included
+	pulls    atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
 	slabs    []*[slabConns]Conn
@@ -84,6 +89,9 @@ type Loop struct {
 	inboxes  []*inbox
 	buf      []byte
 	scratch  []byte
+	moving   *Conn // asked for by the handler that is at work, to attachTo or moveTo
+	attachTo *Conn
+	moveTo   *Loop
 
 	stats Stats
 }
@@ -161,6 +169,12 @@ func (c *Conn) Paused() bool { return c.state&connPaused != 0 }
 // Resume ends a Pause; Handler.Data is called in this turn or the next.
 func (l *Loop) Resume(c *Conn) { l.unblock(c, connPaused) }
 
+// Hold is a Pause during which what the peer sends is still read, within a bound, so that its end is noticed.
+func (l *Loop) Hold(c *Conn) { c.state |= connHeld }
+
+// Release ends a Hold as Resume ends a Pause.
+func (l *Loop) Release(c *Conn) { l.unblock(c, connHeld) }
+
 // Throttle stops Handler.Data for c, if more than throttleBytes wait to be written to it, until all of that has been
 // taken. It tells whether it did. A handler asks after each thing it has done for c: a peer may not make us keep more for
 // it than that by asking faster than it takes the answers.
@@ -182,7 +196,7 @@ func (l *Loop) unblock(c *Conn, reason connState) {
 		return
 	}
 	c.state &^= reason
-	if c.state&(connPaused|connThrottled|connResumed) == 0 {
+	if c.state&(connBlocked|connResumed) == 0 {
 		c.state |= connResumed
 		l.resumed = append(l.resumed, c)
 	}
@@ -297,7 +311,7 @@ func (l *Loop) read(c *Conn) {
 		return
 	case c.state&connEnding != 0:
 		return
-	case c.state&(connPaused|connThrottled) != 0: // level triggering would spin
+	case c.state&(connPaused|connThrottled) != 0, c.state&connHeld != 0 && c.Unread() > heldBytes: // level triggering would spin
 		l.watch(c, c.watched&^Readable)
 		return
 	}
@@ -321,8 +335,15 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 		c.in.b = append(c.in.b, b...)
 		b = c.in.b
 	}
-	used := l.data(c, b)
+	used := 0
+	if c.state&connHeld == 0 {
+		used = l.data(c, b)
+	}
 	rest := b[used:]
+	if l.moving == c {
+		l.moved(c, rest)
+		return
+	}
 	switch {
 	case len(rest) == 0 || !c.Alive():
 		l.dropInbox(c)
@@ -383,7 +404,7 @@ func (l *Loop) deliverResumed() {
 	for i := 0; i < len(l.resumed); i++ {
 		c := l.resumed[i]
 		c.state &^= connResumed
-		if !c.Alive() || c.state&(connPaused|connThrottled) != 0 {
+		if !c.Alive() || c.state&connBlocked != 0 {
 			continue
 		}
 		l.watch(c, c.watched|Readable)
@@ -423,7 +444,7 @@ func (l *Loop) endSession(c *Conn) {
 	if c.state&connBroken != 0 {
 		return
 	}
-	if c.reason == ReasonPeer { // nobody is there to read what is still queued
+	if c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
 		c.state |= connBroken
 		return
 	}
@@ -453,17 +474,35 @@ func (l *Loop) finalize(c *Conn) {
 	l.discard(c)
 	c.out = nil
 	l.SetDue(c, 0)
-	fd := int(c.fd)
-	l.fds[fd] = 0 // first of all: a later event of this batch may name fd
-	l.driver.Close(fd, c.watched)
-	l.budget.open[c.tag].Add(-1)
+	if c.IsPull() {
+		l.pulls.Add(-1)
+	} else {
+		fd := int(c.fd)
+		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
+		l.driver.Close(fd, c.watched)
+		l.budget.open[c.tag].Add(-1)
+		l.open.Add(-1)
+	}
+	l.freeSlot(c)
+}
+
+// vacate ends a conn whose socket belongs to another from now on.
+func (l *Loop) vacate(c *Conn) {
+	c.reason = ReasonMoved
+	l.dropInbox(c)
+	l.SetDue(c, 0)
+	l.closed(c)
+	c.out = nil // it is empty
+	l.freeSlot(c)
+}
+
+func (l *Loop) freeSlot(c *Conn) {
 	*c = Conn{slot: c.slot, gen: c.gen + 1}
 	l.free = append(l.free, c.slot)
-	l.open.Add(-1)
 }
 
 func (l *Loop) watch(c *Conn, want Interest) {
-	if c.watched == want || c.state&connBroken != 0 {
+	if c.watched == want || c.state&connBroken != 0 || c.IsPull() {
 		return
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, want); err != nil {
@@ -483,9 +522,17 @@ func (l *Loop) adopt(a *Accepted) {
 		l.fds = append(l.fds, make([]uint32, slabConns)...)
 	}
 	l.fds[a.FD] = c.slot + 1
-	l.stats.Opened++
+	if !a.moved {
+		l.stats.Opened++
+	}
 	l.opened(c)
 	l.watch(c, Readable)
+	if len(a.unsent) > 0 {
+		l.enqueue(c, segment{b: a.unsent})
+	}
+	if len(a.inbox) > 0 && c.Alive() {
+		l.deliver(c, a.inbox)
+	}
 }
 
 // opened calls the handler.

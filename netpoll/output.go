@@ -146,6 +146,9 @@ const (
 
 // write is the one place from which bytes leave. EAGAIN is 0 bytes and no error.
 func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
+	if c.IsPull() {
+		return l.writeTo(c, b), 0
+	}
 	n, errno := l.driver.Write(int(c.fd), b)
 	l.stats.Writes++
 	l.stats.BytesWritten += uint64(n)
@@ -295,7 +298,7 @@ func (l *Loop) release(s *shared) {
 func (l *Loop) checkQueues() {
 	for i := len(l.queued) - 1; i >= 0; i-- {
 		c := l.queued[i]
-		if l.now-c.out.moved >= l.limits.Stuck {
+		if l.now-c.out.moved >= l.limits.Stuck && !c.IsPull() { // how long a peer may stay away is the handler's to judge
 			l.Kill(c, ReasonStuck)
 		}
 	}

@@ -12,6 +12,7 @@ type Stats struct {
 	Throttled    uint64 // times a conn was not read until it took what it had asked for
 
 	Conns   int // open sockets
+	Pulls   int // conns without a socket
 	Backlog int // bytes in the logs of groups
 	Unsent  int // bytes kept for peers that do not take them
 	Slow    int // conns with unsent bytes
@@ -20,6 +21,7 @@ type Stats struct {
 // Stats tells the loop's figures. Runs on the loop.
 func (l *Loop) Stats() Stats {
 	s := l.stats
+	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
 	return s
 }

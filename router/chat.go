@@ -12,17 +12,33 @@ import (
 
 // queryEntry tells a client which connector to use (protocol.md §9.1, §9.2).
 func (l *loop) queryEntry(s *session, c *call) {
-	body, ok := c.object()
-	var uid []byte
+	b, ok := c.json()
+	if !ok {
+		l.answer(s, c, channel.Refused)
+		return
+	}
+	l.answer(s, c, l.entryOf(uidOf(b), l.reachedBy(s)))
+}
+
+// uidOf is the raw member uid of a JSON object, nil when there is none.
+func uidOf(b []byte) (uid []byte) {
+	body := codec.ScanObject(b)
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		if string(key) == "uid" {
 			uid = value
 		}
 	}
+	if body.Err() != nil {
+		return nil
+	}
+	return uid
+}
+
+// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
+func (l *loop) entryOf(uid []byte, reachedBy string) []byte {
 	n := len(l.node.connectors)
-	if !ok || body.Err() != nil || falsy(uid) || uid[0] == '[' || n == 0 {
-		l.answer(s, c, channel.Refused)
-		return
+	if falsy(uid) || uid[0] == '[' || n == 0 {
+		return channel.Refused
 	}
 	index := 0 // what is no string hashes to 0
 	if name, isString := codec.StringValue(uid); isString {
@@ -31,14 +47,14 @@ func (l *loop) queryEntry(s *session, c *call) {
 	to := l.node.connectors[index]
 	host := to.Host
 	if host == "" {
-		host = l.reachedBy(s)
+		host = reachedBy
 	}
 	b := make([]byte, 0, 64)
 	b = append(b, `{"code":200,"host":`...)
 	b = codec.AppendString(b, host)
 	b = append(b, `,"port":`...)
 	b = strconv.AppendInt(b, int64(to.Port), 10)
-	l.answer(s, c, append(b, '}'))
+	return append(b, '}')
 }
 
 // reachedBy is the host by which the client itself reached us: where a gate is reachable, so is a connector beside it.

@@ -12,6 +12,7 @@ type call struct {
 	id    uint32 // 0: a notify
 	route *route
 	body  []byte // as sent
+	text  bool   // it came as text: JSON, never protobuf
 }
 
 // route is what a listener does with one route.
@@ -111,7 +112,7 @@ func (l *loop) mustWait(s *session, r *route) bool {
 // (protocol.md §3.3). Whatever else is no JSON object counts as {} (§2.5): ScanObject finds nothing in it.
 func (c *call) json() (b []byte, ok bool) {
 	b = c.body
-	if c.route.request != nil && !codec.LooksLikeJSON(b) {
+	if c.route.request != nil && !c.text && !codec.LooksLikeJSON(b) {
 		decoded, err := c.route.request.AppendDecode(nil, b)
 		if err != nil {
 			return nil, false

@@ -27,17 +27,23 @@ type loop struct {
 	crowded   atomic.Pointer[map[channel.RoomID]struct{}]
 
 	// Owned by the loop.
-	sessions []*[slabSessions]session
-	extras   []*extra
-	rooms    map[channel.RoomID]*room
-	requests []channel.Request // for workers of this loop
-	items    []channel.Item    // of workers of this loop, for this loop
-	request  channel.Request   // the one a worker of this loop is handling
-	current  call              // the one a handler is carrying out
-	running  bool              // runLocal is at work
-	serial   uint32            // numbers requests
-	scratch  []byte
-	counters counters
+	sessions   []*[slabSessions]session
+	extras     []*extra
+	rooms      map[channel.RoomID]*room
+	requests   []channel.Request // for workers of this loop
+	items      []channel.Item    // of workers of this loop, for this loop
+	request    channel.Request   // the one a worker of this loop is handling
+	current    call              // the one a handler is carrying out
+	running    bool              // runLocal is at work
+	serial     uint32            // numbers requests
+	scratch    []byte
+	text       []byte            // of a socket.io message that is being handled
+	packet     []byte            // short packets of ours
+	stream     []byte            // packets of a POST
+	body       []byte            // of a request or an answer
+	jsonp      []byte            // the same, as JSONP has it
+	transports [transports]int64 // sessions
+	counters   counters
 }
 
 // mail is what other goroutines send to a loop: an item, a request, or something to run.

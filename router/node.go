@@ -26,6 +26,15 @@ type Limits struct {
 	LoopBytes        int    // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
 	RoomBytes        int    // unwritten pushes of one room on one loop; the same for that room
 	NameBytes        int    // longest name of a user or room
+	// HTTP and socket.io.
+	KeepAliveSeconds    uint32 // an idle HTTP connection
+	Pulls               int    // sessions without a socket, whose clients fetch
+	PingSeconds         uint32 // between two pings or heartbeats of socket.io clients
+	PingTimeoutSeconds  uint32 // silence allowed after that: socket.io 0.9 and Engine.IO 3
+	PingTimeout4Seconds uint32 // the same for Engine.IO 4
+	PollSeconds         uint32 // a GET of 0.9 is held
+	ConnectSeconds      uint32 // from an Engine.IO 4 handshake to the connect of socket.io
+	UpgradeSeconds      uint32 // from a WebSocket's probe to the upgrade
 }
 
 // DefaultLimits are design.md §5's.
@@ -34,6 +43,8 @@ func DefaultLimits() Limits {
 		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
 		PackageBytes: 256 << 10, HeadBytes: 8 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
 		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64,
+		KeepAliveSeconds: 60, Pulls: 20_000, PingSeconds: 25, PingTimeoutSeconds: 60, PingTimeout4Seconds: 20, PollSeconds: 20,
+		ConnectSeconds: 45, UpgradeSeconds: 10,
 	}
 }
 
@@ -49,6 +60,8 @@ func (l *Limits) Check() error {
 		return fmt.Errorf("-inbox %d and -inflight %d: must be at least 1, or every request would be refused", l.Inbox, l.Inflight)
 	case l.NameBytes < 1 || l.NameBytes > 255:
 		return fmt.Errorf("-max-name %d: must be 1 to 255 bytes", l.NameBytes)
+	case l.PingSeconds < 1 || l.PingTimeoutSeconds < 1 || l.PingTimeout4Seconds < 1:
+		return errors.New("-sio-heartbeat, -sio-timeout and -sio-timeout4 must be at least a second")
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
@@ -64,6 +77,7 @@ type Config struct {
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
 	App        *App       // handlers of one's own; nil for none
+	Files      []File     // served by HTTP on every listener
 	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
@@ -83,7 +97,9 @@ type Node struct {
 	budget     *netpoll.Budget
 	app        *App
 	roundTrip  bool
-	closing    atomic.Bool // Shutdown has begun
+	sids       *sids
+	files      map[string]*File // by path
+	closing    atomic.Bool      // Shutdown has begun
 }
 
 // MaxLoops is the number of loops that a session's address has room for.
@@ -103,6 +119,14 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err
+	}
+	var err error
+	if n.sids, err = newSIDs(); err != nil {
+		return nil, err
+	}
+	n.files = make(map[string]*File, len(cfg.Files))
+	for i := range cfg.Files {
+		n.files[cfg.Files[i].Path] = &cfg.Files[i]
 	}
 	var variants []*codec.Variant
 	for _, p := range cfg.Profiles {

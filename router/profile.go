@@ -86,6 +86,13 @@ func (p *Profile) prepare(variants *[]*codec.Variant, app *App) error {
 			p.variants[variantKey{framing, cesu}] = numbered
 		}
 	}
+	for _, framing := range []codec.Framing{codec.FramingSIO09WS, codec.FramingSIO09Pull, codec.FramingEIOWS, codec.FramingEIOPull} {
+		numbered, err := number(variants, codec.Variant{Framing: framing})
+		if err != nil {
+			return err
+		}
+		p.variants[variantKey{framing: framing}] = numbered
+	}
 	return nil
 }
 

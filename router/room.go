@@ -24,7 +24,7 @@ type variantGroup struct {
 	group   netpoll.Group
 }
 
-// joinRoom adds s to the group of its variant. A push that was encoded for others before stays theirs.
+// joinRoom makes s a member of a room here. A push that was encoded for others before stays theirs.
 func (l *loop) joinRoom(s *session, it *channel.Item) {
 	r := l.rooms[it.Room]
 	if r == nil {
@@ -32,6 +32,11 @@ func (l *loop) joinRoom(s *session, it *channel.Item) {
 		l.rooms[it.Room] = r
 	}
 	s.room = r
+	l.joinGroup(s, r)
+}
+
+// joinGroup adds s to the group of its variant.
+func (l *loop) joinGroup(s *session, r *room) {
 	for _, vg := range r.groups {
 		if vg.variant == s.variant {
 			l.np.Join(s.conn, &vg.group)
@@ -48,16 +53,21 @@ func (l *loop) exitRoom(s *session) {
 	r := s.room
 	s.room = nil
 	l.np.Leave(s.conn)
+	l.dropEmpty(r)
+	if len(r.groups) == 0 {
+		delete(l.rooms, r.id)
+	}
+}
+
+// dropEmpty forgets the group that lost its last member.
+func (l *loop) dropEmpty(r *room) {
 	for i, vg := range r.groups {
 		if vg.group.Len() == 0 {
 			last := len(r.groups) - 1
 			r.groups[i], r.groups[last] = r.groups[last], nil
 			r.groups = r.groups[:last]
-			break
+			return
 		}
-	}
-	if len(r.groups) == 0 {
-		delete(l.rooms, r.id)
 	}
 }
 

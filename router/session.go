@@ -9,17 +9,20 @@ import (
 // session is one client's protocol state, from the first byte to the end. Plain data, owned by the loop of its conn;
 // it lies in a slab of the loop, at the conn's slot.
 type session struct {
-	conn    *netpoll.Conn
-	profile *Profile
-	variant *codec.Variant // nil until the transport is known
-	room    *room          // nil: not in a room
-	uid     string         // user*room while in a room, one string that the worker shares
-	star    uint8          // where the star is
-	state   sessionState
-	ws      codec.WSReader
-	alive   uint32   // tick until which the client need not be heard of
-	x       *extra   // nil when there is nothing unusual; pooled
-	handle  *Session // nil until an App's function has seen the session
+	conn      *netpoll.Conn
+	profile   *Profile
+	variant   *codec.Variant // nil until the transport is known
+	room      *room          // nil: not in a room
+	uid       string         // user*room while in a room, one string that the worker shares
+	star      uint8          // where the star is
+	state     sessionState
+	wire      wire
+	transport transport // as it is counted
+	pinged    bool      // we asked whether the client is there, and wait for its word
+	ws        codec.WSReader
+	alive     uint32   // tick until which the client need not be heard of
+	x         *extra   // nil when there is nothing unusual; pooled
+	handle    *Session // nil until an App's function has seen the session
 }
 
 // sessionState is where a session stands. The first two are about the transport; the others are protocol.md §2.3.
@@ -27,19 +30,22 @@ type sessionState uint8
 
 const (
 	stateSniff   sessionState = iota // too few bytes to tell HTTP from TCP
-	stateHTTP                        // within an HTTP head
-	stateInited                      // waits for the handshake
+	stateHTTP                        // speaks HTTP
+	stateInited                      // waits for the handshake, or socket.io's connect
 	stateWaitAck                     // waits for the handshake's ack
 	stateWorking
+	stateProbe // a WebSocket that may take over a session
+	stateMoved // its socket belongs to another session, or will in a moment
 	stateEnded
 )
 
 // extra is what few sessions have at a time.
 type extra struct {
-	pending  []pending // requests at a worker, oldest first
-	stash    []byte    // packages of a WebSocket frame that was cut by a pause
-	searched int       // bytes of the HTTP head searched for its end
-	host     string    // the host by which a gate's client reached us
+	pending []pending // requests at a worker, oldest first
+	stash   []byte    // packages of a WebSocket frame that was cut by a pause
+	host    string    // the host by which a gate's client reached us
+	http    *httpConn // while it speaks HTTP
+	pull    *pull     // while its client fetches
 	// An enter in flight: who the session will be.
 	entering string
 	star     uint8
@@ -94,7 +100,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.host == "" && x.entering == "" && x.searched == 0 {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.host == "" && x.entering == "" && x.http == nil && x.pull == nil {
 		l.freeExtra(s)
 	}
 }
@@ -111,11 +117,7 @@ const maxPooledExtras = 256
 
 // Open implements netpoll.Handler.
 func (l *loop) Open(c *netpoll.Conn) {
-	for int(c.Slot()) >= len(l.sessions)*slabSessions {
-		l.sessions = append(l.sessions, new([slabSessions]session))
-	}
-	s := l.session(c)
-	*s = session{conn: c, profile: l.node.profiles[c.Tag()]}
+	s := l.newSession(c)
 	if l.node.closing.Load() { // accepted while Shutdown was looking at the others
 		l.np.Close(c, reasonShutdown)
 		return
@@ -124,22 +126,51 @@ func (l *loop) Open(c *netpoll.Conn) {
 	l.np.SetDue(c, s.alive)
 }
 
+// newSession makes the session of a new conn.
+func (l *loop) newSession(c *netpoll.Conn) *session {
+	for int(c.Slot()) >= len(l.sessions)*slabSessions {
+		l.sessions = append(l.sessions, new([slabSessions]session))
+	}
+	s := l.session(c)
+	*s = session{conn: c, profile: l.node.profiles[c.Tag()]}
+	return s
+}
+
 // Closed implements netpoll.Handler: any end of a conn is a leave, exactly one (protocol.md §9.6). With an enter in
 // flight the worker will first add and then remove.
 func (l *loop) Closed(c *netpoll.Conn, _ netpoll.Reason) {
 	s := l.session(c)
-	from := l.addr(c)
+	l.depart(s)
+	if x := s.x; x != nil && x.http != nil && x.http.task != taskNone {
+		l.forsaken(s)
+	}
+	if x := s.x; x != nil && x.pull != nil {
+		p := x.pull
+		x.pull = nil
+		l.released(p)
+	}
+	l.countTransport(s, transportNone)
+	l.freeExtra(s)
+	*s = session{state: stateEnded}
+	l.runLocal()
+}
+
+// depart takes the session out of its room and forgets what it waits for. Its transport may live on.
+func (l *loop) depart(s *session) {
+	from := l.addr(s.conn)
 	if s.room != nil {
 		l.leave(from, s.user(), s.roomName())
 		l.exitRoom(s)
 	}
-	if x := s.x; x != nil && x.entering != "" {
-		l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
+	if x := s.x; x != nil {
+		if x.entering != "" {
+			l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
+		}
+		clear(x.pending)
+		x.pending, x.entering, x.rename, x.handling = x.pending[:0], "", false, false
 	}
 	l.closed(s)
-	l.freeExtra(s)
-	*s = session{state: stateEnded}
-	l.runLocal()
+	s.handle = nil
 }
 
 func (l *loop) leave(from channel.Addr, user, room string) {
@@ -149,7 +180,7 @@ func (l *loop) leave(from channel.Addr, user, room string) {
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
 // original did not count (protocol.md §2.7).
 func (l *loop) heard(s *session) {
-	s.alive = l.np.Now() + l.node.silence(s.profile)
+	l.renew(s)
 	if s.inflight() == 0 {
 		l.np.SetDue(s.conn, s.alive)
 	}
@@ -160,6 +191,9 @@ func (l *loop) Due(c *netpoll.Conn) {
 	s, now := l.session(c), l.np.Now()
 	l.expireRequests(s, now)
 	l.runLocal()
+	if s.state == stateEnded && c.IsPull() && c.Alive() { // nobody came to fetch the reason
+		l.np.Close(c, reasonKick)
+	}
 	if s.state == stateEnded || !c.Alive() {
 		return
 	}
@@ -167,19 +201,21 @@ func (l *loop) Due(c *netpoll.Conn) {
 		l.np.SetDue(c, s.x.pending[0].due)
 		return
 	}
-	if c.Throttled() { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
-		s.alive = now + l.node.silence(s.profile)
+	if s.state == stateHTTP {
+		l.dueHTTP(s)
+		return
 	}
-	if s.state == stateWorking && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life (§2.7)
+	if c.Throttled() && !c.IsPull() { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
+		l.renew(s)
+	}
+	if s.wire == wireHybrid && s.state == stateWorking && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life (§2.7)
 		s.alive = max(s.alive, c.Active()+l.node.limits.IdleSeconds)
 	}
 	switch {
-	case s.state == stateHTTP:
-		l.refuseHTTP(s, errHeadTimeout, false)
 	case s.alive > now:
 		l.np.SetDue(c, s.alive)
 	case s.state == stateWorking:
-		l.end(s, reasonSilent)
+		l.ping(s)
 	default:
 		l.end(s, reasonHandshakeTimeout)
 	}
@@ -228,7 +264,7 @@ func (l *loop) finish(s *session, body []byte) {
 func (l *loop) goOn(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)
-		s.alive = l.np.Now() + l.node.silence(s.profile) // it could not be heard meanwhile
+		l.renew(s) // it could not be heard meanwhile
 	}
 	if s.inflight() == 0 {
 		l.np.SetDue(s.conn, s.alive)
@@ -260,7 +296,11 @@ func (l *loop) end(s *session, why netpoll.Reason) { l.endWith(s, why, codec.WSC
 
 // endWith is end with another WebSocket close code. What was staged before is sent first.
 func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason string) {
-	if s.variant != nil && s.variant.Framing == codec.FramingWS && s.conn.Alive() {
+	if s.x != nil && s.x.pull != nil {
+		l.endPull(s, why)
+		return
+	}
+	if s.variant != nil && s.variant.Framing.WebSocket() && s.wire != wireSIO09 && s.conn.Alive() { // 0.9 closes without a word (protocol.md §5.3)
 		l.np.Commit(s.conn, codec.AppendWSClose(l.np.Stage(s.conn), code, reason))
 	}
 	s.state = stateEnded
@@ -270,8 +310,7 @@ func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason strin
 // kick tells the client a reason and closes (protocol.md §2.8).
 func (l *loop) kick(s *session, reason string) {
 	if s.state == stateWorking && s.conn.Alive() {
-		body := append(codec.AppendString([]byte(`{"reason":`), reason), '}')
-		l.np.Commit(s.conn, s.variant.AppendPackage(l.np.Stage(s.conn), codec.PackageKick, body))
+		l.np.Commit(s.conn, s.variant.AppendKick(l.np.Stage(s.conn), codec.AppendString(nil, reason)))
 	}
 	l.end(s, reasonKick)
 }

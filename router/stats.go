@@ -47,6 +47,7 @@ type counters struct {
 	handshakesRefused, namesRefused, httpErrors uint64
 	busy, timeouts, gaps, panics, inflightWaits uint64
 	handlersRefused, handlerTimeouts            uint64
+	httpRequests, upgrades, moves, pullsRefused uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -68,6 +69,8 @@ type LoopSnapshot struct {
 	HandshakesRefused, NamesRefused, HTTPErrors uint64
 	Busy, Timeouts, Gaps, InflightWaits         uint64
 	HandlersRefused, HandlerTimeouts            uint64
+	HTTPRequests, Upgrades, Moves, PullsRefused uint64
+	Sessions                                    map[string]int64 // by transport
 }
 
 // ErrStuck means that a loop did not answer in time.
@@ -120,6 +123,13 @@ func (l *loop) snapshot() LoopSnapshot {
 		HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
+		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
+		Sessions: make(map[string]int64),
+	}
+	for t, name := range transportNames {
+		if transport(t) != transportNone {
+			s.Sessions[name] = l.transports[t]
+		}
 	}
 	s.Net.Panics += c.panics
 	for reason, name := range reasonNames {

@@ -10,6 +10,9 @@ import (
 // Data implements netpoll.Handler: it finds out what the client speaks and feeds it the bytes.
 func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 	s := l.session(c)
+	if c.IsPull() {
+		return l.packetStream(s, b)
+	}
 	used := 0
 	if s.state == stateSniff {
 		transport, known := codec.SniffTransport(b)
@@ -18,17 +21,19 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 			return 0
 		case transport == codec.TransportHTTP:
 			s.state = stateHTTP
-			l.np.SetDue(c, min(s.alive, l.np.Now()+l.node.limits.HeadSeconds))
 		default:
 			l.speak(s, codec.FramingTCP)
 		}
 	}
 	if s.state == stateHTTP {
-		if used = l.httpHead(s, b); used == 0 || s.state == stateEnded {
-			return len(b[:used])
-		}
+		used = l.httpRequests(s, b)
 	}
-	if s.variant.Framing == codec.FramingWS {
+	switch {
+	case s.state == stateEnded:
+		return len(b)
+	case s.state == stateHTTP || s.state == stateMoved:
+		return used
+	case s.variant.Framing.WebSocket():
 		return used + l.frames(s, b[used:])
 	}
 	return used + l.packages(s, b[used:])
@@ -38,82 +43,7 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 func (l *loop) speak(s *session, framing codec.Framing) {
 	s.variant = s.profile.variants[variantKey{framing: framing}]
 	s.state = stateInited
-}
-
-// errHeadTimeout answers a client that does not finish its head in time.
-var errHeadTimeout = &codec.HTTPError{Status: 408, Reason: "the request head took too long"}
-
-// httpHead reads the head of the request that opens a WebSocket, and answers every other one (protocol.md §8).
-func (l *loop) httpHead(s *session, b []byte) int {
-	searched := 0
-	if s.x != nil {
-		searched = s.x.searched
-	}
-	head, n, searched, err := codec.ParseHTTPHead(b, searched, l.node.limits.HeadBytes)
-	if err == nil && n == 0 {
-		l.extra(s).searched = searched
-		return 0
-	}
-	if s.x != nil {
-		s.x.searched = 0
-		l.tidy(s)
-	}
-	if err == nil {
-		err = checkRequest(&head)
-	}
-	if err == nil {
-		err = head.CheckUpgrade()
-	}
-	if err != nil {
-		l.refuseHTTP(s, err.(*codec.HTTPError), string(head.Method) == "HEAD")
-		return len(b)
-	}
-	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), head.SecWebSocketKey))
-	if s.profile.Type == Gate {
-		l.extra(s).host = string(hostname(head.Host))
-	}
-	l.speak(s, codec.FramingWS)
-	l.np.SetDue(s.conn, s.alive)
-	return n
-}
-
-var (
-	errNoSuchPage   = &codec.HTTPError{Status: 404, Reason: "nothing here; a Pomelo client connects by WebSocket or TCP"}
-	errMethodNotGET = &codec.HTTPError{Status: 405, Reason: "only GET"}
-)
-
-// checkRequest refuses what is no upgrade.
-func checkRequest(head *codec.HTTPHead) error {
-	switch {
-	case head.IsUpgrade():
-		return nil
-	case string(head.Method) != "GET" && string(head.Method) != "HEAD":
-		return errMethodNotGET
-	}
-	return errNoSuchPage
-}
-
-// refuseHTTP answers a request with an error and closes; a HEAD gets no body (RFC 9110 §9.3.2).
-func (l *loop) refuseHTTP(s *session, err *codec.HTTPError, headOnly bool) {
-	l.counters.httpErrors++
-	out := l.np.Stage(s.conn)
-	at := len(out)
-	out = codec.AppendHTTPError(out, err)
-	if headOnly {
-		out = out[:at+bytes.Index(out[at:], []byte("\r\n\r\n"))+4]
-	}
-	l.np.Commit(s.conn, out)
-	s.state = stateEnded
-	l.np.Close(s.conn, reasonHTTP)
-}
-
-// hostname cuts the port off a Host header. An IPv6 address keeps its brackets: a client that came by a URL puts the
-// host into the next one.
-func hostname(host []byte) []byte {
-	if i := bytes.LastIndexByte(host, ':'); i >= 0 && bytes.IndexByte(host[i:], ']') < 0 {
-		return host[:i]
-	}
-	return host
+	l.changeTransport(s)
 }
 
 // packages reads a raw TCP stream: packages back to back.
@@ -150,7 +80,7 @@ func (l *loop) refusePackage(s *session, err error) {
 func (l *loop) frames(s *session, b []byte) (used int) {
 	if x := s.x; x != nil && len(x.stash) > 0 { // what a pause left of the last frame comes first
 		stash := x.stash
-		n := l.payload(s, stash)
+		n := l.payload(s, stash, false)
 		if s.state == stateEnded {
 			return len(b)
 		}
@@ -158,6 +88,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 			return 0
 		}
 		x.stash = nil
+		if s.state == stateMoved {
+			return 0
+		}
 		l.tidy(s)
 		if s.conn.Throttled() {
 			return 0
@@ -179,11 +112,7 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		used += n
 		switch ev.Kind {
 		case codec.WSText, codec.WSBinary:
-			if len(ev.Payload) == 0 {
-				l.end(s, reasonProtocol)
-				return len(b)
-			}
-			if k := l.payload(s, ev.Payload); s.state != stateEnded && k < len(ev.Payload) {
+			if k := l.payload(s, ev.Payload, ev.Kind == codec.WSBinary); s.state != stateEnded && k < len(ev.Payload) {
 				l.extra(s).stash = bytes.Clone(ev.Payload[k:])
 			}
 		case codec.WSPing:
@@ -193,6 +122,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		}
 		if s.state == stateEnded {
 			return len(b)
+		}
+		if s.state == stateMoved {
+			return used
 		}
 		if s.conn.Paused() || s.conn.Throttled() || l.np.Throttle(s.conn) {
 			return used
@@ -210,8 +142,18 @@ func (l *loop) goodbye(s *session, ev *codec.WSEvent) {
 	l.endWith(s, reasonGoodbye, code, string(ev.Payload))
 }
 
-// payload takes the packages of one frame. It returns how many bytes it took: all, unless the session has to wait or has ended.
-func (l *loop) payload(s *session, b []byte) (used int) {
+// payload takes the packages, or the packet, of one frame. It returns how many bytes it took: all, unless the session has
+// to wait or has ended.
+func (l *loop) payload(s *session, b []byte, binary bool) (used int) {
+	if s.wire != wireHybrid {
+		if l.takePacket(s, b, binary) {
+			used = len(b)
+		}
+		return used
+	}
+	if len(b) == 0 {
+		l.end(s, reasonProtocol)
+	}
 	for used < len(b) {
 		p, n, err := codec.ParsePackage(b[used:], l.node.limits.PackageBytes)
 		switch {

@@ -95,6 +95,12 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	seconds(&l.IdleSeconds, "idle-timeout", "`time` a client may be silent where there are no heartbeats")
 	seconds(&l.RequestSeconds, "request-timeout", "`time` a worker has for a request")
 
+	seconds(&l.KeepAliveSeconds, "keepalive-timeout", "`time` an HTTP connection may be idle")
+	seconds(&l.PingSeconds, "sio-heartbeat", "`time` between two heartbeats or pings of a socket.io client")
+	seconds(&l.PingTimeoutSeconds, "sio-timeout", "`time` a client of socket.io 0.9, 1 or 2 may be silent beyond that")
+	seconds(&l.PingTimeout4Seconds, "sio-timeout4", "the same `time` for socket.io 3 and 4")
+	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
+
 	if err := fromEnvironment(f, environ); err != nil {
 		return nil, err
 	}
@@ -137,6 +143,9 @@ func (c *settings) check() error {
 	}
 	if c.maxConns < 1 || c.maxConns > most {
 		return fmt.Errorf("-max-conns %d: this process may open files for 1 to %d connections; raise the limit (ulimit -n, LimitNOFILE=) or lower -max-conns", c.maxConns, most)
+	}
+	if c.limits.Pulls == 0 {
+		c.limits.Pulls = c.maxConns
 	}
 	return c.limits.Check()
 }

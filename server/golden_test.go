@@ -90,7 +90,7 @@ const (
 	gateIsUp    = "§2.1: WebSocket upgrade is accepted; the original's gate was not up"
 )
 
-const notFound = "HTTP/1.1 404 Not Found | connection: close | content-length: 58 | content-type: text/plain; charset=utf-8 | nothing here; a Pomelo client connects by WebSocket or TCP"
+const notFound = "HTTP/1.1 404 Not Found | connection: close | content-length: 69 | content-type: text/plain; charset=utf-8 | nothing here; a Pomelo client connects by WebSocket, socket.io or TCP"
 
 var differences = []difference{
 	{file: "hybrid-tcp.jsonl", line: 22, rule: pushFirst, after: 24},

@@ -30,7 +30,7 @@ func upgradeCases() (cases []upgradeCase) {
 		badLength, ambiguous, coding = "malformed Content-Length", "ambiguous body length", "unknown transfer coding"
 		notListed, body              = "Connection does not list upgrade", "a WebSocket upgrade has no body"
 		version, key                 = "only WebSocket version 13 is spoken here", "malformed Sec-WebSocket-Key"
-		nothing, onlyGET, mustGET    = "nothing here; a Pomelo client connects by WebSocket or TCP", "only GET", "a WebSocket upgrade must be a GET"
+		nothing, onlyGET, mustGET    = "nothing here; a Pomelo client connects by WebSocket, socket.io or TCP", "only GET", "a WebSocket upgrade must be a GET"
 		httpVersion, needs11         = "only HTTP/1.0 and HTTP/1.1 are spoken here", "a WebSocket upgrade needs HTTP/1.1"
 		target, tooLong              = "malformed request target", "request head too long"
 	)
@@ -240,7 +240,7 @@ func TestRFC6455HeadTimeout(t *testing.T) {
 	began := time.Now()
 	for _, head := range heads {
 		go func() {
-			err := exchange(s.addr("connector"), 0, head, refusal(408, "the request head took too long"), nil, "", true)
+			err := exchange(s.addr("connector"), 0, head, refusal(408, "the request took too long"), nil, "", true)
 			if err != nil {
 				err = fmt.Errorf("%q: %w", head, err)
 			}

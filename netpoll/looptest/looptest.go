@@ -23,6 +23,7 @@ type Socket struct {
 	FD       int
 	Room     int           // bytes our end can still write; negative: without limit
 	Err      syscall.Errno // what the next calls fail with
+	WatchErr error         // what watching it fails with, as when memory runs out
 	Wrote    []byte        // all our end has written
 	Writes   int           // calls that wrote something
 	Closed   bool          // our end closed it
@@ -131,6 +132,17 @@ func (n *Net) Settle() {
 	}
 }
 
+// Unclosed is the number of sockets whose end here is open: what a test that has ended everything leaks.
+func (n *Net) Unclosed() int {
+	open := 0
+	for _, s := range n.sockets {
+		if !s.Closed {
+			open++
+		}
+	}
+	return open
+}
+
 func (n *Net) busy() bool {
 	for _, s := range n.sockets {
 		if s.Closed {
@@ -154,7 +166,18 @@ func (n *Net) Seconds(k int) {
 	}
 }
 
-func (d *driver) socket(fd int) *Socket { return d.net.sockets[fd-3] }
+// socket is the far end of fd, for the loop that owns it. One that is not watched may change hands.
+func (d *driver) socket(fd int) *Socket {
+	s := d.net.sockets[fd-3]
+	switch {
+	case s.Closed:
+		panic("looptest: use of a closed socket")
+	case s.driver != d && s.watched != netpoll.None:
+		panic("looptest: two loops use one socket")
+	}
+	s.driver = d
+	return s
+}
 
 func (d *driver) Read(fd int, b []byte) (int, syscall.Errno) {
 	s := d.socket(fd)
@@ -173,9 +196,6 @@ func (d *driver) Read(fd int, b []byte) (int, syscall.Errno) {
 
 func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	s := d.socket(fd)
-	if s.Closed {
-		panic("looptest: write to a closed socket")
-	}
 	if s.Err != 0 {
 		return 0, s.Err
 	}
@@ -197,6 +217,9 @@ func (d *driver) Watch(fd int, old, new netpoll.Interest) error {
 	if s.watched != old {
 		panic("looptest: the loop is wrong about what it watches")
 	}
+	if s.WatchErr != nil {
+		return s.WatchErr
+	}
 	s.watched = new
 	return nil
 }
@@ -204,10 +227,7 @@ func (d *driver) Watch(fd int, old, new netpoll.Interest) error {
 func (d *driver) CloseWrite(fd int) { d.socket(fd).ShutDown = true }
 
 func (d *driver) Close(fd int, _ netpoll.Interest) {
-	s := d.socket(fd)
-	if s.Closed {
-		panic("looptest: closed twice")
-	}
+	s := d.socket(fd) // panics when it is closed twice
 	s.Closed, s.watched = true, netpoll.None
 }
 

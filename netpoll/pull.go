@@ -1,0 +1,129 @@
+package netpoll
+
+import "net/netip"
+
+// noSocket is the descriptor of a conn whose peer comes and fetches.
+const noSocket = -1
+
+// OpenPull makes a conn without a socket, for a peer that fetches its output by other conns (long polling). It is like a conn
+// whose socket is mostly full: what it cannot give away waits within the same bounds, and shares memory with other
+// slow members of its group. Its input comes by Feed. It counts as no socket. Handler.Open is not called for it.
+// Runs on the loop.
+func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
+	c := l.newConn()
+	c.fd, c.tag, c.peer, c.peerPort = noSocket, tag, peer.Addr().As16(), peer.Port()
+	c.state, c.active = connOpen, l.now
+	l.pulls.Add(1)
+	l.stats.Opened++
+	return c
+}
+
+// Pulls is the number of conns without a socket. Safe from any goroutine.
+func (l *Loop) Pulls() int { return int(l.pulls.Load()) }
+
+// IsPull tells whether c has no socket.
+func (c *Conn) IsPull() bool { return c.fd == noSocket }
+
+// Feed hands c bytes as if its socket had received them. b may be changed. Runs on the loop.
+func (l *Loop) Feed(c *Conn, b []byte) {
+	if c.Alive() {
+		c.active = l.now
+		l.deliver(c, b)
+	}
+}
+
+// Unread is the number of bytes that wait until Handler.Data takes them.
+func (c *Conn) Unread() int {
+	if c.in == nil {
+		return 0
+	}
+	return len(c.in.b)
+}
+
+// Fetch says that the peer of c, a conn without a socket, is there: what waits for it goes to Handler.Write, and so does what
+// is staged. Runs on the loop.
+func (l *Loop) Fetch(c *Conn) {
+	if c.out != nil && c.out.bytes > 0 {
+		l.drain(c)
+	}
+	if c.out != nil && len(c.out.stage) > 0 && c.out.bytes == 0 {
+		l.flush(c)
+	}
+}
+
+// writeTo is what stands in for the socket of c.
+func (l *Loop) writeTo(c *Conn, b []byte) (n int) {
+	defer l.rescue(c)
+	return l.handler.Write(c, b)
+}
+
+// TakeOutput takes c out of its group and returns everything c has not been given yet, in order. The handler stages it
+// again, mostly in another form. Runs on the loop.
+func (l *Loop) TakeOutput(c *Conn) []byte {
+	l.Leave(c)
+	o := c.out
+	if o == nil {
+		return nil
+	}
+	b := make([]byte, 0, o.bytes+len(o.stage))
+	for i := range o.queue {
+		b = append(b, o.queue[i].b...)
+	}
+	b = append(b, o.stage...)
+	o.stage = o.stage[:0]
+	l.discard(c)
+	return b
+}
+
+// Attach gives the socket of from to c, which has none and no unread input: c keeps its name, its deadline and its group, and
+// is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from; it takes effect when
+// that has returned, and then c is given what from has left unconsumed.
+func (l *Loop) Attach(c, from *Conn) { l.moving, l.attachTo, l.moveTo = from, c, nil }
+
+// Move gives c to another loop: there it is opened anew and given what it has left unconsumed here. Here it ends (ReasonMoved).
+// Only from within Handler.Data of c; it takes effect when that has returned.
+func (l *Loop) Move(c *Conn, to *Loop) { l.moving, l.attachTo, l.moveTo = c, nil, to }
+
+// moved carries out what Attach or Move asked for. rest is what c's handler has not consumed.
+func (l *Loop) moved(c *Conn, rest []byte) {
+	to, other := l.attachTo, l.moveTo
+	l.moving, l.attachTo, l.moveTo = nil, nil, nil
+	if c.Alive() {
+		l.flush(c)
+	}
+	if !c.Alive() || to != nil && !to.Alive() {
+		return
+	}
+	if other != nil {
+		l.ship(c, other, rest)
+		return
+	}
+	fd := c.fd
+	rest = append([]byte(nil), rest...) // it may lie in c's inbox
+	unsent := l.TakeOutput(c)
+	to.fd, to.watched, to.active = fd, c.watched, c.active
+	l.pulls.Add(-1)
+	l.fds[fd] = to.slot + 1
+	l.vacate(c)
+	if len(unsent) > 0 { // goes first: to has at most staged something
+		l.enqueue(to, segment{b: unsent})
+	}
+	l.deliver(to, rest)
+}
+
+// ship posts c's socket to another loop.
+func (l *Loop) ship(c *Conn, to *Loop, rest []byte) {
+	a := Accepted{
+		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort,
+		moved: true, inbox: append([]byte(nil), rest...), unsent: l.TakeOutput(c),
+	}
+	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
+		l.fail(c)
+		return
+	}
+	l.fds[c.fd] = 0
+	l.vacate(c)
+	l.open.Add(-1)
+	to.open.Add(1)
+	to.accepted.Post(a)
+}

@@ -1,0 +1,48 @@
+package router
+
+import (
+	"bytes"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// File is a file that is served as it is, at one path of every listener. Static once the node is made.
+type File struct {
+	Path        string // from the root, with its slash
+	ContentType string
+	ETag        string // quoted
+	Body        []byte
+	Gzip        []byte // the same compressed; nil for none
+	// Headers are sent with it.
+	Headers []codec.HTTPHeader
+}
+
+var errFileMethod = &codec.HTTPError{Status: 405, Reason: "only GET and HEAD"}
+
+// serveFile answers from memory. A browser asks each time whether its copy is still good: a new version of the server
+// shows at once, and costs an answer of a few bytes otherwise.
+func (l *loop) serveFile(s *session, r *request) bool {
+	f := l.node.files[string(r.head.Path)]
+	if m := string(r.head.Method); m != "GET" && m != "HEAD" {
+		l.refuseHTTP(s, errFileMethod, false)
+		return true
+	}
+	headers := append(make([]codec.HTTPHeader, 0, 8), codec.HTTPHeader{Name: "Cache-Control", Value: "no-cache"},
+		codec.HTTPHeader{Name: "X-Content-Type-Options", Value: "nosniff"})
+	headers = append(headers, f.Headers...)
+	body, etag := f.Body, f.ETag
+	if f.Gzip != nil {
+		headers = append(headers, codec.HTTPHeader{Name: "Vary", Value: "Accept-Encoding"})
+		if r.head.AcceptsGzip() {
+			body, etag = f.Gzip, f.ETag[:len(f.ETag)-1]+`-gzip"`
+			headers = append(headers, codec.HTTPHeader{Name: "Content-Encoding", Value: "gzip"})
+		}
+	}
+	headers = append(headers, codec.HTTPHeader{Name: "ETag", Value: etag})
+	if bytes.Contains(r.head.IfNoneMatch, []byte(etag)) { // RFC 9110 §13.1.2; weak comparison, as ours hold no quotes inside
+		l.respondHTTP(s, 304, "", nil, headers...)
+		return true
+	}
+	l.respondHTTP(s, 200, f.ContentType, body, headers...)
+	return true
+}

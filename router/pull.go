@@ -1,0 +1,352 @@
+package router
+
+import (
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// pull is what a session has whose client fetches (polling). Its conn has no socket: what is written to that waits there, as the
+// packets of codec.AppendPacket, until a GET comes; a POST's packets are fed to it. So everything else (groups, bounds,
+// order, pauses) is as for any session.
+type pull struct {
+	get   netpoll.ID // connection whose GET is held; 0: none
+	post  netpoll.ID // connection whose POST waits
+	probe netpoll.ID // WebSocket that may take over
+	text  bool       // Engine.IO 3: payloads are text
+	ended bool       // only waits for a GET to fetch the reason
+	why   netpoll.Reason
+}
+
+// lingerSeconds is how long an ended session waits for the GET that fetches the reason.
+const lingerSeconds = 10
+
+// openPull makes a session whose client fetches, for the connection that asks for it; nil when there are too many.
+func (l *loop) openPull(from *session, w wire, framing codec.Framing) *session {
+	if l.node.pulls() >= l.node.limits.Pulls || l.node.closing.Load() {
+		l.counters.pullsRefused++
+		return nil
+	}
+	c := l.np.OpenPull(from.conn.Tag(), from.conn.Peer())
+	s := l.newSession(c)
+	s.wire, s.variant = w, s.profile.variants[variantKey{framing: framing}]
+	x := l.extra(s)
+	x.pull = new(pull)
+	return s
+}
+
+// pulls is the number of sessions without a socket.
+func (n *Node) pulls() int {
+	total := 0
+	for _, l := range n.loops {
+		total += l.np.Pulls()
+	}
+	return total
+}
+
+// pulled finds the session a request names, of this listener.
+func (l *loop) pulled(s *session, r *request) *session {
+	if r.pull == 0 {
+		return nil
+	}
+	c := l.np.Find(r.pull)
+	if c == nil {
+		return nil
+	}
+	in := l.session(c)
+	if in.profile != s.profile || in.wire == wireHybrid {
+		return nil
+	}
+	return in
+}
+
+// holder finds a connection that does something for a session.
+func (l *loop) holder(id netpoll.ID) *session {
+	if id == 0 {
+		return nil
+	}
+	if c := l.np.Find(id); c != nil {
+		return l.session(c)
+	}
+	return nil
+}
+
+// poll answers the GET of connection s with what waits for in, or holds it until there is something. A GET that is
+// already held gives way: its client has given it up, or a proxy has (protocol.md §5.4, §6.3).
+func (l *loop) poll(s, in *session) {
+	p := in.x.pull
+	if old := l.holder(p.get); old != nil {
+		l.answerPoll(in, l.idle(in))
+	}
+	h := s.x.http
+	p.get = s.conn.ID(l.np)
+	h.task, h.pull = taskPoll, in.conn.ID(l.np)
+	l.polled(in)
+	l.np.Fetch(in.conn)
+	switch {
+	case p.get == 0: // answered
+	case p.ended:
+		l.answerPoll(in, l.farewell(in, p.why))
+	case p.probe != 0: // the client waits for this before it changes over (protocol.md §6.4)
+		l.answerPoll(in, l.idle(in))
+	default:
+		l.np.Hold(s.conn)
+		l.np.SetDue(s.conn, 0)
+		if in.wire == wireSIO09 {
+			l.np.SetDue(s.conn, l.np.Now()+l.node.limits.PollSeconds)
+		}
+	}
+	if p.ended && in.conn.Queued() == 0 {
+		l.np.Close(in.conn, p.why)
+	}
+}
+
+// polled notes that a GET came or went: for clients of 0.9 that is life (protocol.md §5.4).
+func (l *loop) polled(in *session) {
+	if in.wire == wireSIO09 && in.state == stateWorking {
+		l.heard(in)
+	}
+}
+
+// pollTimeout answers a GET that was held for long enough.
+func (l *loop) pollTimeout(s *session) {
+	if in := l.holder(s.x.http.pull); in != nil {
+		l.answerPoll(in, l.idle(in))
+	}
+}
+
+// idle is the packet that says nothing.
+func (l *loop) idle(in *session) string {
+	if in.wire == wireSIO09 {
+		return "8::"
+	}
+	return "6"
+}
+
+// farewell is the packet that ends a session whose GET is held.
+func (l *loop) farewell(in *session, why netpoll.Reason) string {
+	switch {
+	case in.wire == wireSIO09:
+		return "0::"
+	case why == reasonGoodbye:
+		return "6" // it is the client that closes
+	}
+	return "1"
+}
+
+// answerPoll answers the GET that is held for in with one packet.
+func (l *loop) answerPoll(in *session, packet string) {
+	l.Write(in.conn, codec.AppendPacket(l.packet[:0], []byte(packet)))
+}
+
+// Write implements netpoll.Handler: packets for a client that fetches go into the answer to its GET, if one is held.
+func (l *loop) Write(c *netpoll.Conn, packets []byte) int {
+	in := l.session(c)
+	if in.x == nil || in.x.pull == nil {
+		return 0
+	}
+	p := in.x.pull
+	s := l.holder(p.get)
+	if s == nil {
+		return 0
+	}
+	p.get = 0
+	h := s.x.http
+	h.task, h.pull = taskNone, 0
+	l.body = keep(codec.AppendPayload(l.body[:0], packets, h.reply.form))
+	l.respondPayload(s, in, l.body)
+	l.polled(in)
+	if s.state == stateHTTP {
+		l.np.SetDue(s.conn, l.np.Now()+l.node.limits.KeepAliveSeconds)
+	}
+	l.np.Release(s.conn)
+	return len(packets)
+}
+
+// respondPayload answers a polling request with a body of packets.
+func (l *loop) respondPayload(s, in *session, body []byte) {
+	rep := &s.x.http.reply
+	contentType := "text/plain; charset=UTF-8"
+	headers := rep.cors(make([]codec.HTTPHeader, 0, 6))
+	if in.wire != wireSIO09 {
+		headers = append(headers, noStore)
+	}
+	headers = l.cookie(headers, in)
+	switch {
+	case rep.callback != "":
+		l.jsonp = keep(codec.AppendJSONP(l.jsonp[:0], rep.callback, body))
+		body = l.jsonp
+		headers = append(headers, noXSS)
+		if in.wire == wireSIO09 {
+			contentType = "text/javascript; charset=UTF-8"
+		}
+	case rep.form == codec.PayloadEIO3Binary:
+		contentType = "application/octet-stream"
+	}
+	l.respondHTTP(s, 200, contentType, body, headers...)
+}
+
+// noXSS keeps old browsers from taking an echoed function name for an attack (protocol.md §5.4, §5.5).
+var noXSS = codec.HTTPHeader{Name: "X-XSS-Protection", Value: "0"}
+
+// cookie is what Engine.IO 3 tells proxies that keep a client with one server (protocol.md §6.3).
+func (l *loop) cookie(headers []codec.HTTPHeader, in *session) []codec.HTTPHeader {
+	if in.wire != wireEIO3 {
+		return headers
+	}
+	value := append(l.node.sids.append([]byte("io="), in.conn.ID(l.np)), "; Path=/; HttpOnly"...)
+	return append(headers, codec.HTTPHeader{Name: "Set-Cookie", Value: string(value)})
+}
+
+// receive feeds the packets of a POST to in. It returns false when what came before has yet to be taken; then the connection waits.
+// malformed tells that the body was no payload; then nothing was fed.
+func (l *loop) receive(s, in *session, r *request, form codec.PayloadForm, jsonp bool) (malformed, taken bool) {
+	p := in.x.pull
+	if in.conn.Unread() > 0 {
+		p.post = s.conn.ID(l.np)
+		h := s.x.http
+		h.task, h.pull = taskPost, in.conn.ID(l.np)
+		l.np.Hold(s.conn)
+		l.np.SetDue(s.conn, 0)
+		return false, false
+	}
+	body := r.body
+	if jsonp {
+		var ok bool
+		if l.jsonp, ok = codec.AppendJSONPBody(l.jsonp[:0], body, form); !ok {
+			return true, true
+		}
+		body = l.jsonp
+	}
+	stream, err := codec.AppendPackets(l.stream[:0], body, form)
+	l.stream = keep(stream)
+	if err != nil {
+		return true, true
+	}
+	l.np.Feed(in.conn, stream)
+	return false, true
+}
+
+// packetStream reads what POSTs have fed to a session.
+func (l *loop) packetStream(s *session, b []byte) (used int) {
+	for used < len(b) && s.state != stateEnded {
+		packet, binary, n := codec.NextPacket(b[used:])
+		if n == 0 || !l.takePacket(s, packet, binary) {
+			return used
+		}
+		used += n
+		if l.np.Throttle(s.conn) {
+			return used
+		}
+	}
+	l.drained(s)
+	return len(b)
+}
+
+// drained lets those go on that waited for a session's input to be taken.
+func (l *loop) drained(in *session) {
+	if in.x == nil || in.x.pull == nil {
+		return
+	}
+	p := in.x.pull
+	if s := l.holder(p.post); s != nil {
+		p.post = 0
+		s.x.http.task, s.x.http.pull = taskNone, 0
+		l.np.Release(s.conn)
+	}
+	if s := l.holder(p.probe); s != nil && s.conn.Paused() {
+		l.np.Resume(s.conn)
+	}
+}
+
+// endPull ends a session whose client fetches. The GET that is held tells the client; if none is, a kick waits for one.
+func (l *loop) endPull(in *session, why netpoll.Reason) {
+	p := in.x.pull
+	if p.ended {
+		return
+	}
+	in.state = stateEnded
+	p.ended, p.why = true, why
+	l.depart(in)
+	l.np.Fetch(in.conn)
+	if get := l.holder(p.get); get != nil && why == reasonShutdown && in.wire == wireSIO09 {
+		l.np.Close(get.conn, reasonShutdown) // a client that is told of an end would not come back
+	} else if get != nil {
+		l.answerPoll(in, l.farewell(in, why))
+	} else if why == reasonKick && in.conn.Queued() > 0 {
+		l.np.SetDue(in.conn, l.np.Now()+lingerSeconds)
+		return
+	}
+	l.np.Close(in.conn, why)
+}
+
+// forsaken tells a session that a connection which did something for it is gone.
+func (l *loop) forsaken(s *session) {
+	h := s.x.http
+	in := l.holder(h.pull)
+	if in == nil || in.x.pull == nil {
+		return
+	}
+	p, id := in.x.pull, s.conn.ID(l.np)
+	switch {
+	case p.get == id:
+		p.get = 0
+		l.polled(in)
+		if in.wire != wireSIO09 { // such a client gives up the session when a request fails (protocol.md §6.3)
+			l.endPull(in, netpoll.ReasonPeer)
+		}
+	case p.post == id:
+		p.post = 0
+	case p.probe == id:
+		p.probe = 0
+	}
+}
+
+// released frees those who waited for a session that is gone.
+func (l *loop) released(p *pull) {
+	for _, id := range []netpoll.ID{p.get, p.post} {
+		if s := l.holder(id); s != nil {
+			s.x.http.task, s.x.http.pull = taskNone, 0
+			if id == p.get { // it ended without a word: so does its GET
+				l.np.Close(s.conn, reasonHTTP)
+			}
+			l.np.Release(s.conn)
+		}
+	}
+	if s := l.holder(p.probe); s != nil {
+		l.end(s, reasonProtocol)
+	}
+}
+
+// takeSocket gives the socket of s, a WebSocket, to a session whose client has fetched until now: what waits goes out first, in
+// its new framing, and the session stays what it is. It takes effect when s's handler returns.
+func (l *loop) takeSocket(in, s *session, framing codec.Framing) {
+	p := in.x.pull
+	if get := l.holder(p.get); get != nil {
+		l.answerPoll(in, l.idle(in))
+	}
+	p.probe = 0
+	in.x.pull = nil
+	waiting := l.np.TakeOutput(in.conn)
+	in.variant = in.profile.variants[variantKey{framing: framing}]
+	if r := in.room; r != nil {
+		l.dropEmpty(r)
+		l.joinGroup(in, r)
+	}
+	out := l.np.Stage(in.conn)
+	if in.wire == wireSIO09 && in.state == stateInited {
+		out = in.variant.AppendPacket(out, []byte("1::"))
+	}
+	for {
+		packet, _, n := codec.NextPacket(waiting)
+		if n == 0 {
+			break
+		}
+		out = in.variant.AppendPacket(out, packet)
+		waiting = waiting[n:]
+	}
+	l.np.Commit(in.conn, out)
+	l.changeTransport(in)
+	s.state = stateMoved
+	l.np.Attach(in.conn, s.conn)
+	l.tidy(in)
+}
