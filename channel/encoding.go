@@ -21,7 +21,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route} {
 		dst = appendBytes(dst, s)
 	}
-	return appendBytes(dst, r.Content)
+	return binary.AppendUvarint(appendBytes(dst, r.Content), r.Key)
 }
 
 // ParseRequest decodes a request. Content aliases b.
@@ -31,7 +31,7 @@ func ParseRequest(b []byte) (Request, error) {
 	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
 		*s = string(d.bytes())
 	}
-	r.Content = d.bytes()
+	r.Content, r.Key = d.bytes(), d.uint()
 	if d.bad || r.Op == 0 || r.Op >= ops {
 		return Request{}, ErrEncoding
 	}

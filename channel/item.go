@@ -74,7 +74,8 @@ type Op uint8
 // The operations.
 const (
 	// OpEnter adds User to Room: ItemEnter, or ItemReply with EnterRefused. With Prev, the session's present name in the
-	// same room, it changes the name.
+	// same room, it changes the name. With the Key of the session that has the name, From takes that session's place, which is
+	// kicked; the others are told nothing.
 	OpEnter Op = iota + 1
 	// OpLeave removes User from Room if it still is the session From. It is never refused and never answered.
 	OpLeave
@@ -99,6 +100,7 @@ type Request struct {
 	Room    string
 	User    string
 	Prev    string // OpEnter
+	Key     uint64 // OpEnter: what proves that two sessions are one user's; 0 for none
 	Target  string // OpSend, OpPush: a name, or Everybody; OpKick: a name
 	Route   string // OpPush
 	Content []byte // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)

@@ -77,6 +77,11 @@ func (w *Worker) add(r *Room, name string, addr Addr) {
 	if r.users != nil {
 		r.users = codec.AppendString(append(r.users, ','), name)
 	}
+	w.count(r, addr)
+}
+
+// count notes a member behind addr's outlet.
+func (w *Worker) count(r *Room, addr Addr) {
 	id := addr.Outlet()
 	for i := range r.outlets {
 		if r.outlets[i].id == id {
@@ -85,6 +90,22 @@ func (w *Worker) add(r *Room, name string, addr Addr) {
 		}
 	}
 	r.outlets = append(r.outlets, outletCount{out: w.outlet(id), id: id, count: 1})
+}
+
+// uncount undoes count.
+func (w *Worker) uncount(r *Room, addr Addr) {
+	id := addr.Outlet()
+	for i := range r.outlets {
+		if o := &r.outlets[i]; o.id == id {
+			if o.count--; o.count == 0 {
+				last := len(r.outlets) - 1
+				*o = r.outlets[last]
+				r.outlets[last] = outletCount{}
+				r.outlets = r.outlets[:last]
+			}
+			return
+		}
+	}
 }
 
 // remove takes m out of its room, which is forgotten when it is empty.
@@ -106,18 +127,8 @@ func (w *Worker) remove(m *member) {
 	r.count--
 	r.listed -= listedBytes(m.name)
 	r.users = nil
-	id := m.addr.Outlet()
-	for i := range r.outlets {
-		if o := &r.outlets[i]; o.id == id {
-			if o.count--; o.count == 0 {
-				last := len(r.outlets) - 1
-				*o = r.outlets[last]
-				r.outlets[last] = outletCount{}
-				r.outlets = r.outlets[:last]
-			}
-			break
-		}
-	}
+	w.uncount(r, m.addr)
+	delete(w.keys, slot)
 	*m = member{}
 	w.free = append(w.free, slot)
 	if r.count == 0 {

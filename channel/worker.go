@@ -22,6 +22,7 @@ type Worker struct {
 	rooms   map[string]*Room
 	index   map[memberKey]uint32 // slot + 1
 	members []member
+	keys    map[uint32]uint64 // slot + 1 → Key of members that have one; a field of each would cost everybody
 	free    []uint32
 	serial  uint64
 	stats   Stats
@@ -34,6 +35,7 @@ type Worker struct {
 type Stats struct {
 	Enters, EntersRefused uint64
 	Leaves                uint64
+	Replaced              uint64 // enters that took the place of an older session of the same user
 	Sends, SendsRefused   uint64
 	Busy                  uint64 // of the refused: because an outlet was full
 	Pushes                uint64 // pushes posted, each counted once per outlet
@@ -47,7 +49,7 @@ type Stats struct {
 func NewWorker(number uint16, epoch uint32, outlet func(OutletID) Outlet) *Worker {
 	return &Worker{
 		number: number, epoch: epoch, outlet: outlet,
-		rooms: make(map[string]*Room), index: make(map[memberKey]uint32),
+		rooms: make(map[string]*Room), index: make(map[memberKey]uint32), keys: make(map[uint32]uint64),
 	}
 }
 
@@ -94,7 +96,11 @@ func (w *Worker) enter(r *Request) {
 				w.entered(r, room)
 				return
 			}
-			w.refuseEnter(r)
+			if slot := w.index[memberKey{room.id, r.User}]; r.Key == 0 || w.keys[slot] != r.Key || w.outlet(r.From.Outlet()).Full(0) {
+				w.refuseEnter(r)
+				return
+			}
+			w.replace(r, room, m)
 			return
 		}
 		if r.Prev != "" {
@@ -129,8 +135,28 @@ func (w *Worker) enter(r *Request) {
 	w.stats.Enters++
 	w.push(room, userPush("onAdd", r.User))
 	w.add(room, r.User, r.From)
+	if r.Key != 0 {
+		w.keys[room.last] = r.Key
+	}
 	w.entered(r, room)
 }
+
+// replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
+func (w *Worker) replace(r *Request, room *Room, m *member) {
+	if old := w.find(room, r.Prev); old != nil && old.addr == r.From {
+		w.drop(old, true)
+	}
+	w.stats.Replaced++
+	before := m.addr
+	w.uncount(room, before)
+	m.addr = r.From
+	w.count(room, r.From)
+	w.outlet(before.Outlet()).Post(Item{Kind: ItemKick, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: before, Body: replacedReason})
+	w.entered(r, room)
+}
+
+// replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.
+var replacedReason = []byte("replaced by a new session of yours")
 
 func (w *Worker) entered(r *Request, room *Room) {
 	w.outlet(r.From.Outlet()).Post(Item{

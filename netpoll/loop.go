@@ -79,6 +79,8 @@ type Loop struct {
 	dead     []*Conn
 	dirty    []*Conn
 	resumed  []*Conn
+	offers   []*Conn // conns without a socket that the running passes have something for
+	passing  bool    // runPasses is at work
 	queued   []*Conn // conns with unsent bytes
 	active   []*Group
 	backlog  int // bytes in the logs of groups
@@ -196,7 +198,10 @@ func (l *Loop) unblock(c *Conn, reason connState) {
 		return
 	}
 	c.state &^= reason
-	if c.state&(connBlocked|connResumed) == 0 {
+	switch {
+	case c.state&connBlocked == connHeld: // it may not have been watched for reading meanwhile, and its end is to be noticed again
+		l.watch(c, c.watched|Readable)
+	case c.state&(connBlocked|connResumed) == 0:
 		c.state |= connResumed
 		l.resumed = append(l.resumed, c)
 	}
@@ -267,7 +272,10 @@ func (l *Loop) Turn() {
 	l.handler.Turn()
 	l.deliverResumed()
 	l.flushDirty()
+	l.passing = true
 	l.runPasses()
+	l.passing = false
+	l.offerPassed()
 	l.handler.Passed()
 	l.settle()
 }
@@ -336,12 +344,11 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 		b = c.in.b
 	}
 	used := 0
-	if c.state&connHeld == 0 {
+	if c.state&connBlocked == 0 {
 		used = l.data(c, b)
 	}
 	rest := b[used:]
-	if l.moving == c {
-		l.moved(c, rest)
+	if l.moving == c && l.moved(c, rest) {
 		return
 	}
 	switch {
@@ -403,6 +410,9 @@ func (l *Loop) dropInbox(c *Conn) {
 func (l *Loop) deliverResumed() {
 	for i := 0; i < len(l.resumed); i++ {
 		c := l.resumed[i]
+		if c.state&connResumed == 0 { // another conn, in the slot of one that is gone
+			continue
+		}
 		c.state &^= connResumed
 		if !c.Alive() || c.state&connBlocked != 0 {
 			continue
@@ -432,7 +442,11 @@ func (l *Loop) reap() {
 // endSession says goodbye to the handler and lets the socket linger: closing it while the peer's bytes are unread
 // would reset the connection and destroy what we sent last (RFC 1122 §4.2.2.13).
 func (l *Loop) endSession(c *Conn) {
-	if c.state&connBroken == 0 {
+	switch {
+	case c.state&connBroken != 0:
+	case c.IsPull(): // also what is queued is offered once more: nobody can come for it later
+		l.Fetch(c)
+	default:
 		l.flush(c)
 	}
 	l.Leave(c)
@@ -489,6 +503,7 @@ func (l *Loop) finalize(c *Conn) {
 // vacate ends a conn whose socket belongs to another from now on.
 func (l *Loop) vacate(c *Conn) {
 	c.reason = ReasonMoved
+	c.state |= connEnding | connBroken // first: what the handler does to it now must not end it again
 	l.dropInbox(c)
 	l.SetDue(c, 0)
 	l.closed(c)

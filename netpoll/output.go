@@ -147,7 +147,7 @@ const (
 // write is the one place from which bytes leave. EAGAIN is 0 bytes and no error.
 func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	if c.IsPull() {
-		return l.writeTo(c, b), 0
+		return l.offer(c, b), 0
 	}
 	n, errno := l.driver.Write(int(c.fd), b)
 	l.stats.Writes++

@@ -51,10 +51,30 @@ func (l *Loop) Fetch(c *Conn) {
 	}
 }
 
-// writeTo is what stands in for the socket of c.
-func (l *Loop) writeTo(c *Conn, b []byte) (n int) {
+// offer is what stands in for a write to the socket of c. A pass only notes that it has something for c: the handler may
+// push to any group and change its members, also those the pass is going through.
+func (l *Loop) offer(c *Conn, b []byte) (n int) {
+	switch {
+	case c.state&connBroken != 0: // killed, perhaps by the offer before this one
+		return 0
+	case l.passing:
+		l.offers = append(l.offers, c)
+		return 0
+	}
 	defer l.rescue(c)
-	return l.handler.Write(c, b)
+	if n = l.handler.Write(c, b); n > 0 {
+		c.active = l.now
+	}
+	return n
+}
+
+// offerPassed offers what the passes of this turn had for conns without a socket.
+func (l *Loop) offerPassed() {
+	for _, c := range l.offers {
+		l.Fetch(c)
+	}
+	clear(l.offers)
+	l.offers = l.offers[:0]
 }
 
 // TakeOutput takes c out of its group and returns everything c has not been given yet, in order. The handler stages it
@@ -75,40 +95,46 @@ func (l *Loop) TakeOutput(c *Conn) []byte {
 	return b
 }
 
-// Attach gives the socket of from to c, which has none and no unread input: c keeps its name, its deadline and its group, and
-// is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from; it takes effect when
-// that has returned, and then c is given what from has left unconsumed.
+// Attach gives the socket of from to c, which has none, no unread input and nothing queued (TakeOutput): c keeps its name, its
+// deadline and its group, and is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from;
+// it takes effect when that has returned, and then c is given what from has left unconsumed. If one of the two has ended by
+// then, the other stays as it is.
 func (l *Loop) Attach(c, from *Conn) { l.moving, l.attachTo, l.moveTo = from, c, nil }
 
 // Move gives c to another loop: there it is opened anew and given what it has left unconsumed here. Here it ends (ReasonMoved).
 // Only from within Handler.Data of c; it takes effect when that has returned.
 func (l *Loop) Move(c *Conn, to *Loop) { l.moving, l.attachTo, l.moveTo = c, nil, to }
 
-// moved carries out what Attach or Move asked for. rest is what c's handler has not consumed.
-func (l *Loop) moved(c *Conn, rest []byte) {
+// moved carries out what Attach or Move asked for, and tells whether it could. rest is what c's handler has not consumed.
+func (l *Loop) moved(c *Conn, rest []byte) bool {
 	to, other := l.attachTo, l.moveTo
 	l.moving, l.attachTo, l.moveTo = nil, nil, nil
 	if c.Alive() {
 		l.flush(c)
 	}
 	if !c.Alive() || to != nil && !to.Alive() {
-		return
+		return false
 	}
 	if other != nil {
 		l.ship(c, other, rest)
-		return
+		return true
 	}
 	fd := c.fd
 	rest = append([]byte(nil), rest...) // it may lie in c's inbox
 	unsent := l.TakeOutput(c)
 	to.fd, to.watched, to.active = fd, c.watched, c.active
+	to.tag, to.peer, to.peerPort = c.tag, c.peer, c.peerPort // the tag under which the socket is counted
 	l.pulls.Add(-1)
 	l.fds[fd] = to.slot + 1
 	l.vacate(c)
 	if len(unsent) > 0 { // goes first: to has at most staged something
 		l.enqueue(to, segment{b: unsent})
 	}
-	l.deliver(to, rest)
+	l.watch(to, to.watched|Readable) // from may have been blocked until now
+	if to.Alive() {
+		l.deliver(to, rest)
+	}
+	return true
 }
 
 // ship posts c's socket to another loop.

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"net"
 	"strconv"
 	"unicode"
@@ -69,12 +71,15 @@ func (l *loop) reachedBy(s *session) string {
 func (l *loop) enter(s *session, c *call) {
 	body, ok := c.object()
 	var user, room string
+	secret := l.keys[s.conn.Slot()]
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "username":
 			user = nameValue(value)
 		case "rid":
 			room = nameValue(value)
+		case "secret": // where the handshake cannot carry one, as with socket.io
+			secret = secretKey(value)
 		}
 	}
 	max := l.node.limits.NameBytes
@@ -83,7 +88,7 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Room: room, User: user}
+	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: secret}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			l.answer(s, c, channel.EnterRefused)
@@ -98,6 +103,31 @@ func (l *loop) enter(s *session, c *call) {
 		x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != ""
 	}
 }
+
+// userKey is the key of a session whose handshake has a secret in its user member, else 0. A later session with the same
+// secret may take over the name: a client that was cut off is not locked out by what is left of its old session.
+func userKey(user []byte) (key uint64) {
+	members := codec.ScanObject(user)
+	for name, value, more := members.Next(); more; name, value, more = members.Next() {
+		if string(name) == "secret" {
+			key = secretKey(value)
+		}
+	}
+	return key
+}
+
+// secretKey hashes a secret, which is not kept. One that is too short to be safe from guessing, or no string, is none.
+func secretKey(raw []byte) uint64 {
+	s, ok := codec.StringValue(raw)
+	if !ok || len(s) < minSecret || len(s) > maxSecret {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(s))
+	return binary.BigEndian.Uint64(sum[:]) | 1 // never 0
+}
+
+// Bytes of a secret.
+const minSecret, maxSecret = 16, 128
 
 // nameValue is a raw JSON value as a name: a string, or a number as it is written. Anything else is no name.
 func nameValue(raw []byte) string {

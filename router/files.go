@@ -10,7 +10,7 @@ import (
 type File struct {
 	Path        string // from the root, with its slash
 	ContentType string
-	ETag        string // quoted
+	ETag        string // quoted and weak: it is the same for Gzip
 	Body        []byte
 	Gzip        []byte // the same compressed; nil for none
 	// Headers are sent with it.
@@ -30,16 +30,16 @@ func (l *loop) serveFile(s *session, r *request) bool {
 	headers := append(make([]codec.HTTPHeader, 0, 8), codec.HTTPHeader{Name: "Cache-Control", Value: "no-cache"},
 		codec.HTTPHeader{Name: "X-Content-Type-Options", Value: "nosniff"})
 	headers = append(headers, f.Headers...)
-	body, etag := f.Body, f.ETag
+	body := f.Body
 	if f.Gzip != nil {
 		headers = append(headers, codec.HTTPHeader{Name: "Vary", Value: "Accept-Encoding"})
 		if r.head.AcceptsGzip() {
-			body, etag = f.Gzip, f.ETag[:len(f.ETag)-1]+`-gzip"`
+			body = f.Gzip
 			headers = append(headers, codec.HTTPHeader{Name: "Content-Encoding", Value: "gzip"})
 		}
 	}
-	headers = append(headers, codec.HTTPHeader{Name: "ETag", Value: etag})
-	if bytes.Contains(r.head.IfNoneMatch, []byte(etag)) { // RFC 9110 §13.1.2; weak comparison, as ours hold no quotes inside
+	headers = append(headers, codec.HTTPHeader{Name: "ETag", Value: f.ETag})
+	if bytes.Contains(r.head.IfNoneMatch, []byte(f.ETag)) { // RFC 9110 §13.1.2
 		l.respondHTTP(s, 304, "", nil, headers...)
 		return true
 	}

@@ -77,6 +77,9 @@ func (l *loop) handshake(s *session, body []byte) {
 		l.end(s, reasonHandshake)
 		return
 	}
+	if key := userKey(client.user); key != 0 {
+		l.keys[s.conn.Slot()] = key
+	}
 	if client.clientType == "js-websocket" {
 		s.variant = p.variants[variantKey{s.variant.Framing, true}]
 	}

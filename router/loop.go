@@ -28,6 +28,7 @@ type loop struct {
 
 	// Owned by the loop.
 	sessions   []*[slabSessions]session
+	keys       map[uint32]uint64 // by slot, of sessions that gave a secret (userKey)
 	extras     []*extra
 	rooms      map[channel.RoomID]*room
 	requests   []channel.Request // for workers of this loop

@@ -150,6 +150,7 @@ func (l *loop) Closed(c *netpoll.Conn, _ netpoll.Reason) {
 		l.released(p)
 	}
 	l.countTransport(s, transportNone)
+	delete(l.keys, c.Slot())
 	l.freeExtra(s)
 	*s = session{state: stateEnded}
 	l.runLocal()
