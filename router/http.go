@@ -92,9 +92,23 @@ func (l *loop) endpointOf(r *request) endpoint {
 func (l *loop) httpConn(s *session) *httpConn {
 	x := l.extra(s)
 	if x.http == nil {
-		x.http = new(httpConn)
+		if n := len(l.https); n > 0 {
+			x.http = l.https[n-1]
+			l.https = l.https[:n-1]
+		} else {
+			x.http = new(httpConn)
+		}
 	}
 	return x.http
+}
+
+// dropHTTP gives the HTTP state of x back to the pool: a client that upgrades at once, as most do, leaves no garbage.
+func (l *loop) dropHTTP(x *extra) {
+	if h := x.http; h != nil && len(l.https) < maxPooledExtras {
+		*h = httpConn{}
+		l.https = append(l.https, h)
+	}
+	x.http = nil
 }
 
 // httpRequests reads HTTP requests, one after the other, until there are no more bytes, or one is held, or the connection
@@ -145,7 +159,6 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 		l.np.Move(s.conn, l.node.loops[to].np) // a connection moves to its session, never the other way round
 		return 0
 	}
-	h.reply = reply{headOnly: string(head.Method) == "HEAD", keepAlive: head.KeepAlive, origin: string(head.Origin)}
 	if head.IsUpgrade() {
 		err := at.upgrade(l, s, &r)
 		if err != nil {
@@ -154,6 +167,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 		}
 		return n
 	}
+	h.reply = reply{headOnly: string(head.Method) == "HEAD", keepAlive: head.KeepAlive, origin: string(head.Origin)}
 	size, done, err := h.body.End(&head, b[n:], limits.PackageBytes)
 	if err != nil {
 		l.refuseHTTP(s, err.(*codec.HTTPError), h.reply.headOnly)
@@ -256,7 +270,7 @@ func (l *loop) acceptWebSocket(s *session, r *request) *codec.HTTPError {
 		return err.(*codec.HTTPError)
 	}
 	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), r.head.SecWebSocketKey))
-	s.x.http = nil
+	l.dropHTTP(s.x)
 	l.tidy(s)
 	return nil
 }

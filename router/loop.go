@@ -30,6 +30,7 @@ type loop struct {
 	sessions   []*[slabSessions]session
 	keys       map[uint32]uint64 // by slot, of sessions that gave a secret (userKey)
 	extras     []*extra
+	https      []*httpConn // free
 	rooms      map[channel.RoomID]*room
 	requests   []channel.Request // for workers of this loop
 	items      []channel.Item    // of workers of this loop, for this loop

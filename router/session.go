@@ -106,6 +106,9 @@ func (l *loop) tidy(s *session) {
 }
 
 func (l *loop) freeExtra(s *session) {
+	if s.x != nil {
+		l.dropHTTP(s.x)
+	}
 	if s.x != nil && len(l.extras) < maxPooledExtras {
 		*s.x = extra{pending: s.x.pending[:0]}
 		l.extras = append(l.extras, s.x)
