@@ -61,7 +61,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; grep -rHo --include='*_test.go' --exclude-dir=node_modules '^func Fuzz[[:alnum:]_]*' . | \
 	sed 's|/[^/]*:func | |' | sort -u | while read -r folder target; do \
 		echo "$$folder $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$folder"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$folder"; \
 	done
 
 # Each kind of benchmark is a target of its own that bench depends on. Nothing else should run meanwhile.
