@@ -168,7 +168,11 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 		return n
 	}
 	h.reply = reply{headOnly: string(head.Method) == "HEAD", keepAlive: head.KeepAlive, origin: string(head.Origin)}
-	size, done, err := h.body.End(&head, b[n:], limits.PackageBytes)
+	limit := limits.PackageBytes
+	if r.sid != nil && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
+		limit *= formFactor
+	}
+	size, done, err := h.body.End(&head, b[n:], limit)
 	if err != nil {
 		l.refuseHTTP(s, err.(*codec.HTTPError), h.reply.headOnly)
 		return len(b)
@@ -202,6 +206,10 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	}
 	return n + size
 }
+
+// formFactor is how much longer a form may be than what it says: JSONP clients send three bytes for each that is no letter,
+// and old ones encode UTF-8 twice before.
+const formFactor = 4
 
 // Parts of a request, each with a time of its own.
 const (

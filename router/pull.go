@@ -152,8 +152,9 @@ func (l *loop) Write(c *netpoll.Conn, packets []byte) int {
 	p.get = 0
 	h := s.x.http
 	h.task, h.pull = taskNone, 0
-	l.body = keep(codec.AppendPayload(l.body[:0], packets, h.reply.form))
-	l.respondPayload(s, in, l.body)
+	body := codec.AppendPayload(l.body[:0], packets, h.reply.form)
+	l.body = keep(body)
+	l.respondPayload(s, in, body)
 	l.polled(in)
 	if s.state == stateHTTP {
 		l.np.SetDue(s.conn, l.np.Now()+l.node.limits.KeepAliveSeconds)
@@ -173,8 +174,8 @@ func (l *loop) respondPayload(s, in *session, body []byte) {
 	headers = l.cookie(headers, in)
 	switch {
 	case rep.callback != "":
-		l.jsonp = keep(codec.AppendJSONP(l.jsonp[:0], rep.callback, body))
-		body = l.jsonp
+		body = codec.AppendJSONP(l.jsonp[:0], rep.callback, body)
+		l.jsonp = keep(body)
 		headers = append(headers, noXSS)
 		if in.wire == wireSIO09 {
 			contentType = "text/javascript; charset=UTF-8"
@@ -212,10 +213,11 @@ func (l *loop) receive(s, in *session, r *request, form codec.PayloadForm, jsonp
 	body := r.body
 	if jsonp {
 		var ok bool
-		if l.jsonp, ok = codec.AppendJSONPBody(l.jsonp[:0], body, form); !ok {
+		body, ok = codec.AppendJSONPBody(l.jsonp[:0], body, form)
+		l.jsonp = keep(body)
+		if !ok || len(body) > l.node.limits.PackageBytes {
 			return true, true
 		}
-		body = l.jsonp
 	}
 	stream, err := codec.AppendPackets(l.stream[:0], body, form)
 	l.stream = keep(stream)
