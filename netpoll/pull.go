@@ -1,6 +1,9 @@
 package netpoll
 
-import "net/netip"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // noSocket is the descriptor of a conn whose peer comes and fetches.
 const noSocket = -1
@@ -24,7 +27,7 @@ func (l *Loop) Pulls() int { return int(l.pulls.Load()) }
 // IsPull tells whether c has no socket.
 func (c *Conn) IsPull() bool { return c.fd == noSocket }
 
-// Feed hands c bytes as if its socket had received them. b may be changed. Runs on the loop.
+// Feed hands c bytes as if its socket had received them. b may be changed. Runs on the loop, but not within Handler.Data of c.
 func (l *Loop) Feed(c *Conn, b []byte) {
 	if c.Alive() {
 		c.active = l.now
@@ -41,7 +44,7 @@ func (c *Conn) Unread() int {
 }
 
 // Fetch says that the peer of c, a conn without a socket, is there: what waits for it goes to Handler.Write, and so does what
-// is staged. Runs on the loop.
+// is staged. Runs on the loop, but not within Handler.Write: what that was given would be given again, or change under it.
 func (l *Loop) Fetch(c *Conn) {
 	if c.out != nil && c.out.bytes > 0 {
 		l.drain(c)
@@ -81,6 +84,11 @@ func (l *Loop) offerPassed() {
 // again, mostly in another form. Runs on the loop.
 func (l *Loop) TakeOutput(c *Conn) []byte {
 	l.Leave(c)
+	return l.takeUnsent(c)
+}
+
+// takeUnsent is TakeOutput without what c's group has for it.
+func (l *Loop) takeUnsent(c *Conn) []byte {
 	o := c.out
 	if o == nil {
 		return nil
@@ -95,10 +103,21 @@ func (l *Loop) TakeOutput(c *Conn) []byte {
 	return b
 }
 
-// Attach gives the socket of from to c, which has none, no unread input and nothing queued (TakeOutput): c keeps its name, its
-// deadline and its group, and is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from;
-// it takes effect when that has returned, and then c is given what from has left unconsumed. If one of the two has ended by
-// then, the other stays as it is.
+// TakeInput returns what Handler.Data has left unconsumed of c's input, and forgets it. Not from within Handler.Data of c. Runs
+// on the loop.
+func (l *Loop) TakeInput(c *Conn) []byte {
+	if c.in == nil {
+		return nil
+	}
+	b := bytes.Clone(c.in.b)
+	l.dropInbox(c)
+	return b
+}
+
+// Attach gives the socket of from to c, which has none and no unread input: c keeps its name, its deadline and its group, and
+// is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from; it takes effect when
+// that has returned, and then c is given what from has left unconsumed, and the peer what from has unsent, before anything of
+// c. If one of the two has ended by then, the other stays as it is.
 func (l *Loop) Attach(c, from *Conn) { l.moving, l.attachTo, l.moveTo = from, c, nil }
 
 // Move gives c to another loop: there it is opened anew and given what it has left unconsumed here. Here it ends (ReasonMoved).
@@ -127,7 +146,10 @@ func (l *Loop) moved(c *Conn, rest []byte) bool {
 	l.pulls.Add(-1)
 	l.fds[fd] = to.slot + 1
 	l.vacate(c)
-	if len(unsent) > 0 { // goes first: to has at most staged something
+	if o := to.out; o != nil && o.bytes > 0 { // what a peer did not fetch goes to the socket as well
+		unsent = append(unsent, l.takeUnsent(to)...)
+	}
+	if len(unsent) > 0 {
 		l.enqueue(to, segment{b: unsent})
 	}
 	l.watch(to, to.watched|Readable) // from may have been blocked until now

@@ -139,7 +139,7 @@ func (l *loop) openPolling(s *session, r *request) {
 		return
 	}
 	if in.profile.Type == Gate {
-		in.x.host = string(hostname(r.head.Host))
+		in.x.host = l.hostOf(s, r)
 	}
 	b64, _ := codec.QueryValue(r.head.Query, "b64")
 	in.x.pull.text = len(b64) > 0
@@ -166,7 +166,7 @@ func (l *loop) upgradeEIO(s *session, r *request) *codec.HTTPError {
 	s.variant = s.profile.variants[variantKey{framing: codec.FramingEIOWS}]
 	if in == nil {
 		if s.profile.Type == Gate {
-			l.extra(s).host = string(hostname(r.head.Host))
+			l.extra(s).host = l.hostOf(s, r)
 		}
 		s.wire = eioVersion(r)
 		l.welcome(s, "[]")
@@ -181,7 +181,8 @@ func (l *loop) upgradeEIO(s *session, r *request) *codec.HTTPError {
 	p.probe = s.conn.ID(l.np)
 	h := l.httpConn(s)
 	h.task, h.pull = taskProbe, in.conn.ID(l.np)
-	l.np.SetDue(s.conn, l.np.Now()+l.node.limits.UpgradeSeconds)
+	s.alive = l.np.Now() + l.node.limits.UpgradeSeconds
+	l.np.SetDue(s.conn, s.alive)
 	return nil
 }
 
@@ -311,7 +312,7 @@ func (l *loop) disconnectSIO(s *session) {
 }
 
 // probed processes a packet of a WebSocket that may take over a session (protocol.md §6.4).
-func (l *loop) probed(s *session, b []byte) bool {
+func (l *loop) probed(s *session, b []byte) {
 	h := s.x.http
 	in := l.holder(h.pull)
 	switch {
@@ -319,14 +320,14 @@ func (l *loop) probed(s *session, b []byte) bool {
 		l.end(s, reasonProtocol)
 	case string(b) == "2probe":
 		l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), []byte("3probe")))
+		in.x.pull.probed = true
 		if in.x.pull.get != 0 { // the client waits for this GET's end
 			l.answerPoll(in, l.idle(in))
 		}
+	case string(b) == "5" && in.x.pull.ended: // the client will not fetch the reason, so it goes this way
+		l.np.Commit(s.conn, appendPackets(l.np.Stage(s.conn), s.variant, l.np.TakeOutput(in.conn)))
+		l.np.Close(in.conn, in.x.pull.why)
 	case string(b) == "5":
-		if in.conn.Unread() > 0 { // what was POSTed comes first
-			l.np.Pause(s.conn)
-			return false
-		}
 		h.task, h.pull = taskNone, 0
 		l.takeSocket(in, s, codec.FramingEIOWS)
 		l.counters.upgrades++
@@ -334,5 +335,4 @@ func (l *loop) probed(s *session, b []byte) bool {
 	default:
 		l.end(s, reasonProtocol)
 	}
-	return true
 }

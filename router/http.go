@@ -143,7 +143,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	limits := &l.node.limits
 	head, n, searched, err := codec.ParseHTTPHead(b, h.searched, limits.HeadBytes)
 	if err != nil {
-		l.refuseHTTP(s, err.(*codec.HTTPError), string(head.Method) == "HEAD")
+		l.refuseHTTP(s, err.(*codec.HTTPError), false)
 		return len(b)
 	}
 	if n == 0 {
@@ -264,7 +264,7 @@ func (l *loop) upgradeHybrid(s *session, r *request) *codec.HTTPError {
 		return err
 	}
 	if s.profile.Type == Gate {
-		l.extra(s).host = string(hostname(r.head.Host))
+		l.extra(s).host = l.hostOf(s, r)
 	}
 	l.speak(s, codec.FramingWS)
 	s.alive = max(s.alive, l.np.Now()+l.node.limits.HeadSeconds)
@@ -360,11 +360,19 @@ func (l *loop) serveGate(s *session, r *request) bool {
 		return true
 	}
 	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 4))
-	l.respondHTTP(s, 200, "application/json", l.entryOf(uid, string(hostname(r.head.Host))), append(headers, noStore)...)
+	l.respondHTTP(s, 200, "application/json", l.entryOf(uid, l.hostOf(s, r)), append(headers, noStore)...)
 	return true
 }
 
 var errGateMethod = &codec.HTTPError{Status: 405, Reason: "GET with ?uid=… or POST with {\"uid\":…}"}
+
+// hostOf is the host by which the client of s reached us; without a Host header, the address.
+func (l *loop) hostOf(s *session, r *request) string {
+	if host := hostname(r.head.Host); len(host) > 0 {
+		return string(host)
+	}
+	return l.np.LocalAddr(s.conn).Addr().String()
+}
 
 // hostname cuts the port off a Host header. An IPv6 address keeps its brackets: a client that came by a URL puts the
 // host into the next one.

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -9,12 +11,13 @@ import (
 // packets of codec.AppendPacket, until a GET comes; a POST's packets are fed to it. So everything else (groups, bounds,
 // order, pauses) is as for any session.
 type pull struct {
-	get   netpoll.ID // connection whose GET is held; 0: none
-	post  netpoll.ID // connection whose POST waits
-	probe netpoll.ID // WebSocket that may take over
-	text  bool       // Engine.IO 3: payloads are text
-	ended bool       // only waits for a GET to fetch the reason
-	why   netpoll.Reason
+	get    netpoll.ID   // connection whose GET is held; 0: none
+	posts  []netpoll.ID // connections whose POSTs wait, in the order they came
+	probe  netpoll.ID   // WebSocket that may take over
+	probed bool         // its probe was answered: the client waits for the end of its GET
+	text   bool         // Engine.IO 3: payloads are text
+	ended  bool         // only waits for a GET to fetch the reason
+	why    netpoll.Reason
 }
 
 // lingerSeconds is how long an ended session waits for the GET that fetches the reason.
@@ -86,7 +89,7 @@ func (l *loop) poll(s, in *session) {
 	case p.get == 0: // answered
 	case p.ended:
 		l.answerPoll(in, l.farewell(in, p.why))
-	case p.probe != 0: // the client waits for this before it changes over (protocol.md §6.4)
+	case p.probed: // the client waits for this before it changes over (protocol.md §6.4)
 		l.answerPoll(in, l.idle(in))
 	default:
 		l.np.Hold(s.conn)
@@ -167,9 +170,11 @@ func (l *loop) Write(c *netpoll.Conn, packets []byte) int {
 func (l *loop) respondPayload(s, in *session, body []byte) {
 	rep := &s.x.http.reply
 	contentType := "text/plain; charset=UTF-8"
-	headers := rep.cors(make([]codec.HTTPHeader, 0, 6))
-	if in.wire != wireSIO09 {
-		headers = append(headers, noStore)
+	headers := make([]codec.HTTPHeader, 0, 6)
+	if in.wire == wireSIO09 {
+		headers = rep.cors09(headers)
+	} else {
+		headers = append(rep.cors(headers), noStore)
 	}
 	headers = l.cookie(headers, in)
 	switch {
@@ -201,34 +206,49 @@ func (l *loop) cookie(headers []codec.HTTPHeader, in *session) []codec.HTTPHeade
 // receive feeds the packets of a POST to in. It returns false when what came before has yet to be taken; then the connection waits.
 // malformed tells that the body was no payload; then nothing was fed.
 func (l *loop) receive(s, in *session, r *request, form codec.PayloadForm, jsonp bool) (malformed, taken bool) {
-	p := in.x.pull
-	if in.conn.Unread() > 0 {
-		p.post = s.conn.ID(l.np)
-		h := s.x.http
-		h.task, h.pull = taskPost, in.conn.ID(l.np)
+	p, h, id := in.x.pull, s.x.http, s.conn.ID(l.np)
+	if !p.ended && (in.conn.Unread() > 0 || len(p.posts) > 0 && p.posts[0] != id) {
+		if h.task == taskNone {
+			h.task, h.pull = taskPost, in.conn.ID(l.np)
+			p.posts = append(p.posts, id)
+		}
 		l.np.Hold(s.conn)
 		l.np.SetDue(s.conn, 0)
 		return false, false
 	}
-	body := r.body
-	if jsonp {
-		var ok bool
-		body, ok = codec.AppendJSONPBody(l.jsonp[:0], body, form)
-		l.jsonp = keep(body)
-		if !ok || len(body) > l.node.limits.PackageBytes {
-			return true, true
-		}
-	}
-	stream, err := codec.AppendPackets(l.stream[:0], body, form)
-	l.stream = keep(stream)
-	if err != nil {
-		return true, true
+	p.forget(id)
+	h.task, h.pull = taskNone, 0
+	stream, ok := l.packetsOf(r.body, form, jsonp)
+	if !ok || p.ended {
+		l.drained(in)
+		return !ok, true
 	}
 	l.np.Feed(in.conn, stream)
 	return false, true
 }
 
-// packetStream reads what POSTs have fed to a session.
+// packetsOf is the body of a POST as a stream of packets, which is valid until the next call.
+func (l *loop) packetsOf(body []byte, form codec.PayloadForm, jsonp bool) (stream []byte, ok bool) {
+	if jsonp {
+		body, ok = codec.AppendJSONPBody(l.jsonp[:0], body, form)
+		l.jsonp = keep(body)
+		if !ok || len(body) > l.node.limits.PackageBytes {
+			return nil, false
+		}
+	}
+	stream, err := codec.AppendPackets(l.stream[:0], body, form)
+	l.stream = keep(stream)
+	return stream, err == nil
+}
+
+// forget takes a connection off those whose POSTs wait.
+func (p *pull) forget(post netpoll.ID) {
+	if i := slices.Index(p.posts, post); i >= 0 {
+		p.posts = slices.Delete(p.posts, i, i+1)
+	}
+}
+
+// packetStream reads what POSTs have fed to a session, or what a pause has left of that or of a frame.
 func (l *loop) packetStream(s *session, b []byte) (used int) {
 	for used < len(b) && s.state != stateEnded {
 		packet, binary, n := codec.NextPacket(b[used:])
@@ -244,19 +264,13 @@ func (l *loop) packetStream(s *session, b []byte) (used int) {
 	return len(b)
 }
 
-// drained lets those go on that waited for a session's input to be taken.
+// drained lets the POST go on that has waited longest for a session's input to be taken.
 func (l *loop) drained(in *session) {
-	if in.x == nil || in.x.pull == nil {
+	if in.x == nil || in.x.pull == nil || len(in.x.pull.posts) == 0 {
 		return
 	}
-	p := in.x.pull
-	if s := l.holder(p.post); s != nil {
-		p.post = 0
-		s.x.http.task, s.x.http.pull = taskNone, 0
+	if s := l.holder(in.x.pull.posts[0]); s != nil {
 		l.np.Release(s.conn)
-	}
-	if s := l.holder(p.probe); s != nil && s.conn.Paused() {
-		l.np.Resume(s.conn)
 	}
 }
 
@@ -269,6 +283,7 @@ func (l *loop) endPull(in *session, why netpoll.Reason) {
 	in.state = stateEnded
 	p.ended, p.why = true, why
 	l.depart(in)
+	l.drained(in)
 	l.np.Fetch(in.conn)
 	if get := l.holder(p.get); get != nil && why == reasonShutdown && in.wire == wireSIO09 {
 		l.np.Close(get.conn, reasonShutdown) // a client that is told of an end would not come back
@@ -296,38 +311,48 @@ func (l *loop) forsaken(s *session) {
 		if in.wire != wireSIO09 { // such a client gives up the session when a request fails (protocol.md §6.3)
 			l.endPull(in, netpoll.ReasonPeer)
 		}
-	case p.post == id:
-		p.post = 0
 	case p.probe == id:
-		p.probe = 0
+		p.probe, p.probed = 0, false
+	default:
+		p.forget(id)
+		if in.conn.Unread() == 0 { // it may have been its turn
+			l.drained(in)
+		}
 	}
 }
 
 // released frees those who waited for a session that is gone.
 func (l *loop) released(p *pull) {
-	for _, id := range []netpoll.ID{p.get, p.post} {
-		if s := l.holder(id); s != nil {
-			s.x.http.task, s.x.http.pull = taskNone, 0
-			if id == p.get { // it ended without a word: so does its GET
-				l.np.Close(s.conn, reasonHTTP)
-			}
-			l.np.Release(s.conn)
-		}
+	if s := l.holder(p.get); s != nil { // it ended without a word: so does its GET
+		l.np.Close(s.conn, reasonHTTP)
 	}
+	l.releasePosts(p)
 	if s := l.holder(p.probe); s != nil {
 		l.end(s, reasonProtocol)
 	}
 }
 
+// releasePosts lets all POSTs go on that wait for a session; they will find out what has become of it.
+func (l *loop) releasePosts(p *pull) {
+	for _, id := range p.posts {
+		if s := l.holder(id); s != nil {
+			s.x.http.task, s.x.http.pull = taskNone, 0
+			l.np.Release(s.conn)
+		}
+	}
+}
+
 // takeSocket gives the socket of s, a WebSocket, to a session whose client has fetched until now: what waits goes out first, in
-// its new framing, and the session stays what it is. It takes effect when s's handler returns.
+// its new framing, what was POSTed is read before any frame, and the session stays what it is. It takes effect when s's
+// handler returns.
 func (l *loop) takeSocket(in, s *session, framing codec.Framing) {
 	p := in.x.pull
 	if get := l.holder(p.get); get != nil {
 		l.answerPoll(in, l.idle(in))
 	}
-	p.probe = 0
 	in.x.pull = nil
+	l.releasePosts(p)
+	in.x.stash = l.np.TakeInput(in.conn)
 	waiting := l.np.TakeOutput(in.conn)
 	in.variant = in.profile.variants[variantKey{framing: framing}]
 	if r := in.room; r != nil {
@@ -338,17 +363,21 @@ func (l *loop) takeSocket(in, s *session, framing codec.Framing) {
 	if in.wire == wireSIO09 && in.state == stateInited {
 		out = in.variant.AppendPacket(out, []byte("1::"))
 	}
-	for {
-		packet, _, n := codec.NextPacket(waiting)
-		if n == 0 {
-			break
-		}
-		out = in.variant.AppendPacket(out, packet)
-		waiting = waiting[n:]
-	}
-	l.np.Commit(in.conn, out)
+	l.np.Commit(in.conn, appendPackets(out, in.variant, waiting))
 	l.changeTransport(in)
 	s.state = stateMoved
 	l.np.Attach(in.conn, s.conn)
 	l.tidy(in)
+}
+
+// appendPackets appends the packets of a stream as clients of v get them.
+func appendPackets(dst []byte, v *codec.Variant, stream []byte) []byte {
+	for {
+		packet, _, n := codec.NextPacket(stream)
+		if n == 0 {
+			return dst
+		}
+		dst = v.AppendPacket(dst, packet)
+		stream = stream[n:]
+	}
 }

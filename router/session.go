@@ -42,7 +42,7 @@ const (
 // extra is what few sessions have at a time.
 type extra struct {
 	pending []pending // requests at a worker, oldest first
-	stash   []byte    // packages of a WebSocket frame that was cut by a pause
+	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	host    string    // the host by which a gate's client reached us
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
@@ -185,9 +185,11 @@ func (l *loop) leave(from channel.Addr, user, room string) {
 // original did not count (protocol.md §2.7).
 func (l *loop) heard(s *session) {
 	l.renew(s)
-	if s.inflight() == 0 {
-		l.np.SetDue(s.conn, s.alive)
+	due := s.alive
+	if s.inflight() > 0 {
+		due = min(due, s.x.pending[0].due)
 	}
+	l.np.SetDue(s.conn, due)
 }
 
 // Due implements netpoll.Handler.
@@ -202,7 +204,14 @@ func (l *loop) Due(c *netpoll.Conn) {
 		return
 	}
 	if s.inflight() > 0 { // it is we who keep the client waiting
-		l.np.SetDue(c, s.x.pending[0].due)
+		if s.alive <= now && s.pings() && !s.pinged && s.state == stateWorking {
+			l.ping(s)
+		}
+		due := s.x.pending[0].due
+		if s.alive > now {
+			due = min(due, s.alive)
+		}
+		l.np.SetDue(c, due)
 		return
 	}
 	if s.state == stateHTTP {

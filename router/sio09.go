@@ -39,7 +39,7 @@ func (l *loop) serveSIO09(s *session, r *request) bool {
 	case string(version) != "1":
 		l.respondHTTP(s, 500, "text/plain", []byte("Protocol version not supported."), rep.cors09(nil)...)
 	case method != "GET" && method != "POST":
-		l.refuseHTTP(s, errSIO09Method, false)
+		l.refuseHTTP(s, errSIO09Method, rep.headOnly)
 	case transport == "":
 		l.handshake09(s, r)
 	case transport == "unknown" || transport == "websocket": // §5.4: ended without an answer
@@ -73,7 +73,7 @@ func (l *loop) handshake09(s *session, r *request) {
 		return
 	}
 	if in.profile.Type == Gate {
-		in.x.host = string(hostname(r.head.Host))
+		in.x.host = l.hostOf(s, r)
 	}
 	in.state = stateInited
 	in.alive = l.np.Now() + connect09Seconds
@@ -161,7 +161,7 @@ func (l *loop) upgradeSIO09(s *session, r *request) *codec.HTTPError {
 		return err
 	}
 	s.wire, s.variant = wireSIO09, s.profile.variants[variantKey{framing: codec.FramingSIO09WS}]
-	if in == nil || in.wire != wireSIO09 || in.x == nil || in.x.pull == nil || in.state == stateEnded || in.conn.Unread() > 0 {
+	if in == nil || in.wire != wireSIO09 || in.x == nil || in.x.pull == nil || in.state == stateEnded {
 		l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), []byte("7:::1+0")))
 		l.end(s, reasonProtocol)
 		return nil
@@ -171,7 +171,7 @@ func (l *loop) upgradeSIO09(s *session, r *request) *codec.HTTPError {
 	if first {
 		l.open(in)
 	} else {
-		l.heard(in)
+		l.startPings(in)
 	}
 	return nil
 }

@@ -173,6 +173,7 @@ type sioClient struct {
 	r         *rig
 	kind      flavour
 	tag       uint8
+	change    func(request string) string // of those that open the session; nil for none
 	sid       string
 	ws        *web // its WebSocket, once it has one
 	get, post *web
@@ -256,7 +257,7 @@ func (c *sioClient) begin() {
 
 // handshake is that of 0.9.
 func (c *sioClient) handshake() {
-	p := c.r.web(c.tag).ask(get("/socket.io/1/?t=1"))
+	p := c.r.web(c.tag).ask(c.opening(get("/socket.io/1/?t=1")))
 	sid, rest, _ := strings.Cut(p.body, ":")
 	if p.status != 200 || rest != "60:60:websocket,xhr-polling,jsonp-polling" || len(sid) != sidChars {
 		c.r.t.Fatalf("handshake answered %v", p)
@@ -268,7 +269,7 @@ func (c *sioClient) handshake() {
 func (c *sioClient) upgrade() {
 	c.r.t.Helper()
 	c.ws = c.r.web(c.tag)
-	if p := c.ws.ask(upgradeTo(c.target("websocket"))); p.status != 101 {
+	if p := c.ws.ask(c.opening(upgradeTo(c.target("websocket")))); p.status != 101 {
 		c.r.t.Fatalf("upgrade answered %v", p)
 	}
 }
@@ -278,8 +279,15 @@ func (c *sioClient) poll() {
 	if c.get == nil || c.get.sock.Closed || c.get.sock.ShutDown {
 		c.get = c.r.web(c.tag)
 	}
-	c.get.send(get(c.target("polling"), "Origin: http://page.example"))
+	c.get.send(c.opening(get(c.target("polling"), "Origin: http://page.example")))
 	c.polling = true
+}
+
+func (c *sioClient) opening(request string) string {
+	if c.change == nil {
+		return request
+	}
+	return c.change(request)
 }
 
 // send sends packets, in one POST where it has to be one. It does not wait.

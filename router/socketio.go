@@ -81,7 +81,8 @@ func (l *loop) countTransport(s *session, t transport) {
 func (l *loop) takePacket(s *session, b []byte, binary bool) bool {
 	switch {
 	case s.state == stateProbe:
-		return l.probed(s, b)
+		l.probed(s, b)
+		return true
 	case s.wire == wireSIO09:
 		return l.packet09(s, b)
 	}
@@ -133,7 +134,9 @@ func (l *loop) renew(s *session) {
 	case s.state != stateWorking: // it has its time for the handshake
 		return
 	case s.pings():
-		s.alive, s.pinged = now+limits.PingSeconds, false
+		if s.pinged { // else the next one comes in its time, whatever the client says: some count our pings and nothing else
+			s.alive, s.pinged = now+limits.PingSeconds, false
+		}
 	case s.wire == wireEIO3:
 		s.alive = now + limits.PingSeconds + limits.PingTimeoutSeconds
 	case s.x != nil && s.x.pull != nil && s.x.pull.get != 0: // 0.9, polling: the GET that is held is life
@@ -159,9 +162,15 @@ func (l *loop) ping(s *session) {
 	l.np.SetDue(s.conn, s.alive)
 }
 
+// startPings begins the time of a session's first ping.
+func (l *loop) startPings(s *session) {
+	s.pinged = true // by the connect, which it has answered
+	l.heard(s)
+}
+
 // open makes a session working.
 func (l *loop) open(s *session) {
 	s.state = stateWorking
-	l.heard(s)
+	l.startPings(s)
 	l.opened(s)
 }

@@ -80,7 +80,12 @@ func (l *loop) refusePackage(s *session, err error) {
 func (l *loop) frames(s *session, b []byte) (used int) {
 	if x := s.x; x != nil && len(x.stash) > 0 { // what a pause left of the last frame comes first
 		stash := x.stash
-		n := l.payload(s, stash, false)
+		n := 0
+		if s.wire == wireHybrid {
+			n = l.payload(s, stash, false)
+		} else {
+			n = l.packetStream(s, stash)
+		}
 		if s.state == stateEnded {
 			return len(b)
 		}
@@ -88,9 +93,6 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 			return 0
 		}
 		x.stash = nil
-		if s.state == stateMoved {
-			return 0
-		}
 		l.tidy(s)
 		if s.conn.Throttled() {
 			return 0
@@ -112,8 +114,13 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		used += n
 		switch ev.Kind {
 		case codec.WSText, codec.WSBinary:
-			if k := l.payload(s, ev.Payload, ev.Kind == codec.WSBinary); s.state != stateEnded && k < len(ev.Payload) {
+			k := l.payload(s, ev.Payload, ev.Kind == codec.WSBinary)
+			switch {
+			case s.state == stateEnded || k == len(ev.Payload):
+			case s.wire == wireHybrid:
 				l.extra(s).stash = bytes.Clone(ev.Payload[k:])
+			default:
+				l.extra(s).stash = codec.AppendPacket(nil, ev.Payload)
 			}
 		case codec.WSPing:
 			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))

@@ -143,6 +143,13 @@ func (n *Net) Unclosed() int {
 	return open
 }
 
+// EndAll lets every peer take what there is for it, and end.
+func (n *Net) EndAll() {
+	for _, s := range n.sockets {
+		s.Room, s.eof = -1, true
+	}
+}
+
 func (n *Net) busy() bool {
 	for _, s := range n.sockets {
 		if s.Closed {
@@ -231,7 +238,8 @@ func (d *driver) Close(fd int, _ netpoll.Interest) {
 	s.Closed, s.watched = true, netpoll.None
 }
 
-func (d *driver) LocalAddr(int) netip.AddrPort {
+func (d *driver) LocalAddr(fd int) netip.AddrPort {
+	d.socket(fd) // panics when there is none
 	return netip.AddrPortFrom(netip.IPv6Loopback(), 3050)
 }
 
