@@ -50,6 +50,10 @@ var rules = []rule{
 		why: "config says what files say; what is made of that is for the command to decide",
 	},
 	{
+		from: ours("web"), to: ours(""), allow: ours("web"),
+		why: "the page is a client: it knows the wire, not the server",
+	},
+	{
 		from: ours(""), to: ours("cmd"),
 		why: "a command wires everything together; whatever others need of it belongs into a package",
 	},

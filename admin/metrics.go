@@ -71,6 +71,7 @@ var workerMetrics = []metric[workerFigures]{
 	gauge("members", "Members of rooms.", "worker", func(w *workerFigures) int { return w.Members }),
 	counter("enters_total", "Enters granted.", "worker", func(w *workerFigures) uint64 { return w.Enters }),
 	counter("enters_refused_total", "Enters refused: a name that is taken, or too much to do.", "worker", func(w *workerFigures) uint64 { return w.EntersRefused }),
+	counter("sessions_replaced_total", "Enters that took the place of an older session of the same user.", "worker", func(w *workerFigures) uint64 { return w.Replaced }),
 	counter("leaves_total", "Members that left.", "worker", func(w *workerFigures) uint64 { return w.Leaves }),
 	counter("sends_total", "Messages accepted.", "worker", func(w *workerFigures) uint64 { return w.Sends }),
 	counter("sends_refused_total", "Messages refused.", "worker", func(w *workerFigures) uint64 { return w.SendsRefused }),

@@ -30,6 +30,7 @@ type settings struct {
 	loops               int
 	maxConns            int
 	drain               time.Duration
+	page                bool
 	logLevel            slog.Level
 	limits              router.Limits
 	roundTrip           bool // for tests: requests and items go through their encoding
@@ -74,6 +75,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "time for clients to close their connections when pomelod ends")
+	f.BoolVar(&c.page, "page", true, "serve the chat page at / on every listener")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error: the least serious `level` that is logged")
 	f.BoolVar(&c.showVersion, "version", false, "print version, Go and JSON engine, and exit")
 

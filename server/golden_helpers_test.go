@@ -110,7 +110,13 @@ func (l *line) payload() []byte {
 	return b
 }
 
-// items is what a line of the server's says, in the words of peer.next.
+// says is what a line of the server's says, in the words of peer.next, and on which connection.
+func (l *line) says() (who string, items []string, err error) {
+	items, err = l.items()
+	return l.key(), items, err
+}
+
+// items are the same, without the connection.
 func (l *line) items() ([]string, error) {
 	switch l.Kind {
 	case "upgrade-response":
@@ -358,54 +364,94 @@ func (p *peer) read() ([]string, error) {
 }
 
 func (p *peer) readHead() ([]string, error) {
-	var statusLine string
-	var headers pairs
-	length := 0
+	res, err := p.readResponse()
+	if err != nil {
+		return nil, err
+	}
+	p.ws = strings.Contains(res.statusLine, " 101 ")
+	item := headText(res.statusLine, res.headers)
+	if len(res.body) > 0 {
+		item += " | " + string(res.body)
+	}
+	return []string{item}, nil
+}
+
+// response is an answer over HTTP as it came. A server that does not tell how long a body is sends none.
+type response struct {
+	statusLine string
+	headers    pairs
+	body       []byte
+}
+
+// header is the value of the header with this name in small letters, empty if there is none.
+func (res *response) header(name string) string {
+	for _, kv := range res.headers {
+		if strings.ToLower(kv[0]) == name {
+			return kv[1]
+		}
+	}
+	return ""
+}
+
+func (p *peer) readResponse() (*response, error) {
+	var res response
 	for {
 		text, err := p.r.ReadString('\n')
 		if err != nil {
-			return nil, fmt.Errorf("%q in a head: %v", text, err)
+			return nil, fmt.Errorf("%q in a head: %w", text, err)
 		}
 		text = strings.TrimSuffix(text, "\r\n")
 		name, value, ok := strings.Cut(text, ": ")
 		switch {
 		case text == "":
-			p.ws = strings.Contains(statusLine, " 101 ")
-			body := make([]byte, length)
-			if _, err := io.ReadFull(p.r, body); err != nil {
+			if n := res.header("content-length"); n != "" {
+				length, err := strconv.Atoi(n)
+				if err != nil {
+					return nil, err
+				}
+				res.body = make([]byte, length)
+			}
+			if _, err := io.ReadFull(p.r, res.body); err != nil {
 				return nil, fmt.Errorf("in a body: %v", err)
 			}
-			item := headText(statusLine, headers)
-			if length > 0 {
-				item += " | " + string(body)
-			}
-			return []string{item}, nil
-		case statusLine == "":
-			statusLine = text
+			return &res, nil
+		case res.statusLine == "":
+			res.statusLine = text
 		case !ok:
 			return nil, fmt.Errorf("header %q", text)
 		default:
-			headers = append(headers, [2]string{name, value})
-			if name == "Content-Length" {
-				if length, err = strconv.Atoi(value); err != nil {
-					return nil, err
-				}
-			}
+			res.headers = append(res.headers, [2]string{name, value})
 		}
 	}
 }
 
-// readFrame reads one frame, of which a server must send the simplest kind: whole, unmasked, in the shortest form.
 func (p *peer) readFrame() ([]string, error) {
+	b0, payload, err := p.takeFrame()
+	switch {
+	case err != nil:
+		return nil, err
+	case b0 == 0x82 && len(payload) > 0:
+		return packageTexts(payload), nil
+	case b0 == 0x88:
+		return []string{closeText(payload)}, nil
+	case b0 == 0x8a:
+		return []string{fmt.Sprintf("pong %q", payload)}, nil
+	}
+	return []string{fmt.Sprintf("frame %x %x", b0, payload)}, nil
+}
+
+// takeFrame reads one frame, of which a server must send the simplest kind: whole, unmasked, in the shortest form. b0 is FIN,
+// RSV and opcode.
+func (p *peer) takeFrame() (b0 byte, payload []byte, err error) {
 	head := make([]byte, 2, 10)
 	if _, err := io.ReadFull(p.r, head); err != nil {
-		return nil, fmt.Errorf("in the head of a frame: %v", err)
+		return 0, nil, fmt.Errorf("in the head of a frame: %w", err)
 	}
 	n, more := int(head[1]), map[byte]int{126: 2, 127: 8}[head[1]]
 	if more > 0 {
 		head = head[:2+more]
 		if _, err := io.ReadFull(p.r, head[2:]); err != nil {
-			return nil, fmt.Errorf("in the head of a frame: %v", err)
+			return 0, nil, fmt.Errorf("in the head of a frame: %v", err)
 		}
 		n = 0
 		for _, c := range head[2:] {
@@ -413,21 +459,13 @@ func (p *peer) readFrame() ([]string, error) {
 		}
 	}
 	if head[1] > 127 || more == 2 && n < 126 || more == 8 && n <= 0xffff || n > 1<<24 {
-		return nil, fmt.Errorf("bad frame head %x", head)
+		return 0, nil, fmt.Errorf("bad frame head %x", head)
 	}
-	payload := make([]byte, n)
+	payload = make([]byte, n)
 	if _, err := io.ReadFull(p.r, payload); err != nil {
-		return nil, fmt.Errorf("in a frame: %v", err)
+		return 0, nil, fmt.Errorf("in a frame: %v", err)
 	}
-	switch {
-	case head[0] == 0x82 && n > 0:
-		return packageTexts(payload), nil
-	case head[0] == 0x88:
-		return []string{closeText(payload)}, nil
-	case head[0] == 0x8a:
-		return []string{fmt.Sprintf("pong %q", payload)}, nil
-	}
-	return []string{fmt.Sprintf("frame %x %x", head, payload)}, nil
+	return head[0], payload, nil
 }
 
 // finish ends a connection from our side and returns what is wrong with it: anything that came and was not asked for,

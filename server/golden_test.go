@@ -43,13 +43,17 @@ var paced = []struct {
 	{"hybrid-ws-errors.jsonl", 384, 390, true}, // requests each 1.5 seconds, no heartbeats
 }
 
-// silences are ends by heartbeat timeout: line comes 6 to 7 seconds after since (our ticks are seconds), give or take.
-var silences = []struct {
+// silence is a time that the server must keep: line comes so long after since. Our ticks are seconds.
+type silence struct {
 	file        string
 	line, since int
-}{
-	{"hybrid-tcp.jsonl", 74, 59},
-	{"hybrid-ws-errors.jsonl", 374, 372},
+	min, max    time.Duration
+}
+
+// silences are ends by heartbeat timeout: 6 to 7 seconds, give or take.
+var silences = []silence{
+	{"hybrid-tcp.jsonl", 74, 59, silenceMin, silenceMax},
+	{"hybrid-ws-errors.jsonl", 374, 372, silenceMin, silenceMax},
 }
 
 const (
@@ -234,8 +238,8 @@ type action struct {
 	expect string
 	who    string // key of its connection
 	line   int
-	since  int
-	rule   string // of the difference
+	since  silence // the time it keeps
+	rule   string  // of the difference
 }
 
 func (l *line) key() string { return fmt.Sprintf("%s/%d:%d", l.Who, l.Conn, l.Port) }
@@ -244,9 +248,9 @@ func newReplay(t *testing.T, p *project, name, loops string, step int) *replay {
 	r := &replay{
 		p: p, name: name, step: step, lines: readTranscript(t, p.file), done: make(chan error, 1),
 		peers: map[string]*peer{}, at: map[int]time.Time{}, millis: map[int]int{}, came: map[int]int{},
-		srv: start(t, "-config", p.configure(t), "-bind", "127.0.0.1", "-loops", loops),
+		srv: start(t, "-config", p.configure(t), "-bind", "127.0.0.1", "-loops", loops, "-page=false"),
 	}
-	r.actions, r.silent = plans(t, p, r.lines)
+	r.actions, r.silent = plans(t, p.file, r.lines, differences, silences, (*line).says)
 	for i := range r.lines {
 		r.millis[r.lines[i].N] = r.lines[i].Millis
 	}
@@ -306,7 +310,8 @@ func (r *replay) account(t *testing.T) {
 }
 
 // plans puts a transcript and its differences into one list of actions. silent are the server's lines that pomelod does not send.
-func plans(t *testing.T, p *project, lines []line) (actions []action, silent map[int]bool) {
+// says tells what a line of the server's says, and to whom: the key of its connection, as a rule.
+func plans(t *testing.T, file string, lines []line, differences []difference, silences []silence, says func(*line) (string, []string, error)) (actions []action, silent map[int]bool) {
 	silent = map[int]bool{}
 	used := map[int]bool{}
 	groups := map[int][]action{} // by line
@@ -315,19 +320,21 @@ func plans(t *testing.T, p *project, lines []line) (actions []action, silent map
 	for i := range lines {
 		l := &lines[i]
 		stays[l.N] = true
+		who := l.key()
 		if l.Dir == "c2s" {
 			groups[l.N] = []action{{send: []*line{l}, line: l.N}}
 		} else {
-			items, err := l.items()
+			on, items, err := says(l)
 			if err != nil {
-				t.Fatalf("%s:%d: %v", p.file, l.N, err)
+				t.Fatalf("%s:%d: %v", file, l.N, err)
 			}
+			who = on
 			for _, item := range items {
-				groups[l.N] = append(groups[l.N], action{expect: item, who: l.key(), line: l.N})
+				groups[l.N] = append(groups[l.N], action{expect: item, who: who, line: l.N})
 			}
 		}
 		for k, d := range differences {
-			if d.file != p.file || d.line != l.N {
+			if d.file != file || d.line != l.N {
 				continue
 			}
 			used[k] = true
@@ -339,9 +346,9 @@ func plans(t *testing.T, p *project, lines []line) (actions []action, silent map
 			if l.Dir == "c2s" && len(d.instead) == 0 {
 				t.Errorf("%s:%d: nothing instead of what a client sends", d.file, d.line)
 			}
-			who := d.who
-			if who == "" {
-				who = l.key()
+			to := d.who
+			if to == "" {
+				to = who
 				if l.Dir == "s2c" {
 					groups[l.N] = nil
 					if len(d.instead) == 0 {
@@ -350,17 +357,17 @@ func plans(t *testing.T, p *project, lines []line) (actions []action, silent map
 				}
 			}
 			for _, item := range d.instead {
-				groups[l.N] = append(groups[l.N], action{expect: item, who: who, line: l.N, since: d.since, rule: d.rule})
+				groups[l.N] = append(groups[l.N], action{expect: item, who: to, line: l.N, rule: d.rule, since: silence{since: d.since, min: silenceMin, max: silenceMax}})
 			}
 		}
 		for _, s := range silences {
-			if s.file == p.file && s.line == l.N {
-				groups[l.N][0].since = s.since
+			if s.file == file && s.line == l.N {
+				groups[l.N][0].since = s
 			}
 		}
 	}
 	for k, d := range differences {
-		if d.file == p.file && !used[k] {
+		if d.file == file && !used[k] {
 			t.Errorf("%s:%d: this difference is of no use", d.file, d.line)
 		}
 	}
@@ -405,10 +412,13 @@ func (r *replay) expect(a *action) error {
 		return fmt.Errorf("%s got\n     %s\nwant %s %s", a.who, got, a.expect, a.rule)
 	}
 	r.came[a.line]++
-	if a.since != 0 {
-		if took := r.at[a.line].Sub(r.at[a.since]); took < silenceMin || took > silenceMax {
-			return fmt.Errorf("came %v after line %d, want %v to %v", took, a.since, silenceMin, silenceMax)
-		}
+	return a.since.check(r.at[a.line].Sub(r.at[a.since.since]))
+}
+
+// check tells whether the time was kept.
+func (s *silence) check(took time.Duration) error {
+	if s.since != 0 && (took < s.min || took > s.max) {
+		return fmt.Errorf("came %v after line %d, want %v to %v", took, s.since, s.min, s.max)
 	}
 	return nil
 }

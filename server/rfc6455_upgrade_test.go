@@ -169,7 +169,7 @@ func upgradeCases() (cases []upgradeCase) {
 // Upgrade requests of every kind, with the first frames behind them in the same segment, whole and a byte at a time.
 func TestRFC6455Upgrade(t *testing.T) {
 	t.Parallel()
-	s := start(t, "-heartbeat", "0")
+	s := start(t, "-heartbeat", "0", "-page=false")
 	cases := upgradeCases()
 	for _, c := range cases {
 		for _, step := range []int{0, 1} {

@@ -14,8 +14,10 @@ import (
 	"syscall"
 
 	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/web"
 )
 
 // server is everything of one process, wired together.
@@ -51,7 +53,7 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 	}
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
-		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app,
+		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(),
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
 			if err == nil {
@@ -72,6 +74,22 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 		}
 	}
 	return s, nil
+}
+
+// files are what is served by HTTP.
+func (c *settings) files() (files []router.File) {
+	if !c.page {
+		return nil
+	}
+	for _, f := range web.Files() {
+		served := router.File{Path: f.Path, ContentType: f.ContentType, ETag: f.ETag, Body: f.Body, Gzip: f.Gzip}
+		if f.CSP {
+			served.Headers = append(served.Headers, codec.HTTPHeader{Name: "Content-Security-Policy", Value: web.Policy},
+				codec.HTTPHeader{Name: "Referrer-Policy", Value: "no-referrer"})
+		}
+		files = append(files, served)
+	}
+	return files
 }
 
 func (s *server) listen(tag uint8, l plannedListener) error {

@@ -1,0 +1,417 @@
+// The chat page: what the elements of index.html do, and how the page stays in its room.
+
+import { Alerts } from "./chat/alerts.js";
+import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "./chat/i18n.js";
+import { Log } from "./chat/log.js";
+import { People } from "./chat/people.js";
+import { Pomelo, REPLACED, newSecret } from "./pomelo.js";
+
+const ENTER = "connector.entryHandler.enter";
+const SEND = "chat.chatHandler.send";
+const EVERYONE = "*";
+
+const MAX_NAME_BYTES = 64;
+const CHARACTERS_LEFT = 200; // from here on the page tells how many are left
+// How long to ask for the own name after a cut. A server that does not know the secret sets it free when the old session's
+// heartbeats have been missing for long enough.
+const NAME_PATIENCE_MS = 3 * 60_000;
+
+const $ = (id) => document.getElementById(id);
+
+// What the browser keeps: settings in localStorage for every visit, place and secret in sessionStorage for this tab.
+// Either may be forbidden; the page then forgets.
+function kept(area, key, fallback) {
+  try {
+    return JSON.parse(window[area].getItem(`chat ${key}`)) ?? fallback;
+  } catch {
+    return fallback;
+  }
+}
+
+function keep(area, key, value) {
+  try {
+    window[area].setItem(`chat ${key}`, JSON.stringify(value));
+  } catch {
+    // forbidden, or full
+  }
+}
+
+// Each tab has a secret of its own: by it the server knows this page again after a cut, and gives it back its name.
+const secret = kept("sessionStorage", "secret", null) ?? newSecret();
+keep("sessionStorage", "secret", secret);
+
+const pomelo = new Pomelo();
+const alerts = new Alerts();
+const log = new Log($("log"), $("newer"));
+const people = new People($("list"), writeTo);
+
+let me = null; // {name, room} while in a room, also when cut off
+let target = EVERYONE;
+let nameHeldSince = 0; // a return found the own name taken
+
+// ---- Entering and leaving ----
+
+/** What the server says no to, in words. */
+class Refusal extends Error {
+  constructor(key, given) {
+    super(key);
+    this.key = key;
+    this.given = given;
+  }
+}
+
+async function enter(name, room) {
+  const { users } = await pomelo.request(ENTER, { username: name, rid: room });
+  if (!users) throw new Refusal("nameTaken", { name, room });
+  if (me?.room !== room) {
+    log.clear();
+    log.note("entered", { room });
+    $("filter").value = people.filter = "";
+  }
+  me = { name, room };
+  keep("sessionStorage", "place", me);
+  people.reset(name, users);
+  showPlace();
+}
+
+async function join(name, room) {
+  const gate = new URL(".", document.baseURI).href;
+  await pomelo.init({ gate, uid: name, user: { secret }, onReturn: comeBack });
+  await enter(name, room);
+}
+
+async function comeBack() {
+  try {
+    await enter(me.name, me.room);
+  } catch (error) {
+    if (error instanceof Refusal) nameStillHeld();
+    throw error;
+  }
+  nameHeldSince = 0;
+  log.note("back");
+}
+
+function nameStillHeld() {
+  nameHeldSince ||= Date.now();
+  if (Date.now() - nameHeldSince < NAME_PATIENCE_MS) return showBanner("nameHeld", {}, "tryNow");
+  leave();
+  say($("join-error"), "nameLost");
+}
+
+function leave() {
+  me = null;
+  nameHeldSince = 0;
+  keep("sessionStorage", "place", null);
+  pomelo.disconnect();
+  log.clear();
+  people.reset("", []);
+  closePeople();
+  writeTo(EVERYONE);
+  showBanner(null);
+  $("chat").hidden = true;
+  $("join").hidden = false;
+  showTitle();
+  $("name").focus();
+}
+
+async function tryToJoin() {
+  const name = $("name").value.trim();
+  const room = $("room").value.trim();
+  const fault = faultOf(name, "name") ?? faultOf(room, "room");
+  say($("join-error"), fault);
+  if (fault) return $(fault.startsWith("name") ? "name" : "room").focus();
+  $("join-button").disabled = true;
+  say($("join-button"), "joining");
+  try {
+    await join(name, room);
+    keep("localStorage", "last", me);
+    history.replaceState(null, "", `?${new URLSearchParams({ room })}`);
+    showChat();
+  } catch (error) {
+    pomelo.disconnect();
+    say($("join-error"), ...inWords(error));
+  } finally {
+    $("join-button").disabled = false;
+    say($("join-button"), "join");
+  }
+}
+
+async function switchRoom() {
+  const room = $("new-room").value.trim();
+  const fault = room === me.room ? "sameRoom" : faultOf(room, "room");
+  say($("room-error"), fault);
+  if (fault) return $("new-room").focus();
+  $("room-switch").disabled = true;
+  try {
+    await enter(me.name, room);
+    history.replaceState(null, "", `?${new URLSearchParams({ room })}`);
+    writeTo(EVERYONE);
+    $("room-dialog").close();
+    $("text").focus();
+  } catch (error) {
+    say($("room-error"), ...inWords(error));
+  } finally {
+    $("room-switch").disabled = false;
+  }
+}
+
+// faultOf is the key of what is wrong with a name or a room; the server has the same rules.
+function faultOf(text, kind) {
+  if (!text) return `${kind}Missing`;
+  if (/[*\p{Cc}]/u.test(text)) return `${kind}Star`;
+  if (new TextEncoder().encode(text).length > MAX_NAME_BYTES) return `${kind}Long`;
+  return null;
+}
+
+function inWords(error) {
+  if (error instanceof Refusal) return [error.key, error.given];
+  return [error.code === "REFUSED" ? "refused" : "unreachable"];
+}
+
+// ---- Talking ----
+
+async function write() {
+  const content = $("text").value.trim();
+  if (!content) return;
+  if (!pomelo.connected) return say($("notice"), "waitForConnection");
+  const to = target;
+  $("text").value = "";
+  fitText();
+  say($("notice"), null);
+  const trouble = await send(content, to);
+  if (!trouble) return;
+  say($("notice"), ...trouble);
+  if (!$("text").value) $("text").value = content; // to be sent again, unless something new is being written
+  fitText();
+}
+
+// send resolves to what to say when it did not work.
+async function send(content, to) {
+  try {
+    const { code } = await pomelo.request(SEND, { content, target: to });
+    if (code) return to === EVERYONE ? ["notSent"] : ["gone", { name: to }];
+    // A message to everyone comes back from the server; of a private one the sender gets no copy.
+    if (to !== EVERYONE && to !== me?.name) log.message({ from: me.name, text: content, own: true, to });
+    return null;
+  } catch {
+    return ["unsure"];
+  }
+}
+
+function received({ msg, from, target: to }) {
+  const text = typeof msg === "string" ? msg : JSON.stringify(msg);
+  const own = from === me.name;
+  log.message({ from, text, own, to: to === EVERYONE ? undefined : to });
+  if (!own) alerts.message({ from, text, room: me.room });
+}
+
+function writeTo(name) {
+  target = name;
+  const everyone = name === EVERYONE;
+  people.target = everyone ? null : name;
+  $("private").hidden = everyone;
+  $("composer").classList.toggle("secret", !everyone);
+  say($("private-text"), everyone ? null : "privateTo", { name });
+  say($("notice"), null);
+  closePeople();
+  $("text").focus();
+}
+
+// fitText makes the field as high as its text; chat.css says how high it may get.
+function fitText() {
+  const field = $("text");
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
+  const left = field.maxLength - field.value.length;
+  $("chars-left").textContent = left <= CHARACTERS_LEFT ? left : "";
+}
+
+// ---- Showing ----
+
+function showChat() {
+  $("join").hidden = true;
+  $("chat").hidden = false;
+  showState("connected");
+  showBanner(null);
+  fitText();
+  $("text").focus();
+}
+
+function showPlace() {
+  $("room-name").textContent = me.room;
+  showTitle();
+  showCount();
+}
+
+function showTitle() {
+  alerts.title = me ? `${me.room} – ${t("title")}` : t("title");
+}
+
+function showCount() {
+  for (const element of document.querySelectorAll(".people-count")) element.textContent = people.count.toLocaleString();
+}
+
+function showState(key) {
+  const status = $("status");
+  if (status.dataset.t === key) return;
+  say(status, key);
+  status.dataset.state = key;
+}
+
+// showBanner shows what keeps the page from working, and what to do about it: the key of the button says which.
+function showBanner(key, given, button) {
+  $("banner").hidden = !key;
+  if ($("banner-text").dataset.t !== key) say($("banner-text"), key, given);
+  say($("banner-button"), button);
+}
+
+function showSettings() {
+  const { sound, popups } = alerts;
+  $("sound").setAttribute("aria-pressed", sound);
+  $("notify").setAttribute("aria-pressed", popups && alerts.popupsAllowed === "granted");
+  keep("localStorage", "settings", { language: currentLanguage(), sound, popups });
+}
+
+function openPeople() {
+  $("chat").classList.add("with-people");
+  $("people-button").setAttribute("aria-expanded", "true");
+  $("talk").inert = true;
+  $("close-people").focus();
+}
+
+// closePeople only matters on small screens, where the people are over the messages.
+function closePeople() {
+  if (!$("chat").classList.contains("with-people")) return;
+  $("chat").classList.remove("with-people");
+  $("people-button").setAttribute("aria-expanded", "false");
+  $("talk").inert = false;
+  $("people-button").focus();
+}
+
+// ---- What the server tells ----
+
+pomelo.on("onChat", (message) => me && received(message));
+
+pomelo.on("onAdd", ({ user }) => {
+  if (!people.add(user)) return;
+  log.presence("came", user);
+  showCount();
+});
+
+pomelo.on("onLeave", ({ user }) => {
+  if (!people.remove(user)) return;
+  log.presence("left", user);
+  showCount();
+});
+
+pomelo.on("returning", () => {
+  showState("offline");
+  if (!nameHeldSince) showBanner("lost", {}, "tryNow");
+});
+
+pomelo.on("returned", () => {
+  showState("connected");
+  showBanner(null);
+});
+
+// Whoever is replaced stays away: the place has been taken over by its owner.
+pomelo.on("onKick", ({ reason }) => {
+  if (!me) return;
+  showState("offline");
+  if (reason === REPLACED) showBanner("replaced", {}, "useHere");
+  else showBanner("kicked", { reason }, "joinAgain");
+});
+
+// ---- What the user does ----
+
+const ACTIONS = {
+  language() {
+    setLanguage(nextLanguage());
+    showTitle();
+    showSettings();
+  },
+  room() {
+    $("new-room").value = "";
+    say($("room-error"), null);
+    $("room-dialog").showModal();
+  },
+  stay: () => $("room-dialog").close(),
+  people: openPeople,
+  "close-people": closePeople,
+  everyone: () => writeTo(EVERYONE),
+  newer: () => log.follow(),
+  leave,
+  sound() {
+    alerts.sound = !alerts.sound;
+    showSettings();
+  },
+  async notify() {
+    alerts.popups = !(alerts.popups && alerts.popupsAllowed === "granted");
+    const allowed = alerts.popups ? await alerts.askForPopups() : "granted";
+    say($("tools-note"), { denied: "notificationsDenied", insecure: "notificationsInsecure" }[allowed]);
+    showSettings();
+  },
+  async banner() {
+    if ($("banner-button").dataset.t === "tryNow") return pomelo.returnNow();
+    try {
+      await join(me.name, me.room);
+      showChat();
+    } catch (error) {
+      pomelo.disconnect();
+      showBanner(...inWords(error), "joinAgain");
+    }
+  },
+};
+
+addEventListener("click", ({ target: clicked }) => ACTIONS[clicked.closest("[data-action]")?.dataset.action]?.());
+
+function onSubmit(form, act) {
+  $(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    act();
+  });
+}
+
+onSubmit("join-form", tryToJoin);
+onSubmit("room-form", switchRoom);
+onSubmit("composer", write);
+
+$("text").addEventListener("input", fitText);
+$("text").addEventListener("keydown", (event) => {
+  // While an input method composes, Enter accepts what it proposes. Safari tells that by the key code only.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  event.preventDefault();
+  write();
+});
+
+$("filter").addEventListener("input", () => (people.filter = $("filter").value));
+$("filter").addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
+  if (event.key === "Enter") people.chooseFirst();
+  else if (event.key === "ArrowDown") $("list").focus();
+  else return;
+  event.preventDefault();
+});
+
+$("chat").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  if ($("chat").classList.contains("with-people")) closePeople();
+  else if (target !== EVERYONE) writeTo(EVERYONE);
+});
+
+// ---- Start ----
+
+const settings = kept("localStorage", "settings", {});
+alerts.sound = settings.sound ?? true;
+alerts.popups = settings.popups ?? false;
+setLanguage(settings.language ?? preferredLanguage());
+showSettings();
+
+const place = kept("sessionStorage", "place", null); // this tab was in a room, and was loaded again
+const last = place ?? kept("localStorage", "last", {});
+showTitle();
+$("name").value = last.name ?? "";
+$("room").value = place?.room ?? new URLSearchParams(location.search).get("room") ?? last.room ?? "lobby";
+$("join").hidden = false;
+if (place) tryToJoin();
+else $($("name").value ? "room" : "name").focus();

@@ -1,0 +1,202 @@
+// The messages of the room. What arrives is gathered and shown once per frame; the oldest rows go when there are many,
+// and rows out of sight cost nothing (chat.css: content-visibility on each chunk).
+
+import { say, when } from "./i18n.js";
+import { avatar } from "./people.js";
+
+const CHUNK_ROWS = 100;
+const MAX_CHUNKS = 30;
+const MAX_WAITING = CHUNK_ROWS * MAX_CHUNKS; // a page out of sight has no frames, and need not keep more than it will show
+const FRAME_ROWS = 300; // more than that wait for the next frame
+const MAX_NAMES = 3; // of those who came or left, in one line
+const TOGETHER_MS = 5 * 60_000; // messages of one person within this time stand together
+const AT_END_PX = 40; // from the end of the log: whoever is this close wants to follow
+
+export class Log {
+  #element;
+  #newer;
+  #waiting = [];
+  #scheduled = false;
+  #last = null; // entry of the last row
+  #lastRow = null;
+  #day = "";
+  #unseen = 0;
+  #following = true;
+
+  // element is what scrolls; newer is the button that tells of messages below.
+  constructor(element, newer) {
+    this.#element = element;
+    this.#newer = newer;
+    element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.#following && this.#toEnd()).observe(element);
+  }
+
+  /** message is {from, text, own, to}; to is set when it is private. */
+  message({ from, text, own, to }) {
+    this.#add({ kind: "message", from, text, own, to, time: Date.now() });
+  }
+
+  /** note is a line of the page's own; key and given are as in say(). */
+  note(key, given) {
+    this.#add({ kind: "note", key, given });
+  }
+
+  /** presence tells that somebody "came" or "left". Many at once become one line. */
+  presence(key, name) {
+    const last = this.#waiting.at(-1) ?? this.#last;
+    if (last?.kind !== "presence" || last.key !== key) {
+      return this.#add({ kind: "presence", key, given: { names: [name], count: 1 } });
+    }
+    last.given.count++;
+    if (last.given.names.length < MAX_NAMES) last.given.names.push(name);
+    last.changed = true;
+    this.#schedule();
+  }
+
+  clear() {
+    this.#waiting = [];
+    this.#last = this.#lastRow = null;
+    this.#day = "";
+    this.#element.replaceChildren();
+    this.#following = true;
+    this.#setUnseen(0);
+  }
+
+  follow() {
+    this.#following = true;
+    this.#toEnd();
+  }
+
+  #add(entry) {
+    if (this.#waiting.push(entry) > MAX_WAITING) this.#waiting.shift();
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => {
+      this.#scheduled = false;
+      this.#show();
+    });
+  }
+
+  #show() {
+    if (this.#last?.changed) {
+      this.#last.changed = false;
+      say(this.#lastRow, this.#last.key, this.#last.given);
+    }
+    const entries = this.#waiting.splice(0, FRAME_ROWS);
+    for (const entry of entries) this.#append(entry);
+    if (entries.some((entry) => entry.own)) this.#following = true; // who writes wants to see it
+    if (this.#following) this.#toEnd();
+    else this.#setUnseen(this.#unseen + entries.filter((entry) => entry.kind === "message").length);
+    if (this.#waiting.length > 0) this.#schedule();
+  }
+
+  #append(entry) {
+    if (entry.kind === "message") this.#newDay(entry);
+    const row = entry.kind === "message" ? this.#messageRow(entry) : noteRow(entry);
+    this.#put(row);
+    entry.changed = false;
+    this.#last = entry;
+    this.#lastRow = row;
+  }
+
+  #newDay({ time }) {
+    const day = new Date(time).toDateString();
+    if (day !== this.#day && this.#day) {
+      const row = noteRow({});
+      row.textContent = when("day", time);
+      this.#put(row);
+      this.#last = null;
+    }
+    this.#day = day;
+  }
+
+  #put(row) {
+    let chunk = this.#element.lastElementChild;
+    if (!chunk || chunk.childElementCount >= CHUNK_ROWS) {
+      chunk = document.createElement("div");
+      chunk.className = "chunk";
+      this.#element.append(chunk);
+      if (this.#element.childElementCount > MAX_CHUNKS) this.#element.firstElementChild.remove();
+    }
+    chunk.append(row);
+  }
+
+  #messageRow(entry) {
+    const row = element("div", "row");
+    row.classList.toggle("own", entry.own);
+    row.classList.toggle("secret", Boolean(entry.to));
+    row.classList.toggle("follows", follows(this.#last, entry));
+
+    const who = element("span", "who");
+    if (entry.own) say(who, "you");
+    else who.append(name(entry.from));
+    const head = element("div", "head");
+    head.append(who);
+    if (entry.to) {
+      const to = element("span", "to");
+      if (entry.own) say(to, "privateTo", { name: entry.to });
+      else say(to, "privateFrom");
+      head.append(" ", to);
+    }
+
+    const text = element("p", "text");
+    text.dir = "auto";
+    text.textContent = entry.text;
+    const bubble = element("div", "bubble");
+    bubble.append(head, text, clock(entry.time));
+    if (!entry.own) row.append(avatar(entry.from));
+    row.append(bubble);
+    return row;
+  }
+
+  #toEnd() {
+    this.#element.scrollTop = this.#element.scrollHeight;
+    this.#setUnseen(0);
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#element;
+    this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+    if (this.#following) this.#setUnseen(0);
+  }
+
+  #setUnseen(count) {
+    this.#unseen = count;
+    this.#newer.hidden = count === 0;
+    if (count > 0) say(this.#newer, "newer", { count });
+  }
+}
+
+function follows(last, entry) {
+  return last?.kind === "message" && last.from === entry.from && last.to === entry.to && entry.time - last.time < TOGETHER_MS;
+}
+
+function noteRow({ key, given }) {
+  const row = element("p", "note");
+  if (key) say(row, key, given);
+  return row;
+}
+
+function clock(time) {
+  const clock = element("time", "clock");
+  clock.dateTime = new Date(time).toISOString();
+  clock.title = when("moment", time);
+  clock.textContent = when("clock", time);
+  return clock;
+}
+
+function name(text) {
+  const bdi = element("bdi");
+  bdi.textContent = text;
+  return bdi;
+}
+
+function element(tag, className = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  return made;
+}

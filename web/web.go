@@ -1,0 +1,86 @@
+// Package web carries the chat page and the client module for browsers, ready to be served: what the files say, how they are
+// typed, tagged and compressed. It opens no socket; whoever serves them adds the HTTP.
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// Policy is the Content-Security-Policy of the page. All it runs and shows comes from the server itself. It connects wherever the
+// gate sends it. No text becomes markup: of Trusted Types there is only the one that names the worker's script.
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss: http: https:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types chat-worker"
+
+// File is one file that is served as it is.
+type File struct {
+	Path        string // of the URL, such as /chat.js
+	ContentType string
+	ETag        string // quoted and weak: both bodies have the same
+	Body        []byte
+	Gzip        []byte // Body compressed; nil when that is not smaller
+	CSP         bool   // a page: send Policy with it
+}
+
+//go:embed *.html *.css *.js *.d.ts *.svg chat
+var content embed.FS
+
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".ts":   "text/plain; charset=utf-8", // browsers take .ts for video
+	".svg":  "image/svg+xml",
+}
+
+// Files are the page and its client. They are made anew with each call; a server asks once, when it starts.
+func Files() []File {
+	var files []File
+	err := fs.WalkDir(content, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := content.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		files = append(files, file(name, body))
+		return nil
+	})
+	if err != nil {
+		panic(err) // what is embedded can be read
+	}
+	return files
+}
+
+func file(name string, body []byte) File {
+	hash := sha256.Sum256(body)
+	return File{
+		Path:        "/" + strings.TrimSuffix(name, "index.html"),
+		ContentType: contentTypes[path.Ext(name)],
+		ETag:        `W/"` + base64.RawURLEncoding.EncodeToString(hash[:12]) + `"`,
+		Body:        body,
+		Gzip:        compress(body),
+		CSP:         path.Ext(name) == ".html",
+	}
+}
+
+func compress(body []byte) []byte {
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		panic(err) // the level is a valid one
+	}
+	w.Write(body) // a bytes.Buffer takes everything
+	w.Close()
+	if out.Len() >= len(body) {
+		return nil
+	}
+	return out.Bytes()
+}
