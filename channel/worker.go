@@ -350,3 +350,11 @@ func (w *Worker) closeRoom(room *Room, reason string) {
 
 // Number is the worker's index. Static; safe from any goroutine.
 func (w *Worker) Number() int { return int(w.number) }
+
+// Count is the number of members of room. Runs where the worker runs.
+func (w *Worker) Count(room string) int {
+	if r := w.rooms[room]; r != nil {
+		return r.count
+	}
+	return 0
+}

@@ -8,9 +8,10 @@ type Accepted struct {
 	Port uint16
 
 	// Of a socket that comes from another loop (Move).
-	moved  bool
-	inbox  []byte // received and not consumed
-	unsent []byte
+	moved   bool
+	inbox   []byte // received and not consumed
+	unsent  []byte
+	luggage any // of the handler's
 }
 
 // Adopt gives the loop an open, non-blocking socket, of which it becomes the owner. Safe from any goroutine.

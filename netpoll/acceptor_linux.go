@@ -280,21 +280,7 @@ func (a *Acceptor) openSpare() {
 // controlListener sets what accepted sockets shall inherit.
 func controlListener(_, _ string, raw syscall.RawConn) error {
 	var err error
-	e := raw.Control(func(fd uintptr) {
-		for _, o := range []struct{ level, name, value int }{
-			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-			{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMillis},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdleSeconds},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveEverySeconds},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount},
-			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-			{unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer},
-		} {
-			if e := unix.SetsockoptInt(int(fd), o.level, o.name, o.value); e != nil && err == nil {
-				err = os.NewSyscallError("setsockopt", e)
-			}
-		}
-	})
+	e := raw.Control(func(fd uintptr) { err = setOptions(int(fd)) })
 	return errors.Join(e, err)
 }
 

@@ -2,8 +2,10 @@ package netpoll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +34,26 @@ const (
 	keepAliveIdleSeconds, keepAliveEverySeconds, keepAliveCount = 60, 15, 4
 )
 
-// Close closes a listener that no acceptor has.
+// setOptions sets them on a socket that will listen, or does. Connections that a listening socket had queued before keep what they have.
+func setOptions(fd int) error {
+	for _, o := range []struct{ level, name, value int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMillis},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdleSeconds},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveEverySeconds},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer},
+	} {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return nil
+}
+
+// Close closes a listener that no acceptor has. Whoever else has a descriptor of the socket can go on accepting: it is never
+// shut down.
 func (ln *Listener) Close() { _ = unix.Close(ln.fd) }
 
 // Listen binds addr ("host:port"; an empty host means every address, IPv4 and IPv6). Conns it accepts carry tag.
@@ -50,4 +71,59 @@ func Listen(name, addr string, tag uint8) (*Listener, error) {
 		return nil, fmt.Errorf("listen for %s on %q: %w", name, addr, err)
 	}
 	return &Listener{Name: name, Addr: tl.Addr().(*net.TCPAddr), tag: tag, fd: fd}, nil
+}
+
+// ErrNotListening means that a descriptor is no listening TCP socket.
+var ErrNotListening = errors.New("not a listening TCP socket")
+
+// ListenerAddr is the address of the listening TCP socket fd. It fails with ErrNotListening when fd is something else.
+func ListenerAddr(fd int) (*net.TCPAddr, error) {
+	for _, o := range []struct {
+		option, want int
+		otherwise    string
+	}{
+		{unix.SO_PROTOCOL, unix.IPPROTO_TCP, "its protocol is not TCP"},
+		{unix.SO_ACCEPTCONN, 1, "it does not listen"},
+	} {
+		switch value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, o.option); {
+		case err == unix.EBADF:
+			return nil, fmt.Errorf("%w: there is no such descriptor", ErrNotListening)
+		case err == unix.ENOTSOCK:
+			return nil, fmt.Errorf("%w: it is no socket", ErrNotListening)
+		case err != nil:
+			return nil, os.NewSyscallError("getsockopt", err)
+		case value != o.want:
+			return nil, fmt.Errorf("%w: %s", ErrNotListening, o.otherwise)
+		}
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
+	case *unix.SockaddrInet6:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}, nil
+	}
+	return nil, fmt.Errorf("%w: its addresses are neither IPv4 nor IPv6", ErrNotListening)
+}
+
+// Inherit makes a Listener of fd, a TCP socket that another process has bound and listens on; fd belongs to the Listener from
+// now on, also when Inherit fails. Conns it accepts carry tag.
+func Inherit(name string, fd int, tag uint8) (*Listener, error) {
+	ln := &Listener{Name: name, tag: tag, fd: fd}
+	var err error
+	if ln.Addr, err = ListenerAddr(fd); err == nil {
+		err = setOptions(fd)
+	}
+	if err == nil { // a parent may have left it blocking, and accept would hold up every listener then
+		err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+	}
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("take over descriptor %d for %s: %w", fd, name, err)
+	}
+	unix.CloseOnExec(fd)
+	return ln, nil
 }

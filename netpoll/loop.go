@@ -19,7 +19,7 @@ type Handler interface {
 	Open(c *Conn)
 	// Data is given the bytes not yet consumed, old ones first, and returns how many it consumed. b may be changed in place; it is
 	// valid until Data returns. The rest is kept and given again when more has arrived, or when the conn is resumed.
-	// After a Resume it is called even when b is empty.
+	// After a Resume, and for a conn from another loop, it is called even when b is empty.
 	Data(c *Conn, b []byte) int
 	// Due is called when the deadline of SetDue has passed. The deadline is cleared before.
 	Due(c *Conn)
@@ -94,6 +94,7 @@ type Loop struct {
 	moving   *Conn // asked for by the handler that is at work, to attachTo or moveTo
 	attachTo *Conn
 	moveTo   *Loop
+	luggage  any // for moveTo, or of the conn that is being opened
 
 	stats Stats
 }
@@ -540,12 +541,14 @@ func (l *Loop) adopt(a *Accepted) {
 	if !a.moved {
 		l.stats.Opened++
 	}
+	l.luggage = a.luggage
 	l.opened(c)
+	l.luggage = nil
 	l.watch(c, Readable)
 	if len(a.unsent) > 0 {
 		l.enqueue(c, segment{b: a.unsent})
 	}
-	if len(a.inbox) > 0 && c.Alive() {
+	if (len(a.inbox) > 0 || a.luggage != nil) && c.Alive() {
 		l.deliver(c, a.inbox)
 	}
 }

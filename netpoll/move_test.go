@@ -58,6 +58,9 @@ func TestMove(t *testing.T) {
 				w.net.Events()
 				var heard []byte
 				b.onData = func(c *netpoll.Conn, in []byte) int {
+					if len(in) == 0 {
+						return 0
+					}
 					heard = append(heard, in...)
 					b.loop.Write(c, []byte("heard;"))
 					return len(in)
@@ -100,6 +103,9 @@ func TestMoveBackAndForth(t *testing.T) {
 	for i, h := range w.on {
 		to := w.on[1-i].loop
 		h.onData = func(c *netpoll.Conn, in []byte) int {
+			if len(in) == 0 {
+				return 0
+			}
 			heard = append(heard, in[0])
 			h.loop.Write(c, in[:1])
 			h.loop.Move(c, to)

@@ -122,12 +122,22 @@ func (l *Loop) Attach(c, from *Conn) { l.moving, l.attachTo, l.moveTo = from, c,
 
 // Move gives c to another loop: there it is opened anew and given what it has left unconsumed here. Here it ends (ReasonMoved).
 // Only from within Handler.Data of c; it takes effect when that has returned.
-func (l *Loop) Move(c *Conn, to *Loop) { l.moving, l.attachTo, l.moveTo = c, nil, to }
+func (l *Loop) Move(c *Conn, to *Loop) { l.MoveWith(c, to, nil) }
+
+// MoveWith is Move with luggage, which Luggage gives to Handler.Open on the other loop. The handler may fill it in until
+// Handler.Closed of c returns.
+func (l *Loop) MoveWith(c *Conn, to *Loop, luggage any) {
+	l.moving, l.attachTo, l.moveTo, l.luggage = c, nil, to, luggage
+}
+
+// Luggage is what the conn that Handler.Open is called for brings along from another loop, nil when it is new.
+func (l *Loop) Luggage() any { return l.luggage }
 
 // moved carries out what Attach or Move asked for, and tells whether it could. rest is what c's handler has not consumed.
 func (l *Loop) moved(c *Conn, rest []byte) bool {
 	to, other := l.attachTo, l.moveTo
-	l.moving, l.attachTo, l.moveTo = nil, nil, nil
+	luggage := l.luggage
+	l.moving, l.attachTo, l.moveTo, l.luggage = nil, nil, nil, nil
 	if c.Alive() {
 		l.flush(c)
 	}
@@ -135,7 +145,7 @@ func (l *Loop) moved(c *Conn, rest []byte) bool {
 		return false
 	}
 	if other != nil {
-		l.ship(c, other, rest)
+		l.ship(c, other, rest, luggage)
 		return true
 	}
 	fd := c.fd
@@ -160,10 +170,10 @@ func (l *Loop) moved(c *Conn, rest []byte) bool {
 }
 
 // ship posts c's socket to another loop.
-func (l *Loop) ship(c *Conn, to *Loop, rest []byte) {
+func (l *Loop) ship(c *Conn, to *Loop, rest []byte, luggage any) {
 	a := Accepted{
 		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort,
-		moved: true, inbox: append([]byte(nil), rest...), unsent: l.TakeOutput(c),
+		moved: true, inbox: append([]byte(nil), rest...), unsent: l.TakeOutput(c), luggage: luggage,
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
 		l.fail(c)

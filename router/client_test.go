@@ -29,14 +29,16 @@ const (
 type shape struct {
 	loops     int
 	roundTrip bool
+	follow    bool // sessions move to the loop of their room
 }
 
-// shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding.
-var shapes = []shape{{1, false}, {3, false}, {1, true}, {3, true}}
+// shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding,
+// sessions that stay where they were accepted and sessions that follow their rooms.
+var shapes = []shape{{loops: 1}, {loops: 3}, {loops: 1, roundTrip: true}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}}
 
 func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
 	for _, sh := range shapes {
-		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+		t.Run(fmt.Sprintf("loops=%d,encoded=%v,follow=%v", sh.loops, sh.roundTrip, sh.follow), func(t *testing.T) {
 			f(t, newRig(t, sh, nil))
 		})
 	}
@@ -46,7 +48,7 @@ func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
 func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	r := &rig{t: t, net: looptest.New()}
 	cfg := Config{
-		Loops: sh.loops, RoundTrip: sh.roundTrip, Limits: DefaultLimits(),
+		Loops: sh.loops, RoundTrip: sh.roundTrip, Stay: !sh.follow, Limits: DefaultLimits(),
 		Profiles: []*Profile{
 			atConnector: {Name: "connector", Type: Connector, HeartbeatSeconds: 3},
 			atGate:      {Name: "gate", Type: Gate},

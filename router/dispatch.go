@@ -28,6 +28,8 @@ type handler struct {
 	// pipelines says that the call may follow others of this session that are still at the room's worker: it goes there
 	// too, so effects and answers keep their order. All others wait until everything before is answered.
 	pipelines bool
+	// follows says that the session is best carried out where its room is (follow).
+	follows bool
 }
 
 const (
@@ -39,7 +41,7 @@ const (
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
 	routeQueryEntry: {do: (*loop).queryEntry},
-	routeEnter:      {do: (*loop).enter},
+	routeEnter:      {do: (*loop).enter, follows: true},
 	routeSend:       {do: (*loop).send, pipelines: true},
 }
 
@@ -83,6 +85,9 @@ func (l *loop) message(s *session, b []byte) bool {
 	}
 	if l.mustWait(s, c.route) {
 		l.np.Pause(s.conn)
+		return false
+	}
+	if l.follow(s, c) {
 		return false
 	}
 	l.counters.requests++

@@ -91,7 +91,10 @@ func (l *loop) serveEIO(s *session, r *request) bool {
 		if !taken {
 			return false
 		}
-		headers := l.cookie(rep.cors(make([]codec.HTTPHeader, 0, 4)), in)
+		headers := l.cookie(rep.cors(make([]codec.HTTPHeader, 0, 5)), in)
+		if in.wire == wireEIO4 {
+			headers = append(headers, noStore)
+		}
 		l.respondHTTP(s, 200, "text/html", []byte("ok"), headers...)
 		if malformed {
 			l.counters.malformed++

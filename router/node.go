@@ -26,6 +26,7 @@ type Limits struct {
 	LoopBytes        int    // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
 	RoomBytes        int    // unwritten pushes of one room on one loop; the same for that room
 	NameBytes        int    // longest name of a user or room
+	Spread           int    // members from which on a room uses all loops
 	// HTTP and socket.io.
 	KeepAliveSeconds    uint32 // an idle HTTP connection
 	Pulls               int    // sessions without a socket, whose clients fetch
@@ -42,7 +43,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
 		PackageBytes: 256 << 10, HeadBytes: 8 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
-		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64,
+		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64, Spread: 256,
 		KeepAliveSeconds: 60, Pulls: 20_000, PingSeconds: 25, PingTimeoutSeconds: 60, PingTimeout4Seconds: 20, PollSeconds: 20,
 		ConnectSeconds: 45, UpgradeSeconds: 10,
 	}
@@ -62,6 +63,8 @@ func (l *Limits) Check() error {
 		return fmt.Errorf("-max-name %d: must be 1 to 255 bytes", l.NameBytes)
 	case l.PingSeconds < 1 || l.PingTimeoutSeconds < 1 || l.PingTimeout4Seconds < 1:
 		return errors.New("-sio-heartbeat, -sio-timeout and -sio-timeout4 must be at least a second")
+	case l.Spread < 1:
+		return fmt.Errorf("-spread %d: must be at least 1", l.Spread)
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
@@ -76,8 +79,10 @@ type Config struct {
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
-	App        *App       // handlers of one's own; nil for none
-	Files      []File     // served by HTTP on every listener
+	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
+	Stay  bool
+	App   *App   // handlers of one's own; nil for none
+	Files []File // served by HTTP on every listener
 	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
@@ -97,6 +102,7 @@ type Node struct {
 	budget     *netpoll.Budget
 	app        *App
 	roundTrip  bool
+	follow     bool // sessions move to the loop of their room
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Shutdown has begun
@@ -116,6 +122,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
+		follow: !cfg.Stay && cfg.Loops > 1,
 	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err

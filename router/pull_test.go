@@ -22,15 +22,9 @@ func (c *sioClient) idlePacket() string {
 // kick ends the client's session, as a worker would.
 func (r *rig) kick(c *sioClient, reason string) {
 	r.t.Helper()
-	s := c.session()
+	l, s := c.where()
 	if s == nil {
 		r.t.Fatal("there is no session")
-	}
-	l := r.node.loops[s.conn.ID(r.node.loops[0].np).Loop()]
-	for _, in := range r.node.loops {
-		if in.np.Find(r.node.sids.parse([]byte(c.sid))) != nil {
-			l = in
-		}
 	}
 	to := outlet{to: l}
 	to.Post(channel.Item{Kind: channel.ItemKick, To: l.addr(s.conn), Body: []byte(reason)})

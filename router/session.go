@@ -19,6 +19,7 @@ type session struct {
 	wire      wire
 	transport transport // as it is counted
 	pinged    bool      // we asked whether the client is there, and wait for its word
+	hops      uint8     // moves to other loops (follow)
 	ws        codec.WSReader
 	alive     uint32   // tick until which the client need not be heard of
 	x         *extra   // nil when there is nothing unusual; pooled
@@ -121,12 +122,17 @@ const maxPooledExtras = 256
 // Open implements netpoll.Handler.
 func (l *loop) Open(c *netpoll.Conn) {
 	s := l.newSession(c)
+	if b, ok := l.np.Luggage().(*baggage); ok {
+		l.unpack(s, b)
+	}
 	if l.node.closing.Load() { // accepted while Shutdown was looking at the others
 		l.np.Close(c, reasonShutdown)
 		return
 	}
-	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
-	l.np.SetDue(c, s.alive)
+	if s.state == stateSniff {
+		s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
+		l.np.SetDue(c, s.alive)
+	}
 }
 
 // newSession makes the session of a new conn.
@@ -141,8 +147,14 @@ func (l *loop) newSession(c *netpoll.Conn) *session {
 
 // Closed implements netpoll.Handler: any end of a conn is a leave, exactly one (protocol.md §9.6). With an enter in
 // flight the worker will first add and then remove.
-func (l *loop) Closed(c *netpoll.Conn, _ netpoll.Reason) {
+func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	s := l.session(c)
+	if s.state == stateMoved && l.baggage != nil {
+		if why == netpoll.ReasonMoved {
+			l.pack(s)
+		}
+		l.baggage = nil
+	}
 	l.depart(s)
 	if x := s.x; x != nil && x.http != nil && x.http.task != taskNone {
 		l.forsaken(s)
@@ -305,7 +317,14 @@ func (l *loop) respond(s *session, id uint32, body []byte, proto *codec.ProtoMes
 }
 
 // end closes a session in the way of its transport: over WebSocket with code 1000 and no reason, as the original does.
-func (l *loop) end(s *session, why netpoll.Reason) { l.endWith(s, why, codec.WSCloseNormal, "") }
+// Engine.IO 4 closes without a code (protocol.md §7).
+func (l *loop) end(s *session, why netpoll.Reason) {
+	code := uint16(codec.WSCloseNormal)
+	if s.wire == wireEIO4 {
+		code = codec.WSCloseNoStatus
+	}
+	l.endWith(s, why, code, "")
+}
 
 // endWith is end with another WebSocket close code. What was staged before is sent first.
 func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason string) {

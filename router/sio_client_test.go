@@ -98,7 +98,7 @@ func upgradeTo(target string) string {
 
 func textFrame(packet string) string { return string(maskedFrame(byte(codec.WSText), []byte(packet))) }
 
-// frames reads the WebSocket frames that have come; a close frame is "close <code>".
+// frames reads the WebSocket frames that have come; a close frame is "close", and its code.
 func (w *web) frames() (packets []string) {
 	for {
 		b := w.sock.Wrote[w.read:]
@@ -121,7 +121,11 @@ func (w *web) frames() (packets []string) {
 		case 0x80 | byte(codec.WSText):
 			packets = append(packets, string(payload))
 		case 0x80 | byte(codec.WSClose):
-			packets = append(packets, fmt.Sprintf("close %d", int(payload[0])<<8|int(payload[1])))
+			code := 1000 // Engine.IO 4 closes without one, which says as much (protocol.md §7)
+			if len(payload) >= 2 {
+				code = int(payload[0])<<8 | int(payload[1])
+			}
+			packets = append(packets, fmt.Sprintf("close %d", code))
 		default:
 			w.r.t.Fatalf("a frame of type %x: %q", b[0], payload)
 		}

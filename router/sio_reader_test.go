@@ -3,9 +3,12 @@ package router
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // pump reads what has come.
@@ -235,9 +238,18 @@ func (c *sioClient) take() (lines []string) {
 func (c *sioClient) want(lines ...string) {
 	c.r.t.Helper()
 	c.run()
-	if got := c.take(); fmt.Sprint(got) != fmt.Sprint(lines) {
-		c.r.t.Fatalf("got  %.300q\nwant %.300q", got, lines)
+	if got := c.take(); !slices.Equal(got, lines) {
+		c.r.t.Fatalf("got  %s\nwant %s", brief(got), brief(lines))
 	}
+}
+
+// brief is what a failure shows of lines.
+func brief(lines []string) string {
+	var b strings.Builder
+	for _, s := range lines {
+		fmt.Fprintf(&b, "%.70q(%d) ", s, len(s))
+	}
+	return b.String()
 }
 
 // wantPackets fails unless exactly these packets that are no message have come since the last time. It does not poll.
@@ -245,20 +257,30 @@ func (c *sioClient) wantPackets(packets ...string) {
 	c.r.t.Helper()
 	c.r.net.Settle()
 	c.pump()
-	if fmt.Sprint(c.packets) != fmt.Sprint(packets) {
+	if !slices.Equal(c.packets, packets) {
 		c.r.t.Fatalf("got  %q\nwant %q", c.packets, packets)
 	}
 	c.packets = nil
 }
 
-// session is the server's side.
-func (c *sioClient) session() *session {
-	id := c.r.node.sids.parse([]byte(c.sid))
-	l := c.r.node.loops[id.Loop()]
-	if conn := l.np.Find(id); conn != nil {
-		return l.session(conn)
+// session is the server's side, and where it is; nil when it has ended.
+func (c *sioClient) session() *session { _, s := c.where(); return s }
+
+func (c *sioClient) where() (at *loop, s *session) {
+	for _, l := range c.r.node.loops {
+		if c.ws == nil {
+			if conn := l.np.Find(c.r.node.sids.parse([]byte(c.sid))); conn != nil {
+				return l, l.session(conn)
+			}
+			continue
+		}
+		l.np.Each(func(conn *netpoll.Conn) { // it may have moved to another loop, where its session id is none
+			if int(conn.Peer().Port()) == c.ws.sock.FD && !conn.IsPull() {
+				at, s = l, l.session(conn)
+			}
+		})
 	}
-	return nil
+	return at, s
 }
 
 // balanced fails unless everything that was opened is closed again, and nothing is left of it.

@@ -107,6 +107,9 @@ func (l *loop) pomeloMessage(s *session, text, ack []byte) bool {
 		l.np.Pause(s.conn)
 		return false
 	}
+	if l.follow(s, c) {
+		return false
+	}
 	l.acknowledge(s, ack)
 	l.counters.requests++
 	if !codec.ValidJSON(m.Body) { // §4.1, Rule

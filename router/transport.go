@@ -143,7 +143,7 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 // goodbye answers a client's close frame with its own code and reason, and one without a code with 1000, as the original does.
 func (l *loop) goodbye(s *session, ev *codec.WSEvent) {
 	code := ev.Code
-	if code == codec.WSCloseNoStatus {
+	if code == codec.WSCloseNoStatus && s.wire != wireEIO4 {
 		code = codec.WSCloseNormal
 	}
 	l.endWith(s, reasonGoodbye, code, string(ev.Payload))

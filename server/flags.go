@@ -30,7 +30,7 @@ type settings struct {
 	loops               int
 	maxConns            int
 	drain               time.Duration
-	page                bool
+	page, move          bool
 	logLevel            slog.Level
 	limits              router.Limits
 	roundTrip           bool // for tests: requests and items go through their encoding
@@ -49,7 +49,8 @@ const usage = `pomelod is a chat server for clients of NetEase Pomelo: WebSocket
                                    the gates, connectors, dictionary and protobuf files of a Pomelo project
 
 Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room there (connector.entryHandler.enter) and
-chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order.
+chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
+instead of the addresses below.
 
 Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins.
 
@@ -72,6 +73,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.StringVar(&c.bind, "bind", "", "`host` on which the servers of servers.json listen; empty for every address")
 	f.BoolVar(&c.printConfig, "print-config", false, "print what would run, as JSON, and exit")
 	f.BoolVar(&c.checkConfig, "check-config", false, "check flags and files, and exit: 0 when pomelod would start")
+	f.BoolVar(&c.move, "move", true, "move a session to the event loop of the room it enters")
+	f.IntVar(&l.Spread, "spread", l.Spread, "members from which on a room uses all event loops")
 	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "time for clients to close their connections when pomelod ends")

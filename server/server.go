@@ -29,6 +29,7 @@ type server struct {
 	acceptor  *netpoll.Acceptor
 	listeners []*netpoll.Listener
 	admin     *admin.Server // nil without -admin
+	manager   *manager      // nil when no service manager listens
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 }
@@ -53,7 +54,7 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 	}
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
-		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(),
+		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
 			if err == nil {
@@ -69,11 +70,27 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 		return nil, err
 	}
 	if p.admin != "" {
-		if s.admin, err = admin.Listen(p.admin, admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: Version}); err != nil {
-			return nil, explain(err, "-admin", p.admin)
+		if err = s.listenAdmin(); err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
+}
+
+func (s *server) listenAdmin() error {
+	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: Version}
+	ln, err := s.plan.inheritedAdmin()
+	if err != nil {
+		return err
+	}
+	if ln != nil {
+		s.admin = admin.New(ln, src)
+		return nil
+	}
+	if s.admin, err = admin.Listen(s.plan.admin, src); err != nil {
+		return explain(err, "-admin", s.plan.admin)
+	}
+	return nil
 }
 
 // files are what is served by HTTP.
@@ -93,9 +110,19 @@ func (c *settings) files() (files []router.File) {
 }
 
 func (s *server) listen(tag uint8, l plannedListener) error {
-	ln, err := netpoll.Listen(l.profile.Name, l.addr, tag)
+	var ln *netpoll.Listener
+	fd, inherited := s.plan.inherited[int(tag)]
+	var err error
+	if inherited {
+		ln, err = netpoll.Inherit(l.profile.Name, fd, tag)
+	} else if ln, err = netpoll.Listen(l.profile.Name, l.addr, tag); err != nil {
+		err = explain(err, l.flag, l.addr)
+	}
 	if err != nil {
-		return explain(err, l.flag, l.addr)
+		return err
+	}
+	if !inherited && len(s.plan.inherited) > 0 {
+		slog.Warn("no socket was passed for this listener; it is bound, and refuses clients while pomelod restarts", "id", ln.Name, "addr", ln.Addr.String())
 	}
 	ln.Max = l.max
 	s.listeners = append(s.listeners, ln)
@@ -117,7 +144,7 @@ func explain(err error, source, addr string) error {
 
 // run serves until ctx ends, then ends in order: not ready, no new clients, goodbyes, and at last the loops.
 func (s *server) run(ctx context.Context) error {
-	var running sync.WaitGroup
+	var running, watching sync.WaitGroup
 	failed := make(chan error, len(s.drivers)+1+len(s.listeners))
 	for i, l := range s.node.Loops() {
 		running.Go(func() {
@@ -137,28 +164,28 @@ func (s *server) run(ctx context.Context) error {
 			failed <- fmt.Errorf("accept on %s: %w", ln.Addr, err)
 			continue
 		}
-		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String())
+		_, inherited := s.plan.inherited[i]
+		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String(), "inherited", inherited)
 	}
 	if s.admin != nil {
 		s.admin.Serve()
 		slog.Info("listening", "server", "admin", "addr", s.admin.Addr().String())
 	}
-	s.ready.Store(true)
-	slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())
+	watch, endWatch := context.WithCancel(context.Background())
+	defer endWatch()
+	watching.Go(func() { s.watch(watch) })
 
-	var err error
-	select {
-	case <-ctx.Done():
-		slog.Info("ending", "drain", s.cfg.drain.String())
-	case err = <-failed:
-	}
+	err := s.serve(ctx, failed)
 	s.ready.Store(false)
+	s.manager.stopping("ending; clients have " + s.cfg.drain.String() + " to close their connections")
 	s.acceptor.Close()
 	drain, cancel := context.WithTimeout(context.Background(), s.cfg.drain)
 	defer cancel()
 	if e := s.node.Shutdown(drain); e != nil {
 		slog.Warn("not all clients left in order", "err", e)
 	}
+	endWatch() // before the loops: they answer nobody then
+	watching.Wait()
 	for _, d := range s.drivers {
 		d.Stop()
 	}
@@ -166,6 +193,34 @@ func (s *server) run(ctx context.Context) error {
 	s.close()
 	slog.Info("ended")
 	return err
+}
+
+// serve is ready once all loops turn, and returns when ctx ends or something has failed.
+func (s *server) serve(ctx context.Context, failed <-chan error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	turning := make(chan *router.Snapshot, 1)
+	go func() {
+		if first, err := s.node.Snapshot(ctx); err == nil {
+			turning <- first
+		}
+	}()
+	for {
+		select {
+		case first := <-turning:
+			if len(failed) > 0 { // a listener that does not accept, say
+				continue
+			}
+			s.ready.Store(true)
+			slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())
+			s.manager.ready(status(first))
+		case <-ctx.Done():
+			slog.Info("ending", "drain", s.cfg.drain.String())
+			return nil
+		case err := <-failed:
+			return err
+		}
+	}
 }
 
 // close frees what newServer took.
