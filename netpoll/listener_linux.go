@@ -78,23 +78,23 @@ var ErrNotListening = errors.New("not a listening TCP socket")
 
 // ListenerAddr is the address of the listening TCP socket fd. It fails with ErrNotListening when fd is something else.
 func ListenerAddr(fd int) (*net.TCPAddr, error) {
-	for _, o := range []struct {
-		option, want int
-		otherwise    string
-	}{
-		{unix.SO_PROTOCOL, unix.IPPROTO_TCP, "its protocol is not TCP"},
-		{unix.SO_ACCEPTCONN, 1, "it does not listen"},
-	} {
-		switch value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, o.option); {
-		case err == unix.EBADF:
-			return nil, fmt.Errorf("%w: there is no such descriptor", ErrNotListening)
-		case err == unix.ENOTSOCK:
-			return nil, fmt.Errorf("%w: it is no socket", ErrNotListening)
-		case err != nil:
-			return nil, os.NewSyscallError("getsockopt", err)
-		case value != o.want:
-			return nil, fmt.Errorf("%w: %s", ErrNotListening, o.otherwise)
-		}
+	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	switch {
+	case err == unix.EBADF:
+		return nil, fmt.Errorf("%w: there is no such descriptor", ErrNotListening)
+	case err == unix.ENOTSOCK:
+		return nil, fmt.Errorf("%w: it is no socket", ErrNotListening)
+	case err != nil:
+		return nil, os.NewSyscallError("getsockopt", err)
+	case protocol == unix.IPPROTO_MPTCP: // it lacks some of our options
+		return nil, fmt.Errorf("%w: it is one of Multipath TCP (Go's default; net.ListenConfig has SetMultipathTCP)", ErrNotListening)
+	case protocol != unix.IPPROTO_TCP:
+		return nil, fmt.Errorf("%w: its protocol is another", ErrNotListening)
+	}
+	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	} else if listens == 0 {
+		return nil, fmt.Errorf("%w: it does not listen", ErrNotListening)
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {

@@ -180,8 +180,8 @@ func (l *Loop) ship(c *Conn, to *Loop, rest []byte, luggage any) {
 		return
 	}
 	l.fds[c.fd] = 0
+	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)
 	l.open.Add(-1)
-	to.open.Add(1)
 	to.accepted.Post(a)
 }

@@ -1,5 +1,7 @@
 package router
 
+import "github.com/pomelod/pomelod/netpoll"
+
 // A hop from one loop to another costs as much as writing to one to three members. So a session that enters a room moves to the
 // loop of the room's worker first, connection and all; in small rooms nothing has to hop after that, at any number of
 // loops. Large rooms use all loops.
@@ -82,4 +84,17 @@ func (l *loop) unpack(s *session, b *baggage) {
 	}
 	s.alive = l.np.Now() + b.left
 	l.np.SetDue(conn, s.alive)
+}
+
+// left ends what a move began: on the way the socket may have died.
+func (l *loop) left(s *session, why netpoll.Reason) {
+	switch {
+	case why == netpoll.ReasonMoved && l.baggage != nil:
+		l.pack(s)
+	case why != netpoll.ReasonMoved && l.taker != 0: // a session that gave up polling for it has nothing now
+		if c := l.np.Find(l.taker); c != nil {
+			l.np.Kill(c, why)
+		}
+	}
+	l.baggage, l.taker = nil, 0
 }

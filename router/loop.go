@@ -46,6 +46,7 @@ type loop struct {
 	jsonp      []byte            // the same, as JSONP has it
 	transports [transports]int64 // sessions
 	baggage    *baggage          // of the session that is leaving this loop
+	taker      netpoll.ID        // the session that is taking over a socket
 	counters   counters
 }
 

@@ -149,11 +149,8 @@ func (l *loop) newSession(c *netpoll.Conn) *session {
 // flight the worker will first add and then remove.
 func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	s := l.session(c)
-	if s.state == stateMoved && l.baggage != nil {
-		if why == netpoll.ReasonMoved {
-			l.pack(s)
-		}
-		l.baggage = nil
+	if s.state == stateMoved {
+		l.left(s, why)
 	}
 	l.depart(s)
 	if x := s.x; x != nil && x.http != nil && x.http.task != taskNone {

@@ -23,6 +23,7 @@ type Socket struct {
 	FD       int
 	Room     int           // bytes our end can still write; negative: without limit
 	Err      syscall.Errno // what the next calls fail with
+	WriteErr syscall.Errno // what the next writes fail with
 	WatchErr error         // what watching it fails with, as when memory runs out
 	Wrote    []byte        // all our end has written
 	Writes   int           // calls that wrote something
@@ -203,8 +204,8 @@ func (d *driver) Read(fd int, b []byte) (int, syscall.Errno) {
 
 func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	s := d.socket(fd)
-	if s.Err != 0 {
-		return 0, s.Err
+	if err := max(s.Err, s.WriteErr); err != 0 {
+		return 0, err
 	}
 	if s.Room == 0 {
 		return 0, syscall.EAGAIN
