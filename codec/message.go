@@ -51,6 +51,7 @@ var (
 type Message struct {
 	Type       MessageType
 	ID         uint32 // request and response; a request with id 0 is a notify
+	IDBytes    uint8  // bytes that ID took, for AppendResponseHead; 255: that many or more
 	Route      []byte // the route as text, when the message has one and not Compressed
 	Code       uint16 // the route's dictionary code, when it has one and is Compressed
 	Compressed bool   // flag bit 0; a response may carry it although it has no route
@@ -84,7 +85,7 @@ func ParseMessage(b []byte) (Message, error) {
 		if n == 0 {
 			return Message{}, ErrMessageID
 		}
-		m.ID, b = id, b[n:]
+		m.ID, m.IDBytes, b = id, uint8(min(n, 255)), b[n:]
 	}
 
 	if m.Type.hasRoute() {
@@ -130,9 +131,19 @@ func appendMessageID(dst []byte, id uint32) []byte {
 	return append(dst, byte(id))
 }
 
-// AppendResponseHead appends the head of the response to request id; the body follows.
-func AppendResponseHead(dst []byte, id uint32) []byte {
-	return appendMessageID(append(dst, byte(MessageResponse)<<flagTypeShift), id)
+// AppendResponseHead appends the head of the response to request id; the body follows. The id gets as many bytes as
+// the request's had (idBytes, 0 for as many as it needs; at most maxIDBytes). For that, too, is how clients know it: the
+// browser builds of Pomelo write the most significant group first, so their 128 is 81 00, which we read as 1; an answer
+// to 01 would find no request.
+func AppendResponseHead(dst []byte, id uint32, idBytes uint8) []byte {
+	dst = append(dst, byte(MessageResponse)<<flagTypeShift)
+	at := len(dst)
+	dst = appendMessageID(dst, id)
+	for len(dst)-at < min(int(idBytes), maxIDBytes) {
+		dst[len(dst)-1] |= 0x80
+		dst = append(dst, 0)
+	}
+	return dst
 }
 
 // AppendPushHead appends the head of a push whose route travels as text; the body

@@ -102,6 +102,11 @@ func (v *Variant) AppendPackage(dst []byte, t PackageType, body []byte) []byte {
 // AppendResponse appends the answer to request id. body is canonical JSON; m is the server proto of the request's
 // route, or nil.
 func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMessage) []byte {
+	return v.AppendResponseTo(dst, id, 0, body, m)
+}
+
+// AppendResponseTo is AppendResponse to a request whose id took idBytes (AppendResponseHead).
+func (v *Variant) AppendResponseTo(dst []byte, id uint32, idBytes uint8, body []byte, m *ProtoMessage) []byte {
 	if !v.Framing.hybrid() {
 		return v.appendSIOResponse(dst, id, body)
 	}
@@ -109,7 +114,7 @@ func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMes
 		body = v.encodeBody(m, body)
 	}
 	var head [1 + maxIDBytes]byte
-	h := AppendResponseHead(head[:0], id)
+	h := AppendResponseHead(head[:0], id, idBytes)
 	dst = v.AppendPackageHead(dst, PackageData, len(h)+len(body))
 	dst = append(dst, h...)
 	return append(dst, body...)

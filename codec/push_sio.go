@@ -9,8 +9,11 @@ import (
 // What the server sends to socket.io clients (protocol.md §4.2): a JSON text inside a socket.io packet. Clients of 0.9
 // get the flavour of 2013, arrays of flat elements; others that of Pomelo 2.x, a single element with the payload inside.
 
-// maxMerged bounds an array of the 2013 flavour to which another element is added.
-const maxMerged = 16 << 10
+// Bounds of adding another element to an array of the 2013 flavour.
+const (
+	maxMerged = 16 << 10 // bytes of the array
+	maxPassed = 64       // frames before it, as each addition has to find the last one
+)
 
 // AppendPacket appends a socket.io 0.9 or Engine.IO packet, text, framed as clients of v get it.
 func (v *Variant) AppendPacket(dst, packet []byte) []byte {
@@ -27,13 +30,15 @@ func (v *Variant) appendSIOPush(dst []byte, p *Push) []byte {
 		dst = p.appendRouted(dst)
 		return v.frame(append(dst, ']'), at, 0)
 	}
-	dst = append(dst, `42["message","`...)
-	text := append(make([]byte, 0, 64+len(p.Body)), `{"route":`...)
-	text = AppendString(text, p.Route)
-	text = append(text, `,"body":`...)
-	text = append(p.appendRouted(text), '}')
-	return v.frame(v.appendTextEnd(dst, text), at, 0)
+	dst = append(dst, eventOpen...)
+	dst = append(dst, `{"route":`...)
+	dst = AppendString(dst, p.Route)
+	dst = append(dst, `,"body":`...)
+	return v.frameEvent(append(p.appendRouted(dst), '}'), at)
 }
+
+// eventOpen is where the text of an event begins.
+const eventOpen = `42["message","`
 
 // appendRouted appends the payload with its route in it: the chat application's payloads all have that over socket.io,
 // whatever the flavour (protocol.md §9.4).
@@ -68,9 +73,7 @@ func (v *Variant) appendSIOResponse(dst []byte, id uint32, body []byte) []byte {
 		return v.frame(append(dst, ']'), at, head)
 	}
 	at := len(dst)
-	dst = append(dst, `42["message","`...)
-	text := appendSIOAnswer(make([]byte, 0, 32+len(body)), id, body)
-	return v.frame(v.appendTextEnd(dst, text), at, 0)
+	return v.frameEvent(appendSIOAnswer(append(dst, eventOpen...), id, body), at)
 }
 
 func appendSIOAnswer(dst []byte, id uint32, body []byte) []byte {
@@ -82,18 +85,25 @@ func appendSIOAnswer(dst []byte, id uint32, body []byte) []byte {
 
 func (v *Variant) appendSIOKick(dst, reason []byte) []byte {
 	at := len(dst)
-	text := append(append([]byte(`{"route":"onKick","reason":`), reason...), '}')
 	if v.Framing.sio09() {
-		dst = append(append(append(dst, `3:::[`...), text...), ']')
-		return v.AppendPacket(v.frame(dst, at, 0), []byte("0::"))
+		dst = append(append(dst, `3:::[{"route":"onKick","reason":`...), reason...)
+		return v.AppendPacket(v.frame(append(dst, "}]"...), at, 0), []byte("0::"))
 	}
-	dst = append(dst, `42["message","`...)
-	return v.AppendPacket(v.frame(v.appendTextEnd(dst, text), at, 0), []byte("41"))
+	dst = append(append(dst, eventOpen+`{"route":"onKick","reason":`...), reason...)
+	return v.AppendPacket(v.frameEvent(append(dst, '}'), at), []byte("41"))
 }
 
-// appendTextEnd appends text as the inside of a JSON string, and ends the event. Who fetches gets pure ASCII: the two
-// generations of Engine.IO 3 disagree about anything else (protocol.md §6.3).
-func (v *Variant) appendTextEnd(dst, text []byte) []byte {
+// frameEvent makes dst[at:], the beginning of an event and its text as it is, a whole frame, in which the text is the inside of
+// a JSON string. Who fetches gets pure ASCII: the two generations of Engine.IO 3 disagree about anything else
+// (protocol.md §6.3).
+func (v *Variant) frameEvent(dst []byte, at int) []byte {
+	start, end := at+len(eventOpen), len(dst)
+	dst = v.appendText(dst, dst[start:]) // behind itself, and then moved there: no other memory is needed
+	dst = dst[:start+copy(dst[start:], dst[end:])]
+	return v.frame(append(dst, `"]`...), at, 0)
+}
+
+func (v *Variant) appendText(dst, text []byte) []byte {
 	for {
 		n := skipPlain(text, 0)
 		if v.Framing == FramingEIOPull {
@@ -102,7 +112,7 @@ func (v *Variant) appendTextEnd(dst, text []byte) []byte {
 			dst = append(dst, text[:n]...)
 		}
 		if n == len(text) {
-			return append(dst, `"]`...)
+			return dst
 		}
 		dst = appendEscape(dst, text[n])
 		text = text[n+1:]
@@ -156,7 +166,10 @@ func (v *Variant) frame(dst []byte, at, head int) []byte {
 // that another element may be added to.
 func (v *Variant) lastArray(staged []byte) (at, head int) {
 	end := 0
-	for end < len(staged) {
+	for frames := 0; end < len(staged); frames++ {
+		if frames == maxPassed {
+			return 0, 0
+		}
 		at = end
 		n := 0
 		if head, n = v.frameSize(staged[at:]); head == 0 || n > len(staged)-at-head {

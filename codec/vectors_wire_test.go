@@ -237,7 +237,7 @@ func checkMessageHeads(t *testing.T, m Message, want []byte) {
 	var head []byte
 	switch {
 	case m.Type == MessageResponse && !m.Compressed:
-		head = AppendResponseHead(nil, m.ID)
+		head = AppendResponseHead(nil, m.ID, 0)
 	case m.Type == MessagePush && m.Compressed:
 		head = AppendPushHeadCode(nil, m.Code)
 	case m.Type == MessagePush:

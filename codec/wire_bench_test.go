@@ -31,7 +31,7 @@ func TestWirePathsDoNotAllocate(t *testing.T) {
 		{"WSReader.Next text", func() { copy(text, wsTextFrame); r.Next(text, 1024) }},
 		{"WSReader.Next error", func() { r.Next(bad, 1024) }},
 		{"AppendPackageHead", func() { AppendPackageHead(dst, PackageData, 64) }},
-		{"AppendResponseHead", func() { AppendResponseHead(dst, 1<<31) }},
+		{"AppendResponseHead", func() { AppendResponseHead(dst, 1<<31, 0) }},
 		{"AppendPushHead", func() { AppendPushHead(dst, "onChat") }},
 		{"AppendPushHeadCode", func() { AppendPushHeadCode(dst, 7) }},
 		{"AppendWSHead", func() { AppendWSHead(dst, WSBinary, 70000) }},

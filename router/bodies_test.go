@@ -70,7 +70,7 @@ func TestIgnoredMessages(t *testing.T) {
 			c.wantOpen("")
 		}
 		c.send(codec.PackageData, []byte("\xe0\x81\x80\x00\x05a.b.c{}")) // unknown bits, a long form of id 1
-		c.wantOpen(c.answered(1, refused))
+		c.wantOpen(c.packed(codec.PackageData, "\x04\x81\x80\x00"+refused))
 		c.send(codec.PackageData, []byte("\x10\x02\x05a.b.c\x1f\x8b")) // gzip
 		c.wantOpen(c.answered(2, refused))
 	})

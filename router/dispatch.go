@@ -9,10 +9,11 @@ import (
 
 // call is one request or notify on its way to a handler. Its slices alias the read buffer.
 type call struct {
-	id    uint32 // 0: a notify
-	route *route
-	body  []byte // as sent
-	text  bool   // it came as text: JSON, never protobuf
+	id      uint32 // 0: a notify
+	idBytes uint8  // as the request had it (codec.AppendResponseHead)
+	route   *route
+	body    []byte // as sent
+	text    bool   // it came as text: JSON, never protobuf
 }
 
 // route is what a listener does with one route.
@@ -64,7 +65,7 @@ func (l *loop) message(s *session, b []byte) bool {
 		return true
 	}
 	c := &l.current
-	*c = call{id: m.ID, body: m.Body, route: unknown}
+	*c = call{id: m.ID, idBytes: m.IDBytes, body: m.Body, route: unknown}
 	switch m.Type {
 	case codec.MessageRequest:
 	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)

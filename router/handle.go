@@ -209,7 +209,7 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 	s.x.handling = true
 	ctx, cancel := out.Session.begin(app)
 	out.ctx = ctx
-	again := call{id: c.id, route: c.route, body: out.Body}
+	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: out.Body}
 	go func() {
 		answer, passed := builtinRefusal(h.name), false // should the handler end its goroutine (runtime.Goexit)
 		defer func() {

@@ -45,7 +45,7 @@ func (c *client) packed(t codec.PackageType, body string) string {
 
 // answered is an answer as the server writes it to c.
 func (c *client) answered(id uint32, body string) string {
-	return c.packed(codec.PackageData, string(codec.AppendResponseHead(nil, id))+body)
+	return c.packed(codec.PackageData, string(codec.AppendResponseHead(nil, id, 0))+body)
 }
 
 func (c *client) heartbeat() string { return c.packed(codec.PackageHeartbeat, "") }
@@ -189,5 +189,33 @@ func TestHeartbeatsOff(t *testing.T) {
 		c.send(codec.PackageHeartbeat, nil)
 		c.wantOpen("")
 		c.wantWorking()
+	})
+}
+
+// The answer's id has as many groups as the request's: Pomelo's browser builds write the most significant first, and would not
+// know 128 (81 00, which is 1 to us) by 01.
+func TestAnswerIDsHaveTheirLength(t *testing.T) {
+	forShapes(t, func(t *testing.T, r *rig) {
+		c := r.login(atConnector, false)
+		c.enter("a", "r")
+		c.pump()
+		from := len(c.sock.Wrote)
+		want := ""
+		for _, id := range []string{"\x01", "\x81\x00", "\x81\x80\x00", "\x81\x80\x80\x80\x00"} {
+			for _, route := range []string{routeSend, "no.such.route"} {
+				body := `{"content":"x","target":"a"}`
+				c.sock.Send(codec.AppendPackage(nil, codec.PackageData, []byte("\x00"+id+string(rune(len(route)))+route+body)))
+				answer := `{"code":500}`
+				if route == routeSend {
+					want += string(codec.AppendPackage(nil, codec.PackageData, []byte("\x06\x06onChat"+`{"msg":"x","from":"a","target":"a"}`)))
+					answer = `{}`
+				}
+				want += string(codec.AppendPackage(nil, codec.PackageData, []byte("\x04"+id+answer)))
+			}
+		}
+		r.net.Settle()
+		if got := string(c.sock.Wrote[from:]); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	})
 }

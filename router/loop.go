@@ -142,7 +142,7 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	}
 	x := l.extra(s)
 	x.pending = append(x.pending, pending{
-		req: l.serial, id: c.id, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
+		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
 	})
 	l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
 	return l.serial

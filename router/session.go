@@ -56,12 +56,13 @@ type extra struct {
 
 // pending is a request a worker has yet to answer.
 type pending struct {
-	req   uint32 // our number for it
-	id    uint32 // the client's; 0: a notify, which gets no answer
-	op    channel.Op
-	due   uint32 // tick at which it is given up
-	proto *codec.ProtoMessage
-	body  []byte // the answer, when it was decided here and only waits for its turn
+	req     uint32 // our number for it
+	id      uint32 // the client's; 0: a notify, which gets no answer
+	idBytes uint8
+	op      channel.Op
+	due     uint32 // tick at which it is given up
+	proto   *codec.ProtoMessage
+	body    []byte // the answer, when it was decided here and only waits for its turn
 	// refusal is the answer when it is given up.
 	refusal []byte
 }
@@ -274,7 +275,7 @@ func (l *loop) finish(s *session, body []byte) {
 		if p.body != nil {
 			body = p.body
 		}
-		l.respond(s, p.id, body, p.proto)
+		l.respond(s, p.id, p.idBytes, body, p.proto)
 	}
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
@@ -297,19 +298,19 @@ func (l *loop) goOn(s *session) {
 // answer answers a call that needs no worker, after those before it.
 func (l *loop) answer(s *session, c *call, body []byte) {
 	if s.inflight() > 0 {
-		s.x.pending = append(s.x.pending, pending{id: c.id, due: neverDue, proto: c.route.response, body: body})
+		s.x.pending = append(s.x.pending, pending{id: c.id, idBytes: c.idBytes, due: neverDue, proto: c.route.response, body: body})
 		return
 	}
-	l.respond(s, c.id, body, c.route.response)
+	l.respond(s, c.id, c.idBytes, body, c.route.response)
 }
 
 // neverDue is the deadline of what waits only for what stands before it.
 const neverDue = 1<<32 - 1
 
 // respond stages the answer to request id; a notify (id 0) gets none.
-func (l *loop) respond(s *session, id uint32, body []byte, proto *codec.ProtoMessage) {
+func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, proto *codec.ProtoMessage) {
 	if id != 0 && s.conn.Alive() {
-		l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, body, proto))
+		l.np.Commit(s.conn, s.variant.AppendResponseTo(l.np.Stage(s.conn), id, idBytes, body, proto))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -149,6 +150,9 @@ func isASCII(s string) bool {
 
 // packet reads one packet, as pomeloclient.js does.
 func (c *sioClient) packet(p string) {
+	if !utf8.ValidString(p) {
+		c.r.t.Fatalf("no UTF-8: %q", p)
+	}
 	var texts []json.RawMessage
 	if c.kind.version == 9 {
 		inner, ok := strings.CutPrefix(p, "3:::")

@@ -334,7 +334,7 @@ class Connection {
   #lastId = 0;
   #heartbeatMs = 0;
   #beatDue = Infinity;
-  #silentSince = 0; // when the patience of silenceTimer ends
+  #deadline = 0; // by then the server must have said something
   #connectTimer;
   #beatTimer;
   #silenceTimer;
@@ -442,7 +442,7 @@ class Connection {
   // take tells whether a promise waits for what it took.
   #take({ type, body, event }) {
     if (event) return this.end(event);
-    clearTimeout(this.#silenceTimer);
+    this.#deadline = Date.now() + 2 * this.#heartbeatMs;
     try {
       switch (type) {
         case HANDSHAKE:
@@ -486,6 +486,7 @@ class Connection {
   // The server answers each heartbeat at once, and the next is due an interval after the answer. The timer is set when
   // a message arrives, not by another timer: browsers slow down chains of timers in pages out of sight to one a minute.
   #heartbeat() {
+    clearTimeout(this.#silenceTimer);
     if (!this.#heartbeatMs || this.#beatDue !== Infinity) return;
     this.#beatDue = Date.now() + this.#heartbeatMs;
     this.#beatTimer = setTimeout(() => this.#beat(), this.#heartbeatMs);
@@ -493,17 +494,22 @@ class Connection {
 
   #beat(patienceMs = 2 * this.#heartbeatMs) {
     clearTimeout(this.#beatTimer);
-    clearTimeout(this.#silenceTimer);
     this.#beatDue = Infinity;
     this.#send(HEARTBEAT);
-    this.#silentSince = Date.now() + patienceMs;
-    this.#silenceTimer = setTimeout(() => this.#silence(), patienceMs);
+    this.#deadline = Date.now() + patienceMs;
+    this.#awaitAnswer();
   }
 
-  #silence() {
-    if (Date.now() > this.#silentSince + OVERSLEPT_MS) return this.#beat(PROBE_MS);
-    this.#owner.emit("heartbeat timeout");
-    this.end(ending("the server is silent"));
+  // Any package puts the deadline off, but only the answer ends the wait: a connection may die behind other packages.
+  #awaitAnswer() {
+    const due = this.#deadline;
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => {
+      if (Date.now() < this.#deadline) return this.#awaitAnswer();
+      if (Date.now() > due + OVERSLEPT_MS) return this.#beat(PROBE_MS);
+      this.#owner.emit("heartbeat timeout");
+      this.end(ending("the server is silent"));
+    }, due - Date.now());
   }
 
   #message({ id, route, code, body }) {

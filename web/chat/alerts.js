@@ -4,13 +4,15 @@
 const BODY_CHARACTERS = 200;
 const NOTES_HZ = [659, 880];
 const NOTE_S = 0.12;
+const QUIET_MS = 3_000; // between sounds, however much is said
 
 export class Alerts {
   #unread = 0;
   #title = "";
   #audio = null;
   #worker = null; // the service worker's registration, on browsers that need one
-  #shown = [];
+  #shown = new Map(); // pop-ups by tag
+  #chimed = 0;
   sound = true;
   popups = false;
 
@@ -49,7 +51,8 @@ export class Alerts {
   seen() {
     this.#unread = 0;
     this.#showTitle();
-    for (const popup of this.#shown.splice(0)) popup.close();
+    for (const popup of this.#shown.values()) popup.close();
+    this.#shown.clear();
     this.#worker?.getNotifications().then((popups) => popups.forEach((popup) => popup.close()));
   }
 
@@ -66,7 +69,7 @@ export class Alerts {
         window.focus();
         popup.close();
       };
-      this.#shown.push(popup);
+      this.#shown.set(options.tag, popup);
     } catch {
       // Browsers of phones take pop-ups from a service worker only.
       this.#worker ??= await registerWorker();
@@ -80,7 +83,8 @@ export class Alerts {
   }
 
   #chime() {
-    if (this.#audio?.state !== "running") return;
+    if (this.#audio?.state !== "running" || Date.now() - this.#chimed < QUIET_MS) return;
+    this.#chimed = Date.now();
     NOTES_HZ.forEach((frequency, n) => {
       const start = this.#audio.currentTime + n * NOTE_S;
       const loudness = new GainNode(this.#audio, { gain: 0 });

@@ -1,0 +1,267 @@
+'use strict';
+
+// Two and more pages talk to each other.
+
+const assert = require('node:assert');
+const { suite } = require('./lib/suite');
+const { Visitor } = require('./lib/visitor');
+
+suite('the chat page', (test) => {
+  test('two pages chat, and see each other come and go', async ({ visit, room }) => {
+    const [alice, bob] = [await visit(), await visit()];
+    await alice.join('alice', room);
+    await alice.seesPeople('alice');
+    await bob.join('bob', room);
+    await bob.seesPeople('bob', 'alice');
+    await alice.seesPeople('alice', 'bob');
+    await alice.seesNote('bob joined');
+
+    await alice.say('Good morning');
+    await bob.sees('Good morning');
+    await bob.say('你好 😀\nsecond line');
+    await alice.sees('你好 😀\nsecond line');
+    const said = [{ to: null, text: 'Good morning' }, { to: null, text: '你好 😀\nsecond line' }];
+    assert.deepStrictEqual(await alice.messages(), [{ who: 'you', ...said[0] }, { who: 'bob', ...said[1] }]);
+    assert.deepStrictEqual(await bob.messages(), [{ who: 'alice', ...said[0] }, { who: 'you', ...said[1] }]);
+    const sent = await alice.$('.row time').first().getAttribute('datetime');
+    assert.ok(Math.abs(Date.now() - Date.parse(sent)) < 60_000, `sent at ${sent}`);
+
+    await bob.page.click('[data-action="leave"]');
+    await bob.$('#join').waitFor();
+    await alice.seesPeople('alice');
+    await alice.seesNote('bob left');
+  });
+
+  test('a private message is for one, and looks it', async ({ visit, room }) => {
+    const [alice, bob, carol] = [await visit(), await visit(), await visit()];
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await carol.join('carol', room);
+    await alice.writeTo('bob');
+    await alice.say('psst');
+    await bob.sees('psst');
+    assert.deepStrictEqual(await bob.messages(), [{ who: 'alice', to: 'Private, to you', text: 'psst' }]);
+    await alice.sees('psst');
+    assert.deepStrictEqual(await alice.messages(), [{ who: 'you', to: 'Private to bob', text: 'psst' }]);
+
+    await alice.page.press('#text', 'Escape');
+    await alice.$('#private').waitFor({ state: 'hidden' });
+    await alice.say('for all');
+    await carol.sees('for all');
+    assert.deepStrictEqual(await carol.messages(), [{ who: 'alice', to: null, text: 'for all' }]);
+
+    await alice.writeTo('bob');
+    await bob.page.click('[data-action="leave"]');
+    await alice.seesPeople('alice', 'carol');
+    await alice.say('are you there?');
+    await alice.error('#notice', 'bob is not here any more; the message was not sent.');
+    assert.strictEqual(await alice.page.inputValue('#text'), 'are you there?');
+  });
+
+  test('a taken name, and names that cannot be, are refused in words', async ({ visit, room }) => {
+    const [alice, other] = [await visit(), await visit()];
+    await alice.join('alice', room);
+    const refusals = [
+      ['alice', room, `Somebody is called alice in ${room} already. Please choose another name.`],
+      ['', room, 'Please choose a name.'],
+      ['  ', room, 'Please choose a name.'],
+      ['bob', '', 'Please choose a room.'],
+      ['a*b', room, 'A name cannot contain * or control characters.'],
+      ['bob', 'a*b', 'A room cannot contain * or control characters.'],
+      ['名'.repeat(22), room, 'This name is too long.'],
+    ];
+    for (const [name, at, words] of refusals) {
+      await other.tryToJoin(name, at);
+      await other.error('#join-error', words);
+    }
+    assert.strictEqual(other.sockets, 1); // only the taken name was put to the server
+    await other.join('名'.repeat(21), room);
+    await alice.seesPeople('alice', '名'.repeat(21));
+  });
+
+  test('switches rooms on one connection', async ({ visit, room }) => {
+    const [alice, bob, carol] = [await visit(), await visit(), await visit()];
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await carol.join('carol', `${room} next`);
+    await bob.say('before');
+    await alice.sees('before');
+
+    await alice.switchTo(`${room} next`);
+    await alice.$('#room-dialog').waitFor({ state: 'hidden' });
+    await alice.seesPeople('alice', 'carol');
+    await carol.seesPeople('carol', 'alice');
+    await bob.seesPeople('bob');
+    await bob.seesNote('alice left');
+    assert.deepStrictEqual(await alice.messages(), []);
+    await bob.say('only here');
+    await carol.say('and here');
+    await alice.sees('and here');
+    assert.deepStrictEqual(await alice.messages(), [{ who: 'carol', to: null, text: 'and here' }]);
+    assert.strictEqual(alice.sockets, 1);
+  });
+
+  test('a refused switch changes nothing', async ({ visit, room }) => {
+    const [alice, bob, other] = [await visit(), await visit(), await visit()];
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await other.join('alice', `${room} next`);
+    await alice.switchTo(`${room} next`);
+    await alice.error('#room-error', `Somebody is called alice in ${room} next already. Please choose another name.`);
+    await alice.page.keyboard.press('Escape');
+    await alice.say('still here');
+    await bob.sees('still here');
+    await alice.switchTo(room);
+    await alice.error('#room-error', 'You are in this room already.');
+  });
+
+  test('counts what nobody has looked at, and pops up', async ({ visit, room }) => {
+    const [alice, bob] = [await visit({ permissions: ['notifications'] }), await visit()];
+    await alice.page.evaluate(() => {
+      window.popups = [];
+      window.Notification = class {
+        static permission = 'granted';
+        constructor(title, { body }) {
+          popups.push([title, body]);
+        }
+        close() {
+          popups.pop();
+        }
+      };
+    });
+    const look = (away) =>
+      alice.page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, away);
+    const title = (wanted) => alice.page.waitForFunction((text) => document.title === text, wanted);
+
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await title(`${room} – Chat`);
+    await look(true);
+    await bob.say('silently');
+    await title(`(1) ${room} – Chat`);
+    await look(false);
+    await title(`${room} – Chat`);
+
+    await alice.page.click('#notify');
+    assert.strictEqual(await alice.$('#notify').getAttribute('aria-pressed'), 'true');
+    await look(true);
+    const carol = await visit();
+    await carol.join('carol', room);
+    await bob.say('one');
+    await alice.sees('one');
+    await carol.say('two');
+    await alice.say('my own does not count');
+    await title(`(2) ${room} – Chat`);
+    assert.deepStrictEqual(await alice.page.evaluate(() => popups), [['bob', 'one'], ['carol', 'two']]);
+    await look(false);
+    await title(`${room} – Chat`);
+    assert.deepStrictEqual(await alice.page.evaluate(() => popups), []);
+  });
+
+  test('pops up by its worker where pages themselves may not', async ({ visit, room }) => {
+    const [alice, bob] = [await visit({ permissions: ['notifications'] }), await visit()];
+    await alice.page.evaluate(() => {
+      window.Notification = class {
+        static permission = 'granted';
+        constructor() {
+          throw new TypeError('Illegal constructor'); // as on phones
+        }
+      };
+      Object.defineProperty(document, 'hidden', { get: () => true });
+    });
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await alice.page.click('#notify');
+    await bob.say('by the worker');
+    await alice.page.waitForFunction(async () => {
+      const worker = await navigator.serviceWorker.getRegistration();
+      const popups = (await worker?.getNotifications()) ?? [];
+      return popups.some(({ title, body }) => title === 'bob' && body === 'by the worker');
+    });
+  });
+
+  test('says why there are no pop-ups', async ({ visit, room }) => {
+    const alice = await visit();
+    await alice.page.evaluate(() => {
+      window.Notification = class {
+        static permission = 'denied';
+      };
+    });
+    await alice.join('alice', room);
+    await alice.page.click('#notify');
+    await alice.error('#tools-note', 'The browser does not allow pop-ups for this page. You can change that in its settings.');
+    assert.strictEqual(await alice.$('#notify').getAttribute('aria-pressed'), 'false');
+  });
+
+  test('makes a sound once the user has touched it, and only when nobody looks', async ({ visit, room }) => {
+    const [alice, bob] = [await visit(), await visit()];
+    await alice.page.evaluate(() => {
+      window.tones = 0;
+      const { start } = OscillatorNode.prototype;
+      OscillatorNode.prototype.start = function (...args) {
+        tones++;
+        return start.apply(this, args);
+      };
+    });
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await bob.say('heard by eye');
+    await alice.sees('heard by eye');
+    assert.strictEqual(await alice.page.evaluate(() => tones), 0);
+    await alice.page.evaluate(() => Object.defineProperty(document, 'hidden', { get: () => true }));
+    await bob.say('heard by ear');
+    await alice.sees('heard by ear');
+    assert.strictEqual(await alice.page.evaluate(() => tones), 2);
+    await alice.page.click('#sound');
+    await bob.say('not heard');
+    await alice.sees('not heard');
+    assert.strictEqual(await alice.page.evaluate(() => tones), 2);
+  });
+
+  test('speaks English and Chinese, and remembers which', async ({ visit, room }) => {
+    const alice = await visit({ locale: 'zh-CN' });
+    await alice.join('alice', room);
+    assert.strictEqual(await alice.$('html').getAttribute('lang'), 'zh-CN');
+    await alice.seesNote(`你在房间 ${room}`);
+    const bob = await Visitor.openTab(alice.context, alice.page.url());
+    await bob.join('bob', room);
+    await alice.seesNote('进来了');
+    await alice.page.click('.tools [data-action="language"]');
+    await alice.seesNote('bob joined');
+    assert.strictEqual(await alice.$('html').getAttribute('lang'), 'en');
+    assert.strictEqual(await alice.$('#text').getAttribute('placeholder'), 'Write a message');
+    await alice.page.reload();
+    await alice.$('#chat').waitFor();
+    assert.strictEqual(await alice.$('html').getAttribute('lang'), 'en');
+    bob.expectNoProblems();
+  });
+
+  test('stays in its room when it is loaded again, and leaves for good', async ({ visit, room }) => {
+    const [alice, bob] = [await visit(), await visit()];
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await alice.page.reload();
+    await alice.$('#chat').waitFor();
+    await alice.seesPeople('alice', 'bob');
+    await bob.seesPeople('bob', 'alice');
+    await alice.page.click('[data-action="leave"]');
+    await alice.page.reload();
+    await alice.$('#join').waitFor();
+    assert.strictEqual(await alice.page.inputValue('#name'), 'alice');
+    await bob.seesPeople('bob');
+  });
+
+  test('works from the gate’s port too', async ({ site, visit, room }) => {
+    const { host, port } = site.server.gate;
+    const alice = await visit();
+    await alice.join('alice', room);
+    const bob = await visit({ url: `http://${host}:${port}/?room=${room}` });
+    assert.strictEqual(await bob.page.inputValue('#room'), room);
+    await bob.join('bob', room);
+    await bob.say('through the gate');
+    await alice.sees('through the gate');
+  });
+});

@@ -1,0 +1,63 @@
+// A server that is a script: a WebSocket class whose other end is the test, and the packages it delivers.
+
+const utf8 = (string) => new TextEncoder().encode(string);
+export const text = (bytes) => new TextDecoder().decode(bytes);
+
+export function pack(type, body) {
+  return Uint8Array.from([type, body.length >> 16, body.length >> 8, body.length, ...body]);
+}
+
+export const data = (bytes) => pack(4, bytes);
+export const push = (route, body) => data([3 << 1, route.length, ...utf8(route), ...utf8(JSON.stringify(body))]);
+export const answer = (id, body) => data([2 << 1, id, ...utf8(JSON.stringify(body))]); // id up to 127
+
+export class Script {
+  url = "";
+  sent = [];
+  #socket;
+  #refuses = false;
+  #told = () => {};
+
+  // handshake is what the server answers to the client's.
+  constructor(handshake = { code: 200, sys: {} }) {
+    const script = this;
+    this.WebSocket = class {
+      constructor(url) {
+        script.url = this.url = url;
+        script.#socket = this;
+        queueMicrotask(() => (script.#refuses ? script.close() : this.onopen()));
+      }
+      send(bytes) {
+        if (script.sent.push(bytes) === 1) script.deliver(pack(1, utf8(JSON.stringify(handshake))));
+        script.#told();
+      }
+      close() {
+        queueMicrotask(() => this.onclose({ code: 1000, reason: "", wasClean: true }));
+      }
+    };
+  }
+
+  // deliver sends the packages in one frame.
+  deliver(...packages) {
+    const frame = Uint8Array.from(packages.flatMap((pkg) => [...pkg]));
+    this.#socket.onmessage({ data: frame.buffer });
+  }
+
+  // waitFor waits until what the client has sent is enough.
+  waitFor(enough) {
+    return new Promise((resolve) => {
+      this.#told = () => enough() && resolve();
+      this.#told();
+    });
+  }
+
+  // refuse ends the connection, and takes no other.
+  refuse() {
+    this.#refuses = true;
+    this.close();
+  }
+
+  close() {
+    this.#socket.onclose({ code: 1006, reason: "", wasClean: false });
+  }
+}

@@ -1,0 +1,343 @@
+package router
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/seed"
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+// TestSIOModel is TestModel with members of every kind: hybrid, 0.9, Engine.IO 3 and 4, over WebSocket and by polling. Pollers
+// fetch when it pleases them, change to a WebSocket or break off doing so, and all of them end in any way. The yardstick is the same
+// witness: what each is told from its enter to its end is a stretch of the room's stream, to the byte, whichever way
+// it travels.
+func TestSIOModel(t *testing.T) {
+	done := map[string]int{}
+	for _, sh := range shapes {
+		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+			rng := seed.Rand(t)
+			for round := range 25 {
+				m := &sioModel{model: newModel(t, rng, sh), done: done}
+				m.run(800)
+				m.verify()
+				m.r.endAll()
+				m.r.balanced()
+				if t.Failed() {
+					for _, s := range m.members {
+						t.Logf("%s %s: told %.200v", s.kind.name, s.way, s.as.events)
+					}
+					t.Fatalf("round %d", round)
+				}
+			}
+		})
+	}
+	for _, what := range []string{"changed", "changed with more behind it", "gave up changing", "left by a packet", "left by a cut", "left by a frame", "was kicked", "polled twice", "posted several"} {
+		if done[what] == 0 {
+			t.Errorf("nobody %s", what)
+		}
+	}
+}
+
+type sioModel struct {
+	*model
+	members []*sioMember
+	done    map[string]int // how often the rarer things happened
+}
+
+// sioMember is a socket.io client in the model.
+type sioMember struct {
+	*sioClient
+	as     *modelClient // in whose name it is verified
+	outbox []string     // messages it has yet to send
+	probe  *web         // a WebSocket it may change to
+	step   int          // how far it is with that
+	way    string       // how it ended
+}
+
+// Steps of changing over.
+const (
+	probeNone = iota
+	probeOpening
+	probeAsked
+	probeAnswered
+)
+
+func (m *sioModel) run(steps int) {
+	for range steps {
+		switch m.rng.IntN(10) {
+		case 0:
+			m.join()
+		case 1, 2, 3:
+			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
+		case 4:
+			m.r.net.Events()
+		case 5:
+			if len(m.clients) > 0 {
+				if c := m.clients[m.rng.IntN(len(m.clients))]; c.sock.FD != 0 {
+					m.act(c)
+				}
+			}
+		default:
+			if len(m.members) > 0 {
+				m.actSIO(m.members[m.rng.IntN(len(m.members))])
+			}
+		}
+	}
+	m.rest()
+}
+
+// join brings a new member in, over any wire.
+func (m *sioModel) join() {
+	if len(m.clients) >= 30 {
+		return
+	}
+	if m.rng.IntN(4) == 0 {
+		m.clients = append(m.clients, &modelClient{client: m.r.login(atConnector, m.rng.IntN(2) == 0)})
+		return
+	}
+	m.r.next = m.rng.IntN(8)
+	s := &sioMember{sioClient: m.r.sioLogin(flavours[m.rng.IntN(len(flavours))])}
+	s.as = &modelClient{client: &client{r: m.r, sock: new(looptest.Socket)}} // it only stands for s, with a socket that says nothing
+	m.members, m.clients = append(m.members, s), append(m.clients, s.as)
+}
+
+// actSIO lets a member do something.
+func (m *sioModel) actSIO(s *sioMember) {
+	if s.as.gone {
+		return
+	}
+	s.pump()
+	switch op := m.rng.IntN(60); {
+	case op < 20:
+		m.ask(s)
+	case op < 32:
+		m.flush(s, m.rng.IntN(4)+1)
+	case op < 42:
+		m.fetch(s)
+	case op < 50:
+		m.change(s)
+	case op < 56:
+		for _, w := range []*web{s.ws, s.get, s.post, s.probe} {
+			if w != nil && m.rng.IntN(2) == 0 {
+				w.sock.Room = []int{0, 3, 50, 2000, -1, -1}[m.rng.IntN(6)]
+				if m.rng.IntN(2) == 0 {
+					w.sock.Ready()
+				}
+			}
+		}
+	case op < 57 && m.rng.IntN(2) == 0:
+		m.end(s)
+	default:
+		for _, w := range []*web{s.ws, s.get, s.post, s.probe} {
+			if w != nil {
+				w.sock.Ready()
+			}
+		}
+	}
+}
+
+// ask puts a request into the member's outbox.
+func (m *sioModel) ask(s *sioMember) {
+	a := asked{room: m.room(m.rng.IntN(modelRooms)), user: fmt.Sprint("user", m.rng.IntN(12))}
+	m.content++
+	a.content = fmt.Sprintf("#%d%s", m.content, strings.Repeat("é", m.rng.IntN(30)))
+	route, body := "", ""
+	switch op := m.rng.IntN(30); {
+	case op < 8:
+		a.op, route, body = "enter", routeEnter, enterBody(a.user, a.room)
+	case op < 24:
+		a.op, route, body = "say", routeSend, sendBody(a.content, "*")
+	case op < 28:
+		a.op, route, body = "whisper", routeSend, sendBody(a.content, a.user)
+		m.whispers[a.content] = &modelWhisper{}
+	default:
+		a.op, route, body = "bad", "no.such.route", "{}"
+	}
+	s.id++
+	a.id = s.id
+	s.as.asked = append(s.as.asked, a)
+	s.outbox = append(s.outbox, s.message(a.id, route, body))
+}
+
+// flush sends up to n messages of the outbox, if it may send now.
+func (m *sioModel) flush(s *sioMember, n int) {
+	n = min(n, len(s.outbox))
+	if n == 0 || s.posting {
+		return
+	}
+	if n > 1 && !s.kind.ws {
+		m.done["posted several"]++
+	}
+	s.send(s.outbox[:n]...)
+	s.outbox = s.outbox[n:]
+}
+
+// fetch sends a GET: now and then a second one, as if the client had given the first up.
+func (m *sioModel) fetch(s *sioMember) {
+	switch {
+	case s.kind.ws || s.step == probeAnswered:
+	case !s.polling:
+		s.poll()
+	case m.rng.IntN(10) == 0 && s.get.sock.Room < 0:
+		older := s.get
+		s.get = nil
+		s.poll()
+		m.r.net.Settle()
+		if p := older.response(false); p == nil {
+			m.errorf("a GET that was overtaken is not answered")
+		} else {
+			for _, packet := range s.unpack(p) {
+				s.packet(packet)
+			}
+		}
+		m.done["polled twice"]++
+	}
+}
+
+// change goes a step on the way to a WebSocket, or breaks off.
+func (m *sioModel) change(s *sioMember) {
+	if s.kind.ws || s.kind.version == 9 {
+		return
+	}
+	if s.step != probeNone && m.rng.IntN(12) == 0 {
+		s.probe.sock.End()
+		s.probe, s.step = nil, probeNone
+		m.done["gave up changing"]++
+		return
+	}
+	switch s.step {
+	case probeNone:
+		s.probe = m.r.web(s.tag)
+		s.probe.send(upgradeTo(s.target("websocket")))
+		s.step = probeOpening
+	case probeOpening:
+		if p := s.probe.response(false); p != nil && p.status == 101 {
+			s.probe.send(textFrame("2probe"))
+			s.step = probeAsked
+		} else if p != nil {
+			m.errorf("a probe was answered %v", p)
+		}
+	case probeAsked:
+		if got := s.probe.frames(); len(got) == 1 && got[0] == "3probe" {
+			s.step = probeAnswered
+		} else if len(got) > 0 { // the one before it had not been noticed to be gone
+			s.probe, s.step = nil, probeNone
+		}
+	case probeAnswered:
+		if s.polling || s.posting {
+			return // it finishes first, as the real ones do
+		}
+		s.probe.send(textFrame("5"))
+		s.changed(s.probe)
+		s.probe, s.step = nil, probeNone
+		m.done["changed"]++
+		if m.rng.IntN(2) == 0 {
+			m.done["changed with more behind it"]++
+			m.flush(s, 3)
+		}
+	}
+}
+
+// end ends a member in one of the ways there are. From then on it is enough that what it was told is right as far as it goes.
+func (m *sioModel) end(s *sioMember) {
+	s.as.gone = true
+	way := m.rng.IntN(3)
+	switch {
+	case way == 1 && !s.posting:
+		packet := map[int][]string{9: {"0::"}, 3: {"1", "41"}, 4: {"1", "41"}}[s.kind.version]
+		s.send(packet[m.rng.IntN(len(packet))])
+		s.way = "left by a packet"
+	case way == 2 && s.kind.ws && m.rng.IntN(2) == 0:
+		s.ws.send(string(maskedFrame(byte(codec.WSClose), nil)))
+		s.way = "left by a frame"
+	case way == 2 && s.kind.ws:
+		s.ws.sock.Err = syscall.ECONNRESET
+		s.way = "left by a cut"
+	case way == 2 && s.polling && s.kind.version != 9:
+		s.get.sock.End()
+		s.way = "left by a cut"
+	default:
+		_, in := s.where()
+		if in == nil || in.room == nil { // it may be on its way to another loop
+			s.as.gone = false
+			return
+		}
+		m.r.kick(s.sioClient, "bye")
+		s.way = "was kicked"
+	}
+	m.done[s.way]++
+}
+
+// forsake ends the sessions of which the server cannot know yet that their clients are gone: those that were cut while
+// no GET was held, or before the server had read that they have changed. In life silence ends them.
+func (m *sioModel) forsake() {
+	for _, s := range m.members {
+		for _, l := range m.r.node.loops {
+			c := l.np.Find(m.r.node.sids.parse([]byte(s.sid)))
+			if s.way != "left by a cut" || c == nil || !c.IsPull() {
+				continue
+			}
+			if l.session(c).x.pull.get != 0 {
+				m.errorf("%s was cut, and a GET is held for it", s.kind.name)
+			}
+			l.np.Kill(c, netpoll.ReasonReset)
+			l.np.Ring()
+		}
+	}
+}
+
+// rest lets all who are there say what they have to say, and take what there is for them.
+func (m *sioModel) rest() {
+	for _, c := range m.clients {
+		c.sock.Room = -1
+	}
+	for _, s := range m.members {
+		for _, w := range []*web{s.ws, s.get, s.post, s.probe} {
+			if w != nil {
+				w.sock.Room = -1
+			}
+		}
+		if s.probe != nil {
+			s.probe.sock.End()
+			s.probe, s.step = nil, probeNone
+		}
+	}
+	m.r.net.Settle()
+	m.forsake()
+	for again := true; again; {
+		m.r.net.Settle()
+		again = false
+		for _, s := range m.members {
+			if s.pump(); s.as.gone {
+				continue
+			}
+			if len(s.outbox) > 0 || !s.kind.ws && !s.polling {
+				again = true
+			}
+			m.flush(s, len(s.outbox))
+			if !s.kind.ws && !s.polling {
+				s.poll()
+			}
+		}
+	}
+	for _, s := range m.members {
+		for _, e := range s.events {
+			if e.kind != "kick" {
+				s.as.events = append(s.as.events, e)
+			} else if !s.as.gone {
+				m.errorf("%s was kicked: %v", s.kind.name, e)
+			}
+		}
+		if _, in := s.where(); in != nil && in.room != nil && s.as.gone {
+			m.errorf("%s %s, and its session lives on in state %d (%+v)", s.kind.name, s.way, in.state, in.x)
+		}
+		if s.lost() && !s.as.gone {
+			m.errorf("%s was lost: %v %q", s.kind.name, s.answers[len(s.answers)-1:], s.packets)
+		}
+	}
+}
