@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 )
@@ -24,8 +23,15 @@ type crowd struct {
 	members []*member
 	rooms   []*room
 	joined  int
+	in      int64 // when the last one was
 	pushes  int64 // of any kind
 	err     error // why joining failed
+
+	// How they join.
+	abreast int           // so many come up at a time
+	wait    time.Duration // for what is there in a turn; 0 spins
+	inTurn  int           // rooms that members enter in turn; 0: the next one when one is full
+	took    histogram     // from connecting to the answer of enter
 
 	// Of the traffic; nil and zero before.
 	senders []*sender
@@ -46,29 +52,33 @@ type member struct {
 	name    string
 	room    *room
 	streams []stream // by the senders of its room
-	sender  *sender  // nil: only listens
+	way     int
+	begun   int64
+	sender  *sender // nil: only listens
 	joined  bool
 }
 
-// pipeline is how many members come up at a time: enough to keep a server busy, few enough for its backlog.
+// pipeline is how many clients come up at a time: enough to keep a server busy, few enough for its backlog.
 const pipeline = 64
+
+func newCrowd(r *run) *crowd { return &crowd{run: r, abreast: pipeline, wait: 100 * time.Millisecond} }
 
 // quiet is how long nothing must have been pushed before a crowd counts as settled.
 const quiet = 300 * time.Millisecond
 
-// join brings up members until there are n, member i in room number i/size, and waits until all is quiet. What it costs
-// is not measured: joining one room is a push to each member for each one that follows, so O(n²) of them.
+// join brings up members until there are n, size of them in each room, and waits until all is quiet. Joining one room is a
+// push to each member for each one that follows, so O(n²) of them.
 func (w *crowd) join(n, size int) error {
 	r := w.run
 	begun := clock()
 	for w.joined < n {
-		for len(w.members) < n && len(w.members)-w.joined < pipeline {
+		for len(w.members) < n && len(w.members)-w.joined < w.abreast {
 			if err := w.begin(len(w.members), size); err != nil {
 				return err
 			}
 		}
 		before := w.joined
-		if _, err := r.driver.turn(100 * time.Millisecond); err != nil {
+		if _, err := r.driver.turn(w.wait); err != nil {
 			return err
 		}
 		switch now := clock(); {
@@ -88,14 +98,18 @@ func (w *crowd) join(n, size int) error {
 
 // begin connects member i.
 func (w *crowd) begin(i, size int) error {
-	if i%size == 0 {
-		w.rooms = append(w.rooms, &room{name: fmt.Sprintf("%s-%d", w.run.tag, i/size)})
+	n := i / size
+	if w.inTurn > 0 {
+		n = i % w.inTurn
+	}
+	if n == len(w.rooms) {
+		w.rooms = append(w.rooms, &room{name: fmt.Sprintf("%s-%d", w.run.tag, n)})
 	}
 	// Names are equally long, and so are their pushes.
-	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[i/size]}
+	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[n], way: w.run.wayOf(i), begun: clock()}
 	m.room.members = append(m.room.members, m)
 	w.members = append(w.members, m)
-	return w.run.connect(i, w.run.target.addr, m)
+	return w.run.connect(i, m)
 }
 
 // settle waits until nothing is pushed any more.
@@ -136,6 +150,8 @@ func (m *member) answered(_ *conn, id uint32, body []byte) {
 	}
 	m.joined = true
 	m.crowd.joined++
+	m.crowd.in = m.crowd.run.driver.now
+	m.crowd.took.record(m.crowd.in - m.begun)
 }
 
 func (m *member) pushed(_ *conn, route, body []byte) {
@@ -152,11 +168,25 @@ func (m *member) pushed(_ *conn, route, body []byte) {
 	}
 	s := w.senders[k.sender]
 	if m.streams[s.slot].take(k.number, w.run.faults()) {
-		w.load.delivered(s, k, w.run.driver.now)
+		w.load.delivered(s, k, w.run.driver.now, m.way)
 	}
 }
 
-// connect begins a connection of the run's wire; several wires take turns.
-func (r *run) connect(i int, to netip.AddrPort, cl client) error {
-	return r.driver.connect(i, to, r.wires[i%len(r.wires)](), cl)
+// wayOf is how client i comes in.
+func (r *run) wayOf(i int) int { return i % len(r.entrant.ways) }
+
+// connect begins connection number i, to the connector of its way.
+func (r *run) connect(i int, cl client) error {
+	w := r.entrant.ways[r.wayOf(i)]
+	if w.connector >= len(r.target.connectors) {
+		return fmt.Errorf("-wire %s: the server has %d connectors", w.name, len(r.target.connectors))
+	}
+	_, err := r.driver.connect(i, r.target.connectors[w.connector], w.wire(), cl)
+	return err
+}
+
+// connectGate is connect to the gate.
+func (r *run) connectGate(i int, cl client) error {
+	_, err := r.driver.connect(i, r.target.gate, r.entrant.ways[r.wayOf(i)].wire(), cl)
+	return err
 }

@@ -1,44 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"crypto/sha1"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
-
-// wire is how one client talks. A conn has one of its own; it may keep state.
-type wire interface {
-	// hello is what the client says once it is connected, handshake when the sink was told opened, ack after the
-	// server's handshake.
-	hello(dst []byte, host string) []byte
-	handshake(dst []byte) []byte
-	ack(dst []byte) []byte
-	// read takes whole units from the front of b, tells s, and returns how many bytes it took. Slices given to s are
-	// valid until its method returns.
-	read(b []byte, s sink) (int, error)
-	heartbeat(dst []byte) []byte
-	request(dst []byte, id uint32, route string, body []byte) []byte
-}
-
-// sink takes what a server says.
-type sink interface {
-	opened()                         // the transport stands: time for the handshake
-	handshaken(body []byte) error    // the server's part of it
-	beat()                           // heartbeat
-	answered(id uint32, body []byte) // response
-	pushed(route, body []byte)
-	pinged(payload []byte) // WebSocket
-}
-
-// wires by the name that -wire takes.
-var wires = map[string]func() wire{
-	"tcp": func() wire { return hybridTCP{} },
-	"ws":  func() wire { return &hybridWS{} },
-}
 
 // Pomelo's packages and messages (one byte of type, three of length; flag, id, route, body).
 const (
@@ -56,38 +24,72 @@ const (
 
 const clientHandshake = `{"sys":{"type":"bench","version":"1.0.0","rsa":{},"protoVersion":0},"user":{}}`
 
-// hybridTCP is packages back to back.
-type hybridTCP struct{}
+// hybrid is a client of a hybrid connector. Over TCP packages stand back to back; over a WebSocket there are one or more
+// in each binary frame, never one split between two.
+type hybrid struct {
+	ws *websocket // nil: TCP
 
-func (hybridTCP) hello(dst []byte, _ string) []byte { return dst }
-
-func (hybridTCP) handshake(dst []byte) []byte {
-	return append(appendPackageHead(dst, packageHandshake, len(clientHandshake)), clientHandshake...)
+	// The dictionary that the server told in its handshake, if any.
+	codes  map[string]uint16
+	routes map[uint16][]byte
 }
 
-func (hybridTCP) ack(dst []byte) []byte       { return appendPackageHead(dst, packageAck, 0) }
-func (hybridTCP) heartbeat(dst []byte) []byte { return appendPackageHead(dst, packageHeartbeat, 0) }
+func (h *hybrid) hello(s sink, host string) {
+	if h.ws == nil {
+		h.handshake(s)
+	} else {
+		s.send(appendUpgrade(s.buffer(), host, "/"))
+	}
+}
 
-func (hybridTCP) request(dst []byte, id uint32, route string, body []byte) []byte {
-	head := len(dst)
-	dst = appendPackageHead(dst, packageData, 0)
-	dst = append(dst, messageRequest<<1)
-	dst = binary.AppendUvarint(dst, uint64(id))
-	dst = append(dst, byte(len(route)))
-	dst = append(dst, route...)
-	dst = append(dst, body...)
-	appendPackageHead(dst[:head], packageData, len(dst)-head-packageHead)
-	return dst
+func (h *hybrid) handshake(s sink) {
+	b, at := h.begin(s, packageHandshake)
+	h.end(s, append(b, clientHandshake...), at)
+}
+
+func (h *hybrid) ack(s sink)       { b, at := h.begin(s, packageAck); h.end(s, b, at) }
+func (h *hybrid) heartbeat(s sink) { b, at := h.begin(s, packageHeartbeat); h.end(s, b, at) }
+
+func (h *hybrid) request(s sink, id uint32, route string, body []byte) {
+	b, at := h.begin(s, packageData)
+	if code, ok := h.codes[route]; ok {
+		b = binary.AppendUvarint(append(b, messageRequest<<1|1), uint64(id))
+		b = binary.BigEndian.AppendUint16(b, code)
+	} else {
+		b = binary.AppendUvarint(append(b, messageRequest<<1), uint64(id))
+		b = append(b, byte(len(route)))
+		b = append(b, route...)
+	}
+	h.end(s, append(b, body...), at)
+}
+
+// begin starts a package at b[at:]; its body is to be appended.
+func (h *hybrid) begin(s sink, t byte) (b []byte, at int) {
+	if b = s.buffer(); h.ws != nil {
+		b = h.ws.begin(b)
+	}
+	return appendPackageHead(b, t, 0), len(b)
+}
+
+func (h *hybrid) end(s sink, b []byte, at int) {
+	appendPackageHead(b[:at], b[at], len(b)-at-packageHead)
+	if h.ws != nil {
+		b = h.ws.seal(b, wsBinary)
+	}
+	s.send(b)
 }
 
 func appendPackageHead(dst []byte, t byte, n int) []byte {
 	return append(dst, t, byte(n>>16), byte(n>>8), byte(n))
 }
 
-func (hybridTCP) read(b []byte, s sink) (int, error) {
+func (h *hybrid) read(b []byte, s sink) (int, error) {
+	if h.ws != nil {
+		return h.ws.read(b, s, h.handshake, h.wholePackages)
+	}
 	at := 0
 	for {
-		n, err := readPackage(b[at:], s)
+		n, err := h.readPackage(b[at:], s)
 		if n == 0 || err != nil {
 			return at, err
 		}
@@ -95,8 +97,23 @@ func (hybridTCP) read(b []byte, s sink) (int, error) {
 	}
 }
 
+// wholePackages takes a frame's packages: at least one, and nothing left over.
+func (h *hybrid) wholePackages(b []byte, s sink) error {
+	for first := true; first || len(b) > 0; first = false {
+		n, err := h.readPackage(b, s)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errors.New("frame that does not end with a package")
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
 // readPackage takes one whole package, 0 bytes if it is not all there.
-func readPackage(b []byte, s sink) (int, error) {
+func (h *hybrid) readPackage(b []byte, s sink) (int, error) {
 	if len(b) < packageHead {
 		return 0, nil
 	}
@@ -110,11 +127,11 @@ func readPackage(b []byte, s sink) (int, error) {
 	body := b[packageHead:end]
 	switch b[0] {
 	case packageData:
-		return end, readMessage(body, s)
+		return end, h.readMessage(body, s)
 	case packageHeartbeat:
 		s.beat()
 	case packageHandshake:
-		return end, s.handshaken(body)
+		return end, h.shaken(body, s)
 	case packageKick:
 		return end, fmt.Errorf("kicked: %.100s", body)
 	}
@@ -123,7 +140,7 @@ func readPackage(b []byte, s sink) (int, error) {
 
 var errMessage = errors.New("message cut short")
 
-func readMessage(b []byte, s sink) error {
+func (h *hybrid) readMessage(b []byte, s sink) error {
 	if len(b) == 0 {
 		return errMessage
 	}
@@ -137,217 +154,51 @@ func readMessage(b []byte, s sink) error {
 		s.answered(uint32(id), b[n:])
 		return nil
 	case messagePush:
-		n := 2 // a code of the dictionary
-		var route []byte
-		if flag&1 == 0 {
-			if len(b) == 0 || len(b) < 1+int(b[0]) {
+		if flag&1 != 0 {
+			if len(b) < 2 {
 				return errMessage
 			}
-			n = 1 + int(b[0])
-			route = b[1:n]
+			code := binary.BigEndian.Uint16(b)
+			route, ok := h.routes[code]
+			if !ok {
+				return fmt.Errorf("push with code %d, which the dictionary does not have", code)
+			}
+			s.pushed(route, b[2:])
+			return nil
 		}
-		if len(b) < n {
+		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return errMessage
 		}
-		s.pushed(route, b[n:])
+		n := 1 + int(b[0])
+		s.pushed(b[1:n], b[n:])
 		return nil
 	}
 	return fmt.Errorf("message with flag %#x", flag)
 }
 
-// hybridWS is packages in binary frames: one or more in each, never split between two.
-type hybridWS struct {
-	upgraded bool
-	masks    uint32 // state of the generator of mask keys
-}
-
-const (
-	wsKey = "cG9tZWxvZC1iZW5jaC0xMg=="
-
-	wsBinary = 0x2
-	wsClose  = 0x8
-	wsPing   = 0x9
-	wsPong   = 0xA
-
-	maxFrame = 64 << 20 // no server has a reason for more
-)
-
-var wsAccept = func() string {
-	sum := sha1.Sum([]byte(wsKey + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
-}()
-
-func (w *hybridWS) hello(dst []byte, host string) []byte {
-	return fmt.Appendf(dst, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", host, wsKey)
-}
-
-func (w *hybridWS) handshake(dst []byte) []byte {
-	return w.frame(dst, func(b []byte) []byte { return hybridTCP{}.handshake(b) })
-}
-
-func (w *hybridWS) ack(dst []byte) []byte {
-	return w.frame(dst, func(b []byte) []byte { return hybridTCP{}.ack(b) })
-}
-
-func (w *hybridWS) heartbeat(dst []byte) []byte {
-	return w.frame(dst, func(b []byte) []byte { return hybridTCP{}.heartbeat(b) })
-}
-
-func (w *hybridWS) request(dst []byte, id uint32, route string, body []byte) []byte {
-	return w.frame(dst, func(b []byte) []byte { return hybridTCP{}.request(b, id, route, body) })
-}
-
-// frame appends what write appends as a masked binary frame.
-func (w *hybridWS) frame(dst []byte, write func([]byte) []byte) []byte {
-	return w.appendFrame(dst, wsBinary, write)
-}
-
-func (w *hybridWS) appendFrame(dst []byte, opcode byte, write func([]byte) []byte) []byte {
-	const room = 2 + 8 + 4 // the longest head
-	at := len(dst)
-	dst = write(append(dst, make([]byte, room)...))
-	n := len(dst) - at - room
-	head := append(make([]byte, 0, room), 0x80|opcode)
-	switch {
-	case n < 126:
-		head = append(head, 0x80|byte(n))
-	case n < 1<<16:
-		head = binary.BigEndian.AppendUint16(append(head, 0x80|126), uint16(n))
-	default:
-		head = binary.BigEndian.AppendUint64(append(head, 0x80|127), uint64(n))
-	}
-	// A key that changes, so that no server gets away with not unmasking.
-	w.masks = w.masks*1664525 + 1013904223
-	key := [4]byte{byte(w.masks >> 24), byte(w.masks >> 16), byte(w.masks >> 8), 0x5A}
-	head = append(head, key[:]...)
-	copy(dst[at:], head)
-	copy(dst[at+len(head):], dst[at+room:])
-	dst = dst[:at+len(head)+n]
-	for i, payload := 0, dst[at+len(head):]; i < len(payload); i++ {
-		payload[i] ^= key[i&3]
-	}
-	return dst
-}
-
-func (w *hybridWS) pong(dst, payload []byte) []byte {
-	return w.appendFrame(dst, wsPong, func(b []byte) []byte { return append(b, payload...) })
-}
-
-func (w *hybridWS) read(b []byte, s sink) (int, error) {
-	at := 0
-	if !w.upgraded {
-		end := bytes.Index(b, []byte("\r\n\r\n"))
-		if end < 0 {
-			if len(b) > 16<<10 {
-				return 0, errors.New("endless answer to the upgrade")
-			}
-			return 0, nil
-		}
-		if err := checkUpgrade(b[:end+4]); err != nil {
-			return 0, err
-		}
-		w.upgraded = true
-		at = end + 4
-		s.opened()
-	}
-	for {
-		n, err := readFrame(b[at:], s)
-		if n == 0 || err != nil {
-			return at, err
-		}
-		at += n
-	}
-}
-
-func checkUpgrade(head []byte) error {
-	line, _, _ := bytes.Cut(head, []byte("\r\n"))
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 101 ")) {
-		return fmt.Errorf("upgrade answered %.100q", line)
-	}
-	for _, h := range bytes.Split(head, []byte("\r\n")) {
-		name, value, _ := bytes.Cut(h, []byte(":"))
-		if bytes.EqualFold(name, []byte("Sec-WebSocket-Accept")) && string(bytes.TrimSpace(value)) == wsAccept {
-			return nil
+// shaken takes the server's handshake. Of protobuf nothing need be known: marks are found in any encoding, and nothing that is
+// sent has a definition.
+func (h *hybrid) shaken(body []byte, s sink) error {
+	var shake struct {
+		Code int
+		Sys  struct {
+			Heartbeat float64 // seconds
+			Dict      map[string]uint16
 		}
 	}
-	return errors.New("upgrade answered without the right Sec-WebSocket-Accept")
-}
-
-// readFrame takes one whole frame, 0 bytes if it is not all there.
-func readFrame(b []byte, s sink) (int, error) {
-	if len(b) < 2 {
-		return 0, nil
+	if err := json.Unmarshal(body, &shake); err != nil {
+		return err
 	}
-	head, n := 2, int(b[1]&0x7F)
-	switch n {
-	case 126:
-		if head = 4; len(b) < head {
-			return 0, nil
-		}
-		n = int(binary.BigEndian.Uint16(b[2:]))
-	case 127:
-		if head = 10; len(b) < head {
-			return 0, nil
-		}
-		long := binary.BigEndian.Uint64(b[2:])
-		if long > maxFrame {
-			return 0, fmt.Errorf("frame of %d bytes", long)
-		}
-		n = int(long)
+	if shake.Code != 200 {
+		return fmt.Errorf("handshake answered %.100s", body)
 	}
-	if b[1]&0x80 != 0 {
-		return 0, errors.New("masked frame from a server")
-	}
-	if len(b) < head+n {
-		return 0, nil
-	}
-	payload := b[head : head+n]
-	switch b[0] {
-	case 0x80 | wsBinary:
-		return head + n, readPackages(payload, s)
-	case 0x80 | wsPing:
-		s.pinged(payload)
-	case 0x80 | wsPong:
-	case 0x80 | wsClose:
-		code := 1005
-		if len(payload) >= 2 {
-			code = int(binary.BigEndian.Uint16(payload))
+	if h.codes = shake.Sys.Dict; len(h.codes) > 0 {
+		h.routes = make(map[uint16][]byte, len(h.codes))
+		for route, code := range h.codes {
+			h.routes[code] = []byte(route)
 		}
-		return head + n, fmt.Errorf("closed by the server with code %d", code)
-	default: // fragments too: no server that is worth measuring cuts its messages up
-		return 0, fmt.Errorf("frame that begins with %#x", b[0])
 	}
-	return head + n, nil
-}
-
-// readPackages takes a frame's packages: at least one, and nothing left over.
-func readPackages(b []byte, s sink) error {
-	for first := true; first || len(b) > 0; first = false {
-		n, err := readPackage(b, s)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return errors.New("frame that does not end with a package")
-		}
-		b = b[n:]
-	}
+	h.ack(s)
+	s.ready(time.Duration(shake.Sys.Heartbeat * float64(time.Second)))
 	return nil
-}
-
-// serverHandshake is what the load generator needs of it. Dictionary and protobuf may be on: text routes are always
-// understood, and marks are found in any encoding.
-type serverHandshake struct {
-	Code int `json:"code"`
-	Sys  struct {
-		Heartbeat float64 `json:"heartbeat"` // seconds; 0: none
-	} `json:"sys"`
-}
-
-func parseHandshake(body []byte) (h serverHandshake, err error) {
-	if err = json.Unmarshal(body, &h); err == nil && h.Code != 200 {
-		err = fmt.Errorf("handshake answered %.100s", body)
-	}
-	return h, err
 }

@@ -18,6 +18,7 @@ type meter struct {
 	busy, last        int64 // time in turns that found something; when the last turn ended
 	lag               int64 // the most that a message was sent after it was due
 	latency           histogram
+	byWay             []histogram // where clients come in several ways
 	begun             bool
 }
 
@@ -28,7 +29,11 @@ func newMeter(r *run) *meter {
 	debug.SetGCPercent(-1)
 	now := clock()
 	from := now + int64(r.warm)
-	return &meter{run: r, start: now, from: from, till: from + int64(r.window), last: now}
+	m := &meter{run: r, start: now, from: from, till: from + int64(r.window), last: now}
+	if n := len(r.entrant.ways); n > 1 {
+		m.byWay = make([]histogram, n)
+	}
+	return m
 }
 
 // turn is told of every turn, and tells when the window has ended. got counts from the start.
@@ -53,10 +58,15 @@ func (m *meter) turn(now int64, found bool, got int64) bool {
 	return false
 }
 
-// record notes the latency of what was meant to be sent at and came now, if at lies in the window. It may come after.
-func (m *meter) record(at, now int64) {
-	if m.begun && at >= m.from && at < m.till {
-		m.latency.record(now - at)
+// record notes the latency of what was meant to be sent at and came now to a client of a way, if at lies in the window. It
+// may come after.
+func (m *meter) record(at, now int64, way int) {
+	if !m.begun || at < m.from || at >= m.till {
+		return
+	}
+	m.latency.record(now - at)
+	if m.byWay != nil {
+		m.byWay[way].record(now - at)
 	}
 }
 
@@ -80,16 +90,24 @@ func (m *meter) end(what string, r *run) {
 		}
 		r.figure("rss_bytes", float64(m.after.rss))
 	}
-	for _, q := range []struct {
-		name string
-		q    float64
-	}{{"p50_us", 0.5}, {"p99_us", 0.99}, {"p999_us", 0.999}} {
-		r.figure(q.name, float64(m.latency.quantile(q.q))/1e3)
+	m.latency.figures(r, "")
+	for i := range m.byWay {
+		r.figure("p99_us_"+r.entrant.ways[i].name, float64(m.byWay[i].quantile(0.99))/1e3)
 	}
-	r.figure("max_us", float64(m.latency.max)/1e3)
 	if m.reads > 0 {
 		r.figure("per_read", got/float64(m.reads))
 	}
 	r.figure("client_busy", time.Duration(m.busy).Seconds()/seconds)
 	r.figure("send_lag_max_us", float64(m.lag)/1e3)
+}
+
+// figures gives the run quantiles, with something before their names.
+func (h *histogram) figures(r *run, before string) {
+	for _, q := range []struct {
+		name string
+		q    float64
+	}{{"p50_us", 0.5}, {"p99_us", 0.99}, {"p999_us", 0.999}} {
+		r.figure(before+q.name, float64(h.quantile(q.q))/1e3)
+	}
+	r.figure(before+"max_us", float64(h.max)/1e3)
 }

@@ -104,20 +104,31 @@ func softirqTime(cpu int) time.Duration {
 
 // memory is VmRSS and RssAnon of a process, in bytes.
 func memory(pid int) (rss, anon int64) {
+	s := status(pid)
+	return s["VmRSS"], s["RssAnon"]
+}
+
+// status is what /proc/PID/status has in kB, in bytes.
+func status(pid int) map[string]int64 {
+	s := map[string]int64{}
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(line, ":")
-		kb, _, _ := strings.Cut(strings.TrimSpace(value), " ")
-		n, _ := strconv.ParseInt(kb, 10, 64)
-		switch name {
-		case "VmRSS":
-			rss = n << 10
-		case "RssAnon":
-			anon = n << 10
+		if kb, ok := strings.CutSuffix(strings.TrimSpace(value), " kB"); ok {
+			n, _ := strconv.ParseInt(kb, 10, 64)
+			s[name] = n << 10
 		}
 	}
-	return rss, anon
+	return s
 }
+
+// resetPeak has peak count from now on (proc(5), clear_refs).
+func (p process) resetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.pid), []byte("5"), 0)
+}
+
+// peak is VmHWM: the most that VmRSS was.
+func (p process) peak() int64 { return status(p.pid)["VmHWM"] }
 
 // machine says in a few words where figures come from.
 func machine() string {

@@ -18,6 +18,7 @@ import (
 type result struct {
 	Scenario string            `json:"scenario"`
 	Server   string            `json:"server"`
+	Wire     string            `json:"wire"`
 	Round    int               `json:"round"`
 	Void     bool              `json:"void"`
 	Figures  figures           `json:"figures"`
@@ -30,6 +31,7 @@ type result struct {
 type summary struct {
 	Scenario string            `json:"scenario"`
 	Server   string            `json:"server"`
+	Wire     string            `json:"wire"`
 	Rounds   int               `json:"rounds"` // that were not void
 	Medians  figures           `json:"medians"`
 	Lowest   figures           `json:"lowest"`
@@ -106,8 +108,8 @@ func newReport(scenario string, o *options) *report {
 	return r
 }
 
-func (r *report) result(server string, round int) *result {
-	return &result{Scenario: r.scenario, Server: server, Round: round, Settings: r.settings, Machine: r.machine}
+func (r *report) result(e entrant, round int) *result {
+	return &result{Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Round: round, Settings: r.settings, Machine: r.machine}
 }
 
 // progress shows a line in place of the last one, where somebody sees it.
@@ -124,7 +126,7 @@ func (r *report) add(res *result) {
 	}
 	r.results = append(r.results, res)
 	r.write(res)
-	r.say(fmt.Sprintf("%-10s %-14s round %d", r.scenario, res.Server, res.Round), res.Figures, res.Void)
+	r.say(fmt.Sprintf("%-10s %-20s round %d", r.scenario, res.Server, res.Round), res.Figures, res.Void)
 }
 
 func (r *report) write(line any) {
@@ -136,7 +138,7 @@ func (r *report) write(line any) {
 }
 
 // said are the figures that people want to see first.
-var said = []string{"deliveries_per_s", "answers_per_s", "cpu_s_per_million", "p50_us", "p99_us", "rss_per_conn", "client_busy"}
+var said = []string{"deliveries_per_s", "answers_per_s", "cpu_s_per_million", "cpu_us_per_conn", "echo_p99_us", "p50_us", "p99_us", "rss_per_conn", "client_busy"}
 
 func (r *report) say(head string, f figures, void bool) {
 	if !r.terminal {
@@ -159,9 +161,9 @@ func (r *report) medians() {
 	if r.options.rounds < 2 {
 		return
 	}
-	for _, v := range r.options.variants {
-		s := summary{Scenario: r.scenario, Server: v.name, Settings: r.settings, Machine: r.machine}
-		good := r.good(v.name)
+	for _, e := range r.options.entrants {
+		s := summary{Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Settings: r.settings, Machine: r.machine}
+		good := r.good(e.name)
 		if s.Rounds = len(good); s.Rounds == 0 {
 			continue
 		}
@@ -171,15 +173,15 @@ func (r *report) medians() {
 			s.Medians.set(x.name, median(values))
 			s.Lowest.set(x.name, slices.Min(values))
 			s.Highest.set(x.name, slices.Max(values))
-			if ratios := ratios(good, base, x.name); v.name != r.options.base && len(ratios) > 0 {
+			if ratios := ratios(good, base, x.name); e.name != r.options.base && len(ratios) > 0 {
 				s.Base = r.options.base
 				s.Ratios.set(x.name, median(ratios))
 			}
 		}
 		r.write(s)
-		r.say(fmt.Sprintf("%-10s %-14s medians", r.scenario, v.name), s.Medians, false)
+		r.say(fmt.Sprintf("%-10s %-20s medians", r.scenario, e.name), s.Medians, false)
 		if s.Base != "" {
-			r.say(fmt.Sprintf("%-10s %-14s by %s", r.scenario, v.name, s.Base), s.Ratios, false)
+			r.say(fmt.Sprintf("%-10s %-20s by %s", r.scenario, e.name, s.Base), s.Ratios, false)
 		}
 	}
 }

@@ -4,223 +4,216 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"slices"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 )
 
-// naughty is a server of the hybrid TCP wire that does to one delivery what the test wants.
-type naughty struct {
-	mu      sync.Mutex
-	members []net.Conn
-	n       int // messages so far
-
-	refuse  func(n int) bool                               // answers 500
-	deliver func(n, member int, frame []byte, to net.Conn) // nil: writes it
-}
-
-func (s *naughty) serve(t *testing.T) (addr string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// Runs mostly wait, so there may be more of them at a time than cpus.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		flag.Set("test.parallel", "32")
 	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.client(c)
-		}
-	}()
-	return ln.Addr().String()
-}
-
-func (s *naughty) client(c net.Conn) {
-	defer c.Close()
-	for {
-		head := make([]byte, packageHead)
-		if _, err := io.ReadFull(c, head); err != nil {
-			return
-		}
-		body := make([]byte, int(head[1])<<16+int(head[2])<<8+int(head[3]))
-		if _, err := io.ReadFull(c, body); err != nil {
-			return
-		}
-		s.mu.Lock()
-		switch head[0] {
-		case packageHandshake:
-			c.Write(append(appendPackageHead(nil, packageHandshake, 12), `{"code":200}`...))
-		case packageData:
-			s.request(c, body)
-		}
-		s.mu.Unlock()
-	}
-}
-
-func (s *naughty) request(c net.Conn, b []byte) {
-	id := uint32(b[1])
-	at := 2
-	if b[1]&0x80 != 0 {
-		id = id&0x7F | uint32(b[2])<<7
-		at = 3
-	}
-	route, rest := string(b[at+1:at+1+int(b[at])]), b[at+1+int(b[at]):]
-	switch route {
-	case routeEnter:
-		s.members = append(s.members, c)
-		c.Write(answer(id, `{"users":[]}`))
-	case routeGate:
-		c.Write(answer(id, `{"code":200,"host":"h","port":1}`))
-	case routeSend:
-		s.n++
-		refused := s.refuse != nil && s.refuse(s.n)
-		if !refused || s.deliver != nil {
-			_, content, _ := bytes.Cut(rest, []byte(`"content":"`))
-			content, _, _ = bytes.Cut(content, []byte(`"`))
-			frame := push("onChat", fmt.Sprintf(`{"msg":"%s","from":"x","target":"*"}`, content))
-			for i, m := range s.members {
-				if s.deliver != nil {
-					s.deliver(s.n, i, frame, m)
-				} else {
-					m.Write(frame)
-				}
-			}
-		}
-		body := "{}"
-		if refused {
-			body = `{"code":500}`
-		}
-		c.Write(answer(id, body))
-	}
+	os.Exit(m.Run())
 }
 
 // trial runs a scenario against a server and returns its result.
-func trial(t *testing.T, name, addr string, args ...string) *result {
+func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 	t.Helper()
 	s := scenarios[name].make()
-	o, err := parse(name, s, append([]string{"-wire", "tcp", "-addr", addr, "-gate-addr", addr, "-pid", fmt.Sprint(os.Getpid()), "-warm", "20ms", "-time", "400ms", "-patience", "1s"}, args...))
+	gate, _, _ := strings.Cut(addr, ",")
+	o, err := parse(name, s, append([]string{"-wire", wire, "-addr", addr, "-gate-addr", gate, "-pid", fmt.Sprint(os.Getpid()), "-warm", "20ms", "-time", "400ms", "-patience", "1s"}, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	rep := newReport(name, o)
 	rep.out = io.Discard
-	r := &run{options: o, report: rep, result: rep.result("naughty", 1), tag: "r", pause: time.Millisecond}
-	if err := r.do(s, o.variants[0], cpuSet(nil)); err != nil {
+	r := &run{options: o, entrant: o.entrants[0], report: rep, result: rep.result(o.entrants[0], 1), tag: "r", pause: time.Millisecond}
+	if err := r.do(s, cpuSet(nil)); err != nil {
 		t.Fatal(err)
 	}
 	return r.result
 }
 
-var broadcastArgs = []string{"-members", "5", "-rate", "200", "-senders", "1"}
+// served are the wires that naughty speaks.
+var served = []string{"tcp", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"}
 
-func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
+// onEachWire runs a test on all of them, at a time.
+func onEachWire(t *testing.T, test func(t *testing.T, wire string)) {
 	t.Parallel()
-	for _, args := range [][]string{broadcastArgs, {"-members", "6", "-rooms", "1", "-inflight", "3"}} {
-		s := &naughty{}
-		r := trial(t, "broadcast", s.serve(t), args...)
-		if r.Void {
-			t.Errorf("%v: void: %+v", args, r.Faults)
-		}
-		got, _ := r.Figures.get("deliveries")
-		all, _ := r.Figures.get("messages")
-		if members := float64(len(s.members)); got == 0 || got > all*members {
-			t.Errorf("%v: %v deliveries of %v messages to %v members", args, got, all, members)
-		}
-		for _, name := range []string{"cpu_s_per_million", "p50_us", "p99_us", "max_us", "deliveries_per_s", "rss_bytes"} {
-			if v, ok := r.Figures.get(name); !ok || v < 0 {
-				t.Errorf("%v: %s is %v, %v", args, name, v, ok)
-			}
-		}
-	}
-}
-
-// Each fault is really made by a server and must be seen, counted and make the run void.
-func TestRunDetects(t *testing.T) {
-	var held []byte
-	for name, c := range map[string]struct {
-		server *naughty
-		want   faults
-	}{
-		"loss": {&naughty{deliver: func(n, member int, frame []byte, to net.Conn) {
-			if n != 10 || member != 2 {
-				to.Write(frame)
-			}
-		}}, faults{Lost: 1}},
-		"duplicate": {&naughty{deliver: func(n, member int, frame []byte, to net.Conn) {
-			to.Write(frame)
-			if n == 10 && member == 2 {
-				to.Write(frame)
-			}
-		}}, faults{Duplicated: 1}},
-		"disorder": {&naughty{deliver: func(n, member int, frame []byte, to net.Conn) {
-			switch {
-			case n == 10 && member == 2:
-				held = frame
-			case n == 11 && member == 2:
-				to.Write(append(slices.Clone(frame), held...))
-			default:
-				to.Write(frame)
-			}
-		}}, faults{Disordered: 1}},
-		"closed connection": {&naughty{deliver: func(n, member int, frame []byte, to net.Conn) {
-			if to.Write(frame); n == 10 && member == 4 {
-				to.Close()
-			}
-		}}, faults{Closed: 1}},
-		"refused and yet delivered": {&naughty{refuse: func(n int) bool { return n == 10 }, deliver: func(n, member int, frame []byte, to net.Conn) {
-			to.Write(frame)
-		}}, faults{Strange: 5}},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, wire := range served {
+		t.Run("wire="+wire, func(t *testing.T) {
 			t.Parallel()
-			r := trial(t, "broadcast", c.server.serve(t), broadcastArgs...)
-			f := r.Faults
-			if c.want.Closed > 0 { // what else it comes to depends on when
-				f.Lost = 0
-			}
-			if f.Lost != c.want.Lost || f.Disordered != c.want.Disordered || f.Duplicated != c.want.Duplicated || f.Strange != c.want.Strange || f.Closed != c.want.Closed {
-				t.Errorf("found %+v, want %+v", f, c.want)
-			}
-			if !r.Void {
-				t.Error("the run is not void")
-			}
+			test(t, wire)
 		})
 	}
 }
 
+var broadcastArgs = []string{"-members", "5", "-rate", "200", "-senders", "1"}
+
+func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
+	onEachWire(t, func(t *testing.T, wire string) {
+		for _, args := range [][]string{broadcastArgs, {"-members", "6", "-rooms", "1", "-inflight", "3"}} {
+			s := &naughty{}
+			r := trial(t, "broadcast", wire, s.serve(t, wire), args...)
+			if r.Void {
+				t.Errorf("%v: void: %+v", args, r.Faults)
+			}
+			got, _ := r.Figures.get("deliveries")
+			all, _ := r.Figures.get("messages")
+			if members := float64(len(s.members)); got == 0 || got > all*members {
+				t.Errorf("%v: %v deliveries of %v messages to %v members", args, got, all, members)
+			}
+			for _, name := range []string{"cpu_s_per_million", "p50_us", "p99_us", "max_us", "deliveries_per_s", "rss_bytes"} {
+				if v, ok := r.Figures.get(name); !ok || v < 0 {
+					t.Errorf("%v: %s is %v, %v", args, name, v, ok)
+				}
+			}
+		}
+	})
+}
+
+// Each fault is really made by a server and must be seen, counted and make the run void.
+func TestRunDetects(t *testing.T) {
+	onEachWire(t, func(t *testing.T, wire string) {
+		var held string
+		for name, c := range map[string]struct {
+			server *naughty
+			want   faults
+		}{
+			"loss": {&naughty{deliver: func(n, member int, content string, p peer) {
+				if n != 10 || member != 2 {
+					p.push(content)
+				}
+			}}, faults{Lost: 1}},
+			"duplicate": {&naughty{deliver: func(n, member int, content string, p peer) {
+				p.push(content)
+				if n == 10 && member == 2 {
+					p.push(content)
+				}
+			}}, faults{Duplicated: 1}},
+			"disorder": {&naughty{deliver: func(n, member int, content string, p peer) {
+				switch {
+				case n == 10 && member == 2:
+					held = content
+				case n == 11 && member == 2:
+					p.push(content)
+					p.push(held)
+				default:
+					p.push(content)
+				}
+			}}, faults{Disordered: 1}},
+			"mark cut short": {&naughty{deliver: func(n, member int, content string, p peer) {
+				if n == 10 && member == 2 {
+					content = content[:markBytes-1]
+				}
+				p.push(content)
+			}}, faults{Lost: 1, Strange: 1}},
+			"closed connection": {&naughty{deliver: func(n, member int, content string, p peer) {
+				if n < 10 || member != 4 {
+					p.push(content)
+				} else if n == 10 {
+					p.close()
+				}
+			}}, faults{Closed: 1}},
+			"garbled packet": {&naughty{deliver: func(n, member int, content string, p peer) {
+				if p.push(content); n == 10 && member == 4 {
+					p.garble()
+				}
+			}}, faults{Closed: 1}},
+			"refused and yet delivered": {&naughty{refuse: func(n int) bool { return n == 10 }, deliver: func(n, member int, content string, p peer) {
+				p.push(content)
+			}}, faults{Strange: 5}},
+		} {
+			t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+				t.Parallel()
+				r := trial(t, "broadcast", wire, c.server.serve(t, wire), broadcastArgs...)
+				f := r.Faults
+				if c.want.Closed > 0 { // what else it comes to depends on when, and on who it is
+					f.Lost, f.Strange, f.Closed = 0, 0, min(f.Closed, 1)
+				}
+				if f.Lost != c.want.Lost || f.Disordered != c.want.Disordered || f.Duplicated != c.want.Duplicated || f.Strange != c.want.Strange || f.Closed != c.want.Closed {
+					t.Errorf("found %+v, want %+v", f, c.want)
+				}
+				if !r.Void {
+					t.Error("the run is not void")
+				}
+			})
+		}
+	})
+}
+
 func TestRefusedMessagesAreNotLost(t *testing.T) {
-	t.Parallel()
-	s := &naughty{refuse: func(n int) bool { return n%4 == 0 }}
-	r := trial(t, "broadcast", s.serve(t), broadcastArgs...)
-	if gone, _ := r.Figures.get("refused"); r.Void || gone == 0 {
-		t.Errorf("%v refused, faults %+v", gone, r.Faults)
-	}
+	onEachWire(t, func(t *testing.T, wire string) {
+		s := &naughty{refuse: func(n int) bool { return n%4 == 0 }}
+		r := trial(t, "broadcast", wire, s.serve(t, wire), broadcastArgs...)
+		if gone, _ := r.Figures.get("refused"); r.Void || gone == 0 {
+			t.Errorf("%v refused, faults %+v", gone, r.Faults)
+		}
+	})
 }
 
 func TestRunEchoAndIdle(t *testing.T) {
+	onEachWire(t, func(t *testing.T, wire string) {
+		s := &naughty{}
+		r := trial(t, "echo", wire, s.serve(t, wire), "-conns", "3", "-rate", "300")
+		if got, _ := r.Figures.get("answers"); r.Void || got == 0 {
+			t.Errorf("%v answers, faults %+v", got, r.Faults)
+		}
+		s = &naughty{}
+		r = trial(t, "idle", wire, s.serve(t, wire), "-few", "2", "-members", "5", "-room-size", "2", "-periods", "0.001")
+		if n, _ := r.Figures.get("conns"); r.Void || n != 5 || len(s.members) != 5 {
+			t.Errorf("%v conns, %d members, faults %+v", n, len(s.members), r.Faults)
+		}
+	})
+}
+
+func TestRunConnectAndNeighbour(t *testing.T) {
+	onEachWire(t, func(t *testing.T, wire string) {
+		s := &naughty{}
+		r := trial(t, "connect", wire, s.serve(t, wire), "-few", "3", "-conns", "7", "-room-size", "5", "-inflight", "2")
+		if n, _ := r.Figures.get("conns_per_s"); r.Void || n <= 0 || len(s.members) != 10 {
+			t.Errorf("%v a second, %d members, faults %+v", n, len(s.members), r.Faults)
+		}
+		s = &naughty{}
+		r = trial(t, "neighbour", wire, s.serve(t, wire), "-members", "4", "-conns", "2")
+		got, _ := r.Figures.get("echoes")
+		also, _ := r.Figures.get("deliveries")
+		if r.Void || got == 0 || also == 0 {
+			t.Errorf("%v answers beside %v deliveries, faults %+v", got, also, r.Faults)
+		}
+	})
+}
+
+// A server may give up those that do not read, and nobody else.
+func TestRunFrozen(t *testing.T) {
 	t.Parallel()
-	s := &naughty{}
-	r := trial(t, "echo", s.serve(t), "-conns", "3", "-rate", "300")
-	if got, _ := r.Figures.get("answers"); r.Void || got == 0 {
-		t.Errorf("%v answers, faults %+v", got, r.Faults)
-	}
-	s = &naughty{}
-	r = trial(t, "idle", s.serve(t), "-few", "2", "-members", "5", "-room-size", "2", "-periods", "0.01")
-	if n, _ := r.Figures.get("conns"); r.Void || n != 5 || len(s.members) != 5 {
-		t.Errorf("%v conns, %d members, faults %+v", n, len(s.members), r.Faults)
+	args := []string{"-members", "5", "-frozen", "2", "-rate", "200", "-senders", "1", "-size", "100"}
+	for closed, void := range map[int]bool{3: false, 0: true} { // members 3 and 4 freeze
+		s := &naughty{deliver: func(n, member int, content string, p peer) {
+			if n > 120 && member == closed { // in the second window
+				p.close()
+			} else {
+				p.push(content)
+			}
+		}}
+		r := trial(t, "frozen", "tcp", s.serve(t, "tcp"), args...)
+		n, ok := r.Figures.get("frozen_closed")
+		if r.Void != void || !ok || (n == 1) == void {
+			t.Errorf("member %d closed: void is %v, %v of the frozen were closed, faults %+v", closed, r.Void, n, r.Faults)
+		}
 	}
 }
 
 func TestStartWaitsUntilReadyAndStops(t *testing.T) {
 	t.Parallel()
-	log := `{"msg":"listening","server":"connector","addr":"127.0.0.1:1234"}` + "\n" + `{"msg":"listening","server":"gate","addr":"127.0.0.1:1235"}` + "\n" + `{"msg":"ready"}`
+	log := `{"msg":"listening","server":"connector","addr":"127.0.0.1:1234"}` + "\n" + `{"msg":"listening","server":"gate","addr":"127.0.0.1:1235"}` + "\n" +
+		`{"msg":"listening","server":"connector","addr":"127.0.0.1:1236"}` + "\n" + `{"msg":"ready"}`
 	path := t.TempDir() + "/server"
 	os.WriteFile(path, []byte("#!/bin/sh\nsleep 0.05\ncat >&2 <<E\n"+log+"\nE\nexec sleep 60\n"), 0o755)
 	v, err := parseVariant("mine=" + path + " -x")
@@ -231,7 +224,7 @@ func TestStartWaitsUntilReadyAndStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.addr.Port() != 1234 || s.gate.Port() != 1235 || !s.usage().known || s.usage().rss == 0 {
+	if len(s.connectors) != 2 || s.connectors[0].Port() != 1234 || s.connectors[1].Port() != 1236 || s.gate.Port() != 1235 || !s.usage().known || s.usage().rss == 0 {
 		t.Errorf("%+v", s)
 	}
 	began := time.Now()

@@ -25,7 +25,10 @@ func (s *broadcast) flags(f *flag.FlagSet) {
 
 func trafficFlags(f *flag.FlagSet, t *traffic) {
 	f.IntVar(&t.senders, "senders", 0, "members of each room that send; 0: one per message in flight, in open loop up to 16")
-	f.IntVar(&t.size, "size", 53, "bytes of a message's content; 53 make a push of 106 bytes over TCP")
+	if t.size == 0 {
+		t.size = 53
+	}
+	f.IntVar(&t.size, "size", t.size, "bytes of a message's content; 53 make a push of 106 bytes over TCP")
 }
 
 func (s *broadcast) run(r *run) error {
@@ -40,7 +43,7 @@ func inRooms(r *run, members, size int, t traffic) error {
 	if err := t.check(); err != nil {
 		return err
 	}
-	w := &crowd{run: r}
+	w := newCrowd(r)
 	if err := w.join(members, size); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (s *idle) run(r *run) error {
 	if r.target.pid == 0 {
 		return errors.New("whose memory? give -pid")
 	}
-	w := &crowd{run: r}
+	w := newCrowd(r)
 	at := [2]usage{}
 	for i, n := range []int{s.few, s.members} {
 		if err := w.join(n, s.size); err != nil {

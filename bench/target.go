@@ -21,7 +21,8 @@ import (
 
 // target is the server that a run is about: started for it, or running already.
 type target struct {
-	addr, gate netip.AddrPort // gate: the zero value when there is none
+	connectors []netip.AddrPort // in the order in which the server names them
+	gate       netip.AddrPort   // the zero value when there is none
 	process
 
 	cmd *exec.Cmd // nil: not ours to end
@@ -100,7 +101,7 @@ func (t *target) await() (pid int, err error) {
 		if !alive(t.cmd.Process.Pid) {
 			return 0, errors.New("it ended")
 		}
-		t.addr, t.gate = netip.AddrPort{}, netip.AddrPort{}
+		t.connectors, t.gate = nil, netip.AddrPort{}
 		for line := range bytes.Lines(t.read()) {
 			var l struct {
 				Msg, Server, Addr string
@@ -110,15 +111,15 @@ func (t *target) await() (pid int, err error) {
 				continue
 			}
 			switch addr, _ := netip.ParseAddrPort(l.Addr); {
-			case l.Msg == "listening" && l.Server == "connector" && !t.addr.IsValid():
-				t.addr = addr
+			case l.Msg == "listening" && l.Server == "connector" && addr.IsValid():
+				t.connectors = append(t.connectors, addr)
 			case l.Msg == "listening" && l.Server == "gate" && !t.gate.IsValid():
 				t.gate = addr
 			case l.Msg == "ready":
 				if l.Pid != 0 {
 					pid = l.Pid
 				}
-				if !t.addr.IsValid() {
+				if len(t.connectors) == 0 {
 					return 0, errors.New("it is ready but names no address of a connector")
 				}
 				return pid, nil

@@ -21,9 +21,12 @@ type traffic struct {
 	size     int // bytes of content
 
 	crowd      *crowd
-	m          *meter
-	due        []*sender // closed loop: who sends next; bounded by inflight × rooms
-	spare      []*sender // the slice that due was before
+	m          *meter                      // of the window that is under way, or was last
+	meters     []*meter                    // of all windows: what is delivered late belongs to an earlier one
+	alongside  func(now int64, found bool) // called in each turn of a window, if not nil
+	start      int64                       // open loop: when the first message is due
+	due        []*sender                   // closed loop: who sends next; bounded by inflight × rooms
+	spare      []*sender                   // the slice that due was before
 	pad        []byte
 	body       []byte
 	total      int64 // deliveries expected, refused messages included until they are
@@ -85,16 +88,6 @@ func (t *traffic) begin(w *crowd) error {
 	if len(w.senders) > maxSenders {
 		return fmt.Errorf("%d senders: at most %d", len(w.senders), maxSenders)
 	}
-	return nil
-}
-
-// measure drives the traffic: warm-up, window, and then what is still under way. Figures go to the run.
-func (t *traffic) measure(w *crowd) error {
-	if err := t.begin(w); err != nil {
-		return err
-	}
-	r := w.run
-	t.m = newMeter(r)
 	if t.rate == 0 {
 		for _, room := range w.rooms {
 			for i := range t.inflight {
@@ -102,17 +95,53 @@ func (t *traffic) measure(w *crowd) error {
 			}
 		}
 	}
-	progressed, before := t.m.start, int64(-1)
+	return nil
+}
+
+// measure is the traffic from begin to end: warm-up, window, and then what is still under way. Figures go to the run.
+func (t *traffic) measure(w *crowd) error {
+	if err := t.begin(w); err != nil {
+		return err
+	}
+	if err := t.window(newMeter(w.run)); err != nil {
+		return err
+	}
+	if err := t.drain(); err != nil {
+		return err
+	}
+	t.end()
+	return nil
+}
+
+// end gives the run the figures of the last window.
+func (t *traffic) end() {
+	r := t.crowd.run
+	t.m.end("deliveries", r)
+	r.figure("messages", float64(t.sent))
+	r.figure("refused", float64(t.gone))
+}
+
+// window keeps the traffic going until the meter's window has ended. More windows may follow.
+func (t *traffic) window(m *meter) error {
+	r := t.crowd.run
+	t.m, t.meters = m, append(t.meters, m)
+	if t.start == 0 {
+		t.start = m.start
+	}
+	progressed, before := m.start, int64(-1)
 	for !t.stop {
 		n, err := r.driver.turn(r.pause)
 		if err != nil {
 			return err
 		}
 		now := clock()
-		if t.stop = t.m.turn(now, n > 0, t.got); t.stop {
+		if m.turn(now, n > 0, t.got) {
 			break
 		}
 		t.sendDue(now)
+		if t.alongside != nil {
+			t.alongside(now, n > 0)
+		}
 		if t.got != before {
 			before, progressed = t.got, now
 		} else if now-progressed > int64(r.patience) && t.sent > 0 {
@@ -120,12 +149,6 @@ func (t *traffic) measure(w *crowd) error {
 			break
 		}
 	}
-	if err := t.drain(); err != nil {
-		return err
-	}
-	t.m.end("deliveries", r)
-	r.figure("messages", float64(t.sent))
-	r.figure("refused", float64(t.gone))
 	return nil
 }
 
@@ -139,8 +162,8 @@ func (t *traffic) sendDue(now int64) {
 		return
 	}
 	rooms := t.crowd.rooms
-	for {
-		at := t.m.start + int64(float64(t.sent)*1e9/t.rate)
+	for range turnEvents { // behind its time the generator must not forget to read
+		at := t.start + int64(float64(t.sent)*1e9/t.rate)
 		if at > now {
 			return
 		}
@@ -168,9 +191,11 @@ func (t *traffic) send(s *sender, at int64) {
 }
 
 // delivered is called for each new delivery.
-func (t *traffic) delivered(s *sender, k mark, now int64) {
+func (t *traffic) delivered(s *sender, k mark, now int64, way int) {
 	t.got++
-	t.m.record(k.at, now)
+	for _, m := range t.meters {
+		m.record(k.at, now, way)
+	}
 	t.arrived(s, k.number, 1)
 }
 
@@ -205,8 +230,9 @@ func (s *sender) answered(number uint32, accepted bool) {
 	t.arrived(s, number, 1)
 }
 
-// drain waits for what is under way, and then counts what has not come.
+// drain sends no more, waits for what is under way, and then counts what has not come.
 func (t *traffic) drain() error {
+	t.stop = true
 	d, f := t.crowd.run.driver, t.crowd.run.faults()
 	last, since := int64(-1), clock()
 	for t.got < t.total || t.open > 0 {

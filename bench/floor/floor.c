@@ -1,12 +1,15 @@
 /* The floor: the least that a chat server on this machine can cost. One thread, epoll, one send(2) of a ready frame for
- * each member. It speaks just enough of Pomelo's hybrid TCP wire that the load generator can drive it, and trusts its
+ * each member. It speaks just enough of Pomelo's hybrid wire that the load generator can drive it, and trusts its
  * clients: it is a yardstick, not a server.
  *
  *   floor -listen 127.0.0.1:0           each message is written to every member at once
  *   floor -listen 127.0.0.1:0 -tick     the messages of one epoll batch are written to each member with one send
+ *   floor ... -ws                       clients speak WebSocket, and not TCP
+ *   floor ... -announce                 who enters gets the list of members, and the members get onAdd
  *
  * Each message pushes {"msg":content,"from":name,"target":"*"} to the whole room, the same bytes as pomelod, and answers {}.
- * The sender's push and answer share a send, so a message to n members costs n sends. Nobody is told of onAdd or onLeave.
+ * What a conn has to be answered is gathered while its bytes are read, and sent at once: with the room's push, if there is
+ * one, so a message to n members costs n sends. Nobody is told of onLeave.
  *
  *   cc -O2 -Wall -o floor floor.c
  */
@@ -16,16 +19,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "wire.h"
 
 enum {
 	MAX_FDS = 1 << 16,
@@ -36,42 +36,31 @@ enum {
 	BATCH = 1024,
 };
 
-struct bytes { char *p; size_t n, cap; };
-
 struct room {
 	char name[MAX_NAME + 1];
 	struct conn **members;
 	int n, cap;
+	struct bytes users;       /* -announce: "name","name" */
 	struct bytes log;         /* -tick: the pushes of this batch */
 	bool dirty;
 };
 
 struct conn {
 	int fd, slot;             /* slot: its place in room->members */
-	bool dead;
+	bool dead, open;          /* open: upgraded, or TCP */
 	struct room *room;
+	size_t skip;              /* of the room's log: what was said before it came */
 	char name[MAX_NAME + 1];
 	struct bytes in, unsent;
-	struct bytes answer;      /* what goes out behind the next push */
+	struct bytes answer;      /* what goes out behind the next push, or when its bytes are read */
 };
 
 static struct conn *dead[MAX_FDS];
 static struct room *dirty[MAX_ROOMS], rooms[MAX_ROOMS];
 static struct bytes frame;
-static int ep, ndead, ndirty, nrooms, port;
-static bool tick;
-
-static void die(const char *what) { perror(what); exit(1); }
-
-static void add(struct bytes *b, const void *p, size_t n)
-{
-	if (b->n + n > b->cap) {
-		b->cap = (b->n + n) * 2;
-		if (!(b->p = realloc(b->p, b->cap))) die("memory");
-	}
-	memcpy(b->p + b->n, p, n);
-	b->n += n;
-}
+static int ep, ndead, ndirty, nrooms;
+static char entry[64];     /* the gate's answer */
+static bool tick, announce;
 
 static void drop(struct conn *c)
 {
@@ -130,37 +119,26 @@ static void spread(struct room *r, const struct bytes *b)
 {
 	for (int i = 0; i < r->n; i++) {
 		struct conn *c = r->members[i];
-		put(c, b->p, b->n, c->answer.p, c->answer.n);
-		c->answer.n = 0;
+		put(c, b->p + c->skip, b->n - c->skip, c->answer.p, c->answer.n);
+		c->answer.n = c->skip = 0;
 	}
 }
 
-static void package(struct bytes *b, char type, size_t n)
+/* pushes is where a push for the room is to be written to; said is called when it is there. */
+static struct bytes *pushes(struct room *r)
 {
-	char head[4] = { type, n >> 16, n >> 8, n };
-	add(b, head, 4);
+	if (!tick) frame.n = 0;
+	return tick ? &r->log : &frame;
 }
 
-/* response appends the answer to request id, as it came: 1 to 5 bytes, low bits first. */
-static void response(struct bytes *b, const char *id, size_t nid, const char *body)
+static void said(struct room *r)
 {
-	package(b, 4, 1 + nid + strlen(body));
-	add(b, "\4", 1);
-	add(b, id, nid);
-	add(b, body, strlen(body));
-}
-
-/* member finds a string member of a flat JSON object, still escaped: "key":"value". */
-static const char *member(const char *b, size_t n, const char *key, size_t *len)
-{
-	const char *p = memmem(b, n, key, strlen(key)), *end = b + n;
-	if (!p) return NULL;
-	p += strlen(key);
-	const char *q = p;
-	while (q < end && *q != '"') q += *q == '\\' ? 2 : 1;
-	if (q >= end) return NULL;
-	*len = q - p;
-	return p;
+	if (!tick) {
+		spread(r, &frame);
+	} else if (!r->dirty) {
+		r->dirty = true;
+		dirty[ndirty++] = r;
+	}
 }
 
 static struct room *find_room(const char *name, size_t n)
@@ -178,26 +156,47 @@ static struct room *find_room(const char *name, size_t n)
 	}
 }
 
+/* greet tells the members who comes and lists them all. */
+static void greet(struct room *r, struct conn *c)
+{
+	if (r->n > 0) {
+		struct bytes *b = pushes(r);
+		package(b, 4, 7 + 25 + strlen(c->name) + 2);
+		text(b, "\6\5onAdd{\"route\":\"onAdd\",\"user\":\"");
+		text(b, c->name);
+		text(b, "\"}");
+		said(r);
+		text(&r->users, ",");
+	}
+	text(&r->users, "\"");
+	text(&r->users, c->name);
+	text(&r->users, "\"");
+}
+
 static void enter(struct conn *c, const char *id, size_t nid, const char *body, size_t n)
 {
 	size_t nuser, nrid;
 	const char *user = member(body, n, "\"username\":\"", &nuser), *rid = member(body, n, "\"rid\":\"", &nrid);
-	struct bytes out = { 0 };
 	if (c->room || !user || !rid || nuser > MAX_NAME || nrid == 0 || nrid > MAX_NAME || !(c->room = find_room(rid, nrid))) {
 		drop(c);
 		return;
 	}
 	struct room *r = c->room;
 	memcpy(c->name, user, nuser);
+	if (announce) greet(r, c);
 	if (r->n == r->cap) {
 		r->cap = r->cap * 2 + 4;
 		if (!(r->members = realloc(r->members, r->cap * sizeof *r->members))) die("memory");
 	}
 	c->slot = r->n;
+	c->skip = r->log.n;
 	r->members[r->n++] = c;
-	response(&out, id, nid, "{\"users\":[]}");
-	put(c, out.p, out.n, NULL, 0);
-	free(out.p);
+	package(&c->answer, 4, 1 + nid + 10 + r->users.n + 2);
+	add(&c->answer, "\4", 1);
+	add(&c->answer, id, nid);
+	text(&c->answer, "{\"users\":[");
+	add(&c->answer, r->users.p, r->users.n);
+	text(&c->answer, "]}");
 }
 
 static void chat(struct conn *c, const char *id, size_t nid, const char *body, size_t n)
@@ -205,22 +204,15 @@ static void chat(struct conn *c, const char *id, size_t nid, const char *body, s
 	size_t nmsg;
 	const char *msg = member(body, n, "\"content\":\"", &nmsg);
 	if (!c->room || !msg) { drop(c); return; }
-	struct room *r = c->room;
-	struct bytes *b = tick ? &r->log : &frame;
-	if (!tick) b->n = 0;
+	struct bytes *b = pushes(c->room);
 	package(b, 4, 8 + 8 + nmsg + 10 + strlen(c->name) + 15);
-	add(b, "\6\6onChat{\"msg\":\"", 16);
+	text(b, "\6\6onChat{\"msg\":\"");
 	add(b, msg, nmsg);
-	add(b, "\",\"from\":\"", 10);
-	add(b, c->name, strlen(c->name));
-	add(b, "\",\"target\":\"*\"}", 15);
-	response(&c->answer, id, nid, "{}");
-	if (!tick) {
-		spread(r, b);
-	} else if (!r->dirty) {
-		r->dirty = true;
-		dirty[ndirty++] = r;
-	}
+	text(b, "\",\"from\":\"");
+	text(b, c->name);
+	text(b, "\",\"target\":\"*\"}");
+	response(&c->answer, id, nid, "{}", 2);
+	said(c->room);
 }
 
 static bool is(const char *route, size_t n, const char *name) { return n == strlen(name) && memcmp(route, name, n) == 0; }
@@ -239,11 +231,7 @@ static void request(struct conn *c, const char *b, size_t n)
 	} else if (is(route, nroute, "connector.entryHandler.enter")) {
 		enter(c, id, nid, body, nbody);
 	} else if (is(route, nroute, "gate.gateHandler.queryEntry")) {
-		char text[64];
-		snprintf(text, sizeof text, "{\"code\":200,\"host\":\"127.0.0.1\",\"port\":%d}", port);
-		frame.n = 0;
-		response(&frame, id, nid, text);
-		put(c, frame.p, frame.n, NULL, 0);
+		response(&c->answer, id, nid, entry, strlen(entry));
 	} else {
 		drop(c);
 	}
@@ -254,14 +242,12 @@ static void take(struct conn *c, char type, const char *body, size_t n)
 	static const char handshake[] = "{\"code\":200,\"sys\":{\"heartbeat\":15}}";
 	switch (type) {
 	case 1:
-		frame.n = 0;
-		package(&frame, 1, strlen(handshake));
-		add(&frame, handshake, strlen(handshake));
-		put(c, frame.p, frame.n, NULL, 0);
+		package(&c->answer, 1, strlen(handshake));
+		text(&c->answer, handshake);
 		break;
 	case 2: /* one heartbeat after the ack, then one for each of the client's */
 	case 3:
-		put(c, "\3\0\0\0", 4, NULL, 0);
+		package(&c->answer, 3, 0);
 		break;
 	case 4:
 		request(c, body, n);
@@ -286,6 +272,30 @@ static size_t packages(struct conn *c, const char *b, size_t n)
 	return at;
 }
 
+/* frames is packages for WebSocket: one or more of them in each frame, none in two. */
+static size_t frames(struct conn *c, char *b, size_t n)
+{
+	size_t at = 0, size;
+	char *payload;
+	if (!c->open) {
+		ssize_t head = upgrade(b, n);
+		if (head < 0) drop(c);
+		if (head <= 0) return 0;
+		text(&c->answer, ws_accepted);
+		c->open = true;
+		at = head;
+	}
+	while (!c->dead) {
+		ssize_t len = frame_at(b + at, n - at, MAX_PACKAGE, &payload, &size);
+		if (len < 0 || (len > 0 && packages(c, payload, size) != size)) drop(c);
+		if (len <= 0) break;
+		at += len;
+	}
+	return at;
+}
+
+static size_t take_all(struct conn *c, char *b, size_t n) { return ws ? frames(c, b, n) : packages(c, b, n); }
+
 static void readable(struct conn *c)
 {
 	static char buf[64 << 10];
@@ -293,13 +303,16 @@ static void readable(struct conn *c)
 	if (n < 0 && errno == EAGAIN) return;
 	if (n <= 0) { drop(c); return; }
 	if (c->in.n == 0) {
-		size_t taken = packages(c, buf, n);
+		size_t taken = take_all(c, buf, n);
 		if (taken < (size_t)n) add(&c->in, buf + taken, n - taken);
-		return;
+	} else {
+		add(&c->in, buf, n);
+		size_t taken = take_all(c, c->in.p, c->in.n);
+		memmove(c->in.p, c->in.p + taken, c->in.n -= taken);
 	}
-	add(&c->in, buf, n);
-	size_t taken = packages(c, c->in.p, c->in.n);
-	memmove(c->in.p, c->in.p + taken, c->in.n -= taken);
+	if (c->room && c->room->dirty) return; /* it goes out with the room's log */
+	put(c, c->answer.p, c->answer.n, NULL, 0);
+	c->answer.n = 0;
 }
 
 static void writable(struct conn *c)
@@ -313,10 +326,8 @@ static void writable(struct conn *c)
 static void accept_all(int ln)
 {
 	for (int fd; (fd = accept4(ln, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
-		int one = 1;
 		struct conn *c = calloc(1, sizeof *c);
 		if (!c || fd >= MAX_FDS) { close(fd); free(c); continue; }
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		c->fd = fd;
 		watch(c, EPOLLIN, EPOLL_CTL_ADD);
 	}
@@ -334,8 +345,10 @@ static int listen_at(const char *addr)
 	}
 	a.sin_port = htons(p);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* what it accepts inherits this */
 	if (fd < 0 || bind(fd, (void *)&a, sizeof a) < 0 || listen(fd, 4096) < 0 || getsockname(fd, (void *)&a, &n) < 0) die("listen");
-	port = ntohs(a.sin_port);
+	int port = ntohs(a.sin_port);
+	snprintf(entry, sizeof entry, "{\"code\":200,\"host\":\"%s\",\"port\":%d}", host, port);
 	fprintf(stderr, "{\"msg\":\"listening\",\"server\":\"connector\",\"addr\":\"%s:%d\"}\n", host, port);
 	fprintf(stderr, "{\"msg\":\"listening\",\"server\":\"gate\",\"addr\":\"%s:%d\"}\n", host, port);
 	fprintf(stderr, "{\"msg\":\"ready\",\"pid\":%d}\n", getpid());
@@ -349,6 +362,8 @@ int main(int argc, char **argv)
 	struct rlimit l;
 	for (int i = 1; i < argc; i++) { /* other flags are pomelod's, which the load generator gives to all alike */
 		if (strcmp(argv[i], "-tick") == 0) tick = true;
+		else if (strcmp(argv[i], "-ws") == 0) ws = true;
+		else if (strcmp(argv[i], "-announce") == 0) announce = true;
 		else if (strcmp(argv[i], "-listen") == 0 && i + 1 < argc) addr = argv[++i];
 	}
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
