@@ -99,14 +99,9 @@ func (v *Variant) AppendPackage(dst []byte, t PackageType, body []byte) []byte {
 	return append(v.AppendPackageHead(dst, t, len(body)), body...)
 }
 
-// AppendResponse appends the answer to request id. body is canonical JSON; m is the server proto of the request's
-// route, or nil.
-func (v *Variant) AppendResponse(dst []byte, id uint32, body []byte, m *ProtoMessage) []byte {
-	return v.AppendResponseTo(dst, id, 0, body, m)
-}
-
-// AppendResponseTo is AppendResponse to a request whose id took idBytes (AppendResponseHead).
-func (v *Variant) AppendResponseTo(dst []byte, id uint32, idBytes uint8, body []byte, m *ProtoMessage) []byte {
+// AppendResponse appends the answer to request id, which took idBytes (AppendResponseHead). body is canonical JSON; m is
+// the server proto of the request's route, or nil.
+func (v *Variant) AppendResponse(dst []byte, id uint32, idBytes uint8, body []byte, m *ProtoMessage) []byte {
 	if !v.Framing.hybrid() {
 		return v.appendSIOResponse(dst, id, body)
 	}

@@ -87,7 +87,7 @@ func TestSIOResponses(t *testing.T) {
 		flat, text := `3:::[{"id":`+number+`,"body":{"a":"é"}}]`, `42["message","{\"id\":`+number+`,\"body\":{\"a\":\"é\"}}"]`
 		want := map[string]string{"0.9 websocket": flat, "0.9 polling": flat, "Engine.IO": text, "Engine.IO polling": strings.Replace(text, "é", `\u00e9`, 1)}
 		for name, v := range sioVariants {
-			if got := string(v.AppendResponse(nil, id, []byte(`{"a":"é"}`), nil)); got != framed(v, want[name]) {
+			if got := string(v.AppendResponse(nil, id, 0, []byte(`{"a":"é"}`), nil)); got != framed(v, want[name]) {
 				t.Errorf("%s: got %q", name, got)
 			}
 		}
@@ -115,7 +115,7 @@ func TestAnswersJoinTheArrayBefore(t *testing.T) {
 	for name, v := range sioVariants {
 		frame := (&Push{Route: "onChat", Body: []byte(`{"msg":"x"}`)}).AppendFrame(nil, v)
 		respond := func(dst []byte) []byte {
-			return v.AppendResponse(v.AppendResponse(dst, 9, []byte(`{}`), nil), 10, []byte(`{"code":500}`), nil)
+			return v.AppendResponse(v.AppendResponse(dst, 9, 0, []byte(`{}`), nil), 10, 0, []byte(`{"code":500}`), nil)
 		}
 		if v.Framing == FramingEIOWS || v.Framing == FramingEIOPull {
 			text := func(s string) string { return `42["message",` + string(AppendString(nil, s)) + `]` }
@@ -145,7 +145,7 @@ func TestAnswersJoinTheArrayBefore(t *testing.T) {
 	}
 	ws := sioVariants["0.9 websocket"]
 	const head = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
-	if got := string(ws.AppendResponse([]byte(head+framed(ws, "1::")), 9, []byte(`{}`), nil)); got != head+framed(ws, "1::", "3:::["+answer+"]") {
+	if got := string(ws.AppendResponse([]byte(head+framed(ws, "1::")), 9, 0, []byte(`{}`), nil)); got != head+framed(ws, "1::", "3:::["+answer+"]") {
 		t.Errorf("behind an upgrade's answer %q", got)
 	}
 }
@@ -170,7 +170,7 @@ func TestJoiningIsBounded(t *testing.T) {
 					want = append(want, `{"route":"p",`+body[1:])
 				default:
 					body := `{"x":"` + strings.Repeat("é", rng.IntN(rng.IntN(300)+1)) + `"}`
-					staged = v.AppendResponse(staged, i, []byte(body), nil)
+					staged = v.AppendResponse(staged, i, 0, []byte(body), nil)
 					want = append(want, fmt.Sprintf(`{"id":%d,"body":%s}`, i, body))
 				}
 			}
@@ -213,7 +213,7 @@ func BenchmarkAnswersAmongAcks(b *testing.B) {
 				staged = staged[:0]
 				for i := range n {
 					staged = v.AppendPacket(staged, []byte("6:::1"))
-					staged = v.AppendResponse(staged, uint32(i), []byte(`{}`), nil)
+					staged = v.AppendResponse(staged, uint32(i), 0, []byte(`{}`), nil)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/answer")
@@ -229,7 +229,7 @@ func TestSIOEncodingAllocations(t *testing.T) {
 		dst := make([]byte, 0, 4096)
 		if n := testing.AllocsPerRun(100, func() {
 			dst = p.AppendFrame(dst[:0], v)
-			dst = v.AppendResponse(dst, 77, body, nil)
+			dst = v.AppendResponse(dst, 77, 0, body, nil)
 			dst = v.AppendKick(dst, reason)
 		}); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)

@@ -155,7 +155,7 @@ func TestUnencodableBodiesAreEmpty(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("push %s %s: got %q, want %q", tc.route, tc.body, got, want)
 		}
-		got = v.AppendResponse(nil, 1, []byte(tc.body), v.Protos.Server(tc.route))
+		got = v.AppendResponse(nil, 1, 0, []byte(tc.body), v.Protos.Server(tc.route))
 		if want = AppendPackage(nil, PackageData, []byte("\x04\x01"+tc.want)); !bytes.Equal(got, want) {
 			t.Errorf("response %s %s: got %q, want %q", tc.route, tc.body, got, want)
 		}
@@ -165,7 +165,7 @@ func TestUnencodableBodiesAreEmpty(t *testing.T) {
 // Answers carry the request's id in as many bytes as it needs, and no route.
 func TestAppendResponse(t *testing.T) {
 	body := []byte(`{"users":["alice"]}`)
-	if got, want := (&Variant{}).AppendResponse(nil, 1, body, nil), "\x04\x00\x00\x15\x04\x01"+string(body); string(got) != want {
+	if got, want := (&Variant{}).AppendResponse(nil, 1, 0, body, nil), "\x04\x00\x00\x15\x04\x01"+string(body); string(got) != want {
 		t.Errorf("got %q, want %q", got, want) // protocol.md §2.5
 	}
 	for _, tc := range []struct {
@@ -179,7 +179,7 @@ func TestAppendResponse(t *testing.T) {
 		p := AppendPackage(nil, PackageData, []byte("\x04"+tc.want+string(body)))
 		for framing, want := range map[Framing][]byte{FramingTCP: p, FramingWS: AppendWSFrame(nil, WSBinary, p)} {
 			v := &Variant{Framing: framing}
-			got := v.AppendResponse([]byte("before"), tc.id, body, nil)
+			got := v.AppendResponse([]byte("before"), tc.id, 0, body, nil)
 			if string(got) != "before"+string(want) {
 				t.Errorf("id %d, framing %d: got %q, want %q", tc.id, framing, got, want)
 			}

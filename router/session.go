@@ -310,7 +310,7 @@ const neverDue = 1<<32 - 1
 // respond stages the answer to request id; a notify (id 0) gets none.
 func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, proto *codec.ProtoMessage) {
 	if id != 0 && s.conn.Alive() {
-		l.np.Commit(s.conn, s.variant.AppendResponseTo(l.np.Stage(s.conn), id, idBytes, body, proto))
+		l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
 	}
 }
 
