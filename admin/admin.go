@@ -43,11 +43,16 @@ func Listen(addr string, src Source) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for admin on %q: %w", addr, err)
 	}
+	return New(ln, src), nil
+}
+
+// New is Listen for a listener that is there already; it belongs to the server from now on.
+func New(ln net.Listener, src Source) *Server {
 	return &Server{ln: ln, http: &http.Server{
 		Handler:           Handler(src),
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
-	}}, nil
+	}}
 }
 
 // Addr is the address the server is bound to.

@@ -57,10 +57,28 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 		fmt.Fprintln(stdout, "ok")
 		return 0
 	}
+	manager, err := newManager(os.Environ(), os.Getpid())
+	if err == nil {
+		err = p.inherit(os.Environ(), os.Getpid())
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "pomelod: %v\n", err)
+		return 2
+	}
+	defer manager.Close()
+	for _, key := range managerVariables { // programs that an App starts must not take them for theirs
+		os.Unsetenv(key)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer manager.handleHangups(stderr, end)()
+	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	srv, err := newServer(cfg, p, app)
 	if err == nil {
+		srv.manager = manager
 		context.AfterFunc(ctx, stop) // a second signal ends the process at once
 		err = srv.run(ctx)
 	}

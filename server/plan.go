@@ -25,6 +25,7 @@ type plan struct {
 	workers   int
 	admin     string
 	warnings  []string
+	inherited map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
 }
 
 // plannedListener is one address that clients connect to.

@@ -91,6 +91,11 @@ func startSettings(t testing.TB, cfg *settings, app *router.App) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startServer(t, srv)
+}
+
+func startServer(t testing.TB, srv *server) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	var result error
