@@ -9,6 +9,11 @@ const { TcpClient } = require('./tcp');
 // all kinds meet in one room, each in every part.
 const KINDS = { ws: JsClient, tcp: TcpClient };
 
+const ledBy = (lead) => [lead, ...Object.values(KINDS).filter((kind) => kind !== lead)];
+
+// Of the many socket.io kinds one takes every other part, and the hybrid kinds the rest.
+const withCompany = (lead) => Object.values(KINDS).flatMap((kind) => (lead.connect ? [lead, kind] : [kind]));
+
 let rooms = 0;
 
 // Cast is the clients of one scenario: it makes them, and at the end nobody may have a push that nobody expected.
@@ -19,9 +24,12 @@ class Cast {
   // room is one that no other scenario uses, so names are free.
   room = `room${++rooms}`;
 
+  // lead is a name of KINDS, a kind of its own, a list of kinds, or anything else that a test is about; that takes no
+  // part by itself.
   constructor(server, lead) {
     this.server = server;
-    this.#kinds = [KINDS[lead], ...Object.values(KINDS).filter((kind) => kind !== KINDS[lead])];
+    this.lead = lead;
+    this.#kinds = KINDS[lead] ? ledBy(KINDS[lead]) : lead.kinds ?? withCompany(lead);
   }
 
   // connect makes the next client, by default to the connector.
@@ -52,7 +60,9 @@ class Cast {
 
   expectAllRead() {
     for (const client of this.#clients) {
-      assert.deepStrictEqual(client.pushes.unread, [], `unexpected pushes at ${client.user?.name ?? 'a client'}`);
+      const who = client.user?.name ?? 'a client';
+      assert.deepStrictEqual(client.pushes.unread, [], `unexpected pushes at ${who}`);
+      assert.deepStrictEqual(client.faults, [], `faults at ${who}`);
     }
   }
 

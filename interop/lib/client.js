@@ -20,12 +20,15 @@ class Client {
   heartbeats = new Queue();
   // user is {name, room} after an enter.
   user = null;
+  // faults are what the server did that no scenario would notice; at the end of a scenario there may be none.
+  faults = [];
 
   constructor() {
     this.closed = new Promise((resolve) => (this.ended = resolve));
-    this.closed.then(() => {
-      this.pushes.end('the connection is closed');
-      this.heartbeats.end('the connection is closed');
+    this.closed.then((how) => {
+      const reason = `the connection is closed, ${JSON.stringify(how)}`;
+      this.pushes.end(reason);
+      this.heartbeats.end(reason);
     });
   }
 
@@ -39,6 +42,10 @@ class Client {
     });
     answer.catch(() => {}); // a scenario that does not ask for the answer is not disturbed by a close
     return within(answer, `answer of ${route}`);
+  }
+
+  fault(what) {
+    this.faults.push(what);
   }
 
   pushed(route, body) {

@@ -2,6 +2,8 @@
 
 // Waiting for events with a deadline, and nothing else: no test sleeps and hopes.
 
+const { setTimeout: pause } = require('node:timers/promises');
+
 const DEADLINE_MS = 10_000;
 
 // within settles as the promise does, or fails once the deadline is over.
@@ -14,6 +16,24 @@ async function within(promise, what, deadlineMs = DEADLINE_MS) {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+const ASK_AGAIN_MS = 20;
+
+// eventually asks until check no longer throws: for what a server shows to whoever asks and does not tell by itself.
+// It resolves with the answer.
+async function eventually(ask, check, deadlineMs = DEADLINE_MS) {
+  const end = Date.now() + deadlineMs;
+  for (;;) {
+    const answer = await ask();
+    try {
+      check(answer);
+      return answer;
+    } catch (err) {
+      if (Date.now() > end) throw err;
+    }
+    await pause(ASK_AGAIN_MS);
   }
 }
 
@@ -32,13 +52,13 @@ class Queue {
   // end fails everybody who waits, now or later, for more than has arrived.
   end(reason) {
     this.#ended = reason;
-    for (const waiter of this.#waiting.splice(0)) waiter.reject(new Error(reason));
+    for (const { reject, what } of this.#waiting.splice(0)) reject(new Error(`${what}: ${reason}`));
   }
 
   next(what, deadlineMs) {
     if (this.#items.length > 0) return Promise.resolve(this.#items.shift());
     if (this.#ended) return Promise.reject(new Error(`${what}: ${this.#ended}`));
-    const arrival = new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    const arrival = new Promise((resolve, reject) => this.#waiting.push({ resolve, reject, what }));
     return within(arrival, what, deadlineMs);
   }
 
@@ -53,4 +73,4 @@ class Queue {
   }
 }
 
-module.exports = { within, Queue };
+module.exports = { within, eventually, Queue };

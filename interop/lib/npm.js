@@ -19,17 +19,18 @@ function load(name, scope = {}, loaded = new Map()) {
   const outside = createRequire(filename);
   const inside = (id) => (id.startsWith('.') ? load(path.resolve(path.dirname(filename), id), scope, loaded) : outside(id));
 
-  const names = ['exports', 'require', 'module', ...Object.keys(scope)];
-  const run = vm.compileFunction(source(filename), names, { filename });
+  const run = compiled(filename, ['exports', 'require', 'module', ...Object.keys(scope)]);
   run.call(module.exports, module.exports, inside, module, ...Object.values(scope));
   return module.exports;
 }
 
-const sources = new Map();
+const functions = new Map();
 
-function source(filename) {
-  if (!sources.has(filename)) sources.set(filename, fs.readFileSync(filename, 'utf8'));
-  return sources.get(filename);
+// compiled is the module as a function of what it sees: called again it makes a new instance.
+function compiled(filename, names) {
+  const key = [filename, ...names].join();
+  if (!functions.has(key)) functions.set(key, vm.compileFunction(fs.readFileSync(filename, 'utf8'), names, { filename }));
+  return functions.get(key);
 }
 
 module.exports = { load };

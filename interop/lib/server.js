@@ -21,7 +21,8 @@ class Server {
   connector = null;
   admin = null;
 
-  // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s").
+  // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), hasty (bool:
+  // socket.io clients that fall silent are dropped within seconds).
   static async start(options) {
     const server = new Server(binary(), flags(options));
     try {
@@ -94,11 +95,12 @@ function binary() {
   return command;
 }
 
-function flags({ loops, config, heartbeat }) {
+function flags({ loops, config, heartbeat, hasty }) {
   const args = ['-listen', '127.0.0.1:0', '-gate', '127.0.0.1:0', '-admin', '127.0.0.1:0'];
   args.push('-loops', String(loops));
   if (config) args.push('-config', CONFIG_DIR);
   if (heartbeat) args.push('-heartbeat', heartbeat);
+  if (hasty) args.push('-sio-heartbeat', '1s', '-sio-timeout', '2s', '-sio-timeout4', '2s');
   return args;
 }
 

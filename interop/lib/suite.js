@@ -18,12 +18,15 @@ const VARIANTS = [
 
 // suite calls define once per variant with what it needs to add tests:
 //   scenario(title, run)   once per kind of client in the lead; run gets a Cast
+//   once(title, run)       once; run gets a Cast
 //   onWires(title, run)    once per transport; run gets {open, server, kind}, open() makes a Wire
 //   variant                {loops, config}
-// options: server flags beyond the variant's ({heartbeat}), concurrency of the tests.
-function suite(subject, define, { server: extra, concurrency = 1 } = {}) {
+// options: server flags beyond the variant's ({heartbeat}), concurrency of the tests, the variants to play, and who
+// leads when a scenario does not say it.
+function suite(subject, define, options = {}) {
+  const { server: extra, concurrency = 1, variants = VARIANTS, leads: allLeads = Object.keys(KINDS) } = options;
   describe(subject, { concurrency }, () => {
-    for (const variant of VARIANTS) describe(nameOf(variant), { concurrency }, () => play(variant));
+    for (const variant of variants) describe(nameOf(variant), { concurrency }, () => play(variant));
   });
 
   function play(variant) {
@@ -34,13 +37,14 @@ function suite(subject, define, { server: extra, concurrency = 1 } = {}) {
     after(() => server?.stop());
 
     const test = (title, run) => it(title, { timeout: TEST_TIMEOUT_MS }, () => explained(server, run));
-    const scenario = (title, run, leads = Object.keys(KINDS)) => {
-      for (const lead of leads) test(`${title} (${lead} leads)`, () => withCast(server, lead, run));
+    const scenario = (title, run, leads = allLeads) => {
+      for (const lead of leads) test(`${title} (${lead.name ?? lead} leads)`, () => withCast(server, lead, run));
     };
+    const once = (title, run) => test(title, () => withCast(server, 'ws', run));
     const onWires = (title, run, kinds = Object.keys(WIRES)) => {
       for (const kind of kinds) test(`${title} (${kind})`, () => withWires(server, kind, run));
     };
-    define({ variant, scenario, onWires });
+    define({ variant, scenario, once, onWires });
   }
 }
 
@@ -82,4 +86,4 @@ async function withWires(server, kind, run) {
   }
 }
 
-module.exports = { suite };
+module.exports = { suite, VARIANTS };

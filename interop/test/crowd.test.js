@@ -2,6 +2,8 @@
 
 const assert = require('node:assert');
 const { REFUSED, ROUTES, expectNothingMore } = require('../lib/chat');
+const { EVERYBODY } = require('../lib/sio/kinds');
+const { sioSuite } = require('../lib/sio/suite');
 const { suite } = require('../lib/suite');
 
 const WALKERS = 24;
@@ -49,7 +51,7 @@ class Walker {
   }
 }
 
-suite('crowd', ({ scenario }) => {
+const scenarios = ({ scenario }) => {
   for (const pace of ['one step at a time', 'all steps at once']) {
     scenario(`keeps every list true, ${pace}`, async (cast) => {
       const clients = await Promise.all(Array.from({ length: WALKERS }, () => cast.connect()));
@@ -66,7 +68,10 @@ suite('crowd', ({ scenario }) => {
       }
     });
   }
-});
+};
+
+suite('crowd', scenarios);
+sioSuite('crowd', scenarios, { leads: [EVERYBODY] });
 
 const roomsOf = (prefix) => Array.from({ length: ROOMS }, (_, n) => `${prefix}-${n}`);
 

@@ -2,6 +2,8 @@
 
 const assert = require('node:assert');
 const { FAILED, REFUSED, ROUTES, enter, expectNothingMore, expectPushes, onAdd, onChat, send } = require('../lib/chat');
+const { EVERYBODY } = require('../lib/sio/kinds');
+const { sioSuite } = require('../lib/sio/suite');
 const { suite } = require('../lib/suite');
 
 const MAX_NAME_BYTES = 64;
@@ -13,7 +15,7 @@ const BAD_NAMES = [
   ...[`${LONGEST_NAME}x`, '字'.repeat(22), '😀'.repeat(17)],
 ];
 
-suite('enter', ({ scenario }) => {
+const scenarios = ({ scenario }) => {
   scenario('lists the members in order of entry and tells only the others', async (cast) => {
     const [alice, bob, carol] = await cast.gather(['alice', 'bob', 'carol']);
     await expectNothingMore(alice, bob, carol);
@@ -72,4 +74,7 @@ suite('enter', ({ scenario }) => {
     assert.deepStrictEqual(answers.filter((answer) => !answer.users), Array(99).fill(REFUSED));
     await expectNothingMore(...crowd);
   });
-});
+};
+
+suite('enter', scenarios);
+sioSuite('enter', scenarios, { leads: [EVERYBODY] });

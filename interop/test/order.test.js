@@ -2,12 +2,13 @@
 
 const assert = require('node:assert');
 const { ROUTES, expectNothingMore, expectPushes, onChat, send } = require('../lib/chat');
+const { sioSuite } = require('../lib/sio/suite');
 const { suite } = require('../lib/suite');
 
 const COUNT = 100;
 const numbers = Array.from({ length: COUNT }, (_, n) => n);
 
-suite('order', ({ scenario }) => {
+const scenarios = ({ scenario }) => {
   scenario('holds for a hundred rapid sends and their answers', async (cast) => {
     const people = await cast.gather(['alice', 'bob', 'carol']);
     const [alice] = people;
@@ -59,7 +60,10 @@ suite('order', ({ scenario }) => {
     }
     await expectNothingMore(...people);
   });
-});
+};
+
+suite('order', scenarios);
+sioSuite('order', scenarios);
 
 // The n-th answer has at least n pushes before it.
 function expectPushAheadOfItsAnswer(trace) {

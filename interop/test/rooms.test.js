@@ -2,9 +2,10 @@
 
 const assert = require('node:assert');
 const { REFUSED, enter, expectNothingMore, expectPushes, onAdd, onChat, onLeave, send } = require('../lib/chat');
+const { sioSuite } = require('../lib/sio/suite');
 const { suite } = require('../lib/suite');
 
-suite('rooms', ({ scenario }) => {
+const scenarios = ({ scenario }) => {
   scenario('are isolated from each other', async (cast) => {
     const other = `${cast.room}-other`;
     const here = await cast.gather(['alice', 'bob']);
@@ -98,4 +99,7 @@ suite('rooms', ({ scenario }) => {
     for (const person of [alice, bob]) await expectPushes(person, onChat('still here?', 'bob'));
     await expectNothingMore(alice, bob);
   });
-});
+};
+
+suite('rooms', scenarios);
+sioSuite('rooms', scenarios);
