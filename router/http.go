@@ -169,7 +169,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	}
 	h.reply = reply{headOnly: string(head.Method) == "HEAD", keepAlive: head.KeepAlive, origin: string(head.Origin)}
 	limit := limits.PackageBytes
-	if r.sid != nil && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
+	if r.pull != 0 && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
 		limit *= formFactor
 	}
 	size, done, err := h.body.End(&head, b[n:], limit)

@@ -14,11 +14,13 @@ func splitSIO09(path []byte) (transport string, sid []byte) {
 		return "", nil
 	}
 	name, sid, _ := bytes.Cut(rest, []byte("/"))
-	switch string(name) {
-	case "websocket", "xhr-polling", "jsonp-polling":
-		return string(name), sid
-	case "":
+	if len(name) == 0 {
 		return "", nil
+	}
+	for _, known := range [...]string{"websocket", "xhr-polling", "jsonp-polling"} {
+		if string(name) == known {
+			return known, sid
+		}
 	}
 	return "unknown", sid
 }

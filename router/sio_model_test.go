@@ -22,7 +22,8 @@ func TestSIOModel(t *testing.T) {
 		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
 			rng := seed.Rand(t)
 			for round := range 25 {
-				m := &sioModel{model: newModel(t, rng, sh), done: done}
+				m := &sioModel{model: newModel(t, rng, sh), done: done, seconds: rng.IntN(2) * 40}
+				m.r.node.profiles[atConnector].HeartbeatSeconds, m.r.node.limits.IdleSeconds = 0, 1<<20 // hybrid members live on in silence
 				m.run(800)
 				m.verify()
 				m.r.endAll()
@@ -36,7 +37,7 @@ func TestSIOModel(t *testing.T) {
 			}
 		})
 	}
-	for _, what := range []string{"changed", "changed with more behind it", "gave up changing", "left by a packet", "left by a cut", "left by a frame", "was kicked", "polled twice", "posted several"} {
+	for _, what := range []string{"changed", "changed with more behind it", "gave up changing", "left by a packet", "left by a cut", "left by a frame", "was kicked", "was pinged", "was too slow to change", "polled twice", "posted several"} {
 		if done[what] == 0 {
 			t.Errorf("nobody %s", what)
 		}
@@ -46,6 +47,7 @@ func TestSIOModel(t *testing.T) {
 type sioModel struct {
 	*model
 	members []*sioMember
+	seconds int            // that may yet pass; so few that nobody who polls or answers now and then is ended for it
 	done    map[string]int // how often the rarer things happened
 }
 
@@ -75,7 +77,12 @@ func (m *sioModel) run(steps int) {
 		case 1, 2, 3:
 			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
 		case 4:
-			m.r.net.Events()
+			if m.seconds > 0 && m.rng.IntN(6) == 0 {
+				m.seconds--
+				m.r.net.Seconds(1)
+			} else {
+				m.r.net.Events()
+			}
 		case 5:
 			if len(m.clients) > 0 {
 				if c := m.clients[m.rng.IntN(len(m.clients))]; c.sock.FD != 0 {
@@ -112,6 +119,7 @@ func (m *sioModel) actSIO(s *sioMember) {
 		return
 	}
 	s.pump()
+	m.pong(s)
 	switch op := m.rng.IntN(60); {
 	case op < 20:
 		m.ask(s)
@@ -123,7 +131,7 @@ func (m *sioModel) actSIO(s *sioMember) {
 		m.change(s)
 	case op < 56:
 		for _, w := range []*web{s.ws, s.get, s.post, s.probe} {
-			if w != nil && m.rng.IntN(2) == 0 {
+			if w != nil && m.rng.IntN(2) == 0 && (w != s.probe || m.seconds == 0) { // it must learn in time that it was too slow
 				w.sock.Room = []int{0, 3, 50, 2000, -1, -1}[m.rng.IntN(6)]
 				if m.rng.IntN(2) == 0 {
 					w.sock.Ready()
@@ -139,6 +147,22 @@ func (m *sioModel) actSIO(s *sioMember) {
 			}
 		}
 	}
+}
+
+// pong answers the pings that have come.
+func (m *sioModel) pong(s *sioMember) {
+	for _, p := range s.packets {
+		switch {
+		case p == "2::":
+			s.outbox = append([]string{p}, s.outbox...)
+		case p == "2" && s.kind.version == 4:
+			s.outbox = append([]string{"3"}, s.outbox...)
+		default:
+			continue
+		}
+		m.done["was pinged"]++
+	}
+	s.packets = nil
 }
 
 // ask puts a request into the member's outbox.
@@ -210,6 +234,11 @@ func (m *sioModel) change(s *sioMember) {
 		m.done["gave up changing"]++
 		return
 	}
+	if s.step > probeOpening && isClosed(s.probe.frames()) {
+		s.probe, s.step = nil, probeNone
+		m.done["was too slow to change"]++
+		return
+	}
 	switch s.step {
 	case probeNone:
 		s.probe = m.r.web(s.tag)
@@ -225,8 +254,6 @@ func (m *sioModel) change(s *sioMember) {
 	case probeAsked:
 		if got := s.probe.frames(); len(got) == 1 && got[0] == "3probe" {
 			s.step = probeAnswered
-		} else if len(got) > 0 { // the one before it had not been noticed to be gone
-			s.probe, s.step = nil, probeNone
 		}
 	case probeAnswered:
 		if s.polling || s.posting {
