@@ -188,8 +188,11 @@ func (a *App) Broadcast(route string, body any) error {
 		}
 	}
 	p := &codec.Push{Route: route, Body: content, Shared: new(codec.SharedFrames)}
+	node.broadcasts.Add(int32(len(node.loops))) // until all have done it no session moves, or both loops might miss it
 	for _, l := range node.loops {
-		l.postRun(len(content), func() { l.broadcast(p, 0) })
+		l.postRun(len(content), func() {
+			l.postRun(len(content), func() { l.broadcast(p, 0) }) // a turn later, when those are here that were on their way
+		})
 	}
 	return nil
 }

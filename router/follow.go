@@ -23,6 +23,9 @@ func (l *loop) follow(s *session, c *call) bool {
 	if !c.route.handle.follows || !l.node.follow || s.room != nil || s.hops >= maxHops || s.handle != nil || s.conn.IsPull() || s.inflight() > 0 {
 		return false
 	}
+	if l.node.broadcasts.Load() > 0 {
+		return false
+	}
 	body, ok := c.object()
 	room := ""
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {

@@ -255,6 +255,8 @@ func (l *loop) broadcast(p *codec.Push, slot int) {
 	})
 	if more {
 		l.postRun(len(p.Body), func() { l.broadcast(p, end) })
+	} else {
+		l.node.broadcasts.Add(-1)
 	}
 }
 

@@ -49,6 +49,9 @@ func DefaultLimits() Limits {
 	}
 }
 
+// pollSeconds is how long a GET of 0.9 is held: a client gives up after the timeout that it was told.
+func (l *Limits) pollSeconds() uint32 { return max(min(l.PollSeconds, l.PingTimeoutSeconds/2), 1) }
+
 // Check refuses limits that cannot hold together, and says what to do.
 func (l *Limits) Check() error {
 	switch {
@@ -106,6 +109,7 @@ type Node struct {
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Shutdown has begun
+	broadcasts atomic.Int32     // of App.Broadcast, as many as loops that have yet to do theirs
 }
 
 // MaxLoops is the number of loops that a session's address has room for.

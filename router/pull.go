@@ -95,7 +95,7 @@ func (l *loop) poll(s, in *session) {
 		l.np.Hold(s.conn)
 		l.np.SetDue(s.conn, 0)
 		if in.wire == wireSIO09 {
-			l.np.SetDue(s.conn, l.np.Now()+l.node.limits.PollSeconds)
+			l.np.SetDue(s.conn, l.np.Now()+l.node.limits.pollSeconds())
 		}
 	}
 	if p.ended && in.conn.Queued() == 0 {

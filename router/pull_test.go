@@ -25,6 +25,7 @@ func (r *rig) kick(c *sioClient, reason string) {
 	l, s := c.where()
 	if s == nil {
 		r.t.Fatal("there is no session")
+		return
 	}
 	to := outlet{to: l}
 	to.Post(channel.Item{Kind: channel.ItemKick, To: l.addr(s.conn), Body: []byte(reason)})

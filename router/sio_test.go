@@ -304,6 +304,7 @@ func TestBroadcastIsEncodedOnce(t *testing.T) {
 	}
 	p := &codec.Push{Route: "game", Body: []byte(`{"a":1}`), Shared: new(codec.SharedFrames)}
 	l := r.node.loops[0]
+	r.node.broadcasts.Add(1)
 	l.broadcast(p, 0)
 	l.np.Ring()
 	r.net.Settle()
@@ -315,5 +316,42 @@ func TestBroadcastIsEncodedOnce(t *testing.T) {
 	}
 	if encoded != 4 { // 0.9 and Engine.IO, over WebSocket and polling
 		t.Errorf("encoded %d times", encoded)
+	}
+}
+
+// A broadcast reaches sessions that are about to change loops, or doing so, whichever loop comes first; and once.
+func TestBroadcastReachesWhoMoves(t *testing.T) {
+	for _, kind := range []flavour{flavours[0], flavours[3], flavours[7]} {
+		for order := range 6 {
+			app := NewApp()
+			r := newRig(t, shape{loops: 2, follow: true}, func(c *Config) { c.App = app })
+			c := r.sioLogin(kind)
+			at, _ := c.where()
+			enter := func() {
+				c.request(routeEnter, enterBody("c", foreignRoom(r, at.index)))
+				c.ws.sock.Ready()
+			}
+			if order >= 4 { // it is on its way already
+				enter()
+			}
+			if err := app.Broadcast("game", map[string]any{"a": 1}); err != nil {
+				t.Fatal(err)
+			}
+			for range order/2%2 + 1 {
+				r.net.TurnLoop((at.index + 1 + order) % 2)
+			}
+			if order < 4 {
+				enter()
+			}
+			r.net.Settle()
+			got := c.take()
+			slices.Sort(got)
+			if len(got) != 2 || got[1] != `push 0 game {"route":"game","a":1}` {
+				t.Errorf("%s, order %d: got %q", kind.name, order, got)
+			}
+			if n := r.node.broadcasts.Load(); n != 0 {
+				t.Errorf("%d broadcasts are left", n)
+			}
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -301,7 +300,7 @@ func TestDisconnectOfTheNamespace(t *testing.T) {
 			t.Fatalf("connected again: %q", again.packets)
 		}
 		again.packets = nil
-		if got := again.enter("c", "r"); got != fmt.Sprintf(`{"users":["witness","c"]}`) {
+		if got := again.enter("c", "r"); got != `{"users":["witness","c"]}` {
 			t.Error(got)
 		}
 		w.want(`push 0 onAdd {"route":"onAdd","user":"c"}`)

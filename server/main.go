@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -57,23 +59,17 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 		fmt.Fprintln(stdout, "ok")
 		return 0
 	}
-	manager, err := newManager(os.Environ(), os.Getpid())
-	if err == nil {
-		err = p.inherit(os.Environ(), os.Getpid())
-	}
+	manager, err := meetManager(p)
 	if err != nil {
 		fmt.Fprintf(stderr, "pomelod: %v\n", err)
 		return 2
 	}
 	defer manager.Close()
-	for _, key := range managerVariables { // programs that an App starts must not take them for theirs
-		os.Unsetenv(key)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	defer manager.handleHangups(stderr, end)()
+	defer manager.handleHangups(end)()
 	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	srv, err := newServer(cfg, p, app)
@@ -87,6 +83,18 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 		return 1
 	}
 	return 0
+}
+
+// meetManager takes what a service manager says in the environment, and the sockets that it passes.
+func meetManager(p *plan) (*manager, error) {
+	if err := p.inherit(os.Environ(), os.Getpid()); err != nil {
+		return nil, err
+	}
+	m, err := newManager(os.Environ(), os.Getpid())
+	for _, key := range managerVariables { // programs that an App starts must not take them for theirs
+		os.Unsetenv(key)
+	}
+	return m, err
 }
 
 // Run serves until ctx ends, with flags as on the command line and no environment; for tests and programs that own their
@@ -138,6 +146,6 @@ func isTerminal(w io.Writer) bool {
 	if !ok {
 		return false
 	}
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

@@ -236,13 +236,13 @@ func stacks() string {
 
 // handleHangups takes SIGHUP, which systemctl reload sends, until stop is called: pomelod goes on. The end of the terminal that
 // it was started in sends one too, and then hungUp is called.
-func (m *manager) handleHangups(stderr *os.File, hungUp func()) (stop func()) {
+func (m *manager) handleHangups(hungUp func()) (stop func()) {
 	if signal.Ignored(syscall.SIGHUP) { // nohup
 		return func() {}
 	}
 	hangups, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
-	terminal := isTerminal(stderr)
+	terminal := inTerminal()
 	go func() {
 		for {
 			select {
@@ -250,15 +250,23 @@ func (m *manager) handleHangups(stderr *os.File, hungUp func()) (stop func()) {
 				return
 			case <-hangups:
 			}
-			if terminal {
-				if _, err := unix.IoctlGetTermios(int(stderr.Fd()), unix.TCGETS); err != nil {
-					hungUp()
-					return
-				}
+			if terminal && !inTerminal() {
+				hungUp()
+				return
 			}
 			slog.Info("SIGHUP: nothing is reloaded; flags and files are read when pomelod starts, so restart it")
 			m.reloaded()
 		}
 	}()
 	return func() { signal.Stop(hangups); close(done) }
+}
+
+// inTerminal tells whether this process belongs to a terminal, wherever its output goes. The kernel takes a terminal that is
+// gone away from its processes before it sends SIGHUP.
+func inTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err != unix.ENXIO && err != unix.ENOENT
 }

@@ -354,29 +354,43 @@ func TestNotifyHangupOfTerminal(t *testing.T) {
 	}
 }
 
-// Who reads the log may go away; pomelod stays.
-func TestNotifyLogReaderGone(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "notify")
-	conn := listenNotify(t, socket)
+// A log that cannot be written, because its reader has gone or its disk is full, ends nothing.
+func TestNotifyLogCannotBeWritten(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := pomelodCommand([]string{"NOTIFY_SOCKET=" + socket}, "-listen", "127.0.0.1:0", "-gate", "", "-admin", "")
-	cmd.Stderr = w
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	r.Close()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	w.Close()
-	expectTold(t, conn, "READY=1")
-	r.Close()
-	_ = cmd.Process.Signal(syscall.SIGHUP) // it logs
-	expectTold(t, conn, "RELOADING=1")
-	expectTold(t, conn, "READY=1")
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	expectTold(t, conn, "STOPPING=1")
-	if err := cmd.Wait(); err != nil {
-		t.Error("ended with", err)
+	for name, stderr := range map[string]*os.File{"reader gone": w, "disk full": full} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			defer stderr.Close()
+			connector, addr := listening(t, "127.0.0.1:0")
+			socket := filepath.Join(t.TempDir(), "notify")
+			conn := listenNotify(t, socket)
+			cmd := activated([]*os.File{connector}, []string{"NOTIFY_SOCKET=" + socket}, "-listen", addr.String(), "-gate", "", "-admin", "")
+			cmd.Stderr = stderr
+			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				if err := cmd.Wait(); err != nil {
+					t.Error("ended with", err)
+				}
+			}()
+			expectTold(t, conn, "READY=1")
+			_ = cmd.Process.Signal(syscall.SIGHUP) // it logs
+			expectTold(t, conn, "RELOADING=1")
+			expectTold(t, conn, "READY=1")
+			if err := chats(addr.String(), "a"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

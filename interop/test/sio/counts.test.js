@@ -7,7 +7,7 @@ const { expectCounts, readCounts } = require('../../lib/sio/metrics');
 const { sioSuite } = require('../../lib/sio/suite');
 
 const CLIENTS = 3;
-const MESSAGES = 5;
+const MESSAGES = 3;
 
 // talk lets everybody send and everybody read, so that an upgrade would have had its time.
 async function talk(people) {

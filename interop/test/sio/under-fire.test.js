@@ -8,7 +8,7 @@ const { sioSuite } = require('../../lib/sio/suite');
 const { VARIANTS } = require('../../lib/suite');
 
 const UPGRADING = KINDS.filter((kind) => kind.upgrades);
-const WAVES = 5;
+const WAVES = 4;
 const PER_WAVE = 8;
 const IN_FLIGHT = 8; // requests each gunner has on its way
 const END = 'cease fire';

@@ -126,7 +126,7 @@ sioSuite('upgrade', ({ scenario }) => {
       assert.strictEqual(alice.engine.transport.name, 'polling');
     });
   }
-}, { leads: UPGRADING, concurrency: 16 });
+}, { leads: UPGRADING, concurrency: 24 });
 
 // Between two polls nobody but a timer notices that a client is gone.
 sioSuite('upgrade cut off', ({ scenario }) => {
@@ -142,7 +142,7 @@ sioSuite('upgrade cut off', ({ scenario }) => {
       await cameBack(cast, bob);
     });
   }
-}, { leads: UPGRADING, concurrency: 16, server: { hasty: true } });
+}, { leads: UPGRADING, concurrency: 24, server: { hasty: true } });
 
 // cameBack: the name is free, and whoever takes it is told of once. Nothing else is on its way.
 async function cameBack(cast, host) {
