@@ -20,11 +20,11 @@ const maxSpareMail = 4096
 // NewMailbox makes a mailbox that calls ring (Loop.Ring) when it stops being empty.
 func NewMailbox[M any](ring func()) *Mailbox[M] { return &Mailbox[M]{ring: ring} }
 
-// Post queues m. Safe from any goroutine.
-func (b *Mailbox[M]) Post(m M) {
+// Post queues messages: one Drain gets all of them. Safe from any goroutine.
+func (b *Mailbox[M]) Post(messages ...M) {
 	b.mu.Lock()
-	b.queue = append(b.queue, m)
-	first := len(b.queue) == 1
+	first := len(b.queue) == 0 && len(messages) > 0
+	b.queue = append(b.queue, messages...)
 	b.mu.Unlock()
 	if first {
 		b.ring()

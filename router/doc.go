@@ -5,7 +5,11 @@
 // Everything of a session belongs to the loop of its conn. The life of a request:
 //
 //	loop.Data (transport.go)  bytes → packages, in place
+//	http.go                   or HTTP requests, each to the endpoint of its path: gate, files (files.go), socket.io
 //	hybrid.go                 the package state machine: handshake, ack, heartbeat, data
+//	socketio.go               what the socket.io generations have in common; engineio.go and sio09.go are theirs alone
+//	pull.go                   sessions whose clients poll, and their change to a WebSocket
+//	follow.go                 sessions that move to the loop of the room they enter
 //	dispatch.go               message → route → handler; waits when order demands it
 //	post (loop.go)            Request to the worker, inline when it lives on this loop, else by mail
 //	apply (loop.go)           the worker's Items: pushes to rooms (room.go), answers to sessions (session.go)

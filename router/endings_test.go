@@ -24,8 +24,7 @@ func TestKick(t *testing.T) {
 					addr = l.addr(conn)
 				}
 			})
-			to := outlet{to: l}
-			to.Post(channel.Item{Kind: channel.ItemKick, To: addr, Body: []byte(reason)})
+			l.mail.Post(mail{item: channel.Item{Kind: channel.ItemKick, To: addr, Body: []byte(reason)}})
 		}
 		c, other, early := r.login(atConnector, ws), r.login(atConnector, ws), r.connect(atConnector, ws)
 		other.enter("other", "r")

@@ -45,6 +45,7 @@ type loop struct {
 	body       []byte            // of a request or an answer
 	jsonp      []byte            // the same, as JSONP has it
 	transports [transports]int64 // sessions
+	holding    []*outlet         // outlets that hold something
 	baggage    *baggage          // of the session that is leaving this loop
 	taker      netpoll.ID        // the session that is taking over a socket
 	counters   counters
@@ -94,6 +95,7 @@ func (l *loop) Turn() {
 			w := l.worker(m.request.Room)
 			w.Inbox.Add(-m.request.Weight())
 			w.Handle(m.request)
+			l.letGo()
 			l.runLocal()
 		case m.run != nil:
 			l.run(m.run)
@@ -192,6 +194,7 @@ func (l *loop) runLocal() {
 		l.request = l.requests[r]
 		r++
 		l.worker(l.request.Room).Handle(&l.request)
+		l.letGo()
 	}
 	clear(l.requests)
 	l.requests = l.requests[:0]
@@ -200,6 +203,7 @@ func (l *loop) runLocal() {
 // outlet carries items to one loop. Each loop that runs workers has one of its own for every loop.
 type outlet struct {
 	from, to *loop
+	held     []mail // of the request that is being handled; owned by from
 }
 
 // Post implements channel.Outlet.
@@ -213,7 +217,22 @@ func (o *outlet) Post(it channel.Item) {
 	}
 	m := mail{item: it, weight: itemBytes(&it)}
 	o.to.mailBytes.Add(m.weight)
-	o.to.mail.Post(m)
+	if len(o.held) == 0 {
+		o.from.holding = append(o.from.holding, o)
+	}
+	o.held = append(o.held, m)
+}
+
+// letGo posts what a request has made a worker decide for other loops, for each at once: so a push and the answer to its sender
+// are carried out in one turn, and rung for once.
+func (l *loop) letGo() {
+	for _, o := range l.holding {
+		o.to.mail.Post(o.held...)
+		clear(o.held)
+		o.held = o.held[:0]
+	}
+	clear(l.holding)
+	l.holding = l.holding[:0]
 }
 
 // Full implements channel.Outlet: one or two atomic loads.

@@ -27,8 +27,7 @@ func (r *rig) kick(c *sioClient, reason string) {
 		r.t.Fatal("there is no session")
 		return
 	}
-	to := outlet{to: l}
-	to.Post(channel.Item{Kind: channel.ItemKick, To: l.addr(s.conn), Body: []byte(reason)})
+	l.mail.Post(mail{item: channel.Item{Kind: channel.ItemKick, To: l.addr(s.conn), Body: []byte(reason)}})
 	r.net.Turn()
 }
 
