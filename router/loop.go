@@ -223,13 +223,18 @@ func (o *outlet) Post(it channel.Item) {
 	o.held = append(o.held, m)
 }
 
+// maxHeld is how many items' memory an outlet keeps between requests: only closing a large room needs more.
+const maxHeld = 64
+
 // letGo posts what a request has made a worker decide for other loops, for each at once: so a push and the answer to its sender
 // are carried out in one turn, and rung for once.
 func (l *loop) letGo() {
 	for _, o := range l.holding {
 		o.to.mail.Post(o.held...)
 		clear(o.held)
-		o.held = o.held[:0]
+		if o.held = o.held[:0]; cap(o.held) > maxHeld {
+			o.held = nil
+		}
 	}
 	clear(l.holding)
 	l.holding = l.holding[:0]
