@@ -26,6 +26,7 @@ type options struct {
 	patience   time.Duration
 	base       string
 	out        string
+	row        string
 
 	entrants []entrant
 	flags    *flag.FlagSet
@@ -54,6 +55,7 @@ func parse(name string, s scenario, args []string) (*options, error) {
 	f.DurationVar(&o.window, "time", 5*time.Second, "the measured window")
 	f.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for deliveries that do not come")
 	f.StringVar(&o.base, "base", "", "`name` of the server that medians are compared with, server/wire where there are several wires; by default floor if it takes part, else the first")
+	f.StringVar(&o.row, "row", "", "`name` of what is measured, repeated in every line: reports tell rows apart by it")
 	f.StringVar(&o.out, "out", "", "`file` to which every line is appended as well")
 	s.flags(f)
 	o.flags = f

@@ -16,6 +16,7 @@ import (
 
 // result is one run: one JSON line.
 type result struct {
+	Row      string            `json:"row,omitempty"`
 	Scenario string            `json:"scenario"`
 	Server   string            `json:"server"`
 	Wire     string            `json:"wire"`
@@ -29,6 +30,7 @@ type result struct {
 
 // summary is what all rounds of one server come to: one JSON line behind those of the runs.
 type summary struct {
+	Row      string            `json:"row,omitempty"`
 	Scenario string            `json:"scenario"`
 	Server   string            `json:"server"`
 	Wire     string            `json:"wire"`
@@ -96,7 +98,7 @@ type report struct {
 func newReport(scenario string, o *options) *report {
 	r := &report{out: os.Stdout, scenario: scenario, options: o, machine: machine(), settings: map[string]string{}}
 	o.flags.VisitAll(func(f *flag.Flag) {
-		if f.Name != "server" {
+		if f.Name != "server" && f.Name != "row" {
 			r.settings[f.Name] = f.Value.String()
 		}
 	})
@@ -109,7 +111,7 @@ func newReport(scenario string, o *options) *report {
 }
 
 func (r *report) result(e entrant, round int) *result {
-	return &result{Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Round: round, Settings: r.settings, Machine: r.machine}
+	return &result{Row: r.options.row, Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Round: round, Settings: r.settings, Machine: r.machine}
 }
 
 // progress shows a line in place of the last one, where somebody sees it.
@@ -162,7 +164,7 @@ func (r *report) medians() {
 		return
 	}
 	for _, e := range r.options.entrants {
-		s := summary{Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Settings: r.settings, Machine: r.machine}
+		s := summary{Row: r.options.row, Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Settings: r.settings, Machine: r.machine}
 		good := r.good(e.name)
 		if s.Rounds = len(good); s.Rounds == 0 {
 			continue
