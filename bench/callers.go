@@ -69,7 +69,7 @@ func (w *callers) begin(m *meter) {
 	w.m = m
 	if w.rate > 0 {
 		w.start = m.start - int64(float64(w.sent)*1e9/w.rate)
-	} else if w.sent == 0 {
+	} else if w.sent == w.answers {
 		for range w.inflight {
 			for _, c := range w.all {
 				c.call(clock())
@@ -107,6 +107,15 @@ func (w *callers) window(m *meter) error {
 		}
 		w.pace(now)
 	}
+}
+
+// rest lets others measure: nothing of ours is under way meanwhile.
+func (w *callers) rest() error {
+	if err := w.drain(); err != nil {
+		return err
+	}
+	w.stop = false
+	return w.run.rest()
 }
 
 // drain sends no more and waits for the answers that are missing.

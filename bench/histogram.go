@@ -24,6 +24,15 @@ func (h *histogram) record(ns int64) {
 	h.buckets[bucketOf(min(ns, 1<<maxBits-1))]++
 }
 
+// add counts what o has counted as well.
+func (h *histogram) add(o *histogram) {
+	for i, n := range o.buckets {
+		h.buckets[i] += n
+	}
+	h.n += o.n
+	h.max = max(h.max, o.max)
+}
+
 // bucketOf: values below 2^subBits stand for themselves; above, each power of two has 2^subBits buckets.
 func bucketOf(ns int64) int {
 	shift := max(bits.Len64(uint64(ns))-subBits-1, 0)

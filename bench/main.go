@@ -40,7 +40,6 @@ const (
 const memoryLimit = 2 << 30
 
 func main() {
-	runtime.LockOSThread() // Pdeathsig and affinity are a thread's
 	runtime.GOMAXPROCS(1)
 	debug.SetMemoryLimit(memoryLimit)
 	code, err := bench(os.Args[1:])
@@ -98,11 +97,19 @@ func (o *options) rounded(name string, s scenario) (code int, err error) {
 		rep.out = io.MultiWriter(rep.out, f)
 	}
 	for round := 1; round <= o.rounds; round++ {
-		for i, e := range o.entrants {
+		y := newRelay(len(o.entrants))
+		err := y.run(func(i int) error {
+			runtime.LockOSThread() // Pdeathsig and affinity are a thread's; this one ends with the run, behind its server
+			e := o.entrants[i]
 			r := &run{options: o, report: rep, entrant: e, result: rep.result(e, round), interrupt: interrupt, tag: fmt.Sprintf("r%d-%d-%d", os.Getpid(), round, i)}
+			r.rest = func() error { return y.rest(i) }
 			if err := r.do(s, own); err != nil {
-				return 0, fmt.Errorf("%s, round %d: %w", e.name, round, err)
+				return fmt.Errorf("%s, round %d: %w", e.name, round, err)
 			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
 		}
 	}
 	rep.medians()
@@ -148,6 +155,7 @@ type run struct {
 	driver    *driver
 	tag       string // in the names of rooms: they are new in each run
 	interrupt <-chan os.Signal
+	rest      func() error // lets the other runs of the round have their slice
 
 	// pause is how long a turn may wait while the server is measured. 0, as it should be, spins; tests need no figures
 	// and leave the cpu to others.

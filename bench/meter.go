@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -11,7 +12,9 @@ import (
 // meter is the measured window: between warm-up and drain it takes what the server used and what came of it.
 type meter struct {
 	run               *run
+	length            time.Duration
 	start, from, till int64
+	span              int64 // from from to till; of all slices, when there were several
 	before, after     usage
 	got               int64 // deliveries or answers before the window, then within
 	reads             int64
@@ -28,11 +31,17 @@ func newMeter(r *run) *meter {
 	runtime.GC()
 	debug.SetGCPercent(-1)
 	now := clock()
-	from := now + int64(r.warm)
-	m := &meter{run: r, start: now, from: from, till: from + int64(r.window), last: now}
+	m := &meter{run: r, length: r.window, start: now, from: now + int64(r.warm), till: math.MaxInt64, last: now}
 	if n := len(r.entrant.ways); n > 1 {
 		m.byWay = make([]histogram, n)
 	}
+	return m
+}
+
+// newSlice is newMeter for one of the slices of the window.
+func newSlice(r *run) *meter {
+	m := newMeter(r)
+	m.length /= time.Duration(r.slices)
 	return m
 }
 
@@ -46,16 +55,33 @@ func (m *meter) turn(now int64, found bool, got int64) bool {
 	case !m.begun && now >= m.from:
 		m.begun = true
 		m.before, m.from = m.run.target.usage(), clock()
-		m.till = m.from + int64(m.run.window)
+		m.till = m.from + int64(m.length)
 		m.got, m.reads, m.lag, m.last = got, m.run.driver.reads, 0, m.from
-		m.run.progress("measuring for %v", m.run.window)
+		m.run.progress("measuring for %v", m.length)
 	case m.begun && now >= m.till:
 		m.till = clock()
+		m.span = m.till - m.from
 		m.after = m.run.target.usage()
 		m.got, m.reads = got-m.got, m.run.driver.reads-m.reads
 		return true
 	}
 	return false
+}
+
+// add makes m the sum of itself and a later slice of the same window.
+func (m *meter) add(o *meter) {
+	m.span += o.span
+	m.got += o.got
+	m.reads += o.reads
+	m.busy += o.busy
+	m.lag = max(m.lag, o.lag)
+	m.latency.add(&o.latency)
+	for i := range m.byWay {
+		m.byWay[i].add(&o.byWay[i])
+	}
+	rss := o.after.rss
+	m.before, m.after = m.before.plus(o.before), m.after.plus(o.after) // only differences count
+	m.after.rss = rss
 }
 
 // record notes the latency of what was meant to be sent at and came now to a client of a way, if at lies in the window. It
@@ -72,7 +98,7 @@ func (m *meter) record(at, now int64, way int) {
 
 // end gives the run its figures. what is the name of what was counted.
 func (m *meter) end(what string, r *run) {
-	seconds := time.Duration(m.till - m.from).Seconds()
+	seconds := time.Duration(m.span).Seconds()
 	got := float64(m.got)
 	if m.got == 0 {
 		r.faults().reason("no %s in the window", what)

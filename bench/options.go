@@ -23,6 +23,7 @@ type options struct {
 	rounds     int
 	warm       time.Duration
 	window     time.Duration
+	slices     int
 	patience   time.Duration
 	base       string
 	out        string
@@ -53,6 +54,7 @@ func parse(name string, s scenario, args []string) (*options, error) {
 	f.IntVar(&o.rounds, "rounds", 1, "how often to repeat; with more than one, medians follow")
 	f.DurationVar(&o.warm, "warm", time.Second, "traffic before the measured window")
 	f.DurationVar(&o.window, "time", 5*time.Second, "the measured window")
+	f.IntVar(&o.slices, "slices", 1, "parts of the window. With more than one the servers of a round run at the same time and measure a part each in turn (broadcast, rooms, echo); all their clients together must fit into this process")
 	f.DurationVar(&o.patience, "patience", 5*time.Second, "how long to wait for deliveries that do not come")
 	f.StringVar(&o.base, "base", "", "`name` of the server that medians are compared with, server/wire where there are several wires; by default floor if it takes part, else the first")
 	f.StringVar(&o.row, "row", "", "`name` of what is measured, repeated in every line: reports tell rows apart by it")
@@ -73,8 +75,8 @@ func (o *options) check(rest []string) error {
 		return errors.New("give -server (once or more) or -addr")
 	case len(o.variants) > 0 && o.addr+o.gate != "":
 		return errors.New("-server starts a server, -addr names one: give one of them")
-	case o.rounds < 1 || o.window <= 0 || o.warm < 0 || o.patience <= 0:
-		return errors.New("-rounds, -time and -patience must be positive")
+	case o.rounds < 1 || o.window <= 0 || o.warm < 0 || o.patience <= 0 || o.slices < 1:
+		return errors.New("-rounds, -time, -slices and -patience must be positive")
 	}
 	if o.addr != "" {
 		o.variants = []variant{{name: o.addr}}

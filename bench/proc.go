@@ -24,6 +24,15 @@ type usage struct {
 	known     bool
 }
 
+// plus adds the times.
+func (u usage) plus(o usage) usage {
+	u.cpu += o.cpu
+	u.ksoftirqd += o.ksoftirqd
+	u.softirq += o.softirq
+	u.known = u.known && o.known
+	return u
+}
+
 // process is a server seen through /proc.
 type process struct {
 	pid       int

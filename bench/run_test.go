@@ -34,8 +34,13 @@ func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 	rep := newReport(name, o)
 	rep.out = io.Discard
 	r := &run{options: o, entrant: o.entrants[0], report: rep, result: rep.result(o.entrants[0], 1), tag: "r", pause: time.Millisecond}
+	rests := 0
+	r.rest = func() error { rests++; return nil }
 	if err := r.do(s, cpuSet(nil)); err != nil {
 		t.Fatal(err)
+	}
+	if rests != o.slices-1 {
+		t.Errorf("rested %d times between %d slices", rests, o.slices)
 	}
 	return r.result
 }
@@ -76,6 +81,31 @@ func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With slices the window is as long, and what was under way between two of them is neither lost nor counted.
+func TestRunInSlices(t *testing.T) {
+	for _, tc := range []struct {
+		scenario, count string
+		args            []string
+	}{
+		{"broadcast", "deliveries", []string{"-members", "6", "-inflight", "3"}},
+		{"broadcast", "deliveries", broadcastArgs},
+		{"echo", "answers", []string{"-conns", "5", "-inflight", "2"}},
+		{"echo", "answers", []string{"-conns", "5", "-rate", "200"}},
+	} {
+		t.Run(tc.scenario, func(t *testing.T) {
+			t.Parallel()
+			s := &naughty{}
+			r := trial(t, tc.scenario, "tcp", s.serve(t, "tcp"), append(tc.args, "-slices", "4")...)
+			got, _ := r.Figures.get(tc.count)
+			seconds, _ := r.Figures.get("seconds")
+			perSecond, _ := r.Figures.get(tc.count + "_per_s")
+			if r.Void || got == 0 || seconds < 0.4 || seconds > 0.8 || perSecond < got/0.8 {
+				t.Errorf("%v %v, %v a second in %v s, %+v", got, tc.count, perSecond, seconds, r.Faults)
+			}
+		})
+	}
 }
 
 // Each fault is really made by a server and must be seen, counted and make the run void.

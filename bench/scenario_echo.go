@@ -29,13 +29,26 @@ func (s *echo) run(r *run) error {
 	if err := w.connect(s.conns); err != nil {
 		return err
 	}
-	m := newMeter(r)
-	if err := w.window(m); err != nil {
-		return err
+	var sum *meter
+	for i := range r.slices {
+		if i > 0 {
+			if err := w.rest(); err != nil {
+				return err
+			}
+		}
+		m := newSlice(r)
+		if err := w.window(m); err != nil {
+			return err
+		}
+		if sum == nil {
+			sum = m
+		} else {
+			sum.add(m)
+		}
 	}
 	if err := w.drain(); err != nil {
 		return err
 	}
-	m.end("answers", r)
+	sum.end("answers", r)
 	return nil
 }

@@ -68,7 +68,7 @@ func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, e
 	os.Remove(t.log.Name())
 	t.cmd = exec.Command(v.command[0], append(v.command[1:len(v.command):len(v.command)], extra...)...)
 	t.cmd.Stderr = t.log
-	// Should we be killed, nobody is left behind. The main goroutine is locked to its thread, as this needs.
+	// Should we be killed, nobody is left behind. Who runs this is locked to its thread, as this needs.
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	if len(cpus) > 0 { // a child inherits the cpus of the thread that starts it
 		set := cpuSet(cpus)

@@ -103,14 +103,33 @@ func (t *traffic) measure(w *crowd) error {
 	if err := t.begin(w); err != nil {
 		return err
 	}
-	if err := t.window(newMeter(w.run)); err != nil {
-		return err
+	for i := range w.run.slices {
+		if i > 0 {
+			if err := t.rest(); err != nil {
+				return err
+			}
+		}
+		if err := t.window(newSlice(w.run)); err != nil {
+			return err
+		}
 	}
 	if err := t.drain(); err != nil {
 		return err
 	}
+	t.m = t.meters[0]
+	for _, m := range t.meters[1:] {
+		t.m.add(m)
+	}
 	t.end()
 	return nil
+}
+
+// rest lets others measure: nothing of ours is under way meanwhile.
+func (t *traffic) rest() error {
+	if err := t.finish(); err != nil {
+		return err
+	}
+	return t.crowd.run.rest()
 }
 
 // end gives the run the figures of the last window.
@@ -125,8 +144,8 @@ func (t *traffic) end() {
 func (t *traffic) window(m *meter) error {
 	r := t.crowd.run
 	t.m, t.meters = m, append(t.meters, m)
-	if t.start == 0 {
-		t.start = m.start
+	if t.rate > 0 && (t.start == 0 || r.slices > 1) {
+		t.start = m.start - int64(float64(t.sent)*1e9/t.rate)
 	}
 	progressed, before := m.start, int64(-1)
 	for !t.stop {
@@ -233,7 +252,27 @@ func (s *sender) answered(number uint32, accepted bool) {
 // drain sends no more, waits for what is under way, and then counts what has not come.
 func (t *traffic) drain() error {
 	t.stop = true
-	d, f := t.crowd.run.driver, t.crowd.run.faults()
+	if err := t.finish(); err != nil {
+		return err
+	}
+	f := t.crowd.run.faults()
+	if t.open > 0 {
+		f.reason("%d messages were not answered", t.open)
+	}
+	if err := t.crowd.settle(); err != nil { // what comes twice comes later
+		return err
+	}
+	for _, m := range t.crowd.members {
+		for slot, s := range m.room.senders {
+			m.streams[slot].end(s.answers-s.refused, s.sent-s.refused, f)
+		}
+	}
+	return nil
+}
+
+// finish waits for what is under way, as long as anything comes.
+func (t *traffic) finish() error {
+	d := t.crowd.run.driver
 	last, since := int64(-1), clock()
 	for t.got < t.total || t.open > 0 {
 		if _, err := d.turn(t.crowd.run.pause); err != nil {
@@ -244,17 +283,6 @@ func (t *traffic) drain() error {
 			last, since = sum, now
 		} else if now-since > int64(t.crowd.run.patience) {
 			break
-		}
-	}
-	if t.open > 0 {
-		f.reason("%d messages were not answered", t.open)
-	}
-	if err := t.crowd.settle(); err != nil { // what comes twice comes later
-		return err
-	}
-	for _, m := range t.crowd.members {
-		for slot, s := range m.room.senders {
-			m.streams[slot].end(s.answers-s.refused, s.sent-s.refused, f)
 		}
 	}
 	return nil

@@ -109,13 +109,14 @@ func (d *Epoll) CloseAll() {
 	}
 }
 
-// Read implements Driver. Raw system calls: the sockets never block, so the scheduler need not know.
+// Read implements Driver. Raw system calls: the sockets never block, so the scheduler need not know. recvfrom, as read goes the
+// longer way of files.
 func (d *Epoll) Read(fd int, b []byte) (int, syscall.Errno) {
 	if len(b) == 0 {
 		return 0, unix.EINVAL
 	}
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -178,19 +179,27 @@ func (d *Epoll) CloseWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
 // Close implements Driver. close(2) also takes fd out of epoll, as no other descriptor refers to the socket.
 func (d *Epoll) Close(fd int, _ Interest) { _ = unix.Close(fd) }
 
-// LocalAddr implements Driver.
+// LocalAddr implements Driver. Raw, as it cannot block, and as unix.Getsockname asks the kernel twice.
 func (d *Epoll) LocalAddr(fd int) netip.AddrPort {
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
+	var sa unix.RawSockaddrAny
+	n := uint32(unsafe.Sizeof(sa))
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&n))); errno != 0 {
 		return netip.AddrPort{}
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), hostOrder(in.Port))
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(in.Addr).Unmap(), hostOrder(in.Port))
 	}
 	return netip.AddrPort{}
+}
+
+// hostOrder is a port that the kernel has written in network order.
+func hostOrder(port uint16) uint16 {
+	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port))
 }
 
 // Ring implements Driver. After CloseAll it does nothing.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +20,11 @@ func (l *loop) queryEntry(s *session, c *call) {
 		l.answer(s, c, channel.Refused)
 		return
 	}
-	l.answer(s, c, l.entryOf(uidOf(b), l.reachedBy(s)))
+	host := ""
+	if s.x != nil {
+		host = s.x.host
+	}
+	l.answer(s, c, l.entryOf(s, uidOf(b), host))
 }
 
 // uidOf is the raw member uid of a JSON object, nil when there is none.
@@ -36,35 +41,60 @@ func uidOf(b []byte) (uid []byte) {
 	return uid
 }
 
-// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
-func (l *loop) entryOf(uid []byte, reachedBy string) []byte {
+// entryOf is the gate's answer to a raw JSON uid. host is the one by which the client reached us, as far as it told.
+func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
 	n := len(l.node.connectors)
 	if falsy(uid) || uid[0] == '[' || n == 0 {
 		return channel.Refused
 	}
-	index := 0 // what is no string hashes to 0
-	if name, isString := codec.StringValue(uid); isString {
-		index = codec.Dispatch(name, n)
+	key := entryKey{}
+	if name, isString := codec.StringValue(uid); isString && n > 1 { // what is no string hashes to 0
+		key.connector = codec.Dispatch(name, n)
 	}
-	to := l.node.connectors[index]
-	host := to.Host
-	if host == "" {
-		host = reachedBy
+	to := l.node.connectors[key.connector]
+	if to.Host != "" {
+		host = to.Host
+	} else if host == "" {
+		if key.host = l.localAddr(s); key.host.IsValid() {
+			host = key.host.String()
+		}
+	} else {
+		return appendEntry(nil, host, to.Port)
 	}
-	b := make([]byte, 0, 64)
+	if b := l.entries[key]; b != nil {
+		return b
+	}
+	if len(l.entries) >= maxEntries {
+		clear(l.entries)
+	}
+	b := appendEntry(nil, host, to.Port)
+	l.entries[key] = b
+	return b
+}
+
+// entryKey tells apart the answers that a loop keeps: most clients get the same few.
+type entryKey struct {
+	connector int
+	host      netip.Addr // the zero value where the connector has a host of its own
+}
+
+// maxEntries bounds the answers that are kept, as a machine may have any number of addresses.
+const maxEntries = 256
+
+func appendEntry(b []byte, host string, port int) []byte {
 	b = append(b, `{"code":200,"host":`...)
 	b = codec.AppendString(b, host)
 	b = append(b, `,"port":`...)
-	b = strconv.AppendInt(b, int64(to.Port), 10)
+	b = strconv.AppendInt(b, int64(port), 10)
 	return append(b, '}')
 }
 
-// reachedBy is the host by which the client itself reached us: where a gate is reachable, so is a connector beside it.
-func (l *loop) reachedBy(s *session) string {
-	if s.x != nil && s.x.host != "" {
-		return s.x.host
+// localAddr is the address by which the client itself reached us: where a gate is reachable, so is a connector beside it.
+func (l *loop) localAddr(s *session) netip.Addr {
+	if s.profile.Addr.IsValid() {
+		return s.profile.Addr
 	}
-	return l.np.LocalAddr(s.conn).Addr().String()
+	return l.np.LocalAddr(s.conn).Addr()
 }
 
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).

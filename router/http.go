@@ -360,7 +360,7 @@ func (l *loop) serveGate(s *session, r *request) bool {
 		return true
 	}
 	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 4))
-	l.respondHTTP(s, 200, "application/json", l.entryOf(uid, l.hostOf(s, r)), append(headers, noStore)...)
+	l.respondHTTP(s, 200, "application/json", l.entryOf(s, uid, string(hostname(r.head.Host))), append(headers, noStore)...)
 	return true
 }
 
@@ -371,7 +371,7 @@ func (l *loop) hostOf(s *session, r *request) string {
 	if host := hostname(r.head.Host); len(host) > 0 {
 		return string(host)
 	}
-	return l.np.LocalAddr(s.conn).Addr().String()
+	return l.localAddr(s).String()
 }
 
 // hostname cuts the port off a Host header. An IPv6 address keeps its brackets: a client that came by a URL puts the

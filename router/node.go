@@ -154,7 +154,7 @@ func NewNode(cfg Config) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, workers: make([]*channel.Worker, workers), rooms: make(map[channel.RoomID]*room), keys: make(map[uint32]uint64)}
+		l := &loop{node: n, index: i, workers: make([]*channel.Worker, workers), rooms: make(map[channel.RoomID]*room), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
 		l.np = netpoll.NewLoop(uint8(i), l, d, cfg.Limits.Conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		n.loops = append(n.loops, l)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/pomelod/pomelod/codec"
@@ -21,6 +22,8 @@ const (
 type Profile struct {
 	Name string
 	Type ServerType
+	// Addr is the one address on which the listener is reached; the zero value where there may be several.
+	Addr netip.Addr
 	// HeartbeatSeconds is the interval told to clients; a client silent for twice as long is disconnected. 0: no heartbeats.
 	HeartbeatSeconds int
 	// Dict and Protos are offered to clients when they are not nil.

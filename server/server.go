@@ -125,6 +125,9 @@ func (s *server) listen(tag uint8, l plannedListener) error {
 		slog.Warn("no socket was passed for this listener; it is bound, and refuses clients while pomelod restarts", "id", ln.Name, "addr", ln.Addr.String())
 	}
 	ln.Max = l.max
+	if ip := ln.Addr.AddrPort().Addr().Unmap(); !ip.IsUnspecified() {
+		l.profile.Addr = ip
+	}
 	s.listeners = append(s.listeners, ln)
 	return nil
 }
