@@ -28,7 +28,7 @@ type loop struct {
 
 	// Owned by the loop.
 	sessions   []*[slabSessions]session
-	keys       map[uint32]uint64 // by slot, of sessions that gave a secret (userKey)
+	keys       map[uint32]uint64   // by slot, of sessions that gave a secret (userKey)
 	entries    map[entryKey][]byte // immutable
 	extras     []*extra
 	https      []*httpConn // free
