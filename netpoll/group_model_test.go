@@ -71,6 +71,7 @@ func newModel(t *testing.T, rng *rand.Rand, done map[string]int) *model {
 	}
 	m := &model{narrow: limits != wide, t: t, w: makeWorld(t, 2, limits, budget), rng: rng, by: map[*netpoll.Conn]*modelConn{}, big: rng.IntN(4) == 0, done: done}
 	for _, h := range m.w.on {
+		h.loop.SetSlice(1 + rng.IntN(4)) // so passes go on over turns, while everything else happens
 		h.onOpen = func(c *netpoll.Conn) { m.opened(h, c) }
 		h.onData = func(c *netpoll.Conn, b []byte) int { return m.data(m.by[c], b) }
 		h.onWrite = func(c *netpoll.Conn, b []byte) int { return m.offered(m.by[c], b) }

@@ -26,7 +26,7 @@ type Listener struct {
 
 // Socket options of a listener; Linux hands them down to what it accepts, so they cost nothing per connection.
 const (
-	// sendBuffer lets a healthy conn take a whole pass (sealBytes) in one write.
+	// sendBuffer lets a healthy conn take a chunk (chunkBytes) in one write.
 	sendBuffer = 128 << 10
 	// userTimeoutMillis ends a connection whose peer acknowledges nothing for this long (RFC 5482).
 	userTimeoutMillis = 30_000

@@ -60,6 +60,7 @@ type Loop struct {
 	limits  Limits
 	budget  *Budget
 	nanos   func() int64
+	slice   int // sliceConns; tests have less
 
 	// Safe from any goroutine.
 	accepted *Mailbox[Accepted]
@@ -70,31 +71,31 @@ type Loop struct {
 	pulls    atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	slabs    []*[slabConns]Conn
-	free     []uint32 // slots
-	fds      []uint32 // fd → slot + 1
-	wheel    [wheelSlots]uint32
-	now      uint32 // ticks: seconds since the start, from 1
-	start    int64
-	dead     []*Conn
-	dirty    []*Conn
-	resumed  []*Conn
-	offers   []*Conn // conns without a socket that the running passes have something for
-	passing  bool    // runPasses is at work
-	queued   []*Conn // conns with unsent bytes
-	active   []*Group
-	backlog  int // bytes in the logs of groups
-	unsent   int // bytes that exist only for conns that could not take them
-	logs     bufferPool
-	chunks   [][]chunk
-	outboxes []*outbox
-	inboxes  []*inbox
-	buf      []byte
-	scratch  []byte
-	moving   *Conn // asked for by the handler that is at work, to attachTo or moveTo
-	attachTo *Conn
-	moveTo   *Loop
-	luggage  any // for moveTo, or of the conn that is being opened
+	slabs     []*[slabConns]Conn
+	free      []uint32 // slots
+	fds       []uint32 // fd → slot + 1
+	wheel     [wheelSlots]uint32
+	now       uint32 // ticks: seconds since the start, from 1
+	start     int64
+	dead      []*Conn
+	dirty     []*Conn
+	resumed   []*Conn
+	offers    []*Conn // conns without a socket that the running passes have something for
+	passing   bool    // runPasses is at work
+	queued    []*Conn // conns with unsent bytes
+	active    []*Group
+	backlog   int // bytes in the logs of groups
+	unsent    int // bytes that exist only for conns that could not take them
+	logs      bufferPool
+	spareLogs []*log
+	outboxes  []*outbox
+	inboxes   []*inbox
+	buf       []byte
+	scratch   []byte
+	moving    *Conn // asked for by the handler that is at work, to attachTo or moveTo
+	attachTo  *Conn
+	moveTo    *Loop
+	luggage   any // for moveTo, or of the conn that is being opened
 
 	stats Stats
 }
@@ -106,7 +107,7 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 		begin := time.Now()
 		nanos = func() int64 { return int64(time.Since(begin)) }
 	}
-	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, now: 1}
+	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1}
 	l.start = nanos()
 	l.buf = make([]byte, readBytes)
 	l.accepted = NewMailbox[Accepted](l.Ring)
@@ -258,11 +259,11 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	l.settle()
 }
 
-// mayMerge tells whether c's group is about to write something anyway: then c's own answer waits for it, and k senders
-// in one batch of events cost every member, senders included, one write.
+// mayMerge tells whether c's group was pushed to since it was last served: then c's own answer waits for the turn, and k
+// senders in one batch of events cost every member, senders included, one write.
 func (l *Loop) mayMerge(c *Conn) bool {
 	g := c.group
-	return g != nil && (len(g.chunks) > 1 || len(g.chunks) == 1 && !g.running)
+	return g != nil && g.log != nil && g.log.fresh
 }
 
 // Turn does everything that waits; the driver calls it after Ring.

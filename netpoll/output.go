@@ -80,13 +80,7 @@ func (l *Loop) catchUp(c *Conn, o *outbox) {
 	if g == nil || c.cut >= g.end {
 		return
 	}
-	from := l.pendingFrom(c)
-	for i := range g.chunks {
-		k := &g.chunks[i]
-		if from < k.end() {
-			o.stage = append(o.stage, k.b[max(from, k.base)-k.base:]...)
-		}
-	}
+	o.stage = g.log.appendTo(o.stage, c.cut, g.end)
 	c.cut = g.end
 }
 
@@ -189,7 +183,7 @@ func (l *Loop) drain(c *Conn) {
 	o := c.out
 	for o.bytes > 0 {
 		b := o.queue[0].b
-		if len(o.queue) > 1 && len(b) < sealBytes {
+		if len(o.queue) > 1 && len(b) < chunkBytes {
 			b = l.gather(o.queue)
 		}
 		n, errno := l.write(c, b)
@@ -215,7 +209,7 @@ func (l *Loop) drain(c *Conn) {
 func (l *Loop) gather(queue []segment) []byte {
 	l.scratch = l.scratch[:0]
 	for i := range queue {
-		if len(l.scratch) > 0 && len(l.scratch)+len(queue[i].b) > sealBytes {
+		if len(l.scratch) > 0 && len(l.scratch)+len(queue[i].b) > chunkBytes {
 			break
 		}
 		l.scratch = append(l.scratch, queue[i].b...)

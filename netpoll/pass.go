@@ -1,0 +1,266 @@
+package netpoll
+
+// A turn passes on logs for sliceNanos, and visits at most sliceConns members of one group at a time, so that neither a
+// room of 19,000 nor a thousand small rooms keep the loop from reading for longer. The rest waits for the next turn.
+const (
+	sliceConns = 256
+	sliceNanos = 1_000_000
+)
+
+// log is the part of a group's stream that some member may lack, and the pass that brings it to them: a cursor that goes
+// round the members. Each gets, at its visit, everything that has been pushed until then, in one write. So under load a
+// push waits for no pass to end: who is visited next has it at once, everybody has it one round later, and a write
+// carries what came within a round.
+type log struct {
+	chunks []chunk
+	cursor int    // conns[:cursor] have been visited in this round
+	todo   int    // whoever lacks something is among the next todo visits
+	turned uint64 // end of the stream when the round began: who has been visited in it has everything before
+	slow   []piece
+	fresh  bool // something was pushed since the last slice
+}
+
+// chunk is one stretch of the stream, whole pushes only.
+type chunk struct {
+	base uint64
+	b    []byte
+}
+
+func (k *chunk) end() uint64 { return k.base + uint64(len(k.b)) }
+
+// piece is an exact copy of a stretch of the stream that conns with a backlog refer to; made once, by the first who
+// needs it. So chunks can always be recycled, and a frozen conn never pins a large buffer for a small push. The pieces of
+// a log are next to each other and begin and end between pushes.
+type piece struct {
+	base uint64
+	*shared
+}
+
+func (s *piece) end() uint64 { return s.base + uint64(len(s.b)) }
+
+// base is where the log begins. It always has a chunk.
+func (p *log) base() uint64 { return p.chunks[0].base }
+
+// appendTo appends the stream from from on to dst.
+func (p *log) appendTo(dst []byte, from, to uint64) []byte {
+	for i := range p.chunks {
+		if k := &p.chunks[i]; from < k.end() && to > k.base {
+			dst = append(dst, k.b[max(from, k.base)-k.base:min(to, k.end())-k.base]...)
+		}
+	}
+	return dst
+}
+
+// runPasses gives every active group a slice in turn, for as long as a turn may take.
+func (l *Loop) runPasses() {
+	if len(l.active) == 0 {
+		return
+	}
+	deadline := l.nanos() + sliceNanos
+	i, n := 0, len(l.active)
+	for ; i < n; i++ {
+		g := l.active[i]
+		if l.runSlice(g, deadline) {
+			l.active = append(l.active, g)
+		} else {
+			g.active = false
+		}
+		if l.nanos() > deadline {
+			i++
+			break
+		}
+	}
+	kept := copy(l.active, l.active[i:])
+	clear(l.active[kept:])
+	l.active = l.active[:kept]
+}
+
+// runSlice visits the next members of g. It returns false when nobody lacks anything.
+func (l *Loop) runSlice(g *Group, deadline int64) bool {
+	if g.log != nil {
+		g.log.fresh = false
+	}
+	for n := 1; g.log != nil && g.log.todo > 0; n++ {
+		p := g.log
+		c := g.conns[p.cursor]
+		p.cursor++
+		p.todo--
+		l.visit(c)
+		if p.cursor == len(g.conns) && p.todo > 0 {
+			l.stats.Passes++
+			l.turnRound(g)
+		}
+		if n == l.slice || n&31 == 0 && l.nanos() > deadline {
+			break
+		}
+	}
+	if g.log != nil && g.log.todo > 0 {
+		return true
+	}
+	if g.log != nil {
+		l.stats.Passes++
+		l.dropLog(g)
+	}
+	return false
+}
+
+// visit gives c what it lacks.
+func (l *Loop) visit(c *Conn) {
+	g := c.group
+	from, to := c.cut, g.end
+	if from >= to || !c.Alive() {
+		return
+	}
+	c.cut = to
+	if o := c.out; o != nil {
+		if len(o.stage) > 0 { // staged since the flush of this turn: keep order, and one write
+			o.stage = g.log.appendTo(o.stage, from, to)
+			return
+		}
+		if o.bytes > 0 {
+			l.refer(c, from, from, to)
+			return
+		}
+	}
+	for i := range g.log.chunks {
+		k := &g.log.chunks[i]
+		if from >= k.end() {
+			continue
+		}
+		off := max(from, k.base)
+		b := k.b[off-k.base:]
+		n, errno := l.write(c, b)
+		if errno != 0 {
+			l.fail(c)
+			return
+		}
+		if n < len(b) {
+			l.refer(c, from, off+uint64(n), to)
+			return
+		}
+	}
+}
+
+// refer queues the stream from off to to for a conn whose socket takes no more, without copying it for each such conn. from
+// is the last end of a push before off.
+func (l *Loop) refer(c *Conn, from, off, to uint64) {
+	p := c.group.log
+	if n := len(p.slow); n == 0 {
+		p.slow = append(p.slow, l.copyOf(p, from, to))
+	} else {
+		if first := p.slow[0].base; from < first {
+			p.slow = append(p.slow, piece{})
+			copy(p.slow[1:], p.slow)
+			p.slow[0] = l.copyOf(p, from, first)
+			n++
+		}
+		if last := p.slow[n-1].end(); last < to {
+			p.slow = append(p.slow, l.copyOf(p, last, to))
+		}
+	}
+	for i := range p.slow {
+		if s := &p.slow[i]; off < s.end() && c.Alive() {
+			l.enqueue(c, segment{b: s.b[max(off, s.base)-s.base:], shared: s.shared})
+		}
+	}
+}
+
+func (l *Loop) copyOf(p *log, from, to uint64) piece {
+	return piece{from, l.share(p.appendTo(make([]byte, 0, to-from), from, to))}
+}
+
+// turnRound begins the next round of a pass: what all have got in the last one is forgotten, and the log with it when that was
+// all there was.
+func (l *Loop) turnRound(g *Group) {
+	p := g.log
+	done := 0
+	for ; done < len(p.chunks) && p.chunks[done].end() <= p.turned; done++ {
+		l.recycle(&p.chunks[done])
+	}
+	if p.chunks = drop(p.chunks, done); len(p.chunks) == 0 {
+		l.dropLog(g)
+		return
+	}
+	if p.base() < p.turned {
+		k := &p.chunks[0]
+		n := int(p.turned - k.base)
+		k.b = k.b[:copy(k.b, k.b[n:])]
+		k.base = p.turned
+		l.backlog -= n
+	}
+	done = 0
+	for ; done < len(p.slow) && p.slow[done].end() <= p.turned; done++ {
+		l.release(p.slow[done].shared)
+	}
+	p.slow = drop(p.slow, done)
+	p.cursor, p.turned = 0, g.end
+}
+
+// drop takes the first n away and keeps nothing of them.
+func drop[T any](list []T, n int) []T {
+	kept := copy(list, list[n:])
+	clear(list[kept:])
+	return list[:kept]
+}
+
+// dropLog ends a pass: nobody lacks anything, or nobody is there.
+func (l *Loop) dropLog(g *Group) {
+	p := g.log
+	if p == nil {
+		return
+	}
+	g.log = nil
+	for i := range p.chunks {
+		l.recycle(&p.chunks[i])
+	}
+	for i := range p.slow {
+		l.release(p.slow[i].shared)
+	}
+	if cap(p.chunks) <= maxChunksKept && cap(p.slow) <= maxChunksKept && len(l.spareLogs) < maxPooledBuffers {
+		*p = log{chunks: drop(p.chunks, len(p.chunks)), slow: drop(p.slow, len(p.slow))}
+		l.spareLogs = append(l.spareLogs, p)
+	}
+}
+
+// takeLog is an empty log of a stream that has this end; an idle group has none.
+func (l *Loop) takeLog(end uint64) *log {
+	p := new(log)
+	if n := len(l.spareLogs); n > 0 {
+		p = l.spareLogs[n-1]
+		l.spareLogs = l.spareLogs[:n-1]
+	}
+	p.turned = end
+	return p
+}
+
+const maxChunksKept = 8
+
+func (l *Loop) recycle(k *chunk) {
+	l.backlog -= len(k.b)
+	l.logs.put(k.b)
+}
+
+// bufferPool keeps a loop's recently used buffers. Bounded in number and in the size of what it keeps.
+type bufferPool struct{ free [][]byte }
+
+const (
+	maxPooledBuffers = 64
+	maxPooledBytes   = 2 * chunkBytes
+)
+
+func (p *bufferPool) get() []byte {
+	n := len(p.free)
+	if n == 0 {
+		return nil
+	}
+	b := p.free[n-1]
+	p.free[n-1] = nil
+	p.free = p.free[:n-1]
+	return b
+}
+
+func (p *bufferPool) put(b []byte) {
+	if cap(b) > 0 && cap(b) <= maxPooledBytes && len(p.free) < maxPooledBuffers {
+		p.free = append(p.free, b[:0])
+	}
+}

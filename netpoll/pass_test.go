@@ -1,0 +1,111 @@
+package netpoll_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+// full is a group of n members.
+func full(n int) (*scripted, *looptest.Net, *netpoll.Group, []*looptest.Socket) {
+	h, net, l := newScripted(wide, 1<<40)
+	g := new(netpoll.Group)
+	socks := make([]*looptest.Socket, n)
+	for i := range socks {
+		var c *netpoll.Conn
+		c, socks[i] = h.connect(net)
+		l.Join(c, g)
+	}
+	return h, net, g, socks
+}
+
+// pushing pushes in a turn of its own.
+func (h *scripted) pushing(n *looptest.Net, g *netpoll.Group, frame string) {
+	h.onTurn = func() { h.loop.Push(g, []byte(frame)) }
+	h.loop.Ring()
+	n.Turn()
+}
+
+// What is pushed while a pass is under way goes to those who are still to be visited in the same write, and to the others
+// when the pass comes round: nobody waits for a pass to end.
+func TestPassGoesRound(t *testing.T) {
+	h, n, g, socks := full(600)
+	h.pushing(n, g, "a;") // visits 256
+	h.pushing(n, g, "b;") // 256 more
+	if at := socks[511]; string(at.Wrote) != "a;b;" || at.Writes != 1 {
+		t.Errorf("visited behind the second push: %q in %d writes, want both at once", at.Wrote, at.Writes)
+	}
+	if at := socks[0]; string(at.Wrote) != "a;" {
+		t.Errorf("visited before the second push: %q", at.Wrote)
+	}
+	n.Settle()
+	writes := 0
+	for i, s := range socks {
+		if string(s.Wrote) != "a;b;" {
+			t.Errorf("member %d got %q", i, s.Wrote)
+		}
+		writes += s.Writes
+	}
+	if writes != 600+256 {
+		t.Errorf("%d writes: one for each member, and one more for the 256 who were too early for the second push, are 856", writes)
+	}
+	if s := h.loop.Stats(); s.Backlog != 0 || g.Backlog() != 0 {
+		t.Errorf("in the end %d bytes are kept", s.Backlog)
+	}
+}
+
+// A room in which somebody always speaks keeps what came within one or two rounds, not more.
+func TestPassForgetsWhatAllHave(t *testing.T) {
+	h, n, g, socks := full(600) // a round is two or three turns
+	var want bytes.Buffer
+	for i := range 1000 {
+		frame := fmt.Sprintf("%0100d;", i)
+		want.WriteString(frame)
+		h.pushing(n, g, frame)
+		if kept := g.Backlog(); kept > 8*len(frame) || kept != h.loop.Stats().Backlog {
+			t.Fatalf("%d bytes are kept after push %d", kept, i)
+		}
+	}
+	n.Settle()
+	for i, s := range socks {
+		if !bytes.Equal(s.Wrote, want.Bytes()) {
+			t.Fatalf("member %d got %d bytes, want %d", i, len(s.Wrote), want.Len())
+		}
+	}
+}
+
+// Members that come and go while a pass is under way get what was pushed while they were there, and cost the others nothing.
+func TestPassWhileMembersChange(t *testing.T) {
+	h, n, g, socks := full(600)
+	h.pushing(n, g, "a;")
+	h.onTurn = func() { // visited and unvisited ones leave; what they had to get is staged for them
+		for _, i := range []int{0, 100, 300, 599} {
+			h.loop.Leave(h.opened[i])
+		}
+	}
+	h.loop.Ring()
+	n.Turn()
+	late, ls := h.connect(n)
+	h.onTurn = func() {
+		h.loop.Join(late, g)
+		h.loop.Push(g, []byte("b;"))
+	}
+	h.loop.Ring()
+	n.Settle()
+	for i, s := range socks {
+		want := "a;b;"
+		switch i {
+		case 0, 100, 300, 599:
+			want = "a;"
+		}
+		if string(s.Wrote) != want {
+			t.Errorf("member %d got %q, want %q", i, s.Wrote, want)
+		}
+	}
+	if string(ls.Wrote) != "b;" {
+		t.Errorf("who came last got %q", ls.Wrote)
+	}
+}
