@@ -8,14 +8,14 @@ const (
 )
 
 // log is the part of a group's stream that some member may lack, and the pass that brings it to them: a cursor that goes
-// round the members. Each gets, at its visit, everything that has been pushed until then, in one write. So under load a
-// push waits for no pass to end: who is visited next has it at once, everybody has it one round later, and a write
-// carries what came within a round.
+// round the members. Each gets, at its visit, everything that has been pushed until then (up to chunkBytes), in one write. So
+// under load a push waits for no pass to end: who is visited next has it at once, everybody has it one round later, and a
+// write carries what came within a round.
 type log struct {
 	chunks []chunk
 	cursor int    // conns[:cursor] have been visited in this round
 	todo   int    // whoever lacks something is among the next todo visits
-	turned uint64 // end of the stream when the round began: who has been visited in it has everything before
+	low    uint64 // the least cut of those visited in this round
 	slow   []piece
 	fresh  bool // something was pushed since the last slice
 }
@@ -49,6 +49,19 @@ func (p *log) appendTo(dst []byte, from, to uint64) []byte {
 		}
 	}
 	return dst
+}
+
+// reach is how far a conn that has everything before from gets at a visit: as much as a healthy socket takes in one write.
+func (p *log) reach(from, end uint64) (to uint64) {
+	if end-from <= chunkBytes {
+		return end
+	}
+	for i := range p.chunks {
+		if k := &p.chunks[i]; k.end() > from && (to == 0 || k.end()-from <= chunkBytes) {
+			to = k.end()
+		}
+	}
+	return to
 }
 
 // runPasses gives every active group a slice in turn, for as long as a turn may take.
@@ -107,14 +120,19 @@ func (l *Loop) runSlice(g *Group, deadline int64) bool {
 // visit gives c what it lacks.
 func (l *Loop) visit(c *Conn) {
 	g := c.group
-	from, to := c.cut, g.end
-	if from >= to || !c.Alive() {
+	from := c.cut
+	if from >= g.end || !c.Alive() {
 		return
 	}
-	c.cut = to
+	p := g.log
+	to := p.reach(from, g.end)
+	if to < g.end {
+		p.todo = len(g.conns)
+	}
+	c.cut, p.low = to, min(p.low, to)
 	if o := c.out; o != nil {
 		if len(o.stage) > 0 { // staged since the flush of this turn: keep order, and one write
-			o.stage = g.log.appendTo(o.stage, from, to)
+			o.stage = p.appendTo(o.stage, from, to)
 			return
 		}
 		if o.bytes > 0 {
@@ -122,13 +140,13 @@ func (l *Loop) visit(c *Conn) {
 			return
 		}
 	}
-	for i := range g.log.chunks {
-		k := &g.log.chunks[i]
-		if from >= k.end() {
+	for i := range p.chunks {
+		k := &p.chunks[i]
+		if from >= k.end() || to <= k.base {
 			continue
 		}
 		off := max(from, k.base)
-		b := k.b[off-k.base:]
+		b := k.b[off-k.base:] // to is the end of a chunk
 		n, errno := l.write(c, b)
 		if errno != 0 {
 			l.fail(c)
@@ -159,8 +177,8 @@ func (l *Loop) refer(c *Conn, from, off, to uint64) {
 		}
 	}
 	for i := range p.slow {
-		if s := &p.slow[i]; off < s.end() && c.Alive() {
-			l.enqueue(c, segment{b: s.b[max(off, s.base)-s.base:], shared: s.shared})
+		if s := &p.slow[i]; off < s.end() && to > s.base && c.Alive() {
+			l.enqueue(c, segment{b: s.b[max(off, s.base)-s.base : min(to, s.end())-s.base], shared: s.shared})
 		}
 	}
 }
@@ -174,26 +192,26 @@ func (l *Loop) copyOf(p *log, from, to uint64) piece {
 func (l *Loop) turnRound(g *Group) {
 	p := g.log
 	done := 0
-	for ; done < len(p.chunks) && p.chunks[done].end() <= p.turned; done++ {
+	for ; done < len(p.chunks) && p.chunks[done].end() <= p.low; done++ {
 		l.recycle(&p.chunks[done])
 	}
 	if p.chunks = drop(p.chunks, done); len(p.chunks) == 0 {
 		l.dropLog(g)
 		return
 	}
-	if p.base() < p.turned {
+	if p.base() < p.low {
 		k := &p.chunks[0]
-		n := int(p.turned - k.base)
+		n := int(p.low - k.base)
 		k.b = k.b[:copy(k.b, k.b[n:])]
-		k.base = p.turned
+		k.base = p.low
 		l.backlog -= n
 	}
 	done = 0
-	for ; done < len(p.slow) && p.slow[done].end() <= p.turned; done++ {
+	for ; done < len(p.slow) && p.slow[done].end() <= p.low; done++ {
 		l.release(p.slow[done].shared)
 	}
 	p.slow = drop(p.slow, done)
-	p.cursor, p.turned = 0, g.end
+	p.cursor, p.low = 0, g.end
 }
 
 // drop takes the first n away and keeps nothing of them.
@@ -229,7 +247,7 @@ func (l *Loop) takeLog(end uint64) *log {
 		p = l.spareLogs[n-1]
 		l.spareLogs = l.spareLogs[:n-1]
 	}
-	p.turned = end
+	p.low = end
 	return p
 }
 

@@ -109,3 +109,29 @@ func TestPassWhileMembersChange(t *testing.T) {
 		t.Errorf("who came last got %q", ls.Wrote)
 	}
 }
+
+// However much there is, a visit brings no more than a healthy socket takes in one write.
+func TestVisitIsBounded(t *testing.T) {
+	h, n, g, socks := full(3)
+	var want bytes.Buffer
+	h.onTurn = func() {
+		for i := range 300 {
+			frame := fmt.Sprintf("%01000d;", i)
+			want.WriteString(frame)
+			h.loop.Push(g, []byte(frame))
+		}
+	}
+	h.loop.Ring()
+	n.Settle()
+	for i, s := range socks {
+		if !bytes.Equal(s.Wrote, want.Bytes()) {
+			t.Errorf("member %d got %d bytes, want %d", i, len(s.Wrote), want.Len())
+		}
+		if s.Writes < 5 || s.Writes > 6 || s.Largest > 64<<10 {
+			t.Errorf("member %d got %d bytes in %d writes, the largest of %d", i, len(s.Wrote), s.Writes, s.Largest)
+		}
+	}
+	if kept := h.loop.Stats().Backlog; kept != 0 {
+		t.Errorf("%d bytes are kept", kept)
+	}
+}

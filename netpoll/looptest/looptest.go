@@ -27,6 +27,7 @@ type Socket struct {
 	WatchErr error         // what watching it fails with, as when memory runs out
 	Wrote    []byte        // all our end has written
 	Writes   int           // calls that wrote something
+	Largest  int           // bytes of the longest of them
 	Closed   bool          // our end closed it
 	ShutDown bool          // our end sent the end of the stream
 
@@ -217,6 +218,7 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	}
 	s.Wrote = append(s.Wrote, b[:n]...)
 	s.Writes++
+	s.Largest = max(s.Largest, len(b))
 	return n, 0
 }
 
