@@ -86,3 +86,16 @@ bin/floor: bench/floor/floor.c bench/floor/wire.h
 .PHONY: bench-go
 bench-go:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# What the files say, as bench/report/report.md with its pictures. bin/bench-config.json is what pomelod -print-config printed.
+.PHONY: bench-report
+bench-report: bin/bench
+	$(LOAD) report -o bench/report -config bin/bench-config.json bin/bench-*.jsonl
+
+# Is this tree's pomelod slower than that of a revision? make bench-compare BASE=HEAD~1
+.PHONY: bench-compare
+bench-compare: ROUNDS = 7
+bench-compare: MEMBERS = 1000
+bench-compare:
+	@test -n '$(BASE)' || { echo 'Say which revision to compare with: make bench-compare BASE=HEAD~1' >&2; exit 2; }
+	GO='$(GO)' ROUNDS='$(ROUNDS)' TIME='$(TIME)' MEMBERS='$(MEMBERS)' sh scripts/bench-compare.sh '$(BASE)'

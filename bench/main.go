@@ -9,6 +9,9 @@
 // server used and what came of it. Each run gives one JSON line; main.go repeats runs over servers, wires and rounds, and
 // report.go makes medians of them.
 //
+// What comes after reads those lines (subcommands.go): results.go sorts them into rows and rounds, render.go and pictures.go
+// make the report, which holds them against bars.go, and compare.go tells two revisions apart.
+//
 // A wire is hybrid.go or, for socket.io, a dialect (sio09.go, engineio.go) that travels by WebSocket (socketio.go) or by
 // polling (polling.go).
 package main
@@ -32,8 +35,9 @@ import (
 
 // Exit codes.
 const (
-	exitVoid  = 1 // a run lost something: its figures mean nothing
-	exitWrong = 2 // no run: wrong flags, no server, interrupted
+	exitVoid   = 1 // a run lost something: its figures mean nothing
+	exitSlower = 1 // of compare: something is slower, or head's run is void
+	exitWrong  = 2 // no run: wrong flags, no server, interrupted; of compare: no verdict
 )
 
 // memoryLimit is where the garbage collector goes to work even while the server is measured.
@@ -55,10 +59,17 @@ func bench(args []string) (int, error) {
 		help(os.Stderr)
 		return exitWrong, nil
 	}
+	if c, ok := subcommands[args[0]]; ok {
+		code, err := c.run(args[1:])
+		if errors.Is(err, flag.ErrHelp) {
+			return 0, nil
+		}
+		return code, err
+	}
 	kind, ok := scenarios[args[0]]
 	if !ok {
 		help(os.Stderr)
-		return 0, fmt.Errorf("no scenario %q", args[0])
+		return 0, fmt.Errorf("no scenario %q, nor anything else of that name", args[0])
 	}
 	s := kind.make()
 	o, err := parse(args[0], s, args[1:])
@@ -76,6 +87,10 @@ func help(w *os.File) {
 	fmt.Fprint(w, "usage: bench SCENARIO [flags]; bench SCENARIO -h lists them\n\n")
 	for _, name := range scenarioNames() {
 		fmt.Fprintf(w, "  %-10s %s\n", name, scenarios[name].about)
+	}
+	fmt.Fprint(w, "\nand what reads the lines that they wrote (-out): bench report|compare [flags] FILE.jsonl...\n\n")
+	for _, name := range subcommandNames() {
+		fmt.Fprintf(w, "  %-10s %s\n", name, subcommands[name].about)
 	}
 }
 

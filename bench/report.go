@@ -188,8 +188,10 @@ func (r *report) medians() {
 	}
 }
 
-func (r *report) good(server string) (good []*result) {
-	for _, res := range r.results {
+func (r *report) good(server string) []*result { return good(r.results, server) }
+
+func good(results []*result, server string) (good []*result) {
+	for _, res := range results {
 		if res.Server == server && !res.Void {
 			good = append(good, res)
 		}
