@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -32,6 +33,10 @@ func gauge[T any](name, help, label string, value func(*T) int) metric[T] {
 	return metric[T]{desc(name, help, label), prometheus.GaugeValue, func(v *T) float64 { return float64(value(v)) }}
 }
 
+func seconds[T any](name, help, label string, value func(*T) time.Duration) metric[T] {
+	return metric[T]{desc(name, help, label), prometheus.GaugeValue, func(v *T) float64 { return value(v).Seconds() }}
+}
+
 type loopFigures = router.LoopSnapshot
 
 var loopMetrics = []metric[loopFigures]{
@@ -41,9 +46,11 @@ var loopMetrics = []metric[loopFigures]{
 	counter("read_bytes_total", "Bytes read from clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesRead }),
 	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
-	counter("passes_total", "Passes: logs written to all members of a group.", "loop", func(l *loopFigures) uint64 { return l.Net.Passes }),
+	counter("passes_total", "Rounds in which all members of a group were written to.", "loop", func(l *loopFigures) uint64 { return l.Net.Passes }),
 	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
+	counter("overrun_refused_total", "Messages refused because a loop came to its clients' bytes too late (-max-delay).", "loop", func(l *loopFigures) uint64 { return l.Overrun }),
 	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),
+	seconds("loop_delay_seconds", "For how long events last waited until the loop came to them.", "loop", func(l *loopFigures) time.Duration { return l.Net.Delay }),
 	gauge("slow_connections", "Connections with unsent bytes.", "loop", func(l *loopFigures) int { return l.Net.Slow }),
 	counter("requests_total", "Requests and notifies of clients.", "loop", func(l *loopFigures) uint64 { return l.Requests }),
 	counter("unknown_routes_total", "Requests for routes that nobody handles.", "loop", func(l *loopFigures) uint64 { return l.UnknownRoutes }),

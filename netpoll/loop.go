@@ -65,6 +65,7 @@ type Loop struct {
 	// Safe from any goroutine.
 	accepted *Mailbox[Accepted]
 	rung     atomic.Bool
+	rangAt   atomic.Int64 // when the doorbell that waits, or was answered last, was rung
 	held     atomic.Int64 // unsent, as last published to the budget
 	shedding atomic.Bool  // the budget asks this loop to shed
 	open     atomic.Int64 // sockets, those posted by the acceptor included
@@ -96,6 +97,8 @@ type Loop struct {
 	attachTo  *Conn
 	moveTo    *Loop
 	luggage   any // for moveTo, or of the conn that is being opened
+
+	delay [2]int64 // ns for which the last two doorbells waited
 
 	stats Stats
 }
@@ -130,8 +133,19 @@ func (l *Loop) Open() int { return int(l.open.Load()) }
 // Ring makes the loop turn soon. Safe from any goroutine.
 func (l *Loop) Ring() {
 	if l.rung.CompareAndSwap(false, true) {
+		l.rangAt.Store(l.nanos())
 		l.driver.Ring()
 	}
+}
+
+// watchedDelay is a delay above which the doorbell is kept going, so that its end is noticed.
+const watchedDelay = 10 * time.Millisecond
+
+// Overrun tells whether events have to wait for longer than limit until the loop comes to them. The doorbell stands in the
+// queue of events like a socket, so what it waits they wait. One long wait is a stall (of the machine, say) that is over
+// when it is noticed; it takes two in a row. Runs on the loop.
+func (l *Loop) Overrun(limit time.Duration) bool {
+	return l.delay[0] > int64(limit) && l.delay[1] > int64(limit)
 }
 
 // Find is the conn that id names, or nil when it is gone.
@@ -268,6 +282,7 @@ func (l *Loop) mayMerge(c *Conn) bool {
 
 // Turn does everything that waits; the driver calls it after Ring.
 func (l *Loop) Turn() {
+	l.delay = [2]int64{l.delay[1], max(l.nanos()-l.rangAt.Load(), 0)}
 	l.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
 	l.rung.Store(false)
 	l.accepted.Drain(l.adopt)
@@ -301,7 +316,7 @@ func (l *Loop) settle() {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 || l.delay[1] > int64(watchedDelay) {
 		l.Ring()
 	}
 }

@@ -1,5 +1,7 @@
 package netpoll
 
+import "time"
+
 // Stats are a loop's figures: counters since the start, then gauges.
 type Stats struct {
 	Opened       uint64
@@ -16,6 +18,8 @@ type Stats struct {
 	Backlog int // bytes in the logs of groups
 	Unsent  int // bytes kept for peers that do not take them
 	Slow    int // conns with unsent bytes
+
+	Delay time.Duration // for which the last doorbell waited, and so did events
 }
 
 // Stats tells the loop's figures. Runs on the loop.
@@ -23,5 +27,6 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
+	s.Delay = time.Duration(l.delay[1])
 	return s
 }

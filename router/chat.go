@@ -188,6 +188,11 @@ func (l *loop) send(s *session, c *call) {
 		l.answer(s, c, channel.Refused)
 		return
 	}
+	if d := l.node.limits.Delay; d > 0 && l.np.Overrun(d) {
+		l.counters.overrun++
+		l.answer(s, c, channel.Refused)
+		return
+	}
 	body, ok := c.object()
 	content, target := emptyText, ""
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {

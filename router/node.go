@@ -15,18 +15,19 @@ import (
 // Limits are the bounds of design.md §5, as far as they are not the network's.
 type Limits struct {
 	Conn             netpoll.Limits
-	PackageBytes     int    // longest package accepted
-	HeadBytes        int    // longest HTTP head
-	HeadSeconds      uint32 // from its first byte
-	HandshakeSeconds uint32 // from connect to working
-	IdleSeconds      uint32 // silence allowed where heartbeats are off
-	RequestSeconds   uint32 // a worker's time to answer
-	Inflight         int    // requests of one session at workers
-	Inbox            int    // requests on their way to one worker
-	LoopBytes        int    // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
-	RoomBytes        int    // unwritten pushes of one room on one loop; the same for that room
-	NameBytes        int    // longest name of a user or room
-	Spread           int    // members from which on a room uses all loops
+	PackageBytes     int           // longest package accepted
+	HeadBytes        int           // longest HTTP head
+	HeadSeconds      uint32        // from its first byte
+	HandshakeSeconds uint32        // from connect to working
+	IdleSeconds      uint32        // silence allowed where heartbeats are off
+	RequestSeconds   uint32        // a worker's time to answer
+	Inflight         int           // requests of one session at workers
+	Inbox            int           // requests on their way to one worker
+	LoopBytes        int           // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
+	RoomBytes        int           // unwritten pushes of one room on one loop; the same for that room
+	NameBytes        int           // longest name of a user or room
+	Spread           int           // members from which on a room uses all loops
+	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// HTTP and socket.io.
 	KeepAliveSeconds    uint32 // an idle HTTP connection
 	Pulls               int    // sessions without a socket, whose clients fetch
@@ -43,7 +44,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
 		PackageBytes: 256 << 10, HeadBytes: 8 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
-		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64, Spread: 256,
+		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64, Spread: 256, Delay: time.Second,
 		KeepAliveSeconds: 60, Pulls: 20_000, PingSeconds: 25, PingTimeoutSeconds: 60, PingTimeout4Seconds: 20, PollSeconds: 20,
 		ConnectSeconds: 45, UpgradeSeconds: 10,
 	}

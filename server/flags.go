@@ -94,6 +94,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	size(&l.NameBytes, "max-name", "longest name of a user or a room, `bytes`")
 	f.IntVar(&l.Inflight, "inflight", l.Inflight, "requests of one session that may wait for a worker; then it is not read")
 	f.IntVar(&l.Inbox, "inbox", l.Inbox, "requests that may wait for one worker; then new ones are refused")
+	f.DurationVar(&l.Delay, "max-delay", l.Delay, "when what clients send waits for `longer` until an event loop comes to it, messages are refused; 0 for never")
 	seconds(&l.Conn.Stuck, "stuck-timeout", "`time` in which a connection with unsent bytes must take some")
 	seconds(&l.HeadSeconds, "head-timeout", "`time` for an HTTP request head")
 	seconds(&l.HandshakeSeconds, "handshake-timeout", "`time` from connect to the end of the handshake")
