@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 10s
-BENCH       ?= .
+GOBENCH     ?= .
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 # From git where there is one, else whoever packages says it: make build VERSION=1.2.3

@@ -1,79 +1,114 @@
-# Each kind of benchmark is a target of its own that bench depends on. Nothing else should run meanwhile.
+# Nothing else should run meanwhile. BENCH=quick: one round of short windows and smaller crowds, in about ten minutes, without verdicts.
 .PHONY: bench
-bench: bench-load bench-go ## run the load generator's figures (docs/BENCHMARKS.md) and Go's benchmarks
+bench: bench-clean bench-load bench-go ## measure against the floor, in about an hour, into bench/report (BENCH=quick: ten minutes; docs/BENCHMARKS.md)
+	@$(MAKE) --no-print-directory bench-report
 
 # What the load generator measures (bench/README.md): one JSON line a run and one of medians for each that takes part, into
 # bin/bench-*.jsonl. A void run ends make. For a quick look: make bench-wires ROUNDS=1 TIME=1s MEMBERS=200
+ifeq ($(BENCH),quick)
+ROUNDS  ?= 1
+TIME    ?= 1s
+FROZEN  ?= 5s
+PERIODS ?= 0.3
+GOTIME  ?= 10x
+else
 ROUNDS  ?= 5
-TIME    ?= 5s
-MEMBERS ?= 2000
+TIME    ?= 4s
+FROZEN  ?= 60s
+PERIODS ?= 2
+GOTIME  ?= 100ms
+endif
+MEMBERS ?= 1000
+SLICES  ?= 8
 LOAD     = bin/bench
 RUN      = -rounds $(ROUNDS) -time $(TIME) -out bin/$@.jsonl
+SLICED   = $(RUN) -slices $(SLICES) -warm 200ms
 POMELOD  = timeout 900 bin/pomelod
 FLOOR    = timeout 900 bin/floor
 OURS     = -server 'pomelod=$(POMELOD)'
 FLOORS   = -server 'floor=$(FLOOR)' -server 'floor-tick=$(FLOOR) -tick'
 
-LOADS = bench-broadcast bench-wires bench-mixed bench-requests bench-connect bench-frozen bench-neighbour bench-loops bench-idle
-.PHONY: bench-load $(LOADS)
+LOADS = bench-broadcast bench-rooms bench-requests bench-connect bench-mixed bench-neighbour bench-frozen bench-idle bench-growth bench-latency
+.PHONY: bench-load bench-wires bench-clean $(LOADS)
 bench-load: $(LOADS)
-$(LOADS): build bin/bench bin/floor
+$(LOADS) bench-wires: build bin/bench bin/floor
+
+bench-clean:
+	@rm -f bin/bench-*.jsonl
 
 bench-broadcast:
 	@rm -f bin/$@.jsonl
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 1 -wire tcp $(RUN) $(OURS) $(FLOORS)
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 16 -wire tcp $(RUN) $(OURS) $(FLOORS)
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 16 -wire ws $(RUN) $(OURS) -server 'floor=$(FLOOR) -ws' -server 'floor-tick=$(FLOOR) -ws -tick'
+	$(LOAD) broadcast -row broadcast-w1 -members $(MEMBERS) -inflight 1 -wire tcp $(SLICED) $(OURS) $(FLOORS)
+	$(LOAD) broadcast -row broadcast-w16 -members $(MEMBERS) -inflight 16 -wire tcp $(SLICED) $(OURS) $(FLOORS)
+	$(LOAD) broadcast -row broadcast-w16-ws -members $(MEMBERS) -inflight 16 -wire ws $(SLICED) $(OURS) -server 'floor=$(FLOOR) -ws' -server 'floor-tick=$(FLOOR) -ws -tick'
 
-# Rooms of one kind of client each, compared with hybrid WebSocket.
-WIRES = -wire ws -wire sio09 -wire eio3 -wire eio4 -wire sio09-polling -wire eio3-polling -wire eio4-polling
-bench-wires:
+# All loops on the one cpu that the server is pinned to. Their clients together are too many for slices.
+LOOPS4 = -server 'loops4=$(POMELOD) -loops 4'
+bench-rooms:
 	@rm -f bin/$@.jsonl
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 1 $(WIRES) $(RUN) $(OURS)
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 16 $(WIRES) $(RUN) $(OURS)
-
-# One room of hybrid, hybrid with dictionary and protobuf, and every socket.io, compared with as many hybrid ones.
-MIXES   = -wire hybrid=ws -wire hybrids=ws,ws@2 -wire mixed=ws,ws@2,sio09,eio3,eio4
-PROJECT = -server 'pomelod=$(POMELOD) -config bench/config -bind 127.0.0.1' -server-args '-admin='
-bench-mixed:
-	@rm -f bin/$@.jsonl
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 1 $(MIXES) $(RUN) $(PROJECT)
-	$(LOAD) broadcast -members $(MEMBERS) -inflight 16 $(MIXES) $(RUN) $(PROJECT)
+	$(LOAD) rooms -row rooms-20 -rooms 500 -room-size 20 -rate 4000 -wire tcp $(RUN) $(OURS) -server 'floor=$(FLOOR)' $(LOOPS4)
+	$(LOAD) rooms -row rooms-4 -rooms 2500 -room-size 4 -rate 4000 -wire tcp $(RUN) $(OURS) $(LOOPS4)
 
 bench-requests:
 	@rm -f bin/$@.jsonl
-	$(LOAD) echo -conns 200 -wire tcp $(RUN) $(OURS) -server 'floor=$(FLOOR)'
-	$(LOAD) broadcast -members 200 -rooms 200 -wire tcp $(RUN) $(OURS) -server 'floor=$(FLOOR)'
+	$(LOAD) echo -row echo -conns 200 -wire tcp $(SLICED) $(OURS) -server 'floor=$(FLOOR)'
+	$(LOAD) broadcast -row room-of-one -members 200 -rooms 200 -wire tcp $(SLICED) $(OURS) -server 'floor=$(FLOOR)'
 
 CONNS ?= 18000
 bench-connect:
 	@rm -f bin/$@.jsonl
-	$(LOAD) connect -few 400 -conns $(CONNS) -room-size 20 $(RUN) $(OURS) -server 'floor=$(FLOOR) -ws -announce'
+	$(LOAD) connect -row connect -few 400 -conns $(CONNS) -room-size 20 $(RUN) $(OURS) -server 'floor=$(FLOOR) -ws -announce'
 
-FROZEN ?= 60s
-bench-frozen:
+# One room of hybrid, hybrid with dictionary and protobuf, and every socket.io, compared with as many hybrid ones.
+MIXES   = -wire hybrid=ws -wire mixed=ws,ws@2,sio09,eio3,eio4
+PROJECT = -server 'pomelod=$(POMELOD) -config bench/config -bind 127.0.0.1' -server-args '-admin='
+bench-mixed:
 	@rm -f bin/$@.jsonl
-	$(LOAD) frozen -members $(MEMBERS) -frozen $$(($(MEMBERS) / 100)) $(RUN) -time $(FROZEN) $(OURS)
+	$(LOAD) broadcast -row mixed-w1 -members $(MEMBERS) -inflight 1 $(MIXES) $(SLICED) $(PROJECT)
+	$(LOAD) broadcast -row mixed-w16 -members $(MEMBERS) -inflight 16 $(MIXES) $(SLICED) $(PROJECT)
+
+# Rooms of one kind of client each, compared with hybrid WebSocket. Not part of make bench.
+WIRES = -wire ws -wire sio09 -wire eio3 -wire eio4 -wire sio09-polling -wire eio3-polling -wire eio4-polling
+bench-wires:
+	@rm -f bin/$@.jsonl
+	$(LOAD) broadcast -row wires-w1 -members $(MEMBERS) -inflight 1 $(WIRES) $(SLICED) $(OURS)
+	$(LOAD) broadcast -row wires-w16 -members $(MEMBERS) -inflight 16 $(WIRES) $(SLICED) $(OURS)
 
 ROOM ?= 4000
 bench-neighbour:
 	@rm -f bin/$@.jsonl
-	$(LOAD) neighbour -members $(ROOM) $(RUN) $(OURS)
+	$(LOAD) neighbour -row neighbour -members $(ROOM) $(RUN) $(OURS)
 
-# All loops on the one cpu that the server is pinned to.
-LOOPS = -server 'loops1=$(POMELOD) -loops 1' -server 'loops4=$(POMELOD) -loops 4'
-bench-loops:
+bench-frozen:
 	@rm -f bin/$@.jsonl
-	$(LOAD) rooms -rooms 500 -room-size 20 -rate 4000 $(RUN) $(LOOPS)
-	$(LOAD) rooms -rooms 2500 -room-size 4 -rate 4000 $(RUN) $(LOOPS)
+	$(LOAD) frozen -row frozen -members 2000 -frozen 20 -before 15s $(RUN) -time $(FROZEN) $(OURS)
 
-IDLE    ?= 19000
-PERIODS ?= 2
+IDLE ?= 19000
 bench-idle:
 	@rm -f bin/$@.jsonl
-	$(LOAD) idle -members $(IDLE) -room-size 20 -periods $(PERIODS) $(RUN) $(OURS)
-	$(LOAD) idle -members $(IDLE) -room-size 1 -periods $(PERIODS) $(RUN) $(OURS)
-	$(LOAD) idle -members $(IDLE) -room-size $(ROOM) -periods $(PERIODS) $(RUN) $(OURS)
+	$(LOAD) idle -row idle-20 -members $(IDLE) -room-size 20 -periods $(PERIODS) $(RUN) $(OURS)
+	$(LOAD) idle -row idle-1 -members $(IDLE) -room-size 1 -periods $(PERIODS) $(RUN) $(OURS)
+	$(LOAD) idle -row idle-4000 -members $(IDLE) -room-size $(ROOM) -periods $(PERIODS) $(RUN) $(OURS)
+
+# Curves: one room that grows; 10,000 members in ever more rooms, all of which are due 40,000 deliveries a second; longer messages; more loops.
+CURVE = -rounds $(CURVE_ROUNDS) -time $(TIME) -out bin/$@.jsonl
+CURVE_ROUNDS ?= $(if $(filter-out 1,$(ROUNDS)),3,1)
+bench-growth:
+	@rm -f bin/$@.jsonl
+	for n in 10 30 100 300 1000 4000; do \
+		$(LOAD) broadcast -row curve-members-$$n -members $$n -inflight 1 -wire tcp $(CURVE) -slices $(SLICES) -warm 200ms $(OURS) -server 'floor=$(FLOOR)' || exit; done
+	for n in 1 10 100 1000 10000; do \
+		$(LOAD) rooms -row curve-rooms-$$n -rooms $$n -room-size $$((10000 / n)) -rate $$((4 * n)) -wire tcp $(CURVE) $(OURS) || exit; done
+	for n in 19 64 256 1024 4096 16384 65536; do \
+		$(LOAD) broadcast -row curve-size-$$n -members 200 -size $$n -inflight 1 -wire tcp $(CURVE) -slices $(SLICES) -warm 200ms $(OURS) -server 'floor=$(FLOOR)' || exit; done
+	for n in 1 2 4; do \
+		$(LOAD) rooms -row curve-loops-$$n -rooms 500 -room-size 20 -rate 4000 -wire tcp $(CURVE) -server 'pomelod=$(POMELOD) -loops '$$n || exit; done
+
+# Latency over offered load, up to what is more than the server can do: 500 rooms of 20.
+bench-latency:
+	@rm -f bin/$@.jsonl
+	for n in 500 1000 2000 4000 6000 8000 12000 16000 24000; do \
+		$(LOAD) rooms -row curve-load-$$n -rooms 500 -room-size 20 -rate $$n -wire tcp $(CURVE) -patience 20s $(OURS) || exit; done
 
 .PHONY: bin/bench
 bin/bench:
@@ -85,17 +120,17 @@ bin/floor: bench/floor/floor.c bench/floor/wire.h
 
 .PHONY: bench-go
 bench-go:
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	$(GO) test -run '^$$' -bench '$(GOBENCH)' -benchtime $(GOTIME) -benchmem ./... | tee bin/bench-go.txt
 
 # What the files say, as bench/report/report.md with its pictures. bin/bench-config.json is what pomelod -print-config printed.
 .PHONY: bench-report
-bench-report: bin/bench
-	$(LOAD) report -o bench/report -config bin/bench-config.json bin/bench-*.jsonl
+bench-report: build bin/bench
+	bin/pomelod -print-config >bin/bench-config.json
+	$(LOAD) report $(if $(filter quick,$(BENCH)),-quick ) -o bench/report -config bin/bench-config.json bin/bench-*.jsonl
 
 # Is this tree's pomelod slower than that of a revision? make bench-compare BASE=HEAD~1
 .PHONY: bench-compare
 bench-compare: ROUNDS = 7
-bench-compare: MEMBERS = 1000
 bench-compare:
 	@test -n '$(BASE)' || { echo 'Say which revision to compare with: make bench-compare BASE=HEAD~1' >&2; exit 2; }
 	GO='$(GO)' ROUNDS='$(ROUNDS)' TIME='$(TIME)' MEMBERS='$(MEMBERS)' sh scripts/bench-compare.sh '$(BASE)'

@@ -17,12 +17,14 @@ var _ = register("frozen", "a room at a steady rate, before and after some of it
 // from when they stop. A server may end their connections, and what they got is not checked.
 type frozen struct {
 	members, frozen int
+	before          time.Duration
 	traffic         traffic // its settings
 }
 
 func (s *frozen) flags(f *flag.FlagSet) {
 	f.IntVar(&s.members, "members", 2000, "members of the room, frozen ones included")
 	f.IntVar(&s.frozen, "frozen", 20, "those of them that stop reading")
+	f.DurationVar(&s.before, "before", 0, "the first window, when all read; 0 for as long as -time")
 	f.Float64Var(&s.traffic.rate, "rate", 40, "messages per second")
 	s.traffic.inflight, s.traffic.size = 1, 1024
 	trafficFlags(f, &s.traffic)
@@ -48,6 +50,9 @@ func (s *frozen) run(r *run) error {
 		return err
 	}
 	before := newMeter(r)
+	if s.before > 0 {
+		before.length = s.before
+	}
 	if err := t.window(before); err != nil {
 		return err
 	}

@@ -51,9 +51,10 @@ measure() {
 }
 
 rm -f "$out"
-measure broadcast-w1 broadcast -members "$MEMBERS" -inflight 1 -wire tcp
-measure broadcast-w16 broadcast -members "$MEMBERS" -inflight 16 -wire tcp
-measure echo echo -conns 200 -wire tcp
-measure room-of-one broadcast -members 200 -rooms 200 -wire tcp
+slices='-slices 8 -warm 200ms'
+measure broadcast-w1 broadcast -members "$MEMBERS" -inflight 1 -wire tcp $slices
+measure broadcast-w16 broadcast -members "$MEMBERS" -inflight 16 -wire tcp $slices
+measure echo echo -conns 200 -wire tcp $slices
+measure room-of-one broadcast -members 200 -rooms 200 -wire tcp $slices
 measure rooms-20 rooms -rooms 500 -room-size 20 -rate 4000
 bin/bench compare -base base "$out"
