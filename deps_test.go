@@ -34,15 +34,23 @@ var rules = []rule{
 		why: "codec is the ground everything stands on; whatever it needs of ours belongs into it",
 	},
 	{
-		from: ours("codec"), to: []string{"net", "os", "syscall", "time", "golang.org/x/sys"},
-		why: "codec is bytes in, values out: without socket, file or clock every wire can be fuzzed and replayed",
+		from: ours("codec"), to: []string{"net", "os", "syscall", "time", "golang.org/x/sys"}, allow: []string{"net/netip"},
+		why: "codec is bytes in, values out: without socket, file or clock every wire can be fuzzed and replayed; netip is values",
+	},
+	{
+		from: ours("limit"), to: ours(""), allow: ours("limit"),
+		why: "limit counts; what is counted, and what becomes of who exceeds it, is for those to decide who ask",
+	},
+	{
+		from: ours("limit"), to: []string{"net", "os", "syscall", "time", "golang.org/x/sys"}, allow: []string{"net/netip"},
+		why: "without a clock every answer of a bucket can be tested to the nanosecond",
 	},
 	{
 		from: ours("channel"), to: ours(""), allow: ours("channel", "codec"),
 		why: "a worker knows neither sockets nor sessions, so that it can run on any loop, goroutine or node; its way out is its Outlet",
 	},
 	{
-		from: ours("router"), to: ours(""), allow: ours("router", "channel", "netpoll", "codec"),
+		from: ours("router"), to: ours(""), allow: ours("router", "channel", "netpoll", "codec", "limit"),
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{

@@ -8,6 +8,7 @@
 //	config        reads a Pomelo project's config/ directory
 //	router        sessions, routes, handlers; ties loops to workers
 //	channel       workers and the rooms they own; knows neither sockets nor wires
+//	limit         token buckets, and what each address has and does
 //	netpoll       event loops, conns, groups, deadlines; knows neither rooms nor wires
 //	codec         every wire as bytes in, values and bytes out
 //	bench         load generator; a stranger that talks to sockets only

@@ -92,7 +92,9 @@ var (
 	sessionsDesc = desc("sessions", "Sessions, by what they travel by.", "loop", "transport")
 	unsentDesc   = desc("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.")
 	acceptedDesc = desc("accepted_total", "Connections accepted.")
-	refusedDesc  = desc("refused_total", "Connections closed at once: too many, or no descriptors left.")
+	refusedDesc  = desc("refused_total", "Connections, handshakes and requests turned away at once, by reason.", "reason")
+	addrsDesc    = desc("addresses", "Client addresses that have connections, or had so recently that it counts.")
+	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
 	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
@@ -110,7 +112,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(infoDesc, prometheus.GaugeValue, 1, c.src.Version, codec.JSONEngine())
 	accepted := c.src.Accepted()
 	put(acceptedDesc, prometheus.CounterValue, float64(accepted.Accepted))
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused))
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused), "max_conns")
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), "descriptors")
 	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
 
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
@@ -121,6 +124,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	put(stuckDesc, prometheus.GaugeValue, 0)
+	for reason, n := range s.Refused {
+		put(refusedDesc, prometheus.CounterValue, float64(n), reason)
+	}
+	put(addrsDesc, prometheus.GaugeValue, float64(s.Addresses.Addresses))
+	put(sharedDesc, prometheus.CounterValue, float64(s.Addresses.Shared))
 	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
 	for i := range s.Loops {

@@ -93,6 +93,7 @@ type HTTPHead struct {
 	IfNoneMatch    []byte // the last such line
 	XForwardedFor  []byte // the last such line, the one the nearest proxy wrote
 
+	earlierForwardedFor [forwardedLines - 1][]byte // the lines before it, the last one first
 	connectionClose     bool
 	connectionKeepAlive bool
 }
@@ -294,7 +295,7 @@ func (h *HTTPHead) header(name, value []byte) *HTTPError {
 		}
 	case 15:
 		if equalFold(name, "x-forwarded-for") {
-			h.XForwardedFor = value
+			h.forwarded(value)
 		}
 		if equalFold(name, "accept-encoding") {
 			h.AcceptEncoding = value

@@ -42,8 +42,8 @@ func AppendHTTPResponse(dst []byte, status int, contentType string, body []byte,
 }
 
 // AppendHTTPError appends the answer to a request refused with e, after which the
-// connection closes: the reason as text, with 426 the version we speak (RFC 6455 §4.4)
-// and with 405 the one method of an upgrade. Endpoints that take other methods write
+// connection closes: the reason as text, with 426 the version we speak (RFC 6455 §4.4),
+// with 405 the one method of an upgrade, and with 429 when to come back. Endpoints that take other methods write
 // their own 405.
 func AppendHTTPError(dst []byte, e *HTTPError) []byte {
 	dst = appendStatusLine(dst, e.Status)
@@ -55,11 +55,16 @@ func AppendHTTPError(dst []byte, e *HTTPError) []byte {
 	case 426:
 		dst = append(dst, "\r\nSec-WebSocket-Version: 13\r\nUpgrade: websocket"...)
 		dst = append(dst, "\r\nConnection: close, Upgrade\r\n\r\n"...)
+	case 429:
+		dst = append(dst, "\r\nRetry-After: "+RetryAfter+"\r\nConnection: close\r\n\r\n"...)
 	default:
 		dst = append(dst, "\r\nConnection: close\r\n\r\n"...)
 	}
 	return append(dst, e.Reason...)
 }
+
+// RetryAfter is how many seconds a client is told to wait that was answered 429.
+const RetryAfter = "5"
 
 func appendStatusLine(dst []byte, status int) []byte {
 	dst = append(dst, "HTTP/1.1 "...)

@@ -6,6 +6,7 @@ type Accepted struct {
 	Tag  uint8
 	Peer [16]byte // IPv6 form
 	Port uint16
+	Pass Pass
 
 	// Of a socket that comes from another loop (Move).
 	moved   bool

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -47,13 +48,14 @@ type Acceptor struct {
 	running   bool        // guarded by mu
 	watching  bool        // guarded by mu; listeners are in the poller
 
-	accepted, refused, paused atomic.Uint64
+	accepted, refused, starved, paused atomic.Uint64
 }
 
 // AcceptorStats counts since the start.
 type AcceptorStats struct {
 	Accepted uint64
-	Refused  uint64 // closed at once: too many connections, or no descriptor
+	Refused  uint64 // closed at once: too many connections. The gate counts what it refuses
+	Starved  uint64 // closed at once: no descriptor left
 	Pauses   uint64 // times accepting stopped for lack of descriptors or memory
 }
 
@@ -121,7 +123,7 @@ func (a *Acceptor) unwatch() {
 
 // Stats tells what was accepted. Safe from any goroutine.
 func (a *Acceptor) Stats() AcceptorStats {
-	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Pauses: a.paused.Load()}
+	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Starved: a.starved.Load(), Pauses: a.paused.Load()}
 }
 
 // Run accepts until Close.
@@ -232,13 +234,10 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 	}
 	open := &a.loops[0].budget.open[ln.tag]
 	if total >= a.max || ln.Max > 0 && open.Load() >= int64(ln.Max) {
-		_ = unix.Close(fd)
+		refuse(fd)
 		a.refused.Add(1)
 		return
 	}
-	a.accepted.Add(1)
-	a.loops[best].open.Add(1)
-	open.Add(1)
 	c := Accepted{FD: int32(fd), Tag: ln.tag}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
@@ -247,7 +246,25 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 	case *unix.SockaddrInet6:
 		c.Peer, c.Port = sa.Addr, uint16(sa.Port)
 	}
+	if gate := a.loops[0].budget.Gate; gate != nil {
+		var ok bool
+		if c.Pass, ok = gate.Admit(netip.AddrFrom16(c.Peer).Unmap()); !ok {
+			refuse(fd)
+			return
+		}
+	}
+	a.accepted.Add(1)
+	a.loops[best].open.Add(1)
+	open.Add(1)
 	a.batches[best] = append(a.batches[best], c)
+}
+
+// refuse closes a new socket. What its peer has sent already is read first: closing with bytes unread resets the connection,
+// and many a client takes that for a network that failed, and tries again at once.
+func refuse(fd int) {
+	var b [4 << 10]byte
+	_, _ = unix.Read(fd, b[:]) // it does not block
+	_ = unix.Close(fd)
 }
 
 // exhausted refuses one client, so that it need not wait for nothing, and pauses all accepting for a while.
@@ -257,7 +274,7 @@ func (a *Acceptor) exhausted(ln *Listener, err error) {
 		a.spare = -1
 		if fd, _, e := unix.Accept4(ln.fd, unix.SOCK_CLOEXEC); e == nil {
 			_ = unix.Close(fd)
-			a.refused.Add(1)
+			a.starved.Add(1)
 		}
 	}
 	a.openSpare()

@@ -5,6 +5,9 @@ import "sync/atomic"
 // Budget is what loops have in common: a bound on their unsent bytes, and how many sockets each listener's tag has. Safe from
 // any goroutine, except where noted.
 type Budget struct {
+	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
+	Gate Gate
+
 	limit int64
 	total atomic.Int64
 	open  [256]atomic.Int64 // by tag

@@ -11,6 +11,8 @@
 //	           write staged answers, one slice of every active pass, reap the dead
 //	tick       once a second: deadlines, stuck peers
 //
+// An Acceptor gives a loop its sockets, if a Gate lets them in; the Gate hears when each is gone.
+//
 // Output is only ever staged by a Handler; the loop writes it afterwards, so no Handler method can be re-entered by a
 // failing write. A Group is a set of conns that get the same bytes: what is pushed to it gathers in a log, and a pass
 // writes the log with one write a member. Pushes that arrive while a pass runs gather in the next log, so a busy loop

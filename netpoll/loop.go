@@ -505,6 +505,7 @@ func (l *Loop) finalize(c *Conn) {
 	l.discard(c)
 	c.out = nil
 	l.SetDue(c, 0)
+	l.giveUp(c)
 	if c.IsPull() {
 		l.pulls.Add(-1)
 	} else {
@@ -548,7 +549,7 @@ func (l *Loop) watch(c *Conn, want Interest) {
 // adopt makes a conn of an accepted socket.
 func (l *Loop) adopt(a *Accepted) {
 	c := l.newConn()
-	c.fd, c.tag, c.peer, c.peerPort = a.FD, a.Tag, a.Peer, a.Port
+	c.fd, c.tag, c.peer, c.peerPort, c.pass = a.FD, a.Tag, a.Peer, a.Port, a.Pass
 	c.state = connOpen
 	for int(a.FD) >= len(l.fds) {
 		l.fds = append(l.fds, make([]uint32, slabConns)...)

@@ -39,6 +39,7 @@ type site struct {
 	t     *testing.T
 	on    [2]*driven
 	addr  [2]string
+	gate  *counter
 	ended chan netpoll.Reason // of every conn that has not moved
 }
 
@@ -51,6 +52,8 @@ func newSite(t *testing.T, wire func(s *site, d *driven)) *site {
 	before := descriptors(t)
 	s := &site{t: t, ended: make(chan netpoll.Reason, 1000)}
 	budget := netpoll.NewBudget(1 << 40)
+	s.gate = newCounter(t)
+	budget.Gate = s.gate
 	var epolls []*netpoll.Epoll
 	var loops []*netpoll.Loop
 	for i := range s.on {
@@ -59,6 +62,7 @@ func newSite(t *testing.T, wire func(s *site, d *driven)) *site {
 			t.Fatal(err)
 		}
 		d := &driven{witness: newWitness(t)}
+		d.gate = s.gate
 		d.loop = netpoll.NewLoop(uint8(i), d, e, wide, budget, nil)
 		d.mail = netpoll.NewMailbox[func()](d.loop.Ring)
 		d.onClosed = func(_ *netpoll.Conn, why netpoll.Reason) {
@@ -116,6 +120,9 @@ func newSite(t *testing.T, wire func(s *site, d *driven)) *site {
 		running.Wait()
 		for _, e := range epolls {
 			e.CloseAll()
+		}
+		if n := s.gate.left(); n != 0 {
+			t.Errorf("%d passes have not come back", n)
 		}
 		if after := descriptors(t); after != before {
 			t.Errorf("%d descriptors are open, %d were before", after, before)

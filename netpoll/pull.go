@@ -152,7 +152,8 @@ func (l *Loop) moved(c *Conn, rest []byte) bool {
 	rest = append([]byte(nil), rest...) // it may lie in c's inbox
 	unsent := l.TakeOutput(c)
 	to.fd, to.watched, to.active = fd, c.watched, c.active
-	to.tag, to.peer, to.peerPort = c.tag, c.peer, c.peerPort // the tag under which the socket is counted
+	l.giveUp(to)
+	to.tag, to.peer, to.peerPort, to.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
 	l.pulls.Add(-1)
 	l.fds[fd] = to.slot + 1
 	l.vacate(c)
@@ -172,7 +173,7 @@ func (l *Loop) moved(c *Conn, rest []byte) bool {
 // ship posts c's socket to another loop.
 func (l *Loop) ship(c *Conn, to *Loop, rest []byte, luggage any) {
 	a := Accepted{
-		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort,
+		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort, Pass: c.pass,
 		moved: true, inbox: append([]byte(nil), rest...), unsent: l.TakeOutput(c), luggage: luggage,
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {

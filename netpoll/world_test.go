@@ -17,7 +17,8 @@ type witness struct {
 	conns  map[*netpoll.Conn]netpoll.ID // opened and not closed
 	last   *netpoll.Conn                // the latest of them that has a socket
 	closed map[netpoll.ID]netpoll.Reason
-	panics uint64 // that the test wants
+	panics uint64   // that the test wants
+	gate   *counter // nil: none
 
 	onOpen   func(c *netpoll.Conn)
 	onData   func(c *netpoll.Conn, b []byte) int // nil: all is consumed
@@ -47,6 +48,9 @@ func (h *witness) open(c *netpoll.Conn) {
 		h.t.Errorf("the ID %x names a second conn", c.ID(h.loop))
 	}
 	h.conns[c] = c.ID(h.loop)
+	if h.gate != nil {
+		h.gate.check(c)
+	}
 }
 
 func (h *witness) Data(c *netpoll.Conn, b []byte) int {
@@ -124,6 +128,7 @@ func (h *witness) pull() *netpoll.Conn {
 type world struct {
 	net    *looptest.Net
 	budget *netpoll.Budget
+	gate   *counter
 	on     []*witness
 }
 
@@ -139,10 +144,11 @@ func newWorld(t testing.TB, loops int, limits netpoll.Limits, budget int64) *wor
 }
 
 func makeWorld(t testing.TB, loops int, limits netpoll.Limits, budget int64) *world {
-	w := &world{net: looptest.New(), budget: netpoll.NewBudget(budget)}
+	w := &world{net: looptest.New(), budget: netpoll.NewBudget(budget), gate: newCounter(t)}
+	w.budget.Gate = w.gate
 	for range loops {
 		h := newWitness(t)
-		h.loop = w.net.Loop(h, limits, w.budget)
+		h.loop, h.gate = w.net.Loop(h, limits, w.budget), w.gate
 		w.on = append(w.on, h)
 	}
 	return w
@@ -194,6 +200,9 @@ func (w *world) end(t testing.TB) {
 		for _, id := range h.conns {
 			t.Errorf("loop %d: Closed was not called for %x", i, id)
 		}
+	}
+	if n := w.gate.left(); n != 0 {
+		t.Errorf("%d passes have not come back", n)
 	}
 	if n := w.budget.Total(); n != 0 {
 		t.Errorf("%d unsent bytes are counted in the budget, none are there", n)

@@ -396,6 +396,7 @@ func TestAppAfterShutdown(t *testing.T) {
 	if err := errors.Join(app.PushRoom("r", "onX", nil), app.Kick("r", "a", "x"), s.Push("onX", nil)); !errors.Is(err, ErrNotRunning) {
 		t.Error(err)
 	}
+	r.raw++
 	late := r.net.Connect(r.node.Loops()[0], atConnector) // accepted while Shutdown was at work
 	r.net.Settle()
 	if !late.ShutDown {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 )
@@ -17,6 +19,10 @@ type rig struct {
 	net  *looptest.Net
 	node *Node
 	next int
+	peer netip.Addr // where connections come from
+	raw  int        // sockets that have not passed the gate
+	// uncounted says that what is there and what is counted differ in this test: proxies' connections, exempt addresses.
+	uncounted bool
 }
 
 // The rig's listeners.
@@ -46,7 +52,7 @@ func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
 
 // newRig makes a node; change may alter its configuration.
 func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
-	r := &rig{t: t, net: looptest.New()}
+	r := &rig{t: t, net: looptest.New(), peer: netip.IPv6Loopback()}
 	cfg := Config{
 		Loops: sh.loops, RoundTrip: sh.roundTrip, Stay: !sh.follow, Limits: DefaultLimits(),
 		Profiles: []*Profile{
@@ -56,6 +62,7 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 		Connectors: []Endpoint{{Host: "chat.example", Port: 3050}},
 		NewDriver:  func(int) (netpoll.Driver, error) { return r.net.Driver(), nil },
 		Nanos:      r.net.Now,
+		Access:     Access{PerAddress: limit.PerAddress{Conns: 1 << 30}, LimitAll: true}, // so that the books are kept
 	}
 	if change != nil {
 		change(&cfg)
@@ -68,7 +75,31 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	for _, l := range node.Loops() {
 		r.net.Attach(l)
 	}
+	t.Cleanup(r.checkAddresses)
 	return r
+}
+
+// checkAddresses fails unless what is counted for addresses is what there is.
+func (r *rig) checkAddresses() {
+	if r.node.access.table == nil || r.uncounted || r.t.Failed() {
+		return
+	}
+	r.net.Settle()
+	if n, want := r.node.access.figures().Conns, r.net.Unclosed()-r.raw+r.node.pulls(); n != want {
+		r.t.Errorf("%d connections and polling sessions are counted for addresses, there are %d", n, want)
+	}
+}
+
+// dial opens a socket to the next loop in turn, from r.peer. It is nil when the gate refuses.
+func (r *rig) dial(tag uint8) *looptest.Socket {
+	pass, ok := r.node.access.Admit(r.peer)
+	if !ok {
+		return nil
+	}
+	loops := r.node.Loops()
+	sock := r.net.ConnectAs(loops[r.next%len(loops)], netpoll.Accepted{Tag: tag, Peer: r.peer.As16(), Pass: pass})
+	r.next++
+	return sock
 }
 
 // client is a hybrid client that writes and reads bytes of a hand-turned socket.
@@ -93,9 +124,7 @@ func (e event) String() string { return fmt.Sprintf("%s %d %s", e.kind, e.id, e.
 
 // connect opens a connection to the next loop in turn and says nothing.
 func (r *rig) connect(tag uint8, ws bool) *client {
-	loops := r.node.Loops()
-	c := &client{r: r, ws: ws, sock: r.net.Connect(loops[r.next%len(loops)], tag)}
-	r.next++
+	c := &client{r: r, ws: ws, sock: r.dial(tag)}
 	r.net.Turn()
 	if ws {
 		c.sock.Send([]byte("GET / HTTP/1.1\r\nHost: gate.example:3014\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +

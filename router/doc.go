@@ -5,6 +5,7 @@
 // Everything of a session belongs to the loop of its conn. The life of a request:
 //
 //	loop.Data (transport.go)  bytes → packages, in place
+//	access.go                 who may connect: addresses, trusted proxies, origins (origins.go)
 //	http.go                   or HTTP requests, each to the endpoint of its path: gate, files (files.go), socket.io
 //	hybrid.go                 the package state machine: handshake, ack, heartbeat, data
 //	socketio.go               what the socket.io generations have in common; engineio.go and sio09.go are theirs alone

@@ -136,9 +136,9 @@ func digits(b []byte) string {
 
 // openPolling opens a session whose client fetches.
 func (l *loop) openPolling(s *session, r *request) {
-	in := l.openPull(s, eioVersion(r), codec.FramingEIOPull)
-	if in == nil {
-		l.refuseHTTP(s, errFull, false)
+	in, err := l.openPull(s, r, eioVersion(r), codec.FramingEIOPull)
+	if err != nil {
+		l.refuseSession(s, err)
 		return
 	}
 	if in.profile.Type == Gate {
@@ -162,6 +162,8 @@ func (l *loop) upgradeEIO(s *session, r *request) *codec.HTTPError {
 		return errEIOSession
 	case in != nil && (in.x == nil || in.x.pull == nil):
 		return errEIORequest
+	case in == nil && !l.node.access.handshake(s.conn.Peer().Addr()):
+		return errOften
 	}
 	if err := l.acceptWebSocket(s, r); err != nil {
 		return err

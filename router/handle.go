@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 
@@ -16,8 +17,9 @@ import (
 // Session is a client as handlers see it: from handshake to close. Safe from any goroutine.
 type Session struct {
 	// Static after construction.
-	loop *loop
-	addr channel.Addr
+	loop   *loop
+	addr   channel.Addr
+	remote netip.AddrPort
 
 	mu     sync.Mutex
 	user   string             // guarded by mu, as the rest
@@ -26,6 +28,10 @@ type Session struct {
 	cancel context.CancelFunc // of the latest call; calling it late is harmless
 	closed bool
 }
+
+// RemoteAddr is where the client was when the session began: as its proxy tells it, if that is a trusted one. The port is 0 when
+// the proxy tells none. A client that polls may have moved since.
+func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
 // User is the name under which the session is in a room; empty when it is in none.
 func (s *Session) User() string { user, _ := s.where(); return user }
@@ -120,7 +126,7 @@ func (s *Session) begin(app *App) (context.Context, context.CancelFunc) {
 // handle is the Session of s, made when it is first needed: plain chat sessions have none.
 func (l *loop) handle(s *session) *Session {
 	if s.handle == nil {
-		s.handle = &Session{loop: l, addr: l.addr(s.conn)}
+		s.handle = &Session{loop: l, addr: l.addr(s.conn), remote: s.conn.Peer()}
 		if s.room != nil {
 			s.handle.setWhere(s.user(), s.roomName())
 		}

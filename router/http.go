@@ -159,6 +159,10 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 		l.np.Move(s.conn, l.node.loops[to].np) // a connection moves to its session, never the other way round
 		return 0
 	}
+	if err := l.checkAccess(s, &r); err != nil {
+		l.refuseHTTP(s, err, string(head.Method) == "HEAD")
+		return len(b)
+	}
 	if head.IsUpgrade() {
 		err := at.upgrade(l, s, &r)
 		if err != nil {

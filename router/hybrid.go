@@ -61,7 +61,7 @@ func (l *loop) handshake(s *session, body []byte) {
 	var user []byte
 	code := ""
 	switch {
-	case !ok:
+	case !ok, !l.node.access.handshake(s.conn.Peer().Addr()):
 		code = `{"code":500}`
 	case p.CheckClient != nil && !p.CheckClient(client.clientType, client.version):
 		code = `{"code":501}`

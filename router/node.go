@@ -84,9 +84,10 @@ type Config struct {
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
-	Stay  bool
-	App   *App   // handlers of one's own; nil for none
-	Files []File // served by HTTP on every listener
+	Stay   bool
+	Access Access // who may connect
+	App    *App   // handlers of one's own; nil for none
+	Files  []File // served by HTTP on every listener
 	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
@@ -106,6 +107,7 @@ type Node struct {
 	budget     *netpoll.Budget
 	app        *App
 	roundTrip  bool
+	access     *access
 	follow     bool // sessions move to the loop of their room
 	sids       *sids
 	files      map[string]*File // by path
@@ -133,6 +135,8 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	var err error
+	n.access = newAccess(cfg.Access, cfg.Nanos)
+	n.budget.Gate = n.access
 	if n.sids, err = newSIDs(); err != nil {
 		return nil, err
 	}

@@ -23,18 +23,27 @@ type pull struct {
 // lingerSeconds is how long an ended session waits for the GET that fetches the reason.
 const lingerSeconds = 10
 
-// openPull makes a session whose client fetches, for the connection that asks for it; nil when there are too many.
-func (l *loop) openPull(from *session, w wire, framing codec.Framing) *session {
+// openPull makes a session whose client fetches, for the connection that asks for it, or tells why not.
+func (l *loop) openPull(from *session, r *request, w wire, framing codec.Framing) (*session, *codec.HTTPError) {
 	if l.node.pulls() >= l.node.limits.Pulls || l.node.closing.Load() {
 		l.counters.pullsRefused++
-		return nil
+		return nil, errFull
 	}
-	c := l.np.OpenPull(from.conn.Tag(), from.conn.Peer())
+	client := l.client(from, r)
+	if !l.node.access.handshake(client.Addr()) {
+		return nil, errOften
+	}
+	pass, ok := l.node.access.hold(client.Addr())
+	if !ok {
+		return nil, errAddress
+	}
+	c := l.np.OpenPull(from.conn.Tag(), client)
+	c.SetPass(pass)
 	s := l.newSession(c)
 	s.wire, s.variant = w, s.profile.variants[variantKey{framing: framing}]
 	x := l.extra(s)
 	x.pull = new(pull)
-	return s
+	return s, nil
 }
 
 // pulls is the number of sessions without a socket.

@@ -38,6 +38,7 @@ const (
 	stateProbe // a WebSocket that may take over a session
 	stateMoved // its socket belongs to another session, or will in a moment
 	stateEnded
+	stateProxy // waits for the PROXY header
 )
 
 // extra is what few sessions have at a time.
@@ -130,10 +131,21 @@ func (l *loop) Open(c *netpoll.Conn) {
 		l.np.Close(c, reasonShutdown)
 		return
 	}
-	if s.state == stateSniff {
-		s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
+	switch {
+	case s.state != stateSniff:
+	case l.node.access.expectsProxy(c):
+		s.state = stateProxy
+		s.alive = l.np.Now() + proxySeconds
 		l.np.SetDue(c, s.alive)
+	default:
+		l.sniffing(s)
 	}
+}
+
+// sniffing begins the time for the handshake.
+func (l *loop) sniffing(s *session) {
+	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
+	l.np.SetDue(s.conn, s.alive)
 }
 
 // newSession makes the session of a new conn.

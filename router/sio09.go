@@ -69,9 +69,9 @@ func (rep *reply) cors09(headers []codec.HTTPHeader) []codec.HTTPHeader {
 
 // handshake09 opens a session, which has 30 seconds for its first connection (protocol.md §5.1).
 func (l *loop) handshake09(s *session, r *request) {
-	in := l.openPull(s, wireSIO09, codec.FramingSIO09Pull)
-	if in == nil {
-		l.refuseHTTP(s, errFull, false)
+	in, err := l.openPull(s, r, wireSIO09, codec.FramingSIO09Pull)
+	if err != nil {
+		l.refuseSession(s, err)
 		return
 	}
 	if in.profile.Type == Gate {

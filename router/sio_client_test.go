@@ -32,9 +32,7 @@ func (p *response) String() string { return fmt.Sprintf("%d %v %q", p.status, p.
 
 // web opens a connection to the next loop in turn.
 func (r *rig) web(tag uint8) *web {
-	loops := r.node.Loops()
-	w := &web{r: r, sock: r.net.Connect(loops[r.next%len(loops)], tag)}
-	r.next++
+	w := &web{r: r, sock: r.dial(tag)}
 	r.net.Turn()
 	return w
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -20,6 +21,7 @@ const (
 	reasonKick
 	reasonShutdown
 	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
+	reasonAddress // its address has connections enough
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -39,6 +41,7 @@ var reasonNames = map[netpoll.Reason]string{
 	reasonKick:             "kick",
 	reasonShutdown:         "shutdown",
 	reasonGoodbye:          "peer",
+	reasonAddress:          "address",
 }
 
 // counters are a loop's own.
@@ -55,8 +58,10 @@ type counters struct {
 type Snapshot struct {
 	Loops         []LoopSnapshot
 	Workers       []WorkerSnapshot
-	HandlerPanics uint64 // of the App's handlers
-	Unsent        int64  // bytes kept for peers that do not take them, what they share counted once
+	HandlerPanics uint64            // of the App's handlers
+	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
+	Addresses     limit.Figures
+	Unsent        int64 // bytes kept for peers that do not take them, what they share counted once
 }
 
 // WorkerSnapshot is one worker's part of a Snapshot.
@@ -83,6 +88,7 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
 		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total(),
+		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {
 		s.Loops[l.index] = l.snapshot()

@@ -13,6 +13,13 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 	if c.IsPull() {
 		return l.packetStream(s, b)
 	}
+	if s.state == stateProxy {
+		n := l.introduce(s, b)
+		if s.state == stateProxy {
+			return 0
+		}
+		return n + l.Data(c, b[n:])
+	}
 	used := 0
 	if s.state == stateSniff {
 		transport, known := codec.SniffTransport(b)
@@ -21,7 +28,7 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 			return 0
 		case transport == codec.TransportHTTP:
 			s.state = stateHTTP
-		default:
+		case l.claimRaw(s):
 			l.speak(s, codec.FramingTCP)
 		}
 	}

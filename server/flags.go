@@ -33,6 +33,10 @@ type settings struct {
 	page, move          bool
 	logLevel            slog.Level
 	limits              router.Limits
+	access              router.Access
+	origins             listFlag
+	proxyProtocol       proxyFlag
+	preset              preset
 	roundTrip           bool // for tests: requests and items go through their encoding
 
 	showVersion, printConfig, checkConfig bool
@@ -105,6 +109,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	seconds(&l.PingSeconds, "sio-heartbeat", "`time` between two heartbeats or pings of a socket.io client")
 	seconds(&l.PingTimeoutSeconds, "sio-timeout", "`time` a client of socket.io 0.9, 1 or 2 may be silent beyond that")
 	seconds(&l.PingTimeout4Seconds, "sio-timeout4", "the same `time` for socket.io 3 and 4")
+	c.accessFlags(f)
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
 	if err := fromEnvironment(f, environ); err != nil {
@@ -114,6 +119,9 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c.set = map[string]bool{}
 	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
 	c.flags = f
+	if err == nil {
+		err = c.preset.apply(f, c.set)
+	}
 	l.Conn.OutboundAll = int64(outboundAll)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -138,6 +146,9 @@ func (c *settings) check() error {
 		return fmt.Errorf("-heartbeat %v: must be whole seconds, at most an hour, or 0 for none", c.heartbeat)
 	}
 	if _, _, err := c.announced(); err != nil {
+		return err
+	}
+	if err := c.checkAccess(); err != nil {
 		return err
 	}
 	most, err := maxSockets()

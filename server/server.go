@@ -53,7 +53,7 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 		}
 	}
 	s.node, err = router.NewNode(router.Config{
-		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, RoundTrip: cfg.roundTrip,
+		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
 		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()

@@ -1,0 +1,67 @@
+package codec
+
+import (
+	"bytes"
+	"net/netip"
+)
+
+// forwardedLines is how many lines of X-Forwarded-For are kept: some proxies add a line of their own instead of adding to the
+// one they got.
+const forwardedLines = 4
+
+// forwarded takes note of a line of X-Forwarded-For. Of more than forwardedLines the first are forgotten.
+func (h *HTTPHead) forwarded(value []byte) {
+	copy(h.earlierForwardedFor[1:], h.earlierForwardedFor[:])
+	h.earlierForwardedFor[0] = h.XForwardedFor
+	h.XForwardedFor = value
+}
+
+// ForwardedFor is the client's address by the X-Forwarded-For of a request that came from a trusted proxy: from the right,
+// where the nearest proxy wrote, the first one that is not trusted itself. What is left of that its author may have made
+// up. If all are trusted it is the leftmost. It is not valid when there is no such header, or when what stands in its
+// place is no address.
+func (h *HTTPHead) ForwardedFor(trusted func(netip.Addr) bool) (client netip.Addr) {
+	for i := -1; i < len(h.earlierForwardedFor); i++ {
+		line := h.XForwardedFor
+		if i >= 0 {
+			line = h.earlierForwardedFor[i]
+		}
+		for len(line) > 0 {
+			item := line
+			if comma := bytes.LastIndexByte(line, ','); comma >= 0 {
+				line, item = line[:comma], line[comma+1:]
+			} else {
+				line = nil
+			}
+			if item = trimOWS(item); len(item) == 0 {
+				continue // an empty list item says nothing (RFC 9110 §5.6.1)
+			}
+			a, ok := forwardedAddr(item)
+			if !ok {
+				return netip.Addr{}
+			}
+			if client = a; !trusted(a) {
+				return client
+			}
+		}
+	}
+	return client
+}
+
+// forwardedAddr reads an address as proxies write them: bare, in brackets, with or without a port.
+func forwardedAddr(b []byte) (netip.Addr, bool) {
+	if len(b) > 64 {
+		return netip.Addr{}, false
+	}
+	text := string(b)
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		var ap netip.AddrPort
+		if ap, err = netip.ParseAddrPort(text); err == nil {
+			a = ap.Addr()
+		} else if n := len(text); n > 2 && text[0] == '[' && text[n-1] == ']' {
+			a, err = netip.ParseAddr(text[1 : n-1])
+		}
+	}
+	return a.Unmap().WithZone(""), err == nil
+}

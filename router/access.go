@@ -1,0 +1,269 @@
+package router
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Access says who may connect, and how much one address may. The zero Access lets everybody do everything.
+type Access struct {
+	PerAddress limit.PerAddress
+	// LimitAll holds addresses of this machine and of Trusted to PerAddress too. Otherwise they are exempt: behind them are others.
+	LimitAll bool
+	// Trusted are the proxies whose word counts on where a client is: by the PROXY protocol or by X-Forwarded-For.
+	Trusted []netip.Prefix
+	// ProxyProtocol are those of them whose connections all begin with a PROXY protocol header. From elsewhere one is garbage.
+	ProxyProtocol []netip.Prefix
+	// Origins are the web pages whose scripts may connect; empty for all.
+	Origins Origins
+}
+
+// access is an Access at work. Safe from any goroutine.
+//
+// A connection counts for an address as soon as that is known. One that is not from a trusted proxy does so when it is
+// accepted. One that is does when the proxy tells the client's address: with the PROXY header, or with the request that
+// opens a WebSocket. Other requests of a proxy each tell their own, and its connections may carry those of many clients; so
+// they count for nobody, but the sessions that poll by them do.
+type access struct {
+	Access
+	table   *limit.Table // nil when nothing is limited
+	nanos   func() int64
+	refused [refusals]atomic.Uint64
+	warned  atomic.Int64 // when it was last logged that an address is at its limit
+}
+
+// passUncounted is of a conn whose address is known and not counted. With 0 a trusted proxy has yet to tell it.
+const passUncounted = netpoll.Pass(1<<32 - 1)
+
+// refusal is why somebody was turned away.
+type refusal uint8
+
+const (
+	refusedConns refusal = iota
+	refusedConnects
+	refusedHandshakes
+	refusedOrigin
+	refusals
+)
+
+// refusalNames are values of the label "reason" of pomelod_refused_total.
+var refusalNames = [refusals]string{
+	refusedConns: "addr_conns", refusedConnects: "addr_connects", refusedHandshakes: "addr_handshakes", refusedOrigin: "origin",
+}
+
+func newAccess(cfg Access, nanos func() int64) *access {
+	if nanos == nil {
+		begin := time.Now()
+		nanos = func() int64 { return int64(time.Since(begin)) }
+	}
+	a := &access{Access: cfg, nanos: nanos}
+	a.warned.Store(-addressWarnEvery)
+	if !cfg.PerAddress.None() {
+		a.table = limit.NewTable(cfg.PerAddress, limit.MaxAddresses)
+	}
+	return a
+}
+
+// Admit implements netpoll.Gate.
+func (a *access) Admit(peer netip.Addr) (netpoll.Pass, bool) {
+	if a.trusts(peer) {
+		return 0, true
+	}
+	return a.connect(peer)
+}
+
+// Leave implements netpoll.Gate.
+func (a *access) Leave(p netpoll.Pass) {
+	if p != passUncounted {
+		a.table.Leave(limit.Ref(p), a.nanos())
+	}
+}
+
+// trusts tells whether addr is a proxy whose word counts.
+func (a *access) trusts(addr netip.Addr) bool { return within(a.Trusted, addr) }
+
+func within(networks []netip.Prefix, addr netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *access) exempt(addr netip.Addr) bool {
+	return a.table == nil || !a.LimitAll && (addr.IsLoopback() || a.trusts(addr))
+}
+
+// connect counts a new connection of addr.
+func (a *access) connect(addr netip.Addr) (netpoll.Pass, bool) {
+	if a.exempt(addr) {
+		return passUncounted, true
+	}
+	return a.counted(addr, a.table.Connect)
+}
+
+// hold counts a session of addr that polls.
+func (a *access) hold(addr netip.Addr) (netpoll.Pass, bool) {
+	if a.exempt(addr) {
+		return passUncounted, true
+	}
+	return a.counted(addr, a.table.Hold)
+}
+
+func (a *access) counted(addr netip.Addr, count func(netip.Addr, int64) (limit.Ref, limit.Verdict)) (netpoll.Pass, bool) {
+	ref, verdict := count(addr, a.nanos())
+	switch verdict {
+	case limit.TooMany:
+		a.refuse(refusedConns, addr)
+		return 0, false
+	case limit.TooOften:
+		a.refuse(refusedConnects, addr)
+		return 0, false
+	}
+	return netpoll.Pass(ref), true
+}
+
+// handshake tells whether addr may begin another session.
+func (a *access) handshake(addr netip.Addr) bool {
+	if a.exempt(addr) || a.table.Handshake(addr, a.nanos()) == limit.Granted {
+		return true
+	}
+	a.refuse(refusedHandshakes, addr)
+	return false
+}
+
+// addressWarnEvery is the least time between two log lines about addresses at their limits, in nanoseconds.
+const addressWarnEvery = int64(10 * time.Second)
+
+func (a *access) refuse(why refusal, addr netip.Addr) {
+	a.refused[why].Add(1)
+	now, last := a.nanos(), a.warned.Load()
+	if now-last < addressWarnEvery || !a.warned.CompareAndSwap(last, now) {
+		return
+	}
+	slog.Warn("an address is at its limit, and is refused what exceeds it", "addr", addr.String(), "reason", refusalNames[why],
+		"hint", "many people behind one address: raise -addr-conns, -addr-connects or -addr-handshakes; a proxy: name it in -trusted-proxies")
+}
+
+// refusedBy are the refusals so far, by reason.
+func (a *access) refusedBy() map[string]uint64 {
+	m := make(map[string]uint64, refusals)
+	for i, name := range refusalNames {
+		m[name] = a.refused[i].Load()
+	}
+	return m
+}
+
+// figures are the table's.
+func (a *access) figures() limit.Figures {
+	if a.table == nil {
+		return limit.Figures{}
+	}
+	return a.table.Figures(a.nanos())
+}
+
+// expectsProxy tells whether a new conn has to begin with a PROXY header. A conn that came from another loop has had its own.
+func (a *access) expectsProxy(c *netpoll.Conn) bool {
+	peer := c.Peer().Addr()
+	return c.Pass() == 0 && within(a.ProxyProtocol, peer) && a.trusts(peer)
+}
+
+// proxySeconds is the time for a PROXY header: proxies send it with the first packet.
+const proxySeconds = 3
+
+// introduce reads the PROXY header at the start of b and returns its length, or 0 when more bytes are needed or the session has
+// ended.
+func (l *loop) introduce(s *session, b []byte) int {
+	client, n, err := codec.ParseProxyHeader(b)
+	switch {
+	case err != nil:
+		l.end(s, reasonProtocol)
+		return 0
+	case n == 0:
+		return 0
+	}
+	if client.IsValid() {
+		s.conn.SetPeer(client)
+	}
+	if !l.claim(s, s.conn.Peer()) {
+		l.end(s, reasonAddress)
+		return 0
+	}
+	s.state = stateSniff
+	l.sniffing(s)
+	return n
+}
+
+// claim counts a conn, which a trusted proxy has made, for client. It tells whether client may have it.
+func (l *loop) claim(s *session, client netip.AddrPort) bool {
+	pass, ok := l.node.access.connect(client.Addr())
+	if ok {
+		if old := s.conn.Pass(); old != 0 {
+			l.node.access.Leave(old)
+		}
+		s.conn.SetPass(pass)
+		s.conn.SetPeer(client)
+	}
+	return ok
+}
+
+// claimRaw is claim for a client of raw TCP, of which nothing more will be told.
+func (l *loop) claimRaw(s *session) bool {
+	if s.conn.Pass() != 0 || l.claim(s, s.conn.Peer()) {
+		return true
+	}
+	l.end(s, reasonAddress)
+	return false
+}
+
+// client is where the sender of a request is.
+func (l *loop) client(s *session, r *request) netip.AddrPort {
+	peer, a := s.conn.Peer(), l.node.access
+	if r.head.XForwardedFor == nil || !a.trusts(peer.Addr()) {
+		return peer
+	}
+	if addr := r.head.ForwardedFor(a.trusts); addr.IsValid() {
+		return netip.AddrPortFrom(addr, 0)
+	}
+	return peer
+}
+
+// checkAccess refuses pages of foreign origin, and the upgrade of a client whose address has connections enough. Files are for
+// all: no browser lets a foreign page read them.
+func (l *loop) checkAccess(s *session, r *request) *codec.HTTPError {
+	a, upgrade := l.node.access, r.head.IsUpgrade()
+	if len(r.head.Origin) > 0 && !a.Origins.allow(r.head.Origin) && (upgrade || l.node.files[string(r.head.Path)] == nil) {
+		a.refused[refusedOrigin].Add(1)
+		return errOrigin
+	}
+	if upgrade && a.trusts(s.conn.Peer().Addr()) && !l.claim(s, l.client(s, r)) {
+		return errAddress
+	}
+	return nil
+}
+
+var (
+	errOrigin  = &codec.HTTPError{Status: 403, Reason: "pages of this origin may not connect"}
+	errAddress = &codec.HTTPError{Status: 429, Reason: "too many connections from your address; try again later"}
+	errOften   = &codec.HTTPError{Status: 429, Reason: "too many sessions begun from your address; try again later"}
+)
+
+// refuseSession answers a request for a session that may not be had. When that is about the address the page may read why, and a
+// proxy keeps its connection.
+func (l *loop) refuseSession(s *session, err *codec.HTTPError) {
+	if err.Status != 429 {
+		l.refuseHTTP(s, err, false)
+		return
+	}
+	l.counters.httpErrors++
+	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 5))
+	headers = append(headers, codec.HTTPHeader{Name: "Retry-After", Value: codec.RetryAfter})
+	l.respondHTTP(s, err.Status, "text/plain; charset=utf-8", []byte(err.Reason), headers...)
+}

@@ -1,0 +1,202 @@
+//go:build linux
+
+package server
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pomelod/pomelod/limit"
+	"github.com/pomelod/pomelod/router"
+)
+
+// preset is -limits: what limits are that no flag of their own was given for. Each such limit is a flag like any other, whose
+// default is that of "public", and is declared here with what it is under "off".
+type preset struct {
+	name string
+	off  []presetValue
+}
+
+type presetValue struct{ flag, value string }
+
+const presetPublic, presetOff = "public", "off"
+
+func (p *preset) String() string { return p.name }
+
+func (p *preset) Set(text string) error {
+	if text != presetPublic && text != presetOff {
+		return errors.New("must be public or off")
+	}
+	p.name = text
+	return nil
+}
+
+// declare says what the flag is set to by -limits off.
+func (p *preset) declare(flag, off string) { p.off = append(p.off, presetValue{flag, off}) }
+
+// apply sets the declared flags that were not given. It comes after everything else that sets flags.
+func (p *preset) apply(f *flag.FlagSet, given map[string]bool) error {
+	if p.name != presetOff {
+		return nil
+	}
+	for _, v := range p.off {
+		if given[v.flag] {
+			continue
+		}
+		if err := f.Set(v.flag, v.value); err != nil {
+			return fmt.Errorf("-limits off: -%s %s: %w", v.flag, v.value, err)
+		}
+	}
+	return nil
+}
+
+// defaultPerAddress never bothers an office of 5,000 people behind one address. A person has one WebSocket, or two connections
+// and a session when polling, and a browser keeps a few connections for another minute after it has loaded the page: four
+// in all. When everybody comes back at once after a restart, a person needs two connections and two handshakes (gate and
+// connector), and as many again should the first try fail: again four.
+func defaultPerAddress() limit.PerAddress {
+	return limit.PerAddress{
+		Conns:      20_000,
+		Connects:   limit.Rate{PerSecond: 1000, Burst: 20_000},
+		Handshakes: limit.Rate{PerSecond: 1000, Burst: 20_000},
+	}
+}
+
+// accessFlags registers the flags about who connects.
+func (c *settings) accessFlags(f *flag.FlagSet) {
+	c.preset.name = presetPublic
+	a := &c.access
+	a.PerAddress = defaultPerAddress()
+	f.Var(&c.preset, "limits", "`public|off`: what one address or session may do where no flag of its own says it. off is no limits, for benchmarks")
+	f.BoolVar(&a.LimitAll, "limit-loopback", false, "hold addresses of this machine and of -trusted-proxies to the limits per address too")
+	f.IntVar(&a.PerAddress.Conns, "addr-conns", a.PerAddress.Conns, "connections and polling sessions of one address (IPv6: one /64); more are refused. 0 for no limit")
+	f.Var((*rateFlag)(&a.PerAddress.Connects), "addr-connects", "new connections of one address, `rate:burst`: so many a second, and so many at once. 0 for no limit")
+	f.Var((*rateFlag)(&a.PerAddress.Handshakes), "addr-handshakes", "sessions begun by one address, `rate:burst`. 0 for no limit")
+	for _, name := range []string{"addr-conns", "addr-connects", "addr-handshakes"} {
+		c.preset.declare(name, "0")
+	}
+	f.Var((*prefixesFlag)(&a.Trusted), "trusted-proxies", "`networks` (10.0.0.0/8,192.0.2.7) of proxies that are believed where a client is, by X-Forwarded-For or PROXY protocol")
+	f.Var(&c.proxyProtocol, "proxy-protocol", "`on|off|networks`: every connection from -trusted-proxies, or from those of them, begins with a PROXY protocol header, version 1 or 2")
+	f.Var(&c.origins, "origins", "`origins` of web pages that may connect: https://chat.example.com,https://*.example.com; empty for all. What is no browser may always")
+}
+
+// checkAccess finishes what the flags of accessFlags say.
+func (c *settings) checkAccess() (err error) {
+	switch {
+	case c.access.PerAddress.Conns < 0:
+		return fmt.Errorf("-addr-conns %d: must be at least 1, or 0 for no limit", c.access.PerAddress.Conns)
+	case c.proxyProtocol.on && len(c.access.Trusted) == 0:
+		return errors.New("-proxy-protocol on: say in -trusted-proxies from which addresses such connections come; nobody else may send that header")
+	}
+	c.access.ProxyProtocol = c.proxyProtocol.networks
+	if c.proxyProtocol.on {
+		c.access.ProxyProtocol = c.access.Trusted
+	}
+	for _, n := range c.access.ProxyProtocol {
+		if !slices.ContainsFunc(c.access.Trusted, func(t netip.Prefix) bool { return t.Bits() <= n.Bits() && t.Contains(n.Addr()) }) {
+			return fmt.Errorf("-proxy-protocol %v: add it to -trusted-proxies, or its headers would not be believed", n)
+		}
+	}
+	if c.access.Origins, err = router.ParseOrigins(c.origins); err != nil {
+		return fmt.Errorf("-origins: %w", err)
+	}
+	return nil
+}
+
+// rateFlag is a limit.Rate: 100:500.
+type rateFlag limit.Rate
+
+func (r *rateFlag) String() string { return limit.Rate(*r).String() }
+
+func (r *rateFlag) Set(text string) error {
+	rate, err := limit.ParseRate(text)
+	*r = rateFlag(rate)
+	return err
+}
+
+// proxyFlag is on, off or a list of networks.
+type proxyFlag struct {
+	on       bool
+	networks prefixesFlag
+}
+
+func (p *proxyFlag) String() string {
+	switch {
+	case p.on:
+		return "on"
+	case len(p.networks) > 0:
+		return p.networks.String()
+	}
+	return "off"
+}
+
+func (p *proxyFlag) Set(text string) error {
+	*p = proxyFlag{on: text == "on"}
+	if text == "on" || text == "off" {
+		return nil
+	}
+	if err := p.networks.Set(text); err != nil || len(p.networks) == 0 {
+		return errors.New("must be on, off, or networks such as 10.0.0.0/8")
+	}
+	return nil
+}
+
+// listFlag is a list with commas.
+type listFlag []string
+
+func (l *listFlag) String() string { return strings.Join(*l, ",") }
+
+func (l *listFlag) Set(text string) error {
+	*l = nil
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			*l = append(*l, item)
+		}
+	}
+	return nil
+}
+
+// prefixesFlag is a list of networks; an address alone is a network of one.
+type prefixesFlag []netip.Prefix
+
+func (p *prefixesFlag) String() string {
+	var list []string
+	for _, x := range *p {
+		list = append(list, x.String())
+	}
+	return strings.Join(list, ",")
+}
+
+func (p *prefixesFlag) Set(text string) error {
+	var list listFlag
+	_ = list.Set(text)
+	*p = nil
+	for _, item := range list {
+		n, err := parsePrefix(item)
+		if err != nil {
+			return fmt.Errorf("%q: must be a network such as 10.0.0.0/8 or an address such as 192.0.2.7", item)
+		}
+		*p = append(*p, n)
+	}
+	return nil
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		n, err := netip.ParsePrefix(text)
+		if err == nil && n.Addr().Is4In6() {
+			err = errors.New("IPv4 in IPv6")
+		}
+		return n.Masked(), err
+	}
+	a, err := netip.ParseAddr(text)
+	a = a.Unmap()
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, errors.New("not an address")
+	}
+	return a.Prefix(a.BitLen())
+}
