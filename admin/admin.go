@@ -25,7 +25,23 @@ type Source struct {
 	Snapshot func(context.Context) (*router.Snapshot, error)
 	Accepted func() netpoll.AcceptorStats
 	Ready    func() bool
+	Memory   func() Memory // nil: nobody watches it
 	Version  string
+}
+
+// Memory is how much there may be and is, bytes. Budget is 0 when there is none.
+type Memory struct {
+	Used, Budget int64
+	Refusing     bool // new connections and enters
+	Closing      bool // the largest backlogs
+}
+
+// memory is what Memory tells, if anybody does.
+func (s *Source) memory() Memory {
+	if s.Memory == nil {
+		return Memory{}
+	}
+	return s.Memory()
 }
 
 // snapshotTimeout is how long a loop has to answer before it counts as stuck.
@@ -91,8 +107,10 @@ func Handler(src Source) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		var err error
-		if !src.Ready() {
+		if m := src.memory(); !src.Ready() {
 			err = errors.New("not accepting clients")
+		} else if m.Refusing {
+			err = fmt.Errorf("memory is short (%d of %d bytes): new connections and enters are refused", m.Used, m.Budget)
 		}
 		answer(w, err)
 	})

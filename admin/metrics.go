@@ -95,6 +95,11 @@ var (
 	refusedDesc  = desc("refused_total", "Connections, handshakes and requests turned away at once, by reason.", "reason")
 	addrsDesc    = desc("addresses", "Client addresses that have connections, or had so recently that it counts.")
 	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
+	limitedDesc  = desc("limited_total", "What limits refused, by reason.", "reason")
+	turnedDesc   = desc("refused_memory_total", "Of the refused connections: because memory was short.")
+	memoryDesc   = desc("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.")
+	budgetDesc   = desc("memory_budget_bytes", "What may be taken; 0 without a limit.")
+	shortDesc    = desc("memory_short", "1 when new connections and enters are refused for want of memory, 2 when the largest backlogs are closed too.")
 	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
@@ -116,6 +121,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), "descriptors")
 	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
 
+	put(turnedDesc, prometheus.CounterValue, float64(accepted.Turned))
+	m := c.src.memory()
+	put(memoryDesc, prometheus.GaugeValue, float64(m.Used))
+	put(budgetDesc, prometheus.GaugeValue, float64(m.Budget))
+	put(shortDesc, prometheus.GaugeValue, m.level())
+
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
 	defer cancel()
 	s, err := c.src.Snapshot(ctx)
@@ -131,6 +142,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(sharedDesc, prometheus.CounterValue, float64(s.Addresses.Shared))
 	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
+	for reason, n := range s.Limited {
+		put(limitedDesc, prometheus.CounterValue, float64(n), reason)
+	}
 	for i := range s.Loops {
 		label := strconv.Itoa(i)
 		for _, m := range loopMetrics {
@@ -148,4 +162,15 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put(m.desc, m.kind, m.value(&s.Workers[i]), strconv.Itoa(i))
 		}
 	}
+}
+
+// level is how short memory is.
+func (m *Memory) level() float64 {
+	switch {
+	case m.Closing:
+		return 2
+	case m.Refusing:
+		return 1
+	}
+	return 0
 }

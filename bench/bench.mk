@@ -23,7 +23,7 @@ SLICES  ?= 8
 LOAD     = bin/bench
 RUN      = -rounds $(ROUNDS) -time $(TIME) -out bin/$@.jsonl
 SLICED   = $(RUN) -slices $(SLICES) -warm 200ms
-POMELOD  = timeout 900 bin/pomelod
+POMELOD  = timeout 900 bin/pomelod -limits off
 FLOOR    = timeout 900 bin/floor
 OURS     = -server 'pomelod=$(POMELOD)'
 FLOORS   = -server 'floor=$(FLOOR)' -server 'floor-tick=$(FLOOR) -tick'

@@ -87,6 +87,9 @@ const (
 	OpPush
 	// OpKick ends Target's session; Content is the reason it is told, as JSON text.
 	OpKick
+	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
+	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
+	OpSlow
 
 	ops
 )
@@ -112,8 +115,9 @@ func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }
 // Everybody is the target of a send to the whole room. It can be nobody's name.
 const Everybody = "*"
 
-// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free.
-func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick }
+// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode is
+// what a flooded room needs.
+func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick && r.Op != OpSlow }
 
 // The bodies of answers (protocol.md §1): every refusal of enter has "error", which stock pages test.
 var (

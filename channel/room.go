@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"time"
+
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -14,6 +16,7 @@ type Room struct {
 	first   uint32 // member slots + 1, a list
 	last    uint32
 	panics  int
+	slow    time.Duration // least time between two messages of a member; 0: none
 	outlets []outletCount
 	listed  int    // bytes the list of users may take, at most
 	users   []byte // ["a","b" without the closing bracket; nil when it must be built anew
@@ -129,10 +132,12 @@ func (w *Worker) remove(m *member) {
 	r.users = nil
 	w.uncount(r, m.addr)
 	delete(w.keys, slot)
+	delete(w.limited.spoken, slot)
 	*m = member{}
 	w.free = append(w.free, slot)
 	if r.count == 0 {
 		delete(w.rooms, r.name)
+		w.limited.rooms.Add(-1)
 	}
 }
 

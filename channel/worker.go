@@ -26,6 +26,7 @@ type Worker struct {
 	free    []uint32
 	serial  uint64
 	stats   Stats
+	limited limited
 
 	// Inbox is the weight (Request.Weight) of the requests on their way to this worker; it decides what is admitted. Safe from any goroutine.
 	Inbox atomic.Int64
@@ -40,6 +41,7 @@ type Stats struct {
 	Busy                  uint64 // of the refused: because an outlet was full
 	Pushes                uint64 // pushes posted, each counted once per outlet
 	Panics                uint64
+	Limited               [Reasons]uint64 // of the refused: because of Limits
 
 	Rooms, Members int
 }
@@ -50,6 +52,7 @@ func NewWorker(number uint16, epoch uint32, outlet func(OutletID) Outlet) *Worke
 	return &Worker{
 		number: number, epoch: epoch, outlet: outlet,
 		rooms: make(map[string]*Room), index: make(map[memberKey]uint32), keys: make(map[uint32]uint64),
+		limited: limited{rooms: new(atomic.Int64)},
 	}
 }
 
@@ -81,6 +84,8 @@ func (w *Worker) Handle(r *Request) {
 		w.pushTo(r)
 	case OpKick:
 		w.kick(r)
+	case OpSlow:
+		w.setSlow(r)
 	default:
 		w.reply(r, Refused)
 	}
@@ -108,6 +113,10 @@ func (w *Worker) enter(r *Request) {
 				old = nil
 			}
 		}
+		if old == nil && w.limited.Members > 0 && room.count >= w.limited.Members {
+			w.limitEnter(r, ReasonMembers)
+			return
+		}
 		if w.full(room) {
 			w.stats.Busy++
 			w.refuseEnter(r)
@@ -123,14 +132,19 @@ func (w *Worker) enter(r *Request) {
 		w.refuseEnter(r)
 		return
 	}
+	if room == nil && w.tooManyRooms() {
+		w.limitEnter(r, ReasonRooms)
+		return
+	}
 	if old != nil {
 		w.drop(old, true)
 		room = w.rooms[r.Room] // forgotten if old was the only one
 	}
 	if room == nil {
 		w.serial++
-		room = &Room{id: RoomID(w.number)<<48 | RoomID(w.serial), name: r.Room}
+		room = &Room{id: RoomID(w.number)<<48 | RoomID(w.serial), name: r.Room, slow: w.slowOf(r.Room)}
 		w.rooms[r.Room] = room
+		w.limited.rooms.Add(1)
 	}
 	w.stats.Enters++
 	w.push(room, userPush("onAdd", r.User))
@@ -138,6 +152,7 @@ func (w *Worker) enter(r *Request) {
 	if r.Key != 0 {
 		w.keys[room.last] = r.Key
 	}
+	w.spoke(room, room.last)
 	w.entered(r, room)
 }
 
@@ -203,10 +218,17 @@ func (w *Worker) send(r *Request) {
 		w.refuseSend(r)
 		return
 	}
+	slot := w.index[memberKey{room.id, r.User}]
+	if w.tooSoon(room, slot) {
+		w.stats.SendsRefused++
+		w.limit(r, ReasonSlow)
+		return
+	}
 	if !w.deliver(room, r.Target, func() *codec.Push { return chatPush(r) }) {
 		w.refuseSend(r)
 		return
 	}
+	w.spoke(room, slot)
 	w.stats.Sends++
 	w.reply(r, Done)
 }

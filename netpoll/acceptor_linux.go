@@ -48,7 +48,8 @@ type Acceptor struct {
 	running   bool        // guarded by mu
 	watching  bool        // guarded by mu; listeners are in the poller
 
-	accepted, refused, starved, paused atomic.Uint64
+	full                                       atomic.Bool // SetRefuse
+	accepted, refused, starved, paused, turned atomic.Uint64
 }
 
 // AcceptorStats counts since the start.
@@ -57,6 +58,7 @@ type AcceptorStats struct {
 	Refused  uint64 // closed at once: too many connections. The gate counts what it refuses
 	Starved  uint64 // closed at once: no descriptor left
 	Pauses   uint64 // times accepting stopped for lack of descriptors or memory
+	Turned   uint64 // closed at once: because of SetRefuse
 }
 
 // NewAcceptor makes an acceptor that hands at most max connections to loops at a time.
@@ -123,8 +125,11 @@ func (a *Acceptor) unwatch() {
 
 // Stats tells what was accepted. Safe from any goroutine.
 func (a *Acceptor) Stats() AcceptorStats {
-	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Starved: a.starved.Load(), Pauses: a.paused.Load()}
+	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Starved: a.starved.Load(), Pauses: a.paused.Load(), Turned: a.turned.Load()}
 }
+
+// SetRefuse closes new connections at once, or ends that. Safe from any goroutine.
+func (a *Acceptor) SetRefuse(on bool) { a.full.Store(on) }
 
 // Run accepts until Close.
 func (a *Acceptor) Run() error {
@@ -232,10 +237,15 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 			best = i
 		}
 	}
+	if a.full.Load() {
+		a.turned.Add(1) // first: who sees the end may look
+		refuse(fd)
+		return
+	}
 	open := &a.loops[0].budget.open[ln.tag]
 	if total >= a.max || ln.Max > 0 && open.Load() >= int64(ln.Max) {
-		refuse(fd)
 		a.refused.Add(1)
+		refuse(fd)
 		return
 	}
 	c := Accepted{FD: int32(fd), Tag: ln.tag}

@@ -84,6 +84,7 @@ type Loop struct {
 	offers    []*Conn // conns without a socket that the running passes have something for
 	passing   bool    // runPasses is at work
 	queued    []*Conn // conns with unsent bytes
+	slow      int64   // of queued, as last published to the budget
 	active    []*Group
 	backlog   int // bytes in the logs of groups
 	unsent    int // bytes that exist only for conns that could not take them

@@ -32,6 +32,7 @@ type App struct {
 	after    []func(c *Call, result any, err error)
 	onOpen   []func(*Session)
 	onClose  []func(*Session)
+	rates    map[string]*routeRate // of routes (Limit)
 
 	node    atomic.Pointer[Node] // nil before NewNode and after Shutdown
 	running chan struct{}        // holds one for each goroutine that runs
@@ -139,6 +140,9 @@ func (a *App) check() error {
 		if _, chat := builtin[f.route]; f.route != "" && !own && !chat {
 			return fmt.Errorf("App.Before: nobody handles %q", f.route)
 		}
+	}
+	if err := a.checkRates(); err != nil {
+		return err
 	}
 	a.running = make(chan struct{}, a.MaxRunning)
 	return nil

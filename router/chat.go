@@ -99,6 +99,11 @@ func (l *loop) localAddr(s *session) netip.Addr {
 
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).
 func (l *loop) enter(s *session, c *call) {
+	if l.node.short.Load() {
+		l.counters.limited[limitMemory]++
+		l.answer(s, c, limitMemory.answer(true))
+		return
+	}
 	body, ok := c.object()
 	var user, room string
 	secret := l.keys[s.conn.Slot()]

@@ -31,6 +31,8 @@ type handler struct {
 	pipelines bool
 	// follows says that the session is best carried out where its room is (follow).
 	follows bool
+	fansOut bool // its messages go to many: they count for Limits.SendRate too
+	enters  bool // its refusals are those of enter
 }
 
 const (
@@ -42,8 +44,8 @@ const (
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
 	routeQueryEntry: {do: (*loop).queryEntry},
-	routeEnter:      {do: (*loop).enter, follows: true},
-	routeSend:       {do: (*loop).send, pipelines: true},
+	routeEnter:      {do: (*loop).enter, follows: true, fansOut: true, enters: true},
+	routeSend:       {do: (*loop).send, pipelines: true, fansOut: true},
 }
 
 func serverType(route string) ServerType {
@@ -62,6 +64,7 @@ func (l *loop) message(s *session, b []byte) bool {
 	m, err := codec.ParseMessage(b)
 	if err != nil {
 		l.counters.malformed++
+		l.charge(s, len(b))
 		return true
 	}
 	c := &l.current
@@ -71,11 +74,13 @@ func (l *loop) message(s *session, b []byte) bool {
 	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)
 		c.id = 0
 	default:
+		l.charge(s, len(b))
 		return true
 	}
 	if m.Compressed {
 		name, ok := s.profile.Dict.Route(m.Code)
 		if !ok {
+			l.charge(s, len(b))
 			return true // dropped silently (protocol.md §2.5)
 		}
 		if r := s.profile.routes[name]; r != nil {
@@ -92,6 +97,9 @@ func (l *loop) message(s *session, b []byte) bool {
 		return false
 	}
 	l.counters.requests++
+	if !l.admit(s, c) {
+		return true
+	}
 	if c.id != 0 && m.Gzip { // a codec bit that no known client sets; we do not inflate
 		l.answer(s, c, channel.Refused)
 		return true

@@ -232,6 +232,9 @@ func (l *loop) packetEIO(s *session, b []byte, binary bool) bool {
 		l.end(s, reasonProtocol)
 		return true
 	}
+	if b[0] != '1' && b[0] != '4' && !l.charge(s, len(b)) {
+		return true
+	}
 	switch b[0] {
 	case '0', '5', '6': // nothing that a client has to say here
 		l.heard(s)
@@ -253,6 +256,11 @@ func (l *loop) packetEIO(s *session, b []byte, binary bool) bool {
 // packetSIO processes a socket.io packet. It returns false, having done nothing, when the session must wait.
 func (l *loop) packetSIO(s *session, b []byte) bool {
 	p, ok := codec.ParseSIOPacket(b)
+	message := ok && p.Type == codec.SIOEvent && p.Namespace == nil && s.state == stateWorking
+	leaves := p.Type == codec.SIODisconnect && s.state == stateWorking // that is never refused
+	if !message && !leaves && !l.charge(s, len(b)) {
+		return true
+	}
 	if !ok {
 		l.counters.malformed++
 		l.heard(s)
@@ -276,7 +284,9 @@ func (l *loop) packetSIO(s *session, b []byte) bool {
 	case p.Type == codec.SIOEvent && s.state == stateWorking:
 		text, ok := p.AppendEventText(l.text[:0])
 		l.text = keep(text)
-		if ok && !l.pomeloMessage(s, text, nil) {
+		if !ok {
+			l.charge(s, len(b))
+		} else if !l.pomeloMessage(s, text, nil) {
 			return false
 		}
 		l.heard(s)

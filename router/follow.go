@@ -85,6 +85,7 @@ func (l *loop) unpack(s *session, b *baggage) {
 	if len(b.stash) > 0 {
 		l.extra(s).stash = b.stash
 	}
+	l.beginMeter(s) // full again, which a session can do maxHops times
 	s.alive = l.np.Now() + b.left
 	l.np.SetDue(conn, s.alive)
 }

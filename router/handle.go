@@ -27,6 +27,8 @@ type Session struct {
 	data   map[string]any     //
 	cancel context.CancelFunc // of the latest call; calling it late is harmless
 	closed bool
+
+	rates []routeBucket // of routes that App.Limit names; owned by the loop
 }
 
 // RemoteAddr is where the client was when the session began: as its proxy tells it, if that is a trusted one. The port is 0 when
@@ -136,6 +138,7 @@ func (l *loop) handle(s *session) *Session {
 
 // opened tells the App of a session that has finished its handshake.
 func (l *loop) opened(s *session) {
+	l.beginMeter(s)
 	if app := l.node.app; app != nil && len(app.onOpen)+len(app.onClose) > 0 {
 		l.tell(app.onOpen, l.handle(s))
 	}
@@ -164,7 +167,14 @@ func (l *loop) tell(list []func(*Session), handle *Session) {
 // handler is how a loop runs an App's handler.
 func (a *App) handler(h appHandler) handler {
 	filters := a.filtersOf(h.name)
-	return handler{do: func(l *loop, s *session, c *call) { l.call(s, c, h, filters, nil) }}
+	rate := a.rates[h.name]
+	return handler{do: func(l *loop, s *session, c *call) {
+		if l.overRoute(s, rate) {
+			l.refuse(s, c, limitRoute)
+			return
+		}
+		l.call(s, c, h, filters, nil)
+	}}
 }
 
 // filtered is a builtin handler behind the App's filters, if it has some for it. A nil App has none.
@@ -176,7 +186,9 @@ func (a *App) filtered(name string, builtin handler) handler {
 	if len(filters) == 0 {
 		return builtin
 	}
-	return handler{do: func(l *loop, s *session, c *call) { l.call(s, c, appHandler{name: name}, filters, builtin.do) }}
+	return handler{fansOut: builtin.fansOut, enters: builtin.enters, do: func(l *loop, s *session, c *call) {
+		l.call(s, c, appHandler{name: name}, filters, builtin.do)
+	}}
 }
 
 // call runs an App's handler, or the filters of a builtin one.

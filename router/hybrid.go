@@ -9,6 +9,11 @@ import (
 // take processes one package by the table of protocol.md §2.3. It returns false, having done nothing, when the session
 // must wait for a worker first; it is paused then.
 func (l *loop) take(s *session, p codec.Package) bool {
+	if p.Type != codec.PackageData || s.state != stateWorking {
+		if !l.charge(s, codec.PackageHeadBytes+len(p.Body)) {
+			return true
+		}
+	}
 	switch p.Type {
 	case codec.PackageHandshake:
 		if s.state == stateInited {

@@ -50,6 +50,7 @@ type loop struct {
 	baggage    *baggage          // of the session that is leaving this loop
 	taker      netpoll.ID        // the session that is taking over a socket
 	counters   counters
+	rates      rates
 }
 
 // mail is what other goroutines send to a loop: an item, a request, or something to run.

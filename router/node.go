@@ -28,6 +28,14 @@ type Limits struct {
 	NameBytes        int           // longest name of a user or room
 	Spread           int           // members from which on a room uses all loops
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
+	// What sessions may do; 0 in any of these is no limit.
+	SessionRate   Rate   // messages, heartbeats and the like of one session
+	SendRate      Rate   // its messages that go to many: sends and enters
+	Flood         int    // packages refused beyond those admitted, after which a session is ended
+	EarlyBytes    int    // before the end of the handshake, of packages
+	EarlyPackages int    // the same in packages
+	FirstSeconds  uint32 // from the handshake to the first message; not where there is an App
+	Rooms         channel.Limits
 	// HTTP and socket.io.
 	KeepAliveSeconds    uint32 // an idle HTTP connection
 	Pulls               int    // sessions without a socket, whose clients fetch
@@ -69,10 +77,14 @@ func (l *Limits) Check() error {
 		return errors.New("-sio-heartbeat, -sio-timeout and -sio-timeout4 must be at least a second")
 	case l.Spread < 1:
 		return fmt.Errorf("-spread %d: must be at least 1", l.Spread)
+	case l.Flood < 0 || l.Flood > maxFlood || l.EarlyPackages < 0 || l.EarlyPackages >= maxFlood || l.EarlyBytes < 0:
+		return fmt.Errorf("-flood %d and -handshake-packages %d: must be below %d, or 0 for no limit", l.Flood, l.EarlyPackages, maxFlood)
+	case l.Rooms.Members < 0 || l.Rooms.Rooms < 0 || l.Rooms.Slow < 0:
+		return fmt.Errorf("-room-members %d, -rooms %d and -slow-mode %v: must not be negative; 0 is no limit", l.Rooms.Members, l.Rooms.Rooms, l.Rooms.Slow)
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
-	return nil
+	return errors.Join(l.SessionRate.check("-session-rate"), l.SendRate.check("-send-rate"))
 }
 
 // Config is what a Node is made of. It must not be changed afterwards.
@@ -112,6 +124,7 @@ type Node struct {
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Shutdown has begun
+	short      atomic.Bool      // of memory (SetShort)
 	broadcasts atomic.Int32     // of App.Broadcast, as many as loops that have yet to do theirs
 }
 
@@ -164,7 +177,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		n.loops = append(n.loops, l)
 	}
-	epoch := uint32(time.Now().Unix())
+	epoch, count := uint32(time.Now().Unix()), new(atomic.Int64)
 	for i := range workers {
 		home := n.loops[i%len(n.loops)]
 		outlets := make([]*outlet, len(n.loops))
@@ -172,6 +185,7 @@ func NewNode(cfg Config) (*Node, error) {
 			outlets[j] = &outlet{from: home, to: to}
 		}
 		w := channel.NewWorker(uint16(i), epoch, func(id channel.OutletID) channel.Outlet { return outlets[id&0xff] })
+		w.SetLimits(cfg.Limits.Rooms, count, home.np.Nanos)
 		n.workers = append(n.workers, w)
 		home.workers[i] = w
 	}

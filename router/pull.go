@@ -25,6 +25,10 @@ const lingerSeconds = 10
 
 // openPull makes a session whose client fetches, for the connection that asks for it, or tells why not.
 func (l *loop) openPull(from *session, r *request, w wire, framing codec.Framing) (*session, *codec.HTTPError) {
+	if l.node.short.Load() {
+		l.counters.limited[limitMemory]++
+		return nil, errFull
+	}
 	if l.node.pulls() >= l.node.limits.Pulls || l.node.closing.Load() {
 		l.counters.pullsRefused++
 		return nil, errFull
@@ -114,7 +118,7 @@ func (l *loop) poll(s, in *session) {
 
 // polled notes that a GET came or went: for clients of 0.9 that is life (protocol.md §5.4).
 func (l *loop) polled(in *session) {
-	if in.wire == wireSIO09 && in.state == stateWorking {
+	if in.wire == wireSIO09 && in.state == stateWorking && l.settle(in) {
 		l.heard(in)
 	}
 }
@@ -298,7 +302,7 @@ func (l *loop) endPull(in *session, why netpoll.Reason) {
 		l.np.Close(get.conn, reasonShutdown) // a client that is told of an end would not come back
 	} else if get != nil {
 		l.answerPoll(in, l.farewell(in, why))
-	} else if why == reasonKick && in.conn.Queued() > 0 {
+	} else if (why == reasonKick || why == reasonFlood) && in.conn.Queued() > 0 {
 		l.np.SetDue(in.conn, l.np.Now()+lingerSeconds)
 		return
 	}

@@ -22,6 +22,7 @@ type session struct {
 	hops      uint8     // moves to other loops (follow)
 	ws        codec.WSReader
 	alive     uint32   // tick until which the client need not be heard of
+	meter     meter    // what it has used of its limits
 	x         *extra   // nil when there is nothing unusual; pooled
 	handle    *Session // nil until an App's function has seen the session
 }
@@ -217,6 +218,7 @@ func (l *loop) heard(s *session) {
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
 	s, now := l.session(c), l.np.Now()
+	l.settle(s)
 	l.expireRequests(s, now)
 	l.runLocal()
 	if s.state == stateEnded && c.IsPull() && c.Alive() { // nobody came to fetch the reason
@@ -350,9 +352,12 @@ func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason strin
 }
 
 // kick tells the client a reason and closes (protocol.md §2.8).
-func (l *loop) kick(s *session, reason string) {
+func (l *loop) kick(s *session, reason string) { l.kickFor(s, reason, reasonKick) }
+
+// kickFor is kick, counted under another reason than that somebody wanted it.
+func (l *loop) kickFor(s *session, reason string, why netpoll.Reason) {
 	if s.state == stateWorking && s.conn.Alive() {
 		l.np.Commit(s.conn, s.variant.AppendKick(l.np.Stage(s.conn), codec.AppendString(nil, reason)))
 	}
-	l.end(s, reasonKick)
+	l.end(s, why)
 }

@@ -181,7 +181,8 @@ func (l *loop) upgradeSIO09(s *session, r *request) *codec.HTTPError {
 // packet09 processes a packet of a socket.io 0.9 client (protocol.md §5.2). Whatever is none is ignored.
 func (l *loop) packet09(s *session, b []byte) bool {
 	p, ok := codec.ParseSIO09Packet(b)
-	if !ok || s.state != stateWorking {
+	message := ok && (p.Type == codec.SIO09Message || p.Type == codec.SIO09Event || p.Type == codec.SIO09JSON) && len(p.Endpoint) == 0
+	if !message && p.Type != codec.SIO09Disconnect && !l.charge(s, len(b)) || !ok || s.state != stateWorking {
 		return true
 	}
 	if len(p.Endpoint) > 0 { // there is only the one without a name
@@ -200,7 +201,9 @@ func (l *loop) packet09(s *session, b []byte) bool {
 		text, ok := p.AppendText(l.text[:0])
 		l.text = keep(text)
 		if !ok {
-			l.acknowledge(s, ack)
+			if l.charge(s, len(b)) {
+				l.acknowledge(s, ack)
+			}
 		} else if !l.pomeloMessage(s, text, ack) {
 			return false
 		}

@@ -81,7 +81,9 @@ func (l *loop) countTransport(s *session, t transport) {
 func (l *loop) takePacket(s *session, b []byte, binary bool) bool {
 	switch {
 	case s.state == stateProbe:
-		l.probed(s, b)
+		if l.early(s, len(b)) {
+			l.probed(s, b)
+		}
 		return true
 	case s.wire == wireSIO09:
 		return l.packet09(s, b)
@@ -95,7 +97,9 @@ func (l *loop) pomeloMessage(s *session, text, ack []byte) bool {
 	m, ok := codec.ParseSIOMessage(text)
 	if !ok {
 		l.counters.malformed++
-		l.acknowledge(s, ack)
+		if l.charge(s, len(text)) {
+			l.acknowledge(s, ack)
+		}
 		return true
 	}
 	c := &l.current
@@ -112,6 +116,9 @@ func (l *loop) pomeloMessage(s *session, text, ack []byte) bool {
 	}
 	l.acknowledge(s, ack)
 	l.counters.requests++
+	if !l.admit(s, c) {
+		return true
+	}
 	if !codec.ValidJSON(m.Body) { // §4.1, Rule
 		l.counters.malformed++
 		l.answer(s, c, channel.Refused)

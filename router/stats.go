@@ -22,6 +22,9 @@ const (
 	reasonShutdown
 	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
 	reasonAddress // its address has connections enough
+	reasonFlood   // it goes on although it is refused
+	reasonEarly   // too much before the end of the handshake
+	reasonIdle    // no message since the handshake
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -42,6 +45,9 @@ var reasonNames = map[netpoll.Reason]string{
 	reasonShutdown:         "shutdown",
 	reasonGoodbye:          "peer",
 	reasonAddress:          "address",
+	reasonFlood:            "flood",
+	reasonEarly:            "early",
+	reasonIdle:             "no_message",
 }
 
 // counters are a loop's own.
@@ -52,6 +58,8 @@ type counters struct {
 	handlersRefused, handlerTimeouts            uint64
 	httpRequests, upgrades, moves, pullsRefused uint64
 	overrun                                     uint64
+
+	limited [limitReasons]uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -61,7 +69,8 @@ type Snapshot struct {
 	HandlerPanics uint64            // of the App's handlers
 	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
 	Addresses     limit.Figures
-	Unsent        int64 // bytes kept for peers that do not take them, what they share counted once
+	Limited       map[string]uint64 // what limits refused, by reason
+	Unsent        int64             // bytes kept for peers that do not take them, what they share counted once
 }
 
 // WorkerSnapshot is one worker's part of a Snapshot.
@@ -78,6 +87,7 @@ type LoopSnapshot struct {
 	HTTPRequests, Upgrades, Moves, PullsRefused uint64
 	Overrun                                     uint64
 	Sessions                                    map[string]int64 // by transport
+	limited                                     [limitReasons]uint64
 }
 
 // ErrStuck means that a loop did not answer in time.
@@ -101,6 +111,7 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Limited = s.sumLimited()
 	if n.app != nil {
 		s.HandlerPanics = n.app.panics.Load()
 	}
@@ -132,7 +143,7 @@ func (l *loop) snapshot() LoopSnapshot {
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
-		Sessions: make(map[string]int64),
+		Sessions: make(map[string]int64), limited: c.limited,
 	}
 	for t, name := range transportNames {
 		if transport(t) != transportNone {

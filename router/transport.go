@@ -56,7 +56,7 @@ func (l *loop) speak(s *session, framing codec.Framing) {
 // packages reads a raw TCP stream: packages back to back.
 func (l *loop) packages(s *session, b []byte) (used int) {
 	for used < len(b) {
-		p, n, err := codec.ParsePackage(b[used:], l.node.limits.PackageBytes)
+		p, n, err := codec.ParsePackage(b[used:], l.longest(s))
 		if err != nil {
 			l.refusePackage(s, err)
 			return len(b)
@@ -77,7 +77,7 @@ func (l *loop) packages(s *session, b []byte) (used int) {
 
 func (l *loop) refusePackage(s *session, err error) {
 	if err == codec.ErrPackageTooLong {
-		l.endWith(s, reasonTooLong, codec.WSCloseTooBig, "package exceeds the limit")
+		l.endWith(s, l.tooLong(s), codec.WSCloseTooBig, "package exceeds the limit")
 	} else {
 		l.end(s, reasonProtocol)
 	}
@@ -106,11 +106,11 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		}
 	}
 	for used < len(b) {
-		ev, n, err := s.ws.Next(b[used:], l.node.limits.PackageBytes+codec.PackageHeadBytes)
+		ev, n, err := s.ws.Next(b[used:], l.longest(s)+codec.PackageHeadBytes)
 		if err != nil {
 			e, why := err.(*codec.WSError), netpoll.Reason(reasonProtocol)
 			if e.Code == codec.WSCloseTooBig {
-				why = reasonTooLong
+				why = l.tooLong(s)
 			}
 			l.endWith(s, why, e.Code, e.Reason)
 			return len(b)
@@ -130,6 +130,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 				l.extra(s).stash = codec.AppendPacket(nil, ev.Payload)
 			}
 		case codec.WSPing:
+			if !l.charge(s, len(ev.Payload)) {
+				break
+			}
 			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))
 		case codec.WSClose:
 			l.goodbye(s, &ev)
@@ -169,7 +172,7 @@ func (l *loop) payload(s *session, b []byte, binary bool) (used int) {
 		l.end(s, reasonProtocol)
 	}
 	for used < len(b) {
-		p, n, err := codec.ParsePackage(b[used:], l.node.limits.PackageBytes)
+		p, n, err := codec.ParsePackage(b[used:], l.longest(s))
 		switch {
 		case err != nil:
 			l.refusePackage(s, err)

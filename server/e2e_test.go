@@ -176,7 +176,7 @@ func TestOrderlyEnd(t *testing.T) {
 // A frozen reader in a busy room costs only itself: it is ended for being slow, the others get everything in order,
 // and what is kept for it never exceeds its bound.
 func TestFrozenReader(t *testing.T) {
-	s := start(t)
+	s := start(t, "-limits", "off")
 	frozen, member, sender := login(t, s.addr("connector")), login(t, s.addr("connector")), login(t, s.addr("connector"))
 	_ = frozen.conn.(*net.TCPConn).SetReadBuffer(4096)
 	frozen.enter("frozen", "r")

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -37,7 +38,9 @@ type settings struct {
 	origins             listFlag
 	proxyProtocol       proxyFlag
 	preset              preset
-	roundTrip           bool // for tests: requests and items go through their encoding
+	memory              memoryFlag
+	budget              budget // what -memory comes to
+	roundTrip           bool   // for tests: requests and items go through their encoding
 
 	showVersion, printConfig, checkConfig bool
 
@@ -112,6 +115,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c.accessFlags(f)
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
+	c.sessionLimits(f)
+
 	if err := fromEnvironment(f, environ); err != nil {
 		return nil, err
 	}
@@ -122,7 +127,6 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	if err == nil {
 		err = c.preset.apply(f, c.set)
 	}
-	l.Conn.OutboundAll = int64(outboundAll)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(w, usage)
@@ -137,6 +141,11 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	if c.showVersion {
 		return c, nil
 	}
+	c.budget = findBudget(c.memory, os.DirFS("/"), physicalMemory)
+	if err := c.defaultOutbound(); err != nil {
+		return nil, err
+	}
+	l.Conn.OutboundAll = int64(outboundAll)
 	return c, c.check()
 }
 

@@ -332,7 +332,7 @@ func closeCases() (cases []wsCase) {
 // Frames of every kind, right and wrong, whole and a byte at a time.
 func TestRFC6455Frames(t *testing.T) {
 	t.Parallel()
-	s := start(t, "-heartbeat", "0")
+	s := start(t, "-heartbeat", "0", "-limits", "off")
 	cases := frameCases()
 	for _, c := range cases {
 		for _, step := range []int{0, 1} {

@@ -30,6 +30,7 @@ type server struct {
 	listeners []*netpoll.Listener
 	admin     *admin.Server // nil without -admin
 	manager   *manager      // nil when no service manager listens
+	memory    *memory       // nil without a budget
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 }
@@ -69,6 +70,7 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
 		return nil, err
 	}
+	s.memory = newMemory(s)
 	if p.admin != "" {
 		if err = s.listenAdmin(); err != nil {
 			return nil, err
@@ -78,7 +80,7 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 }
 
 func (s *server) listenAdmin() error {
-	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Version: Version}
+	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Memory: s.memory.state, Version: Version}
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
 		return err
@@ -177,6 +179,7 @@ func (s *server) run(ctx context.Context) error {
 	watch, endWatch := context.WithCancel(context.Background())
 	defer endWatch()
 	watching.Go(func() { s.watch(watch) })
+	watching.Go(func() { s.watchMemory(watch) })
 
 	err := s.serve(ctx, failed)
 	s.ready.Store(false)

@@ -1,0 +1,328 @@
+package router
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Rate is a token bucket: PerSecond messages in the long run, to a thousandth, and Burst of them at once. The zero Rate is no
+// limit.
+type Rate struct {
+	PerSecond float64
+	Burst     int
+}
+
+// What a Rate may be. With the fastest a bucket's arithmetic holds for 59 hours of silence (bucket).
+const (
+	minPerSecond, maxPerSecond = 0.001, 10_000
+	maxBurst                   = 1_000_000
+	maxFillSeconds             = 24 * 3600
+)
+
+// check refuses a rate that cannot be kept; name is what the operator knows it by.
+func (r Rate) check(name string) error {
+	fits := r.PerSecond >= minPerSecond && r.PerSecond <= maxPerSecond && r.Burst >= 1 && r.Burst <= maxBurst
+	if r == (Rate{}) || fits && float64(r.Burst)/r.PerSecond <= maxFillSeconds {
+		return nil
+	}
+	return fmt.Errorf("%s %g/%d: must be %g to %d messages a second and 1 to %d at once, at most what a day allows; or 0 for no limit",
+		name, r.PerSecond, r.Burst, minPerSecond, maxPerSecond, maxBurst)
+}
+
+// allowed is how many messages the rate has let through since the clock began, modulo 2^32.
+func (r Rate) allowed(nanos int64) uint32 {
+	milli := int64(math.Round(r.PerSecond * 1000))
+	return uint32((nanos/1e9*milli + nanos%1e9*milli/1e9) / 1000) // each part exact, and far from the end of 64 bits
+}
+
+// bucket is a token bucket in four bytes (GCRA, but counted in messages instead of time, so that no rate is rounded).
+//
+// Let allowed be what the rate has let through since the clock began. A bucket is the count that allowed must reach for it to be
+// full again; how far it is ahead of allowed is how many messages it lacks. Taking one adds one:
+//
+//	lacks = max(bucket - allowed, 0)       refused if lacks >= burst, else
+//	bucket = allowed + lacks + 1
+//
+// Both wrap around at 2^32, and their difference is read as a signed number: one that is ahead is so by at most burst, so a
+// negative difference means that the bucket is full. That is right as long as allowed gains less than 2^31 on a
+// bucket, which takes the fastest rate 59 hours. Every package of a session brings its buckets up to date, and so does its
+// deadline, which is a day away at most (meter.settle).
+type bucket uint32
+
+// take takes a message out, if there is one.
+func (b *bucket) take(allowed uint32, burst int) bool {
+	lacks := max(int32(uint32(*b)-allowed), 0)
+	if int(lacks) >= burst {
+		return false
+	}
+	*b = bucket(allowed + uint32(lacks) + 1)
+	return true
+}
+
+// settle forgets how long a full bucket has been full.
+func (b *bucket) settle(allowed uint32) {
+	if int32(uint32(*b)-allowed) < 0 {
+		*b = bucket(allowed)
+	}
+}
+
+// meter is what a session has used of its limits. It begins when the session first works; before that all counts bytes
+// and refused packages.
+type meter struct {
+	all     bucket // of Limits.SessionRate
+	sends   bucket // of Limits.SendRate; until the first message the tick by which it must come
+	refused uint16 // packages refused, less those admitted since
+	begun   bool
+	spoke   bool // a message has come
+}
+
+// rates is a loop's reading of its clock, as the session rates count it. It is renewed when a second has passed, and before
+// anything is refused. An old reading can only admit more, by at most what the rate is for one second; so nobody who keeps
+// to a rate is ever refused, and an admitted message costs no look at the clock.
+type rates struct {
+	tick       uint32
+	all, sends uint32
+}
+
+func (l *loop) readRates() {
+	nanos := l.np.Nanos()
+	l.rates.tick = l.np.Now()
+	l.rates.all = l.node.limits.SessionRate.allowed(nanos)
+	l.rates.sends = l.node.limits.SendRate.allowed(nanos)
+}
+
+// limitReason says which limit refused something.
+type limitReason uint8
+
+const (
+	limitSession limitReason = iota
+	limitSend
+	limitRoute
+	limitPackages
+	limitMemory
+	limitReasons
+)
+
+// limitNames are the values of the label "reason" of pomelod_limited_total, and of the member "reason" of an answer.
+var limitNames = [limitReasons]string{
+	limitSession: "session_rate", limitSend: "send_rate", limitRoute: "route_rate", limitPackages: "package_rate", limitMemory: "memory",
+}
+
+// limitAnswers are what requests refused by a limit are answered, and enters.
+var limitAnswers = func() (a [limitReasons][2][]byte) {
+	for i, name := range limitNames {
+		a[i] = [2][]byte{channel.RefusedFor(name), channel.EnterRefusedFor(name)}
+	}
+	return a
+}()
+
+func (r limitReason) answer(enter bool) []byte {
+	if enter {
+		return limitAnswers[r][1]
+	}
+	return limitAnswers[r][0]
+}
+
+// admit charges a message to its session's limits. It returns false when one of them has refused it, which is done then.
+func (l *loop) admit(s *session, c *call) bool {
+	if l.rates.tick != l.np.Now() {
+		l.readRates()
+	}
+	m, limits := &s.meter, &l.node.limits
+	if !m.spoke {
+		m.spoke, m.sends = true, bucket(l.rates.sends)
+	}
+	m.sends.settle(l.rates.sends)
+	switch {
+	case l.over(&m.all, &limits.SessionRate, &l.rates.all):
+		l.refuse(s, c, limitSession)
+		return false
+	case c.route.handle.fansOut && l.over(&m.sends, &limits.SendRate, &l.rates.sends):
+		l.refuse(s, c, limitSend)
+		return false
+	}
+	if m.refused > 0 {
+		m.refused--
+	}
+	return true
+}
+
+// over charges a bucket. It tells whether that had nothing left; then the clock has been read.
+func (l *loop) over(b *bucket, r *Rate, allowed *uint32) bool {
+	if r.Burst == 0 || b.take(*allowed, r.Burst) {
+		return false
+	}
+	l.readRates()
+	return !b.take(*allowed, r.Burst)
+}
+
+// refuse answers a request that a limit refuses; a notify is only counted.
+func (l *loop) refuse(s *session, c *call, why limitReason) {
+	if c.id != 0 {
+		l.answer(s, c, why.answer(c.route.handle.enters))
+	}
+	l.refused(s, why)
+}
+
+// refused counts what a limit has refused, and ends a session that goes on all the same: one of which Limits.Flood more packages
+// were refused than admitted. So who sends less than twice what it may is never ended.
+func (l *loop) refused(s *session, why limitReason) {
+	l.counters.limited[why]++
+	m := &s.meter
+	if m.refused < maxFlood {
+		m.refused++
+	}
+	if flood := l.node.limits.Flood; flood > 0 && int(m.refused) >= flood && s.state != stateEnded && s.conn.Alive() {
+		l.kickFor(s, "too many messages", reasonFlood)
+	}
+}
+
+const maxFlood = 1<<16 - 1
+
+// charge charges a package, or a frame of WebSocket's own, of n bytes that is no message: heartbeats, pings, what is out of place. It
+// returns false when there were too many; then it must have no effect and get no answer, and the session may have ended.
+func (l *loop) charge(s *session, n int) bool {
+	if !s.meter.begun {
+		return l.early(s, n)
+	}
+	if l.rates.tick != l.np.Now() {
+		l.readRates()
+	}
+	if l.over(&s.meter.all, &l.node.limits.SessionRate, &l.rates.all) {
+		l.refused(s, limitPackages)
+		return false
+	}
+	if s.meter.refused > 0 {
+		s.meter.refused--
+	}
+	return l.settle(s)
+}
+
+// early charges a package of n bytes to a session that has yet to finish its handshake.
+func (l *loop) early(s *session, n int) bool {
+	limits, m := &l.node.limits, &s.meter
+	m.all += bucket(n)
+	m.refused++
+	if limits.EarlyBytes > 0 && int(m.all) > limits.EarlyBytes || limits.EarlyPackages > 0 && int(m.refused) > limits.EarlyPackages {
+		l.end(s, reasonEarly)
+		return false
+	}
+	if m.refused == maxFlood { // without a limit it counts no further
+		m.refused--
+	}
+	return true
+}
+
+// longest is how long a package of s may be.
+func (l *loop) longest(s *session) int {
+	limits := &l.node.limits
+	if s.meter.begun || limits.EarlyBytes == 0 {
+		return limits.PackageBytes
+	}
+	return min(limits.PackageBytes, limits.EarlyBytes)
+}
+
+// tooLong is what a session that was sent more at once than longest ends for.
+func (l *loop) tooLong(s *session) netpoll.Reason {
+	if l.longest(s) < l.node.limits.PackageBytes {
+		return reasonEarly
+	}
+	return reasonTooLong
+}
+
+// beginMeter fills the buckets of a session that works from now on. One that is opened again, as socket.io may do, has
+// what it had.
+func (l *loop) beginMeter(s *session) {
+	if s.meter.begun {
+		return
+	}
+	l.readRates()
+	s.meter = meter{all: bucket(l.rates.all), begun: true}
+	s.meter.sends = bucket(l.np.Now() + l.node.limits.FirstSeconds)
+}
+
+// settle brings a session's buckets up to date, so that they can wrap around. It ends a session that has said nothing since its
+// handshake for too long, and returns false then. Where there is an App such a session may be what it wants: it listens only.
+func (l *loop) settle(s *session) bool {
+	m := &s.meter
+	if !m.begun {
+		return true
+	}
+	if l.rates.tick != l.np.Now() {
+		l.readRates()
+	}
+	m.all.settle(l.rates.all)
+	if m.spoke {
+		m.sends.settle(l.rates.sends)
+		return true
+	}
+	if l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.state != stateWorking || l.np.Now() < uint32(m.sends) {
+		return true
+	}
+	l.end(s, reasonIdle)
+	return false
+}
+
+// routeRate is what App.Limit says of a route.
+type routeRate struct {
+	Rate
+	index int // into Session.rates
+}
+
+// overRoute charges a call to the bucket that its session has for the route.
+func (l *loop) overRoute(s *session, r *routeRate) bool {
+	if r == nil {
+		return false
+	}
+	h, nanos := l.handle(s), l.np.Nanos()
+	if h.rates == nil {
+		h.rates = make([]routeBucket, len(l.node.app.rates))
+		for i := range h.rates {
+			h.rates[i].at = nanos - routeForget - 1
+		}
+	}
+	b := &h.rates[r.index]
+	allowed := r.allowed(nanos)
+	if nanos-b.at > routeForget {
+		b.bucket = bucket(allowed)
+	}
+	b.at = nanos
+	return !b.bucket.take(allowed, r.Burst)
+}
+
+// routeBucket is a bucket that need not be brought up to date: it knows when it was last.
+type routeBucket struct {
+	bucket bucket
+	at     int64
+}
+
+// routeForget is as long as any bucket may take to fill, and less than one takes to wrap around.
+const routeForget = int64(maxFillSeconds * 1e9)
+
+// Usage is what a node takes of memory outside of Go's, and what it could give back. Safe from any goroutine.
+func (n *Node) Usage() Usage {
+	u := Usage{Unsent: n.budget.Total(), Slow: n.budget.Slow()}
+	for _, l := range n.loops {
+		u.Conns += l.np.Open()
+	}
+	return u
+}
+
+// Usage is what Node.Usage tells.
+type Usage struct {
+	Conns  int   // sockets
+	Slow   int   // conns with unsent bytes
+	Unsent int64 // bytes kept for them
+}
+
+// SetShort tells the node that memory is short: enters and new polling sessions are refused. Safe from any goroutine.
+func (n *Node) SetShort(short bool) { n.short.Store(short) }
+
+// SetUnsent bounds the unsent bytes of all conns from now on, at most Limits.Conn.OutboundAll; beyond it the largest backlogs are
+// closed. Safe from any goroutine.
+func (n *Node) SetUnsent(bytes int64) {
+	n.budget.SetLimit(min(bytes, n.limits.Conn.OutboundAll))
+}

@@ -1,0 +1,224 @@
+//go:build linux
+
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/router"
+)
+
+// budget is how much memory pomelod may take, and who says so. 0 bytes: nobody.
+type budget struct {
+	bytes  int64
+	source string
+}
+
+// findBudget is -memory, or what the cgroup allows, or four fifths of what the machine has.
+func findBudget(flag memoryFlag, root fs.FS, physical func() int64) budget {
+	if flag != memoryAuto {
+		return budget{int64(flag), "-memory"}
+	}
+	if n := cgroupLimit(root); n > 0 && n < physical() {
+		return budget{n, "cgroup"}
+	}
+	return budget{physical() / 5 * 4, "machine"}
+}
+
+// cgroupLimit is the least limit of memory of this process' cgroup (version 2 or 1) and those around it, 0 for none.
+func cgroupLimit(root fs.FS) (least int64) {
+	text, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) { // number:controllers:path
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		switch {
+		case controllers == "":
+			least = leastOf(least, limitsAbove(root, "sys/fs/cgroup", group, "memory.max"))
+		case strings.Contains(","+controllers+",", ",memory,"):
+			least = leastOf(least, limitsAbove(root, "sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
+		}
+	}
+	return least
+}
+
+// limitsAbove is the least limit that group or one above it has. In a container the path may be the host's, and only the root there.
+func limitsAbove(root fs.FS, mount, group, file string) (least int64) {
+	for {
+		text, err := fs.ReadFile(root, path.Join(mount, group, file))
+		if err == nil {
+			if n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64); err == nil { // "max" is no number
+				least = leastOf(least, n)
+			}
+		}
+		if group == "" || group == "/" || group == "." {
+			return least
+		}
+		group = path.Dir(group)
+	}
+}
+
+// leastOf is the smaller one of two limits, 0 being none.
+func leastOf(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// physicalMemory is what the machine has.
+func physicalMemory() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return math.MaxInt64
+	}
+	return int64(info.Totalram) * int64(info.Unit)
+}
+
+// From refuseAt percent of the budget on new work is refused, until it is below refuseUntil again; the same for shedding. Go
+// collects so that it stays below collectAt if it can: what is refused is refused for what lives, not for garbage.
+const (
+	collectAt              = 70
+	refuseUntil, refuseAt  = 75, 80
+	shedUntil, shedAt      = 85, 90
+	memoryEvery            = time.Second
+	memoryWarnEvery        = time.Minute
+	idleSocket, fullSocket = 5 << 10, 256 << 10 // kernel memory of a socket, measured: idle, and with a full send buffer
+)
+
+// memory compares what pomelod takes with its budget, once a second.
+type memory struct {
+	// Static after construction.
+	budget int64
+	read   func() (goBytes int64, usage router.Usage)
+	refuse func(bool)  // new connections and enters
+	unsent func(int64) // bound what waits for slow clients
+	limit  func(int64) // have Go collect from here on; nil when GOMEMLIMIT says so already
+
+	used     atomic.Int64
+	refusing atomic.Bool
+	shedding atomic.Bool
+
+	// Owned by who steps.
+	warned time.Time
+	goal   int64 // as last given to limit
+}
+
+// step takes one reading and acts on it.
+func (m *memory) step(now time.Time) {
+	goBytes, usage := m.read()
+	kernel := int64(usage.Conns)*idleSocket + int64(usage.Slow)*fullSocket
+	used := goBytes + kernel
+	m.used.Store(used)
+	if goal := max(m.percent(collectAt)-kernel, m.budget/8); m.limit != nil && goal/m.granule() != m.goal/m.granule() {
+		m.goal = goal
+		m.limit(goal)
+	}
+	if was := m.refusing.Load(); was != crossed(was, used, m.percent(refuseUntil), m.percent(refuseAt)) {
+		m.refusing.Store(!was)
+		m.refuse(!was)
+		if was {
+			slog.Info("memory suffices again; new connections and enters are taken", "used", used, "budget", m.budget)
+		}
+	}
+	was := m.shedding.Load()
+	is := crossed(was, used, m.percent(shedUntil), m.percent(shedAt))
+	m.shedding.Store(is)
+	switch {
+	case is: // a quarter of the backlogs each second, the largest first, until there is enough
+		m.unsent(usage.Unsent / 4 * 3)
+	case was:
+		m.unsent(math.MaxInt64)
+	}
+	if m.refusing.Load() && now.Sub(m.warned) >= memoryWarnEvery {
+		m.warned = now
+		slog.Warn("memory is short; new connections and enters are refused", "used", used, "kernel", kernel, "budget", m.budget,
+			"closing_backlogs", is, "hint", "give pomelod more (MemoryMax=, -memory), or lower -max-conns")
+	}
+}
+
+// granule is how far Go's limit must move to be set anew.
+func (m *memory) granule() int64 { return max(m.budget/64, 1) }
+
+func (m *memory) percent(n int64) int64 { return m.budget / 100 * n }
+
+// crossed is a threshold with hysteresis.
+func crossed(was bool, n, until, at int64) bool { return n >= at || was && n >= until }
+
+// state is for the admin server.
+func (m *memory) state() admin.Memory {
+	if m == nil {
+		return admin.Memory{}
+	}
+	return admin.Memory{Used: m.used.Load(), Budget: m.budget, Refusing: m.refusing.Load(), Closing: m.shedding.Load()}
+}
+
+// watchMemory steps until ctx ends. Without a budget it does nothing.
+func (s *server) watchMemory(ctx context.Context) {
+	m := s.memory
+	if m == nil {
+		return
+	}
+	slog.Info("memory", "budget", m.budget, "source", s.cfg.budget.source)
+	if m.limit != nil {
+		before := debug.SetMemoryLimit(-1)
+		defer debug.SetMemoryLimit(before)
+	}
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	for {
+		m.step(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// newMemory is the watch over s, nil without a budget.
+func newMemory(s *server) *memory {
+	if s.cfg.budget.bytes == 0 {
+		return nil
+	}
+	m := &memory{
+		budget: s.cfg.budget.bytes,
+		read:   func() (int64, router.Usage) { return goMemory(), s.node.Usage() },
+		refuse: func(on bool) { s.acceptor.SetRefuse(on); s.node.SetShort(on) },
+		unsent: s.node.SetUnsent,
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		m.limit = func(n int64) { debug.SetMemoryLimit(n) }
+	}
+	return m
+}
+
+// goMemory is what Go has from the kernel and has not given back.
+func goMemory() int64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	for _, s := range samples {
+		if s.Value.Kind() != metrics.KindUint64 {
+			panic(fmt.Sprintf("runtime/metrics has no %s", s.Name))
+		}
+	}
+	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
+}

@@ -1,0 +1,253 @@
+//go:build linux
+
+package server
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/pomelod/pomelod/router"
+)
+
+// The budget is the least limit of the cgroups around the process, in either version and in containers, else four fifths of the
+// machine.
+func TestFindBudget(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	const machine = 1 << 40
+	for _, tc := range []struct {
+		name string
+		flag memoryFlag
+		root fstest.MapFS
+		want budget
+	}{
+		{"no cgroups", memoryAuto, nil, budget{machine / 5 * 4, "machine"}},
+		{"given", 1 << 30, nil, budget{1 << 30, "-memory"}},
+		{"none wanted", 0, fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824\n")}, budget{0, "-memory"}},
+		{"no limit", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/a\n"), "sys/fs/cgroup/a/memory.max": file("max\n")}, budget{machine / 5 * 4, "machine"}},
+		{"a service", memoryAuto, fstest.MapFS{
+			"proc/self/cgroup": file("0::/system.slice/pomelod.service\n"),
+			"sys/fs/cgroup/system.slice/pomelod.service/memory.max": file("1073741824\n"),
+			"sys/fs/cgroup/system.slice/memory.max":                 file("max\n"),
+		}, budget{1 << 30, "cgroup"}},
+		{"a slice around it has less", memoryAuto, fstest.MapFS{
+			"proc/self/cgroup": file("0::/system.slice/pomelod.service\n"),
+			"sys/fs/cgroup/system.slice/pomelod.service/memory.max": file("1073741824\n"),
+			"sys/fs/cgroup/system.slice/memory.max":                 file("536870912\n"),
+		}, budget{1 << 29, "cgroup"}},
+		{"a container, its own namespace", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824")}, budget{1 << 30, "cgroup"}},
+		{"a container, the host's path", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/docker/0123\n"), "sys/fs/cgroup/memory.max": file("1073741824")}, budget{1 << 30, "cgroup"}},
+		{"version 1", memoryAuto, fstest.MapFS{
+			"proc/self/cgroup": file("5:cpu,cpuacct:/x\n4:memory:/docker/0123\n1:name=systemd:/\n"),
+			"sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes": file("1073741824\n"),
+			"sys/fs/cgroup/memory/memory.limit_in_bytes":             file("9223372036854771712\n"),
+		}, budget{1 << 30, "cgroup"}},
+		{"version 1 without a limit", memoryAuto, fstest.MapFS{
+			"proc/self/cgroup": file("4:memory:/\n"), "sys/fs/cgroup/memory/memory.limit_in_bytes": file("9223372036854771712\n"),
+		}, budget{machine / 5 * 4, "machine"}},
+		{"garbage", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("what\n::\n0:\n"), "sys/fs/cgroup/memory.max": file("many")}, budget{machine / 5 * 4, "machine"}},
+	} {
+		if tc.root == nil {
+			tc.root = fstest.MapFS{}
+		}
+		if got := findBudget(tc.flag, tc.root, func() int64 { return machine }); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
+		}
+	}
+	if n := physicalMemory(); n < 1<<28 || n == math.MaxInt64 {
+		t.Errorf("this machine has %d bytes", n)
+	}
+	if n := goMemory(); n < 1<<20 || n > 1<<36 {
+		t.Errorf("this process takes %d bytes", n)
+	}
+}
+
+// fakeMemory is a memory whose readings a test gives; it notes what was done about them.
+type fakeMemory struct {
+	*memory
+	reading int64
+	usage   router.Usage
+	did     []string
+}
+
+func newFakeMemory(budget int64) *fakeMemory {
+	f := &fakeMemory{}
+	note := func(format string, args ...any) { f.did = append(f.did, fmt.Sprintf(format, args...)) }
+	f.memory = &memory{
+		budget: budget,
+		read:   func() (int64, router.Usage) { return f.reading, f.usage },
+		refuse: func(on bool) { note("refuse %v", on) },
+		unsent: func(n int64) { note("unsent %d", n) },
+	}
+	return f
+}
+
+// From 80% on new work is refused and from 90% on backlogs are closed, a quarter a second; both end by themselves, and not at once.
+func TestMemorySteps(t *testing.T) {
+	f := newFakeMemory(1000)
+	now := time.Unix(0, 0)
+	for _, tc := range []struct {
+		reading  int64
+		refusing bool
+		want     string
+	}{
+		{790, false, "[]"},
+		{800, true, "[refuse true]"},
+		{850, true, "[]"},
+		{750, true, "[]"},
+		{749, false, "[refuse false]"},
+		{790, false, "[]"},
+		{900, true, "[refuse true unsent 600]"},
+		{890, true, "[unsent 600]"},
+		{850, true, "[unsent 600]"},
+		{849, true, "[unsent 9223372036854775807]"},
+		{849, true, "[]"},
+		{2000, true, "[unsent 600]"},
+		{100, false, "[refuse false unsent 9223372036854775807]"},
+		{100, false, "[]"},
+	} {
+		f.did, f.reading, f.usage.Unsent = nil, tc.reading, 800
+		now = now.Add(memoryEvery)
+		f.step(now)
+		if got := fmt.Sprint(f.did); got != tc.want || f.state().Refusing != tc.refusing {
+			t.Errorf("at %d: %s, refusing %v, want %s", tc.reading, got, f.state().Refusing, tc.want)
+		}
+	}
+}
+
+// What the kernel has for the sockets counts, and Go collects so much the sooner.
+func TestMemoryCountsSockets(t *testing.T) {
+	const mib = 1 << 20
+	f := newFakeMemory(1000 * mib)
+	var limit int64
+	f.limit = func(n int64) { limit = n }
+	f.reading = 100 * mib
+	f.usage = router.Usage{Conns: 51200, Slow: 1000}
+	f.step(time.Now())
+	if want := int64(100+250+250) * mib; f.used.Load() != want || limit != 200*mib {
+		t.Errorf("used %d, want %d; Go's limit %d MiB", f.used.Load(), want, limit/mib)
+	}
+	f.usage.Conns *= 10
+	f.step(time.Now())
+	if limit != 125*mib {
+		t.Errorf("Go's limit %d MiB", limit/mib)
+	}
+}
+
+// The largest backlogs together may be a quarter of the budget, unless the operator says otherwise.
+func TestOutboundIsPartOfTheBudget(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want int64
+	}{
+		{[]string{"-memory", "256MiB"}, 64 << 20},
+		{[]string{"-memory", "100GiB"}, 256 << 20},
+		{[]string{"-memory", "0"}, 256 << 20},
+		{[]string{"-limits", "off"}, 256 << 20},
+		{[]string{"-memory", "256MiB", "-max-outbound", "100MiB"}, 100 << 20},
+		{[]string{"-memory", "32MiB", "-outbound", "16MiB"}, 16 << 20},
+	} {
+		c, err := parseFlags(tc.args, nil, io.Discard)
+		if err != nil || c.limits.Conn.OutboundAll != tc.want {
+			t.Errorf("%v: %v, %v", tc.args, c, err)
+		}
+	}
+	if _, err := parseFlags([]string{"-memory", "1MiB"}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "-memory 0") {
+		t.Errorf("1 MiB: %v", err)
+	}
+}
+
+// Short of memory a server refuses connections and enters, says so, and is not ready; who is in goes on. When there is enough again
+// everything is as before.
+func TestShortOfMemory(t *testing.T) {
+	cfg, err := parseFlags([]string{"-admin", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-gate", "", "-memory", "100MiB"}, nil, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cfg.plan(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := newServer(cfg, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reading atomic.Int64
+	srv.memory.read = func() (int64, router.Usage) { return reading.Load(), srv.node.Usage() }
+	srv.memory.limit = nil
+	s := startServer(t, srv)
+	in, out := login(t, s.addr("connector")), login(t, s.addr("connector"))
+	in.enter("in", "r")
+	reading.Store(81 << 20)
+	if text := readyUntil(t, s, http.StatusServiceUnavailable); !strings.Contains(text, "memory is short") {
+		t.Errorf("not ready for %q", text)
+	}
+	if got := out.enter("out", "r"); got != `{"code":500,"error":true,"reason":"memory"}` {
+		t.Error(got)
+	}
+	if got := in.ask("chat.chatHandler.send", `{"content":"x","target":"*"}`); got != `{}` {
+		t.Error(got)
+	}
+	conn, err := net.DialTCP("tcp", nil, s.addr("connector"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(deadline))
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {
+		t.Errorf("a new connection got %d bytes, %v", n, err)
+	}
+	text := metricsOf(t, s)
+	for _, want := range []string{"pomelod_memory_short 1\n", "pomelod_refused_memory_total 1\n", `pomelod_limited_total{reason="memory"} 1` + "\n", "pomelod_memory_budget_bytes 1.048576e+08\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics have no %q", want)
+		}
+	}
+	reading.Store(1 << 20)
+	readyUntil(t, s, http.StatusOK)
+	if got := out.enter("out", "r"); got != `{"users":["in","out"]}` {
+		t.Error(got)
+	}
+	login(t, s.addr("connector"))
+}
+
+// readyUntil asks /readyz until it answers with a status, and returns the text.
+func readyUntil(t *testing.T, s *running, status int) string {
+	t.Helper()
+	for end := time.Now().Add(deadline); ; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get("http://" + s.admin.Addr().String() + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == status {
+			return string(text)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("/readyz answers %d %s", resp.StatusCode, text)
+		}
+	}
+}
+
+func metricsOf(t *testing.T, s *running) string {
+	t.Helper()
+	resp, err := http.Get("http://" + s.admin.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
