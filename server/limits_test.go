@@ -38,7 +38,7 @@ func TestPresets(t *testing.T) {
 		t.Errorf("off: %+v, %v", c.budget, err)
 	}
 	some := parse([]string{"POMELOD_ROOMS=5", "POMELOD_LIMITS=off"}, "-session-rate", "7", "-slow-mode", "1.5s", "-handshake-bytes", "1KiB")
-	off.SessionRate, off.EarlyBytes, off.Rooms = router.Rate{PerSecond: 7, Burst: 14}, 1024, channel.Limits{Rooms: 5, Slow: 1500 * time.Millisecond}
+	off.SessionRate, off.EarlyBytes, off.Rooms = router.Rate{PerSecond: 7, Burst: 7}, 1024, channel.Limits{Rooms: 5, Slow: 1500 * time.Millisecond}
 	if some != off {
 		t.Errorf("got  %+v\nwant %+v", some, off)
 	}
@@ -50,11 +50,11 @@ func TestPresets(t *testing.T) {
 			t.Errorf("-%s 0 is printed as %s", name, v)
 		}
 	}
-	c, err = parseFlags([]string{"-send-rate", "2.5/10", "-memory", "2GiB"}, nil, io.Discard)
-	if err != nil || c.limits.SendRate != (router.Rate{PerSecond: 2.5, Burst: 10}) || c.budget != (budget{2 << 30, "-memory"}) {
+	c, err = parseFlags([]string{"-send-rate", "2:10", "-memory", "2GiB"}, nil, io.Discard)
+	if err != nil || c.limits.SendRate != (router.Rate{PerSecond: 2, Burst: 10}) || c.budget != (budget{2 << 30, "-memory"}) {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if got := c.flags.Lookup("send-rate").Value.String(); got != "2.5/10" {
+	if got := c.flags.Lookup("send-rate").Value.String(); got != "2:10" {
 		t.Error(got)
 	}
 }
@@ -62,8 +62,8 @@ func TestPresets(t *testing.T) {
 // What cannot be is refused with the flag's name.
 func TestLimitMistakes(t *testing.T) {
 	for _, args := range []string{
-		"-limits none", "-limits PUBLIC", "-session-rate fast", "-session-rate 1/", "-session-rate -1", "-session-rate 0/5", "-session-rate 5/0", "-session-rate NaN",
-		"-session-rate 1e99", "-session-rate +Inf", "-send-rate 100000", "-send-rate 0.0001/1", "-flood -1", "-flood 70000", "-handshake-bytes -1", "-handshake-bytes x",
+		"-limits none", "-limits PUBLIC", "-session-rate fast", "-session-rate 1:", "-session-rate -1", "-session-rate 0:5", "-session-rate 5:0", "-session-rate NaN",
+		"-session-rate 1e99", "-session-rate +Inf", "-send-rate 100000", "-send-rate 0.5:1", "-flood -1", "-flood 70000", "-handshake-bytes -1", "-handshake-bytes x",
 		"-handshake-packages 70000", "-first-message-timeout 1ms", "-room-members many", "-rooms -5", "-slow-mode 25h", "-slow-mode 1us", "-slow-mode -1s", "-memory much", "-memory -1",
 	} {
 		list := strings.Fields(args)
