@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
 )
@@ -25,7 +26,8 @@ type Source struct {
 	Snapshot func(context.Context) (*router.Snapshot, error)
 	Accepted func() netpoll.AcceptorStats
 	Ready    func() bool
-	Memory   func() Memory // nil: nobody watches it
+	Memory   func() Memory        // nil: nobody watches it
+	Logs     func() logsink.Stats // nil where the log is somebody else's
 	Version  string
 }
 

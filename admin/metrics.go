@@ -46,6 +46,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("read_bytes_total", "Bytes read from clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesRead }),
 	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
+	counter("writes_postponed_total", "Writes for which the kernel had no memory (ENOBUFS, ENOMEM); what they carried was kept and sent later.", "loop", func(l *loopFigures) uint64 { return l.Net.WritesPoor }),
 	counter("passes_total", "Rounds in which all members of a group were written to.", "loop", func(l *loopFigures) uint64 { return l.Net.Passes }),
 	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
 	counter("overrun_refused_total", "Messages refused because a loop came to its clients' bytes too late (-max-delay).", "loop", func(l *loopFigures) uint64 { return l.Overrun }),
@@ -96,11 +97,13 @@ var (
 	addrsDesc    = desc("addresses", "Client addresses that have connections, or had so recently that it counts.")
 	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
 	limitedDesc  = desc("limited_total", "What limits refused, by reason.", "reason")
-	turnedDesc   = desc("refused_memory_total", "Of the refused connections: because memory was short.")
 	memoryDesc   = desc("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.")
 	budgetDesc   = desc("memory_budget_bytes", "What may be taken; 0 without a limit.")
 	shortDesc    = desc("memory_short", "1 when new connections and enters are refused for want of memory, 2 when the largest backlogs are closed too.")
 	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
+	logErrors    = desc("log_errors_total", "Log lines that could not be written: the disk is full, or the reader of the log is gone.")
+	logDropped   = desc("log_dropped_total", "Log lines lost because nobody reads the log, or too slowly.")
+	logKept      = desc("log_suppressed_total", "Warnings and errors not logged because one place in the program logged too many.")
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
@@ -121,11 +124,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), "descriptors")
 	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
 
-	put(turnedDesc, prometheus.CounterValue, float64(accepted.Turned))
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Turned), "memory")
 	m := c.src.memory()
 	put(memoryDesc, prometheus.GaugeValue, float64(m.Used))
 	put(budgetDesc, prometheus.GaugeValue, float64(m.Budget))
 	put(shortDesc, prometheus.GaugeValue, m.level())
+
+	if c.src.Logs != nil {
+		logs := c.src.Logs()
+		put(logErrors, prometheus.CounterValue, float64(logs.Errors))
+		put(logDropped, prometheus.CounterValue, float64(logs.Dropped))
+		put(logKept, prometheus.CounterValue, float64(logs.Suppressed))
+	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
 	defer cancel()

@@ -35,6 +35,7 @@ type Acceptor struct {
 	loops  []*Loop
 	max    int
 	stop   int
+	accept func(fd, flags int) (int, unix.Sockaddr, error) // accept4(2), or a test's
 
 	// Owned by the goroutine of Run.
 	batches [][]Accepted
@@ -63,7 +64,7 @@ type AcceptorStats struct {
 
 // NewAcceptor makes an acceptor that hands at most max connections to loops at a time.
 func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
-	a := &Acceptor{loops: loops, max: max, spare: -1, batches: make([][]Accepted, len(loops)), watching: true}
+	a := &Acceptor{loops: loops, max: max, spare: -1, accept: unix.Accept4, batches: make([][]Accepted, len(loops)), watching: true}
 	var err error
 	if a.poller, err = gnet.OpenPoller(); err != nil {
 		return nil, fmt.Errorf("open acceptor: %w", err)
@@ -197,7 +198,7 @@ func (a *Acceptor) ready(fd int) {
 		return
 	}
 	for range acceptBatch {
-		conn, sa, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		conn, sa, err := a.accept(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			a.pause = 0
@@ -207,8 +208,11 @@ func (a *Acceptor) ready(fd int) {
 			a.exhausted(ln, err)
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
+		case unix.EAGAIN:
+		default: // perhaps a passing error of one client's network, perhaps one that stays: in no case a reason to spin
+			a.rest("cannot accept a connection; pausing", err, "accept(2) explains the error; if it stays, restart pomelod")
 		}
-		break // EAGAIN, or a passing network error of one client: the poller tells when to come back
+		break // the poller tells when to come back
 	}
 	for i, batch := range a.batches {
 		for _, c := range batch {
@@ -282,16 +286,21 @@ func (a *Acceptor) exhausted(ln *Listener, err error) {
 	if a.spare >= 0 {
 		_ = unix.Close(a.spare)
 		a.spare = -1
-		if fd, _, e := unix.Accept4(ln.fd, unix.SOCK_CLOEXEC); e == nil {
+		if fd, _, e := a.accept(ln.fd, unix.SOCK_CLOEXEC); e == nil {
 			_ = unix.Close(fd)
 			a.starved.Add(1)
 		}
 	}
 	a.openSpare()
+	a.rest("cannot accept more connections; pausing", err, "raise LimitNOFILE (ulimit -n) or lower -max-conns")
+}
+
+// rest pauses all accepting for a while, longer each time until somebody is accepted.
+func (a *Acceptor) rest(message string, err error, hint string) {
 	a.unwatch()
 	if time.Since(a.warned) > acceptWarnEvery {
 		a.warned = time.Now()
-		slog.Warn("cannot accept more connections; pausing", "err", err, "hint", "raise LimitNOFILE (ulimit -n) or lower -max-conns")
+		slog.Warn(message, "err", err, "hint", hint)
 	}
 	a.pause = min(max(2*a.pause, minAcceptPause), maxAcceptPause)
 	a.paused.Add(1)

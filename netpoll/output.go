@@ -14,6 +14,7 @@ type outbox struct {
 	moved uint32 // tick at which the socket last took a byte of queue
 	index int    // in loop.queued, while bytes > 0
 	dirty bool   // stands in loop.dirty
+	poor  bool   // the kernel had no memory for it: tried again by the next tick, as the socket itself has room
 }
 
 // segment is a stretch of unsent bytes: private to the conn, or a part of a shared copy.
@@ -124,7 +125,7 @@ func (l *Loop) settleOutbox(c *Conn) {
 	}
 	c.out = nil
 	l.unblock(c, connThrottled)
-	o.queue, o.moved = o.queue[:0], 0
+	o.queue, o.moved, o.poor = o.queue[:0], 0, false
 	if cap(o.queue) > maxQueueKept {
 		o.queue = nil
 	}
@@ -149,7 +150,12 @@ func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	if n > 0 {
 		c.active = l.now
 	}
-	if errno == syscall.EAGAIN {
+	switch errno {
+	case syscall.EAGAIN:
+		return 0, 0
+	case syscall.ENOBUFS, syscall.ENOMEM:
+		l.stats.WritesPoor++
+		l.outbox(c).poor = true
 		return 0, 0
 	}
 	return n, errno
@@ -163,7 +169,9 @@ func (l *Loop) enqueue(c *Conn, s segment) {
 		o.moved = l.now
 		o.index = len(l.queued)
 		l.queued = append(l.queued, c)
-		l.watch(c, c.watched|Writable)
+		if !o.poor {
+			l.watch(c, c.watched|Writable)
+		}
 	} else if o.bytes+len(s.b) > l.limits.Outbound {
 		l.Kill(c, ReasonSlow)
 		return
@@ -195,11 +203,15 @@ func (l *Loop) drain(c *Conn) {
 		if n > 0 {
 			o.moved = l.now
 		}
+		if o.poor { // the socket goes on saying that it can be written to
+			l.watch(c, c.watched&^Writable)
+		}
 		if n < len(b) {
 			return
 		}
 	}
 	l.unqueue(c)
+	o.poor = false
 	l.watch(c, c.watched&^Writable)
 	if len(o.stage) == 0 {
 		l.settleOutbox(c)
@@ -288,12 +300,15 @@ func (l *Loop) release(s *shared) {
 	}
 }
 
-// checkQueues runs once a second: peers that take nothing are ended.
+// checkQueues runs once a second: peers that take nothing are ended, and those are tried again for whom there was no memory.
 func (l *Loop) checkQueues() {
 	for i := len(l.queued) - 1; i >= 0; i-- {
 		c := l.queued[i]
 		if l.now-c.out.moved >= l.limits.Stuck && !c.IsPull() { // how long a peer may stay away is the handler's to judge
 			l.Kill(c, ReasonStuck)
+		} else if c.out.poor {
+			c.out.poor = false
+			l.watch(c, c.watched|Writable)
 		}
 	}
 }

@@ -9,6 +9,7 @@ type Stats struct {
 	BytesRead    uint64
 	BytesWritten uint64
 	Writes       uint64 // write calls
+	WritesPoor   uint64 // of these, those for which the kernel had no memory
 	Passes       uint64 // logs written to all members of a group
 	Panics       uint64
 	Throttled    uint64 // times a conn was not read until it took what it had asked for

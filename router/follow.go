@@ -23,7 +23,7 @@ func (l *loop) follow(s *session, c *call) bool {
 	if !c.route.handle.follows || !l.node.follow || s.room != nil || s.hops >= maxHops || s.handle != nil || s.conn.IsPull() || s.inflight() > 0 {
 		return false
 	}
-	if l.node.broadcasts.Load() > 0 {
+	if l.node.broadcasts.Load() > 0 || l.node.closing.Load() { // it must not slip to where Drain has looked already
 		return false
 	}
 	body, ok := c.object()

@@ -265,16 +265,19 @@ func (l *loop) direct(s *session, p *codec.Push) {
 // broadcast stages a push for the sessions from slot on, so many in a turn that neither the turn nor what is staged grows
 // with their number.
 func (l *loop) broadcast(p *codec.Push, slot int) {
-	end := slot + broadcastSlice
-	more := l.np.EachIn(slot, end, func(c *netpoll.Conn) {
+	end, more := slot+broadcastSlice, false
+	defer func() {
+		if !more { // done, or given up in a panic: otherwise no session would ever move again
+			l.node.broadcasts.Add(-1)
+		}
+	}()
+	more = l.np.EachIn(slot, end, func(c *netpoll.Conn) {
 		if s := l.session(c); s.state == stateWorking {
 			l.direct(s, p)
 		}
 	})
 	if more {
 		l.postRun(len(p.Body), func() { l.broadcast(p, end) })
-	} else {
-		l.node.broadcasts.Add(-1)
 	}
 }
 

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -123,7 +122,8 @@ type Node struct {
 	follow     bool // sessions move to the loop of their room
 	sids       *sids
 	files      map[string]*File // by path
-	closing    atomic.Bool      // Shutdown has begun
+	closing    atomic.Bool      // Drain has begun
+	ending     atomic.Bool      // its time is over: nobody is served any more
 	short      atomic.Bool      // of memory (SetShort)
 	broadcasts atomic.Int32     // of App.Broadcast, as many as loops that have yet to do theirs
 }
@@ -212,33 +212,4 @@ func (n *Node) silence(p *Profile) uint32 {
 		return uint32(2*p.HeartbeatSeconds) + 1
 	}
 	return n.limits.IdleSeconds
-}
-
-// Shutdown closes every session, telling WebSocket clients that the server goes away (1001), and returns when all sockets
-// are closed or ctx ends. Accepting must have stopped. Safe from any goroutine but a loop's.
-func (n *Node) Shutdown(ctx context.Context) error {
-	n.closing.Store(true)
-	if n.app != nil {
-		defer n.app.node.Store(nil)
-	}
-	err := n.onLoops(ctx, func(l *loop) {
-		l.np.Each(func(c *netpoll.Conn) {
-			l.endWith(l.session(c), reasonShutdown, codec.WSCloseGoingAway, "server is shutting down")
-		})
-	})
-	for err == nil {
-		open := 0
-		for _, l := range n.loops {
-			open += l.np.Open()
-		}
-		if open == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			err = errors.New("some peers did not close their connections in time")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return err
 }

@@ -23,6 +23,9 @@ type pull struct {
 // lingerSeconds is how long an ended session waits for the GET that fetches the reason.
 const lingerSeconds = 10
 
+// awaySeconds is the same at the end of the server: a client that polls is never away for longer than it takes to ask again.
+const awaySeconds = 2
+
 // openPull makes a session whose client fetches, for the connection that asks for it, or tells why not.
 func (l *loop) openPull(from *session, r *request, w wire, framing codec.Framing) (*session, *codec.HTTPError) {
 	if l.node.short.Load() {
@@ -148,6 +151,9 @@ func (l *loop) farewell(in *session, why netpoll.Reason) string {
 	}
 	return "1"
 }
+
+// comeBack09 tells a client of 0.9 to open another session.
+const comeBack09 = "7:::1+0"
 
 // answerPoll answers the GET that is held for in with one packet.
 func (l *loop) answerPoll(in *session, packet string) {
@@ -287,7 +293,8 @@ func (l *loop) drained(in *session) {
 	}
 }
 
-// endPull ends a session whose client fetches. The GET that is held tells the client; if none is, a kick waits for one.
+// endPull ends a session whose client fetches. The GET that is held tells the client; if none is, a kick waits for one, and so
+// does, while the server drains, what the client has yet to get.
 func (l *loop) endPull(in *session, why netpoll.Reason) {
 	p := in.x.pull
 	if p.ended {
@@ -299,11 +306,17 @@ func (l *loop) endPull(in *session, why netpoll.Reason) {
 	l.drained(in)
 	l.np.Fetch(in.conn)
 	if get := l.holder(p.get); get != nil && why == reasonShutdown && in.wire == wireSIO09 {
+		if get.x.http.reply.callback != "" { // JSONP: such a client does not notice that its script did not load, for a minute
+			l.answerPoll(in, comeBack09)
+		}
 		l.np.Close(get.conn, reasonShutdown) // a client that is told of an end would not come back
 	} else if get != nil {
 		l.answerPoll(in, l.farewell(in, why))
 	} else if (why == reasonKick || why == reasonFlood) && in.conn.Queued() > 0 {
 		l.np.SetDue(in.conn, l.np.Now()+lingerSeconds)
+		return
+	} else if why == reasonShutdown && in.conn.Queued() > 0 && !l.node.ending.Load() {
+		l.np.SetDue(in.conn, l.np.Now()+awaySeconds)
 		return
 	}
 	l.np.Close(in.conn, why)

@@ -82,6 +82,9 @@ func (l *loop) pushRoom(it *channel.Item) {
 		return
 	}
 	r.seq = it.Seq
+	if l.node.closing.Load() && it.Push.Route == "onLeave" { // soon all have left; telling everybody of everybody would cost the square of that
+		return
+	}
 	for _, vg := range r.groups {
 		l.scratch = it.Push.AppendFrame(l.scratch[:0], vg.variant)
 		l.np.Push(&vg.group, l.scratch)

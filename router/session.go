@@ -128,7 +128,7 @@ func (l *loop) Open(c *netpoll.Conn) {
 	if b, ok := l.np.Luggage().(*baggage); ok {
 		l.unpack(s, b)
 	}
-	if l.node.closing.Load() { // accepted while Shutdown was looking at the others
+	if l.node.ending.Load() { // accepted, or moved, while Drain was looking at the others
 		l.np.Close(c, reasonShutdown)
 		return
 	}
@@ -222,7 +222,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 	l.expireRequests(s, now)
 	l.runLocal()
 	if s.state == stateEnded && c.IsPull() && c.Alive() { // nobody came to fetch the reason
-		l.np.Close(c, reasonKick)
+		l.np.Close(c, s.x.pull.why)
 	}
 	if s.state == stateEnded || !c.Alive() {
 		return

@@ -233,12 +233,9 @@ func TestShutdownOfPollers(t *testing.T) {
 			r.dropGET(idle)
 		}
 		r.node.closing.Store(true)
+		r.node.ending.Store(true)
 		for _, l := range r.node.loops {
-			l.postRun(0, func() {
-				l.np.Each(func(conn *netpoll.Conn) {
-					l.endWith(l.session(conn), reasonShutdown, codec.WSCloseGoingAway, "server is shutting down")
-				})
-			})
+			l.postRun(0, func() { l.np.Each(func(conn *netpoll.Conn) { l.sendAway(l.session(conn)) }) })
 		}
 		r.net.Settle()
 		if !c.over() || !idle.over() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/limit"
@@ -120,15 +122,18 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 // onLoops runs f on every loop and waits for all.
 func (n *Node) onLoops(ctx context.Context, f func(*loop)) error {
-	done := make(chan struct{}, len(n.loops))
-	for _, l := range n.loops {
-		l.mail.Post(mail{run: func() { f(l); done <- struct{}{} }})
+	done := make(chan int, len(n.loops))
+	silent := make(map[int]bool, len(n.loops))
+	for i, l := range n.loops {
+		silent[i] = true
+		l.mail.Post(mail{run: func() { f(l); done <- i }})
 	}
-	for i := range n.loops {
+	for len(silent) > 0 {
 		select {
-		case <-done:
+		case i := <-done:
+			delete(silent, i)
 		case <-ctx.Done():
-			return fmt.Errorf("%w (%d of %d did)", ErrStuck, i, len(n.loops))
+			return fmt.Errorf("%w (loop %v of %d)", ErrStuck, slices.Sorted(maps.Keys(silent)), len(n.loops))
 		}
 	}
 	return nil

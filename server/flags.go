@@ -30,7 +30,7 @@ type settings struct {
 	dir, env            string
 	loops               int
 	maxConns            int
-	drain               time.Duration
+	drain, drainDelay   time.Duration
 	page, move          bool
 	logLevel            slog.Level
 	limits              router.Limits
@@ -84,7 +84,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.IntVar(&l.Spread, "spread", l.Spread, "members from which on a room uses all event loops")
 	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
-	f.DurationVar(&c.drain, "drain", 5*time.Second, "time for clients to close their connections when pomelod ends")
+	f.DurationVar(&c.drain, "drain", 5*time.Second, "`time` over which clients are sent away when pomelod ends, evenly; a few leave faster")
+	f.DurationVar(&c.drainDelay, "drain-delay", 0, "`time` before that in which /readyz says no and clients are still accepted, for load balancers")
 	f.BoolVar(&c.page, "page", true, "serve the chat page at / on every listener")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error: the least serious `level` that is logged")
 	f.BoolVar(&c.showVersion, "version", false, "print version, Go and JSON engine, and exit")
@@ -153,6 +154,9 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 func (c *settings) check() error {
 	if c.heartbeat < 0 || c.heartbeat%time.Second != 0 || c.heartbeat > time.Hour {
 		return fmt.Errorf("-heartbeat %v: must be whole seconds, at most an hour, or 0 for none", c.heartbeat)
+	}
+	if err := c.checkDrain(); err != nil {
+		return err
 	}
 	if _, _, err := c.announced(); err != nil {
 		return err

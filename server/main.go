@@ -16,8 +16,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -44,7 +42,10 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 		fmt.Fprintf(stderr, "pomelod: %v\n", err)
 		return 2
 	}
-	slog.SetDefault(slog.New(logHandler(stderr, cfg.logLevel)))
+	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	logs := newLogs(stderr, cfg.logLevel)
+	defer logs.close()
 	for _, w := range p.warnings {
 		slog.Warn(w)
 	}
@@ -65,17 +66,14 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 		return 2
 	}
 	defer manager.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := onSignals(logs.close)
 	defer stop()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	defer manager.handleHangups(end)()
-	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	srv, err := newServer(cfg, p, app)
 	if err == nil {
-		srv.manager = manager
-		context.AfterFunc(ctx, stop) // a second signal ends the process at once
+		srv.manager, srv.logs = manager, logs
 		err = srv.run(ctx)
 	}
 	if err != nil {
@@ -130,22 +128,4 @@ func Run(ctx context.Context, app *router.App, flags []string, bound func(map[st
 		bound(addrs)
 	}
 	return srv.run(ctx)
-}
-
-// logHandler writes text where a person reads and JSON where a machine does.
-func logHandler(w *os.File, level slog.Level) slog.Handler {
-	opts := &slog.HandlerOptions{Level: level}
-	if isTerminal(w) {
-		return slog.NewTextHandler(w, opts)
-	}
-	return slog.NewJSONHandler(w, opts)
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

@@ -206,7 +206,7 @@ func TestShortOfMemory(t *testing.T) {
 		t.Errorf("a new connection got %d bytes, %v", n, err)
 	}
 	text := metricsOf(t, s)
-	for _, want := range []string{"pomelod_memory_short 1\n", "pomelod_refused_memory_total 1\n", `pomelod_limited_total{reason="memory"} 1` + "\n", "pomelod_memory_budget_bytes 1.048576e+08\n"} {
+	for _, want := range []string{"pomelod_memory_short 1\n", "pomelod_refused_total{reason=\"memory\"} 1\n", `pomelod_limited_total{reason="memory"} 1` + "\n", "pomelod_memory_budget_bytes 1.048576e+08\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics have no %q", want)
 		}

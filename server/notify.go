@@ -95,13 +95,13 @@ func (m *manager) ready(status string) {
 	m.tell("READY=1", status)
 }
 
-// stopping tells that the end has begun.
-func (m *manager) stopping(why string) {
+// stopping tells that the end has begun, and how long it may take: longer than the manager would wait, perhaps.
+func (m *manager) stopping(why string, takes time.Duration) {
 	if m == nil {
 		return
 	}
 	m.up.Store(false)
-	m.tell("STOPPING=1", "STATUS="+why)
+	m.tell("STOPPING=1", "STATUS="+why, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", takes.Microseconds()))
 }
 
 // reloaded tells of a reload that is over before it began; systemd 253's Type=notify-reload waits for both messages.

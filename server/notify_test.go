@@ -76,7 +76,7 @@ func TestNotify(t *testing.T) {
 				t.Error(err)
 			}
 			p.stop()
-			expectTold(t, conn, "STOPPING=1\nSTATUS=ending")
+			expectTold(t, conn, "STOPPING=1\nSTATUS=ending; clients are sent away over 5s\nEXTEND_TIMEOUT_USEC=8000000")
 			if more := told(t, conn, time.Millisecond); more != "" {
 				t.Errorf("told %q after the end", more)
 			}

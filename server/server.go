@@ -15,6 +15,7 @@ import (
 
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
 	"github.com/pomelod/pomelod/web"
@@ -31,6 +32,7 @@ type server struct {
 	admin     *admin.Server // nil without -admin
 	manager   *manager      // nil when no service manager listens
 	memory    *memory       // nil without a budget
+	logs      *logs         // nil when the log is not ours
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 }
@@ -80,7 +82,8 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 }
 
 func (s *server) listenAdmin() error {
-	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Memory: s.memory.state, Version: Version}
+	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Memory: s.memory.state, Version: Version,
+		Logs: func() logsink.Stats { return s.logs.stats() }}
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
 		return err
@@ -182,20 +185,14 @@ func (s *server) run(ctx context.Context) error {
 	watching.Go(func() { s.watchMemory(watch) })
 
 	err := s.serve(ctx, failed)
-	s.ready.Store(false)
-	s.manager.stopping("ending; clients have " + s.cfg.drain.String() + " to close their connections")
-	s.acceptor.Close()
-	drain, cancel := context.WithTimeout(context.Background(), s.cfg.drain)
-	defer cancel()
-	if e := s.node.Shutdown(drain); e != nil {
-		slog.Warn("not all clients left in order", "err", e)
+	if err == nil {
+		s.end(s.cfg.drainDelay)
+	} else {
+		s.end(0)
 	}
 	endWatch() // before the loops: they answer nobody then
 	watching.Wait()
-	for _, d := range s.drivers {
-		d.Stop()
-	}
-	running.Wait()
+	err = errors.Join(err, s.endLoops(&running))
 	s.close()
 	slog.Info("ended")
 	return err
@@ -221,7 +218,7 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 			slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())
 			s.manager.ready(status(first))
 		case <-ctx.Done():
-			slog.Info("ending", "drain", s.cfg.drain.String())
+			slog.Info("ending", "drain", s.cfg.drain.String(), "drain_delay", s.cfg.drainDelay.String())
 			return nil
 		case err := <-failed:
 			return err

@@ -21,8 +21,8 @@ class Server {
   connector = null;
   admin = null;
 
-  // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), hasty (bool:
-  // socket.io clients that fall silent are dropped within seconds).
+  // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), drain
+  // ("1s"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds).
   static async start(options) {
     const server = new Server(binary(), flags(options));
     try {
@@ -95,10 +95,11 @@ function binary() {
   return command;
 }
 
-function flags({ loops, config, heartbeat, hasty }) {
-  const args = ['-listen', '127.0.0.1:0', '-gate', '127.0.0.1:0', '-admin', '127.0.0.1:0'];
+function flags({ loops, config, heartbeat, hasty, port = 0, drain }) {
+  const args = ['-listen', `127.0.0.1:${port}`, '-gate', '127.0.0.1:0', '-admin', '127.0.0.1:0'];
   args.push('-loops', String(loops));
   if (config) args.push('-config', CONFIG_DIR);
+  if (drain) args.push('-drain', drain);
   if (heartbeat) args.push('-heartbeat', heartbeat);
   if (hasty) args.push('-sio-heartbeat', '1s', '-sio-timeout', '2s', '-sio-timeout4', '2s');
   return args;

@@ -1,0 +1,47 @@
+'use strict';
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { Server } = require('../../lib/server');
+const { within } = require('../../lib/expect');
+const { KINDS } = require('../../lib/sio/kinds');
+const { enter } = require('../../lib/chat');
+
+const EACH = 3; // clients of every kind
+const BACK_MS = 15_000; // libraries wait up to 5 s between two tries
+
+// The end of the server ends transports and not sessions: clients of every version take it for an accident, and come back by
+// themselves as soon as there is a server again.
+for (const loops of [1, 3]) {
+  test(`socket.io: restart: every kind comes back by itself, loops=${loops}`, { timeout: 60_000 }, async () => {
+    let server = await Server.start({ loops, drain: '500ms' });
+    const { connector } = server;
+    const people = await Promise.all(
+      KINDS.flatMap((kind) =>
+        Array.from({ length: EACH }, async (_, i) => {
+          const page = await kind.connect(connector, { reconnects: true });
+          await page.connects.next('the first connect');
+          return { name: `${kind.name} ${i}`, page };
+        }),
+      ),
+    );
+    try {
+      for (const { name, page } of people) {
+        await page.settled();
+        await enter(page, name, 'room');
+      }
+      await server.stop();
+      server = await Server.start({ loops, port: connector.port });
+      await Promise.all(
+        people.map(async ({ name, page }) => {
+          await within(page.connects.next(`the second connect of ${name}`), `${name} to come back`, BACK_MS);
+          const { users } = await enter(page, name, 'room');
+          assert.ok(users.includes(name));
+        }),
+      );
+    } finally {
+      await Promise.all(people.map(({ page }) => page.leave()));
+      await server.stop();
+    }
+  });
+}

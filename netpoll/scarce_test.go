@@ -1,0 +1,124 @@
+package netpoll_test
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+// When the kernel has no memory for a write, nothing is lost and nobody disconnected: what was to be sent waits, the loop does
+// not spin although the socket says that it has room, and with the next tick it is tried again.
+func TestWriteWithoutMemory(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOBUFS, syscall.ENOMEM} {
+		for _, backlog := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v,backlog=%v", errno, backlog), func(t *testing.T) {
+				w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 20, OutboundAll: 1 << 20}, 1<<20)
+				var g netpoll.Group
+				c, s := w.connect(h)
+				other, rich := w.connect(h)
+				if backlog {
+					s.Room = 3
+				}
+				want := ""
+				say := func(text string) {
+					want += text
+					w.do(h, func() { l.Push(&g, []byte(text)) })
+					w.net.Settle() // panics when the loop spins
+				}
+				w.do(h, func() { l.Join(c, &g); l.Join(other, &g) })
+				if backlog {
+					say("first")
+					s.Room = -1
+				}
+				s.WriteErr = errno
+				say("pushed ")
+				want += "staged "
+				w.do(h, func() { l.Write(c, []byte("staged ")); l.Write(other, []byte("staged ")) })
+				w.net.Settle()
+				w.net.Seconds(3)
+				if tries := l.Stats().WritesPoor; tries < 3 || tries > 6 {
+					t.Errorf("%d tries in three seconds", tries)
+				}
+				if !c.Alive() || c.Queued() == 0 || string(rich.Wrote) != want {
+					t.Fatalf("alive %v, %d queued; the other got %q", c.Alive(), c.Queued(), rich.Wrote)
+				}
+				s.WriteErr = 0
+				say("later")
+				w.net.Seconds(1)
+				if string(s.Wrote) != want || c.Queued() != 0 {
+					t.Errorf("got %q, want %q", s.Wrote, want)
+				}
+				s.Room = 2 // from now on it is a slow socket like any other
+				say("and on")
+				s.Room = -1
+				w.net.Settle()
+				if string(s.Wrote) != want {
+					t.Errorf("got %q, want %q", s.Wrote, want)
+				}
+			})
+		}
+	}
+}
+
+// A kernel that has no memory for too long counts as a peer that takes nothing; a conn that closes meanwhile says its goodbye
+// when it can.
+func TestWriteWithoutMemoryEnds(t *testing.T) {
+	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	stays, s := w.connect(h)
+	closes, s2 := w.connect(h)
+	id := stays.ID(l)
+	for _, x := range []*looptest.Socket{s, s2} {
+		x.WriteErr = syscall.ENOBUFS
+	}
+	w.do(h, func() {
+		l.Write(stays, []byte("x"))
+		l.Write(closes, []byte("bye"))
+		l.Close(closes, netpoll.ReasonHandler)
+	})
+	w.net.Settle()
+	s2.WriteErr = 0
+	w.net.Seconds(1)
+	if string(s2.Wrote) != "bye" || !s2.ShutDown {
+		t.Errorf("goodbye %q, shut down %v", s2.Wrote, s2.ShutDown)
+	}
+	w.net.Seconds(5)
+	if why, ended := h.closed[id]; !ended || why != netpoll.ReasonStuck || !s.Closed {
+		t.Errorf("ended %v for %d", ended, why)
+	}
+}
+
+// Without memory to watch a new socket that one is closed, and nobody else notices.
+func TestWatchWithoutMemory(t *testing.T) {
+	w, h, _ := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	c, s := w.connect(h)
+	poor := w.net.Connect(h.loop, 1)
+	poor.WatchErr = syscall.ENOMEM
+	w.net.Settle()
+	if !poor.Closed || !c.Alive() || s.Closed {
+		t.Errorf("closed %v; the other: alive %v, closed %v", poor.Closed, c.Alive(), s.Closed)
+	}
+}
+
+// KillAll leaves nothing open, whatever state a conn is in.
+func TestKillAll(t *testing.T) {
+	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	_, plain := w.connect(h)
+	lingering, s := w.connect(h)
+	backlog, slow := w.connect(h)
+	slow.Room = 0
+	w.do(h, func() {
+		h.pull()
+		l.Write(backlog, []byte("never taken"))
+		l.Close(lingering, netpoll.ReasonHandler)
+	})
+	w.net.Settle()
+	w.do(h, func() { l.KillAll(netpoll.ReasonHandler) })
+	w.net.Settle()
+	if !plain.Closed || !s.Closed || !slow.Closed || len(h.conns) != 0 || l.Pulls() != 0 || l.Open() != 0 {
+		t.Errorf("closed %v %v %v, %d conns left", plain.Closed, s.Closed, slow.Closed, len(h.conns))
+	}
+	w.do(h, func() { l.KillAll(netpoll.ReasonHandler) })
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package server
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pomelod/pomelod/internal/logsink"
+)
+
+// logFlushTime is how long the end of the process waits for somebody to read the log.
+const logFlushTime = 200 * time.Millisecond
+
+// logs is where this process logs to. A nil one, of a program that has its own log, counts nothing.
+type logs struct {
+	writer *logsink.Writer
+	limit  *logsink.Limit
+}
+
+// newLogs makes slog's default logger write to w, without ever waiting for it.
+func newLogs(w *os.File, level slog.Level) *logs {
+	l := new(logs)
+	l.writer = logsink.NewWriter(w, func(lines uint64) {
+		slog.Warn("log lines were lost: they could not be written, or nobody read them", "lines", lines)
+	})
+	l.limit = logsink.NewLimit(logHandler(l.writer, isTerminal(w), level))
+	slog.SetDefault(slog.New(l.limit))
+	return l
+}
+
+// close writes what waits, unless nobody reads it.
+func (l *logs) close() { l.writer.Close(logFlushTime) }
+
+func (l *logs) stats() logsink.Stats {
+	if l == nil {
+		return logsink.Stats{}
+	}
+	stats := l.writer.Stats()
+	stats.Suppressed = l.limit.Suppressed()
+	return stats
+}
+
+// logHandler writes text where a person reads and JSON where a machine does.
+func logHandler(w io.Writer, person bool, level slog.Level) slog.Handler {
+	opts := &slog.HandlerOptions{Level: level}
+	if person {
+		return slog.NewTextHandler(w, opts)
+	}
+	return slog.NewJSONHandler(w, opts)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
