@@ -402,4 +402,7 @@ func TestAppAfterShutdown(t *testing.T) {
 	if !late.ShutDown && !late.Closed {
 		t.Error("a late socket was kept")
 	}
+	if late.Closed {
+		r.raw--
+	}
 }

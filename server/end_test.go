@@ -157,7 +157,7 @@ func (c *talker) listen() (heard int, err error) {
 // SIGTERM in the middle of a chat: what was accepted reaches every member before its goodbye, those who are still in go on, and
 // pomelod ends with 0 in its time.
 func TestEndUnderLoad(t *testing.T) {
-	p := spawn(t, pomelodCommand(nil, "-listen", "127.0.0.1:0", "-gate", "", "-admin", "", "-drain", "1s", "-loops", "2"))
+	p := spawn(t, pomelodCommand(nil, "-listen", "127.0.0.1:0", "-gate", "", "-admin", "", "-drain", "1s", "-loops", "2", "-limits", "off"))
 	p.waitLog(`"msg":"ready"`)
 	addr := p.addr("connector")
 	const members, accepted = 40, 200
@@ -320,7 +320,7 @@ func TestDrainFlags(t *testing.T) {
 
 // A panic that a client causes over and over costs its requests, and some lines of the log.
 func TestLogOfPanics(t *testing.T) {
-	p := spawn(t, badApp())
+	p := spawn(t, badApp("-limits", "off", ))
 	p.waitLog(`"msg":"ready"`)
 	c := login(t, p.addr("connector"))
 	const panics = 300
