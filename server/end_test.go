@@ -320,7 +320,7 @@ func TestDrainFlags(t *testing.T) {
 
 // A panic that a client causes over and over costs its requests, and some lines of the log.
 func TestLogOfPanics(t *testing.T) {
-	p := spawn(t, badApp("-limits", "off", ))
+	p := spawn(t, badApp("-limits", "off"))
 	p.waitLog(`"msg":"ready"`)
 	c := login(t, p.addr("connector"))
 	const panics = 300
