@@ -69,6 +69,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	done
 
 include bench/bench.mk
+include bench/peers/peers.mk
 
 .PHONY: lint
 lint: ## check format, go vet and staticcheck
@@ -95,7 +96,7 @@ check: lint test race fuzz arm64 ## everything that CI runs
 
 .PHONY: clean
 clean: ## remove what was built and downloaded here
-	rm -rf bin interop/node_modules
+	rm -rf bin interop/node_modules bench/peers/node/node_modules
 
 # BINARY is for who has built elsewhere. What an operator has written into the environment file is never touched.
 PREFIX  ?= /usr/local

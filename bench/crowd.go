@@ -9,13 +9,7 @@ import (
 	"time"
 )
 
-const (
-	routeEnter = "connector.entryHandler.enter"
-	routeSend  = "chat.chatHandler.send"
-	routeGate  = "gate.gateHandler.queryEntry"
-
-	idEnter = 1 // the first request of every member; its messages follow
-)
+const idEnter = 1 // the first request of every member; its messages follow
 
 // crowd is members in rooms, and what they say there.
 type crowd struct {

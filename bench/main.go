@@ -230,7 +230,9 @@ func (r *run) find(v variant, own unix.CPUSet) (t *target, err error) {
 	if len(r.serverCPUs) == 1 {
 		cpu = r.serverCPUs[0]
 	}
-	t.process = newProcess(r.pid, cpu)
+	if t.process = newProcess(cpu); r.pid != 0 {
+		t.pids = []int{r.pid}
+	}
 	return t, nil
 }
 

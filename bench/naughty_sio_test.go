@@ -185,11 +185,12 @@ func (p *sioPeer) upgrade(w http.ResponseWriter) {
 	p.conn = conn
 	io.WriteString(conn, upgraded)
 	p.start()
-	go p.frames(buffered.Reader)
+	go p.s.frames(conn, buffered.Reader, p.heard)
 }
 
-func (p *sioPeer) frames(r *bufio.Reader) {
-	defer p.conn.Close()
+// frames has heard, which may rely on mu, hear of every frame of a client until the end or an error.
+func (s *naughty) frames(conn net.Conn, r *bufio.Reader, heard func(payload []byte) error) {
+	defer conn.Close()
 	for {
 		head := make([]byte, 2)
 		if _, err := io.ReadFull(r, head); err != nil {
@@ -208,9 +209,9 @@ func (p *sioPeer) frames(r *bufio.Reader) {
 		for i := range n {
 			b[4+i] ^= b[i&3]
 		}
-		p.s.mu.Lock()
-		err := p.heard(b[4:])
-		p.s.mu.Unlock()
+		s.mu.Lock()
+		err := heard(b[4:])
+		s.mu.Unlock()
 		if err != nil {
 			return
 		}

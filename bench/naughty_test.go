@@ -59,27 +59,32 @@ func (s *naughty) request(p peer, id uint32, route, body string) {
 	}
 }
 
-// serve begins to serve a wire: tcp or one of socket.io.
+// serve begins to serve a wire: tcp, one of socket.io, or one of those that know no routes.
 func (s *naughty) serve(t *testing.T, wire string) (addr string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
-	if wire != "tcp" {
+	switch wire {
+	case "tcp":
+		go s.serveTCP(ln)
+	case "plain", "sio4", "centrifuge":
+		go s.serveRoomless(ln, wire)
+	default:
 		go s.serveSIO(ln, wire)
-		return ln.Addr().String()
 	}
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go s.client(hybridPeer{c})
-		}
-	}()
 	return ln.Addr().String()
+}
+
+func (s *naughty) serveTCP(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go s.client(hybridPeer{c})
+	}
 }
 
 // hybridPeer is a client of the hybrid TCP wire.

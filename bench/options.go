@@ -36,7 +36,7 @@ type options struct {
 func parse(name string, s scenario, args []string) (*options, error) {
 	o := &options{clientCPU: -1}
 	f := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
-	f.Func("server", "start a server: `[name=]command`, words split at blanks. Give it several times to compare: they take turns in each round", func(text string) error {
+	f.Func("server", "start a server: `[name=]command`, words split at blanks; name@wire=command: its clients speak that wire, whatever -wire says. Give it several times to compare: they take turns in each round", func(text string) error {
 		v, err := parseVariant(text)
 		if slices.ContainsFunc(o.variants, func(other variant) bool { return other.name == v.name }) {
 			return fmt.Errorf("two servers are named %s: say name=command", v.name)
@@ -50,7 +50,7 @@ func parse(name string, s scenario, args []string) (*options, error) {
 	f.IntVar(&o.pid, "pid", 0, "its process, to measure what it uses")
 	f.Var(&o.serverCPUs, "server-cpus", "`cpus` for -server, as in 0,2; by default the first one, where there are two. With -addr: the cpu it is on")
 	f.IntVar(&o.clientCPU, "client-cpu", -1, "`cpu` for the load generator; by default the last one, where there are two")
-	f.Var(&o.mixes, "wire", "`wire` of the clients (default ws): tcp, ws, sio09, eio3, eio4, sio09-polling, eio3-polling, eio4-polling; ws@2: to the server's second connector; ws,tcp: clients take turns. Give it several times, perhaps as name=wire,wire, to compare, as -server")
+	f.Var(&o.mixes, "wire", "`wire` of the clients (default ws): tcp, ws, sio09, eio3, eio4, sio09-polling, eio3-polling, eio4-polling, plain, sio4, centrifuge; ws@2: to the server's second connector; ws,tcp: clients take turns. Give it several times, perhaps as name=wire,wire, to compare, as -server")
 	f.IntVar(&o.rounds, "rounds", 1, "how often to repeat; with more than one, medians follow")
 	f.DurationVar(&o.warm, "warm", time.Second, "traffic before the measured window")
 	f.DurationVar(&o.window, "time", 5*time.Second, "the measured window")
@@ -98,9 +98,13 @@ type entrant struct {
 func (o *options) enter() error {
 	var names []string
 	for _, v := range o.variants {
-		for _, m := range o.mixes {
+		mixes := o.mixes
+		if len(v.wire) > 0 {
+			mixes = v.wire
+		}
+		for _, m := range mixes {
 			e := entrant{v.name, v, m}
-			if len(o.mixes) > 1 {
+			if len(mixes) > 1 {
 				e.name += "/" + m.name
 			}
 			o.entrants = append(o.entrants, e)

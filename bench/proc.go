@@ -33,15 +33,15 @@ func (u usage) plus(o usage) usage {
 	return u
 }
 
-// process is a server seen through /proc.
+// process is a server seen through /proc: mostly one process, else the sum of several. What they share in memory counts in each.
 type process struct {
-	pid       int
-	cpu       int // -1: not known, or several
-	ksoftirqd int // its pid; 0: not known
+	pids      []int // none: not known
+	cpu       int   // -1: not known, or several
+	ksoftirqd int   // its pid; 0: not known
 }
 
-func newProcess(pid, cpu int) process {
-	p := process{pid: pid, cpu: cpu}
+func newProcess(cpu int, pids ...int) process {
+	p := process{pids: pids, cpu: cpu}
 	if cpu < 0 {
 		return p
 	}
@@ -57,22 +57,24 @@ func newProcess(pid, cpu int) process {
 }
 
 func (p process) usage() (u usage) {
-	if p.pid == 0 {
+	for _, pid := range p.pids {
+		own, err := cpuTime(pid)
+		if err != nil {
+			return usage{}
+		}
+		rss, anon := memory(pid)
+		u = usage{cpu: u.cpu + own, rss: u.rss + rss, anon: u.anon + anon, known: true}
+	}
+	if !u.known {
 		return u
 	}
-	own, err := cpuTime(p.pid)
-	if err != nil {
-		return u
-	}
-	u.known = true
 	if p.ksoftirqd != 0 {
 		u.ksoftirqd, _ = cpuTime(p.ksoftirqd)
 	}
 	if p.cpu >= 0 {
 		u.softirq = softirqTime(p.cpu)
 	}
-	u.cpu = own + u.ksoftirqd
-	u.rss, u.anon = memory(p.pid)
+	u.cpu += u.ksoftirqd
 	return u
 }
 
@@ -133,11 +135,21 @@ func status(pid int) map[string]int64 {
 
 // resetPeak has peak count from now on (proc(5), clear_refs).
 func (p process) resetPeak() error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.pid), []byte("5"), 0)
+	for _, pid := range p.pids {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// peak is VmHWM: the most that VmRSS was.
-func (p process) peak() int64 { return status(p.pid)["VmHWM"] }
+// peak is VmHWM: the most that VmRSS was. Of several processes, the sum of what each had at most, though perhaps not at once.
+func (p process) peak() (sum int64) {
+	for _, pid := range p.pids {
+		sum += status(pid)["VmHWM"]
+	}
+	return sum
+}
 
 // machine says in a few words where figures come from.
 func machine() string {

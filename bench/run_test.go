@@ -45,13 +45,16 @@ func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 	return r.result
 }
 
-// served are the wires that naughty speaks.
-var served = []string{"tcp", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"}
+// The wires that naughty speaks: Pomelo's, and those without routes.
+var (
+	pomelos  = []string{"tcp", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"}
+	chatting = append([]string{"plain", "sio4", "centrifuge"}, pomelos...)
+)
 
 // onEachWire runs a test on all of them, at a time.
-func onEachWire(t *testing.T, test func(t *testing.T, wire string)) {
+func onEachWire(t *testing.T, wires []string, test func(t *testing.T, wire string)) {
 	t.Parallel()
-	for _, wire := range served {
+	for _, wire := range wires {
 		t.Run("wire="+wire, func(t *testing.T) {
 			t.Parallel()
 			test(t, wire)
@@ -62,7 +65,7 @@ func onEachWire(t *testing.T, test func(t *testing.T, wire string)) {
 var broadcastArgs = []string{"-members", "5", "-rate", "200", "-senders", "1"}
 
 func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
-	onEachWire(t, func(t *testing.T, wire string) {
+	onEachWire(t, chatting, func(t *testing.T, wire string) {
 		for _, args := range [][]string{broadcastArgs, {"-members", "6", "-rooms", "1", "-inflight", "3"}} {
 			s := &naughty{}
 			r := trial(t, "broadcast", wire, s.serve(t, wire), args...)
@@ -110,7 +113,7 @@ func TestRunInSlices(t *testing.T) {
 
 // Each fault is really made by a server and must be seen, counted and make the run void.
 func TestRunDetects(t *testing.T) {
-	onEachWire(t, func(t *testing.T, wire string) {
+	onEachWire(t, chatting, func(t *testing.T, wire string) {
 		var held string
 		for name, c := range map[string]struct {
 			server *naughty
@@ -179,7 +182,7 @@ func TestRunDetects(t *testing.T) {
 }
 
 func TestRefusedMessagesAreNotLost(t *testing.T) {
-	onEachWire(t, func(t *testing.T, wire string) {
+	onEachWire(t, chatting, func(t *testing.T, wire string) {
 		s := &naughty{refuse: func(n int) bool { return n%4 == 0 }}
 		r := trial(t, "broadcast", wire, s.serve(t, wire), broadcastArgs...)
 		if gone, _ := r.Figures.get("refused"); r.Void || gone == 0 {
@@ -189,7 +192,7 @@ func TestRefusedMessagesAreNotLost(t *testing.T) {
 }
 
 func TestRunEchoAndIdle(t *testing.T) {
-	onEachWire(t, func(t *testing.T, wire string) {
+	onEachWire(t, pomelos, func(t *testing.T, wire string) {
 		s := &naughty{}
 		r := trial(t, "echo", wire, s.serve(t, wire), "-conns", "3", "-rate", "300")
 		if got, _ := r.Figures.get("answers"); r.Void || got == 0 {
@@ -204,7 +207,7 @@ func TestRunEchoAndIdle(t *testing.T) {
 }
 
 func TestRunConnectAndNeighbour(t *testing.T) {
-	onEachWire(t, func(t *testing.T, wire string) {
+	onEachWire(t, pomelos, func(t *testing.T, wire string) {
 		s := &naughty{}
 		r := trial(t, "connect", wire, s.serve(t, wire), "-few", "3", "-conns", "7", "-room-size", "5", "-inflight", "2")
 		if n, _ := r.Figures.get("conns_per_s"); r.Void || n <= 0 || len(s.members) != 10 {
@@ -258,7 +261,7 @@ func TestStartWaitsUntilReadyAndStops(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	began := time.Now()
-	if s.stop(); time.Since(began) > 5*time.Second || alive(s.pid) {
+	if s.stop(); time.Since(began) > 5*time.Second || alive(s.pids[0]) {
 		t.Error("it did not end")
 	}
 	os.WriteFile(path, []byte("#!/bin/sh\necho no such port >&2\nexit 1\n"), 0o755)

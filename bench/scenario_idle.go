@@ -28,7 +28,7 @@ func (s *idle) run(r *run) error {
 	if s.few < 1 || s.members <= s.few || s.size < 1 {
 		return errors.New("-members must be more than -few")
 	}
-	if r.target.pid == 0 {
+	if len(r.target.pids) == 0 {
 		return errors.New("whose memory? give -pid")
 	}
 	w := newCrowd(r)

@@ -32,15 +32,22 @@ type target struct {
 // variant is one server that takes part in the comparison: a name and how to start it.
 type variant struct {
 	name    string
+	wire    mixes    // the one that its clients speak, whatever -wire says; empty: those of -wire
 	command []string // empty: it runs already
 }
 
-var variantName = regexp.MustCompile(`^([A-Za-z0-9._-]+)=`)
+var variantName = regexp.MustCompile(`^([A-Za-z0-9._-]+)(@[A-Za-z0-9@,-]*)?=`)
 
-// parseVariant reads "name=command arg arg". Without a name it is the command's own, or that of what timeout starts. No quoting.
+// parseVariant reads "name=command arg arg" or "name@wire=command arg arg". Without a name it is the command's own, or that
+// of what timeout starts. No quoting.
 func parseVariant(s string) (v variant, err error) {
 	if m := variantName.FindStringSubmatch(s); m != nil {
 		v.name, s = m[1], s[len(m[0]):]
+		if m[2] != "" {
+			if err := v.wire.Set(m[2][1:]); err != nil {
+				return v, fmt.Errorf("-server %s: %w", v.name, err)
+			}
+		}
 	}
 	if v.command = strings.Fields(s); len(v.command) == 0 {
 		return v, errors.New("-server: no command")
@@ -59,7 +66,7 @@ const readyTime = 20 * time.Second
 
 // start runs a server on the given cpus and waits until it is ready. It must write, as pomelod does, JSON lines to
 // stderr: {"msg":"listening","server":"connector","addr":"host:port"}, likewise "gate", and {"msg":"ready"}, which may
-// give its "pid" when it was started by a wrapper such as timeout.
+// give its "pid" when it was started by a wrapper such as timeout, or "pids" when it is several processes.
 func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, err error) {
 	t := &target{}
 	if t.log, err = os.CreateTemp("", "bench-server-*.log"); err != nil {
@@ -80,7 +87,7 @@ func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, e
 	if err = t.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
-	pid, err := t.await()
+	pids, err := t.await()
 	if err != nil {
 		said := t.said()
 		t.stop()
@@ -90,22 +97,22 @@ func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, e
 	if len(cpus) == 1 {
 		cpu = cpus[0]
 	}
-	t.process = newProcess(pid, cpu)
+	t.process = newProcess(cpu, pids...)
 	return t, nil
 }
 
 // await reads the log until the server is ready.
-func (t *target) await() (pid int, err error) {
-	pid = t.cmd.Process.Pid
+func (t *target) await() (pids []int, err error) {
 	for end := time.Now().Add(readyTime); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if !alive(t.cmd.Process.Pid) {
-			return 0, errors.New("it ended")
+			return nil, errors.New("it ended")
 		}
 		t.connectors, t.gate = nil, netip.AddrPort{}
 		for line := range bytes.Lines(t.read()) {
 			var l struct {
 				Msg, Server, Addr string
 				Pid               int
+				Pids              []int
 			}
 			if json.Unmarshal(line, &l) != nil {
 				continue
@@ -116,17 +123,20 @@ func (t *target) await() (pid int, err error) {
 			case l.Msg == "listening" && l.Server == "gate" && !t.gate.IsValid():
 				t.gate = addr
 			case l.Msg == "ready":
-				if l.Pid != 0 {
-					pid = l.Pid
-				}
 				if len(t.connectors) == 0 {
-					return 0, errors.New("it is ready but names no address of a connector")
+					return nil, errors.New("it is ready but names no address of a connector")
 				}
-				return pid, nil
+				switch {
+				case len(l.Pids) > 0:
+					return l.Pids, nil
+				case l.Pid != 0:
+					return []int{l.Pid}, nil
+				}
+				return []int{t.cmd.Process.Pid}, nil
 			}
 		}
 	}
-	return 0, fmt.Errorf("not ready after %v", readyTime)
+	return nil, fmt.Errorf("not ready after %v", readyTime)
 }
 
 // alive tells whether a child runs: one that has ended stays a zombie until it is waited for.

@@ -65,3 +65,33 @@ func TestWaysShareARoom(t *testing.T) {
 		}
 	}
 }
+
+// A server that names its clients' wire takes part once, whatever -wire says, and under its own name.
+func TestServersWithAWireOfTheirOwn(t *testing.T) {
+	servers := []string{"-server", "a=bin/a", "-server", "b@plain=bin/b -x", "-server", "c@ws,tcp@2=bin/c"}
+	for _, c := range []struct{ args, names, wires []string }{
+		{nil, []string{"a", "b", "c"}, []string{"ws", "plain", "ws,tcp@2"}},
+		{[]string{"-wire", "tcp"}, []string{"a", "b", "c"}, []string{"tcp", "plain", "ws,tcp@2"}},
+		{[]string{"-wire", "ws", "-wire", "tcp", "-base", "b"}, []string{"a/ws", "a/tcp", "b", "c"}, []string{"ws", "tcp", "plain", "ws,tcp@2"}},
+	} {
+		o, err := parse("echo", &echo{}, append(slices.Clone(servers), c.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names, wires []string
+		for _, e := range o.entrants {
+			names, wires = append(names, e.name), append(wires, e.mix.name)
+		}
+		if !slices.Equal(names, c.names) || !slices.Equal(wires, c.wires) {
+			t.Errorf("%v: %v by %v", c.args, names, wires)
+		}
+		if e := o.entrants[len(o.entrants)-1]; !slices.Equal(e.command, []string{"bin/c"}) || len(e.ways) != 2 || e.ways[1].connector != 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+	for _, text := range []string{"a@udp=bin/a", "a@=bin/a", "a@ws=", "a@ws@0=bin/a"} {
+		if v, err := parseVariant(text); err == nil && v.name == "a" {
+			t.Errorf("%q is taken: %+v", text, v)
+		}
+	}
+}

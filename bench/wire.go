@@ -2,6 +2,13 @@ package main
 
 import "time"
 
+// The requests that there are. Wires without routes have their own words for the first two.
+const (
+	routeEnter = "connector.entryHandler.enter"
+	routeSend  = "chat.chatHandler.send"
+	routeGate  = "gate.gateHandler.queryEntry"
+)
+
 // wire is how one client talks. A conn has one of its own; it may keep state. What it has to say goes through its sink.
 type wire interface {
 	// hello is what the client says once it is connected to host. What follows, until the sink is told that the client
@@ -42,4 +49,7 @@ var wires = map[string]func() wire{
 	"sio09-polling": func() wire { return &polling{dialect: &sio09{}} },
 	"eio3-polling":  func() wire { return &polling{dialect: &engine{version: 3}} },
 	"eio4-polling":  func() wire { return &polling{dialect: &engine{version: 4}} },
+	"plain":         func() wire { return newPlain() },
+	"sio4":          func() wire { return newPushed(&acked{engine: engine{version: 4}}) },
+	"centrifuge":    func() wire { return newCentrifuge() },
 }

@@ -44,12 +44,14 @@ func BenchmarkRead(b *testing.B) {
 		"eio4":          {upgraded + texts(opened4, "40"), texts(events...)},
 		"sio09-polling": {ok("abc:60:60:x"), ok(payload09(old...))},
 		"eio3-polling":  {ok(payload3(opened3, "40")), ok(payload3(events...))},
+		"plain":         {upgraded, texts(slices.Repeat([]string{`{"msg":"` + content + `","from":"m00001"}`}, n)...)},
+		"sio4":          {upgraded + texts(opened4, "40"), texts(slices.Repeat([]string{`42["chat",{"msg":"` + content + `","from":"m00001"}]`}, n)...)},
+		"centrifuge":    {upgraded, texts(strings.Repeat(`{"push":{"channel":"r","pub":{"data":{"msg":"`+content+`"},"info":{"user":"m00001","client":"x"}}}}`+"\n", n))},
 		"eio4-polling":  {ok(opened4) + ok("ok") + ok("40"), ok(strings.Join(events, "\x1e"))},
 	}
 	for _, name := range slices.Sorted(maps.Keys(streams)) {
 		b.Run("wire="+name, func(b *testing.B) {
-			s, w := &deaf{b: make([]byte, 0, 1<<10)}, wires[name]()
-			w.hello(s, "h:1")
+			s, w := &deaf{b: make([]byte, 0, 1<<10)}, newWire(name)
 			stream := []byte(streams[name][1])
 			if _, err := w.read([]byte(streams[name][0]), s); err != nil {
 				b.Fatal(err)

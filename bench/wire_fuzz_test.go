@@ -19,6 +19,9 @@ func FuzzRead(f *testing.F) {
 		"sio09-polling": ok("abc:60:60:x") + ok(payload09("1::", merged)),
 		"eio3-polling":  ok(payload3(opened3, "40", wrapped)),
 		"eio4-polling":  ok(opened4) + ok("ok") + ok(`40{"sid":"x"}`+"\x1e"+wrapped),
+		"plain":         upgraded + texts(plainTexts...),
+		"sio4":          upgraded + texts(ackedPackets...),
+		"centrifuge":    upgraded + texts(centrifugeTexts...),
 	}
 	for i, name := range names {
 		f.Add(byte(i), len(seeds[name])/2, []byte(seeds[name]))
@@ -27,8 +30,7 @@ func FuzzRead(f *testing.F) {
 		name := names[int(i)%len(names)]
 		read := func(chunks ...[]byte) ([]string, bool) {
 			var h heard
-			w := wires[name]()
-			w.hello(&h, "h:1")
+			w := newWire(name)
 			var in []byte
 			for _, c := range chunks {
 				in = append(in, c...)

@@ -117,6 +117,17 @@ func payload3(packets ...string) (b string) {
 	return b
 }
 
+// newWire is a wire that has said hello, and asked to enter a room where it does not know what to make of answers before.
+func newWire(name string) wire {
+	w := wires[name]()
+	w.hello(&heard{}, "h:1")
+	switch name {
+	case "plain", "sio4", "centrifuge":
+		w.request(&heard{}, 1, routeEnter, []byte(`{"username":"m","rid":"r"}`))
+	}
+	return w
+}
+
 // What a server may say on each wire, and what of it must be heard, however it is cut.
 func TestReadChoppedAtEveryByte(t *testing.T) {
 	long := strings.Repeat("x", 200)
@@ -146,12 +157,13 @@ func TestReadChoppedAtEveryByte(t *testing.T) {
 			slices.Concat([]string{"ready 25s", "heartbeat", "heartbeat"}, heard34)},
 		"eio4-polling": {ok(opened4) + ok("ok") + ok(`40{"sid":"x"}`) + ok("2") + ok("ok") + ok(wrapped+"\x1e"+reply+"\x1e"+quoted) + ok("6") + ok(unusual3+"\x1e"+array),
 			slices.Concat([]string{"ready 25s"}, heard34)},
+		"plain":      {upgraded + texts(plainTexts...), heardPlain},
+		"sio4":       {upgraded + texts(ackedPackets...), heardAcked},
+		"centrifuge": {upgraded + texts(centrifugeTexts...), heardCentrifuge},
 	} {
 		check := func(how string, chunks ...[]byte) {
 			t.Helper()
-			w := wires[name]()
-			w.hello(&heard{}, "h:1")
-			if got := listen(t, w, chunks...); !slices.Equal(got, c.want) {
+			if got := listen(t, newWire(name), chunks...); !slices.Equal(got, c.want) {
 				t.Fatalf("%s, %s: heard %q\nwant %q", name, how, got, c.want)
 			}
 		}
@@ -162,7 +174,7 @@ func TestReadChoppedAtEveryByte(t *testing.T) {
 		}
 		check("byte by byte", slices.Collect(slices.Chunk(stream, 1))...)
 	}
-	if len(wires) != 8 {
+	if len(wires) != 11 {
 		t.Error("a wire is not tested")
 	}
 }
@@ -176,6 +188,7 @@ func TestReadRefuses(t *testing.T) {
 	old2 := ok("abc:60:60:websocket") + ok("1::")
 	three := upgraded + texts(opened3, "40")
 	four := upgraded + texts(opened4, `40{"sid":"x"}`)
+	acks := upgraded + texts(ackedPackets[:2]...)
 	four2 := ok(opened4) + ok("ok") + ok(`40{"sid":"x"}`)
 	for name, stream := range map[string]string{
 		"tcp: package of no type":                 tcp([]byte{0, 0, 0, 0}),
@@ -230,10 +243,26 @@ func TestReadRefuses(t *testing.T) {
 		"eio4-polling: end of the packet lost":    four2 + ok(wrapped[:40]+"\x1e"+reply),
 		"eio4-polling: length lost":               four2 + "HTTP/1.1 200 OK\r\n\r\n",
 		"eio4-polling: POST not accepted":         ok(opened4) + ok("no"),
+		"plain: no JSON":                          upgraded + texts(`{"msg":"a`),
+		"plain: neither answer nor message":       upgraded + texts(`{"from":"m"}`),
+		"plain: binary":                           ws(serverFrame(wsBinary, []byte(`{"id":1}`))),
+		"plain: close":                            ws(serverFrame(wsClose, []byte{3, 0xE8})),
+		"sio4: event before it is open":           upgraded + texts(ackedPackets[2]),
+		"sio4: other event":                       acks + texts(`42["news",{"msg":"a"}]`),
+		"sio4: event without a message":           acks + texts(`42["chat",{"from":"a"}]`),
+		"sio4: event without an end":              acks + texts(`42["chat",{"msg":"a"`),
+		"sio4: acknowledges nothing":              acks + texts(`43[]`),
+		"sio4: half an acknowledgement":           acks + texts(`431[`),
+		"sio4: acknowledgement of no arguments":   acks + texts(`431`),
+		"sio4: disconnect":                        acks + texts("41"),
+		"centrifuge: no JSON":                     upgraded + texts(`{"push":{"channel":"r","pub":{"data":`),
+		"centrifuge: other room":                  upgraded + texts(`{"push":{"channel":"s","pub":{"data":{"msg":"a"}}}}`),
+		"centrifuge: who joins":                   upgraded + texts(`{"push":{"channel":"r","join":{"info":{}}}}`),
+		"centrifuge: disconnect":                  upgraded + texts(`{"push":{"disconnect":{"code":3000,"reason":"x"}}}`),
+		"centrifuge: empty line":                  upgraded + texts("{}\n\n{}"),
 	} {
 		kind, _, _ := strings.Cut(name, ":")
-		w := wires[kind]()
-		w.hello(&heard{}, "h:1")
+		w := newWire(kind)
 		if n, err := w.read([]byte(stream), &heard{}); err == nil {
 			t.Errorf("%s: took %d of %d bytes", name, n, len(stream))
 		}
