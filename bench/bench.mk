@@ -28,7 +28,7 @@ FLOOR    = timeout 900 bin/floor
 OURS     = -server 'pomelod=$(POMELOD)'
 FLOORS   = -server 'floor=$(FLOOR)' -server 'floor-tick=$(FLOOR) -tick'
 
-LOADS = bench-broadcast bench-rooms bench-requests bench-connect bench-mixed bench-neighbour bench-frozen bench-idle bench-growth bench-latency
+LOADS = bench-broadcast bench-rooms bench-requests bench-connect bench-mixed bench-neighbour bench-frozen bench-churn bench-idle bench-growth bench-latency
 .PHONY: bench-load bench-wires bench-clean $(LOADS)
 bench-load: $(LOADS)
 $(LOADS) bench-wires: build bin/bench bin/floor
@@ -82,6 +82,10 @@ bench-neighbour:
 bench-frozen:
 	@rm -f bin/$@.jsonl
 	$(LOAD) frozen -row frozen -members 2000 -frozen 20 -before 15s $(RUN) -time $(FROZEN) $(OURS)
+
+bench-churn:
+	@rm -f bin/$@.jsonl
+	$(LOAD) churn -row churn -rooms 50 -room-size 20 -rate 1000 -churn 200 $(RUN) $(OURS)
 
 IDLE ?= 19000
 bench-idle:

@@ -21,11 +21,16 @@ type crowd struct {
 	pushes  int64 // of any kind
 	err     error // why joining failed
 
+	announced func(m *member, route, body []byte) // takes onAdd and onLeave; nil: nobody does
+
 	// How they join.
 	abreast int           // so many come up at a time
 	wait    time.Duration // for what is there in a turn; 0 spins
-	inTurn  int           // rooms that members enter in turn; 0: the next one when one is full
-	took    histogram     // from connecting to the answer of enter
+	next    int           // the number of the next one
+	split   split         // which of them are of this process
+	process int
+	inTurn  int       // rooms that members enter in turn; 0: the next one when one is full
+	took    histogram // from connecting to the answer of enter
 
 	// Of the traffic; nil and zero before.
 	senders []*sender
@@ -47,6 +52,7 @@ type member struct {
 	room    *room
 	streams []stream // by the senders of its room
 	way     int
+	place   int // in its room
 	begun   int64
 	sender  *sender // nil: only listens
 	joined  bool
@@ -60,16 +66,21 @@ func newCrowd(r *run) *crowd { return &crowd{run: r, abreast: pipeline, wait: 10
 // quiet is how long nothing must have been pushed before a crowd counts as settled.
 const quiet = 300 * time.Millisecond
 
-// join brings up members until there are n, size of them in each room, and waits until all is quiet. Joining one room is a
-// push to each member for each one that follows, so O(n²) of them.
+// join brings up members until there are n, size of them in each room, or as many of those as are this process's, and waits
+// until all is quiet. Joining one room is a push to each member for each one that follows, so O(n²) of them.
 func (w *crowd) join(n, size int) error {
 	r := w.run
 	begun := clock()
+	n = w.split.count(w.process, n)
 	for w.joined < n {
 		for len(w.members) < n && len(w.members)-w.joined < w.abreast {
-			if err := w.begin(len(w.members), size); err != nil {
+			for w.split.of(w.next) != w.process {
+				w.next++
+			}
+			if err := w.begin(w.next, size); err != nil {
 				return err
 			}
+			w.next++
 		}
 		before := w.joined
 		if _, err := r.driver.turn(w.wait); err != nil {
@@ -96,11 +107,11 @@ func (w *crowd) begin(i, size int) error {
 	if w.inTurn > 0 {
 		n = i % w.inTurn
 	}
-	if n == len(w.rooms) {
-		w.rooms = append(w.rooms, &room{name: fmt.Sprintf("%s-%d", w.run.tag, n)})
+	for n >= len(w.rooms) {
+		w.rooms = append(w.rooms, &room{name: fmt.Sprintf("%s-%d", w.run.tag, len(w.rooms))})
 	}
 	// Names are equally long, and so are their pushes.
-	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[n], way: w.run.wayOf(i), begun: clock()}
+	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[n], way: w.run.wayOf(i), place: len(w.rooms[n].members), begun: clock()}
 	m.room.members = append(m.room.members, m)
 	w.members = append(w.members, m)
 	return w.run.connect(i, m)
@@ -153,6 +164,9 @@ func (m *member) pushed(_ *conn, route, body []byte) {
 	w.pushes++
 	k, ok := findMark(body)
 	if !ok && (string(route) == "onAdd" || string(route) == "onLeave") { // who leaves is counted where its conn ends
+		if w.announced != nil {
+			w.announced(m, route, body)
+		}
 		return
 	}
 	if !ok || k.sender >= len(w.senders) || w.senders[k.sender].member.room != m.room {

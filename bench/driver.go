@@ -23,6 +23,7 @@ type driver struct {
 	hurried bool    // there are some
 	conns   []*conn // by descriptor
 	open    int
+	network byte // connections come from 127.0.network.x
 	events  []unix.EpollEvent
 	buf     []byte // what was just read
 	out     []byte // what is being written
@@ -55,7 +56,7 @@ func clock() int64 { return bootTime + int64(time.Since(startTime)) }
 const turnEvents = 64
 
 func newDriver(f *faults, interrupt <-chan os.Signal) (*driver, error) {
-	d := &driver{events: make([]unix.EpollEvent, turnEvents), buf: make([]byte, 256<<10), out: make([]byte, 0, 512<<10), faults: f, interrupt: interrupt}
+	d := &driver{network: 1, events: make([]unix.EpollEvent, turnEvents), buf: make([]byte, 256<<10), out: make([]byte, 0, 512<<10), faults: f, interrupt: interrupt}
 	for _, fd := range []*int{&d.epoll, &d.urgent} {
 		var err error
 		if *fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -97,7 +98,7 @@ func (d *driver) connect(i int, to netip.AddrPort, w wire, cl client) (*conn, er
 		sa = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 		if to.Addr().IsLoopback() {
 			unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(1 + i%sources)}})
+			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, d.network, byte(1 + i%sources)}})
 		}
 	}
 	if err == nil {

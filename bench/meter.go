@@ -96,9 +96,17 @@ func (m *meter) record(at, now int64, way int) {
 	}
 }
 
+// seconds is how long the window was.
+func (m *meter) seconds() float64 { return time.Duration(m.span).Seconds() }
+
+// cpu is what the server used in it, in seconds; ok is false where that cannot be seen.
+func (m *meter) cpu() (s float64, ok bool) {
+	return (m.after.cpu - m.before.cpu).Seconds(), m.before.known && m.after.known
+}
+
 // end gives the run its figures. what is the name of what was counted.
 func (m *meter) end(what string, r *run) {
-	seconds := time.Duration(m.span).Seconds()
+	seconds := m.seconds()
 	got := float64(m.got)
 	if m.got == 0 {
 		r.faults().reason("no %s in the window", what)
@@ -106,10 +114,10 @@ func (m *meter) end(what string, r *run) {
 	r.figure(what, got)
 	r.figure(what+"_per_s", got/seconds)
 	r.figure("seconds", seconds)
-	if cpu := m.after.cpu - m.before.cpu; m.before.known && m.after.known && got > 0 {
-		r.figure("cpu_s", cpu.Seconds())
-		r.figure("cpu_s_per_million", cpu.Seconds()/got*1e6)
-		r.figure("server_busy", cpu.Seconds()/seconds)
+	if cpu, ok := m.cpu(); ok && got > 0 {
+		r.figure("cpu_s", cpu)
+		r.figure("cpu_s_per_million", cpu/got*1e6)
+		r.figure("server_busy", cpu/seconds)
 		if r.target.softirqs() {
 			r.figure("ksoftirqd_s", (m.after.ksoftirqd - m.before.ksoftirqd).Seconds())
 			r.figure("softirq_of_cpu_s", (m.after.softirq - m.before.softirq).Seconds())

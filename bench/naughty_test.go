@@ -19,6 +19,9 @@ type naughty struct {
 
 	refuse  func(n int) bool                            // answers 500
 	deliver func(n, member int, content string, p peer) // nil: pushes it
+	before  func(route string)                          // each request, if not nil
+	came    func(p peer, body string) bool              // whether who asks to enter may; nil: yes
+	gone    func(p peer)                                // the end of a client by TCP, if not nil
 }
 
 // peer is a client of naughty, whatever wire it speaks.
@@ -31,8 +34,15 @@ type peer interface {
 
 // request carries out a request. The caller holds mu.
 func (s *naughty) request(p peer, id uint32, route, body string) {
+	if s.before != nil {
+		s.before(route)
+	}
 	switch route {
 	case routeEnter:
+		if s.came != nil && !s.came(p, body) {
+			p.answer(id, `{"code":500,"error":true}`)
+			return
+		}
 		s.members = append(s.members, p)
 		p.answer(id, `{"users":[]}`)
 	case routeGate:
@@ -99,6 +109,13 @@ func (p hybridPeer) close()                        { p.Close() }
 
 func (s *naughty) client(c hybridPeer) {
 	defer c.Close()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.gone != nil {
+			s.gone(c)
+		}
+	}()
 	for {
 		head := make([]byte, packageHead)
 		if _, err := io.ReadFull(c, head); err != nil {

@@ -140,7 +140,7 @@ func (r *report) write(line any) {
 }
 
 // said are the figures that people want to see first.
-var said = []string{"deliveries_per_s", "answers_per_s", "cpu_s_per_million", "cpu_us_per_conn", "echo_p99_us", "p50_us", "p99_us", "rss_per_conn", "client_busy"}
+var said = []string{"deliveries_per_s", "answers_per_s", "cpu_s_per_million", "cpu_us_per_conn", "joins_per_s", "join_p99_us", "cpu_us_per_join", "echo_p99_us", "p50_us", "p99_us", "rss_per_conn", "client_busy"}
 
 func (r *report) say(head string, f figures, void bool) {
 	if !r.terminal {

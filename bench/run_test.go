@@ -8,24 +8,46 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// Runs mostly wait, so there may be more of them at a time than cpus.
+// Runs mostly wait, so there may be more of them at a time than cpus. The test binary is the load generator as well:
+// tests run it as a command, and it starts its helpers from itself.
 func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" || len(os.Args) > 1 && os.Args[1] == helperName {
+		main()
+	}
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() == "" {
-		flag.Set("test.parallel", "32")
+		flag.Set("test.parallel", "64")
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(built)
+	os.Exit(code)
+}
+
+// asCommand is the variable of the environment that makes a command of the test binary.
+const asCommand = "BENCH_TEST_COMMAND"
+
+// loader is the load generator as a command.
+func loader(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return cmd
 }
 
 // trial runs a scenario against a server and returns its result.
 func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 	t.Helper()
-	s := scenarios[name].make()
+	return trialOf(t, scenarios[name].make(), name, wire, addr, args...)
+}
+
+// trialOf is trial for a scenario of the test's own.
+func trialOf(t *testing.T, s scenario, name, wire, addr string, args ...string) *result {
+	t.Helper()
 	gate, _, _ := strings.Cut(addr, ",")
 	o, err := parse(name, s, append([]string{"-wire", wire, "-addr", addr, "-gate-addr", gate, "-pid", fmt.Sprint(os.Getpid()), "-warm", "20ms", "-time", "400ms", "-patience", "1s"}, args...))
 	if err != nil {
@@ -50,6 +72,16 @@ var (
 	pomelos  = []string{"tcp", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"}
 	chatting = append([]string{"plain", "sio4", "centrifuge"}, pomelos...)
 )
+
+// slots bound how many tests at a time start processes or keep on connecting: more of them starve those that mostly wait.
+var slots = make(chan struct{}, 8)
+
+// gently is t.Parallel for such tests.
+func gently(t *testing.T) {
+	t.Parallel()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
+}
 
 // onEachWire runs a test on all of them, at a time.
 func onEachWire(t *testing.T, wires []string, test func(t *testing.T, wire string)) {

@@ -13,6 +13,7 @@ var _ = register("broadcast", "members in rooms; messages to all of a room, some
 type broadcast struct {
 	members, rooms int
 	traffic        traffic // its settings
+	fleet          fleetFlags
 }
 
 func (s *broadcast) flags(f *flag.FlagSet) {
@@ -21,6 +22,7 @@ func (s *broadcast) flags(f *flag.FlagSet) {
 	f.IntVar(&s.traffic.inflight, "inflight", 1, "closed loop: messages in flight in each room")
 	f.Float64Var(&s.traffic.rate, "rate", 0, "open loop: messages per second in all; 0: closed loop")
 	trafficFlags(f, &s.traffic)
+	s.fleet.flags(f)
 }
 
 func trafficFlags(f *flag.FlagSet, t *traffic) {
@@ -35,17 +37,22 @@ func (s *broadcast) run(r *run) error {
 	if s.rooms < 1 || s.members < s.rooms || s.members%s.rooms != 0 {
 		return errors.New("-members must be a multiple of -rooms")
 	}
-	return inRooms(r, s.members, s.members/s.rooms, s.traffic)
+	return inRooms(r, s.members, s.members/s.rooms, s.traffic, &s.fleet)
 }
 
 // inRooms measures the traffic t in rooms of size members.
-func inRooms(r *run, members, size int, t traffic) error {
+func inRooms(r *run, members, size int, t traffic, helped *fleetFlags) error {
 	if err := t.check(); err != nil {
 		return err
 	}
 	w := newCrowd(r)
-	if err := w.join(members, size); err != nil {
+	f, err := helped.start(w, members, size, t.sendersIn(size))
+	if err != nil {
 		return err
 	}
-	return t.measure(w)
+	defer f.stop()
+	if err := f.join(w, members, size); err != nil {
+		return err
+	}
+	return t.measure(w, f)
 }

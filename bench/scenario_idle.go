@@ -15,6 +15,7 @@ var _ = register("idle", "memory of the server per joined member who says nothin
 type idle struct {
 	few, members, size int
 	periods            float64
+	fleet              fleetFlags
 }
 
 func (s *idle) flags(f *flag.FlagSet) {
@@ -22,6 +23,7 @@ func (s *idle) flags(f *flag.FlagSet) {
 	f.IntVar(&s.members, "members", 19000, "members at the second look")
 	f.IntVar(&s.size, "room-size", 20, "members of each room")
 	f.Float64Var(&s.periods, "periods", 2, "heartbeat intervals to wait before each look")
+	s.fleet.flags(f)
 }
 
 func (s *idle) run(r *run) error {
@@ -32,13 +34,18 @@ func (s *idle) run(r *run) error {
 		return errors.New("whose memory? give -pid")
 	}
 	w := newCrowd(r)
+	f, err := s.fleet.start(w, s.members, s.size, 0)
+	if err != nil {
+		return err
+	}
+	defer f.stop()
 	at := [2]usage{}
 	for i, n := range []int{s.few, s.members} {
-		if err := w.join(n, s.size); err != nil {
+		if err := f.join(w, n, s.size); err != nil {
 			return err
 		}
 		joined := r.target.usage()
-		if err := s.wait(w); err != nil {
+		if err := s.wait(w, n); err != nil {
 			return err
 		}
 		at[i] = r.target.usage()
@@ -46,8 +53,11 @@ func (s *idle) run(r *run) error {
 			r.figure("rss_joined_bytes", float64(joined.rss)) // before the wait
 		}
 	}
+	if err := f.check(); err != nil {
+		return err
+	}
 	more := float64(s.members - s.few)
-	r.figure("conns", float64(r.driver.open))
+	r.figure("conns", float64(r.driver.open+f.open()))
 	r.figure("rss_few_bytes", float64(at[0].rss))
 	r.figure("rss_bytes", float64(at[1].rss))
 	r.figure("rss_per_conn", float64(at[1].rss-at[0].rss)/more)
@@ -57,7 +67,7 @@ func (s *idle) run(r *run) error {
 }
 
 // wait lets heartbeats go around. Nothing here is a matter of time, so it may sleep.
-func (s *idle) wait(w *crowd) error {
+func (s *idle) wait(w *crowd, n int) error {
 	every := w.members[0].conn.every
 	if every == 0 {
 		every = 5 * time.Second
@@ -67,7 +77,7 @@ func (s *idle) wait(w *crowd) error {
 		if left <= 0 {
 			return nil
 		}
-		w.run.progress("%d members, idle for another %v", w.joined, left.Round(time.Second))
+		w.run.progress("%d members, idle for another %v", n, left.Round(time.Second))
 		if _, err := w.run.driver.turn(min(left+time.Millisecond, 100*time.Millisecond)); err != nil {
 			return err
 		}

@@ -61,19 +61,24 @@ func (t *traffic) check() error {
 	return nil
 }
 
+// sendersIn is how many members of a room of size members send.
+func (t *traffic) sendersIn(size int) int {
+	n := t.senders
+	if n == 0 {
+		n = t.inflight
+		if t.rate > 0 {
+			n = maxOpenSenders
+		}
+	}
+	return min(n, size)
+}
+
 // begin makes senders of the first members of each room.
 func (t *traffic) begin(w *crowd) error {
 	t.crowd, w.load = w, t
 	t.pad = bytes.Repeat([]byte{'.'}, t.size-markBytes)
 	for _, r := range w.rooms {
-		n := t.senders
-		if n == 0 {
-			n = t.inflight
-			if t.rate > 0 {
-				n = maxOpenSenders
-			}
-		}
-		n = min(n, len(r.members))
+		n := t.sendersIn(len(r.members))
 		for slot, m := range r.members[:n] {
 			s := &sender{member: m, id: len(w.senders), slot: slot}
 			s.left = make([]int32, 1<<bits.Len(uint((t.inflight+n-1)/n)))
@@ -99,7 +104,7 @@ func (t *traffic) begin(w *crowd) error {
 }
 
 // measure is the traffic from begin to end: warm-up, window, and then what is still under way. Figures go to the run.
-func (t *traffic) measure(w *crowd) error {
+func (t *traffic) measure(w *crowd, f *fleet) error {
 	if err := t.begin(w); err != nil {
 		return err
 	}
@@ -114,6 +119,9 @@ func (t *traffic) measure(w *crowd) error {
 		}
 	}
 	if err := t.drain(); err != nil {
+		return err
+	}
+	if err := f.drain(t); err != nil {
 		return err
 	}
 	t.m = t.meters[0]

@@ -1,0 +1,44 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+)
+
+var built string // a directory that TestMain removes
+
+var buildPomelod = sync.OnceValues(func() (path string, err error) {
+	if built, err = os.MkdirTemp("", "bench-test-"); err != nil {
+		return "", err
+	}
+	path = built + "/pomelod"
+	if out, err := exec.Command("go", "build", "-o", path, "../cmd/pomelod").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// realServer starts pomelod and returns the address of its connector.
+func realServer(t *testing.T) (addr string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds and starts pomelod")
+	}
+	path, err := buildPomelod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := parseVariant(path + " -loops 2")
+	s, err := start(v, strings.Fields("-listen 127.0.0.1:0 -gate 127.0.0.1:0 -admin="), nil, cpuSet(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	return s.connectors[0].String()
+}
