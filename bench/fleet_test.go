@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -249,7 +250,12 @@ func eventually(t *testing.T, what string, done func() bool) {
 
 // children are the processes that a process has started.
 func children(pid int) (pids []int) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var b []byte
+	for _, name := range threads {
+		own, _ := os.ReadFile(name)
+		b = append(b, own...)
+	}
 	for _, word := range strings.Fields(string(b)) {
 		var child int
 		fmt.Sscan(word, &child)
