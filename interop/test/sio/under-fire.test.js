@@ -107,4 +107,4 @@ sioSuite('upgrade under fire', ({ once }) => {
     }
     await expectNothingMore(...gunners, ...recruits);
   });
-}, { variants: VARIANTS, concurrency: 1 });
+}, { variants: VARIANTS, concurrency: 1, server: { limits: 'off' } });
