@@ -9,12 +9,14 @@ ifeq ($(BENCH),quick)
 ROUNDS  ?= 1
 TIME    ?= 1s
 FROZEN  ?= 5s
+NEIGHBOUR ?= 2s
 PERIODS ?= 0.3
 GOTIME  ?= 10x
 else
 ROUNDS  ?= 5
 TIME    ?= 4s
 FROZEN  ?= 60s
+NEIGHBOUR ?= 10s
 PERIODS ?= 2
 GOTIME  ?= 100ms
 endif
@@ -77,7 +79,7 @@ bench-wires:
 ROOM ?= 4000
 bench-neighbour:
 	@rm -f bin/$@.jsonl
-	$(LOAD) neighbour -row neighbour -members $(ROOM) $(RUN) $(OURS)
+	$(LOAD) neighbour -row neighbour -members $(ROOM) $(RUN) -time $(NEIGHBOUR) $(OURS)
 
 bench-frozen:
 	@rm -f bin/$@.jsonl

@@ -4,7 +4,7 @@ package netpoll
 // room of 19,000 nor a thousand small rooms keep the loop from reading for longer. The rest waits for the next turn.
 const (
 	sliceConns = 256
-	sliceNanos = 1_000_000
+	sliceNanos = 500_000
 )
 
 // log is the part of a group's stream that some member may lack, and the pass that brings it to them: a cursor that goes
