@@ -110,11 +110,11 @@ bench-growth:
 	for n in 1 2 4; do \
 		$(LOAD) rooms -row curve-loops-$$n -rooms 500 -room-size 20 -rate 4000 -wire tcp $(CURVE) -server 'pomelod=$(POMELOD) -loops '$$n || exit; done
 
-# Latency over offered load, up to what is more than the server can do: 500 rooms of 20.
+# Latency over offered load, up to what is more than the server can do and refuses: a room of 1,000 and messages of 4 KB.
 bench-latency:
 	@rm -f bin/$@.jsonl
-	for n in 500 1000 2000 4000 6000 8000 12000 16000 24000; do \
-		$(LOAD) rooms -row curve-load-$$n -rooms 500 -room-size 20 -rate $$n -wire tcp $(CURVE) -patience 20s $(OURS) || exit; done
+	for n in 25 50 100 200 400 800 1200 1600 2400 3200; do \
+		$(LOAD) broadcast -row curve-load-$$n -members 1000 -size 4096 -rate $$n -wire tcp $(CURVE) -patience 20s $(OURS) || exit; done
 
 .PHONY: bin/bench
 bin/bench:

@@ -28,7 +28,7 @@ func (r Rate) check(name string) error {
 	if r == (Rate{}) || fits && float64(r.Burst)/r.PerSecond <= maxFillSeconds {
 		return nil
 	}
-	return fmt.Errorf("%s %g/%d: must be %g to %d messages a second and 1 to %d at once, at most what a day allows; or 0 for no limit",
+	return fmt.Errorf("%s %g:%d: must be %g to %d messages a second and 1 to %d at once, at most what a day allows; or 0 for no limit",
 		name, r.PerSecond, r.Burst, minPerSecond, maxPerSecond, maxBurst)
 }
 
