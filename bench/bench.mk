@@ -126,7 +126,8 @@ bin/floor: bench/floor/floor.c bench/floor/wire.h
 
 .PHONY: bench-go
 bench-go:
-	$(GO) test -run '^$$' -bench '$(GOBENCH)' -benchtime $(GOTIME) -benchmem ./... | tee bin/bench-go.txt
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '$(GOBENCH)' -benchtime $(GOTIME) -benchmem ./... >bin/bench-go.txt; code=$$?; cat bin/bench-go.txt; exit $$code
 
 # What the files say, as bench/report/report.md with its pictures. bin/bench-config.json is what pomelod -print-config printed.
 .PHONY: bench-report
