@@ -19,7 +19,7 @@ suite('the chat page', (test) => {
     await alice.say('Good morning');
     await bob.sees('Good morning');
     await bob.say('你好 😀\nsecond line');
-    await alice.sees('你好 😀\nsecond line');
+    for (const person of [alice, bob]) await person.sees('你好 😀\nsecond line'); // who says it hears it by a push too
     const said = [{ to: null, text: 'Good morning' }, { to: null, text: '你好 😀\nsecond line' }];
     assert.deepStrictEqual(await alice.messages(), [{ who: 'you', ...said[0] }, { who: 'bob', ...said[1] }]);
     assert.deepStrictEqual(await bob.messages(), [{ who: 'alice', ...said[0] }, { who: 'you', ...said[1] }]);
