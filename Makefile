@@ -62,11 +62,7 @@ chromium:
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
-	@set -e; grep -rHo --include='*_test.go' --exclude-dir=node_modules '^func Fuzz[[:alnum:]_]*' . | \
-	sed 's|/[^/]*:func | |' | sort -u | while read -r folder target; do \
-		echo "$$folder $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$folder"; \
-	done
+	@GO='$(GO)' scripts/fuzz.sh '$(FUZZTIME)'
 
 include bench/bench.mk
 include bench/peers/peers.mk
