@@ -1,0 +1,277 @@
+//go:build linux
+
+package abuse
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(witnessEnv); addr != "" {
+		runWitnesses(addr)
+		return
+	}
+	dir, err := os.MkdirTemp("", "pomelod-abuse")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	builds.dir = dir
+	yield()
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// scenario is one kind of abuse, made while the witnesses chat. It runs twice: against a server that has its defences, where nobody
+// but the attacker may notice anything, and against one without the defence in question, where somebody has to.
+type scenario struct {
+	name  string
+	flags []string // of the server, in both runs
+	// attack makes the attack, all of it, and says what an attacker may not see: an answer it should not get, a connection that
+	// outlives what it did. Such errors count as failures of the defence; what keeps the attack from being made ends the test
+	// (a.t.Fatal, on the test's goroutine).
+	attack func(a *arena) error
+	// landed is an error unless the server's counters say that the attack arrived, as they do in both runs.
+	landed func(d delta) error
+	// held is an error unless the counters say what the defence did. May be nil.
+	held func(d delta) error
+	// without is the server without the defence, and what must come of it.
+	without weakness
+	// busy is for attacks that keep both processors busy by legal means: how soon the witnesses hear is told, not judged.
+	busy string // why
+}
+
+// weakness switches a defence off, by flags (added to the scenario's, the later ones win) or in the source.
+type weakness struct {
+	flags []string
+	edits []edit
+	fails string // a part of the failure that must come of it
+}
+
+// arena is where an attack takes place.
+type arena struct {
+	t *testing.T
+	*server
+	*witness
+	mu    sync.Mutex
+	peers []net.Conn
+}
+
+// attackers are addresses that no witness has.
+const attackers = "127.0.66."
+
+// n is a number of things to do, less with the race detector, which needs five to ten times as long for each.
+func (a *arena) n(number int) int {
+	if raceEnabled {
+		return max(1, number/10)
+	}
+	return number
+}
+
+// keep has a connection closed when the attack is over.
+func (a *arena) keep(c net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peers = append(a.peers, c)
+}
+
+// dial connects from the i-th attacker's address, 0 to 253; the connection is closed when the attack is over.
+func (a *arena) dial(i int) (*peer, error) {
+	p, err := dial(fmt.Sprint(attackers, i+1), a.addr)
+	if err == nil {
+		a.keep(p)
+	}
+	return p, err
+}
+
+// login is dial and the handshake.
+func (a *arena) login(i int) (*peer, error) {
+	p, err := a.dial(i)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.login()
+}
+
+// chatter is login and entering a room.
+func (a *arena) chatter(i int, user, room string) (*peer, error) {
+	p, err := chatter(fmt.Sprint(attackers, i+1), a.addr, user, room)
+	if err == nil {
+		a.keep(p)
+	}
+	return p, err
+}
+
+func (a *arena) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.peers {
+		p.Close()
+	}
+	a.peers = nil
+}
+
+// delta is what counters have grown by, and gauges as they were at the end of the attack.
+type delta struct{ before, after metrics }
+
+// grown is by how much a counter has grown: name, or name{reason="…"}.
+func (d delta) grown(name string) float64 { return d.after[name] - d.before[name] }
+
+// atLeast is an error unless a counter has grown so much.
+func (d delta) atLeast(name string, n float64) error {
+	if _, ok := d.after[name]; !ok {
+		return fmt.Errorf("there is no metric %s", name)
+	}
+	if got := d.grown(name); got < n {
+		return fmt.Errorf("%s has grown by %v, not by %v", name, got, n)
+	}
+	return nil
+}
+
+const (
+	quietTime = 2 * time.Second
+	// attempts are made before the witnesses' p99 is judged: what else the machine does may hurt it, but not every time.
+	attempts = 3
+	// mayKeep is by how much RSS may have grown after an attack: pages that Go's heap keeps for the next one.
+	mayKeep = 24 << 20
+)
+
+// run runs a scenario with and without its defence.
+func (sc scenario) run(t *testing.T) {
+	t.Run(sc.name, func(t *testing.T) {
+		t.Run("defended", func(t *testing.T) {
+			binary := build(t)
+			for attempt := 1; ; attempt++ {
+				failures, late := sc.once(t, binary, sc.flags, true)
+				if late != "" && (len(failures) > 0 || attempt == attempts) {
+					failures = append(failures, late)
+				}
+				if late == "" || len(failures) > 0 {
+					for _, f := range failures {
+						t.Error(f)
+					}
+					return
+				}
+				t.Logf("attempt %d: %s", attempt, late)
+			}
+		})
+		if raceEnabled {
+			return // what is broken on purpose need not be looked at for races
+		}
+		t.Run("undefended", func(t *testing.T) {
+			failures, late := sc.once(t, build(t, sc.without.edits...), append(sc.flags[:len(sc.flags):len(sc.flags)], sc.without.flags...), false)
+			if late != "" {
+				failures = append(failures, late)
+			}
+			all := strings.Join(failures, "\n")
+			if !strings.Contains(all, sc.without.fails) || sc.without.fails == "" {
+				t.Errorf("without its defence the server did not fail with %q but with: %s", sc.without.fails, all)
+			}
+			t.Logf("failed as it should: %.300s", all)
+		})
+	})
+}
+
+// once runs a scenario and returns what went wrong; how late the witnesses heard is told apart.
+func (sc scenario) once(t *testing.T, binary string, flags []string, defended bool) (failures []string, late string) {
+	t.Helper()
+	s := start(t, binary, flags...)
+	a := &arena{t: t, server: s, witness: watch(t, s)}
+	defer a.close()
+	before := s.settled()
+	a.phase() // from now on
+	time.Sleep(quietTime)
+	quiet := a.phase()
+	if len(quiet.Problems) > 0 || quiet.Heard == 0 {
+		t.Fatalf("before the attack: %d heard, %q", quiet.Heard, quiet.Problems)
+	}
+
+	began := time.Now()
+	if err := sc.attack(a); err != nil {
+		failures = append(failures, "the attacker: "+err.Error())
+	}
+	took := time.Since(began)
+	during := a.phase()
+	d := delta{before, s.metrics()}
+	if err := sc.landed(d); err != nil {
+		t.Errorf("the attack did not land: %v", err)
+	}
+	if sc.held != nil {
+		if err := sc.held(d); err != nil {
+			failures = append(failures, "the counters: "+err.Error())
+		}
+	}
+	for _, p := range during.Problems {
+		failures = append(failures, "a witness: "+p)
+	}
+	allowed := max(2*quiet.P99, quiet.P99+5*time.Millisecond) + max(0, during.Machine-quiet.Machine)
+	t.Logf("%d messages heard in %v: p99 %v (quiet %v), max %v; the machine's own p99 %v (quiet %v)",
+		during.Heard, took, during.P99, quiet.P99, during.Max, during.Machine, quiet.Machine)
+	if during.P99 > allowed && sc.busy == "" && !raceEnabled {
+		late = fmt.Sprintf("the witnesses heard late: p99 %v, more than %v (quiet %v)", during.P99, allowed, quiet.P99)
+	}
+
+	if !defended && len(failures) > 0 {
+		return failures, late
+	}
+	a.close()
+	if err := s.recovers(before); err != nil {
+		failures = append(failures, err.Error())
+	}
+	for _, p := range a.last().Problems {
+		failures = append(failures, "a witness: "+p)
+	}
+	return failures, late
+}
+
+// settled returns the metrics with the garbage collected.
+func (s *server) settled() metrics {
+	s.collect()
+	return s.metrics()
+}
+
+// restores are gauges that have to go back to where they were.
+var restores = []string{"process_open_fds", "pomelod_connections", "pomelod_sessions", "pomelod_polling_sessions",
+	"pomelod_members", "pomelod_rooms", "pomelod_memory_short", "pomelod_stuck"}
+
+// recovers waits until what the server has is what it had before; the last thing that is not is the error.
+func (s *server) recovers(before metrics) error {
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = s.differs(before); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s *server) differs(before metrics) error {
+	now := s.settled()
+	var all []error
+	for _, name := range restores {
+		if _, ok := now[name]; !ok {
+			all = append(all, fmt.Errorf("there is no metric %s", name))
+		}
+		if now[name] > before[name] {
+			all = append(all, fmt.Errorf("%s is %v, was %v", name, now[name], before[name]))
+		}
+	}
+	if was, is := before["go_goroutines"], now["go_goroutines"]; is > was {
+		all = append(all, fmt.Errorf("go_goroutines is %v, was %v", is, was))
+	}
+	if was, is := before["process_resident_memory_bytes"], now["process_resident_memory_bytes"]; is > was+mayKeep && !raceEnabled {
+		all = append(all, fmt.Errorf("RSS is %.1f MB, was %.1f", is/1e6, was/1e6))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("after the attack: %w", errors.Join(all...))
+}

@@ -1,0 +1,300 @@
+//go:build linux
+
+package abuse
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// patience is for what happens within a moment on a machine that has nothing else to do.
+	patience = 20 * time.Second
+	// root is the module's folder, from here.
+	root = "../.."
+)
+
+// edit replaces a text that a file of the module has once.
+type edit struct{ file, old, new string }
+
+var builds struct {
+	sync.Mutex
+	dir  string            // of the binaries, removed by TestMain
+	done map[string]string // binaries by their edits
+}
+
+// build returns a pomelod, with the race detector where the tests have it. With edits it is one without some of its defences: the
+// files are left as they are (go help build, -overlay).
+func build(t testing.TB, edits ...edit) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	key := fmt.Sprint(edits)
+	if b := builds.done[key]; b != "" {
+		return b
+	}
+	if builds.done == nil {
+		builds.done = make(map[string]string)
+	}
+	dir := filepath.Join(builds.dir, strconv.Itoa(len(builds.done)))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, "pomelod")}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	if len(edits) > 0 {
+		overlay := filepath.Join(dir, "overlay.json")
+		if err := writeOverlay(overlay, dir, edits); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-overlay", overlay)
+	}
+	cmd := exec.Command("go", append(args, "./cmd/pomelod")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	builds.done[key] = filepath.Join(dir, "pomelod")
+	return builds.done[key]
+}
+
+func writeOverlay(name, dir string, edits []edit) error {
+	texts := make(map[string]string) // by absolute path
+	for _, e := range edits {
+		path, err := filepath.Abs(filepath.Join(root, e.file))
+		if err != nil {
+			return err
+		}
+		text, ok := texts[path]
+		if !ok {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			return fmt.Errorf("%s has %d times, not once: %s\nThe defence has moved: write the edit again", e.file, n, e.old)
+		}
+		texts[path] = strings.Replace(text, e.old, e.new, 1)
+	}
+	replace := make(map[string]string)
+	for path, text := range texts {
+		copied := filepath.Join(dir, strconv.Itoa(len(replace))+"-"+filepath.Base(path))
+		if err := os.WriteFile(copied, []byte(text), 0o644); err != nil {
+			return err
+		}
+		replace[path] = copied
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, b, 0o644)
+}
+
+// server is a pomelod of its own process.
+type server struct {
+	t           testing.TB
+	cmd         *exec.Cmd
+	addr, admin string
+	stderr      buffer
+	ended       chan struct{} // closed when it has; err is its end
+	err         error
+}
+
+// buffer is written by one goroutine while others read it.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// freeAddr is an address of loopback nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start runs a binary and waits until it is ready; it is ended with the test. Addresses of loopback are held to limits like others.
+func start(t testing.TB, binary string, flags ...string) *server {
+	t.Helper()
+	s := newServer(t, binary, flags...)
+	s.start()
+	return s
+}
+
+// newServer is start for who changes cmd before calling start, on it.
+func newServer(t testing.TB, binary string, flags ...string) *server {
+	t.Helper()
+	s := &server{t: t, addr: freeAddr(t), admin: freeAddr(t), ended: make(chan struct{})}
+	s.cmd = exec.Command(binary, append([]string{"-listen", s.addr, "-gate", "", "-admin", s.admin, "-limit-loopback"}, flags...)...)
+	s.cmd.Stderr = &s.stderr
+	s.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	prefer(s.cmd.Process.Pid)
+	go func() { s.err = s.cmd.Wait(); close(s.ended) }()
+	s.t.Cleanup(func() {
+		if err := s.end(); err != nil {
+			s.t.Errorf("%v; it said:\n%s", err, s.said())
+		}
+	})
+	waitFor(s.t, "the server to be ready", func() bool {
+		select {
+		case <-s.ended:
+			s.t.Fatalf("pomelod ended with %v:\n%s", s.err, s.said())
+		default:
+		}
+		resp, err := http.Get("http://" + s.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// said is the end of what the server has logged.
+func (s *server) said() string {
+	text := s.stderr.String()
+	return text[max(0, len(text)-4000):]
+}
+
+// end ends a server that still runs; whoever has ended it has looked at how.
+func (s *server) end() error {
+	select {
+	case <-s.ended:
+		return nil
+	default:
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+		if s.err != nil {
+			return fmt.Errorf("pomelod ended with %w", s.err)
+		}
+		return nil
+	case <-time.After(patience):
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+		return errors.New("pomelod did not end")
+	}
+}
+
+// metrics are sums over loops, workers and transports by name, and values by name{label="…"} where a label is a reason or a transport.
+type metrics map[string]float64
+
+// metrics asks the server. It fails the test when the server does not answer.
+func (s *server) metrics() metrics {
+	s.t.Helper()
+	resp, err := httpClient.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		s.t.Fatalf("%v; the server said:\n%s", err, s.said())
+	}
+	defer resp.Body.Close()
+	m := make(metrics)
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		name, value, ok := strings.Cut(line, " ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			s.t.Fatalf("%s: %v", line, err)
+		}
+		name, labels, _ := strings.Cut(name, "{")
+		m[name] += v
+		for _, l := range strings.Split(strings.TrimSuffix(labels, "}"), ",") {
+			if strings.HasPrefix(l, "reason=") || strings.HasPrefix(l, "transport=") {
+				m[name+"{"+l+"}"] += v
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return m
+}
+
+// collect has the server collect its garbage.
+func (s *server) collect() {
+	resp, err := httpClient.Get("http://" + s.admin + "/debug/pprof/heap?gc=1")
+	if err == nil {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+}
+
+// httpClient keeps no connection, so that none is counted among the server's descriptors and goroutines.
+var httpClient = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// waitFor polls until ok.
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// yield makes this process less urgent than the servers and the witnesses it starts: attackers are elsewhere, in the world.
+func yield() { nice(os.Getpid(), 10) }
+
+// prefer undoes yield for a process just started. Only root may, or CAP_SYS_NICE; for others all are equally urgent.
+func prefer(pid int) { nice(pid, 0) }
+
+// nice is set for every thread: the kernel has it for each of its own. New threads have it from the one that makes them, so twice.
+func nice(pid, value int) {
+	for range 2 {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for _, task := range tasks {
+			if tid, err := strconv.Atoi(task.Name()); err == nil {
+				_ = syscall.Setpriority(syscall.PRIO_PROCESS, tid, value)
+			}
+		}
+	}
+}
