@@ -38,14 +38,16 @@ func ParseRequest(b []byte) (Request, error) {
 	return r, nil
 }
 
-// AppendItem appends the encoding of it. What travels is the canonical push, never a frame of some wire.
+// AppendItem appends the encoding of it. What travels is the canonical push, never a frame of some wire, and a whole body: no
+// item is Open when it arrives.
 func AppendItem(dst []byte, it *Item) []byte {
 	dst = append(dst, byte(it.Kind))
 	for _, n := range []uint64{uint64(it.Epoch), uint64(it.Req), uint64(it.Room), it.Seq} {
 		dst = binary.AppendUvarint(dst, n)
 	}
 	dst = appendAddr(dst, it.To)
-	dst = appendBytes(dst, it.Body)
+	dst = binary.AppendUvarint(dst, uint64(len(it.Body)+len(it.End())))
+	dst = append(append(dst, it.Body...), it.End()...)
 	if it.Push != nil {
 		dst = appendBytes(dst, it.Push.Route)
 		dst = appendBytes(dst, it.Push.Body)

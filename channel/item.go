@@ -58,13 +58,25 @@ const (
 // Item is one decision of a worker on its way to a loop.
 type Item struct {
 	Kind  ItemKind
+	Open  bool   // Body is a long list that lacks its end, ListEnd
 	Epoch uint32 // of Room: another one means that its owner has changed
 	Req   uint32 // ItemEnter, ItemReply: the number the loop gave the request
 	Room  RoomID
 	Seq   uint64 // of Room, after this item: every push adds one
 	To    Addr   // all but ItemPush
 	Push  *codec.Push
-	Body  []byte // immutable
+	Body  []byte // immutable; longer lists of the same room may share its memory
+}
+
+// ListEnd ends a list of users. Lists that grow share what comes before it.
+const ListEnd = "]}"
+
+// End is what follows Body.
+func (it *Item) End() string {
+	if it.Open {
+		return ListEnd
+	}
+	return ""
 }
 
 // Op says what a Request asks for. Enter, Leave and Members are the sample application's remote service (chatRemote add,

@@ -19,7 +19,7 @@ type Room struct {
 	slow    time.Duration // least time between two messages of a member; 0: none
 	outlets []outletCount
 	listed  int    // bytes the list of users may take, at most
-	users   []byte // ["a","b" without the closing bracket; nil when it must be built anew
+	users   []byte // the list without ListEnd, only ever appended to, as items refer to it; nil when it must be built anew
 }
 
 // maxListed bounds the list of users that answers an enter: a message of the format ends at 16 MiB. It is room for 380,000
@@ -141,27 +141,31 @@ func (w *Worker) remove(m *member) {
 	}
 }
 
-// appendUsers writes {"users":[names in order of entry]}. The list is kept while the room only grows, so that N joins cost
-// N copies and not N times N escapes; small rooms are written anew each time and keep nothing.
-func (w *Worker) appendUsers(dst []byte, r *Room) []byte {
-	dst = append(dst, `{"users":`...)
-	if r.users != nil {
-		dst = append(dst, r.users...)
-	} else {
-		at := len(dst)
-		for slot := r.first; slot != 0; slot = w.member(slot).next {
-			dst = codec.AppendString(append(dst, ','), w.member(slot).name)
-		}
-		if at == len(dst) {
-			dst = append(dst, ',')
-		}
-		dst[at] = '['
+// list is {"users":[names in order of entry]}, or that without its end when open. Of a room that only grows the list is kept, and
+// written behind what was given out before: so all the lists that N newcomers get are one, and neither N times N escapes nor N
+// copies. Nothing given out ever changes. Small rooms are written anew each time and keep nothing.
+func (w *Worker) list(r *Room) (body []byte, open bool) {
+	if r.users == nil {
+		size := len(listBegin) + r.listed/3 + 2*r.count // exact unless something has to be escaped
 		if r.count > smallRoom {
-			r.users = append([]byte(nil), dst[at:]...)
+			size += size / 8 // for those who come next
 		}
+		b := append(make([]byte, 0, size+len(ListEnd)), listBegin...)
+		for slot := r.first; slot != 0; slot = w.member(slot).next {
+			if slot != r.first {
+				b = append(b, ',')
+			}
+			b = codec.AppendString(b, w.member(slot).name)
+		}
+		if r.count <= smallRoom {
+			return append(b, ListEnd...), false
+		}
+		r.users = b
 	}
-	return append(dst, `]}`...)
+	return r.users[:len(r.users):len(r.users)], true
 }
+
+const listBegin = `{"users":[`
 
 // smallRoom is the number of members up to which no list of users is kept.
 const smallRoom = 8

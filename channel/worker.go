@@ -79,7 +79,7 @@ func (w *Worker) Handle(r *Request) {
 	case OpSend:
 		w.send(r)
 	case OpMembers:
-		w.list(r)
+		w.tellMembers(r)
 	case OpPush:
 		w.pushTo(r)
 	case OpKick:
@@ -174,8 +174,9 @@ func (w *Worker) replace(r *Request, room *Room, m *member) {
 var replacedReason = []byte("replaced by a new session of yours")
 
 func (w *Worker) entered(r *Request, room *Room) {
+	list, open := w.list(room)
 	w.outlet(r.From.Outlet()).Post(Item{
-		Kind: ItemEnter, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: r.From, Req: r.Req, Body: w.appendUsers(nil, room),
+		Kind: ItemEnter, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: r.From, Req: r.Req, Body: list, Open: open,
 	})
 }
 
@@ -288,17 +289,20 @@ func (w *Worker) refuseSend(r *Request) {
 	w.reply(r, Refused)
 }
 
-func (w *Worker) list(r *Request) {
+func (w *Worker) tellMembers(r *Request) {
 	room := w.rooms[r.Room]
 	if room == nil {
 		room = &Room{}
 	}
-	w.reply(r, w.appendUsers(nil, room))
+	list, open := w.list(room)
+	w.replyWith(r, list, open)
 }
 
-func (w *Worker) reply(r *Request, body []byte) {
+func (w *Worker) reply(r *Request, body []byte) { w.replyWith(r, body, false) }
+
+func (w *Worker) replyWith(r *Request, body []byte, open bool) {
 	if r.Req != 0 {
-		w.outlet(r.From.Outlet()).Post(Item{Kind: ItemReply, To: r.From, Req: r.Req, Body: body})
+		w.outlet(r.From.Outlet()).Post(Item{Kind: ItemReply, To: r.From, Req: r.Req, Body: body, Open: open})
 	}
 }
 

@@ -92,7 +92,7 @@ func (p posted) String() string {
 	if p.Push != nil {
 		return text + " " + p.Push.Route + " " + string(p.Push.Body)
 	}
-	return strings.TrimSpace(text + " " + string(p.Body))
+	return strings.TrimSpace(text + " " + string(p.Body) + p.End())
 }
 
 // take returns what was posted since the last time.
@@ -123,7 +123,7 @@ func (s *stage) members(room string) string {
 	if len(s.items) != 1 || s.items[0].Kind != ItemReply || s.items[0].Req != s.req {
 		s.t.Fatalf("members answered %v", s.take())
 	}
-	body := string(s.items[0].Body)
+	body := string(s.items[0].Body) + s.items[0].End()
 	s.items = nil
 	return body
 }
@@ -341,7 +341,7 @@ func TestRandomJoinsAndLeaves(t *testing.T) {
 						names[i] = list[i].name
 					}
 					want := `{"users":["` + strings.Join(names, `","`) + `"]}`
-					if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || string(it.Body) != want {
+					if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || string(it.Body)+it.End() != want {
 						t.Fatalf("step %d: got %v, want %s", step, it, want)
 					}
 				} else {

@@ -108,11 +108,18 @@ func (v *Variant) AppendResponse(dst []byte, id uint32, idBytes uint8, body []by
 	if m != nil {
 		body = v.encodeBody(m, body)
 	}
+	return append(v.AppendResponseHead(dst, id, idBytes, len(body)), body...)
+}
+
+// Verbatim tells whether an answer's body travels as it is, so that it may follow AppendResponseHead in pieces. m is as for
+// AppendResponse.
+func (v *Variant) Verbatim(m *ProtoMessage) bool { return v.Framing.hybrid() && m == nil }
+
+// AppendResponseHead begins an answer whose body of n bytes follows.
+func (v *Variant) AppendResponseHead(dst []byte, id uint32, idBytes uint8, n int) []byte {
 	var head [1 + maxIDBytes]byte
 	h := AppendResponseHead(head[:0], id, idBytes)
-	dst = v.AppendPackageHead(dst, PackageData, len(h)+len(body))
-	dst = append(dst, h...)
-	return append(dst, body...)
+	return append(v.AppendPackageHead(dst, PackageData, len(h)+n), h...)
 }
 
 // AppendKick appends what tells a client why it will be disconnected: {"reason":…}, with reason as JSON

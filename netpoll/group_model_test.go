@@ -25,7 +25,7 @@ func TestGroupModel(t *testing.T) {
 			t.Fatalf("round %d", round)
 		}
 	}
-	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory"} {
+	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory", "lent"} {
 		if done[what] == 0 {
 			t.Errorf("in 300 rounds it never happened: %s", what)
 		}
@@ -291,7 +291,14 @@ func (m *model) step(on *witness) {
 	switch {
 	case op < 12:
 		f := m.frame()
-		l.Write(k.c, f)
+		if m.rng.IntN(3) == 0 {
+			l.Lend(k.c, f)
+			if k.s != nil && len(f) > 10_000 {
+				m.done["lent"]++
+			}
+		} else {
+			l.Write(k.c, f)
+		}
 		k.want = append(k.want, f...)
 	case op < 15:
 		l.Leave(k.c)

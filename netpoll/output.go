@@ -8,6 +8,8 @@ import (
 // outbox is what a conn has staged or not yet been able to send. Most conns have none; the loop pools them.
 type outbox struct {
 	stage []byte // of this turn, not yet offered to the socket; comes after queue
+	lent  []byte // immutable: staged as well, and not copied (Lend); nil mostly
+	at    int    // its place in stage
 	queue []segment
 	bytes int    // in queue
 	own   int    // of these, those that no other conn shares
@@ -29,8 +31,8 @@ type shared struct {
 	refs int // conns' segments, and one of the chunk while that lives
 }
 
-// Stage returns the conn's staging buffer, in which everything the conn's group has for it comes first. The
-// caller appends to it and gives it back with Commit before anything else happens on the loop. Runs on the loop.
+// Stage returns the conn's staging buffer, in which everything the conn's group has for it comes first; what was lent (Lend) is
+// not in it. The caller appends to it and gives it back with Commit before anything else happens on the loop. Runs on the loop.
 func (l *Loop) Stage(c *Conn) []byte {
 	o := l.outbox(c)
 	l.catchUp(c, o)
@@ -41,7 +43,7 @@ func (l *Loop) Stage(c *Conn) []byte {
 func (l *Loop) Commit(c *Conn, b []byte) {
 	o := c.out
 	o.stage = b
-	if !o.dirty && len(b) > 0 {
+	if !o.dirty && o.staged() > 0 {
 		o.dirty = true
 		l.dirty = append(l.dirty, c)
 	}
@@ -55,12 +57,48 @@ func (l *Loop) Write(c *Conn, b []byte) {
 	}
 }
 
+// Lend stages b, which nobody may change any more. While many wait for a turn at whose end they are to be given the same long
+// bytes, these are there once, and no stage grows for them. Runs on the loop.
+func (l *Loop) Lend(c *Conn, b []byte) {
+	if !c.Alive() {
+		return
+	}
+	stage := l.Stage(c)
+	if o := c.out; len(b) >= leastLent && o.lent == nil && !c.IsPull() { // a peer that fetches must be offered whole pushes
+		o.lent, o.at = b, len(stage)
+	} else {
+		stage = append(stage, b...)
+	}
+	l.Commit(c, stage)
+}
+
+// leastLent is the length from which on not copying pays: shorter ones fit into stages as they are pooled.
+const leastLent = 4 << 10
+
+// staged is the number of bytes that are staged.
+func (o *outbox) staged() int { return len(o.stage) + len(o.lent) }
+
+// appendStaged appends what is staged from from up to, but not including, to.
+func (o *outbox) appendStaged(dst []byte, from, to int) []byte {
+	at, n := o.at, len(o.lent)
+	if from < at {
+		dst = append(dst, o.stage[from:min(to, at)]...)
+	}
+	if from < at+n && to > at {
+		dst = append(dst, o.lent[max(from-at, 0):min(to-at, n)]...)
+	}
+	if to > at+n {
+		dst = append(dst, o.stage[max(from-n, at):to-n]...)
+	}
+	return dst
+}
+
 // Queued is the number of bytes the conn's socket has not taken yet.
 func (c *Conn) Queued() int {
 	if c.out == nil {
 		return 0
 	}
-	return c.out.bytes + len(c.out.stage)
+	return c.out.bytes + c.out.staged()
 }
 
 func (l *Loop) outbox(c *Conn) *outbox {
@@ -100,17 +138,33 @@ func (l *Loop) flush(c *Conn) {
 		l.catchUp(c, o)
 	}
 	n := 0
-	if o.bytes == 0 && len(o.stage) > 0 {
+	if o.bytes == 0 && o.staged() > 0 {
 		var errno syscall.Errno
-		if n, errno = l.write(c, o.stage); errno != 0 {
+		if n, errno = l.writeStage(c, o); errno != 0 {
 			l.fail(c)
 			return
 		}
 	}
-	if n < len(o.stage) {
-		l.enqueue(c, segment{b: bytes.Clone(o.stage[n:])})
+	if total := o.staged(); n < total { // counted only now: a peer's handler may have staged more when it was offered this
+		l.enqueue(c, segment{b: o.appendStaged(make([]byte, 0, total-n), n, total)})
 	}
 	l.settleOutbox(c)
+}
+
+// writeStage writes as much of the stage as the socket takes: in one write, but for very long lists.
+func (l *Loop) writeStage(c *Conn, o *outbox) (n int, errno syscall.Errno) {
+	if o.lent == nil {
+		return l.write(c, o.stage)
+	}
+	for total := o.staged(); n < total && errno == 0; {
+		l.scratch = o.appendStaged(l.scratch[:0], n, min(total, n+chunkBytes))
+		var taken int
+		taken, errno = l.write(c, l.scratch)
+		if n += taken; taken < len(l.scratch) {
+			break
+		}
+	}
+	return n, errno
 }
 
 // settleOutbox empties the stage and gives the outbox back to the pool if the conn needs it no longer.
@@ -119,7 +173,7 @@ func (l *Loop) settleOutbox(c *Conn) {
 	if cap(o.stage) > maxStageKept {
 		o.stage = nil
 	}
-	o.stage = o.stage[:0]
+	o.stage, o.lent, o.at = o.stage[:0], nil, 0
 	if o.bytes > 0 || o.dirty {
 		return
 	}
@@ -213,7 +267,7 @@ func (l *Loop) drain(c *Conn) {
 	l.unqueue(c)
 	o.poor = false
 	l.watch(c, c.watched&^Writable)
-	if len(o.stage) == 0 {
+	if o.staged() == 0 {
 		l.settleOutbox(c)
 	}
 }

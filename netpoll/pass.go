@@ -131,7 +131,7 @@ func (l *Loop) visit(c *Conn) {
 	}
 	c.cut, p.low = to, min(p.low, to)
 	if o := c.out; o != nil {
-		if len(o.stage) > 0 { // staged since the flush of this turn: keep order, and one write
+		if o.staged() > 0 { // staged since the flush of this turn: keep order, and one write
 			o.stage = p.appendTo(o.stage, from, to)
 			return
 		}

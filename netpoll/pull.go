@@ -49,7 +49,7 @@ func (l *Loop) Fetch(c *Conn) {
 	if c.out != nil && c.out.bytes > 0 {
 		l.drain(c)
 	}
-	if c.out != nil && len(c.out.stage) > 0 && c.out.bytes == 0 {
+	if c.out != nil && c.out.staged() > 0 && c.out.bytes == 0 {
 		l.flush(c)
 	}
 }
@@ -93,12 +93,11 @@ func (l *Loop) takeUnsent(c *Conn) []byte {
 	if o == nil {
 		return nil
 	}
-	b := make([]byte, 0, o.bytes+len(o.stage))
+	b := make([]byte, 0, o.bytes+o.staged())
 	for i := range o.queue {
 		b = append(b, o.queue[i].b...)
 	}
-	b = append(b, o.stage...)
-	o.stage = o.stage[:0]
+	b = o.appendStaged(b, 0, o.staged())
 	l.discard(c)
 	return b
 }

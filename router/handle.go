@@ -246,7 +246,7 @@ func (l *loop) handled(out *Call, c call, req uint32, answer []byte, passed bool
 		return
 	}
 	if then == nil || !passed {
-		l.finish(s, answer)
+		l.finish(s, answer, "")
 		return
 	}
 	// The filters of a builtin route let the call through: it goes on where it would have begun. Nothing can have come

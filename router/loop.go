@@ -279,7 +279,7 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemEnter:
 		if l.awaits(s, it.Req) {
 			l.entered(s, it)
-			l.finish(s, it.Body)
+			l.finish(s, it.Body, it.End())
 		}
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
@@ -290,7 +290,7 @@ func (l *loop) apply(it *channel.Item) {
 		}
 	case channel.ItemReply:
 		if l.awaits(s, it.Req) {
-			l.finish(s, it.Body)
+			l.finish(s, it.Body, it.End())
 		}
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile

@@ -92,6 +92,11 @@ func (l *loop) pushRoom(it *channel.Item) {
 			l.markCrowded(r.id)
 		}
 	}
+	l.keepScratch()
+}
+
+// keepScratch keeps l.scratch for its next use, unless it has grown too large.
+func (l *loop) keepScratch() {
 	if cap(l.scratch) > maxScratch {
 		l.scratch = nil
 	}

@@ -272,12 +272,13 @@ func (l *loop) expireRequests(s *session, now uint32) {
 			x := s.x
 			l.leave(l.addr(s.conn), x.entering[:x.star], x.entering[int(x.star)+1:])
 		}
-		l.finish(s, p.refusal)
+		l.finish(s, p.refusal, "")
 	}
 }
 
-// finish answers the oldest request in flight, and what was decided here meanwhile, and lets the session go on.
-func (l *loop) finish(s *session, body []byte) {
+// finish answers the oldest request in flight with body and its end, then what was decided here meanwhile, and lets the session
+// go on.
+func (l *loop) finish(s *session, body []byte, end string) {
 	x := s.x
 	if x.pending[0].op == channel.OpEnter {
 		x.entering, x.rename = "", false
@@ -287,9 +288,9 @@ func (l *loop) finish(s *session, body []byte) {
 	for ; done == 0 || done < len(x.pending) && x.pending[done].body != nil; done++ {
 		p := &x.pending[done]
 		if p.body != nil {
-			body = p.body
+			body, end = p.body, ""
 		}
-		l.respond(s, p.id, p.idBytes, body, p.proto)
+		l.respond(s, p.id, p.idBytes, body, end, p.proto)
 	}
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
@@ -315,17 +316,29 @@ func (l *loop) answer(s *session, c *call, body []byte) {
 		s.x.pending = append(s.x.pending, pending{id: c.id, idBytes: c.idBytes, due: neverDue, proto: c.route.response, body: body})
 		return
 	}
-	l.respond(s, c.id, c.idBytes, body, c.route.response)
+	l.respond(s, c.id, c.idBytes, body, "", c.route.response)
 }
 
 // neverDue is the deadline of what waits only for what stands before it.
 const neverDue = 1<<32 - 1
 
-// respond stages the answer to request id; a notify (id 0) gets none.
-func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, proto *codec.ProtoMessage) {
-	if id != 0 && s.conn.Alive() {
-		l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
+// respond stages the answer to request id: body, which nobody changes any more, and end. A notify (id 0) gets none.
+func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end string, proto *codec.ProtoMessage) {
+	if id == 0 || !s.conn.Alive() {
+		return
 	}
+	if end != "" && s.variant.Verbatim(proto) { // the list of a large room is not copied for each that enters
+		l.np.Commit(s.conn, s.variant.AppendResponseHead(l.np.Stage(s.conn), id, idBytes, len(body)+len(end)))
+		l.np.Lend(s.conn, body)
+		l.np.Commit(s.conn, append(l.np.Stage(s.conn), end...))
+		return
+	}
+	if end != "" {
+		l.scratch = append(append(l.scratch[:0], body...), end...)
+		body = l.scratch
+	}
+	l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
+	l.keepScratch()
 }
 
 // end closes a session in the way of its transport: over WebSocket with code 1000 and no reason, as the original does.
