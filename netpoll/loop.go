@@ -77,6 +77,7 @@ type Loop struct {
 	fds       []uint32 // fd → slot + 1
 	wheel     [wheelSlots]uint32
 	now       uint32 // ticks: seconds since the start, from 1
+	turned    uint32 // up to which tick the wheel has been turned
 	start     int64
 	dead      []*Conn
 	dirty     []*Conn
@@ -111,7 +112,7 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 		begin := time.Now()
 		nanos = func() int64 { return int64(time.Since(begin)) }
 	}
-	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1}
+	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1, turned: 1}
 	l.start = nanos()
 	l.buf = make([]byte, readBytes)
 	l.accepted = NewMailbox[Accepted](l.Ring)
@@ -278,6 +279,7 @@ func (l *Loop) Turn() {
 	l.rung.Store(false)
 	l.accepted.Drain(l.adopt)
 	l.handler.Turn()
+	l.turnWheel()
 	l.deliverResumed()
 	l.flushDirty()
 	l.passing = true
@@ -295,7 +297,8 @@ func (l *Loop) Tick() {
 		l.start += elapsed - int64(time.Second)
 		elapsed = int64(time.Second)
 	}
-	l.turnWheel(l.now + uint32(elapsed/int64(time.Second)))
+	l.now += uint32(elapsed / int64(time.Second))
+	l.turnWheel()
 	l.checkQueues()
 	l.flushDirty()
 	l.settle()
@@ -307,7 +310,7 @@ func (l *Loop) settle() {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 || l.delay[1] > int64(watchedDelay) {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
 		l.Ring()
 	}
 }

@@ -124,6 +124,49 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// Many that are due at once are called in many turns, between which others are served, and each at its tick.
+func TestManyDeadlinesAtOnce(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	const many = 20_000
+	due, most, between := 0, 0, 0
+	h.onDue = func(c *netpoll.Conn) {
+		if due++; due%3 > 0 { // some are due again
+			l.SetDue(c, l.Now()+1)
+		} else {
+			l.Close(c, netpoll.ReasonSlow)
+		}
+	}
+	for range many {
+		c, _ := h.connect(n)
+		l.SetDue(c, l.Now()+2)
+	}
+	talker, socket := h.connect(n)
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		if c == talker && due > 0 && due < many {
+			between++
+		}
+		return len(b)
+	}
+	n.Seconds(1)
+	n.Nanos += 1e9
+	l.Tick()
+	for before := 0; due < many; before = due {
+		socket.Send([]byte("x"))
+		n.Events()
+		if !n.Turn() && due < many {
+			t.Fatalf("nobody rang, and %d of %d were called", due, many)
+		}
+		most = max(most, due-before)
+	}
+	if most > 100 || between < many/100 {
+		t.Errorf("%d were called in one turn, and others heard %d times meanwhile", most, between)
+	}
+	n.Seconds(50)
+	if l.Open() != 1 {
+		t.Errorf("%d are left", l.Open()-1)
+	}
+}
+
 // A panic on one conn's bytes ends that conn only.
 func TestPanicEndsOneConn(t *testing.T) {
 	h, n, l := newScripted(wide, 1<<40)

@@ -211,9 +211,10 @@ func TestNotifiesAreDropped(t *testing.T) {
 
 // A flood ends its session, with a reason, and nobody else's. Less than twice the rate never does.
 func TestFloodEndsTheSession(t *testing.T) {
-	for _, kind := range []string{"requests", "notifies", "heartbeats", "pings", "malformed"} {
+	for _, kind := range []string{"requests", "notifies", "heartbeats", "malformed", "pings", "pongs", "fragments"} {
 		forWires(t, func(t *testing.T, ws bool) {
-			if kind == "pings" && !ws {
+			frames := kind == "pings" || kind == "pongs" || kind == "fragments"
+			if frames && !ws {
 				return
 			}
 			r := newRig(t, shape{loops: 1}, publicLimits)
@@ -231,6 +232,10 @@ func TestFloodEndsTheSession(t *testing.T) {
 					c.send(codec.PackageHeartbeat, nil)
 				case "pings":
 					c.sock.Send(maskedFrame(byte(codec.WSPing), nil))
+				case "pongs":
+					c.sock.Send(maskedFrame(byte(codec.WSPong), nil))
+				case "fragments":
+					c.sock.Send(fragment(i, nil))
 				case "malformed":
 					c.send(codec.PackageData, []byte{0xff})
 				}
@@ -242,8 +247,8 @@ func TestFloodEndsTheSession(t *testing.T) {
 			if r.closedFor(reasonFlood) != 1 {
 				t.Fatalf("%s: not ended: %d", kind, r.node.loops[0].np.Open())
 			}
-			if kind == "pings" {
-				c.sock.Wrote = c.sock.Wrote[len(c.sock.Wrote)-60:]
+			if frames {
+				c.sock.Wrote = c.sock.Wrote[max(0, len(c.sock.Wrote)-60):]
 				if !strings.Contains(string(c.sock.Wrote), `{"reason":"too many messages"}`) {
 					t.Errorf("the last words are %q", c.sock.Wrote)
 				}
@@ -255,6 +260,31 @@ func TestFloodEndsTheSession(t *testing.T) {
 			}
 		})
 	}
+	t.Run("long messages in fragments", func(t *testing.T) {
+		r := newRig(t, shape{loops: 1}, publicLimits)
+		c := r.login(atConnector, true)
+		m, err := codec.AppendMessage(nil, codec.Message{
+			Type: codec.MessageRequest, ID: 1, Route: []byte("no.such.route"), Body: make([]byte, 300*smallFrame),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			rest := codec.AppendPackage(nil, codec.PackageData, m)
+			for i := 0; len(rest) > smallFrame; i++ {
+				c.sock.Send(fragment(i, rest[:smallFrame]))
+				rest = rest[smallFrame:]
+			}
+			c.sock.Send(maskedFrame(0, rest))
+			r.net.Settle()
+		}
+		if n, m := r.limitedFor(limitPackages), r.limitedFor(limitSession); n+m != 0 {
+			t.Errorf("refused %d and %d times", n, m)
+		}
+		if got := len(c.take()); got != 10 {
+			t.Errorf("%d answers", got)
+		}
+	})
 	t.Run("nearly twice the rate", func(t *testing.T) {
 		r := newRig(t, shape{loops: 1}, publicLimits)
 		c := r.login(atConnector, false)
@@ -268,6 +298,17 @@ func TestFloodEndsTheSession(t *testing.T) {
 		r.net.Seconds(3)
 		c.wantWorking()
 	})
+}
+
+// fragment is the i-th frame of a binary message that does not end with it.
+func fragment(i int, payload []byte) []byte {
+	op := byte(0)
+	if i == 0 {
+		op = byte(codec.WSBinary)
+	}
+	b := maskedFrame(op, payload)
+	b[0] &^= 0x80 // not the last
+	return b
 }
 
 // socket.io clients cannot fill their buckets again by leaving the namespace and coming back, nor flood with packets that are no
@@ -331,6 +372,16 @@ func TestEarlyBounds(t *testing.T) {
 		{"pings", true, func(c *client) {
 			for range 65 {
 				c.sock.Send(maskedFrame(byte(codec.WSPing), nil))
+			}
+		}, true},
+		{"pongs", true, func(c *client) {
+			for range 65 {
+				c.sock.Send(maskedFrame(byte(codec.WSPong), nil))
+			}
+		}, true},
+		{"fragments", true, func(c *client) {
+			for i := range 65 {
+				c.sock.Send(fragment(i, nil))
 			}
 		}, true},
 	} {

@@ -129,6 +129,8 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 			default:
 				l.extra(s).stash = codec.AppendPacket(nil, ev.Payload)
 			}
+		case codec.WSPong: // nobody has asked for it
+			l.charge(s, len(ev.Payload))
 		case codec.WSPing:
 			if !l.charge(s, len(ev.Payload)) {
 				break
@@ -136,6 +138,10 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))
 		case codec.WSClose:
 			l.goodbye(s, &ev)
+		case codec.WSNone: // a fragment; the last one is the message
+			if n < smallFrame || !s.meter.begun {
+				l.charge(s, n)
+			}
 		}
 		if s.state == stateEnded {
 			return len(b)
@@ -149,6 +155,10 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 	}
 	return used
 }
+
+// smallFrame is the size below which fragments are counted as packages are, so that they are no way to keep a loop busy for nothing.
+// Who sends a long message in pieces makes them longer, and pays for the message alone.
+const smallFrame = 256
 
 // goodbye answers a client's close frame with its own code and reason, and one without a code with 1000, as the original does.
 func (l *loop) goodbye(s *session, ev *codec.WSEvent) {
