@@ -292,11 +292,7 @@ func (m *member) hear() {
 			return
 		}
 		switch p.Type {
-		case codec.PackageHeartbeat:
-			if err := m.write(codec.AppendPackage(nil, codec.PackageHeartbeat, nil)); err != nil {
-				m.lost(err)
-				return
-			}
+		case codec.PackageHeartbeat: // what it says is life enough; an answer would be answered at once, and so on
 		case codec.PackageKick:
 			m.v.problem("%s was kicked: %s", m.name, p.Body)
 		case codec.PackageData:
