@@ -46,6 +46,12 @@ test-json:
 abuse: ## attack pomelod in two dozen ways while others chat (test/abuse)
 	$(GO) test -count=1 ./test/abuse
 
+# With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
+SOAK ?= 10m
+.PHONY: soak
+soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
+	CGO_ENABLED=1 $(GO) test -race -timeout 0 -count=1 -v -run TestSoak ./test/abuse -soak '$(SOAK)'
+
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -count=1 -race ./...

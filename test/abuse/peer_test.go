@@ -159,7 +159,7 @@ func (p *peer) ask(route, body string) (string, error) {
 	return p.answer(p.id)
 }
 
-// answer reads up to the answer of a request. Heartbeats are answered on the way.
+// answer reads up to the answer of a request. Heartbeats on the way are not answered: each would be answered with another at once.
 func (p *peer) answer(id uint32) (string, error) {
 	for {
 		got, err := p.pkg()
@@ -169,10 +169,6 @@ func (p *peer) answer(id uint32) (string, error) {
 		switch got.Type {
 		case codec.PackageKick:
 			return "", fmt.Errorf("kicked: %s", got.Body)
-		case codec.PackageHeartbeat:
-			if err := p.send(codec.AppendPackage(nil, codec.PackageHeartbeat, nil)); err != nil {
-				return "", err
-			}
 		case codec.PackageData:
 			m, err := codec.ParseMessage(got.Body)
 			if err != nil {

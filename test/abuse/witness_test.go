@@ -215,7 +215,6 @@ type member struct {
 	room    *conversation
 	index   int // in the conversation
 	name    string
-	writing sync.Mutex
 	silent  chan struct{} // closed: say nothing more
 	stopped chan struct{} // closed by talk
 	told    bool          // of the end of its connection; under v.mu
@@ -259,17 +258,11 @@ func (m *member) talk() {
 		m.room.mu.Unlock()
 		m.id++
 		body := fmt.Sprintf(`{"content":"%s %d","target":"*"}`, text, time.Now().UnixNano())
-		if err := m.write(message(m.id, routeSend, body)); err != nil {
+		if err := m.send(message(m.id, routeSend, body)); err != nil {
 			m.lost(err)
 			return
 		}
 	}
-}
-
-func (m *member) write(packages []byte) error {
-	m.writing.Lock()
-	defer m.writing.Unlock()
-	return m.send(packages)
 }
 
 // lost tells once that the connection has ended.

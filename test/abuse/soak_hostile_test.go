@@ -1,0 +1,213 @@
+//go:build linux
+
+package abuse
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// refusal is the answer to a whisper for nobody, among others.
+const refusal = `{"code":500}`
+
+// usersOf are the users in the answer to an enter.
+func usersOf(answer string) []string {
+	var in struct{ Users []string }
+	_ = json.Unmarshal([]byte(answer), &in) // no users, if it is none
+	return in.Users
+}
+
+// discard takes what is read and forgets it.
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+func (p *peer) tcp() *net.TCPConn { return p.Conn.(*net.TCPConn) }
+
+// half ends the one direction.
+func (p *peer) half() error { return p.tcp().CloseWrite() }
+
+// narrow has the kernel take little that is not read.
+func (p *peer) narrow() { _ = p.tcp().SetReadBuffer(4096) }
+
+// mutated says something sensible with mistakes in it, in pieces.
+func (a *actor) mutated() error {
+	p, err := dial(a.from(), a.addr)
+	if err != nil {
+		return nil
+	}
+	b := a.mutate(a.stream())
+	for len(b) > 0 {
+		n := len(b)
+		if a.rng.IntN(2) == 0 {
+			n = 1 + a.rng.IntN(n)
+		}
+		if p.raw(b[:n]) != nil {
+			break
+		}
+		b = b[n:]
+	}
+	_ = p.SetReadDeadline(time.Now().Add(a.upTo(200 * time.Millisecond)))
+	_, _ = p.r.WriteTo(discard{})
+	a.drop(p)
+	return nil
+}
+
+// drop leaves a connection in one of the ways that need no words.
+func (a *actor) drop(all ...*peer) {
+	for _, p := range all {
+		switch a.rng.IntN(3) {
+		case 0:
+			p.reset()
+		case 1:
+			p.Close()
+		default:
+			a.forget(p)
+		}
+	}
+}
+
+// stream is what a client may say on a connection, from the beginning on.
+func (a *actor) stream() []byte {
+	name, room := "mutant of "+a.name(), a.room() // with a mistake or two still no guest's name
+	enter := fmt.Sprintf(`{"username":%q,"rid":%q}`, name, room)
+	said := `{"content":"mutant \u00e9 \ud83d\ude00","target":"*"}`
+	hybrid := [][]byte{
+		codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`)),
+		codec.AppendPackage(nil, codec.PackageHandshakeAck, nil),
+		message(1, routeEnter, enter), message(2, routeSend, said), message(0, routeSend, said),
+		codec.AppendPackage(nil, codec.PackageHeartbeat, nil), message(3, routeEnter, enter),
+	}
+	version := []int{9, 3, 4}[a.rng.IntN(3)]
+	g := &sioGuest{from: a.from(), to: a.addr, version: version}
+	packets := []string{g.message(1, routeEnter, enter), g.message(2, routeSend, said), g.life()}
+	if version == 4 {
+		packets = slices.Insert(packets, 0, "40")
+	}
+	switch a.rng.IntN(4) {
+	case 0:
+		return slices.Concat(hybrid...)
+	case 1:
+		b := []byte(upgradeHead)
+		p := &peer{ws: true}
+		for _, packages := range hybrid {
+			b = append(b, p.framed(packages)...)
+		}
+		return b
+	}
+	if (version == 9 || a.rng.IntN(2) == 0) && g.open() != nil { // a session to say it in
+		return nil
+	}
+	defer a.drop(g.conns()...)
+	if a.rng.IntN(2) == 0 {
+		b := []byte(upgradeAt(g.path("websocket")))
+		if g.sid != "" && version != 9 {
+			packets = slices.Insert(packets, 0, "2probe", "5")
+		}
+		for _, packet := range packets {
+			b = appendTextFrame(b, packet)
+		}
+		return b
+	}
+	b := []byte(g.posting(g.payload(packets)))
+	b = append(b, getHead(g.path("xhr-polling"))...)
+	return append(b, g.posting(g.payload(packets[:1]))...)
+}
+
+// mutate makes up to eight mistakes.
+func (a *actor) mutate(b []byte) []byte {
+	for range a.rng.IntN(9) {
+		if len(b) == 0 {
+			return b
+		}
+		i := a.rng.IntN(len(b))
+		j := min(len(b), i+a.rng.IntN(20))
+		switch a.rng.IntN(6) {
+		case 0:
+			b[i] ^= 1 << a.rng.IntN(8)
+		case 1:
+			b[i] = byte(a.rng.Uint32())
+		case 2:
+			b = slices.Delete(b, i, j)
+		case 3:
+			b = slices.Insert(b, i, slices.Clone(b[i:j])...)
+		case 4:
+			b = slices.Insert(b, i, []byte{0, 0xff, 0x80, '\r', '\n', 4, 0x7f, 0}[a.rng.IntN(8)])
+		default:
+			if a.rng.IntN(4) == 0 {
+				b = b[:i]
+			}
+		}
+	}
+	return b
+}
+
+// held polls, and does with GETs and POSTs what no client should.
+func (a *actor) held() error {
+	g := &sioGuest{from: a.from(), to: a.addr, version: []int{9, 3, 4}[a.rng.IntN(3)]}
+	defer a.end(g)
+	if g.open() != nil {
+		return nil
+	}
+	if a.rng.IntN(2) == 0 {
+		_, _, _ = call(g, 1, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), a.room()))
+	}
+	if g.fetch() != nil {
+		return nil
+	}
+	p, err := dial(a.from(), a.addr)
+	if err != nil {
+		return nil
+	}
+	defer a.drop(p)
+	head := strings.Replace(g.posting(""), "Content-Length: 0", "Content-Length: 5000", 1)
+	fetch := getHead(g.path("xhr-polling"))
+	probe := slices.Concat([]byte(upgradeAt(g.path("websocket"))), appendTextFrame(nil, "2probe"))
+	stranger := []byte(getHead(strings.Replace(g.path("xhr-polling"), g.sid[:4], "AAAA", 1)))
+	said := []struct {
+		what string
+		b    []byte
+	}{
+		{"POST that is not ended", []byte(head + "3:::half of ")},
+		{"GET that takes the place of another", []byte(fetch)},
+		{"GETs behind each other", []byte(strings.Repeat(fetch, 4))},
+		{"POST that is too long", []byte(strings.Replace(g.posting(""), "Content-Length: 0", "Content-Length: 50000000", 1))},
+		{"POST that is no payload", []byte(g.posting("\ufffd9\ufffdno payload"))},
+		{"POST beside a POST", []byte(head)},
+		{"probe that is left alone", probe},
+		{"probe and a frame that is none", append(probe, 0xff, 0xff, 0xff)},
+		{"GET for a stranger's session", stranger},
+	}[a.rng.IntN(9)]
+	a.did(said.what)
+	_ = p.raw(said.b)
+	if a.rng.IntN(2) == 0 { // the one who holds the GET is gone while something is said to it
+		g.get.reset()
+	}
+	_ = p.begins(a.upTo(200 * time.Millisecond))
+	return nil
+}
+
+// halfLogin begins to connect, and goes no further.
+func (a *actor) halfLogin() error {
+	p, err := dial(a.from(), a.addr)
+	if err != nil {
+		return nil
+	}
+	handshake := codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`))
+	all := [][]byte{nil, []byte(upgradeHead), handshake, []byte(getHead("/")), []byte(getHead("/no/such/page")),
+		[]byte(getHead("/socket.io/1/")), []byte(getHead("/socket.io/?EIO=4&transport=polling"))}
+	b := all[a.rng.IntN(len(all))]
+	if a.rng.IntN(2) == 0 && len(b) > 0 {
+		b = b[:a.rng.IntN(len(b))]
+	}
+	_ = p.raw(b)
+	_ = p.begins(a.upTo(100 * time.Millisecond))
+	a.drop(p)
+	return nil
+}
