@@ -19,7 +19,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X g
 .PHONY: help
 help: ## show this list
 	@echo 'pomelod: make TARGET'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/pomelod, a static binary
@@ -59,6 +59,10 @@ race: ## run the Go tests with the race detector (needs gcc)
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json ## drive bin/pomelod with unmodified clients from npm, and a browser
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
+
+.PHONY: try-proxies
+try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed
+	scripts/try-proxies.sh bin/pomelod
 
 interop/node_modules/.package-lock.json: interop/package-lock.json | node
 	cd interop && npm ci --no-audit --no-fund

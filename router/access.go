@@ -253,11 +253,20 @@ var (
 	errOrigin  = &codec.HTTPError{Status: 403, Reason: "pages of this origin may not connect"}
 	errAddress = &codec.HTTPError{Status: 429, Reason: "too many connections from your address; try again later"}
 	errOften   = &codec.HTTPError{Status: 429, Reason: "too many sessions begun from your address; try again later"}
+
+	// errAskAgain is not said: a GET whose connection ends without an answer, having carried others before, is made again on a new
+	// one (RFC 9112 §9.3.1), by browsers and proxies alike. While the process ends that one leads to the next process.
+	errAskAgain = &codec.HTTPError{}
 )
 
 // refuseSession answers a request for a session that may not be had. When that is about the address the page may read why, and a
 // proxy keeps its connection.
 func (l *loop) refuseSession(s *session, err *codec.HTTPError) {
+	if err == errAskAgain {
+		s.state = stateEnded
+		l.np.Close(s.conn, reasonHTTP)
+		return
+	}
 	if err.Status != 429 {
 		l.refuseHTTP(s, err, false)
 		return

@@ -39,7 +39,7 @@ func (n *Node) Shutdown(ctx context.Context) error { return n.Drain(ctx, 0) }
 
 // Drain sends every session away, evenly over a time, and returns when all sockets are closed or ctx ends; what is left then
 // is closed without a goodbye, which is the error. Those who have not been sent away yet are served as ever, but no session
-// moves or begins to poll, and members are not told who leaves: soon all will have.
+// moves or begins to poll (but by the first request of a connection), and members are not told who leaves: soon all will have.
 //
 // A session is first sent what there is for it. WebSocket clients get a close with code 1001, socket.io clients the end
 // of their transport, not of their session, so that they come back by themselves. Accepting must have stopped. Safe from any

@@ -105,7 +105,7 @@ func TestDrainOfFew(t *testing.T) {
 }
 
 // Those whose turn has not come are served as before: they enter, send and get what others send. Only who leaves they are not
-// told. Nobody moves, and no session begins that polls.
+// told. Nobody moves, and no session begins that polls on a connection that was there before.
 func TestDrainServes(t *testing.T) {
 	r := newRig(t, shape{loops: 3, follow: true}, nil)
 	first := []*client{r.login(atConnector, true), r.login(atConnector, true), r.login(atConnector, false)}
@@ -149,12 +149,40 @@ func TestDrainServes(t *testing.T) {
 	late.ask(routeSend, sendBody("again", "*"))
 	a.want(`push 0 onChat {"msg":"again","from":"late5","target":"*"}`)
 	w := r.web(atConnector)
-	if p := w.ask(get("/socket.io/?EIO=4&transport=polling")); p.status != 503 {
+	w.ask(get("/gate/queryEntry?uid=alice"))
+	if p := w.ask(strings.Replace(get("/socket.io/1/"), "GET", "POST", 1)); p.status != 503 {
 		t.Errorf("a new session that polls: %v", p)
 	}
 	d.at(time.Minute)
 	r.endAll()
 	r.balanced()
+}
+
+// On a connection that has carried a request before no session begins to poll, nor is it refused: the connection ends without an
+// answer, after which browsers and proxies ask again on a new one, which may lead to the next process. Nobody would repeat the
+// first request of a connection, so that is served.
+func TestDrainOfKeptConnection(t *testing.T) {
+	for _, handshake := range []string{"/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3&transport=polling", "/socket.io/1/?t=1"} {
+		r := newRig(t, shape{loops: 1}, nil)
+		r.login(atConnector, true) // is sent away first
+		kept, fresh := r.web(atConnector), r.web(atConnector)
+		if p := kept.ask(get("/gate/queryEntry?uid=alice")); p.status != 200 {
+			t.Fatal(p)
+		}
+		d := r.drain(time.Minute)
+		d.at(0)
+		if p := kept.ask(get("/gate/queryEntry?uid=bob")); p.status != 200 {
+			t.Error("others are served:", p)
+		}
+		kept.send(get(handshake))
+		kept.wantEnd()
+		if p := fresh.ask(get(handshake)); p.status != 200 {
+			t.Error("the first request of a connection:", p)
+		}
+		d.at(time.Minute)
+		r.endAll()
+		r.balanced()
+	}
 }
 
 // What a slow client has yet to take comes before its goodbye.

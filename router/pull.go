@@ -32,7 +32,11 @@ func (l *loop) openPull(from *session, r *request, w wire, framing codec.Framing
 		l.counters.limited[limitMemory]++
 		return nil, errFull
 	}
-	if l.node.pulls() >= l.node.limits.Pulls || l.node.closing.Load() {
+	closing := l.node.closing.Load() && from.x.http.served // a first request is served, as nobody would make it again
+	if closing && string(r.head.Method) == "GET" {
+		return nil, errAskAgain
+	}
+	if closing || l.node.pulls() >= l.node.limits.Pulls {
 		l.counters.pullsRefused++
 		return nil, errFull
 	}

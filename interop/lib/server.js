@@ -22,7 +22,8 @@ class Server {
   admin = null;
 
   // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), drain
-  // ("1s"), limits ("off"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds).
+  // ("1s"), limits ("off"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds),
+  // more (any other flags).
   static async start(options) {
     const server = new Server(binary(), flags(options));
     try {
@@ -95,7 +96,7 @@ function binary() {
   return command;
 }
 
-function flags({ loops, config, heartbeat, hasty, port = 0, drain, limits }) {
+function flags({ loops, config, heartbeat, hasty, port = 0, drain, limits, more = [] }) {
   const args = ['-listen', `127.0.0.1:${port}`, '-gate', '127.0.0.1:0', '-admin', '127.0.0.1:0'];
   args.push('-loops', String(loops));
   if (config) args.push('-config', CONFIG_DIR);
@@ -103,7 +104,7 @@ function flags({ loops, config, heartbeat, hasty, port = 0, drain, limits }) {
   if (drain) args.push('-drain', drain);
   if (heartbeat) args.push('-heartbeat', heartbeat);
   if (hasty) args.push('-sio-heartbeat', '1s', '-sio-timeout', '2s', '-sio-timeout4', '2s');
-  return args;
+  return [...args, ...more];
 }
 
 function parse(line) {

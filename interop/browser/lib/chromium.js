@@ -20,11 +20,12 @@ const NETWORK = /net::ERR_|WebSocket connection to/;
 class Browser {
   #browser;
 
-  static async start() {
+  // more are flags of Chromium's.
+  static async start(more = []) {
     const executablePath = EXECUTABLES.find((path) => path && fs.existsSync(path));
     if (!executablePath) throw new Error('no Chromium: install the package chromium, or say in CHROMIUM where it is');
     const browser = new Browser();
-    browser.#browser = await chromium.launch({ executablePath, args: FLAGS });
+    browser.#browser = await chromium.launch({ executablePath, args: [...FLAGS, ...more] });
     return browser;
   }
 
