@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -196,5 +197,21 @@ func BenchmarkEnter(b *testing.B) {
 	for b.Loop() {
 		c.repeat(there)
 		c.repeat(back)
+	}
+}
+
+// Members that come hundreds of times cost no more than their bytes: only the last of each is looked at.
+func TestRepeatedMembersAllocations(t *testing.T) {
+	skipUnderRace(t)
+	c := newCrowd(t, 2, false)
+	many := func(member string) string { return strings.Repeat(member+",", 500) }
+	for _, tc := range []struct{ route, body string }{
+		{routeEnter, "{" + many(`"secret":"0123456789abcdef"`) + many(`"username":"a"`) + many(`"rid":"b"`) + `"username":"","rid":""}`},
+		{routeSend, "{" + many(`"target":"somebody"`) + `"content":"x","target":""}`},
+	} {
+		message := c.members[0].message(7, tc.route, tc.body)
+		if cost := mallocs(100, func() { c.repeat(message) }); cost > 10 {
+			t.Errorf("%s: %.0f allocations", tc.route, cost)
+		}
 	}
 }

@@ -105,17 +105,11 @@ func (l *loop) enter(s *session, c *call) {
 		return
 	}
 	body, ok := c.object()
-	var user, room string
-	secret := l.keys[s.conn.Slot()]
-	for key, value, more := body.Next(); more; key, value, more = body.Next() {
-		switch string(key) {
-		case "username":
-			user = nameValue(value)
-		case "rid":
-			room = nameValue(value)
-		case "secret": // where the handshake cannot carry one, as with socket.io
-			secret = secretKey(value)
-		}
+	rawUser, rawRoom, secret := enterMembers(&body)
+	user, room := nameValue(rawUser), nameValue(rawRoom)
+	key := l.keys[s.conn.Slot()]
+	if secret != nil { // where the handshake cannot carry one, as with socket.io
+		key = secretKey(secret)
 	}
 	max := l.node.limits.NameBytes
 	if !ok || body.Err() != nil || !validName(user, max) || !validName(room, max) {
@@ -123,7 +117,7 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: secret}
+	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: key}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			l.answer(s, c, channel.EnterRefused)
@@ -137,6 +131,22 @@ func (l *loop) enter(s *session, c *call) {
 		x := s.x
 		x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != ""
 	}
+}
+
+// enterMembers are the raw members of an enter's body, nil where there is none. Of those that come twice the last one counts, and
+// nobody looks closer at the others: a body has room for thousands.
+func enterMembers(body *codec.Object) (user, room, secret []byte) {
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		switch string(key) {
+		case "username":
+			user = value
+		case "rid":
+			room = value
+		case "secret":
+			secret = value
+		}
+	}
+	return user, room, secret
 }
 
 // userKey is the key of a session whose handshake has a secret in its user member, else 0. A later session with the same
@@ -164,8 +174,11 @@ func secretKey(raw []byte) uint64 {
 // Bytes of a secret.
 const minSecret, maxSecret = 16, 128
 
-// nameValue is a raw JSON value as a name: a string, or a number as it is written. Anything else is no name.
+// nameValue is a raw JSON value as a name: a string, or a number as it is written. Anything else is no name, nor is nil.
 func nameValue(raw []byte) string {
+	if len(raw) == 0 {
+		return ""
+	}
 	if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
 		return string(raw)
 	}
@@ -200,17 +213,19 @@ func (l *loop) send(s *session, c *call) {
 	}
 	body, ok := c.object()
 	content, target := emptyText, ""
+	var rawTarget []byte
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "content":
 			content = value
 		case "target":
-			if string(value) == `"*"` {
-				target = channel.Everybody
-			} else {
-				target, _ = codec.StringValue(value)
-			}
+			rawTarget = value
 		}
+	}
+	if string(rawTarget) == `"*"` {
+		target = channel.Everybody
+	} else {
+		target, _ = codec.StringValue(rawTarget)
 	}
 	if codec.HasAstral(content) {
 		content = codec.AppendCanonical(nil, content)

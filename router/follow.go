@@ -27,12 +27,8 @@ func (l *loop) follow(s *session, c *call) bool {
 		return false
 	}
 	body, ok := c.object()
-	room := ""
-	for key, value, more := body.Next(); more; key, value, more = body.Next() {
-		if string(key) == "rid" {
-			room = nameValue(value)
-		}
-	}
+	_, rawRoom, _ := enterMembers(&body)
+	room := nameValue(rawRoom)
 	if !ok || body.Err() != nil || room == "" {
 		return false
 	}
