@@ -30,8 +30,10 @@ for (const loops of [1, 3]) {
         await page.settled();
         await enter(page, name, 'room');
       }
-      await server.stop();
-      server = await Server.start({ loops, port: connector.port });
+      // Some clients of 0.9 ask only once more, half a second after they were sent away: the next server is there by then.
+      const ended = server.stop();
+      server = await startAgain({ loops, port: connector.port });
+      await ended;
       await Promise.all(
         people.map(async ({ name, page }) => {
           await within(page.connects.next(`the second connect of ${name}`), `${name} to come back`, BACK_MS);
@@ -44,4 +46,15 @@ for (const loops of [1, 3]) {
       await server.stop();
     }
   });
+}
+
+// startAgain starts a server on an address that the one before is about to leave.
+async function startAgain(options) {
+  for (;;) {
+    try {
+      return await Server.start(options);
+    } catch (err) {
+      if (!err.message.includes('another process has this port')) throw err;
+    }
+  }
 }
