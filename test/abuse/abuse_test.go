@@ -184,9 +184,17 @@ func (sc scenario) run(t *testing.T) {
 func (sc scenario) once(t *testing.T, binary string, flags []string, defended bool) (failures []string, late string) {
 	t.Helper()
 	s := start(t, binary, flags...)
+	defer func() { // not with the test: the next attempt may want its ports, and the processor for itself
+		if err := s.end(); err != nil {
+			t.Errorf("%v; it said:\n%s", err, s.said())
+		}
+	}()
 	a := &arena{t: t, server: s, witness: watch(t, s)}
 	defer a.close()
 	before := s.settled()
+	for range 10 { // those of the scrape itself come and go
+		before["go_goroutines"] = max(before["go_goroutines"], s.metrics()["go_goroutines"])
+	}
 	a.phase() // from now on
 	time.Sleep(quietTime)
 	quiet := a.phase()

@@ -32,8 +32,10 @@ func dial(from, to string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peer{Conn: conn, r: bufio.NewReader(conn)}, nil
+	return newPeer(conn), nil
 }
+
+func newPeer(conn net.Conn) *peer { return &peer{Conn: conn, r: bufio.NewReader(conn)} }
 
 // upgradeHead is the head of a WebSocket handshake.
 const upgradeHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +

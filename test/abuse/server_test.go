@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +162,9 @@ func start(t testing.TB, binary string, flags ...string) *server {
 func newServer(t testing.TB, binary string, flags ...string) *server {
 	t.Helper()
 	s := &server{t: t, addr: freeAddr(t), admin: freeAddr(t), ended: make(chan struct{})}
+	if i := slices.Index(flags, "-listen"); i >= 0 { // on every address: ours is one of them
+		s.addr = strings.Replace(flags[i+1], "0.0.0.0", "127.0.0.1", 1)
+	}
 	s.cmd = exec.Command(binary, append([]string{"-listen", s.addr, "-gate", "", "-admin", s.admin, "-limit-loopback"}, flags...)...)
 	s.cmd.Stderr = &s.stderr
 	s.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
