@@ -74,12 +74,14 @@ func (l *loop) message(s *session, b []byte) bool {
 	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)
 		c.id = 0
 	default:
+		l.counters.malformed++
 		l.charge(s, len(b))
 		return true
 	}
 	if m.Compressed {
 		name, ok := s.profile.Dict.Route(m.Code)
 		if !ok {
+			l.counters.unknownRoutes++
 			l.charge(s, len(b))
 			return true // dropped silently (protocol.md §2.5)
 		}

@@ -444,6 +444,13 @@ func TestPullsBound(t *testing.T) {
 	})
 }
 
+func (r *rig) httpErrors() (n uint64) {
+	for _, l := range r.node.loops {
+		n += l.counters.httpErrors
+	}
+	return n
+}
+
 // A session id opens only the session it was given for, at the listener where it was, and while that lives.
 func TestSessionIDsCannotBeGuessed(t *testing.T) {
 	forFlavours(t, pollers(), func(t *testing.T, r *rig, kind flavour) {
@@ -454,11 +461,15 @@ func TestSessionIDsCannotBeGuessed(t *testing.T) {
 		try := func(tag uint8, sid, what string) {
 			t.Helper()
 			c.sid = sid
+			before := r.httpErrors()
 			for _, request := range []string{get(c.target("polling")), post(c.target("polling"), c.payload([]string{"0::"}))} {
 				p := r.web(tag).ask(request)
 				if known := p.status == 200 && !strings.Contains(p.body, "7:::1+0") && p.body != "1"; known {
 					t.Errorf("%s: %v", what, p)
 				}
+			}
+			if n := r.httpErrors() - before; n != 2 {
+				t.Errorf("%s: %d of two requests were counted", what, n)
 			}
 			w := r.web(tag)
 			w.send(upgradeTo(c.target("websocket")))

@@ -97,9 +97,15 @@ func TestClientsCannotAnswerOrPush(t *testing.T) {
 		}
 		eve.send(codec.PackageData, b)
 	}
+	for _, b := range [][]byte{{0x01, 1, 0xff, 0xff}, {0x03, 0, 0}, {0x08}, {0x0e}} { // routes by codes there are not, messages of no type
+		eve.send(codec.PackageData, b)
+	}
 	r.net.Settle()
 	alice.want()
 	eve.want()
+	if c := r.node.loops[0].counters; c.unknownRoutes != 4 || c.malformed != 3 {
+		t.Errorf("counted %d unknown routes, %d malformed messages", c.unknownRoutes, c.malformed)
+	}
 	b, _ := codec.AppendMessage(nil, codec.Message{Type: codec.MessagePush, Route: []byte(routeSend), Body: []byte(sendBody("x", "*"))})
 	eve.send(codec.PackageData, b)
 	r.net.Settle()

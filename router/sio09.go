@@ -102,10 +102,10 @@ func (l *loop) polling09(s *session, r *request, jsonp bool) bool {
 		in = nil
 	}
 	if string(r.head.Method) == "POST" {
-		if in != nil {
-			if _, taken := l.receive(s, in, r, codec.PayloadSIO09, jsonp); !taken {
-				return false
-			}
+		if in == nil {
+			l.counters.httpErrors++
+		} else if _, taken := l.receive(s, in, r, codec.PayloadSIO09, jsonp); !taken {
+			return false
 		}
 		headers := rep.cors09(make([]codec.HTTPHeader, 0, 4))
 		if rep.origin != "" {
@@ -144,6 +144,7 @@ func (l *loop) polling09(s *session, r *request, jsonp bool) bool {
 
 // refuse09 tells a client that its session is not known; it then starts anew.
 func (l *loop) refuse09(s *session) {
+	l.counters.httpErrors++
 	rep := &s.x.http.reply
 	body := []byte("7:::1+0")
 	if rep.callback != "" {
