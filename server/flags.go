@@ -142,7 +142,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	if c.showVersion {
 		return c, nil
 	}
-	c.budget = findBudget(c.memory, os.DirFS("/"), physicalMemory)
+	c.budget = findBudget(c.memory, os.DirFS("/"), physicalMemory, addressSpaceLimit())
 	if err := c.defaultOutbound(); err != nil {
 		return nil, err
 	}

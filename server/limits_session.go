@@ -43,7 +43,7 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	add((*countFlag)(&l.Rooms.Members), "room-members", "`members` of one room; more are refused")
 	add((*countFlag)(&l.Rooms.Rooms), "rooms", "`rooms` in all; enters that would make more are refused")
 	add((*durationFlag)(&l.Rooms.Slow), "slow-mode", "least `time` between two messages of one member in a room")
-	add(&c.memory, "memory", "`bytes` pomelod may take, the kernel's for its sockets included; auto is the limit of its cgroup, or four fifths of the machine's. New connections and enters are refused from 80% on, and the largest backlogs closed from 90%")
+	add(&c.memory, "memory", "`bytes` pomelod may take, the kernel's for its sockets included; auto is the limit of its cgroup, or four fifths of the machine's, or what a limit of the address space leaves. New connections and enters are refused from 80% on, and the largest backlogs closed from 90%")
 }
 
 // sessionRateFlag is a router.Rate: 100:200.

@@ -30,15 +30,48 @@ type budget struct {
 	source string
 }
 
-// findBudget is -memory, or what the cgroup allows, or four fifths of what the machine has.
-func findBudget(flag memoryFlag, root fs.FS, physical func() int64) budget {
+// findBudget is -memory, or what the cgroup allows, or four fifths of what the machine has; and no more than what a limit of the
+// address space leaves.
+func findBudget(flag memoryFlag, root fs.FS, physical func() int64, addressSpace uint64) budget {
 	if flag != memoryAuto {
 		return budget{int64(flag), "-memory"}
 	}
+	b := budget{physical() / 5 * 4, "machine"}
 	if n := cgroupLimit(root); n > 0 && n < physical() {
-		return budget{n, "cgroup"}
+		b = budget{n, "cgroup"}
 	}
-	return budget{physical() / 5 * 4, "machine"}
+	if n := spaceLeft(root, addressSpace); n > 0 && n < b.bytes {
+		b = budget{n, "address space"}
+	}
+	return b
+}
+
+// arena is what Go takes of the address space at a time.
+const arena = 64 << 20
+
+// spaceLeft is how much memory a limit of the address space (ulimit -v) leaves, 0 for no limit. Most of what Go has taken when it has
+// started is room that it will not use, such as maps of all memory there could be. An arena is kept back, as the last one may not
+// fit. Who starts pomelod with less than it needs is let try: so it was before, and Go takes what it can.
+func spaceLeft(root fs.FS, limit uint64) int64 {
+	text, err := fs.ReadFile(root, "proc/self/statm") // pages: all, then others
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) == 0 || limit > math.MaxInt64 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(int64(limit)-pages*int64(os.Getpagesize())-arena, minMemory)
+}
+
+// addressSpaceLimit is the limit of this process; more than any memory for none.
+func addressSpaceLimit() uint64 {
+	var r unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_AS, &r) != nil {
+		return math.MaxUint64
+	}
+	return r.Cur
 }
 
 // cgroupLimit is the least limit of memory of this process' cgroup (version 2 or 1) and those around it, 0 for none.

@@ -19,7 +19,7 @@ import (
 )
 
 // The budget is the least limit of the cgroups around the process, in either version and in containers, else four fifths of the
-// machine.
+// machine; less, where a limit of the address space leaves less.
 func TestFindBudget(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	const machine = 1 << 40
@@ -58,9 +58,27 @@ func TestFindBudget(t *testing.T) {
 		if tc.root == nil {
 			tc.root = fstest.MapFS{}
 		}
-		if got := findBudget(tc.flag, tc.root, func() int64 { return machine }); got != tc.want {
+		if got := findBudget(tc.flag, tc.root, func() int64 { return machine }, math.MaxUint64); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
 		}
+	}
+	const taken = 1000 // pages, before anything has happened
+	cgroup := fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824"), "proc/self/statm": file("1000 5 4 3 0 2 0\n")}
+	for space, want := range map[uint64]budget{
+		math.MaxUint64: {1 << 30, "cgroup"},
+		4 << 30:        {1 << 30, "cgroup"},
+		1 << 30:        {1<<30 - taken*int64(os.Getpagesize()) - arena, "address space"},
+		1 << 20:        {minMemory, "address space"},
+	} {
+		if got := findBudget(memoryAuto, cgroup, func() int64 { return machine }, space); got != want {
+			t.Errorf("address space of %d: %+v, want %+v", space, got, want)
+		}
+		if got := findBudget(1<<31, cgroup, nil, space); got != (budget{1 << 31, "-memory"}) {
+			t.Errorf("-memory with an address space of %d: %+v", space, got)
+		}
+	}
+	if n := spaceLeft(os.DirFS("/"), 1<<50); n < 1<<49 || n > 1<<50 {
+		t.Errorf("%d bytes are left of a petabyte", n)
 	}
 	if n := physicalMemory(); n < 1<<28 || n == math.MaxInt64 {
 		t.Errorf("this machine has %d bytes", n)
