@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,9 @@ func TestMain(m *testing.M) {
 type scenario struct {
 	name  string
 	flags []string // of the server, in both runs
+	edits []edit   // of the source in both runs: a fault for the attack to find
+	// prepare changes how the server is started: its limits, where it logs to. May be nil.
+	prepare func(s *server)
 	// attack makes the attack, all of it, and says what an attacker may not see: an answer it should not get, a connection that
 	// outlives what it did. Such errors count as failures of the defence; what keeps the attack from being made ends the test
 	// (a.t.Fatal, on the test's goroutine).
@@ -148,7 +152,7 @@ const (
 func (sc scenario) run(t *testing.T) {
 	t.Run(sc.name, func(t *testing.T) {
 		t.Run("defended", func(t *testing.T) {
-			binary := build(t)
+			binary := build(t, sc.edits...)
 			for attempt := 1; ; attempt++ {
 				failures, late := sc.once(t, binary, sc.flags, true)
 				if late != "" && (len(failures) > 0 || attempt == attempts) {
@@ -167,7 +171,7 @@ func (sc scenario) run(t *testing.T) {
 			return // what is broken on purpose need not be looked at for races
 		}
 		t.Run("undefended", func(t *testing.T) {
-			failures, late := sc.once(t, build(t, sc.without.edits...), append(sc.flags[:len(sc.flags):len(sc.flags)], sc.without.flags...), false)
+			failures, late := sc.once(t, build(t, slices.Concat(sc.edits, sc.without.edits)...), slices.Concat(sc.flags, sc.without.flags), false)
 			if late != "" {
 				failures = append(failures, late)
 			}
@@ -183,7 +187,11 @@ func (sc scenario) run(t *testing.T) {
 // once runs a scenario and returns what went wrong; how late the witnesses heard is told apart.
 func (sc scenario) once(t *testing.T, binary string, flags []string, defended bool) (failures []string, late string) {
 	t.Helper()
-	s := start(t, binary, flags...)
+	s := newServer(t, binary, flags...)
+	if sc.prepare != nil {
+		sc.prepare(s)
+	}
+	s.start()
 	defer func() { // not with the test: the next attempt may want its ports, and the processor for itself
 		if err := s.end(); err != nil {
 			t.Errorf("%v; it said:\n%s", err, s.said())
@@ -208,6 +216,9 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 	}
 	took := time.Since(began)
 	during := a.phase()
+	if s.over() {
+		return append(failures, fmt.Sprintf("pomelod ended: %v; it said:\n%s", s.err, s.said())), ""
+	}
 	d := delta{before, s.metrics()}
 	if err := sc.landed(d); err != nil {
 		t.Errorf("the attack did not land: %v", err)

@@ -52,8 +52,8 @@ func build(t testing.TB, edits ...edit) string {
 	if builds.done == nil {
 		builds.done = make(map[string]string)
 	}
-	dir := filepath.Join(builds.dir, strconv.Itoa(len(builds.done)))
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	dir, err := os.MkdirTemp(builds.dir, "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, "pomelod")}
@@ -69,6 +69,9 @@ func build(t testing.TB, edits ...edit) string {
 	}
 	cmd := exec.Command("go", append(args, "./cmd/pomelod")...)
 	cmd.Dir = root
+	if !raceEnabled {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -184,10 +187,8 @@ func (s *server) start() {
 		}
 	})
 	waitFor(s.t, "the server to be ready", func() bool {
-		select {
-		case <-s.ended:
+		if s.over() {
 			s.t.Fatalf("pomelod ended with %v:\n%s", s.err, s.said())
-		default:
 		}
 		resp, err := http.Get("http://" + s.admin + "/readyz")
 		if err != nil {
@@ -204,12 +205,20 @@ func (s *server) said() string {
 	return text[max(0, len(text)-4000):]
 }
 
-// end ends a server that still runs; whoever has ended it has looked at how.
-func (s *server) end() error {
+// over tells that the server has ended.
+func (s *server) over() bool {
 	select {
 	case <-s.ended:
-		return nil
+		return true
 	default:
+		return false
+	}
+}
+
+// end ends a server that still runs; whoever has ended it has looked at how.
+func (s *server) end() error {
+	if s.over() {
+		return nil
 	}
 	_ = s.cmd.Process.Signal(syscall.SIGCONT)
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)

@@ -1,0 +1,156 @@
+//go:build linux
+
+package abuse
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+var heartbeat = codec.AppendPackage(nil, codec.PackageHeartbeat, nil)
+
+// heartbeats sends a heartbeat for each peer once a second, each at a time of its own, until stop is closed. What the server answers is not
+// read: a few bytes.
+func heartbeats(peers []*peer, stop <-chan struct{}) {
+	next := make([]time.Time, len(peers))
+	for i := range next {
+		next[i] = time.Now().Add(time.Second * time.Duration(i) / time.Duration(len(peers)))
+	}
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
+		select {
+		case <-stop:
+			tick.Stop()
+			return
+		case now := <-tick.C:
+			for i, p := range peers {
+				if now.After(next[i]) {
+					_ = p.send(heartbeat) // who was thrown out is found later
+					next[i] = next[i].Add(time.Second)
+				}
+			}
+		}
+	}
+}
+
+// stopped waits until no thread of the server runs.
+func (s *server) stopped() {
+	s.t.Helper()
+	waitFor(s.t, "the server to stand still", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+		_, state, _ := bytes.Cut(stat, []byte(") "))
+		return err == nil && len(state) > 0 && state[0] == 'T'
+	})
+}
+
+// A server that is stopped for longer than anybody may be silent, and goes on, throws nobody out: the silence was its own.
+func TestStoppedServer(t *testing.T) {
+	const crowd, standstill = 300, 3 * time.Second
+	scenario{
+		name:  "stopped server",
+		flags: []string{"-heartbeat", "1s"},
+		attack: func(a *arena) error {
+			peers := make([]*peer, a.n(crowd))
+			for i := range peers {
+				p, err := a.dial(i % 4)
+				if err == nil && i%2 == 0 {
+					err = p.upgrade()
+				}
+				if err == nil {
+					err = p.login()
+				}
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				p.late = 5 * time.Second
+				peers[i] = p
+			}
+			stop, ended := make(chan struct{}), make(chan struct{})
+			go func() { heartbeats(peers, stop); close(ended) }()
+			defer func() { close(stop); <-ended }()
+			if err := a.server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				a.t.Fatal(err)
+			}
+			a.stopped()
+			time.Sleep(standstill)
+			_ = a.server.cmd.Process.Signal(syscall.SIGCONT)
+			time.Sleep(500 * time.Millisecond) // in which what has waited is heard
+			stood := a.phase()
+			if len(stood.Problems) > 0 {
+				return fmt.Errorf("a witness: %q", stood.Problems)
+			}
+			if stood.Max < standstill-every {
+				a.t.Errorf("the attack did not land: the witnesses waited for %v at most", stood.Max)
+			}
+			time.Sleep(time.Second)
+			for i, p := range peers {
+				if _, err := p.enter("still", fmt.Sprint("still", i)); err != nil {
+					return fmt.Errorf("client %d was thrown out: %w", i, err)
+				}
+			}
+			return nil
+		},
+		landed: func(d delta) error { return d.atLeast("pomelod_accepted_total", crowd/10) },
+		held: func(d delta) error {
+			if n := d.grown(`pomelod_closed_total{reason="silent"}`); n > 0 {
+				return fmt.Errorf("%v clients were closed for silence", n)
+			}
+			return nil
+		},
+		without: weakness{
+			edits: []edit{{"netpoll/loop.go", "if elapsed > maxTickNanos {", "if elapsed > 1e6*maxTickNanos {"}},
+			fails: "clients were closed for silence",
+		},
+	}.run(t)
+}
+
+// Clients that freeze in the rooms of the witnesses, neither reading nor sending, are let go two heartbeats later, and not before;
+// nobody else is delayed.
+func TestFrozenClients(t *testing.T) {
+	const crowd, beats = 400, 2 * time.Second // two of them
+	scenario{
+		name:  "frozen clients",
+		flags: []string{"-heartbeat", "1s"},
+		attack: func(a *arena) error {
+			frozen := make([]*peer, a.n(crowd))
+			began := make([]time.Time, len(frozen))
+			for i := range frozen {
+				p, err := a.dial(i % 4)
+				if err == nil && i%2 == 0 {
+					err = p.upgrade()
+				}
+				if err == nil {
+					err = p.login()
+				}
+				var answer string
+				if err == nil { // a name that the witnesses take for one of theirs
+					began[i] = time.Now()
+					answer, err = p.enter(fmt.Sprint("witnessed", i), fmt.Sprint("witnesses", i%pairs))
+				}
+				if err != nil || !strings.Contains(answer, "users") {
+					a.t.Fatal(answer, err)
+				}
+				frozen[i] = p
+			}
+			for i, p := range frozen {
+				p.late = 5 * time.Second
+				if _, err := p.gone(); err != nil {
+					return fmt.Errorf("client %d: %w", i, err)
+				}
+				if took := time.Since(began[i]); took < beats {
+					return fmt.Errorf("client %d was let go after %v", i, took)
+				}
+			}
+			return nil
+		},
+		landed:  func(d delta) error { return d.atLeast("pomelod_accepted_total", crowd/10) },
+		held:    func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="silent"}`, crowd/10) },
+		without: weakness{flags: []string{"-heartbeat", "0", "-idle-timeout", "1h"}, fails: "still connected"},
+	}.run(t)
+}
