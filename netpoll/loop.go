@@ -42,11 +42,10 @@ type Limits struct {
 }
 
 const (
-	readBytes     = 64 << 10 // one read; what a conn leaves unconsumed is copied
+	readBytes     = 16 << 10 // one read, that others need not wait long; what a conn leaves unconsumed is copied
 	lingerSeconds = 2        // a closed conn's peer has this long to read the goodbye and close its end
 	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
 	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
-	throttleBytes = 64 << 10 // unsent bytes above which what a conn asks for has to wait
 	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
 	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
 )
@@ -82,6 +81,9 @@ type Loop struct {
 	dead      []*Conn
 	dirty     []*Conn
 	resumed   []*Conn
+	yielded   []*Conn // wait for the next turn
+	things    int     // what the conn that is being served has asked for in this turn
+	began     int64   // when it had asked for the first shareThings
 	offers    []*Conn // conns without a socket that the running passes have something for
 	passing   bool    // runPasses is at work
 	queued    []*Conn // conns with unsent bytes
@@ -169,51 +171,6 @@ func (l *Loop) EachIn(from, to int, f func(*Conn)) (more bool) {
 
 // LocalAddr is the address by which the peer reached us.
 func (l *Loop) LocalAddr(c *Conn) netip.AddrPort { return l.driver.LocalAddr(int(c.fd)) }
-
-// Pause stops Handler.Data for c after the current call. Reading stops when more arrives than one read.
-func (l *Loop) Pause(c *Conn) { c.state |= connPaused }
-
-// Paused tells whether Pause is in force.
-func (c *Conn) Paused() bool { return c.state&connPaused != 0 }
-
-// Resume ends a Pause; Handler.Data is called in this turn or the next.
-func (l *Loop) Resume(c *Conn) { l.unblock(c, connPaused) }
-
-// Hold is a Pause during which what the peer sends is still read, within a bound, so that its end is noticed.
-func (l *Loop) Hold(c *Conn) { c.state |= connHeld }
-
-// Release ends a Hold as Resume ends a Pause.
-func (l *Loop) Release(c *Conn) { l.unblock(c, connHeld) }
-
-// Throttle stops Handler.Data for c, if more than throttleBytes wait to be written to it, until all of that has been
-// taken. It tells whether it did. A handler asks after each thing it has done for c: a peer may not make us keep more for
-// it than that by asking faster than it takes the answers.
-func (l *Loop) Throttle(c *Conn) bool {
-	if c.Queued() <= throttleBytes || !c.Alive() {
-		return false
-	}
-	c.state |= connThrottled
-	l.stats.Throttled++
-	return true
-}
-
-// Throttled tells whether Throttle is in force.
-func (c *Conn) Throttled() bool { return c.state&connThrottled != 0 }
-
-// unblock takes away a reason for not reading c.
-func (l *Loop) unblock(c *Conn, reason connState) {
-	if c.state&reason == 0 || !c.Alive() {
-		return
-	}
-	c.state &^= reason
-	switch {
-	case c.state&connBlocked == connHeld: // it may not have been watched for reading meanwhile, and its end is to be noticed again
-		l.watch(c, c.watched|Readable)
-	case c.state&(connBlocked|connResumed) == 0:
-		c.state |= connResumed
-		l.resumed = append(l.resumed, c)
-	}
-}
 
 // Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read.
 func (l *Loop) Close(c *Conn, why Reason) {
@@ -310,7 +267,7 @@ func (l *Loop) settle() {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.dead) > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.dead) > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
 		l.Ring()
 	}
 }
@@ -383,6 +340,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 // data calls the handler.
 func (l *Loop) data(c *Conn, b []byte) (used int) {
 	used = len(b) // if it panics
+	l.things = 0
 	defer l.rescue(c)
 	return l.handler.Data(c, b)
 }
@@ -416,23 +374,6 @@ func (l *Loop) dropInbox(c *Conn) {
 		l.inboxes = append(l.inboxes, c.in)
 	}
 	c.in = nil
-}
-
-func (l *Loop) deliverResumed() {
-	for i := 0; i < len(l.resumed); i++ {
-		c := l.resumed[i]
-		if c.state&connResumed == 0 { // another conn, in the slot of one that is gone
-			continue
-		}
-		c.state &^= connResumed
-		if !c.Alive() || c.state&connBlocked != 0 {
-			continue
-		}
-		l.watch(c, c.watched|Readable)
-		l.deliver(c, nil)
-	}
-	clear(l.resumed)
-	l.resumed = l.resumed[:0]
 }
 
 // reap ends the conns that were marked. The handler may end others meanwhile.

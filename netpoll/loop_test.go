@@ -167,6 +167,50 @@ func TestManyDeadlinesAtOnce(t *testing.T) {
 	}
 }
 
+// Who asks for thousands of things in one read gets a share of each turn, in which others are served too; none is forgotten.
+func TestShares(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	const things, askers = 2000, 10
+	heard, answered, after := 0, 0, 0
+	talker, socket := h.connect(n)
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		for used := range b {
+			n.Nanos += 10_000
+			if c == talker {
+				answered++
+				after = heard
+			} else {
+				heard++
+			}
+			if heard%100 == 0 {
+				l.Write(c, []byte("with output or without"))
+			}
+			if l.Throttle(c) {
+				return used + 1
+			}
+		}
+		return len(b)
+	}
+	for range askers {
+		_, asker := h.connect(n)
+		asker.Send(make([]byte, things))
+	}
+	for n.Events(); heard < askers*things; n.Events() {
+		before, asked := heard, answered
+		socket.Send([]byte("x"))
+		n.Events()
+		if !n.Turn() {
+			t.Fatalf("nobody rang, and %d of %d were heard", heard, askers*things)
+		}
+		if heard-before > 100*askers || answered != asked+1 {
+			t.Fatalf("%d were heard in one turn, and who had little to say was heard %d times", heard-before, answered-asked)
+		}
+	}
+	if after < askers*things/2 || l.Stats().Yielded < askers*things/100 {
+		t.Errorf("the last answer came after %d, yielded %d times", after, l.Stats().Yielded)
+	}
+}
+
 // A panic on one conn's bytes ends that conn only.
 func TestPanicEndsOneConn(t *testing.T) {
 	h, n, l := newScripted(wide, 1<<40)

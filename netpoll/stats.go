@@ -13,6 +13,7 @@ type Stats struct {
 	Passes       uint64 // logs written to all members of a group
 	Panics       uint64
 	Throttled    uint64 // times a conn was not read until it took what it had asked for
+	Yielded      uint64 // times a conn had asked for so much that others came first
 
 	Conns   int // open sockets
 	Pulls   int // conns without a socket
