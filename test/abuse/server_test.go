@@ -170,6 +170,7 @@ func newServer(t testing.TB, binary string, flags ...string) *server {
 	}
 	s.cmd = exec.Command(binary, append([]string{"-listen", s.addr, "-gate", "", "-admin", s.admin, "-limit-loopback"}, flags...)...)
 	s.cmd.Stderr = &s.stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves none behind
 	s.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	return s
 }
@@ -295,7 +296,7 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 }
 
 // yield makes this process less urgent than the servers and the witnesses it starts: attackers are elsewhere, in the world.
-func yield() { nice(os.Getpid(), 10) }
+func yield() { nice(os.Getpid(), 19) }
 
 // prefer undoes yield for a process just started. Only root may, or CAP_SYS_NICE; for others all are equally urgent.
 func prefer(pid int) { nice(pid, 0) }

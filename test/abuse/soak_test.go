@@ -17,7 +17,7 @@ import (
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
-var soakTime = flag.Duration("soak", 0, "how long TestSoak goes on, pauses not counted; 0 for 10s")
+var soakTime = flag.Duration("soak", 0, "how long TestSoak goes on, pauses not counted; 0 for 10s, and only with -race")
 
 const (
 	soakActors = 12
@@ -95,8 +95,8 @@ func (s *soak) remember() {
 func TestSoak(t *testing.T) {
 	long, rounds := *soakTime, 20
 	if long == 0 {
-		if testing.Short() {
-			t.Skip("-short")
+		if testing.Short() || !raceEnabled { // it is races that so short a soak may find
+			t.Skip("neither -soak nor -race")
 		}
 		long = 10 * time.Second
 	}

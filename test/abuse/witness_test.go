@@ -46,6 +46,7 @@ type witness struct {
 	cmd   *exec.Cmd
 	ask   io.WriteCloser
 	tells *bufio.Reader
+	ended bool
 }
 
 // watch starts the witnesses of a server and waits until all are in their rooms.
@@ -67,12 +68,22 @@ func watch(t testing.TB, s *server) *witness {
 		t.Fatal(err)
 	}
 	prefer(w.cmd.Process.Pid)
-	t.Cleanup(func() { ask.Close(); _ = w.cmd.Wait() }) // witnesses end with their input
+	t.Cleanup(w.end)
 	if r := w.report(""); len(r.Problems) > 0 {
 		t.Fatalf("the witnesses could not begin: %q; the server said:\n%s", r.Problems, s.said())
 	}
 	prefer(w.cmd.Process.Pid)
 	return w
+}
+
+// end ends the process, which ends with its input.
+func (w *witness) end() {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	w.ask.Close()
+	_ = w.cmd.Wait()
 }
 
 // phase ends what is being measured and begins the next.
