@@ -92,6 +92,7 @@ var workerMetrics = []metric[workerFigures]{
 var (
 	closedDesc   = desc("closed_total", "Client sockets and polling sessions closed, by reason.", "loop", "reason")
 	sessionsDesc = desc("sessions", "Sessions, by what they travel by.", "loop", "transport")
+	inboundDesc  = desc("inbound_bytes", "Bytes of messages that have arrived in part, and of what waits to be handled; a few kilobytes of a client do not count.")
 	unsentDesc   = desc("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.")
 	acceptedDesc = desc("accepted_total", "Connections accepted.")
 	refusedDesc  = desc("refused_total", "Connections, handshakes and requests turned away at once, by reason.", "reason")
@@ -152,6 +153,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(addrsDesc, prometheus.GaugeValue, float64(s.Addresses.Addresses))
 	put(sharedDesc, prometheus.CounterValue, float64(s.Addresses.Shared))
 	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
+	put(inboundDesc, prometheus.GaugeValue, float64(s.Inbound))
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
 	for reason, n := range s.Limited {
 		put(limitedDesc, prometheus.CounterValue, float64(n), reason)

@@ -2,14 +2,15 @@ package netpoll
 
 import "sync/atomic"
 
-// Budget is what loops have in common: a bound on their unsent bytes, and how many sockets each listener's tag has. Safe from
+// Budget is what loops have in common: a bound on the bytes they keep for conns, unsent or received in part, and how many sockets each listener's tag has. Safe from
 // any goroutine, except where noted.
 type Budget struct {
 	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
 	Gate Gate
 
 	limit atomic.Int64
-	total atomic.Int64
+	total atomic.Int64      // bytes kept in both directions
+	in    atomic.Int64      // of these, those received
 	slow  atomic.Int64      // conns with unsent bytes
 	open  [256]atomic.Int64 // by tag
 	loops []*Loop           // static once all loops are made
@@ -34,18 +35,19 @@ func (b *Budget) SetLimit(limit int64) {
 // Slow is the number of conns that have unsent bytes.
 func (b *Budget) Slow() int { return int(b.slow.Load()) }
 
-// Total is the number of unsent bytes of all loops. What several slow conns share counts once.
+// Total is the number of bytes that all loops keep for conns, in both directions. What several slow conns share counts once.
 func (b *Budget) Total() int64 { return b.total.Load() }
+
+// Inbound is how many of these belong to messages that have begun to arrive, and to what else could not be handled yet. Inboxes of
+// some kilobytes do not count.
+func (b *Budget) Inbound() int64 { return b.in.Load() }
 
 func (b *Budget) add(l *Loop) { b.loops = append(b.loops, l) }
 
 // publish tells what l holds and, when all loops hold too much, has the one that holds the most end its largest
 // backlogs. Runs on l.
 func (b *Budget) publish(l *Loop) {
-	if d := int64(l.unsent) - l.held.Load(); d != 0 {
-		l.held.Store(int64(l.unsent))
-		b.total.Add(d)
-	}
+	l.account()
 	if d := int64(len(l.queued)) - l.slow; d != 0 {
 		l.slow += d
 		b.slow.Add(d)
@@ -70,14 +72,30 @@ func (b *Budget) publish(l *Loop) {
 	}
 }
 
-// shed ends the conns with the largest backlogs of this loop until all loops together are within the budget. What a conn
+// account tells the budget what l holds.
+func (l *Loop) account() {
+	if d := int64(l.inbound) - l.heldIn; d != 0 {
+		l.heldIn += d
+		l.budget.in.Add(d)
+	}
+	if d := int64(l.unsent+l.inbound) - l.held.Load(); d != 0 {
+		l.held.Add(d)
+		l.budget.total.Add(d)
+	}
+}
+
+// shed ends the conns for which this loop keeps most until all loops together are within the budget. What a conn
 // alone holds comes first: ending one that shares its backlog with others frees nothing.
 func (l *Loop) shed() {
 	for l.budget.total.Load() > l.budget.limit.Load() {
 		var worst *Conn
-		for _, c := range l.queued {
-			if worst == nil || c.out.own > worst.out.own || c.out.own == worst.out.own && c.out.bytes > worst.out.bytes {
-				worst = c
+		most, bytes := -1, 0
+		for _, list := range [][]*Conn{l.queued, l.large} {
+			for _, c := range list {
+				own, all := c.holds()
+				if own > most || own == most && all > bytes {
+					worst, most, bytes = c, own, all
+				}
 			}
 		}
 		if worst == nil {
@@ -85,8 +103,17 @@ func (l *Loop) shed() {
 		}
 		l.Kill(worst, ReasonMemory)
 		l.discard(worst)
-		d := int64(l.unsent) - l.held.Load()
-		l.held.Store(int64(l.unsent))
-		l.budget.total.Add(d)
+		l.dropInbox(worst)
+		l.account()
 	}
+}
+
+// holds is how many bytes are kept for c alone, and with those that it shares with others.
+func (c *Conn) holds() (own, all int) {
+	own = c.in.weight()
+	all = own
+	if c.out != nil {
+		own, all = own+c.out.own, all+c.out.bytes
+	}
+	return own, all
 }

@@ -31,7 +31,7 @@ const (
 	ReasonSlow
 	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
 	ReasonStuck
-	// ReasonMemory: all conns together held more unsent bytes than Limits.OutboundAll, and this one the most.
+	// ReasonMemory: all conns together held more bytes, unsent or received in part, than Limits.OutboundAll, and this one the most.
 	ReasonMemory
 	// ReasonPanic: the handler panicked on this conn's bytes.
 	ReasonPanic
@@ -88,7 +88,18 @@ const (
 const connBlocked = connPaused | connThrottled | connHeld
 
 // inbox holds a conn's unconsumed bytes between reads. Pooled by the loop.
-type inbox struct{ b []byte }
+type inbox struct {
+	b  []byte
+	at int // its place in loop.large, while it is there
+}
+
+// weight is what an inbox counts for in the budget: nothing, as long as it could be pooled.
+func (i *inbox) weight() int {
+	if i == nil || cap(i.b) <= maxInboxKept {
+		return 0
+	}
+	return cap(i.b)
+}
 
 // ID is the name by which other goroutines can reach the conn through its loop's mail.
 func (c *Conn) ID(l *Loop) ID { return newID(l.index, c.slot, c.gen) }

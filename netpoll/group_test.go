@@ -168,6 +168,50 @@ func TestBudgetEndsTheLargestBacklog(t *testing.T) {
 	}
 }
 
+// What has been received of long messages counts as well, until it is taken: who has sent most of what never ends goes first.
+func TestBudgetEndsTheLargestInput(t *testing.T) {
+	n := looptest.New()
+	budget := netpoll.NewBudget(200_000)
+	var hs [2]*scripted
+	for i := range hs {
+		hs[i] = &scripted{closed: map[*netpoll.Conn]netpoll.Reason{}}
+		hs[i].loop = n.Loop(hs[i], wide, budget)
+		hs[i].onData = func(_ *netpoll.Conn, b []byte) int { // a message ends with a zero
+			return bytes.IndexByte(b, 0) + 1
+		}
+	}
+	send := func(h *scripted, size int, end byte) *netpoll.Conn {
+		c, s := h.connect(n)
+		s.Send(append(bytes.Repeat([]byte("x"), size), end))
+		n.Settle()
+		return c
+	}
+	whole := send(hs[0], 150_000, 0)
+	if budget.Total() != 0 || budget.Inbound() != 0 {
+		t.Fatalf("%d bytes of a message that was taken", budget.Inbound())
+	}
+	few := send(hs[1], 1000, 'x')
+	small, large := send(hs[0], 40_000, 'x'), send(hs[1], 90_000, 'x')
+	if n := budget.Inbound(); n < 130_000 || n != budget.Total() {
+		t.Fatalf("%d bytes of half messages are known, %d in all", n, budget.Total())
+	}
+	last := send(hs[0], 60_000, 'x')
+	if hs[1].closed[large] != netpoll.ReasonMemory || !whole.Alive() || !few.Alive() || !small.Alive() || !last.Alive() {
+		t.Fatalf("closed: %v, %v", hs[0].closed, hs[1].closed)
+	}
+	n.Turn()
+	for _, c := range []*netpoll.Conn{small, last} {
+		hs[0].loop.Kill(c, netpoll.ReasonPeer)
+	}
+	for _, h := range hs {
+		h.loop.Ring()
+	}
+	n.Settle()
+	if budget.Total() != 0 || budget.Inbound() != 0 {
+		t.Errorf("%d bytes of nobody", budget.Total())
+	}
+}
+
 // What many slow members share is memory once: ending them frees nothing, so those who hold bytes of their own go first.
 func TestBudgetEndsWhoHoldsBytesOfItsOwn(t *testing.T) {
 	h, n, l := newScripted(wide, 40_000)

@@ -38,7 +38,7 @@ type Handler interface {
 type Limits struct {
 	Outbound    int    // unsent bytes of one conn; beyond: ReasonSlow
 	Stuck       uint32 // seconds in which a conn with unsent bytes must take one; beyond: ReasonStuck
-	OutboundAll int64  // unsent bytes of all loops that share a Budget; beyond: ReasonMemory for the largest
+	OutboundAll int64  // unsent and half received bytes of all loops that share a Budget; beyond: ReasonMemory for the largest
 }
 
 const (
@@ -65,7 +65,7 @@ type Loop struct {
 	accepted *Mailbox[Accepted]
 	rung     atomic.Bool
 	rangAt   atomic.Int64 // when the doorbell that waits, or was answered last, was rung
-	held     atomic.Int64 // unsent, as last published to the budget
+	held     atomic.Int64 // unsent and inbound, as last published to the budget
 	shedding atomic.Bool  // the budget asks this loop to shed
 	open     atomic.Int64 // sockets, those posted by the acceptor included
 	pulls    atomic.Int64 // conns without a socket
@@ -87,10 +87,13 @@ type Loop struct {
 	offers    []*Conn // conns without a socket that the running passes have something for
 	passing   bool    // runPasses is at work
 	queued    []*Conn // conns with unsent bytes
+	large     []*Conn // conns whose inboxes count
 	slow      int64   // of queued, as last published to the budget
 	active    []*Group
-	backlog   int // bytes in the logs of groups
-	unsent    int // bytes that exist only for conns that could not take them
+	backlog   int   // bytes in the logs of groups
+	unsent    int   // bytes that exist only for conns that could not take them
+	inbound   int   // bytes of inboxes that count
+	heldIn    int64 // inbound, as last published to the budget
 	logs      bufferPool
 	spareLogs []*log
 	outboxes  []*outbox
@@ -308,7 +311,7 @@ func (l *Loop) read(c *Conn) {
 // deliver hands the handler what has arrived and keeps what it leaves.
 func (l *Loop) deliver(c *Conn, b []byte) {
 	if c.in != nil {
-		c.in.b = append(c.in.b, b...)
+		l.fill(c, append(c.in.b, b...))
 		b = c.in.b
 	}
 	used := 0
@@ -323,7 +326,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	case len(rest) == 0 || !c.Alive():
 		l.dropInbox(c)
 	case c.in != nil && cap(c.in.b) > maxInboxKept && len(rest) < cap(c.in.b)/4: // a few bytes must not hold what a long package needed
-		c.in.b = bytes.Clone(rest)
+		l.fill(c, bytes.Clone(rest))
 	case c.in != nil:
 		c.in.b = c.in.b[:copy(c.in.b, rest)]
 	default:
@@ -333,7 +336,25 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 		} else {
 			c.in = new(inbox)
 		}
-		c.in.b = append(c.in.b[:0], rest...)
+		l.fill(c, append(c.in.b[:0], rest...))
+	}
+}
+
+// fill makes b the contents of c's inbox, and counts them.
+func (l *Loop) fill(c *Conn, b []byte) {
+	before := c.in.weight()
+	c.in.b = b
+	after := c.in.weight()
+	l.inbound += after - before
+	switch {
+	case before == 0 && after > 0:
+		c.in.at = len(l.large)
+		l.large = append(l.large, c)
+	case before > 0 && after == 0:
+		last := l.large[len(l.large)-1]
+		l.large[c.in.at], last.in.at = last, c.in.at
+		l.large[len(l.large)-1] = nil
+		l.large = l.large[:len(l.large)-1]
 	}
 }
 
@@ -370,7 +391,9 @@ func (l *Loop) dropInbox(c *Conn) {
 	if c.in == nil {
 		return
 	}
-	if cap(c.in.b) <= maxInboxKept && len(l.inboxes) < maxPooledBuffers {
+	if c.in.weight() > 0 {
+		l.fill(c, nil)
+	} else if len(l.inboxes) < maxPooledBuffers {
 		l.inboxes = append(l.inboxes, c.in)
 	}
 	c.in = nil

@@ -315,14 +315,14 @@ func (n *Node) Usage() Usage {
 type Usage struct {
 	Conns  int   // sockets
 	Slow   int   // conns with unsent bytes
-	Unsent int64 // bytes kept for them
+	Unsent int64 // bytes kept for them, and for those who have sent messages in part
 }
 
 // SetShort tells the node that memory is short: enters and new polling sessions are refused. Safe from any goroutine.
 func (n *Node) SetShort(short bool) { n.short.Store(short) }
 
-// SetUnsent bounds the unsent bytes of all conns from now on, at most Limits.Conn.OutboundAll; beyond it the largest backlogs are
-// closed. Safe from any goroutine.
+// SetUnsent bounds what is kept for all conns, unsent and half received, from now on, at most Limits.Conn.OutboundAll; beyond it
+// those for whom it is most are closed. Safe from any goroutine.
 func (n *Node) SetUnsent(bytes int64) {
 	n.budget.SetLimit(min(bytes, n.limits.Conn.OutboundAll))
 }

@@ -73,6 +73,7 @@ type Snapshot struct {
 	Addresses     limit.Figures
 	Limited       map[string]uint64 // what limits refused, by reason
 	Unsent        int64             // bytes kept for peers that do not take them, what they share counted once
+	Inbound       int64             // bytes of messages that have arrived in part, and of what waits to be handled
 }
 
 // WorkerSnapshot is one worker's part of a Snapshot.
@@ -99,7 +100,7 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 // any goroutine but a loop's.
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
-		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total(),
+		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
 		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {

@@ -96,7 +96,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	size(&l.HeadBytes, "max-head", "longest HTTP request head, `bytes`")
 	size(&l.Conn.Outbound, "outbound", "what one connection may have unsent, `bytes`; beyond it is closed")
 	outboundAll := sizeFlag(l.Conn.OutboundAll)
-	f.Var(&outboundAll, "max-outbound", "what all connections together may have unsent, `bytes`; beyond it the largest are closed")
+	f.Var(&outboundAll, "max-outbound", "what all connections together may have unsent, and sent of messages not yet complete, `bytes`; beyond it those who have most are closed")
 	size(&l.LoopBytes, "loop-backlog", "unwritten pushes of one event loop, `bytes`; beyond it new messages are refused")
 	size(&l.RoomBytes, "room-backlog", "unwritten pushes of one room on one event loop, `bytes`; beyond it its new messages are refused")
 	size(&l.NameBytes, "max-name", "longest name of a user or a room, `bytes`")

@@ -204,6 +204,7 @@ func TestShortOfMemory(t *testing.T) {
 	s := startServer(t, srv)
 	in, out := login(t, s.addr("connector")), login(t, s.addr("connector"))
 	in.enter("in", "r")
+	readyUntil(t, s, http.StatusOK) // it is not, at first, for another reason
 	reading.Store(81 << 20)
 	if text := readyUntil(t, s, http.StatusServiceUnavailable); !strings.Contains(text, "memory is short") {
 		t.Errorf("not ready for %q", text)

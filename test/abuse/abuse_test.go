@@ -263,7 +263,7 @@ func (s *server) settled() metrics {
 
 // restores are gauges that have to go back to where they were.
 var restores = []string{"process_open_fds", "pomelod_connections", "pomelod_sessions", "pomelod_polling_sessions",
-	"pomelod_members", "pomelod_rooms", "pomelod_memory_short", "pomelod_stuck"}
+	"pomelod_members", "pomelod_rooms", "pomelod_inbound_bytes", "pomelod_memory_short", "pomelod_stuck"}
 
 // recovers waits until what the server has is what it had before; the last thing that is not is the error.
 func (s *server) recovers(before metrics) error {
