@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/codec"
 )
 
 // Where clients hoard memory by not reading what they asked for, the largest hoards are taken away, and newcomers and enters refused,
@@ -78,5 +80,36 @@ func TestMemory(t *testing.T) {
 				d.atLeast(`pomelod_closed_total{reason="memory"}`, 10))
 		},
 		without: weakness{flags: []string{"-memory", "16GiB", "-max-outbound", "1GiB"}, fails: "RSS rose from"},
+	}.run(t)
+}
+
+// Clients who begin long messages and never end them, each as long as may be, are kept no more of than -max-outbound in all.
+func TestHalfMessages(t *testing.T) {
+	const crowd, declared, sent, most = 200, 250 << 10, 200 << 10, 8 << 20
+	scenario{
+		name:  "half messages",
+		flags: []string{"-max-outbound", fmt.Sprint(most)},
+		attack: func(a *arena) error {
+			half := append([]byte{byte(codec.PackageData), declared >> 16, declared >> 8 & 0xff, declared & 0xff}, make([]byte, sent)...)
+			for i := range crowd {
+				p, err := a.chatter(i, "hoarder", fmt.Sprint("hoard", i))
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				if err := p.raw(half); timedOut(err) {
+					return err
+				}
+				if i%20 > 0 {
+					continue
+				}
+				if kept := a.metrics()["pomelod_inbound_bytes"]; kept > most+512<<10 {
+					return fmt.Errorf("%.0f bytes of half messages are kept", kept)
+				}
+			}
+			return nil
+		},
+		landed:  func(d delta) error { return d.atLeast("pomelod_read_bytes_total", most) },
+		held:    func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="memory"}`, crowd/2) },
+		without: weakness{flags: []string{"-max-outbound", "1GiB"}, fails: "of half messages are kept"},
 	}.run(t)
 }
