@@ -5,7 +5,7 @@ package abuse
 import (
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -68,7 +68,7 @@ type arena struct {
 	*server
 	*witness
 	mu    sync.Mutex
-	peers []net.Conn
+	peers []io.Closer
 }
 
 // attackers are addresses that no witness has.
@@ -82,8 +82,8 @@ func (a *arena) n(number int) int {
 	return number
 }
 
-// keep has a connection closed when the attack is over.
-func (a *arena) keep(c net.Conn) {
+// keep has a connection, or a guest, closed when the attack is over.
+func (a *arena) keep(c io.Closer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.peers = append(a.peers, c)

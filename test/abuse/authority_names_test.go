@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -28,9 +27,9 @@ func TestNames(t *testing.T) {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			guests := make([]*stranger, a.n(crowd))
+			guests := make([]*guest, a.n(crowd))
 			for i := range guests {
-				if guests[i], err = a.stranger(i, guestWires[i%len(guestWires)]); err != nil {
+				if guests[i], err = a.listener(i, wires[i%len(wires)]); err != nil {
 					a.t.Fatal(err)
 				}
 			}
@@ -60,15 +59,15 @@ func TestNames(t *testing.T) {
 	}.run(t)
 }
 
-// atOnce has every stranger enter under a name at the same time, and returns those who did.
-func atOnce(guests []*stranger, name string, more func(i int) string) (in []int, err error) {
+// atOnce has every guest enter under a name at the same time, and returns those who did.
+func atOnce(guests []*guest, name string, more func(i int) string) (in []int, err error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	start := make(chan bool)
 	for i, g := range guests {
 		all.Go(func() {
 			<-start
-			users, failed := g.goIn(name, "names", more(i))
+			users, failed := g.enter(name, "names", more(i))
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -87,7 +86,7 @@ func atOnce(guests []*stranger, name string, more func(i int) string) (in []int,
 }
 
 // oneWins has a crowd enter under one name, each with a secret of its own or none: one may, and all others are refused.
-func oneWins(observer *stranger, guests []*stranger) error {
+func oneWins(observer *guest, guests []*guest) error {
 	for _, secrets := range []bool{false, true} {
 		in, err := atOnce(guests, "wanted", func(i int) string {
 			if !secrets {
@@ -102,7 +101,7 @@ func oneWins(observer *stranger, guests []*stranger) error {
 			return fmt.Errorf("%d of %d got the name", len(in), len(guests))
 		}
 		winner := guests[in[0]] // goes on under another name, so that this one is free
-		if users, err := winner.goIn("winner", fmt.Sprint("elsewhere", secrets), ""); err != nil || users == nil {
+		if users, err := winner.enter("winner", fmt.Sprint("elsewhere", secrets), ""); err != nil || users == nil {
 			return fmt.Errorf("the winner left and was answered %q, %v", users, err)
 		}
 		for _, want := range []string{"onAdd", "onLeave"} {
@@ -116,7 +115,7 @@ func oneWins(observer *stranger, guests []*stranger) error {
 
 // lastWins has a crowd with one secret between them enter under one name: each takes the place of the one before, who is told so, and
 // nobody else hears of it. The one who is left is returned.
-func lastWins(observer *stranger, guests []*stranger) (holder *stranger, err error) {
+func lastWins(observer *guest, guests []*guest) (holder *guest, err error) {
 	in, err := atOnce(guests, "shared", func(int) string { return `,"secret":"` + sharedSecret + `"` })
 	if err != nil {
 		return nil, err
@@ -150,7 +149,7 @@ func lastWins(observer *stranger, guests []*stranger) (holder *stranger, err err
 const sharedSecret = "between you and me: 42"
 
 // guessSecrets tries to take a name whose holder has a secret.
-func guessSecrets(a *arena, observer, holder *stranger, guesses int) error {
+func guessSecrets(a *arena, observer, holder *guest, guesses int) error {
 	r := rand.New(rand.NewPCG(1, 2))
 	long := strings.Repeat(sharedSecret, 6)
 	wrong := []string{`null`, `true`, `0`, `1`, `""`, `[]`, `{}`, `["` + sharedSecret + `"]`, `{"secret":"` + sharedSecret + `"}`,
@@ -158,7 +157,7 @@ func guessSecrets(a *arena, observer, holder *stranger, guesses int) error {
 		`"` + strings.ToUpper(sharedSecret) + `"`, `"` + long + `"`,
 		`"` + strings.Repeat("a", 16) + `"`, `"shared*names0000"`, `-1`, `1e999`, `"\ud800000000000000000"`}
 	for i := 0; i < guesses; {
-		g, err := a.stranger(i%200, guestWires[i/100%len(guestWires)])
+		g, err := a.listener(i%200, wires[i/100%len(wires)])
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -169,7 +168,7 @@ func guessSecrets(a *arena, observer, holder *stranger, guesses int) error {
 				b[r.IntN(len(b))] = byte('A' + r.IntN(26))
 				secret = `"` + string(b) + `"`
 			}
-			users, err := g.goIn("shared", "names", `,"secret":`+secret)
+			users, err := g.enter("shared", "names", `,"secret":`+secret)
 			if users != nil || err != nil {
 				return fmt.Errorf("%s got the name with the secret %s, %v", g.wire, secret, err)
 			}
@@ -182,12 +181,12 @@ func guessSecrets(a *arena, observer, holder *stranger, guesses int) error {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		err = p.send(codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse"},"user":{"secret":`+secret+`}}`)))
+		err = p.send([]byte(packed(codec.PackageHandshake, `{"sys":{"type":"abuse"},"user":{"secret":`+secret+`}}`)))
 		if err == nil {
 			_, err = p.pkg()
 		}
 		if err == nil {
-			err = p.send(codec.AppendPackage(nil, codec.PackageHandshakeAck, nil))
+			err = p.send(handshakeAck)
 		}
 		if err != nil {
 			a.t.Fatal(err)
@@ -213,7 +212,7 @@ func guessSecrets(a *arena, observer, holder *stranger, guesses int) error {
 
 // churnNames enters, takes over, changes and leaves a few names from many connections, and ends them in every way. What the observer
 // hears of each name alternates, and in the end the list has who is there.
-func churnNames(a *arena, observer *stranger) error {
+func churnNames(a *arena, observer *guest) error {
 	const fighters, seed = 4, 7
 	names := []string{"a", "b"}
 	failed := make(chan error)
@@ -240,13 +239,13 @@ func churnNames(a *arena, observer *stranger) error {
 	// All have gone, and the names are free as soon as the server has noticed.
 	want := []string{"observer"}
 	for i, name := range names {
-		g, err := a.stranger(i, "ws")
+		g, err := a.listener(i, "ws")
 		if err != nil {
 			a.t.Fatal(err)
 		}
 		var users []string
 		waitFor(a.t, "the name "+name+" to be free", func() bool {
-			users, err = g.goIn(name, "names", "")
+			users, err = g.enter(name, "names", "")
 			return users != nil || err != nil
 		})
 		want = append(want, name)
@@ -289,7 +288,7 @@ func balanced(heard []word, names []string) error {
 
 // fight is one connection's part in the churn.
 func fight(a *arena, i int, r *rand.Rand, names []string) error {
-	g, err := a.stranger(i, []string{"tcp", "ws", "eio4-ws", "eio4-polling"}[i%4])
+	g, err := a.listener(i, []string{"tcp", "ws", "eio4 ws", "eio4 polling"}[i%4])
 	if err != nil {
 		return err
 	}
@@ -307,11 +306,13 @@ func fight(a *arena, i int, r *rand.Rand, names []string) error {
 		if r.IntN(3) == 0 { // and away, before the answer
 			_ = g.say(saying{1, routeEnter, body}, saying{2, routeSend, `{"content":"bye","target":"*"}`})
 			if r.IntN(2) == 0 {
-				_ = g.Conn.(*net.TCPConn).SetLinger(0) // by a reset
+				for _, p := range g.conns() { // by a reset
+					_ = p.tcp().SetLinger(0)
+				}
 			}
 			return nil
 		}
-		users, err := g.goIn(name, room, more)
+		users, err := g.enter(name, room, more)
 		if errors.Is(err, errWrong) {
 			return err
 		}

@@ -37,17 +37,17 @@ func TestForgedSenders(t *testing.T) {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			bob, err := a.inside(21, "eio4-polling", "bob", "vault", "")
+			bob, err := a.inside(21, "eio4 polling", "bob", "vault", "")
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			vault := func() error { return undisturbed(alice, []*stranger{bob}) }
+			vault := func() error { return undisturbed(alice, []*guest{bob}) }
 			if _, err := alice.next(); err != nil { // that bob is there
 				a.t.Fatal(err)
 			}
 			victim, attackers := insiders(a, "street")
 			street := append(slices.Clone(attackers), victim)
-			for _, f := range []func(*arena, []*stranger) error{strangers, whispers, falseNames, quotations, ghosts} {
+			for _, f := range []func(*arena, []*guest) error{strangers, whispers, falseNames, quotations, ghosts} {
 				if err := f(a, street); err != nil {
 					return err
 				}
@@ -86,16 +86,16 @@ func TestForgedSenders(t *testing.T) {
 }
 
 // strangers speak before they have entered.
-func strangers(a *arena, _ []*stranger) error {
-	for i, wire := range guestWires {
-		g, err := a.stranger(i, wire)
+func strangers(a *arena, _ []*guest) error {
+	for i, wire := range wires {
+		g, err := a.listener(i, wire)
 		if err != nil {
 			a.t.Fatal(err)
 		}
 		for _, target := range []string{"*", "alice", "victim", "nobody"} {
 			body := fmt.Sprintf(`{"content":"stranger","target":%q,%s}`, target, forged)
 			_ = g.say(saying{0, routeSend, body}) // the request tells
-			answer, err := g.call(routeSend, body)
+			answer, err := g.ask(routeSend, body)
 			if err != nil || answer != refused {
 				return fmt.Errorf("%s: a stranger said something to %s and was answered %s, %v", wire, target, answer, err)
 			}
@@ -106,13 +106,13 @@ func strangers(a *arena, _ []*stranger) error {
 }
 
 // whispers go to those in another room. What they are answered does not tell whether anybody is there.
-func whispers(_ *arena, street []*stranger) error {
+func whispers(_ *arena, street []*guest) error {
 	targets := []string{`"alice"`, `"bob"`, `"nobody"`, `"alice*vault"`, `"bob*vault"`, `"nobody*vault"`, `"*vault"`, `"vault"`, `"**"`,
 		`"*\u0000"`, `" *"`, `"vault*alice"`, `["alice"]`, `["*"]`, `{"uid":"alice*vault","sid":"connector-server-1"}`, `null`, `true`, `1`, `""`,
 		`"__proto__"`, `"constructor"`}
 	for _, g := range street {
 		for _, target := range targets {
-			answer, err := g.call(routeSend, fmt.Sprintf(`{"content":"whisper","target":%s,%s}`, target, forged))
+			answer, err := g.ask(routeSend, fmt.Sprintf(`{"content":"whisper","target":%s,%s}`, target, forged))
 			if err != nil || answer != refused {
 				return fmt.Errorf("%s: a whisper to %s was answered %s, %v", g.wire, target, answer, err)
 			}
@@ -123,13 +123,13 @@ func whispers(_ *arena, street []*stranger) error {
 
 // falseNames are entered by those who are in the street, who stay what they are, and by newcomers, who are told of nobody but those
 // in their room.
-func falseNames(a *arena, street []*stranger) error {
+func falseNames(a *arena, street []*guest) error {
 	names := []string{`"alice*vault"`, `"alice\u002avault"`, `"*"`, `""`, `"alice\u0000"`, `"a\nb"`, `"\u0085"`, `["alice"]`,
 		`{"toString":"alice"}`, `null`, `true`, fmt.Sprintf("%q", strings.Repeat("x", 65))}
 	for _, g := range street {
 		for _, name := range names {
 			for _, body := range []string{`{"username":` + name + `,"rid":"vault"}`, `{"username":"mallory","rid":` + name + `}`} {
-				answer, err := g.call(routeEnter, body)
+				answer, err := g.ask(routeEnter, body)
 				if err != nil || answer != refusedEnter {
 					return fmt.Errorf("%s: %s was answered %s, %v", g.wire, body, answer, err)
 				}
@@ -137,12 +137,12 @@ func falseNames(a *arena, street []*stranger) error {
 		}
 	}
 	known := []string{"attacker-", "newcomer-", "victim"}
-	for i, wire := range guestWires {
-		g, err := a.stranger(i, wire)
+	for i, wire := range wires {
+		g, err := a.listener(i, wire)
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		answer, err := g.call(routeEnter, fmt.Sprintf(`{%s,"username":"newcomer-%s","rid":"street"}`, forged, wire))
+		answer, err := g.ask(routeEnter, fmt.Sprintf(`{%s,"username":"newcomer-%s","rid":"street"}`, forged, wire))
 		var in struct{ Users []string }
 		if err != nil || json.Unmarshal([]byte(answer), &in) != nil || len(in.Users) != len(street)+1 {
 			return fmt.Errorf("%s entered the street and was answered %s, %v", wire, answer, err)
@@ -167,7 +167,7 @@ func falseNames(a *arena, street []*stranger) error {
 
 // quotations are messages that look like others' or like what a wire consists of: everybody hears them as they are, and from whom they
 // are.
-func quotations(_ *arena, street []*stranger) error {
+func quotations(_ *arena, street []*guest) error {
 	for _, speaker := range street {
 		name := "attacker-" + speaker.wire
 		if speaker == street[len(street)-1] {
@@ -204,16 +204,16 @@ func quotations(_ *arena, street []*stranger) error {
 }
 
 // ghosts speak on when they are in no room any more: another session has taken their place, or they have left.
-func ghosts(a *arena, street []*stranger) error {
+func ghosts(a *arena, street []*guest) error {
 	victim := street[len(street)-1]
-	for i, wire := range guestWires {
+	for i, wire := range wires {
 		const secret = `,"secret":"0123456789abcdef"`
 		old, err := a.inside(i, wire, "ghost", "street", secret)
 		if err != nil {
 			a.t.Fatal(err)
 		}
 		const byOld = `{"content":"by the old one","target":"*"}`
-		if answer, err := old.call(routeSend, byOld); err != nil || answer != "{}" {
+		if answer, err := old.ask(routeSend, byOld); err != nil || answer != "{}" {
 			return fmt.Errorf("%s said something and was answered %s, %v", wire, answer, err)
 		}
 		over := make(chan bool)
@@ -238,7 +238,7 @@ func ghosts(a *arena, street []*stranger) error {
 			return fmt.Errorf("%s: before the new session the old one was not heard, but %v, %v", wire, before, err)
 		}
 		var after []word
-		if wire[0] == 'e' || wire[0] == 's' {
+		if old.sio() != nil {
 			if after, err = leaver(a, i, wire, victim); err != nil {
 				return err
 			}
@@ -273,17 +273,17 @@ func ghosts(a *arena, street []*stranger) error {
 }
 
 // leaver leaves by a packet of socket.io and speaks in the same breath. It returns what the victim heard up to its leaving.
-func leaver(a *arena, i int, wire string, victim *stranger) ([]word, error) {
+func leaver(a *arena, i int, wire string, victim *guest) ([]word, error) {
 	g, err := a.inside(i, wire, "leaver", "street", "")
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	text := saying{7, routeSend, `{"content":"after leaving","target":"*"}`}.text()
 	packets := []string{"41", `42["message",` + asciiString(text) + `]`}
-	if wire[0] == 's' {
+	if g.sio().version == "0.9" {
 		packets = []string{"0::", "3:::" + text}
 	}
-	if err := g.write(packets...); err != nil {
+	if err := g.sio().send(packets...); err != nil {
 		return nil, err
 	}
 	return victim.upTo(func(w word) bool { return w.route == "onLeave" && strings.Contains(w.body, "leaver") })

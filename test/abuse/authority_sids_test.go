@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,8 +24,8 @@ func TestSessionIDs(t *testing.T) {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			victims := make(map[string]*stranger)
-			for i, wire := range []string{"sio09-xhr", "eio3-polling", "eio4-polling", "eio3-ws", "eio4-ws", "sio09-ws"} {
+			victims := make(map[string]*guest)
+			for i, wire := range []string{"0.9 polling", "eio3 polling", "eio4 polling", "eio3 ws", "eio4 ws", "0.9 ws"} {
 				if victims[wire], err = a.inside(11+i, wire, wire, "sids", ""); err != nil {
 					a.t.Fatal(err)
 				}
@@ -32,7 +33,7 @@ func TestSessionIDs(t *testing.T) {
 			if err := settle(observer, victims, "all are in"); err != nil {
 				a.t.Fatal(err)
 			}
-			for _, wire := range []string{"eio4-polling", "eio3-polling", "sio09-xhr"} {
+			for _, wire := range []string{"eio4 polling", "eio3 polling", "0.9 polling"} {
 				if err := guessIDs(a, victims[wire], a.n(guesses)); err != nil {
 					return err
 				}
@@ -55,11 +56,11 @@ func TestSessionIDs(t *testing.T) {
 }
 
 // settle is an error unless everybody hears the observer, and the observer each of them, and, before the end, nobody anything else.
-func settle(observer *stranger, victims map[string]*stranger, text string) error {
+func settle(observer *guest, victims map[string]*guest, text string) error {
 	if err := observer.say(saying{0, routeSend, fmt.Sprintf(`{"content":%q,"target":"*"}`, text)}); err != nil {
 		return err
 	}
-	all := []*stranger{observer}
+	all := []*guest{observer}
 	for _, g := range victims {
 		all = append(all, g)
 	}
@@ -113,32 +114,25 @@ func nearly(r *rand.Rand, sid string) string {
 }
 
 // idRequest is a request of a session that polls, and what it is answered when there is no such session.
-func idRequest(r *rand.Rand, wire, sid string) (request []byte, status int, answer string) {
-	text := saying{1, routeSend, `{"content":"for another","target":"*"}`}.text()
-	path, say, leave := "/socket.io/1/xhr-polling/"+sid, "3:::"+text, "0::"
-	status, answer = http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`
-	if wire[0] == 'e' {
-		path, leave = fmt.Sprintf("/socket.io/?EIO=%c&transport=polling&sid=%s", wire[3], url.QueryEscape(sid)), "1"
-		if say = `42["message",` + asciiString(text) + `]`; wire[3] == '3' {
-			say, leave = fmt.Sprintf("%d:%s", len(say), say), "1:1"
-		}
-	} else {
-		status, answer = http.StatusOK, "1" // to every POST
+func idRequest(r *rand.Rand, wire, sid string) (request string, status int, answer string) {
+	version, _, _ := strings.Cut(wire, " ")
+	s := &sio{version: version, ascii: true, sid: url.QueryEscape(sid)}
+	say, leave, poll := s.packet(saying{1, routeSend, `{"content":"for another","target":"*"}`}.text()), "1", s.polling()
+	status, answer, told := http.StatusBadRequest, `{"code":1,"message":"Session ID unknown"}`, ""
+	if told = answer; version == "0.9" {
+		leave, status, answer, told = "0::", http.StatusOK, "1", "7:::1+0" // the one to every POST
 	}
 	switch r.IntN(4) {
 	case 0:
-		return httpRequest("POST", path, say), status, answer
+		return s.posting(s.payload(say)), status, answer
 	case 1:
-		return httpRequest("POST", path, leave), status, answer
+		return s.posting(s.payload(leave)), status, answer
 	case 2:
-		if wire[0] == 's' {
-			return httpRequest("GET", path+"?disconnect=1", ""), http.StatusOK, "7:::1+0"
+		if version == "0.9" {
+			poll = httpText("GET", s.path("xhr-polling")+"?disconnect=1", "")
 		}
 	}
-	if wire[0] == 's' {
-		answer = "7:::1+0"
-	}
-	return httpRequest("GET", path, ""), status, answer
+	return poll, status, told
 }
 
 // asAnother makes requests under ids that are nobody's.
@@ -153,18 +147,18 @@ func asAnother(a *arena, wire string, sids []string, seed uint64) error {
 	for len(sids) > 0 {
 		some := sids[:min(len(sids), 100)]
 		sids = sids[len(some):]
-		var all []byte
+		all := ""
 		status, answers := make([]int, len(some)), make([]string, len(some))
 		for i, sid := range some {
-			var b []byte
-			b, status[i], answers[i] = idRequest(r, wire, sid)
-			all = append(all, b...)
+			var request string
+			request, status[i], answers[i] = idRequest(r, wire, sid)
+			all += request
 		}
-		if err := p.raw(all); err != nil {
+		if err := p.raw([]byte(all)); err != nil {
 			return err
 		}
 		for i, sid := range some {
-			if got, text, err := p.httpAnswer("GET"); err != nil || got != status[i] || text != answers[i] {
+			if got, _, text, err := p.response("GET"); err != nil || got != status[i] || text != answers[i] {
 				return fmt.Errorf("seed %d: the id %q was taken for a session of %s: %d %.100q, not %q; %v",
 					seed, sid, wire, got, text, answers[i], err)
 			}
@@ -174,15 +168,16 @@ func asAnother(a *arena, wire string, sids []string, seed uint64) error {
 }
 
 // guessIDs guesses the id of a session, also by WebSocket, which would take the whole of it.
-func guessIDs(a *arena, victim *stranger, guesses int) error {
+func guessIDs(a *arena, victim *guest, guesses int) error {
 	r := rand.New(rand.NewPCG(uint64(guesses), 2))
+	own := victim.sio()
 	var sids []string
 	for range guesses {
-		sids = append(sids, nearly(r, victim.sid))
+		sids = append(sids, nearly(r, own.sid))
 	}
-	if victim.wire[0] == 'e' { // the others have it in the path, where not everything may stand
-		sids = append(sids, " ", "%", strings.Repeat("A", 20), strings.Repeat("-", 20), victim.sid[:19], victim.sid+"A", victim.sid[:19]+"=",
-			victim.sid+"\x00", victim.sid[:12]+"\n\n\n\n\n\n\n\n", strings.ToLower(victim.sid), "../"+victim.sid, strings.Repeat("x", 2000))
+	if own.version != "0.9" { // which has it in the path, where not everything may stand
+		sids = append(sids, " ", "%", strings.Repeat("A", 20), strings.Repeat("-", 20), own.sid[:19], own.sid+"A", own.sid[:19]+"=",
+			own.sid+"\x00", own.sid[:12]+"\n\n\n\n\n\n\n\n", strings.ToLower(own.sid), "../"+own.sid, strings.Repeat("x", 2000))
 	}
 	if err := asAnother(a, victim.wire, sids, 1); err != nil {
 		return err
@@ -193,16 +188,16 @@ func guessIDs(a *arena, victim *stranger, guesses int) error {
 			a.t.Fatal(err)
 		}
 		p.late = patience / 10
-		guess := nearly(r, victim.sid)
-		if victim.wire[0] == 'e' {
-			err = p.upgradeAt(fmt.Sprintf("/socket.io/?EIO=%c&transport=websocket&sid=%s", victim.eio(), guess))
+		guess := &sio{version: own.version, sid: nearly(r, own.sid)}
+		err = p.upgradeTo(guess.path("websocket"))
+		if own.version != "0.9" {
 			if err == nil || !strings.Contains(err.Error(), "400") {
-				return fmt.Errorf("the id %q was taken for a session of %s by an upgrade: %v", guess, victim.wire, err)
+				return fmt.Errorf("the id %q was taken for a session of %s by an upgrade: %v", guess.sid, victim.wire, err)
 			}
-		} else if err = p.upgradeAt("/socket.io/1/websocket/" + guess); err != nil { // it is accepted, and told so
+		} else if err != nil { // it is accepted, and told so
 			return err
-		} else if text, err := p.guestFrame(); err != nil || text != "7:::1+0" {
-			return fmt.Errorf("the id %q was taken for a session of %s by an upgrade: %q, %v", guess, victim.wire, text, err)
+		} else if text, err := p.payload(0x81); err != nil || string(text) != "7:::1+0" {
+			return fmt.Errorf("the id %q was taken for a session of %s by an upgrade: %q, %v", guess.sid, victim.wire, text, err)
 		}
 		p.Close()
 	}
@@ -211,20 +206,20 @@ func guessIDs(a *arena, victim *stranger, guesses int) error {
 
 // endedID uses the id of a session that has ended, and of one whose place has been taken by another in the server's tables.
 func endedID(a *arena, wire string) error {
-	g, err := a.stranger(2, wire)
+	g, err := a.listener(2, wire)
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	g.Close()
-	var heirs []*stranger
+	var heirs []*guest
 	for range 3 {
-		heir, err := a.stranger(3, wire)
+		heir, err := a.listener(3, wire)
 		if err != nil {
 			a.t.Fatal(err)
 		}
 		heirs = append(heirs, heir)
 	}
-	if err := asAnother(a, wire, []string{g.sid, g.sid, g.sid, g.sid, g.sid, g.sid, g.sid, g.sid}, 2); err != nil {
+	if err := asAnother(a, wire, slices.Repeat([]string{g.sio().sid}, 8), 2); err != nil {
 		return err
 	}
 	for _, heir := range heirs {
@@ -235,37 +230,36 @@ func endedID(a *arena, wire string) error {
 
 // otherIDs uses ids for what they are not for: those of one generation of socket.io with another, those that socket.io 4 shows to the
 // page, those of sessions over WebSocket for polling.
-func otherIDs(a *arena, victims map[string]*stranger) error {
-	for as, of := range map[string]string{"sio09-xhr": "eio4-polling", "eio3-polling": "sio09-xhr", "eio4-polling": "sio09-xhr"} {
-		sid := victims[of].sid
-		if err := asAnother(a, as, []string{sid, sid, sid, sid, sid, sid, sid, sid}, 3); err != nil {
+func otherIDs(a *arena, victims map[string]*guest) error {
+	for as, of := range map[string]string{"0.9 polling": "eio4 polling", "eio3 polling": "0.9 polling", "eio4 polling": "0.9 polling"} {
+		if err := asAnother(a, as, slices.Repeat([]string{victims[of].sio().sid}, 8), 3); err != nil {
 			return err
 		}
 	}
-	shown := victims["eio4-polling"].shown
+	shown := victims["eio4 polling"].sio().shown
 	if shown == "" {
 		a.t.Fatal("socket.io 4 shows no id")
 	}
-	if err := asAnother(a, "eio4-polling", []string{shown, shown, shown, shown, victims["eio4-ws"].shown}, 5); err != nil {
+	if err := asAnother(a, "eio4 polling", []string{shown, shown, shown, shown, victims["eio4 ws"].sio().shown}, 5); err != nil {
 		return err
 	}
-	for _, wire := range []string{"eio3-ws", "eio4-ws"} {
-		g := victims[wire]
+	for _, wire := range []string{"eio3 ws", "eio4 ws"} {
+		s := victims[wire].sio()
 		for _, method := range []string{"GET", "POST"} {
 			p, err := a.dial(4)
 			if err != nil {
 				a.t.Fatal(err)
 			}
 			p.late = patience / 10
-			status, text, err := p.httpAsk(method, fmt.Sprintf("/socket.io/?EIO=%c&transport=polling&sid=%s", g.eio(), g.sid), "1")
+			status, text, err := p.request(httpText(method, s.path("xhr-polling"), "1"))
 			if err != nil || status != http.StatusBadRequest {
 				return fmt.Errorf("the id of %s was taken for polling: %d %q, %v", wire, status, text, err)
 			}
-			if err := p.upgradeAt(fmt.Sprintf("/socket.io/?EIO=%c&transport=websocket&sid=%s", g.eio(), g.sid)); err == nil {
+			if err := p.upgradeTo(s.path("websocket")); err == nil {
 				return fmt.Errorf("the id of %s was taken for another WebSocket", wire)
 			}
 			p.Close()
 		}
 	}
-	return asAnother(a, "sio09-xhr", []string{victims["sio09-ws"].sid, victims["sio09-ws"].sid, victims["eio4-ws"].sid}, 4)
+	return asAnother(a, "0.9 polling", []string{victims["0.9 ws"].sio().sid, victims["0.9 ws"].sio().sid, victims["eio4 ws"].sio().sid}, 4)
 }

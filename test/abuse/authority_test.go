@@ -15,11 +15,6 @@ import (
 // unmetered takes the rates away where they are not what is looked at: without them an attacker gets further.
 var unmetered = []string{"-session-rate", "0", "-send-rate", "0", "-flood", "0"}
 
-const (
-	refused      = `{"code":500}`
-	refusedEnter = `{"code":500,"error":true}`
-)
-
 // foreignRoutes are what a client may not call: what servers of Pomelo call each other, what JavaScript's objects have by themselves, and
 // what is nearly the name of a handler.
 func foreignRoutes() []string {
@@ -53,8 +48,8 @@ func foreignRoutes() []string {
 // Whatever a client calls a route by, nobody carries out anything but the three handlers there are.
 func TestForeignRoutes(t *testing.T) {
 	routes := foreignRoutes()
-	sent := float64(2 * len(guestWires) * len(routes)) // as requests and notifies
-	const codes = 1 << 16                              // that a route may have
+	sent := float64(2 * len(wires) * len(routes)) // as requests and notifies
+	const codes = 1 << 16                         // that a route may have
 	scenario{
 		name:  "foreign routes",
 		flags: unmetered,
@@ -103,13 +98,13 @@ func TestForeignRoutes(t *testing.T) {
 }
 
 // insiders are a victim and attackers on every wire, all in a room, and have heard of each other.
-func insiders(a *arena, room string) (victim *stranger, attackers []*stranger) {
-	victim, err := a.inside(len(guestWires), "tcp", "victim", room, "")
-	for i, wire := range guestWires {
+func insiders(a *arena, room string) (victim *guest, attackers []*guest) {
+	victim, err := a.inside(len(wires), "tcp", "victim", room, "")
+	for i, wire := range wires {
 		if err != nil {
 			break
 		}
-		var g *stranger
+		var g *guest
 		g, err = a.inside(i, wire, "attacker-"+wire, room, "")
 		attackers = append(attackers, g)
 	}
@@ -128,7 +123,7 @@ func insiders(a *arena, room string) (victim *stranger, attackers []*stranger) {
 }
 
 // undisturbed is an error unless a victim still speaks for itself and its room has heard nothing else.
-func undisturbed(victim *stranger, attackers []*stranger) error {
+func undisturbed(victim *guest, attackers []*guest) error {
 	if err := victim.say(saying{0, routeSend, `{"content":"the end","target":"*"}`}); err != nil {
 		return err
 	}
@@ -145,24 +140,24 @@ func undisturbed(victim *stranger, attackers []*stranger) error {
 }
 
 // unknownCodes sends every code that a route may have to a server without a dictionary, which takes none: not even as a fault.
-func unknownCodes(g *stranger, codes int, body string) error {
+func unknownCodes(g *guest, codes int, body string) error {
 	var b []byte
 	for code := range codes {
 		for _, head := range [][]byte{{0x01, 1}, {0x03}} { // a request with id 1, a notify
 			m := append(append(head, byte(code>>8), byte(code)), body[:code%len(body)]...)
-			b = append(b, g.framed(codec.AppendPackage(nil, codec.PackageData, m))...)
+			b = append(b, g.hybrid().framed(codec.AppendPackage(nil, codec.PackageData, m))...)
 		}
 		if len(b) > 1<<20 {
-			if err := g.raw(b); err != nil {
+			if err := g.hybrid().raw(b); err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 	}
-	if err := g.raw(b); err != nil {
+	if err := g.hybrid().raw(b); err != nil {
 		return err
 	}
-	answer, err := g.call(routeSend, `{"content":"x","target":"nobody"}`)
+	answer, err := g.ask(routeSend, `{"content":"x","target":"nobody"}`)
 	if err == nil && answer != refused {
 		err = fmt.Errorf("%s: a route's code was carried out: %s", g.wire, answer)
 	}
@@ -171,27 +166,27 @@ func unknownCodes(g *stranger, codes int, body string) error {
 
 // envelopes says something in packets of socket.io that are for another namespace, of another event, or no events at all. What is
 // taken for a message would be heard, and answered.
-func envelopes(attackers []*stranger) error {
+func envelopes(attackers []*guest) error {
 	text := saying{1, routeSend, `{"content":"in an envelope","target":"*"}`}.text()
 	for _, g := range attackers {
 		var packets []string
 		quoted := asciiString(text)
-		switch g.wire[0] {
-		case 'e':
+		switch s := g.sio(); {
+		case s == nil:
+			continue
+		case s.version != "0.9":
 			packets = []string{`42/admin,["message",` + quoted + `]`, `42["send",` + quoted + `]`, `42["__proto__",` + quoted + `]`,
 				`42["constructor",` + quoted + `]`, `42["message",[` + quoted + `]]`, `42["message",{"toString":` + quoted + `}]`,
 				`42[["message"],` + quoted + `]`, `431[` + quoted + `]`}
-		case 's':
+		default:
 			packets = []string{"3::/admin:" + text, "1::/admin:" + text, "6:::" + text, "8:::" + text, "9:::" + text,
 				`5:::{"name":"send","args":[` + quoted + `]}`, `5:::{"name":"__proto__","args":[` + quoted + `]}`,
 				`5::/admin:{"name":"message","args":[` + quoted + `]}`, `5:::{"name":"message","args":[[` + quoted + `]]}`}
-		default:
-			continue
 		}
-		if err := g.write(packets...); err != nil {
+		if err := g.sio().send(packets...); err != nil {
 			return err
 		}
-		if answer, err := g.call(routeSend, `{"content":"x","target":"nobody"}`); err != nil || answer != refused {
+		if answer, err := g.ask(routeSend, `{"content":"x","target":"nobody"}`); err != nil || answer != refused {
 			return fmt.Errorf("%s: %s, %v", g.wire, answer, err)
 		}
 	}
@@ -208,7 +203,7 @@ func foreignPaths(a *arena) error {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			status, text, err := p.httpAsk(method, path, "")
+			status, text, err := p.request(httpText(method, path, "", "Content-Length: 0"))
 			p.Close()
 			if err != nil || status < 400 {
 				return fmt.Errorf("%s %q was carried out: %d %.100q, %v", method, path, status, text, err)
@@ -303,7 +298,7 @@ func idOf(b []byte) (id uint32) {
 
 // playIDs makes requests without waiting for any answer, and looks at what comes. The answer tells what kind of request it is for: a
 // whisper to oneself, an unknown route, an enter under no name.
-func playIDs(g *stranger, seed uint64, n int) error {
+func playIDs(g *guest, seed uint64, n int) error {
 	r := rand.New(rand.NewPCG(seed, 0))
 	self := "attacker-" + g.wire
 	var b []byte
@@ -321,7 +316,7 @@ func playIDs(g *stranger, seed uint64, n int) error {
 		default:
 			want = append(want, word{route: text})
 		}
-		if !g.hybrid() { // four bytes, a signed number
+		if g.hybrid() == nil { // four bytes, a signed number
 			id := []uint32{1, 2, uint32(k), 1<<31 - 1, 1 << 31, 1<<32 - 1, r.Uint32(), 0}[r.IntN(8)]
 			all = append(all, saying{id, route, body})
 			if id != 0 {
@@ -331,25 +326,26 @@ func playIDs(g *stranger, seed uint64, n int) error {
 		}
 		written := oddID(r)
 		m := append(append(append([]byte{0}, written...), byte(len(route))), route+body...)
-		b = append(b, g.framed(codec.AppendPackage(nil, codec.PackageData, m))...)
+		b = append(b, g.hybrid().framed(codec.AppendPackage(nil, codec.PackageData, m))...)
 		if id := idOf(written); id != 0 {
 			want = append(want, word{id: int64(id), bytes: min(len(written), 5), body: answer})
 		}
 		// An answer that a client claims to have, kinds of message that there are not, and an id without an end.
 		m[0] = byte(2+2*r.IntN(2)*r.IntN(3)) << 1
-		b = append(b, g.framed(codec.AppendPackage(nil, codec.PackageData, m))...)
-		b = append(b, g.framed(codec.AppendPackage(nil, codec.PackageData, slices.Repeat([]byte{0x80}, 1+r.IntN(20))))...)
+		b = append(b, g.hybrid().framed(codec.AppendPackage(nil, codec.PackageData, m))...)
+		b = append(b, g.hybrid().framed(codec.AppendPackage(nil, codec.PackageData, slices.Repeat([]byte{0x80}, 1+r.IntN(20))))...)
 	}
 	failed := make(chan error, 1)
+	polls := slices.Contains(pollingWires, g.wire)
 	go func() {
 		err := error(nil)
 		switch {
 		case b != nil:
-			err = g.raw(b)
-		case g.fetch == nil:
+			err = g.hybrid().raw(b)
+		case !polls:
 			err = g.say(all...)
 		}
-		for rest := all; g.fetch != nil && err == nil && len(rest) > 0; {
+		for rest := all; polls && err == nil && len(rest) > 0; {
 			part := min(len(rest), 500)
 			err = g.say(rest[:part]...)
 			rest = rest[part:]

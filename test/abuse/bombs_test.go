@@ -124,22 +124,24 @@ func TestJSONBombs(t *testing.T) {
 
 // bombard sends bombs in all places that take JSON, with a listener in the same room who has to understand what comes of it.
 func (a *arena) bombard(i int, wire string) error {
-	c, err := a.client(i, wire)
+	c, err := a.guest(i, wire)
 	if err != nil {
 		return err
 	}
 	room := fmt.Sprint("bombed", i)
-	if err := c.enters("bomber", room); err != nil {
+	if err := c.join("bomber", room); err != nil {
 		return err
 	}
-	l, err := a.client(100+i, []string{"tcp", "ws"}[i%2])
+	l, err := a.guest(100+i, []string{"tcp", "ws"}[i%2])
 	if err != nil {
 		return err
 	}
-	if err := l.enters("listener", room); err != nil {
+	if err := l.join("listener", room); err != nil {
 		return err
 	}
-	s, textual := c.talker.(*sio)
+	s := c.sio()
+	textual := s != nil
+	c.babble = textual
 	share := 1.0
 	if textual {
 		share = 0.25 // JSON in a string takes more bytes, twice as escapes
@@ -182,7 +184,7 @@ func (a *arena) bombard(i int, wire string) error {
 			if s.version == "0.9" {
 				packet = `5:::{"name":"message","args":[` + b.value + `]}`
 			}
-			if err := s.packet(packet); err != nil {
+			if err := s.send(packet); err != nil {
 				return fmt.Errorf("%s, in a packet: %w", b.name, err)
 			}
 		}

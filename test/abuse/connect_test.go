@@ -135,7 +135,7 @@ func TestConnectChurn(t *testing.T) {
 					defer p.reset()
 					in := 0
 					for i := range connects {
-						status, head, _, err := p.http("GET", pathPolling+"3", fmt.Sprintf("X-Forwarded-For: 192.0.2.%d\r\n", i%200), "")
+						status, head, _, err := p.http("GET", pathPolling+"3", fmt.Sprintf("X-Forwarded-For: 192.0.2.%d\r\n", i%200))
 						switch {
 						case err != nil:
 							return err
@@ -189,12 +189,12 @@ var resetStages = []stage{
 	{name: "before it is accepted"},
 	{name: "with its first bytes", open: func(p *peer) error { return p.raw([]byte(upgradeHead)) }},
 	{name: "in a head", open: func(p *peer) error {
-		_, _, _, err := p.http("OPTIONS", pathPolling+"4", "", "")
+		_, _, _, err := p.http("OPTIONS", pathPolling+"4", "")
 		return errors.Join(err, p.raw([]byte(upgradeHead[:90])))
 	}},
 	{name: "in a body", open: func(p *peer) error {
 		_, err := p.openPolling("3")
-		return errors.Join(err, p.raw([]byte("POST "+pathPolling+"3&sid=x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n2:4")))
+		return errors.Join(err, p.raw([]byte(httpText("POST", pathPolling+"3&sid=x", "2:4", "Content-Length: 1000"))))
 	}},
 	{name: "in a package", open: func(p *peer) error {
 		return errors.Join(p.login(), p.raw(message(1, routeSend, `{"content":"x"}`)[:12]))
@@ -211,7 +211,7 @@ var resetStages = []stage{
 	}},
 	{name: "while it polls", open: func(p *peer) error {
 		sid, err := p.openPolling("3")
-		return errors.Join(err, p.raw([]byte("GET "+pathPolling+"3&sid="+sid+" HTTP/1.1\r\nHost: h\r\n\r\n")))
+		return errors.Join(err, p.raw([]byte(httpText("GET", pathPolling+"3&sid="+sid, ""))))
 	}},
 	{name: "while it enters", open: func(p *peer) error {
 		enter := message(1, routeEnter, fmt.Sprintf(`{"username":%q,"rid":"resets"}`, p.LocalAddr()))
@@ -334,10 +334,7 @@ func (a *arena) resetRoom(round, members int) error {
 func (a *arena) socket(i int) (*peer, error) {
 	p, err := a.dial(i)
 	if err == nil {
-		err = p.upgrade()
-	}
-	if err == nil {
-		err = p.login()
+		err = p.loginBy(true)
 	}
 	return p, err
 }
@@ -381,7 +378,7 @@ func TestFullServer(t *testing.T) {
 			}
 			polls := 1
 			for range most + 100 {
-				status, _, text, err := poller.http("GET", pathPolling+"3", "", "")
+				status, _, text, err := poller.http("GET", pathPolling+"3", "")
 				if status == 200 {
 					polls++
 					continue
@@ -450,7 +447,7 @@ func TestForeignPages(t *testing.T) {
 			a.t.Fatal(err)
 		}
 		defer p.reset()
-		status, answer, _, err := p.http(method, target, head, "")
+		status, answer, _, err := p.http(method, target, head)
 		if err != nil {
 			a.t.Fatal(err)
 		}

@@ -34,17 +34,17 @@ func contrast(t *testing.T, attack func(t *testing.T, binary string, flags ...st
 	}
 }
 
-// party fills rooms with guests by every wire.
-func party(t *testing.T, addr string, rooms, members int) [][]*lodger {
+// party fills rooms with guests by different wires.
+func party(t *testing.T, addr string, rooms, members int) [][]*diarist {
 	t.Helper()
-	all := make([][]*lodger, rooms)
+	all := make([][]*diarist, rooms)
 	for r := range all {
 		for i := range members {
-			g, err := newGuest(addr, lodgings[min(i%5/2, 2)], fmt.Sprintf("lodger%d-%d", r, i), fmt.Sprint("party", r)) // 2 : 2 : 1
+			g, err := newDiarist(addr, partyWires[min(i%5/2, 2)], fmt.Sprintf("guest%d-%d", r, i), fmt.Sprint("party", r)) // 2 : 2 : 1
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(g.close)
+			t.Cleanup(g.leave)
 			all[r] = append(all[r], g)
 		}
 	}
@@ -55,7 +55,7 @@ func party(t *testing.T, addr string, rooms, members int) [][]*lodger {
 }
 
 // ends waits until all have come to their end, and tells of who has not.
-func ends(guests []*lodger, within time.Duration) (failures []string) {
+func ends(guests []*diarist, within time.Duration) (failures []string) {
 	late := time.After(within)
 	for _, g := range guests {
 		select {
@@ -69,7 +69,7 @@ func ends(guests []*lodger, within time.Duration) (failures []string) {
 
 // owed is what the members of a room, all of whom have ended, were owed and did not get: each must have heard what all heard, in one
 // order and without gaps, up to its end; and what was acknowledged a moment before that.
-func owed(room []*lodger, moment time.Duration) (failures []string) {
+func owed(room []*diarist, moment time.Duration) (failures []string) {
 	fail := func(format string, args ...any) { failures = append(failures, fmt.Sprintf(format, args...)) }
 	longest := room[0].heard
 	for _, g := range room {
@@ -110,11 +110,8 @@ func frozenGuests(t *testing.T, addr string, rooms, members int) {
 	for r := range rooms {
 		for i := range members {
 			p, err := dialSmall(witnessFrom, addr)
-			if err == nil && i%2 == 0 {
-				err = p.upgrade()
-			}
 			if err == nil {
-				err = p.login()
+				err = p.loginBy(i%2 == 0)
 			}
 			if err == nil {
 				t.Cleanup(func() { p.Close() })
@@ -160,7 +157,7 @@ func TestEndWithFrozenReaders(t *testing.T) {
 		select {
 		case <-s.ended:
 		case <-time.After(drain + 5*time.Second):
-			s.kill9()
+			s.kill()
 			return []string{"pomelod does not end"}
 		}
 		if took := time.Since(began); s.err != nil || took > drain+2*time.Second {
@@ -179,7 +176,7 @@ func TestSecondSignal(t *testing.T) {
 		var talking sync.WaitGroup
 		defer talking.Wait()
 		for _, g := range all[0][:4] {
-			talking.Go(func() { g.talk(20*time.Millisecond, 1) })
+			talking.Go(func() { g.talk(20 * time.Millisecond) })
 		}
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		s.until(`"msg":"ending"`)
@@ -209,7 +206,7 @@ func TestEndUnderLoad(t *testing.T) {
 		var talking sync.WaitGroup
 		for _, room := range all {
 			for i, rate := range []int{50, 50, 50, 50, 10} { // two by TCP, two by WebSocket, one that polls
-				talking.Go(func() { room[i].talk(time.Second/time.Duration(rate), 1) })
+				talking.Go(func() { room[i].talk(time.Second / time.Duration(rate)) })
 			}
 		}
 		time.Sleep(time.Second)
@@ -233,7 +230,7 @@ func TestEndUnderLoad(t *testing.T) {
 		for _, room := range all {
 			for _, g := range room {
 				if !goodbyes[g.wire](g.end) {
-					fail("%s (%s) ended by %q, %v after the signal", g.name, g.wire, g.end, g.ended.Sub(began))
+					fail("%s (%s) ended by \"%v\", %v after the signal", g.name, g.wire, g.end, g.ended.Sub(began))
 				}
 				if len(g.refused) > 0 {
 					fail("%s was refused %d times: %s", g.name, len(g.refused), g.refused[0])
@@ -242,7 +239,7 @@ func TestEndUnderLoad(t *testing.T) {
 			}
 			failures = append(failures, owed(room, 200*time.Millisecond)...)
 		}
-		slices.SortFunc(guests, func(a, b *lodger) int { return a.ended.Compare(b.ended) })
+		slices.SortFunc(guests, func(a, b *diarist) int { return a.ended.Compare(b.ended) })
 		spread := guests[len(guests)*9/10].ended.Sub(guests[len(guests)/10].ended)
 		if spread < drain/2 && !raceEnabled { // a few are sent away faster
 			fail("all at once: four fifths were sent away within %v", spread)

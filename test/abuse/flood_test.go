@@ -5,7 +5,10 @@ package abuse
 import (
 	"errors"
 	"fmt"
-	"net/http"
+	"net"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -50,25 +53,22 @@ type flood struct {
 
 func repeated(b []byte) func(*peer) []byte { return func(p *peer) []byte { return p.framed(b) } }
 
-func floodFrame(head byte, payload string) func(*peer) []byte {
-	b := append([]byte{head, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
-	return func(*peer) []byte { return b }
-}
+func same(b []byte) func(*peer) []byte { return func(*peer) []byte { return b } }
 
 // tiny is a message in WebSocket frames of a byte each.
 func tiny(packages []byte) func(*peer) []byte {
 	var b []byte
 	for i, c := range packages {
-		head := byte(0) // a continuation
+		first := byte(0) // a continuation
 		if i == 0 {
-			head = byte(codec.WSBinary)
+			first = byte(codec.WSBinary)
 		}
 		if i == len(packages)-1 {
-			head |= 0x80
+			first |= 0x80
 		}
-		b = append(b, head, 0x81, 0, 0, 0, 0, c)
+		b = append(b, wsFrame(first, []byte{c})...)
 	}
-	return func(*peer) []byte { return b }
+	return same(b)
 }
 
 // floods are made by clients in rooms of their own.
@@ -82,7 +82,7 @@ func floods(gate string) []flood {
 	fragmented := func(a *arena, i int) (*peer, error) {
 		p, err := ws(a, i)
 		if err == nil {
-			err = p.raw(floodFrame(byte(codec.WSBinary), "\x04")(p))
+			err = p.raw(wsFrame(byte(codec.WSBinary), []byte{4}))
 		}
 		return p, err
 	}
@@ -98,12 +98,12 @@ func floods(gate string) []flood {
 	return []flood{
 		{"requests", tcp, repeated(message(1, routeSend, `{"content":"x","target":"*"}`)), `limited_total{reason="session_rate"}`},
 		{"unknown routes", ws, repeated(message(1, "chat.chatHandler.unknown", `{}`)), `limited_total{reason="session_rate"}`},
-		{"heartbeats", tcp, repeated(codec.AppendPackage(nil, codec.PackageHeartbeat, nil)), `limited_total{reason="package_rate"}`},
+		{"heartbeats", tcp, repeated(heartbeat), `limited_total{reason="package_rate"}`},
 		{"enters", tcp, repeated(message(1, routeEnter, `{"username":"flooder","rid":"elsewhere"}`)), `limited_total{reason="session_rate"}`},
 		{"tiny frames", ws, tiny(say), `limited_total{reason="package_rate"}`},
-		{"pings", ws, floodFrame(0x89, ""), `limited_total{reason="package_rate"}`},
-		{"pongs", ws, floodFrame(0x8a, ""), `limited_total{reason="package_rate"}`},
-		{"empty fragments", fragmented, floodFrame(0, ""), `limited_total{reason="package_rate"}`},
+		{"pings", ws, same(wsFrame(0x89, nil)), `limited_total{reason="package_rate"}`},
+		{"pongs", ws, same(wsFrame(0x8a, nil)), `limited_total{reason="package_rate"}`},
+		{"empty fragments", fragmented, same(wsFrame(0, nil)), `limited_total{reason="package_rate"}`},
 		{"gate", asker, repeated(message(1, "gate.gateHandler.queryEntry", `{"uid":"x"}`)), `limited_total{reason="session_rate"}`},
 	}
 }
@@ -185,10 +185,16 @@ func TestPayloadFlood(t *testing.T) {
 		name: "payload flood",
 		busy: "the server answers a million refused packets a second beside attackers who never wait; p99 4 to 15 ms on two processors",
 		attack: func(a *arena) error {
+			payloads := make(map[string]string)
+			for _, wire := range pollingWires {
+				s, say := newGuest("", "", wire).sio(), saying{2, routeSend, `{"content":"x","target":"*"}`}
+				payloads[wire] = s.payload(slices.Repeat([]string{s.packet(say.text())}, times)...)
+			}
 			end := time.Now().Add(time.Second)
-			return together(max(int(generations), a.n(connections)), func(i int) (err error) {
+			return together(max(len(pollingWires), a.n(connections)), func(i int) (err error) {
 				for err == nil && time.Now().Before(end) {
-					err = payloadFlood(a, i, times)
+					wire := pollingWires[i%len(pollingWires)]
+					err = payloadFlood(a, i, wire, payloads[wire])
 				}
 				return err
 			})
@@ -202,28 +208,26 @@ func TestPayloadFlood(t *testing.T) {
 }
 
 // payloadFlood POSTs by one connection and fetches by another, as browsers do.
-func payloadFlood(a *arena, i, times int) error {
+func payloadFlood(a *arena, i int, wire, payload string) error {
 	const rounds = 2
-	p, err := a.poller(0, generation(i)%generations)
+	g, err := a.guest(0, wire)
 	if err == nil {
-		err = p.enter(fmt.Sprint("flooder", i), fmt.Sprint("flooded", i))
+		err = g.join(fmt.Sprint("flooder", i), fmt.Sprint("flooded", i))
 	}
 	if err != nil {
 		return err
 	}
-	conn, err := a.dial(0)
-	if err != nil {
-		return err
-	}
-	fetcher := &poller{peer: conn, url: p.url}
-	payload := p.payload(p.packet(2, routeSend, `{"content":"x","target":"*"}`), times)
-	p.late, fetcher.late = 3*time.Second, 3*time.Second
-	go func() { _ = p.raw([]byte(strings.Repeat(request(http.MethodPost, p.url, payload), rounds))) }()
+	s := g.sio()
+	request, poster := s.posting(payload), s.post
+	poster.late, s.get.late = 3*time.Second, 3*time.Second
+	go func() { _ = poster.raw([]byte(strings.Repeat(request, rounds))) }()
 	for {
-		body, err := fetcher.exchange(http.MethodGet, "")
-		if timedOut(err) {
+		err := s.poll(3 * time.Second)
+		if timedOut(err) || errors.Is(err, errQuiet) {
 			return fmt.Errorf("still in its room: %w", err)
 		}
+		body := strings.Join(s.packets, "")
+		s.packets = nil
 		if err != nil || strings.Contains(body, "too many messages") || strings.Contains(body, "7:::1+0") {
 			return nil
 		}
@@ -236,7 +240,7 @@ func TestPipelinedGets(t *testing.T) {
 	gets := []struct {
 		url   string
 		times int
-	}{{"/", 600}, {"/pomelo.js", 300}, {openings[engine3], 100}}
+	}{{"/", 600}, {"/pomelo.js", 300}, {pathPolling + "3", 100}}
 	scenario{
 		name:  "pipelined GETs",
 		busy:  "24 clients fetch as much as loopback carries: both processors do nothing but copy in the kernel, p99 3 to 8 ms",
@@ -274,7 +278,7 @@ func pipeline(a *arena, url string, times int) error {
 	wrote.Add(1)
 	go func() {
 		defer wrote.Done()
-		_ = p.raw([]byte(strings.Repeat("GET "+url+" HTTP/1.1\r\nHost: h\r\n\r\n", times)))
+		_ = p.raw([]byte(strings.Repeat(httpText("GET", url, ""), times)))
 	}()
 	defer wrote.Wait()
 	defer p.Close()
@@ -283,10 +287,50 @@ func pipeline(a *arena, url string, times int) error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for i := range times {
-		status, _, err := p.answered()
-		if err != nil || status != http.StatusOK {
-			return fmt.Errorf("%d of GET %s were answered, not %d: status %d, %w", i, url, times, status, err)
+		if _, err := p.ok(); err != nil {
+			return fmt.Errorf("%d of GET %s were answered, not %d: %w", i, url, times, err)
 		}
 	}
 	return nil
+}
+
+// lowPort is a port nobody has, on any address, nor gets by connecting: for flags, which several servers have one after the other.
+func lowPort(t testing.TB) string {
+	t.Helper()
+	for port := 20_000 + os.Getpid()%5000; port < 30_000; port++ {
+		if l, err := net.Listen("tcp", fmt.Sprint("0.0.0.0:", port)); err == nil {
+			l.Close()
+			return strconv.Itoa(port)
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// together does something for each of n at once, and returns the first error. The rest end with their connections.
+func together(n int, do func(i int) error) error {
+	failed := make(chan error, n)
+	for i := range n {
+		go func() { failed <- do(i) }()
+	}
+	for range n {
+		if err := <-failed; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// most is the highest value that a metric has while something is done.
+func (a *arena) most(name string, do func() error) (most float64, err error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	for {
+		select {
+		case err = <-done:
+			return most, err
+		case <-time.After(20 * time.Millisecond):
+			most = max(most, a.metrics()[name])
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package abuse
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -99,7 +100,7 @@ func (a *arena) garbage(i int, seed uint64) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if p.raw(b) != nil || p.end() != nil {
+	if p.raw(b) != nil || p.half() != nil {
 		return nil // it has been thrown out already
 	}
 	said, err := p.gone()
@@ -149,10 +150,6 @@ type session struct {
 }
 
 func plain(part string) string { return part }
-
-func binaryFrame(part string) string { return string(wsFrame(0x82, []byte(part))) }
-
-func textFrame(part string) string { return string(wsFrame(0x81, []byte(part))) }
 
 func packed(kind codec.PackageType, body string) string {
 	return string(codec.AppendPackage(nil, kind, []byte(body)))
@@ -293,14 +290,14 @@ func sound(p *peer, wire, user, room string) (*session, error) {
 	case "":
 		return nil, nil
 	}
-	from := &sio{peer: p, version: version}
-	if err := from.open(transport == "ws"); err != nil {
+	from := &sio{only: p, version: version, ws: transport == "ws"}
+	if err := from.open(); err != nil {
 		return nil, err
 	}
-	s := &session{pack: textFrame, wrap: from.text}
-	s.messages = []string{sioMessage(1, routeEnter, enter), sioMessage(2, routeSend, say), sioMessage(200, routeSend, say)}
-	for _, m := range s.messages {
-		s.parts = append(s.parts, from.text(m))
+	s := &session{pack: textFrame, wrap: from.packet}
+	for _, m := range []saying{{1, routeEnter, enter}, {2, routeSend, say}, {200, routeSend, say}} {
+		s.messages = append(s.messages, m.text())
+		s.parts = append(s.parts, from.packet(m.text()))
 	}
 	if version == "0.9" {
 		s.parts = append(s.parts, "2::", `5:7+::{"name":"message","args":["x"]}`, "4:::{}", "1::/other", "8::")
@@ -308,16 +305,30 @@ func sound(p *peer, wire, user, room string) (*session, error) {
 		s.parts = append(s.parts, "2", "3", "40/other,", `450-["message",{"_placeholder":true,"num":0}]`, `42/other,7["message","x"]`, "6")
 	}
 	if transport == "polling" {
-		s.pack, s.last = from.post, httpText("GET", from.path("xhr-polling"), "")
+		s.pack = func(part string) string { return from.posting(from.payload(part)) }
+		s.last = from.polling()
 	}
 	return s, nil
 }
 
-// end tells the server that nothing more comes.
-func (p *peer) end() error {
-	half, ok := p.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return errors.New("no TCP")
+// unhurt is an error if anything in the server has panicked, or if a line of its log is not an object of JSON.
+func (a *arena) unhurt() error {
+	now := a.metrics()
+	var all []error
+	for _, name := range []string{"pomelod_panics_total", "pomelod_room_panics_total", "pomelod_handler_panics_total"} {
+		if n, ok := now[name]; n != 0 || !ok {
+			all = append(all, fmt.Errorf("%s is %v", name, n))
+		}
 	}
-	return half.CloseWrite()
+	log := a.stderr.String()
+	for _, line := range strings.Split(log[:strings.LastIndexByte(log, '\n')+1], "\n") {
+		var object map[string]any
+		if line != "" && json.Unmarshal([]byte(line), &object) != nil || strings.Contains(line, "panic") {
+			all = append(all, fmt.Errorf("a line of the log: %.300q", line))
+		}
+	}
+	if len(all) > 3 {
+		all = append(all[:3], fmt.Errorf("and %d more", len(all)-3))
+	}
+	return errors.Join(all...)
 }

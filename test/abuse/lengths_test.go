@@ -8,14 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/pomelod/pomelod/codec"
 )
 
 // lengthCase is a length that is announced and not kept.
@@ -28,8 +25,7 @@ type lengthCase struct {
 
 // What a session has sent before a length is announced.
 var (
-	loggedIn = string(codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{}}`))) +
-		string(codec.AppendPackage(nil, codec.PackageHandshakeAck, nil))
+	loggedIn   = shake + ack
 	wsLoggedIn = upgradeHead + binaryFrame(loggedIn[:len(loggedIn)-4]) + binaryFrame(loggedIn[len(loggedIn)-4:])
 )
 
@@ -64,8 +60,8 @@ func lengthCases() (cases []lengthCase) {
 		}
 	}
 	for _, wire := range []struct{ name, head string }{{"ws", wsLoggedIn}, {"ws before the handshake", upgradeHead},
-		{"ws eio4", strings.Replace(upgradeHead, "/", "/socket.io/?EIO=4&transport=websocket", 1)},
-		{"ws eio3", strings.Replace(upgradeHead, "/", "/socket.io/?EIO=3&transport=websocket", 1)}} {
+		{"ws eio4", upgradeAt(pathSocket + "4")},
+		{"ws eio3", upgradeAt(pathSocket + "3")}} {
 		for _, first := range []byte{0x81, 0x82, 0x01, 0x02} {
 			for _, n := range []uint64{256<<10 + 5, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<63 - 1} {
 				add(fmt.Sprintf("%s frame %x of %d", wire.name, first, n), wire.head+wsHead(first, n, 64), closed(tooBig))
@@ -167,7 +163,7 @@ func TestDeclaredLengths(t *testing.T) {
 			if len(outlived) > 0 {
 				return fmt.Errorf("lengths that were believed: %v\n%w", outlived, err)
 			}
-			if took := a.peak() - before; took > mayTake && !raceEnabled {
+			if took := float64(a.peak()) - before; took > mayTake && !raceEnabled {
 				err = errors.Join(err, fmt.Errorf("RSS was up to %.1f MB more than before", took/1e6))
 			}
 			return errors.Join(err, a.unhurt())
@@ -208,51 +204,24 @@ var payloadLengths = []struct{ wire, contentType, body string }{
 // payloadLength sends the i-th of them, in a session of its own.
 func (a *arena) payloadLength(i int) error {
 	l := payloadLengths[i%len(payloadLengths)]
-	c, err := a.client(i%200, l.wire)
+	c, err := a.guest(i%200, l.wire)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	s := c.talker.(*sio)
-	s.late = 3 * time.Second
-	status, _, err := s.request(httpText("POST", s.path("xhr-polling"), l.body, "Content-Type: "+l.contentType))
+	s, p := c.sio(), c.conns()[0]
+	p.late = 3 * time.Second
+	status, _, err := p.request(httpText("POST", s.path("xhr-polling"), l.body, "Content-Type: "+l.contentType))
 	if err == nil && status == 200 && l.wire == "0.9 polling" {
-		return c.enters("somebody", fmt.Sprint("lengths", i))
+		return c.join("somebody", fmt.Sprint("lengths", i))
 	}
 	var answer string
 	if err == nil && status == 200 {
-		status, answer, err = s.request(httpText("GET", s.path("xhr-polling"), ""))
+		status, answer, err = p.request(s.polling())
 		s.sid = ""
 	}
 	if err != nil || status != 400 {
 		err = fmt.Errorf("payload %.60q: %d %q, %w", l.body, status, answer, err)
 	}
 	return err
-}
-
-// resetPeak begins to watch for the most memory that the server has at any time.
-func (s *server) resetPeak() {
-	s.t.Helper()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// peak is the most memory that the server had since, in bytes.
-func (s *server) peak() float64 {
-	s.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(b), "VmHWM:")
-	fields := strings.Fields(after)
-	if len(fields) == 0 {
-		s.t.Fatalf("no VmHWM in %s", b)
-	}
-	kb, err := strconv.ParseFloat(fields[0], 64)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return kb * 1024
 }

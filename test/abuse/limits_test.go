@@ -3,7 +3,6 @@
 package abuse
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -262,5 +261,5 @@ func dialSmall(from, to string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peer{Conn: conn, r: bufio.NewReader(conn)}, nil
+	return newPeer(conn), nil
 }

@@ -18,7 +18,7 @@ var slowStages = []stage{
 	{name: "a part of a head", open: func(p *peer) error { return p.raw([]byte(upgradeHead[:40])) }},
 	{name: "a head by bytes", say: drip([]byte(upgradeHead))},
 	{name: "idle HTTP", open: func(p *peer) error {
-		_, _, _, err := p.http("OPTIONS", pathPolling+"4", "", "")
+		_, _, _, err := p.http("OPTIONS", pathPolling+"4", "")
 		return err
 	}},
 	{name: "a POST by bytes", open: func(p *peer) error {
@@ -26,28 +26,28 @@ var slowStages = []stage{
 		if err != nil {
 			return err
 		}
-		return p.raw([]byte("POST " + pathPolling + "3&sid=" + sid + " HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"))
+		return p.raw([]byte(httpText("POST", pathPolling+"3&sid="+sid, "", "Content-Length: 1000")))
 	}, say: drip(bytes.Repeat([]byte("1:2"), 300))},
-	{name: "a handshake by bytes", say: drip(handshakePackage)},
+	{name: "a handshake by bytes", say: drip(longHandshake)},
 	{name: "no ack", open: (*peer).shake},
 	{name: "an ack by bytes, again and again", open: (*peer).shake, say: func(tenths int) []byte {
 		return codec.AppendPackage(nil, codec.PackageHandshake, nil)[tenths%4:][:1] // no ack; it may not be taken for progress
 	}},
 	{name: "a WebSocket", open: (*peer).upgrade},
-	{name: "a frame by bytes", open: (*peer).upgrade, say: drip(frame(codec.WSBinary, true, handshakePackage))},
-	{name: "pings", open: (*peer).upgrade, say: func(int) []byte { return frame(codec.WSPing, true, nil) }},
+	{name: "a frame by bytes", open: (*peer).upgrade, say: drip(wsFrame(0x82, longHandshake))},
+	{name: "pings", open: (*peer).upgrade, say: func(int) []byte { return wsFrame(0x89, nil) }},
 	{name: "an Engine.IO WebSocket", open: func(p *peer) error { return p.upgradeTo(pathSocket + "3") }},
 	{name: "unanswered Engine.IO pings", open: func(p *peer) error {
 		if err := p.upgradeTo(pathSocket + "4"); err != nil {
 			return err
 		}
-		return p.raw(frame(codec.WSText, true, []byte("40")))
+		return p.raw(wsFrame(0x81, []byte("40")))
 	}},
 	{name: "no heartbeats", open: (*peer).speak},
 	{name: "a message by bytes", open: (*peer).speak, say: drip(message(1, routeSend, `{"content":"`+long+`","target":"*"}`))},
 	{name: "heartbeats alone", open: (*peer).login, say: func(tenths int) []byte {
 		if tenths%5 == 0 {
-			return heartbeatPackage
+			return heartbeat
 		}
 		return nil
 	}},
@@ -107,21 +107,21 @@ func crowd(number int) float64 { return float64(new(arena).n(number)) }
 
 // earlyStages are clients that say much before they have logged in.
 var earlyStages = []stage{
-	{name: "heartbeats", say: again(heartbeatPackage)},
-	{name: "acks", say: again(codec.AppendPackage(nil, codec.PackageHandshakeAck, nil))},
-	{name: "heartbeats before the ack", open: (*peer).shake, say: again(heartbeatPackage)},
+	{name: "heartbeats", say: again(heartbeat)},
+	{name: "acks", say: again(handshakeAck)},
+	{name: "heartbeats before the ack", open: (*peer).shake, say: again(heartbeat)},
 	{name: "messages", say: again(message(1, routeSend, `{"content":"x","target":"*"}`))},
 	{name: "a giant handshake", say: again(codec.AppendPackage(nil, codec.PackageHandshake, giant))},
 	{name: "long heartbeats", say: again(codec.AppendPackage(nil, codec.PackageHeartbeat, giant[:12_000]))},
-	{name: "frames", open: (*peer).upgrade, say: again(frame(codec.WSBinary, true, heartbeatPackage))},
-	{name: "a frame of heartbeats", open: (*peer).upgrade, say: again(frame(codec.WSBinary, true, bytes.Repeat(heartbeatPackage, 3000)))},
+	{name: "frames", open: (*peer).upgrade, say: again(wsFrame(0x82, heartbeat))},
+	{name: "a frame of heartbeats", open: (*peer).upgrade, say: again(wsFrame(0x82, bytes.Repeat(heartbeat, 3000)))},
 	{name: "a giant frame", open: (*peer).upgrade,
-		say: again(frame(codec.WSBinary, true, codec.AppendPackage(nil, codec.PackageHandshake, giant)))},
-	{name: "pings", open: (*peer).upgrade, say: again(frame(codec.WSPing, true, nil))},
-	{name: "pongs", open: (*peer).upgrade, say: again(frame(codec.WSPong, true, nil))},
-	{name: "fragments", open: (*peer).upgrade, say: once(append(frame(codec.WSBinary, false, nil), again(frame(0, false, nil))(0)...))},
+		say: again(wsFrame(0x82, codec.AppendPackage(nil, codec.PackageHandshake, giant)))},
+	{name: "pings", open: (*peer).upgrade, say: again(wsFrame(0x89, nil))},
+	{name: "pongs", open: (*peer).upgrade, say: again(wsFrame(0x8a, nil))},
+	{name: "fragments", open: (*peer).upgrade, say: once(append(wsFrame(byte(codec.WSBinary), nil), again(wsFrame(0, nil))(0)...))},
 	{name: "Engine.IO pings", open: func(p *peer) error { return p.upgradeTo(pathSocket + "4") },
-		say: again(frame(codec.WSText, true, []byte("2")))},
+		say: again(wsFrame(0x81, []byte("2")))},
 }
 
 // giant is a handshake that is longer than any honest one.

@@ -41,11 +41,6 @@ func oddNames() []oddName {
 		oddName{"42", "42"}, oddName{"-1.5e3", "-1.5e3"})
 }
 
-func quoted(s string) string {
-	b, _ := json.Marshal(s) // of a string it cannot fail
-	return string(b)
-}
-
 // Names that mean something to JSON, to JavaScript, to a log, to a terminal or to a file system are refused, or are names.
 func TestOddNames(t *testing.T) {
 	scenario{
@@ -77,19 +72,19 @@ func TestOddNames(t *testing.T) {
 
 // oddNames enters with each name, as a user's and as a room's.
 func (a *arena) oddNames(i int, wire string) error {
-	c, err := a.client(i, wire)
+	c, err := a.guest(i, wire)
 	if err != nil {
 		return err
 	}
-	var others [2]*client // one listens in the room, one goes along
+	var others [2]*guest // one listens in the room, one goes along
 	for j, wire := range []string{"tcp", "ws"} {
-		if others[j], err = a.client(50*(j+1)+i, wire); err != nil {
+		if others[j], err = a.guest(50*(j+1)+i, wire); err != nil {
 			return err
 		}
 	}
 	listener, companion := others[0], others[1]
 	room := fmt.Sprint("names", i)
-	if err := listener.enters("listener", room); err != nil {
+	if err := listener.join("listener", room); err != nil {
 		return err
 	}
 	for _, n := range oddNames() {
@@ -109,8 +104,8 @@ func (a *arena) oddNames(i int, wire string) error {
 var errNotRefused = errors.New("was not refused")
 
 // user has c enter with the name, talk and go. The listener has to see one of that name do so.
-func (n oddName) user(c, listener *client, room string) error {
-	users, err := c.usersOf(n.raw, quoted(room))
+func (n oddName) user(c, listener *guest, room string) error {
+	users, err := c.admitted(n.raw, quoted(room))
 	c.pushes = nil // of the room it was in
 	if n.seen == "" {
 		if err == nil {
@@ -127,31 +122,31 @@ func (n oddName) user(c, listener *client, room string) error {
 	if len(users) != 2 || !slices.Contains(users, n.seen) || !slices.Contains(users, "listener") {
 		return fmt.Errorf("is one of %q", users)
 	}
-	if err := listener.told("onAdd", n.seen); err != nil {
+	if err := listener.expect("onAdd", n.seen); err != nil {
 		return err
 	}
 	if answer, err := c.ask(routeSend, `{"content":"x","target":"*"}`); answer != "{}" {
 		return fmt.Errorf("said something: %s, %w", answer, err)
 	}
-	if err := listener.told("onChat", n.seen); err != nil {
+	if err := listener.expect("onChat", n.seen); err != nil {
 		return err
 	}
 	if answer, err := listener.ask(routeSend, `{"content":"x","target":`+quoted(n.seen)+`}`); answer != "{}" {
 		return fmt.Errorf("was told something: %s, %w", answer, err)
 	}
-	if err := c.told("onChat", "listener"); err != nil {
+	if err := c.expect("onChat", "listener"); err != nil {
 		return err
 	}
-	if _, err := c.usersOf(`"x"`, quoted(room+"elsewhere")); err != nil {
+	if _, err := c.admitted(`"x"`, quoted(room+"elsewhere")); err != nil {
 		return fmt.Errorf("went: %w", err)
 	}
-	return listener.told("onLeave", n.seen)
+	return listener.expect("onLeave", n.seen)
 }
 
 // room has c enter a room of that name, and then companion.
-func (n oddName) room(c, companion *client, i int) error {
+func (n oddName) room(c, companion *guest, i int) error {
 	first, second := fmt.Sprint("first", i), fmt.Sprint("second", i)
-	_, err := c.usersOf(quoted(first), n.raw)
+	_, err := c.admitted(quoted(first), n.raw)
 	if n.seen == "" {
 		if err == nil {
 			err = errNotRefused
@@ -164,7 +159,7 @@ func (n oddName) room(c, companion *client, i int) error {
 	if err != nil {
 		return err
 	}
-	users, err := companion.usersOf(quoted(second), quoted(n.seen))
+	users, err := companion.admitted(quoted(second), quoted(n.seen))
 	if err == nil && (!slices.Contains(users, first) || !slices.Contains(users, second)) {
 		err = fmt.Errorf("has %q", users)
 	}
@@ -174,24 +169,17 @@ func (n oddName) room(c, companion *client, i int) error {
 
 var errRefused = errors.New("was refused")
 
-// usersOf enters by names in JSON, and returns who is there; errRefused if the server did not want that.
-func (c *client) usersOf(user, room string) ([]string, error) {
-	answer, err := c.ask(routeEnter, `{"username":`+user+`,"rid":`+room+`}`)
-	if err != nil {
-		return nil, err
+// admitted enters by names in JSON, and returns who is there; errRefused if the server did not want that.
+func (c *guest) admitted(user, room string) ([]string, error) {
+	users, err := c.enterAs(user, room, "")
+	if err == nil && users == nil {
+		err = errRefused
 	}
-	if answer == `{"code":500,"error":true}` {
-		return nil, errRefused
-	}
-	var in struct{ Users []string }
-	if err := json.Unmarshal([]byte(answer), &in); err != nil || in.Users == nil {
-		return nil, fmt.Errorf("was answered %.200s", answer)
-	}
-	return in.Users, nil
+	return users, err
 }
 
-// told waits for a push about a user. Others that are not about one, or about another, are an error unless it is of the client's own.
-func (c *client) told(route, user string) error {
+// expect waits for a push about a user. Others that are not about one, or about another, are an error unless it is of the client's own.
+func (c *guest) expect(route, user string) error {
 	for {
 		e, err := c.push()
 		if err != nil {

@@ -4,12 +4,12 @@ package abuse
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
@@ -37,27 +37,6 @@ func dial(from, to string) (*peer, error) {
 
 func newPeer(conn net.Conn) *peer { return &peer{Conn: conn, r: bufio.NewReader(conn)} }
 
-// upgradeHead is the head of a WebSocket handshake.
-const upgradeHead = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-
-// upgrade makes it a WebSocket.
-func (p *peer) upgrade() error {
-	if err := p.raw([]byte(upgradeHead)); err != nil {
-		return err
-	}
-	_ = p.SetReadDeadline(time.Now().Add(p.timeout()))
-	resp, err := http.ReadResponse(p.r, nil)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return fmt.Errorf("upgrade: %s", resp.Status)
-	}
-	p.ws = true
-	return nil
-}
-
 func (p *peer) timeout() time.Duration {
 	if p.late > 0 {
 		return p.late
@@ -79,50 +58,39 @@ func (p *peer) framed(packages []byte) []byte {
 	if !p.ws {
 		return packages
 	}
-	head := codec.AppendWSHead(nil, codec.WSBinary, len(packages))
-	head[1] |= 0x80
-	return append(append(head, 0, 0, 0, 0), packages...)
+	return wsFrame(0x82, packages)
 }
 
-// pkg reads the next package.
+// pkg reads the next package; a WebSocket has one in each frame.
 func (p *peer) pkg() (codec.Package, error) {
-	_ = p.SetReadDeadline(time.Now().Add(p.timeout()))
+	from := io.Reader(p.r)
 	if p.ws {
-		if err := p.frameHead(); err != nil {
+		b, err := p.payload(0x82)
+		if err != nil {
 			return codec.Package{}, err
 		}
+		from = bytes.NewReader(b)
 	}
+	_ = p.SetReadDeadline(time.Now().Add(p.timeout()))
 	var head [codec.PackageHeadBytes]byte
-	if _, err := io.ReadFull(p.r, head[:]); err != nil {
+	if _, err := io.ReadFull(from, head[:]); err != nil {
 		return codec.Package{}, err
 	}
 	got := codec.Package{Type: codec.PackageType(head[0]), Body: make([]byte, int(head[1])<<16|int(head[2])<<8|int(head[3]))}
-	_, err := io.ReadFull(p.r, got.Body)
+	_, err := io.ReadFull(from, got.Body)
 	return got, err
 }
 
-// frameHead reads the head of a binary frame; pings and pongs do not come unasked.
-func (p *peer) frameHead() error {
-	var head [2]byte
-	if _, err := io.ReadFull(p.r, head[:]); err != nil {
-		return err
-	}
-	if head[0] == 0x88 {
-		return errClosed
-	}
-	if head[0] != 0x82 {
-		return fmt.Errorf("a frame that begins with %x", head[0])
-	}
-	_, err := p.r.Discard(map[byte]int{126: 2, 127: 8}[head[1]])
-	return err
-}
-
-// errClosed: the server sent a close frame.
-var errClosed = errors.New("closed by the server")
+// What a client says to be let in and to stay.
+var (
+	handshake    = codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`))
+	handshakeAck = codec.AppendPackage(nil, codec.PackageHandshakeAck, nil)
+	heartbeat    = codec.AppendPackage(nil, codec.PackageHeartbeat, nil)
+)
 
 // login shakes hands.
 func (p *peer) login() error {
-	if err := p.send(codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`))); err != nil {
+	if err := p.send(handshake); err != nil {
 		return err
 	}
 	got, err := p.pkg()
@@ -136,7 +104,17 @@ func (p *peer) login() error {
 	if err := json.Unmarshal(got.Body, &answer); err != nil || answer.Code != 200 {
 		return fmt.Errorf("handshake: %.80q", got.Body)
 	}
-	return p.send(codec.AppendPackage(nil, codec.PackageHandshakeAck, nil))
+	return p.send(handshakeAck)
+}
+
+// loginBy is login by WebSocket or TCP.
+func (p *peer) loginBy(ws bool) error {
+	if ws {
+		if err := p.upgrade(); err != nil {
+			return err
+		}
+	}
+	return p.login()
 }
 
 // message is a package with a request, or with a notify if id is 0.
@@ -193,35 +171,85 @@ func (p *peer) enter(user, room string) (string, error) {
 	return p.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, user, room))
 }
 
-// chatter is dial, login and enter.
+// join is login and enter.
+func (p *peer) join(user, room string) error {
+	err := p.login()
+	var answer string
+	if err == nil {
+		answer, err = p.enter(user, room)
+	}
+	if err == nil && usersOf(answer) == nil {
+		err = fmt.Errorf("enter: %s", answer)
+	}
+	return err
+}
+
+// usersOf are the users in the answer to an enter; nil if it is none.
+func usersOf(answer string) []string {
+	var in struct{ Users []string }
+	_ = json.Unmarshal([]byte(answer), &in)
+	return in.Users
+}
+
+// chatter is dial and join.
 func chatter(from, to, user, room string) (*peer, error) {
 	p, err := dial(from, to)
 	if err != nil {
 		return nil, err
 	}
-	err = p.login()
-	var answer string
-	if err == nil {
-		answer, err = p.enter(user, room)
-	}
-	var in struct{ Users []string }
-	if err == nil && (json.Unmarshal([]byte(answer), &in) != nil || in.Users == nil) {
-		err = fmt.Errorf("enter: %s", answer)
-	}
-	if err != nil {
+	if err := p.join(user, room); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
+// chatterWS is chatter for a WebSocket, of the i-th attacker.
+func (a *arena) chatterWS(i int, user, room string) (*peer, error) {
+	p, err := a.dial(i)
+	if err == nil {
+		err = p.upgrade()
+	}
+	if err == nil {
+		err = p.join(user, room)
+	}
+	return p, err
+}
+
 // gone waits until the server has closed the connection, and returns what it sent before. It is an error if it does not.
 func (p *peer) gone() ([]byte, error) {
 	_ = p.SetReadDeadline(time.Now().Add(p.timeout()))
 	b, err := io.ReadAll(p.r)
-	var late net.Error
-	if errors.As(err, &late) && late.Timeout() {
+	if timedOut(err) {
 		return b, fmt.Errorf("still connected after %v", p.timeout())
 	}
 	return b, nil
 }
+
+// begins waits until something can be read; what has begun to come is waited for patiently.
+func (p *peer) begins(within time.Duration) error {
+	_ = p.SetReadDeadline(time.Now().Add(within))
+	if _, err := p.r.Peek(1); timedOut(err) {
+		return errQuiet
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// timedOut tells whether an error is that nothing happened for too long.
+func timedOut(err error) bool {
+	var late net.Error
+	return errors.As(err, &late) && late.Timeout()
+}
+
+// reset closes a connection so that the other end gets a reset.
+func (p *peer) reset() {
+	_ = p.tcp().SetLinger(0)
+	p.Close()
+}
+
+func (p *peer) tcp() *net.TCPConn { return p.Conn.(*net.TCPConn) }
+
+// half tells the server that nothing more comes.
+func (p *peer) half() error { return p.tcp().CloseWrite() }

@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// startAgain is a server on the addresses of one that has ended.
-func startAgain(t *testing.T, before *server, binary string, flags ...string) *server {
+// reborn is a server on the addresses of one that has ended, yet to be started.
+func reborn(t *testing.T, before *server, binary string, flags ...string) *server {
 	t.Helper()
 	s := newServer(t, binary, append([]string{"-listen", before.addr, "-admin", before.admin}, flags...)...)
 	s.addr, s.admin = before.addr, before.admin
 	return s
 }
 
-// kill9 kills the server, as the kernel does when there is no memory.
-func (s *server) kill9() {
+// kill kills the server, as the kernel does when there is no memory.
+func (s *server) kill() {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		s.t.Fatal(err)
@@ -45,14 +45,14 @@ func TestKilledAndRestarted(t *testing.T) {
 			var talking sync.WaitGroup
 			for _, room := range all {
 				for _, g := range room[:5] { // by every wire
-					talking.Go(func() { g.talk(25*time.Millisecond, 1) })
+					talking.Go(func() { g.talk(25 * time.Millisecond) })
 				}
 			}
 			time.Sleep(700 * time.Millisecond)
 			if m := s.metrics(); m["pomelod_members"] != rooms*members {
 				fail("%v members are in, not %d", m["pomelod_members"], rooms*members)
 			}
-			s.kill9()
+			s.kill()
 			if f := ends(slices.Concat(all...), patience); len(f) > 0 {
 				return append(failures, f...)
 			}
@@ -75,7 +75,7 @@ func TestKilledAndRestarted(t *testing.T) {
 			if n == kills {
 				return failures
 			}
-			s = startAgain(t, s, binary, flags...)
+			s = reborn(t, s, binary, flags...)
 			if err := s.cmd.Start(); err != nil {
 				t.Fatal(err)
 			}

@@ -22,7 +22,7 @@ func TestSessionGames(t *testing.T) {
 		name: "session games",
 		attack: func(a *arena) error {
 			rnd := rand.New(rand.NewPCG(seed, seed))
-			for i, wire := range []string{"0.9 polling", "eio3 polling", "eio4 polling"} {
+			for i, wire := range pollingWires {
 				err := a.guess(i, wire, rnd, a.n(guesses))
 				if err == nil {
 					err = a.games(i, wire)
@@ -44,36 +44,39 @@ func TestSessionGames(t *testing.T) {
 	}.run(t)
 }
 
+// stolen is said for sessions of others.
+var stolen = saying{1, routeSend, `{"content":"stolen","target":"*"}`}
+
 // guess tries ids that are none, by polls, posts and upgrades. Most are like that of a victim, who must not notice.
 func (a *arena) guess(i int, wire string, rnd *rand.Rand, n int) error {
-	victim, err := a.client(i, wire)
+	victim, err := a.guest(i, wire)
 	if err != nil {
 		return err
 	}
-	if err := victim.enters("victim", "victims "+wire); err != nil {
+	if err := victim.join("victim", "victims "+wire); err != nil {
 		return err
 	}
-	s := victim.talker.(*sio)
+	s := victim.sio()
 	p, err := a.dial(100 + i)
 	if err != nil {
 		return err
 	}
 	p.late = 3 * time.Second // a poll that is held: there must be a session
-	thief := &sio{peer: p, version: s.version}
+	thief := &sio{version: s.version}
 	for g := range n {
 		thief.sid = likeID(s.sid, g, rnd)
 		if thief.sid == s.sid {
 			continue
 		}
-		request := httpText("GET", thief.path("xhr-polling"), "")
+		request := thief.polling()
 		switch g % 4 {
 		case 1:
-			request = thief.post(thief.text(sioMessage(1, routeSend, `{"content":"stolen","target":"*"}`)))
+			request = thief.posting(thief.payload(thief.packet(stolen.text())))
 		case 2:
 			if s.version == "0.9" {
 				request = httpText("GET", thief.path("xhr-polling")+"?disconnect=1", "")
 			} else {
-				request = thief.post("1")
+				request = thief.posting(thief.payload("1"))
 			}
 		case 3:
 			if g%16 == 3 { // each costs a connection
@@ -83,7 +86,7 @@ func (a *arena) guess(i int, wire string, rnd *rand.Rand, n int) error {
 			}
 			continue
 		}
-		status, answer, err := thief.request(request)
+		status, answer, err := p.request(request)
 		if err != nil {
 			return fmt.Errorf("%q was taken for the session of another, or not answered: %w", thief.sid, err)
 		}
@@ -131,7 +134,7 @@ func (a *arena) guessUpgrade(i int, thief *sio) error {
 	}
 	defer p.Close()
 	p.late = 3 * time.Second
-	said, err := p.exchange(thief.upgradeHead())
+	said, err := p.exchange(upgradeAt(thief.path("websocket")))
 	refused := strings.Contains(said, " 400 ") || strings.Contains(said, "7:::1+0") || strings.Contains(said, " 404 ")
 	if err != nil || !refused {
 		return fmt.Errorf("%q was taken for the session of another by an upgrade: %.300q, %w", thief.sid, said, err)
@@ -150,14 +153,14 @@ func (p *peer) exchange(b string) (string, error) {
 
 // games does with a session of its own what does not fit together. That is refused; the session goes on.
 func (a *arena) games(i int, wire string) error {
-	c, err := a.client(i, wire)
+	c, err := a.guest(i, wire)
 	if err != nil {
 		return err
 	}
-	if err := c.enters("player", "games "+wire); err != nil {
+	if err := c.join("player", "games "+wire); err != nil {
 		return err
 	}
-	s := c.talker.(*sio)
+	s := c.sio()
 	steps := []struct {
 		name string
 		do   func() error
@@ -166,7 +169,7 @@ func (a *arena) games(i int, wire string) error {
 		{"two polls at once", func() error { return a.pollTwice(i, c) }},
 		{"a path of another generation", func() error { return a.elsewhere(i, s) }},
 		{"probes that say something else", func() error { return a.probes(i, s) }},
-		{"the upgrade", func() error { return a.change(i, s) }},
+		{"the upgrade", func() error { return change(s) }},
 		{"requests to a WebSocket's session", func() error { return a.tooLate(i, s) }},
 	}
 	for _, step := range steps {
@@ -185,52 +188,52 @@ func (a *arena) games(i int, wire string) error {
 	return nil
 }
 
-// beside is another connection that speaks for the session of s.
-func (a *arena) beside(i int, s *sio) (*sio, error) {
-	p, err := a.dial(i)
-	if err != nil {
-		return nil, err
-	}
-	p.late = 3 * time.Second
-	return &sio{peer: p, version: s.version, sid: s.sid}, nil
-}
-
 // pollTwice polls on two connections at once. One has to give way with nothing to tell, and what comes then is told once.
-func (a *arena) pollTwice(i int, c *client) error {
-	s := c.talker.(*sio)
+func (a *arena) pollTwice(i int, c *guest) error {
+	s := c.sio()
 	type got struct {
 		packets []string
 		err     error
 	}
 	answers := make(chan got, 2)
 	for range 2 {
-		b, err := a.beside(i, s)
+		p, err := a.dial(i)
 		if err != nil {
 			return err
 		}
 		go func() {
-			packets, err := b.packets()
-			answers <- got{packets, err}
+			beside := &sio{only: p, version: s.version, sid: s.sid}
+			err := beside.poll(3 * time.Second)
+			answers <- got{beside.packets, err}
 		}()
 	}
 	idle := map[string]string{"0.9": "8::", "eio3": "6", "eio4": "6"}[s.version]
 	if g := <-answers; g.err != nil || len(g.packets) != 1 || g.packets[0] != idle {
 		return fmt.Errorf("the first was answered %q, %w", g.packets, g.err)
 	}
-	if err := c.say(101, routeSend, `{"content":"only once","target":"*"}`); err != nil {
+	if err := c.say(saying{101, routeSend, `{"content":"only once","target":"*"}`}); err != nil {
 		return err
 	}
 	g := <-answers
 	all, err := g.packets, g.err
 	for err == nil && !strings.Contains(strings.Join(all, ""), "101") { // the push may have come before the answer
-		var packets []string
-		packets, err = s.packets()
-		all = append(all, packets...)
+		err = s.poll(patience)
+		all, s.packets = append(all, s.packets...), nil
 	}
 	if n := strings.Count(strings.Join(all, ""), "only once"); err != nil || n != 1 {
 		return fmt.Errorf("told %d times: %q, %w", n, all, err)
 	}
 	return nil
+}
+
+// once makes a request on a connection of its own.
+func (a *arena) once(i int, request string) (status int, answer string, err error) {
+	p, err := a.dial(i)
+	if err != nil {
+		return 0, "", err
+	}
+	p.late = 3 * time.Second
+	return p.request(request)
 }
 
 // elsewhere asks for the session by the paths of other generations.
@@ -239,13 +242,9 @@ func (a *arena) elsewhere(i int, s *sio) error {
 		if version == "0.9" == (s.version == "0.9") {
 			continue
 		}
-		b, err := a.beside(i, s)
-		if err != nil {
-			return err
-		}
-		b.version = version
-		for _, r := range []string{httpText("GET", b.path("xhr-polling"), ""), b.post("0::"), b.post("1")} {
-			_, answer, err := b.request(r)
+		b := &sio{version: version, sid: s.sid}
+		for _, r := range []string{b.polling(), b.posting(b.payload("0::")), b.posting(b.payload("1"))} {
+			_, answer, err := a.once(i, r)
 			if err != nil || answer != "7:::1+0" && answer != "1" && !strings.Contains(answer, `"code":1,`) {
 				return fmt.Errorf("%.60q was answered %q, %w", r, answer, err)
 			}
@@ -259,75 +258,55 @@ func (a *arena) probes(i int, s *sio) error {
 	if s.version == "0.9" {
 		return nil // there a WebSocket takes over at once
 	}
+	upgrade := upgradeAt(s.path("websocket"))
 	for _, packets := range [][]string{{"3probe"}, {"6"}, {"42[]"}, {""}, {"2probe", "2probe ", "5"}, {"2probe", "55"}} {
-		b, err := a.beside(i, s)
+		p, err := a.dial(i)
 		if err != nil {
 			return err
 		}
+		p.late = 3 * time.Second
 		frames := ""
 		for _, p := range packets {
 			frames += textFrame(p)
 		}
-		if said, err := b.exchange(b.upgradeHead() + frames); err != nil {
+		if said, err := p.exchange(upgrade + frames); err != nil {
 			return fmt.Errorf("%q was answered %q, %w", packets, said, err)
 		}
 	}
-	first, err := a.beside(i, s)
-	if err != nil {
+	var both [2]*peer
+	for n := range both {
+		p, err := a.dial(i)
+		if err != nil {
+			return err
+		}
+		p.late = 3 * time.Second
+		both[n] = p
+	}
+	if err := both[0].upgradeTo(s.path("websocket")); err != nil {
 		return err
 	}
-	if err := first.changeOver(); err != nil {
-		return err
-	}
-	second, err := a.beside(i, s)
-	if err != nil {
-		return err
-	}
-	if said, err := second.exchange(second.upgradeHead() + textFrame("2probe") + textFrame("5")); err != nil {
+	if said, err := both[1].exchange(upgrade + textFrame("2probe") + textFrame("5")); err != nil {
 		return fmt.Errorf("a second one was answered %q, %w", said, err)
 	}
-	if said, err := first.exchange(textFrame("5 ")); err != nil {
+	if said, err := both[0].exchange(textFrame("5 ")); err != nil {
 		return fmt.Errorf("a change of mind was answered %q, %w", said, err)
 	}
 	return nil
 }
 
 // change has the session travel by WebSocket from now on.
-func (a *arena) change(i int, s *sio) error {
-	b, err := a.beside(i, s)
-	if err != nil {
-		return err
+func change(s *sio) error {
+	if s.version == "0.9" {
+		return s.takeOver()
 	}
-	if err := b.changeOver(); err != nil {
-		return err
-	}
-	if s.version != "0.9" {
-		if err := b.packet("2probe"); err != nil {
-			return err
-		}
-		if _, packet, err := b.frame(); string(packet) != "3probe" {
-			return fmt.Errorf("the probe was answered %q, %w", packet, err)
-		}
-		if err := b.packet("5"); err != nil {
-			return err
-		}
-	}
-	a.keep(s.peer) // so that it is closed
-	s.peer, s.ws = b.peer, true
-	return nil
+	return s.upgrade()
 }
 
 // tooLate polls, posts and upgrades, for a session that travels by WebSocket.
 func (a *arena) tooLate(i int, s *sio) error {
-	plain := &sio{version: s.version, sid: s.sid}
-	stolen := plain.text(sioMessage(1, routeSend, `{"content":"stolen","target":"*"}`))
-	for _, r := range []string{httpText("GET", s.path("xhr-polling"), ""), plain.post(stolen), plain.post("1"),
+	for _, r := range []string{s.polling(), s.posting(s.payload(s.packet(stolen.text()))), s.posting(s.payload("1")),
 		httpText("GET", s.path("xhr-polling")+"?disconnect=1", "")} {
-		b, err := a.beside(i, s)
-		if err != nil {
-			return err
-		}
-		status, answer, err := b.request(r)
+		status, answer, err := a.once(i, r)
 		if err != nil || status == http.StatusOK && answer != "7:::1+0" && answer != "1" {
 			return fmt.Errorf("%.60q was answered %d %q, %w", r, status, answer, err)
 		}

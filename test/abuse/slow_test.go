@@ -132,14 +132,16 @@ func (a *arena) join(i int, user, room string) (*peer, error) {
 	case 1:
 		return a.chatterWS(i%200+2, user, room)
 	}
-	p, err := a.poller(i%200+2, generation(i/3)%generations)
-	if err == nil {
-		err = p.enter(user, room)
-	}
+	p, err := a.dial(i%200 + 2)
 	if err != nil {
 		return nil, err
 	}
-	return p.peer, nil
+	g := newGuest("", "", pollingWires[i/3%len(pollingWires)])
+	g.sio().only = p
+	if err = g.open(); err == nil {
+		err = g.join(user, room)
+	}
+	return p, err
 }
 
 // Members of a busy room who do not read, or a byte at a time, or who never poll, are disconnected when what waits for them
@@ -163,10 +165,7 @@ func TestFrozenReaders(t *testing.T) {
 				p.late = 2 * time.Second
 				readers = append(readers, p)
 			}
-			before, err := peakRSS(a.server.cmd.Process.Pid)
-			if err != nil {
-				a.t.Fatal(err)
-			}
+			before := a.peak()
 			unsent, sip, sipped := 0.0, [1]byte{}, make([][]byte, n)
 			order, err := room.talk(func() {
 				unsent = max(unsent, a.metrics()["pomelod_unsent_bytes"])
@@ -181,10 +180,7 @@ func TestFrozenReaders(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			after, err := peakRSS(a.server.cmd.Process.Pid)
-			if err != nil {
-				a.t.Fatal(err)
-			}
+			after := a.peak()
 			a.t.Logf("at most %.1f MB unsent, RSS at most %.1f MB (%.1f before)", unsent/1e6, float64(after)/1e6, float64(before)/1e6)
 			if unsent > float64(n)*outbound {
 				return fmt.Errorf("%.0f bytes were kept for %d clients", unsent, n)

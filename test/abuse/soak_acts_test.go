@@ -63,10 +63,10 @@ func (a *actor) act() {
 func (a *actor) from() string { return fmt.Sprintf("127.0.%d.%d", 70+a.index, 1+a.rng.IntN(200)) }
 
 // guest is one of any wire.
-func (a *actor) guest() guest {
-	w := soakWires[a.rng.IntN(len(soakWires))]
-	a.did("by " + w.name)
-	return w.make(a.from(), a.addr)
+func (a *actor) guest() *guest {
+	wire := wires[a.rng.IntN(len(wires))]
+	a.did("by " + wire)
+	return newGuest(a.from(), a.addr, wire)
 }
 
 // room is one of a few, in which visitors meet.
@@ -84,31 +84,31 @@ func (a *actor) upTo(most time.Duration) time.Duration {
 }
 
 // stay reads for a while: without it a member is ended who only waits.
-func stay(g guest, long time.Duration) error {
+func stay(g *guest, long time.Duration) error {
 	for end := time.Now().Add(long); ; {
 		left := time.Until(end)
 		if left <= 0 {
 			return nil
 		}
-		h, err := g.hear(left)
+		w, err := g.hear(left)
 		switch {
 		case errors.Is(err, errQuiet):
 			return nil
 		case err != nil:
 			return err
-		case h.kind == heardKick:
-			return fmt.Errorf("%w: %s", errKicked, h.text)
+		case w.route == "onKick":
+			return fmt.Errorf("%w: %s", errKicked, w.body)
 		}
 	}
 }
 
 // end ends a guest: with words or without, by FIN, by RST, half, or by silence.
-func (a *actor) end(g guest) {
+func (a *actor) end(g *guest) {
 	if len(g.conns()) == 0 { // it could not connect
 		return
 	}
 	if a.rng.IntN(3) == 0 { // with a request whose answer nobody will read
-		_ = g.say(99, routeSend, `{"content":"last words","target":"*"}`)
+		_ = g.say(saying{99, routeSend, `{"content":"last words","target":"*"}`})
 	}
 	how := []string{"words", "FIN", "RST", "half", "silence"}[a.rng.IntN(5)]
 	a.did("left by " + how)
@@ -138,31 +138,30 @@ func (a *actor) visit() error {
 	g := a.guest()
 	defer a.end(g)
 	if err := g.open(); err != nil {
-		return fmt.Errorf("open %T: %w", g, err)
+		return fmt.Errorf("open %s: %w", g.wire, err)
 	}
 	name, room, users := a.name(), "", []string(nil)
-	for i := range 2 + a.rng.IntN(12) {
-		id := uint32(i + 1)
+	for range 2 + a.rng.IntN(12) {
 		what := a.rng.IntN(20)
 		if room == "" && what < 14 {
 			what = 10
 		}
 		var answer string
-		var pushed []string
 		var err error
 		switch {
 		case what < 6:
 			content := a.name()
 			body := fmt.Sprintf(`{"content":%q,"target":"*"}`, content+strings.Repeat(".", a.rng.IntN(3000)))
-			answer, pushed, err = call(g, id, routeSend, body)
-			if err == nil && (answer != "{}" || !has(pushed, content+".", content+`"`, content+`\"`)) {
-				err = fmt.Errorf("said %s, heard %.300q, answered %.100s", content, pushed, answer)
+			g.pushes = nil
+			answer, err = g.ask(routeSend, body)
+			if err == nil && (answer != "{}" || !has(g.pushes, content+".", content+`"`, content+`\"`)) {
+				err = fmt.Errorf("said %s, heard %.300q, answered %.100s", content, g.pushes, answer)
 			}
 			a.did("said")
 		case what < 9:
 			to, _ := json.Marshal(users[a.rng.IntN(len(users))])
-			answer, _, err = call(g, id, routeSend, fmt.Sprintf(`{"content":"psst","target":%s}`, to))
-			if err == nil && answer != "{}" && answer != refusal { // refused to who has left
+			answer, err = g.ask(routeSend, fmt.Sprintf(`{"content":"psst","target":%s}`, to))
+			if err == nil && answer != "{}" && answer != refused { // refused to who has left
 				err = fmt.Errorf("a whisper was answered %.100s", answer)
 			}
 			a.did("whispered")
@@ -171,17 +170,17 @@ func (a *actor) visit() error {
 			if next == room {
 				name = a.name()
 			}
-			answer, _, err = call(g, id, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, name, next))
+			answer, err = g.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, name, next))
 			if users = usersOf(answer); err == nil && !slices.Contains(users, name) {
 				err = fmt.Errorf("%s entered %s: %.200s", name, next, answer)
 			}
 			room = next
 			a.did("entered")
 		case what < 13:
-			err = g.say(0, routeSend, `{"content":"a notify","target":"*"}`)
+			err = g.say(saying{0, routeSend, `{"content":"a notify","target":"*"}`})
 			a.did("notified")
 		case what < 15:
-			if answer, _, err = call(g, id, "no.such.route", `{}`); err == nil && !strings.Contains(answer, "500") {
+			if answer, err = g.ask("no.such.route", `{}`); err == nil && !strings.Contains(answer, "500") {
 				err = fmt.Errorf("no.such.route was answered %.100s", answer)
 			}
 		case what < 16:
@@ -192,7 +191,7 @@ func (a *actor) visit() error {
 			err = stay(g, a.upTo(100*time.Millisecond))
 		}
 		if err != nil {
-			return fmt.Errorf("%T %+v: %w", g, wireOf(g), err)
+			return fmt.Errorf("%s: %w", stateOf(g), err)
 		}
 	}
 	return nil
@@ -205,16 +204,16 @@ func (a *actor) replaced() error {
 	defer a.end(newer)
 	name := a.name()
 	body := fmt.Sprintf(`{"username":%q,"rid":%q,"secret":"0123456789abcdef%s"}`, name, a.room(), name)
-	for _, g := range []guest{older, newer} {
+	for _, g := range []*guest{older, newer} {
 		if err := g.open(); err != nil {
-			return fmt.Errorf("open %T: %w", g, err)
+			return fmt.Errorf("open %s: %w", g.wire, err)
 		}
-		if answer, _, err := call(g, 1, routeEnter, body); err != nil || !slices.Contains(usersOf(answer), name) {
-			return fmt.Errorf("enter %T %+v: %.100s, %w", g, wireOf(g), answer, err)
+		if answer, err := g.ask(routeEnter, body); err != nil || !slices.Contains(usersOf(answer), name) {
+			return fmt.Errorf("enter %s: %.100s, %w", stateOf(g), answer, err)
 		}
 	}
 	if err := stay(older, patience); !errors.Is(err, errKicked) {
-		return fmt.Errorf("instead of a kick %T %+v got: %w", older, wireOf(older), err)
+		return fmt.Errorf("instead of a kick %s got: %w", stateOf(older), err)
 	}
 	return nil
 }
@@ -230,11 +229,11 @@ func (a *actor) frozen() error {
 		p.narrow()
 	}
 	room := "frozen " + a.name()
-	if _, _, err := call(g, 1, routeEnter, fmt.Sprintf(`{"username":"frozen","rid":%q}`, room)); err != nil {
+	if _, err := g.ask(routeEnter, fmt.Sprintf(`{"username":"frozen","rid":%q}`, room)); err != nil {
 		return nil
 	}
-	if p, ok := g.(*sioGuest); ok && a.rng.IntN(2) == 0 && p.socket == nil {
-		_ = p.fetch() // and the answer is not read
+	if s := g.sio(); s != nil && a.rng.IntN(2) == 0 && s.socket == nil {
+		_ = s.fetch() // and the answer is not read
 	}
 	talker, err := chatter(a.from(), a.addr, "talker", room)
 	if err != nil {
@@ -264,7 +263,7 @@ func (a *actor) flooding() error {
 	if g.open() != nil {
 		return nil
 	}
-	_, _, _ = call(g, 1, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), a.room()))
+	_, _ = g.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), a.room()))
 	what := []struct{ route, body string }{
 		{routeSend, `{"content":"flood","target":"*"}`},
 		{routeEnter, `{"username":"flood","rid":"flood"}`},
@@ -272,7 +271,7 @@ func (a *actor) flooding() error {
 		{"", "\x00\xff"},
 	}[a.rng.IntN(4)]
 	for range 1 + a.rng.IntN(5) {
-		if g.flood(400, what.route, what.body) != nil {
+		if g.say(slices.Repeat([]saying{{0, what.route, what.body}}, 400)...) != nil {
 			break
 		}
 	}
@@ -303,27 +302,24 @@ func (a *actor) crowd() error {
 	return nil
 }
 
-// wireOf describes a guest in a problem.
-func wireOf(g guest) string {
-	switch g := g.(type) {
-	case *hybridGuest:
-		return fmt.Sprintf("ws=%v", g.ws)
-	case *sioGuest:
-		var err error
-		if g.fetching && g.socket == nil { // what the server says by the GET may tell why
-			if err = g.get.begins(time.Second); err == nil {
-				err = g.fetched()
-			}
-		}
-		return fmt.Sprintf("version=%d websocket=%v upgraded=%v fetching=%v %v, had yet to hear %.200q",
-			g.version, g.websocket, g.socket != nil, g.fetching, err, g.packets)
+// stateOf describes a guest in a problem.
+func stateOf(g *guest) string {
+	s := g.sio()
+	if s == nil {
+		return g.wire
 	}
-	return ""
+	var err error
+	if s.fetching && s.socket == nil { // what the server says by the GET may tell why
+		if err = s.get.begins(time.Second); err == nil {
+			err = s.fetched()
+		}
+	}
+	return fmt.Sprintf("%s upgraded=%v fetching=%v %v, had yet to hear %.200q", g.wire, s.socket != nil, s.fetching, err, s.packets)
 }
 
-// has tells whether one of the texts has one of the parts.
-func has(texts []string, parts ...string) bool {
-	return slices.ContainsFunc(texts, func(text string) bool {
-		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+// has tells whether one of the pushes has one of the parts.
+func has(pushes []word, parts ...string) bool {
+	return slices.ContainsFunc(pushes, func(w word) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(w.body, part) })
 	})
 }

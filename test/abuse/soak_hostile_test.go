@@ -3,35 +3,16 @@
 package abuse
 
 import (
-	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/pomelod/pomelod/codec"
 )
-
-// refusal is the answer to a whisper for nobody, among others.
-const refusal = `{"code":500}`
-
-// usersOf are the users in the answer to an enter.
-func usersOf(answer string) []string {
-	var in struct{ Users []string }
-	_ = json.Unmarshal([]byte(answer), &in) // no users, if it is none
-	return in.Users
-}
 
 // discard takes what is read and forgets it.
 type discard struct{}
 
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
-
-func (p *peer) tcp() *net.TCPConn { return p.Conn.(*net.TCPConn) }
-
-// half ends the one direction.
-func (p *peer) half() error { return p.tcp().CloseWrite() }
 
 // narrow has the kernel take little that is not read.
 func (p *peer) narrow() { _ = p.tcp().SetReadBuffer(4096) }
@@ -79,15 +60,13 @@ func (a *actor) stream() []byte {
 	enter := fmt.Sprintf(`{"username":%q,"rid":%q}`, name, room)
 	said := `{"content":"mutant \u00e9 \ud83d\ude00","target":"*"}`
 	hybrid := [][]byte{
-		codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`)),
-		codec.AppendPackage(nil, codec.PackageHandshakeAck, nil),
+		handshake, handshakeAck,
 		message(1, routeEnter, enter), message(2, routeSend, said), message(0, routeSend, said),
-		codec.AppendPackage(nil, codec.PackageHeartbeat, nil), message(3, routeEnter, enter),
+		heartbeat, message(3, routeEnter, enter),
 	}
-	version := []int{9, 3, 4}[a.rng.IntN(3)]
-	g := &sioGuest{from: a.from(), to: a.addr, version: version}
-	packets := []string{g.message(1, routeEnter, enter), g.message(2, routeSend, said), g.life()}
-	if version == 4 {
+	g := newGuest(a.from(), a.addr, pollingWires[a.rng.IntN(len(pollingWires))]).sio()
+	packets := []string{g.packet(saying{1, routeEnter, enter}.text()), g.packet(saying{2, routeSend, said}.text()), g.life()}
+	if g.version == "eio4" {
 		packets = slices.Insert(packets, 0, "40")
 	}
 	switch a.rng.IntN(4) {
@@ -101,23 +80,23 @@ func (a *actor) stream() []byte {
 		}
 		return b
 	}
-	if (version == 9 || a.rng.IntN(2) == 0) && g.open() != nil { // a session to say it in
+	if (g.version == "0.9" || a.rng.IntN(2) == 0) && g.open() != nil { // a session to say it in
 		return nil
 	}
 	defer a.drop(g.conns()...)
 	if a.rng.IntN(2) == 0 {
 		b := []byte(upgradeAt(g.path("websocket")))
-		if g.sid != "" && version != 9 {
+		if g.sid != "" && g.version != "0.9" {
 			packets = slices.Insert(packets, 0, "2probe", "5")
 		}
 		for _, packet := range packets {
-			b = appendTextFrame(b, packet)
+			b = append(b, textFrame(packet)...)
 		}
 		return b
 	}
-	b := []byte(g.posting(g.payload(packets)))
-	b = append(b, getHead(g.path("xhr-polling"))...)
-	return append(b, g.posting(g.payload(packets[:1]))...)
+	b := []byte(g.posting(g.payload(packets...)))
+	b = append(b, g.polling()...)
+	return append(b, g.posting(g.payload(packets[0]))...)
 }
 
 // mutate makes up to eight mistakes.
@@ -150,13 +129,14 @@ func (a *actor) mutate(b []byte) []byte {
 
 // held polls, and does with GETs and POSTs what no client should.
 func (a *actor) held() error {
-	g := &sioGuest{from: a.from(), to: a.addr, version: []int{9, 3, 4}[a.rng.IntN(3)]}
-	defer a.end(g)
+	guest := newGuest(a.from(), a.addr, pollingWires[a.rng.IntN(len(pollingWires))])
+	g := guest.sio()
+	defer a.end(guest)
 	if g.open() != nil {
 		return nil
 	}
 	if a.rng.IntN(2) == 0 {
-		_, _, _ = call(g, 1, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), a.room()))
+		_, _ = guest.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), a.room()))
 	}
 	if g.fetch() != nil {
 		return nil
@@ -167,25 +147,24 @@ func (a *actor) held() error {
 	}
 	defer a.drop(p)
 	head := strings.Replace(g.posting(""), "Content-Length: 0", "Content-Length: 5000", 1)
-	fetch := getHead(g.path("xhr-polling"))
-	probe := slices.Concat([]byte(upgradeAt(g.path("websocket"))), appendTextFrame(nil, "2probe"))
-	stranger := []byte(getHead(strings.Replace(g.path("xhr-polling"), g.sid[:4], "AAAA", 1)))
+	fetch := g.polling()
+	probe := upgradeAt(g.path("websocket")) + textFrame("2probe")
+	stranger := strings.Replace(fetch, g.sid[:4], "AAAA", 1)
 	said := []struct {
-		what string
-		b    []byte
+		what, text string
 	}{
-		{"POST that is not ended", []byte(head + "3:::half of ")},
-		{"GET that takes the place of another", []byte(fetch)},
-		{"GETs behind each other", []byte(strings.Repeat(fetch, 4))},
-		{"POST that is too long", []byte(strings.Replace(g.posting(""), "Content-Length: 0", "Content-Length: 50000000", 1))},
-		{"POST that is no payload", []byte(g.posting("\ufffd9\ufffdno payload"))},
-		{"POST beside a POST", []byte(head)},
+		{"POST that is not ended", head + "3:::half of "},
+		{"GET that takes the place of another", fetch},
+		{"GETs behind each other", strings.Repeat(fetch, 4)},
+		{"POST that is too long", strings.Replace(g.posting(""), "Content-Length: 0", "Content-Length: 50000000", 1)},
+		{"POST that is no payload", g.posting("\ufffd9\ufffdno payload")},
+		{"POST beside a POST", head},
 		{"probe that is left alone", probe},
-		{"probe and a frame that is none", append(probe, 0xff, 0xff, 0xff)},
+		{"probe and a frame that is none", probe + "\xff\xff\xff"},
 		{"GET for a stranger's session", stranger},
 	}[a.rng.IntN(9)]
 	a.did(said.what)
-	_ = p.raw(said.b)
+	_ = p.raw([]byte(said.text))
 	if a.rng.IntN(2) == 0 { // the one who holds the GET is gone while something is said to it
 		g.get.reset()
 	}
@@ -199,14 +178,13 @@ func (a *actor) halfLogin() error {
 	if err != nil {
 		return nil
 	}
-	handshake := codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"abuse","version":"1"}}`))
-	all := [][]byte{nil, []byte(upgradeHead), handshake, []byte(getHead("/")), []byte(getHead("/no/such/page")),
-		[]byte(getHead("/socket.io/1/")), []byte(getHead("/socket.io/?EIO=4&transport=polling"))}
+	all := []string{"", upgradeHead, string(handshake), httpText("GET", "/", ""), httpText("GET", "/no/such/page", ""),
+		httpText("GET", "/socket.io/1/", ""), httpText("GET", pathPolling+"4", "")}
 	b := all[a.rng.IntN(len(all))]
 	if a.rng.IntN(2) == 0 && len(b) > 0 {
 		b = b[:a.rng.IntN(len(b))]
 	}
-	_ = p.raw(b)
+	_ = p.raw([]byte(b))
 	_ = p.begins(a.upTo(100 * time.Millisecond))
 	a.drop(p)
 	return nil

@@ -25,8 +25,8 @@ type stateCase struct {
 // Packages, and what the server says to them.
 var (
 	shake  = packed(codec.PackageHandshake, `{"sys":{}}`)
-	ack    = packed(codec.PackageHandshakeAck, "")
-	beat   = packed(codec.PackageHeartbeat, "")
+	ack    = string(handshakeAck)
+	beat   = string(heartbeat)
 	kick   = packed(codec.PackageKick, `{"reason":"x"}`)
 	shaken = `handshake {"code":200,"sys":{"heartbeat":15}}`
 )

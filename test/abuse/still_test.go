@@ -10,11 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/pomelod/pomelod/codec"
 )
-
-var heartbeat = codec.AppendPackage(nil, codec.PackageHeartbeat, nil)
 
 // heartbeats sends a heartbeat for each peer once a second, each at a time of its own, until stop is closed. What the server answers is not
 // read: a few bytes.
@@ -59,11 +55,8 @@ func TestStoppedServer(t *testing.T) {
 			peers := make([]*peer, a.n(crowd))
 			for i := range peers {
 				p, err := a.dial(i % 4)
-				if err == nil && i%2 == 0 {
-					err = p.upgrade()
-				}
 				if err == nil {
-					err = p.login()
+					err = p.loginBy(i%2 == 0)
 				}
 				if err != nil {
 					a.t.Fatal(err)
@@ -122,11 +115,8 @@ func TestFrozenClients(t *testing.T) {
 			began := make([]time.Time, len(frozen))
 			for i := range frozen {
 				p, err := a.dial(i % 4)
-				if err == nil && i%2 == 0 {
-					err = p.upgrade()
-				}
 				if err == nil {
-					err = p.login()
+					err = p.loginBy(i%2 == 0)
 				}
 				var answer string
 				if err == nil { // a name that the witnesses take for one of theirs

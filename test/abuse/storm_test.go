@@ -73,11 +73,8 @@ func TestStorm(t *testing.T) {
 			var comers []*peer
 			for i := range a.n(clients) {
 				p, err := a.dial(i)
-				if err == nil && i%2 == 1 {
-					err = p.upgrade()
-				}
 				if err == nil {
-					err = p.login()
+					err = p.loginBy(i%2 == 1)
 				}
 				if err != nil {
 					a.t.Fatal(err)

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pomelod/pomelod/codec"
 )
 
 // island is a network of its own, connected by a cable that can be cut.
@@ -119,13 +117,7 @@ func TestVanishedClients(t *testing.T) {
 				}
 				p := newPeer(c)
 				a.keep(p)
-				if i%2 == 1 {
-					err = p.upgrade()
-				}
-				if err == nil {
-					err = p.login()
-				}
-				if err == nil {
+				if err = p.loginBy(i%2 == 1); err == nil {
 					_, err = p.enter(fmt.Sprint("vanishing", i), []string{"vanishing", "elsewhere"}[i/2%2])
 				}
 				if err != nil {
@@ -157,7 +149,7 @@ func (p *peer) stayAlive(ended <-chan struct{}, every time.Duration) {
 		case <-ended:
 			return
 		case <-tick.C:
-			_ = p.send(codec.AppendPackage(nil, codec.PackageHeartbeat, nil))
+			_ = p.send(heartbeat)
 		}
 	}
 }
