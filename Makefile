@@ -44,7 +44,7 @@ test-json:
 # Not beside other tests: it judges how soon the witnesses hear.
 .PHONY: abuse
 abuse: ## attack pomelod in two dozen ways while others chat (test/abuse)
-	$(GO) test -count=1 ./test/abuse
+	$(GO) test -count=1 -timeout 30m ./test/abuse
 
 # With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
 SOAK ?= 10m
@@ -54,7 +54,7 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -count=1 -race ./...
+	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
 
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json ## drive bin/pomelod with unmodified clients from npm, and a browser
