@@ -77,6 +77,9 @@ func (l *Loop) unblock(c *Conn, reason connState) {
 
 // deliverResumed lets those go on who had to wait. It stops when that has taken long, so that others are heard in between.
 func (l *Loop) deliverResumed() {
+	if len(l.yielded)+len(l.resumed) == 0 { // mostly
+		return
+	}
 	for _, c := range l.yielded {
 		if c.Queued() <= throttleBytes { // else it goes on when that has been taken
 			l.unblock(c, connThrottled)
