@@ -43,7 +43,7 @@ test-json:
 
 # Not beside other tests: it judges how soon the witnesses hear.
 .PHONY: abuse
-abuse: ## attack pomelod in two dozen ways while others chat (test/abuse)
+abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
 	$(GO) test -count=1 -timeout 30m ./test/abuse
 
 # With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
