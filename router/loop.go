@@ -267,9 +267,12 @@ func itemBytes(it *channel.Item) int64 {
 // would miss a push.
 func (l *loop) apply(it *channel.Item) {
 	defer l.rescue(it)
-	if it.Kind == channel.ItemPush {
+	switch it.Kind {
+	case channel.ItemPush:
 		l.pushRoom(it)
 		return
+	case channel.ItemEnter:
+		l.renewRoom(it)
 	}
 	s := l.find(it.To)
 	if s == nil || s.state == stateEnded {

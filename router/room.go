@@ -16,12 +16,20 @@ type room struct {
 	epoch  uint32
 	seq    uint64
 	groups []*variantGroup // one to three, mostly
-	ended  bool            // its members are being disconnected
 }
 
 type variantGroup struct {
 	variant *codec.Variant
 	group   netpoll.Group
+}
+
+// renewRoom forgets what the loop knows of a room if somebody enters and the worker has come to another place in its stream: then it has
+// sent what it did not send here, because it counts nobody here any more. Who is left in such an entry has been replaced, and its conn
+// has yet to be reaped; or the stream has a gap. Every entry of a room thus goes through this, whatever became of the session that enters.
+func (l *loop) renewRoom(it *channel.Item) {
+	if r := l.rooms[it.Room]; r != nil && (r.seq != it.Seq || r.epoch != it.Epoch) {
+		l.gap(r, it)
+	}
 }
 
 // joinRoom makes s a member of a room here. A push that was encoded for others before stays theirs.
@@ -54,7 +62,7 @@ func (l *loop) exitRoom(s *session) {
 	s.room = nil
 	l.np.Leave(s.conn)
 	l.dropEmpty(r)
-	if len(r.groups) == 0 {
+	if len(r.groups) == 0 && l.rooms[r.id] == r {
 		delete(l.rooms, r.id)
 	}
 }
@@ -74,7 +82,7 @@ func (l *loop) dropEmpty(r *room) {
 // pushRoom appends a push to the groups of its room, encoded once for each variant that is present.
 func (l *loop) pushRoom(it *channel.Item) {
 	r := l.rooms[it.Room]
-	if r == nil || r.ended {
+	if r == nil {
 		return // the last member here has gone; its leave is on the way to the worker
 	}
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
@@ -106,19 +114,24 @@ const maxScratch = 256 << 10
 
 // gap ends the room here when a push is missing from its stream: a member gets every message or is disconnected.
 func (l *loop) gap(r *room, it *channel.Item) {
+	if l.endRoom(r) == 0 {
+		return
+	}
 	l.counters.gaps++
 	slog.Error("a room's stream has a gap; its members on this loop are disconnected", "room", r.id, "have", r.seq, "got", it.Seq)
-	l.endRoom(r)
 }
 
-// endRoom disconnects the room's members here, with a reason.
-func (l *loop) endRoom(r *room) {
-	r.ended = true
+// endRoom disconnects the room's living members here, with a reason, and tells how many they were. The room is forgotten at once: who
+// enters from now on has nothing to do with them.
+func (l *loop) endRoom(r *room) (ended int) {
+	delete(l.rooms, r.id)
 	l.np.Each(func(c *netpoll.Conn) {
 		if s := l.session(c); s.room == r {
 			l.kick(s, "messages were lost; please enter again")
+			ended++
 		}
 	})
+	return ended
 }
 
 // markCrowded lets workers refuse new messages for a room whose members here do not keep up. A set of its own and not a
