@@ -36,7 +36,7 @@ type Server struct {
 	Type           string // gate, connector, chat
 	ID             string
 	Host           string // as announced to clients
-	ClientPort     int    // where clients connect; 0 for servers behind
+	ClientPort     int    // where clients connect; 0 for servers behind, and where the file says 0: any free port
 	Port           int    // Pomelo's internal port; nothing listens there
 	MaxConnections int    // 0: no limit of its own
 	// Heartbeat (seconds), UseDict and UseProtobuf are connectorConfig's names; the original sets them in app.js.
@@ -44,6 +44,8 @@ type Server struct {
 	Heartbeat   *int
 	UseDict     *bool
 	UseProtobuf *bool
+
+	hasPort bool // a clientPort was given
 }
 
 // DefaultEnv is Pomelo's.
@@ -52,11 +54,61 @@ const DefaultEnv = "development"
 // knownTypes are the server types pomelod can be.
 var knownTypes = []string{"gate", "connector", "chat"}
 
+// usualPort is the clientPort of Pomelo's samples.
+var usualPort = map[string]int{"gate": 3014, "connector": 3050}
+
 // ignoredKeys of an entry mean something to Pomelo's process management only.
 var ignoredKeys = []string{"args", "cpu", "auto-restart", "restart-force", "serverType", "main", "mainFile", "username", "env"}
 
-// Load reads a project's directory for env. Files that are not there are left out.
+// files are what Load reads, if it is there.
+var files = []string{"servers.json", "master.json", "dictionary.json", "serverProtos.json", "clientProtos.json"}
+
+// EmptyError means that a directory has none of the files for this environment. It says where they are, as far as that was
+// to be found.
+type EmptyError struct {
+	Env  string
+	Path string   // the directory meant, relative to the one given; empty: unknown
+	Envs []string // the environments for which there are files
+}
+
+func (e *EmptyError) Error() string {
+	none := "there is no " + strings.Join(files[:len(files)-1], ", ") + " or " + files[len(files)-1]
+	if len(e.Envs) > 0 {
+		return fmt.Sprintf("%s for environment %q; there are files for %s: give -env", none, e.Env, strings.Join(e.Envs, ", "))
+	}
+	return none
+}
+
+// findMeant looks for the files where people leave them when they give another directory: a project's root or its game-server.
+func findMeant(dir fs.FS, env string) *EmptyError {
+	e := &EmptyError{Env: env}
+	for _, sub := range []string{"config", "game-server/config"} {
+		if hasFiles(dir, sub) || hasFiles(dir, path.Join(sub, env)) {
+			e.Path = sub
+			return e
+		}
+	}
+	entries, _ := fs.ReadDir(dir, ".") // what cannot be read has no environments
+	for _, entry := range entries {
+		if entry.IsDir() && hasFiles(dir, entry.Name()) {
+			e.Envs = append(e.Envs, entry.Name())
+		}
+	}
+	return e
+}
+
+func hasFiles(dir fs.FS, sub string) bool {
+	return slices.ContainsFunc(files, func(name string) bool {
+		_, err := fs.Stat(dir, path.Join(sub, name))
+		return err == nil
+	})
+}
+
+// Load reads a project's directory for env. Files that are not there are left out; without any it fails with an *EmptyError.
 func Load(dir fs.FS, env string) (*Project, error) {
+	if !hasFiles(dir, ".") && !hasFiles(dir, env) {
+		return nil, findMeant(dir, env)
+	}
 	p := &Project{Env: env}
 	l := loader{dir: dir, env: env, project: p}
 	err := errors.Join(l.servers(), l.master(), l.dictionary(), l.protos())
@@ -211,6 +263,7 @@ func (l *loader) field(s *Server, m member, k int) (err error) {
 		s.Port, err = integer(m.value, k)
 	case "clientPort", "wsPort": // wsPort is 2013's
 		s.ClientPort, err = integer(m.value, k)
+		s.hasPort = true
 	case "max-connections":
 		s.MaxConnections, err = integer(m.value, k)
 	case "heartbeat":
@@ -258,6 +311,8 @@ func (l *loader) checkServers(name string) error {
 			continue
 		}
 		switch other, taken := ports[s.ClientPort]; {
+		case !s.hasPort:
+			return fmt.Errorf("%s: %s %s has no clientPort; give the port on which clients connect to it, for example \"clientPort\": %d", name, s.Type, s.ID, usualPort[s.Type])
 		case s.ClientPort < 0 || s.ClientPort > 65535:
 			return fmt.Errorf("%s: %s: clientPort %d is no port", name, s.ID, s.ClientPort)
 		case taken && s.ClientPort != 0:
@@ -307,21 +362,6 @@ func (l *loader) dictionary() error {
 	}
 	if l.project.UserRoutes == nil {
 		l.project.UserRoutes = []string{}
-	}
-	return nil
-}
-
-func (l *loader) protos() error {
-	server, err := l.read("serverProtos.json")
-	if err != nil {
-		return err
-	}
-	client, err := l.read("clientProtos.json")
-	if err != nil || server == nil && client == nil {
-		return err
-	}
-	if l.project.Protos, err = codec.ParseProtos(server, client); err != nil {
-		return fmt.Errorf("serverProtos.json or clientProtos.json: %w", err)
 	}
 	return nil
 }

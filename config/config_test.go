@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -131,9 +134,53 @@ func TestWhatCannotBeLoaded(t *testing.T) {
 		"dictionary":         {"dictionary.json", `[7]`, "dictionary.json"},
 		"server definitions": {"serverProtos.json", `{"a":7}`, "serverProtos.json"},
 		"client definitions": {"clientProtos.json", `{`, "clientProtos.json"},
+		"no port":            {"servers.json", `{"connector":[{"id":"c","host":"h","port":4050}]}`, `servers.json: connector c has no clientPort; give the port on which clients connect to it, for example "clientPort": 3050`},
+		"no port of a gate":  {"servers.json", `{"gate":[{"id":"g","host":"h"}]}`, `servers.json: gate g has no clientPort; give the port on which clients connect to it, for example "clientPort": 3014`},
+		"unknown type": {"serverProtos.json", `{"onChat":{"required strin msg":1}}`,
+			`serverProtos.json: message "onChat": field "required strin msg" has the unknown type "strin"; types are uInt32, sInt32, int32, float, double, string, and messages declared as "message strin"`},
+		"unknown nested type": {"clientProtos.json", `{"a.b.c":{"message P":{"optional int64 x":1},"repeated P path":1}}`,
+			`clientProtos.json: message "a.b.c / message P": field "optional int64 x" has the unknown type "int64"`},
+		"message of another": {"serverProtos.json", `{"a":{"message P":{"optional int32 x":1}},"b":{"required P p":1}}`,
+			`serverProtos.json: message "b": field "required P p" has the unknown type "P"`},
 	} {
 		if _, err := load(t, "development", map[string]string{tc.file: tc.text}); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want something about %q", name, err, tc.want)
+		}
+	}
+}
+
+// What Pomelo skips in protobuf files is told; messages nested, global and in themselves are types.
+func TestProtoWarnings(t *testing.T) {
+	p := mustLoad(t, "development", map[string]string{"serverProtos.json": `{"message G":{"optional G again":1},
+		"onMove":{"message P":{"required uInt32 x":1},"repeated P path":1,"optional G g":2,"requird string user":3,"optional string":4,"optional float f":2}}`})
+	want := []string{
+		`serverProtos.json: message "onMove": "requird string user" declares nothing and is ignored; a field is declared as "required string name"`,
+		`serverProtos.json: message "onMove": "optional string" declares nothing and is ignored; a field is declared as "required string name"`,
+		`serverProtos.json: message "onMove": "optional float f" has the tag 2 of "optional G g" and is ignored; give it a tag of its own`,
+	}
+	if !slices.Equal(p.Warnings, want) {
+		t.Errorf("warnings\n%s\nwant\n%s", strings.Join(p.Warnings, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A directory without any of the files is another one than was meant.
+func TestEmptyDirectory(t *testing.T) {
+	const text = "there is no servers.json, master.json, dictionary.json, serverProtos.json or clientProtos.json"
+	for name, tc := range map[string]struct {
+		file string
+		want EmptyError
+		text string
+	}{
+		"nothing":             {"README.md", EmptyError{Env: "production"}, text},
+		"game-server":         {"config/servers.json", EmptyError{Env: "production", Path: "config"}, text},
+		"root":                {"game-server/config/servers.json", EmptyError{Env: "production", Path: "game-server/config"}, text},
+		"root, folders":       {"game-server/config/production/servers.json", EmptyError{Env: "production", Path: "game-server/config"}, text},
+		"another environment": {"development/servers.json", EmptyError{Env: "production", Envs: []string{"development"}}, text + ` for environment "production"; there are files for development: give -env`},
+	} {
+		_, err := load(t, "production", map[string]string{tc.file: `{}`})
+		var empty *EmptyError
+		if !errors.As(err, &empty) || !reflect.DeepEqual(*empty, tc.want) || err.Error() != tc.text {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

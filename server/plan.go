@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -42,12 +43,9 @@ type plannedListener struct {
 func (c *settings) plan(app *router.App) (*plan, error) {
 	project := &config.Project{}
 	if c.dir != "" {
-		if st, err := os.Stat(c.dir); err != nil || !st.IsDir() {
-			return nil, fmt.Errorf("-config %q is no directory; give the config/ directory of a Pomelo project", c.dir)
-		}
 		var err error
-		if project, err = config.Load(os.DirFS(c.dir), c.env); err != nil {
-			return nil, fmt.Errorf("-config %s: %w", c.dir, err)
+		if project, err = c.project(); err != nil {
+			return nil, err
 		}
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
@@ -81,6 +79,26 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 		})
 	}
 	return p, nil
+}
+
+// project reads the directory of -config.
+func (c *settings) project() (*config.Project, error) {
+	st, err := os.Stat(c.dir)
+	switch {
+	case err == nil && !st.IsDir():
+		return nil, fmt.Errorf("-config %s is a file; give its directory: -config %s", c.dir, filepath.Dir(c.dir))
+	case err != nil:
+		return nil, fmt.Errorf("-config %q is no directory; give the config/ directory of a Pomelo project", c.dir)
+	}
+	project, err := config.Load(os.DirFS(c.dir), c.env)
+	var empty *config.EmptyError
+	if errors.As(err, &empty) && empty.Path != "" {
+		return nil, fmt.Errorf("-config %s is not the directory with the configuration; write -config %s", c.dir, filepath.Join(c.dir, empty.Path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-config %s: %w", c.dir, err)
+	}
+	return project, nil
 }
 
 // planServers takes the listeners from servers.json. As with the original a connector has heartbeats and the dictionary and

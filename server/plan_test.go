@@ -46,6 +46,13 @@ func TestMistakesAreExplained(t *testing.T) {
 	one := configDir(t, map[string]string{"servers.json": `{"connector":[{"id":"c","host":"h","clientPort":1}]}`})
 	two := configDir(t, map[string]string{"servers.json": `{"connector":[{"id":"c","host":"h","clientPort":1},{"id":"d","host":"h","clientPort":2}]}`})
 	none := configDir(t, map[string]string{"servers.json": `{"gate":[{"id":"g","host":"h","clientPort":1}]}`})
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "game-server"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(configDir(t, map[string]string{"servers.json": "{}"}), filepath.Join(root, "game-server/config")); err != nil {
+		t.Fatal(err)
+	}
 	broken := configDir(t, map[string]string{"clientProtos.json": `{`})
 	for _, tc := range []struct {
 		env, args, want string
@@ -66,6 +73,9 @@ func TestMistakesAreExplained(t *testing.T) {
 		{"", "-advertise h:99999", "65535"},
 		{"", "-log-level loud", "log-level"},
 		{"", "-config /no/such/dir", "no directory"},
+		{"", "-config " + empty, "-config " + empty + ": there is no servers.json, master.json, dictionary.json, serverProtos.json or clientProtos.json"},
+		{"", "-config " + root, "-config " + root + " is not the directory with the configuration; write -config " + root + "/game-server/config"},
+		{"", "-config " + one + "/servers.json", "-config " + one + "/servers.json is a file; give its directory: -config " + one},
 		{"", "-env production", "-config"},
 		{"", "-config " + broken, "clientProtos.json"},
 		{"", "-config " + one + " -listen :1", "servers.json"},
@@ -78,9 +88,6 @@ func TestMistakesAreExplained(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s %s: %v, want something about %q", tc.env, tc.args, err, tc.want)
 		}
-	}
-	if _, _, err := planned(nil, "-config", empty); err != nil {
-		t.Error(err)
 	}
 }
 
