@@ -21,7 +21,11 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route} {
 		dst = appendBytes(dst, s)
 	}
-	return binary.AppendUvarint(appendBytes(dst, r.Content), r.Key)
+	dst = binary.AppendUvarint(appendBytes(dst, r.Content), r.Key)
+	if r.Silent {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
 }
 
 // ParseRequest decodes a request. Content aliases b.
@@ -31,7 +35,7 @@ func ParseRequest(b []byte) (Request, error) {
 	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
 		*s = string(d.bytes())
 	}
-	r.Content, r.Key = d.bytes(), d.uint()
+	r.Content, r.Key, r.Silent = d.bytes(), d.uint(), d.byte() != 0
 	if d.bad || r.Op == 0 || r.Op >= ops {
 		return Request{}, ErrEncoding
 	}

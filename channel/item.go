@@ -41,7 +41,7 @@ type ItemKind uint8
 const (
 	// ItemPush: Push goes to every session of Room on the loop.
 	ItemPush ItemKind = iota + 1
-	// ItemEnter: To is now a member of Room; Body is its answer. Pushes posted before are not for it, those after are.
+	// ItemEnter: To is now a member of Room; Body is its answer, nil to a Silent request. Pushes posted before are not for it, those after are.
 	ItemEnter
 	// ItemLeave: To is no longer a member of Room, although its session goes on.
 	ItemLeave
@@ -111,6 +111,7 @@ const (
 type Request struct {
 	Op      Op
 	Req     uint32 // number for the answer; 0: no answer is wanted
+	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done
 	From    Addr
 	Room    string
 	User    string

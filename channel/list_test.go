@@ -128,3 +128,24 @@ type nowhere struct{}
 
 func (nowhere) Post(Item)        {}
 func (nowhere) Full(RoomID) bool { return false }
+
+// Who has asked not to be answered gets no list, and none is made: of a large room that would be the most expensive part of an enter.
+func TestSilentEnterMakesNoList(t *testing.T) {
+	s := newStage(t)
+	for i := range 3 * smallRoom {
+		s.enter(at(0, i), fmt.Sprint("n", i), "r")
+	}
+	s.leave(at(0, 0), "n0", "r") // the list must be built anew
+	s.items = nil
+	s.handle(Request{Op: OpEnter, From: at(0, 1), User: "new", Prev: "n1", Room: "r", Silent: true})
+	if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || it.Body != nil || it.End() != "" || it.Req != s.req {
+		t.Errorf("answered %v", it)
+	}
+	if room := s.w.rooms["r"]; room.users != nil {
+		t.Errorf("made %s", room.users)
+	}
+	s.items = nil
+	if got := s.members("r"); !strings.Contains(got, `"new"]`) || strings.Contains(got, `"n1"`) {
+		t.Errorf("members: %s", got)
+	}
+}

@@ -174,7 +174,11 @@ func (w *Worker) replace(r *Request, room *Room, m *member) {
 var replacedReason = []byte("replaced by a new session of yours")
 
 func (w *Worker) entered(r *Request, room *Room) {
-	list, open := w.list(room)
+	var list []byte
+	var open bool
+	if !r.Silent {
+		list, open = w.list(room)
+	}
 	w.outlet(r.From.Outlet()).Post(Item{
 		Kind: ItemEnter, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: r.From, Req: r.Req, Body: list, Open: open,
 	})

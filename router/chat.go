@@ -104,6 +104,10 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, limitMemory.answer(true))
 		return
 	}
+	if l.overrun() {
+		l.answer(s, c, channel.EnterRefused)
+		return
+	}
 	body, ok := c.object()
 	rawUser, rawRoom, secret := enterMembers(&body)
 	user, room := nameValue(rawUser), nameValue(rawRoom)
@@ -117,7 +121,7 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: key}
+	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			l.answer(s, c, channel.EnterRefused)
@@ -206,8 +210,7 @@ func (l *loop) send(s *session, c *call) {
 		l.answer(s, c, channel.Refused)
 		return
 	}
-	if d := l.node.limits.Delay; d > 0 && l.np.Overrun(d) {
-		l.counters.overrun++
+	if l.overrun() {
 		l.answer(s, c, channel.Refused)
 		return
 	}
@@ -234,6 +237,16 @@ func (l *loop) send(s *session, c *call) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
 	l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})
+}
+
+// overrun tells whether this loop is too far behind to take on what goes to many, and counts that.
+func (l *loop) overrun() bool {
+	d := l.node.limits.Delay
+	if d == 0 || !l.np.Overrun(d) {
+		return false
+	}
+	l.counters.overrun++
+	return true
 }
 
 // emptyText is the content of a message without one.

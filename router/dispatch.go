@@ -32,7 +32,7 @@ type handler struct {
 	// follows says that the session is best carried out where its room is (follow).
 	follows bool
 	fansOut bool // its messages go to many: they count for Limits.SendRate too
-	enters  bool // its refusals are those of enter
+	enters  bool // they count for Limits.EnterRate, and its refusals are those of enter
 }
 
 const (
@@ -44,7 +44,7 @@ const (
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
 	routeQueryEntry: {do: (*loop).queryEntry},
-	routeEnter:      {do: (*loop).enter, follows: true, fansOut: true, enters: true},
+	routeEnter:      {do: (*loop).enter, follows: true, enters: true},
 	routeSend:       {do: (*loop).send, pipelines: true, fansOut: true},
 }
 

@@ -74,6 +74,7 @@ func (b *bucket) settle(allowed uint32) {
 type meter struct {
 	all     bucket // of Limits.SessionRate
 	sends   bucket // of Limits.SendRate; until the first message the tick by which it must come
+	enters  bucket // of Limits.EnterRate
 	refused uint16 // packages refused, less those admitted since
 	begun   bool
 	spoke   bool // a message has come
@@ -83,8 +84,8 @@ type meter struct {
 // anything is refused. An old reading can only admit more, by at most what the rate is for one second; so nobody who keeps
 // to a rate is ever refused, and an admitted message costs no look at the clock.
 type rates struct {
-	tick       uint32
-	all, sends uint32
+	tick               uint32
+	all, sends, enters uint32
 }
 
 func (l *loop) readRates() {
@@ -92,6 +93,7 @@ func (l *loop) readRates() {
 	l.rates.tick = l.np.Now()
 	l.rates.all = l.node.limits.SessionRate.allowed(nanos)
 	l.rates.sends = l.node.limits.SendRate.allowed(nanos)
+	l.rates.enters = l.node.limits.EnterRate.allowed(nanos)
 }
 
 // limitReason says which limit refused something.
@@ -100,6 +102,7 @@ type limitReason uint8
 const (
 	limitSession limitReason = iota
 	limitSend
+	limitEnter
 	limitRoute
 	limitPackages
 	limitMemory
@@ -108,7 +111,7 @@ const (
 
 // limitNames are the values of the label "reason" of pomelod_limited_total, and of the member "reason" of an answer.
 var limitNames = [limitReasons]string{
-	limitSession: "session_rate", limitSend: "send_rate", limitRoute: "route_rate", limitPackages: "package_rate", limitMemory: "memory",
+	limitSession: "session_rate", limitSend: "send_rate", limitEnter: "enter_rate", limitRoute: "route_rate", limitPackages: "package_rate", limitMemory: "memory",
 }
 
 // limitAnswers are what requests refused by a limit are answered, and enters.
@@ -136,12 +139,16 @@ func (l *loop) admit(s *session, c *call) bool {
 		m.spoke, m.sends = true, bucket(l.rates.sends)
 	}
 	m.sends.settle(l.rates.sends)
+	m.enters.settle(l.rates.enters)
 	switch {
 	case l.over(&m.all, &limits.SessionRate, &l.rates.all):
 		l.refuse(s, c, limitSession)
 		return false
 	case c.route.handle.fansOut && l.over(&m.sends, &limits.SendRate, &l.rates.sends):
 		l.refuse(s, c, limitSend)
+		return false
+	case c.route.handle.enters && l.over(&m.enters, &limits.EnterRate, &l.rates.enters):
+		l.refuse(s, c, limitEnter)
 		return false
 	}
 	if m.refused > 0 {
@@ -240,7 +247,7 @@ func (l *loop) beginMeter(s *session) {
 		return
 	}
 	l.readRates()
-	s.meter = meter{all: bucket(l.rates.all), begun: true}
+	s.meter = meter{all: bucket(l.rates.all), enters: bucket(l.rates.enters), begun: true}
 	s.meter.sends = bucket(l.np.Now() + l.node.limits.FirstSeconds)
 }
 
@@ -255,6 +262,7 @@ func (l *loop) settle(s *session) bool {
 		l.readRates()
 	}
 	m.all.settle(l.rates.all)
+	m.enters.settle(l.rates.enters)
 	if m.spoke {
 		m.sends.settle(l.rates.sends)
 		return true

@@ -16,7 +16,7 @@ import (
 // publicLimits are what -limits public says of sessions (server/limits_session.go).
 func publicLimits(cfg *Config) {
 	l := &cfg.Limits
-	l.SessionRate, l.SendRate, l.Flood = Rate{100, 200}, Rate{60, 200}, 1000
+	l.SessionRate, l.SendRate, l.EnterRate, l.Flood = Rate{100, 200}, Rate{60, 200}, Rate{2, 20}, 1000
 	l.EarlyBytes, l.EarlyPackages, l.FirstSeconds = 16<<10, 64, 600
 	l.Rooms = channel.Limits{Members: 100_000, Rooms: 1_000_000}
 }
@@ -167,13 +167,13 @@ func TestRatesRefuse(t *testing.T) {
 
 // A refused enter is refused as enters are, and has no effect.
 func TestRateRefusesEnter(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SendRate = Rate{1, 2} })
+	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.EnterRate = Rate{1, 2} })
 	c, other := r.login(atConnector, false), r.login(atConnector, false)
 	other.enter("other", "r")
 	c.enter("a", "r")
 	c.enter("b", "r")
 	other.take()
-	if got := c.enter("c", "r"); got != `{"code":500,"error":true,"reason":"send_rate"}` {
+	if got := c.enter("c", "r"); got != `{"code":500,"error":true,"reason":"enter_rate"}` {
 		t.Error(got)
 	}
 	other.want()

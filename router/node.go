@@ -29,7 +29,8 @@ type Limits struct {
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// What sessions may do; 0 in any of these is no limit.
 	SessionRate   Rate   // messages, heartbeats and the like of one session
-	SendRate      Rate   // its messages that go to many: sends and enters
+	SendRate      Rate   // its sends, which go to many
+	EnterRate     Rate   // its enters: two pushes to many, and a list that may be long
 	Flood         int    // packages refused beyond those admitted, after which a session is ended
 	EarlyBytes    int    // before the end of the handshake, of packages
 	EarlyPackages int    // the same in packages
@@ -83,7 +84,7 @@ func (l *Limits) Check() error {
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
-	return errors.Join(l.SessionRate.check("-session-rate"), l.SendRate.check("-send-rate"))
+	return errors.Join(l.SessionRate.check("-session-rate"), l.SendRate.check("-send-rate"), l.EnterRate.check("-enter-rate"))
 }
 
 // Config is what a Node is made of. It must not be changed afterwards.

@@ -24,12 +24,15 @@ func TestOverrunLoopRefusesMessages(t *testing.T) {
 	a.sock.Ready()
 	b.sock.Ready()
 	r.net.Settle()
-	a.want("answer 2 "+refused, `push 0 onLeave {"route":"onLeave","user":"b"}`)
-	b.want(`answer 2 {"users":["b"]}`)
-	if n := r.node.loops[0].counters.overrun; n != 1 {
+	a.want("answer 2 " + refused)
+	b.want("answer 2 " + enterRefused)
+	if n := r.node.loops[0].counters.overrun; n != 2 {
 		t.Errorf("%d messages were counted as refused", n)
 	}
 	if got := a.ask(routeSend, sendBody("again", "*")); got != "{}" {
 		t.Errorf("when it had caught up it answered %s", got)
+	}
+	if got := b.enter("b", "elsewhere"); got != `{"users":["b"]}` {
+		t.Errorf("when it had caught up it answered an enter %s", got)
 	}
 }

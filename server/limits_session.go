@@ -19,6 +19,8 @@ import (
 //   - 100 messages a second and 200 at once: a person types, a bot sends 50 a second, and 200 are what a network may hold back of
 //     that for four seconds and deliver at once.
 //   - 60 a second of them to a room, for each goes to all its members.
+//   - 2 enters a second and 20 at once: each is up to two pushes to a whole room and an answer with all its names, and a person who
+//     looks through rooms, or a page that tries names until one is free, does not need more.
 //   - 1,000 refusals: ten seconds of 300 a second, which no client does by mistake for long.
 //   - 16 KiB and 64 packages before the handshake is done: a handshake has some hundred bytes, and needs two packages.
 //   - 10 minutes from there to the first message: a page may be left open at its login form.
@@ -31,11 +33,13 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	}
 	l := &c.limits
 	l.SessionRate, l.SendRate, l.Flood = router.Rate{PerSecond: 100, Burst: 200}, router.Rate{PerSecond: 60, Burst: 200}, 1000
+	l.EnterRate = router.Rate{PerSecond: 2, Burst: 20}
 	l.EarlyBytes, l.EarlyPackages, l.FirstSeconds = 16<<10, 64, 600
 	l.Rooms.Members, l.Rooms.Rooms = 100_000, 1_000_000
 	c.memory = memoryAuto
 	add((*sessionRateFlag)(&l.SessionRate), "session-rate", "messages and heartbeats of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
-	add((*sessionRateFlag)(&l.SendRate), "send-rate", "sends and enters of one session, `rate:burst`; more are refused")
+	add((*sessionRateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
+	add((*sessionRateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room included, `rate:burst`; more are refused")
 	add((*countFlag)(&l.Flood), "flood", "`number` of refusals more than messages accepted, after which a session is disconnected")
 	add((*sizeOrNone)(&l.EarlyBytes), "handshake-bytes", "`bytes` a client may send before its handshake is done")
 	add((*countFlag)(&l.EarlyPackages), "handshake-packages", "`number` of packages a client may send before its handshake is done")

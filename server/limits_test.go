@@ -23,13 +23,13 @@ func TestPresets(t *testing.T) {
 		return c.limits
 	}
 	public := parse(nil)
-	if public.SessionRate != (router.Rate{PerSecond: 100, Burst: 200}) || public.SendRate != (router.Rate{PerSecond: 60, Burst: 200}) ||
+	if public.SessionRate != (router.Rate{PerSecond: 100, Burst: 200}) || public.SendRate != (router.Rate{PerSecond: 60, Burst: 200}) || public.EnterRate != (router.Rate{PerSecond: 2, Burst: 20}) ||
 		public.Flood != 1000 || public.EarlyBytes != 16<<10 || public.EarlyPackages != 64 || public.FirstSeconds != 600 ||
 		public.Rooms != (channel.Limits{Members: 100_000, Rooms: 1_000_000}) {
 		t.Errorf("public: %+v", public)
 	}
 	off := parse(nil, "-limits", "off")
-	if off.SessionRate != (router.Rate{}) || off.SendRate != (router.Rate{}) || off.Flood != 0 || off.EarlyBytes != 0 || off.EarlyPackages != 0 ||
+	if off.SessionRate != (router.Rate{}) || off.SendRate != (router.Rate{}) || off.EnterRate != (router.Rate{}) || off.Flood != 0 || off.EarlyBytes != 0 || off.EarlyPackages != 0 ||
 		off.FirstSeconds != 0 || off.Rooms != (channel.Limits{}) {
 		t.Errorf("off: %+v", off)
 	}
@@ -42,7 +42,7 @@ func TestPresets(t *testing.T) {
 	if some != off {
 		t.Errorf("got  %+v\nwant %+v", some, off)
 	}
-	for _, name := range []string{"session-rate", "send-rate", "flood", "handshake-bytes", "handshake-packages", "first-message-timeout", "room-members", "rooms", "slow-mode", "memory"} {
+	for _, name := range []string{"session-rate", "send-rate", "enter-rate", "flood", "handshake-bytes", "handshake-packages", "first-message-timeout", "room-members", "rooms", "slow-mode", "memory"} {
 		c, err := parseFlags([]string{"-" + name, "0"}, nil, io.Discard)
 		if err != nil {
 			t.Errorf("-%s 0: %v", name, err)
@@ -79,7 +79,7 @@ func TestPublicIsNotOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"session-rate", "send-rate", "flood", "handshake-bytes", "handshake-packages", "first-message-timeout", "room-members", "rooms", "memory"} {
+	for _, name := range []string{"session-rate", "send-rate", "enter-rate", "flood", "handshake-bytes", "handshake-packages", "first-message-timeout", "room-members", "rooms", "memory"} {
 		if f := c.flags.Lookup(name); f.DefValue == "0" || f.DefValue == "0s" || f.DefValue != f.Value.String() {
 			t.Errorf("-%s: default %s, value %s", name, f.DefValue, f.Value)
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // unmetered takes the rates away where they are not what is looked at: without them an attacker gets further.
-var unmetered = []string{"-session-rate", "0", "-send-rate", "0", "-flood", "0"}
+var unmetered = []string{"-session-rate", "0", "-send-rate", "0", "-enter-rate", "0", "-flood", "0"}
 
 // foreignRoutes are what a client may not call: what servers of Pomelo call each other, what JavaScript's objects have by themselves, and
 // what is nearly the name of a handler.

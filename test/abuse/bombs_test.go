@@ -88,7 +88,7 @@ var bombPlaces = []bombPlace{
 func TestJSONBombs(t *testing.T) {
 	scenario{
 		name:  "bombs",
-		flags: []string{"-session-rate", "1000:1000", "-send-rate", "1000:1000"}, // they are another scenario's
+		flags: []string{"-session-rate", "1000:1000", "-send-rate", "1000:1000", "-enter-rate", "1000:1000"}, // they are another scenario's
 		attack: func(a *arena) error {
 			// Two at a time: this is about what a message costs, not about how many bytes the machine can take.
 			var wg sync.WaitGroup

@@ -39,7 +39,7 @@ func TestNotifyFlood(t *testing.T) {
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_requests_total", 1000) },
 		held:    func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="flood"}`, 1) },
-		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-flood", "0"}, fails: "still connected"},
+		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-enter-rate", "0", "-flood", "0"}, fails: "still connected"},
 	}.run(t)
 }
 
@@ -174,7 +174,7 @@ func TestFloods(t *testing.T) {
 			return nil
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_requests_total", 1000) },
-		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-flood", "0"}, fails: "requests from 1: still connected"},
+		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-enter-rate", "0", "-flood", "0"}, fails: "requests from 1: still connected"},
 	}.run(t)
 }
 
@@ -203,7 +203,7 @@ func TestPayloadFlood(t *testing.T) {
 		held: func(d delta) error {
 			return errors.Join(d.atLeast(`pomelod_closed_total{reason="flood"}`, 3), d.atLeast(`pomelod_limited_total{reason="session_rate"}`, 1500))
 		},
-		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-flood", "0"}, fails: "still in its room"},
+		without: weakness{flags: []string{"-session-rate", "0", "-send-rate", "0", "-enter-rate", "0", "-flood", "0"}, fails: "still in its room"},
 	}.run(t)
 }
 
