@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
@@ -151,11 +152,17 @@ func TestHeartbeatAllocations(t *testing.T) {
 		c := newCrowd(t, 1, ws)
 		inputs := [][]byte{c.members[0].bytes(codec.PackageHeartbeat, nil)}
 		if ws {
-			inputs = append(inputs, maskedFrame(byte(codec.WSPing), []byte("ping")))
+			inputs = append(inputs, append(inputs[0][:len(inputs[0]):len(inputs[0])], maskedFrame(byte(codec.WSPing), []byte("ping"))...))
 		}
 		for _, in := range inputs {
 			c.driver.writes = 0
-			if n := mallocs(10_000, func() { c.repeat(in) }); n > noise {
+			second := func() { // more than ten a second are not answered at once
+				c.r.net.Nanos += int64(time.Second)
+				c.r.node.loops[0].np.Tick()
+				c.repeat(in)
+				c.members[0].sock.Wrote = nil
+			}
+			if n := mallocs(10_000, second); n > noise {
 				t.Errorf("%q: %.4f allocations each", in, n)
 			}
 			if c.driver.writes != 10_100 {

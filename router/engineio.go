@@ -232,18 +232,16 @@ func (l *loop) packetEIO(s *session, b []byte, binary bool) bool {
 		l.end(s, reasonProtocol)
 		return true
 	}
-	if b[0] != '1' && b[0] != '4' && !l.charge(s, len(b)) {
-		return true
-	}
 	switch b[0] {
-	case '0', '5', '6': // nothing that a client has to say here
+	case '0', '3', '5', '6': // a pong, and what a client has no reason to say here
+		l.charge(s, len(b))
 		l.heard(s)
 	case '1':
 		l.end(s, reasonGoodbye)
 	case '2':
-		l.heard(s)
-		l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), []byte("3")))
-	case '3':
+		if l.answers(s, owesBeat, len(b)) {
+			l.heartbeat(s)
+		}
 		l.heard(s)
 	case '4':
 		return l.packetSIO(s, b[1:])
@@ -258,8 +256,11 @@ func (l *loop) packetSIO(s *session, b []byte) bool {
 	p, ok := codec.ParseSIOPacket(b)
 	message := ok && p.Type == codec.SIOEvent && p.Namespace == nil && s.state == stateWorking
 	leaves := p.Type == codec.SIODisconnect && s.state == stateWorking // that is never refused
-	if !message && !leaves && !l.charge(s, len(b)) {
-		return true
+	if !message && !leaves {
+		l.charge(s, len(b)) // a connect is answered beyond the rate, too: its client waits
+		if s.state == stateEnded {
+			return true
+		}
 	}
 	if !ok {
 		l.counters.malformed++
@@ -323,7 +324,7 @@ func (l *loop) disconnectSIO(s *session) {
 	l.runLocal()
 	s.state = stateInited
 	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
-	l.np.SetDue(s.conn, s.alive)
+	l.wake(s)
 }
 
 // probed processes a packet of a WebSocket that may take over a session (protocol.md §6.4).

@@ -47,6 +47,7 @@ func (l *loop) follow(s *session, c *call) bool {
 			return false
 		}
 	}
+	l.payOwed(s)
 	l.counters.moves++
 	l.baggage = new(baggage)
 	s.state = stateMoved

@@ -9,7 +9,7 @@ import (
 // take processes one package by the table of protocol.md §2.3. It returns false, having done nothing, when the session
 // must wait for a worker first; it is paused then.
 func (l *loop) take(s *session, p codec.Package) bool {
-	if p.Type != codec.PackageData || s.state != stateWorking {
+	if s.state != stateWorking || p.Type != codec.PackageData && p.Type != codec.PackageHeartbeat {
 		if !l.charge(s, codec.PackageHeadBytes+len(p.Body)) {
 			return true
 		}
@@ -29,11 +29,16 @@ func (l *loop) take(s *session, p codec.Package) bool {
 			l.opened(s)
 		}
 	case codec.PackageHeartbeat:
-		if s.state == stateWorking {
+		switch {
+		case s.state != stateWorking:
+		case s.profile.HeartbeatSeconds == 0:
+			l.charge(s, codec.PackageHeadBytes+len(p.Body))
 			l.heard(s)
-			if s.profile.HeartbeatSeconds > 0 {
+		default:
+			if l.answers(s, owesBeat, codec.PackageHeadBytes+len(p.Body)) {
 				l.heartbeat(s)
 			}
+			l.heard(s) // also one that is answered later
 		}
 	case codec.PackageData:
 		if s.state == stateWorking {
@@ -46,10 +51,6 @@ func (l *loop) take(s *session, p codec.Package) bool {
 		l.end(s, reasonProtocol)
 	}
 	return true
-}
-
-func (l *loop) heartbeat(s *session) {
-	l.np.Commit(s.conn, s.variant.AppendPackage(l.np.Stage(s.conn), codec.PackageHeartbeat, nil))
 }
 
 // clientSys is what matters of a handshake.

@@ -148,7 +148,7 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	x.pending = append(x.pending, pending{
 		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
 	})
-	l.np.SetDue(s.conn, min(s.alive, x.pending[0].due))
+	l.wake(s)
 	return l.serial
 }
 

@@ -20,6 +20,8 @@ type session struct {
 	transport transport // as it is counted
 	pinged    bool      // we asked whether the client is there, and wait for its word
 	hops      uint8     // moves to other loops (follow)
+	owes      debts     // answers that wait for the next second
+	beats     beats     // heartbeats and pings answered in this second
 	ws        codec.WSReader
 	alive     uint32   // tick until which the client need not be heard of
 	meter     meter    // what it has used of its limits
@@ -46,6 +48,7 @@ const (
 type extra struct {
 	pending []pending // requests at a worker, oldest first
 	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
+	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
 	host    string    // the host by which a gate's client reached us
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
@@ -104,7 +107,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.host == "" && x.entering == "" && x.http == nil && x.pull == nil {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && s.owes&owesPong == 0 && x.host == "" && x.entering == "" && x.http == nil && x.pull == nil {
 		l.freeExtra(s)
 	}
 }
@@ -207,10 +210,24 @@ func (l *loop) leave(from channel.Addr, user, room string) {
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
 // original did not count (protocol.md §2.7).
 func (l *loop) heard(s *session) {
+	if s.state == stateEnded {
+		return
+	}
 	l.renew(s)
-	due := s.alive
+	l.wake(s)
+}
+
+// wake makes Due be called when the next thing is due: the oldest request in flight, the end of the client's time, what it is owed.
+func (l *loop) wake(s *session) {
+	now, due := l.np.Now(), s.alive
 	if s.inflight() > 0 {
+		if due <= now { // it is we who keep the client waiting
+			due = neverDue
+		}
 		due = min(due, s.x.pending[0].due)
+	}
+	if s.owes != 0 {
+		due = min(due, now+1)
 	}
 	l.np.SetDue(s.conn, due)
 }
@@ -227,15 +244,12 @@ func (l *loop) Due(c *netpoll.Conn) {
 	if s.state == stateEnded || !c.Alive() {
 		return
 	}
-	if s.inflight() > 0 { // it is we who keep the client waiting
+	l.payOwed(s)
+	if s.inflight() > 0 {
 		if s.alive <= now && s.pings() && !s.pinged && s.state == stateWorking {
 			l.ping(s)
 		}
-		due := s.x.pending[0].due
-		if s.alive > now {
-			due = min(due, s.alive)
-		}
-		l.np.SetDue(c, due)
+		l.wake(s)
 		return
 	}
 	if s.state == stateHTTP {
@@ -250,7 +264,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 	}
 	switch {
 	case s.alive > now:
-		l.np.SetDue(c, s.alive)
+		l.wake(s)
 	case s.state == stateWorking:
 		l.ping(s)
 	default:
@@ -305,7 +319,7 @@ func (l *loop) goOn(s *session) {
 		l.renew(s) // it could not be heard meanwhile
 	}
 	if s.inflight() == 0 {
-		l.np.SetDue(s.conn, s.alive)
+		l.wake(s)
 		l.tidy(s)
 	}
 }

@@ -183,7 +183,10 @@ func (l *loop) upgradeSIO09(s *session, r *request) *codec.HTTPError {
 func (l *loop) packet09(s *session, b []byte) bool {
 	p, ok := codec.ParseSIO09Packet(b)
 	message := ok && (p.Type == codec.SIO09Message || p.Type == codec.SIO09Event || p.Type == codec.SIO09JSON) && len(p.Endpoint) == 0
-	if !message && p.Type != codec.SIO09Disconnect && !l.charge(s, len(b)) || !ok || s.state != stateWorking {
+	if !message && p.Type != codec.SIO09Disconnect {
+		l.charge(s, len(b)) // nothing of it is answered, so it does the same beyond the rate
+	}
+	if !ok || s.state != stateWorking {
 		return true
 	}
 	if len(p.Endpoint) > 0 { // there is only the one without a name
@@ -202,9 +205,8 @@ func (l *loop) packet09(s *session, b []byte) bool {
 		text, ok := p.AppendText(l.text[:0])
 		l.text = keep(text)
 		if !ok {
-			if l.charge(s, len(b)) {
-				l.acknowledge(s, ack)
-			}
+			l.acknowledge(s, ack)
+			l.charge(s, len(b))
 		} else if !l.pomeloMessage(s, text, ack) {
 			return false
 		}

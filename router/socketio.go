@@ -97,9 +97,8 @@ func (l *loop) pomeloMessage(s *session, text, ack []byte) bool {
 	m, ok := codec.ParseSIOMessage(text)
 	if !ok {
 		l.counters.malformed++
-		if l.charge(s, len(text)) {
-			l.acknowledge(s, ack)
-		}
+		l.acknowledge(s, ack) // 0.9 repeats nothing, but its callback waits
+		l.charge(s, len(text))
 		return true
 	}
 	c := &l.current
@@ -169,7 +168,7 @@ func (l *loop) ping(s *session) {
 	l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), []byte(packet)))
 	s.pinged = true
 	s.alive = l.np.Now() + timeout
-	l.np.SetDue(s.conn, s.alive)
+	l.wake(s)
 }
 
 // startPings begins the time of a session's first ping.

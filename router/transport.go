@@ -132,10 +132,7 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		case codec.WSPong: // nobody has asked for it
 			l.charge(s, len(ev.Payload))
 		case codec.WSPing:
-			if !l.charge(s, len(ev.Payload)) {
-				break
-			}
-			l.np.Commit(s.conn, codec.AppendWSFrame(l.np.Stage(s.conn), codec.WSPong, ev.Payload))
+			l.pingFrame(s, ev.Payload)
 		case codec.WSClose:
 			l.goodbye(s, &ev)
 		case codec.WSNone: // a fragment; the last one is the message
