@@ -9,10 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -48,22 +46,6 @@ type settings struct {
 	flags *flag.FlagSet
 }
 
-const usage = `pomelod is a chat server for clients of NetEase Pomelo: WebSocket and raw TCP on one port.
-
-  pomelod                          gate on :3014, connector on :3050
-  pomelod -listen :4050            connector on another port
-  pomelod -config game/config -env production
-                                   the gates, connectors, dictionary and protobuf files of a Pomelo project
-
-Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room there (connector.entryHandler.enter) and
-chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
-instead of the addresses below.
-
-Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins.
-
-Flags:
-`
-
 // parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
 func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c := &settings{limits: router.DefaultLimits()}
@@ -71,8 +53,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.listen, "listen", ":3050", "`address` of the connector")
-	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; empty for none")
-	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none. Keep it private")
+	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; none for none")
+	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Keep it private")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")
 	f.StringVar(&c.dir, "config", "", "`directory` of a Pomelo project's configuration: servers.json, master.json, dictionary.json, serverProtos.json, clientProtos.json")
@@ -118,6 +100,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 
 	c.sessionLimits(f)
 
+	explainFlags(f)
 	if err := fromEnvironment(f, environ); err != nil {
 		return nil, err
 	}
@@ -130,14 +113,21 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(w, usage)
-		f.SetOutput(w)
-		f.PrintDefaults()
+		printHelp(w, f)
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("%w; pomelod -help lists the flags", err)
+		return nil, explainParse(f, err)
 	case f.NArg() > 0:
-		return nil, fmt.Errorf("unexpected %q; pomelod takes flags only, see pomelod -help", f.Arg(0))
+		before := ""
+		if i := len(args) - f.NArg(); i > 0 {
+			before = args[i-1]
+		}
+		return nil, explainArguments(f, before, f.Args())
+	}
+	for _, addr := range []*string{&c.gate, &c.admin} {
+		if *addr == noAddr {
+			*addr = ""
+		}
 	}
 	if c.showVersion {
 		return c, nil
@@ -159,6 +149,9 @@ func (c *settings) check() error {
 		return err
 	}
 	if _, _, err := c.announced(); err != nil {
+		return err
+	}
+	if err := c.checkBind(); err != nil {
 		return err
 	}
 	if err := c.checkAccess(); err != nil {
@@ -190,6 +183,9 @@ func maxSockets() (int, error) {
 	return n - min(512, n/4), nil
 }
 
+// noAddr is a listener that there shall not be. Empty says the same, but not in the environment.
+const noAddr = "none"
+
 // envPrefix begins the environment variables that are flags.
 const envPrefix = "POMELOD_"
 
@@ -198,7 +194,7 @@ func fromEnvironment(f *flag.FlagSet, environ []string) error {
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
 		name, ours := strings.CutPrefix(key, envPrefix)
-		if !ours {
+		if !ours || value == "" { // as with most programs, an empty variable is none
 			continue
 		}
 		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
@@ -210,19 +206,4 @@ func fromEnvironment(f *flag.FlagSet, environ []string) error {
 		}
 	}
 	return nil
-}
-
-// announced is -advertise: the host and port that gates announce instead of the listener's, as far as given.
-func (c *settings) announced() (host string, port int, err error) {
-	host, p, err := net.SplitHostPort(c.advertise)
-	if err != nil {
-		return c.advertise, 0, nil
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("-advertise %q: the port must be a number from 1 to 65535", c.advertise)
-	}
-	return host, port, nil
 }

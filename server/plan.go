@@ -63,7 +63,9 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 		return nil, err
 	}
 	if project.Servers != nil {
-		return p, c.planServers(p, project, dict, app)
+		err := c.planServers(p, project, dict, app)
+		p.warnOfLoopback()
+		return p, err
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -78,6 +80,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 			profile: &router.Profile{Name: "gate", Type: router.Gate, Protos: project.Protos}, addr: c.gate, flag: "-gate",
 		})
 	}
+	p.warnOfLoopback()
 	return p, nil
 }
 
@@ -170,13 +173,13 @@ func given(b *bool, otherwise bool) bool {
 	return otherwise
 }
 
-// connectors are the endpoints that gates announce, once the listeners are bound.
+// connectors are the endpoints that gates announce, once the listeners are bound. Where none is, as in a check, ports may be 0.
 func (p *plan) connectors(bound []*netpoll.Listener) []router.Endpoint {
 	var list []router.Endpoint
 	for i, l := range p.listeners {
 		if l.profile.Type == router.Connector {
 			e := router.Endpoint{Host: l.host, Port: l.port}
-			if e.Port == 0 {
+			if e.Port == 0 && i < len(bound) {
 				e.Port = bound[i].Addr.Port
 			}
 			list = append(list, e)
