@@ -27,7 +27,7 @@ const (
 	ReasonPeer Reason = iota
 	// ReasonReset: the socket failed; reset, unreachable or timed out in the kernel.
 	ReasonReset
-	// ReasonSlow: more unsent bytes than Limits.Outbound.
+	// ReasonSlow: more unsent bytes than Limits.Outbound, behind the write with which it fell behind.
 	ReasonSlow
 	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
 	ReasonStuck

@@ -36,7 +36,7 @@ type Handler interface {
 
 // Limits bound what conns may hold. See design.md §5.
 type Limits struct {
-	Outbound    int    // unsent bytes of one conn; beyond: ReasonSlow
+	Outbound    int    // unsent bytes of one conn, behind the write with which it fell behind; beyond: ReasonSlow
 	Stuck       uint32 // seconds in which a conn with unsent bytes must take one; beyond: ReasonStuck
 	OutboundAll int64  // unsent and half received bytes of all loops that share a Budget; beyond: ReasonMemory for the largest
 }
@@ -97,6 +97,7 @@ type Loop struct {
 	logs      bufferPool
 	spareLogs []*log
 	outboxes  []*outbox
+	loans     map[*byte]*shared // by their first byte, what was lent and is queued
 	inboxes   []*inbox
 	buf       []byte
 	scratch   []byte

@@ -106,10 +106,10 @@ func TestPullIsEndedAtItsBound(t *testing.T) {
 	h.onWrite = k.write
 	w.do(h, func() { l.Fetch(c) })
 	k.takes = 0
-	for range 10 {
+	for range 11 { // the first does not count
 		w.do(h, func() { l.Push(&g, make([]byte, 100)) })
 	}
-	if !c.Alive() || c.Queued() != 1000 {
+	if !c.Alive() || c.Queued() != 1100 {
 		t.Fatalf("ended at its bound, not beyond: %d", h.closed[id])
 	}
 	w.do(h, func() { l.Push(&g, []byte{1}) })

@@ -253,13 +253,13 @@ func TestFullLoopRefuses(t *testing.T) {
 	}
 }
 
-// Names of users and rooms have 1 to 64 bytes of UTF-8 that can be shown. A refused one changes nothing.
+// Names of users and rooms take 1 to 64 bytes in a list, and can be shown. A refused one changes nothing.
 func TestNameBounds(t *testing.T) {
 	good := []string{
-		"a", strings.Repeat("x", 64), strings.Repeat("王", 21), strings.Repeat(smile, 16), " ", `"`, `\`, "\u00a0", "\u200b", "undefined",
+		"a", strings.Repeat("x", 64), strings.Repeat("王", 21), strings.Repeat(smile, 5) + "王x", strings.Repeat(`"`, 32), strings.Repeat(`\`, 32), " ", `"`, `\`, "\u00a0", "\u200b", "undefined",
 	}
 	bad := []string{
-		"", strings.Repeat("x", 65), strings.Repeat("王", 22), strings.Repeat(smile, 17), "*", "a*b", "\x00", "\t", "a\x1f", "\x7f", "\u0085",
+		"", strings.Repeat("x", 65), strings.Repeat("王", 22), strings.Repeat(smile, 5) + "王xy", strings.Repeat(`"`, 33), strings.Repeat(`\`, 33), "*", "a*b", "\x00", "\t", "a\x1f", "\x7f", "\u0085",
 	}
 	r := newRig(t, shape{loops: 1}, nil)
 	c := r.login(atConnector, true)

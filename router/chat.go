@@ -190,18 +190,24 @@ func nameValue(raw []byte) string {
 	return s
 }
 
-// validName tells whether s may name a user or a room: 1 to max bytes of UTF-8, nothing that is not shown, and no
-// star, which parts user from room in a uid (protocol.md §9.3).
+// validName tells whether s may name a user or a room: UTF-8 that takes 1 to max bytes as lists and pushes have it (codec.AppendString),
+// nothing that is not shown, and no star, which parts user from room in a uid (protocol.md §9.3).
 func validName(s string, max int) bool {
 	if s == "" || len(s) > max || !utf8.ValidString(s) {
 		return false
 	}
+	encoded := len(s)
 	for _, r := range s {
-		if r == '*' || unicode.IsControl(r) {
+		switch {
+		case r == '*' || unicode.IsControl(r):
 			return false
+		case r == '"' || r == '\\':
+			encoded++
+		case r > 0xffff:
+			encoded += len(`\ud83d\ude00`) - 4
 		}
 	}
-	return true
+	return encoded <= max
 }
 
 // send says something to the room or to one of its members (protocol.md §9.4). Room and sender come from the session.

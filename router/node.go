@@ -24,7 +24,7 @@ type Limits struct {
 	Inbox            int           // requests on their way to one worker
 	LoopBytes        int           // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
 	RoomBytes        int           // unwritten pushes of one room on one loop; the same for that room
-	NameBytes        int           // longest name of a user or room
+	NameBytes        int           // longest name of a user or room, as JSON has it
 	Spread           int           // members from which on a room uses all loops
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// What sessions may do; 0 in any of these is no limit.

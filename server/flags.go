@@ -81,7 +81,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.Var(&outboundAll, "max-outbound", "what all connections together may have unsent, and sent of messages not yet complete, `bytes`; beyond it those who have most are closed")
 	size(&l.LoopBytes, "loop-backlog", "unwritten pushes of one event loop, `bytes`; beyond it new messages are refused")
 	size(&l.RoomBytes, "room-backlog", "unwritten pushes of one room on one event loop, `bytes`; beyond it its new messages are refused")
-	size(&l.NameBytes, "max-name", "longest name of a user or a room, `bytes`")
+	size(&l.NameBytes, "max-name", "longest name of a user or a room, in `bytes` of JSON: a Chinese character has three, an emoji, which is escaped, twelve")
 	f.IntVar(&l.Inflight, "inflight", l.Inflight, "requests of one session that may wait for a worker; then it is not read")
 	f.IntVar(&l.Inbox, "inbox", l.Inbox, "requests that may wait for one worker; then new ones are refused")
 	f.DurationVar(&l.Delay, "max-delay", l.Delay, "when what clients send waits for `longer` until an event loop comes to it, messages are refused; 0 for never")
