@@ -20,6 +20,7 @@ type rig struct {
 	node *Node
 	next int
 	peer netip.Addr // where connections come from
+	from string     // the Origin line that WebSockets are opened with; empty: none
 	raw  int        // sockets that have not passed the gate
 	// uncounted says that what is there and what is counted differ in this test: proxies' connections, exempt addresses.
 	uncounted bool
@@ -128,7 +129,7 @@ func (r *rig) connect(tag uint8, ws bool) *client {
 	r.net.Turn()
 	if ws {
 		c.sock.Send([]byte("GET / HTTP/1.1\r\nHost: gate.example:3014\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + r.from + "\r\n"))
 	}
 	return c
 }

@@ -271,6 +271,9 @@ func (l *loop) upgradeHybrid(s *session, r *request) *codec.HTTPError {
 		l.extra(s).host = l.hostOf(s, r)
 	}
 	l.speak(s, codec.FramingWS)
+	if s.profile.Protos != nil && len(r.head.Origin) > 0 {
+		l.extra(s).origin = true
+	}
 	s.alive = max(s.alive, l.np.Now()+l.node.limits.HeadSeconds)
 	l.np.SetDue(s.conn, s.alive)
 	return nil

@@ -86,9 +86,7 @@ func (l *loop) handshake(s *session, body []byte) {
 	if key := userKey(client.user); key != 0 {
 		l.keys[s.conn.Slot()] = key
 	}
-	if client.clientType == "js-websocket" {
-		s.variant = p.variants[variantKey{s.variant.Framing, true}]
-	}
+	l.settleText(s, &client, body)
 	text := p.handshakes[same(p.Dict.Version(), client.dictVersion)][same(p.Protos.Version(), client.protoVersion)]
 	n := len(text) + 1
 	if len(user) > 0 {

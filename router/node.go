@@ -97,6 +97,7 @@ type Config struct {
 	Connectors []Endpoint // what gates announce, in configuration order
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
+	CESU8  CESU8  // which clients' protobuf strings are CESU-8
 	Access Access // who may connect
 	App    *App   // handlers of one's own; nil for none
 	Files  []File // served by HTTP on every listener
@@ -121,6 +122,7 @@ type Node struct {
 	roundTrip  bool
 	access     *access
 	follow     bool // sessions move to the loop of their room
+	cesu8      CESU8
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Drain has begun
@@ -143,7 +145,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
-		follow: !cfg.Stay && cfg.Loops > 1,
+		follow: !cfg.Stay && cfg.Loops > 1, cesu8: cfg.CESU8,
 	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err

@@ -56,6 +56,19 @@ func (l *loop) joinGroup(s *session, r *room) {
 	l.np.Join(s.conn, &vg.group)
 }
 
+// changeVariant has s read from now on what clients of v read. What its room had for it until now is staged first, as it was encoded.
+func (l *loop) changeVariant(s *session, v *codec.Variant) {
+	r := s.room
+	if r == nil {
+		s.variant = v
+		return
+	}
+	l.np.Leave(s.conn)
+	l.dropEmpty(r)
+	s.variant = v
+	l.joinGroup(s, r)
+}
+
 // exitRoom takes s out of its room here. What the room had for it is staged first.
 func (l *loop) exitRoom(s *session) {
 	r := s.room

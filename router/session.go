@@ -50,6 +50,7 @@ type extra struct {
 	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
 	host    string    // the host by which a gate's client reached us
+	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
 	// An enter in flight: who the session will be.
@@ -107,7 +108,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && s.owes&owesPong == 0 && x.host == "" && x.entering == "" && x.http == nil && x.pull == nil {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil {
 		l.freeExtra(s)
 	}
 }

@@ -31,6 +31,7 @@ type settings struct {
 	drain, drainDelay   time.Duration
 	page, move          bool
 	logLevel            slog.Level
+	cesu8               router.CESU8
 	limits              router.Limits
 	access              router.Access
 	origins             listFlag
@@ -63,6 +64,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.BoolVar(&c.printConfig, "print-config", false, "print what would run, as JSON, and exit")
 	f.BoolVar(&c.checkConfig, "check-config", false, "check flags and files, and exit: 0 when pomelod would start")
 	f.BoolVar(&c.move, "move", true, "move a session to the event loop of the room it enters")
+	f.TextVar(&c.cesu8, "cesu8", router.CESU8Auto, "auto, always or never: which js-websocket clients get emoji in protobuf strings as CESU-8. auto: those in browsers, until they send UTF-8 themselves")
 	f.IntVar(&l.Spread, "spread", l.Spread, "members from which on a room uses all event loops")
 	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
