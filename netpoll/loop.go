@@ -90,6 +90,8 @@ type Loop struct {
 	large     []*Conn // conns whose inboxes count
 	slow      int64   // of queued, as last published to the budget
 	active    []*Group
+	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
+	passed    int64 // when the last pass ended
 	backlog   int   // bytes in the logs of groups
 	unsent    int   // bytes that exist only for conns that could not take them
 	inbound   int   // bytes of inboxes that count
@@ -223,6 +225,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	if c.state&connLinger != 0 {
 		l.lingered(c)
 	}
+	l.writeAtOnce()
 	l.settle()
 }
 
@@ -242,13 +245,23 @@ func (l *Loop) Turn() {
 	l.handler.Turn()
 	l.turnWheel()
 	l.deliverResumed()
+	now := int64(0)
+	if len(l.active) > 0 {
+		now = l.nanos()
+	}
+	l.writeStaged(now)
+	l.early = 0
+	l.settle()
+}
+
+// writeStaged writes what is staged and what the active groups have, as much of it as a turn may from now on.
+func (l *Loop) writeStaged(now int64) {
 	l.flushDirty()
 	l.passing = true
-	l.runPasses()
+	l.runPasses(now)
 	l.passing = false
 	l.offerPassed()
 	l.handler.Passed()
-	l.settle()
 }
 
 // Tick tells the loop that a second may have passed.

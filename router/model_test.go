@@ -66,6 +66,7 @@ type asked struct {
 
 func newModel(t *testing.T, rng *rand.Rand, sh shape) *model {
 	m := &model{t: t, rng: rng, r: newRig(t, sh, nil), whispers: map[string]*modelWhisper{}}
+	m.r.net.Pause = rng.Int64N(2) * 300_000 // pushes are written at the end of an event, or in a turn
 	for i := range modelRooms {
 		w := &modelClient{client: m.r.login(atConnector, i%2 == 0)}
 		w.asked = append(w.asked, asked{op: "enter", user: "witness", room: m.room(i)})
