@@ -39,7 +39,7 @@ var helpGroups = []struct{ title, names string }{
 	{"Look before you start", "check-config print-config version"},
 	{"Start and end", "bind page log-level drain drain-delay"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes"},
-	{"What a session or a room may do", "session-rate send-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
+	{"What a session or a room may do", "session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},
 	{"Sizes", "max-package max-head outbound max-outbound room-backlog loop-backlog"},
 	{"Event loops", "loops move spread max-delay inflight inbox"},
