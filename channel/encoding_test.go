@@ -39,7 +39,7 @@ func addrOf(rng *rand.Rand) Addr { return Addr{Node: uint16(oneOf(rng)), Ref: Re
 
 // requestOf is a request with something in every field.
 func requestOf(rng *rand.Rand, op Op) Request {
-	r := Request{Op: op, Req: uint32(oneOf(rng)), From: addrOf(rng), Content: bytesOf(rng)}
+	r := Request{Op: op, Req: uint32(oneOf(rng)), Silent: rng.IntN(2) == 0, From: addrOf(rng), Content: bytesOf(rng)}
 	v := reflect.ValueOf(&r).Elem()
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.String {

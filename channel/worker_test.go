@@ -309,7 +309,7 @@ func TestListBound(t *testing.T) {
 	}
 }
 
-// Over any joins and leaves, in small rooms and in large ones, the list is who is there in order of entry, every push has the
+// Over any joins, leaves and replaces, in small rooms and in large ones, the list is who is there in order of entry, every push has the
 // next number, and an outlet is told everything from its first member to its last, and nothing else.
 func TestRandomJoinsAndLeaves(t *testing.T) {
 	for _, size := range []int{smallRoom, 4 * smallRoom, 60 * smallRoom} {
@@ -334,7 +334,7 @@ func TestRandomJoinsAndLeaves(t *testing.T) {
 				}
 				if len(list) == 0 || len(list) < most && rng.IntN(2+len(list)*2/most) < 2 {
 					r := resident{fmt.Sprintf("n%d", step), at(OutletID(rng.IntN(3)), step)}
-					s.enter(r.addr, r.name, room)
+					s.handle(Request{Op: OpEnter, From: r.addr, User: r.name, Room: room, Key: 7})
 					list = append(list, r)
 					names := make([]string, len(list))
 					for i := range list {
@@ -344,8 +344,20 @@ func TestRandomJoinsAndLeaves(t *testing.T) {
 					if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || string(it.Body)+it.End() != want {
 						t.Fatalf("step %d: got %v, want %s", step, it, want)
 					}
+				} else if i := rng.IntN(len(list)); rng.IntN(4) == 0 {
+					old, r := list[i], resident{list[i].name, at(OutletID(rng.IntN(3)), step)}
+					s.handle(Request{Op: OpEnter, From: r.addr, User: r.name, Room: room, Key: 7})
+					list = slices.Clone(list)
+					list[i] = r
+					kick, enter := s.items[0], s.items[len(s.items)-1]
+					if len(s.items) != 2 || kick.Kind != ItemKick || kick.To != old.addr || enter.Kind != ItemEnter || enter.To != r.addr || enter.Seq != last[room] {
+						t.Fatalf("step %d: replaced %v by %v: %v", step, old, r, s.items)
+					}
+					if before[old.addr.Outlet()] == 1 { // it is counted no more, and is told nothing from now on
+						delete(heard, fmt.Sprint(room, old.addr.Outlet()))
+					}
+					clear(before) // nobody is told
 				} else {
-					i := rng.IntN(len(list))
 					r := list[i]
 					s.leave(r.addr, r.name, room)
 					list = slices.Delete(slices.Clone(list), i, i+1)
