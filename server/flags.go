@@ -47,6 +47,9 @@ type settings struct {
 	flags *flag.FlagSet
 }
 
+// processors is how many of them Go uses by itself; a server raises that for the whole process, and the next one must not follow.
+var processors = runtime.GOMAXPROCS(0)
+
 // parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
 func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c := &settings{limits: router.DefaultLimits()}
@@ -66,7 +69,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.BoolVar(&c.move, "move", true, "move a session to the event loop of the room it enters")
 	f.TextVar(&c.cesu8, "cesu8", router.CESU8Auto, "auto, always or never: which js-websocket clients get emoji in protobuf strings as CESU-8. auto: those in browsers, until they send UTF-8 themselves")
 	f.IntVar(&l.Spread, "spread", l.Spread, "members from which on a room uses all event loops")
-	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
+	f.IntVar(&c.loops, "loops", processors, "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "`time` over which clients are sent away when pomelod ends, evenly; a few leave faster")
 	f.DurationVar(&c.drainDelay, "drain-delay", 0, "`time` before that in which /readyz says no and clients are still accepted, for load balancers")
