@@ -165,7 +165,7 @@ func TestInflightKeepsOrder(t *testing.T) {
 		for range 50 {
 			r.net.Events()
 			r.net.TurnLoop(1)
-			if n := r.node.workers[1].Inbox.Load() + r.node.workers[0].Inbox.Load(); n > 3 {
+			if n := r.inbox(); n > 3 {
 				t.Fatalf("%d in flight", n)
 			}
 			r.net.TurnLoop(0)
@@ -240,7 +240,7 @@ func TestFullLoopRefuses(t *testing.T) {
 		}
 	}
 	late.want("answer 1 " + enterRefused)
-	if busy := r.node.workers[1].Stats().Busy; accepted != 4 || rejected != 5 || busy != 6 {
+	if busy := r.node.loops[1].worker.Stats().Busy; accepted != 4 || rejected != 5 || busy != 6 {
 		t.Errorf("%d accepted, %d refused, %d counted", accepted, rejected, busy)
 	}
 	far.want()
@@ -460,7 +460,7 @@ func TestNotifyFloodKeepsToItsCredits(t *testing.T) {
 	}
 	r.net.Events()
 	r.net.Events()
-	if n := r.node.workers[0].Inbox.Load() + r.node.workers[1].Inbox.Load(); n != int64(r.node.limits.Inflight) {
+	if n := r.inbox(); n != int64(r.node.limits.Inflight) {
 		t.Errorf("%d wait for the worker", n)
 	}
 	r.net.Settle()

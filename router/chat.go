@@ -121,7 +121,7 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: key, Silent: c.id == 0}
+	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			l.answer(s, c, channel.EnterRefused)
@@ -242,7 +242,7 @@ func (l *loop) send(s *session, c *call) {
 	if !ok || body.Err() != nil || !l.node.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})
+	l.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
 }
 
 // overrun tells whether this loop is too far behind to take on what goes to many, and counts that.

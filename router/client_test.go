@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
@@ -78,6 +79,17 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	}
 	t.Cleanup(r.checkAddresses)
 	return r
+}
+
+// home is the loop that owns a room.
+func (r *rig) home(room string) *loop { return r.node.placement.Load()[channel.Partition(room)].loop }
+
+// inbox is what waits for all workers.
+func (r *rig) inbox() (weight int64) {
+	for _, l := range r.node.loops {
+		weight += l.inbox.Load()
+	}
+	return weight
 }
 
 // checkAddresses fails unless what is counted for addresses is what there is.

@@ -14,6 +14,16 @@ type call struct {
 	route   *route
 	body    []byte // as sent
 	text    bool   // it came as text: JSON, never protobuf
+	hashed  bool   // part is known
+	part    uint16 // of the room that is to be entered
+}
+
+// partition is the partition of the room that is to be entered, whose name is hashed once.
+func (c *call) partition(room string) uint16 {
+	if !c.hashed {
+		c.part, c.hashed = channel.Partition(room), true
+	}
+	return c.part
 }
 
 // route is what a listener does with one route.

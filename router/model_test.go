@@ -138,7 +138,7 @@ func (m *model) act(c *modelClient) {
 	case op < 39 && m.rng.IntN(3) == 0:
 		l := m.r.node.loops[m.rng.IntN(len(m.r.node.loops))]
 		l.postRun(0, func() {
-			l.post(channel.Request{Op: channel.OpKick, From: channel.Addr{Ref: channel.Ref(l.index) << 56}, Room: a.room, Target: a.user, Content: []byte(`"bye"`)})
+			l.inlet(channel.Partition(a.room)).Post(channel.Request{Op: channel.OpKick, From: channel.Addr{Ref: channel.Ref(l.index) << 56}, Room: a.room, Part: channel.Partition(a.room), Target: a.user, Content: []byte(`"bye"`)})
 		})
 		return
 	case m.rng.IntN(6) == 0:

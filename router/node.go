@@ -89,9 +89,7 @@ func (l *Limits) Check() error {
 
 // Config is what a Node is made of. It must not be changed afterwards.
 type Config struct {
-	Loops int
-	// Workers is the number of shares the rooms are divided into; 0 means one a loop.
-	Workers    int
+	Loops      int
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
@@ -101,7 +99,7 @@ type Config struct {
 	Access Access // who may connect
 	App    *App   // handlers of one's own; nil for none
 	Files  []File // served by HTTP on every listener
-	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
+	// RoundTrip sends every request and item through its encoding, as if all partitions were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
 	NewDriver func(i int) (netpoll.Driver, error)
@@ -109,11 +107,11 @@ type Config struct {
 	Nanos func() int64
 }
 
-// Node is the sessions, loops and workers of one process.
+// Node is the sessions, loops and rooms of one process.
 type Node struct {
-	number     uint16
+	id         channel.Node
 	loops      []*loop
-	workers    []*channel.Worker
+	placement  atomic.Pointer[placement]
 	profiles   []*Profile
 	connectors []Endpoint
 	limits     Limits
@@ -166,32 +164,28 @@ func NewNode(cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	workers := cfg.Workers
-	if workers == 0 {
-		workers = cfg.Loops
-	}
+	began := uint64(time.Now().UnixMilli())
+	n.id = channel.NewNode(0, began)
+	rooms := new(atomic.Int64)
 	for i := range cfg.Loops {
 		d, err := cfg.NewDriver(i)
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, workers: make([]*channel.Worker, workers), rooms: make(map[channel.RoomID]*room), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
+		l := &loop{node: n, index: i, rooms: make(map[channel.RoomID]*room), large: make(map[string]struct{}), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
 		l.np = netpoll.NewLoop(uint8(i), l, d, cfg.Limits.Conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		n.loops = append(n.loops, l)
 	}
-	epoch, count := uint32(time.Now().Unix()), new(atomic.Int64)
-	for i := range workers {
-		home := n.loops[i%len(n.loops)]
-		outlets := make([]*outlet, len(n.loops))
-		for j, to := range n.loops {
-			outlets[j] = &outlet{from: home, to: to}
-		}
-		w := channel.NewWorker(uint16(i), epoch, func(id channel.OutletID) channel.Outlet { return outlets[id&0xff] })
-		w.SetLimits(cfg.Limits.Rooms, count, home.np.Nanos)
-		n.workers = append(n.workers, w)
-		home.workers[i] = w
+	for _, l := range n.loops {
+		l.worker = channel.NewWorker(n.outlets(l))
+		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
 	}
+	places, epoch := newPlacement(n.loops), channel.Epoch{View: began, Maker: n.id}
+	for part, at := range places {
+		at.loop.worker.Own(uint16(part), epoch)
+	}
+	n.placement.Store(places)
 	if n.app != nil {
 		n.app.node.Store(n)
 	}
@@ -207,7 +201,10 @@ func (n *Node) Loops() []*netpoll.Loop {
 	return loops
 }
 
-func (n *Node) loopOf(w *channel.Worker) *loop { return n.loops[w.Number()%len(n.loops)] }
+// outlets finds the outlets of what runs on from.
+func (n *Node) outlets(from *loop) func(channel.OutletID) channel.Outlet {
+	return func(id channel.OutletID) channel.Outlet { return &outlet{from: from, to: n.loops[id.Loop]} }
+}
 
 // silence is how long a client may be silent: twice the heartbeat interval, and a second because ticks are whole seconds.
 func (n *Node) silence(p *Profile) uint32 {

@@ -190,12 +190,12 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 func (l *loop) depart(s *session) {
 	from := l.addr(s.conn)
 	if s.room != nil {
-		l.leave(from, s.user(), s.roomName())
+		l.leave(from, s.user(), s.roomName(), s.room.id.Partition())
 		l.exitRoom(s)
 	}
 	if x := s.x; x != nil {
 		if x.entering != "" {
-			l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
+			l.leaveEntering(from, x)
 		}
 		clear(x.pending)
 		x.pending, x.entering, x.rename, x.handling = x.pending[:0], "", false, false
@@ -204,8 +204,14 @@ func (l *loop) depart(s *session) {
 	s.handle = nil
 }
 
-func (l *loop) leave(from channel.Addr, user, room string) {
-	l.post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room})
+func (l *loop) leave(from channel.Addr, user, room string, part uint16) {
+	l.inlet(part).Post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room, Part: part})
+}
+
+// leaveEntering undoes an enter that is in flight.
+func (l *loop) leaveEntering(from channel.Addr, x *extra) {
+	room := x.entering[int(x.star)+1:]
+	l.leave(from, x.entering[:x.star], room, channel.Partition(room))
 }
 
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
@@ -284,8 +290,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 			l.counters.timeouts++
 		}
 		if p.op == channel.OpEnter {
-			x := s.x
-			l.leave(l.addr(s.conn), x.entering[:x.star], x.entering[int(x.star)+1:])
+			l.leaveEntering(l.addr(s.conn), s.x)
 		}
 		l.finish(s, p.refusal, "")
 	}

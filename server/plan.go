@@ -23,7 +23,6 @@ import (
 // plan is what will run: settings and files, made one.
 type plan struct {
 	listeners []plannedListener
-	workers   int
 	admin     string
 	warnings  []string
 	inherited map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
@@ -50,7 +49,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
-	p := &plan{workers: c.loops, admin: c.admin, warnings: project.Warnings}
+	p := &plan{admin: c.admin, warnings: project.Warnings}
 	if project.MasterPort != 0 && !c.set["admin"] {
 		p.admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(project.MasterPort)) // the master's host may be public
 	}
@@ -114,11 +113,10 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if err != nil {
 		return err
 	}
-	chats, connectors := 0, 0
+	connectors := 0
 	for i := range project.Servers {
 		s := &project.Servers[i]
-		if s.Type == string(router.Chat) {
-			chats++
+		if s.Type == string(router.Chat) { // every loop has a share of the rooms, however many the project wants
 			continue
 		}
 		if s.Type == string(router.Connector) {
@@ -142,7 +140,6 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if len(p.listeners) > 256 {
 		return fmt.Errorf("servers.json has %d gates and connectors; one process serves 256", len(p.listeners))
 	}
-	p.workers = max(p.workers, chats)
 	return nil
 }
 
@@ -203,10 +200,9 @@ func (c *settings) print(w io.Writer, p *plan) error {
 	}
 	out := struct {
 		Servers []server          `json:"servers"`
-		Workers int               `json:"workers"`
 		Admin   string            `json:"admin"`
 		Flags   map[string]string `json:"flags"`
-	}{Workers: p.workers, Admin: p.admin, Flags: map[string]string{}}
+	}{Admin: p.admin, Flags: map[string]string{}}
 	for _, l := range p.listeners {
 		out.Servers = append(out.Servers, server{
 			ID: l.profile.Name, Type: string(l.profile.Type), Listen: l.addr, AdvertiseHost: l.host, AdvertisePort: l.port, MaxConnections: l.max,

@@ -98,7 +98,7 @@ func (s *server) build(app *router.App) (err error) {
 	}
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
-		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
+		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
 		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
