@@ -26,6 +26,10 @@ type segment struct {
 	shared *shared
 }
 
+// segmentBytes is what a queue takes for each segment beside the bytes, which many may share: it may have room for twice as many as it has.
+// A queue of short pushes takes more for its segments than for what they say.
+const segmentBytes = 64
+
 // shared is immutable memory that several conns refer to: a copy of a chunk for slow conns of the group, or what was lent. It counts
 // once.
 type shared struct {
@@ -287,6 +291,7 @@ func (l *Loop) queue(o *outbox, s segment) {
 		l.unsent += len(s.b)
 		o.own += len(s.b)
 	}
+	l.segments++
 	o.queue = append(o.queue, s)
 	o.bytes += len(s.b)
 }
@@ -360,6 +365,7 @@ func (l *Loop) consume(o *outbox, n int) {
 }
 
 func (l *Loop) forget(o *outbox, s *segment) {
+	l.segments--
 	if s.shared != nil {
 		l.release(s.shared)
 	} else {

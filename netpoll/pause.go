@@ -99,6 +99,9 @@ func (l *Loop) deliverResumed() {
 			continue
 		}
 		l.watch(c, c.watched|Readable)
+		if c.in != nil { // until now it was we who did not read on
+			c.in.begun = l.now
+		}
 		l.deliver(c, nil)
 		if l.nanos() >= until {
 			break

@@ -17,7 +17,7 @@ type Limits struct {
 	PackageBytes     int           // longest package accepted
 	HeadBytes        int           // longest HTTP head
 	HeadSeconds      uint32        // from its first byte
-	HandshakeSeconds uint32        // from connect to working
+	HandshakeSeconds uint32        // from connect to working, and from the beginning of a message or a request to its end
 	IdleSeconds      uint32        // silence allowed where heartbeats are off
 	RequestSeconds   uint32        // a worker's time to answer
 	Inflight         int           // requests of one session at workers
@@ -167,13 +167,15 @@ func NewNode(cfg Config) (*Node, error) {
 	began := uint64(time.Now().UnixMilli())
 	n.id = channel.NewNode(0, began)
 	rooms := new(atomic.Int64)
+	conn := cfg.Limits.Conn
+	conn.Unfinished = cfg.Limits.HandshakeSeconds
 	for i := range cfg.Loops {
 		d, err := cfg.NewDriver(i)
 		if err != nil {
 			return nil, err
 		}
 		l := &loop{node: n, index: i, rooms: make(map[channel.RoomID]*room), large: make(map[string]struct{}), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
-		l.np = netpoll.NewLoop(uint8(i), l, d, cfg.Limits.Conn, n.budget, cfg.Nanos)
+		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		n.loops = append(n.loops, l)
 	}

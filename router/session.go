@@ -49,7 +49,8 @@ type extra struct {
 	pending []pending // requests at a worker, oldest first
 	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
-	host    string    // the host by which a gate's client reached us
+	begun   uint32    // tick at which a WebSocket message in fragments began, while it has not ended
+	host    string    // the host by which a gate's client reached us, of at most maxHost bytes
 	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
@@ -108,7 +109,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil {
 		l.freeExtra(s)
 	}
 }
@@ -276,6 +277,18 @@ func (l *loop) Due(c *netpoll.Conn) {
 		l.ping(s)
 	default:
 		l.end(s, reasonHandshakeTimeout)
+	}
+}
+
+// Late implements netpoll.Handler: a message, a package or a request was begun and not finished, whatever else was sent meanwhile.
+func (l *loop) Late(c *netpoll.Conn) {
+	switch s := l.session(c); s.state {
+	case stateHTTP:
+		l.refuseHTTP(s, errRequestTimeout, false)
+	case stateProxy, stateSniff:
+		l.end(s, reasonHandshakeTimeout)
+	default:
+		l.endWith(s, reasonUnfinished, codec.WSClosePolicy, "the message took too long")
 	}
 }
 

@@ -22,11 +22,12 @@ const (
 	reasonHTTP
 	reasonKick
 	reasonShutdown
-	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
-	reasonAddress // its address has connections enough
-	reasonFlood   // it goes on although it is refused
-	reasonEarly   // too much before the end of the handshake
-	reasonIdle    // no message since the handshake
+	reasonGoodbye    // a WebSocket client closes, and has yet to read our answer to that
+	reasonAddress    // its address has connections enough
+	reasonFlood      // it goes on although it is refused
+	reasonEarly      // too much before the end of the handshake
+	reasonIdle       // no message since the handshake
+	reasonUnfinished // it began a message and did not finish it in time
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -36,6 +37,7 @@ var reasonNames = map[netpoll.Reason]string{
 	netpoll.ReasonSlow:     "slow",
 	netpoll.ReasonStuck:    "stuck",
 	netpoll.ReasonMemory:   "memory",
+	reasonUnfinished:       "unfinished",
 	netpoll.ReasonPanic:    "panic",
 	reasonHandshakeTimeout: "handshake_timeout",
 	reasonSilent:           "silent",
