@@ -196,6 +196,7 @@ func TestShedInTurns(t *testing.T) {
 		w.net.Settle()
 		socks = append(socks, s)
 	}
+	kept := w.budget.Inbound()
 	w.budget.SetLimit(most)
 	for _, s := range socks {
 		s.Send(make([]byte, 1000))
@@ -207,7 +208,7 @@ func TestShedInTurns(t *testing.T) {
 		if n := len(h.closed) - before; n == 0 || n > 64 {
 			t.Fatalf("%d were ended in turn %d", n, turns)
 		}
-		if n := w.budget.Inbound(); n > crowd*(each+100)*2 {
+		if n := w.budget.Inbound(); n > kept {
 			t.Fatalf("%d bytes are kept, more than at first", n)
 		}
 	}
