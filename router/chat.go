@@ -236,7 +236,7 @@ func (l *loop) send(s *session, c *call) {
 	} else {
 		target, _ = codec.StringValue(rawTarget)
 	}
-	if codec.HasAstral(content) {
+	if !codec.IsCanonical(content) {
 		content = codec.AppendCanonical(nil, content)
 	}
 	if !ok || body.Err() != nil || !l.node.limits.fits(len(content)) {

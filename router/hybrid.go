@@ -75,6 +75,8 @@ func (l *loop) handshake(s *session, body []byte) {
 		var err error
 		if user, err = p.User(client.user); err != nil {
 			code = `{"code":500}`
+		} else if !codec.IsCanonical(user) {
+			user = codec.AppendCanonical(nil, user)
 		}
 	}
 	if code != "" {
