@@ -66,6 +66,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("inbox_full_total", "Requests refused because the worker of the room had too many.", "loop", func(l *loopFigures) uint64 { return l.Busy }),
 	counter("throttled_total", "Times a client was not read until it took what it had asked for.", "loop", func(l *loopFigures) uint64 { return l.Net.Throttled }),
 	counter("yields_total", "Times a client had asked for so much at once that others were served first.", "loop", func(l *loopFigures) uint64 { return l.Net.Yielded }),
+	counter("put_off_total", "Times the connections of one address had asked for so much together that others were served first.", "loop", func(l *loopFigures) uint64 { return l.Net.PutOff }),
 	counter("handlers_refused_total", "Calls refused because App.MaxRunning handlers ran already.", "loop", func(l *loopFigures) uint64 { return l.HandlersRefused }),
 	counter("handler_timeouts_total", "Calls given up because their handler took longer than App.Timeout.", "loop", func(l *loopFigures) uint64 { return l.HandlerTimeouts }),
 	counter("inflight_waits_total", "Times a session was not read because it had as many requests in flight as it may.", "loop", func(l *loopFigures) uint64 { return l.InflightWaits }),

@@ -12,8 +12,12 @@ type Gate interface {
 	Leave(Pass)
 }
 
-// Pass is what a Gate knows a conn by. It goes where the conn's socket goes. 0 is none.
+// Pass is what a Gate knows a conn by. It goes where the conn's socket goes. Conns with the same pass are one client's: they share
+// what a turn has for one (Loop.Throttle). 0 is none.
 type Pass uint32
+
+// PassAlone is shared by conns that have nothing in common.
+const PassAlone = Pass(1<<32 - 1)
 
 // Pass is the conn's pass.
 func (c *Conn) Pass() Pass { return c.pass }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
 )
 
 // Bytes a handler leaves are given again, in order, whatever the splits.
@@ -208,6 +209,64 @@ func TestShares(t *testing.T) {
 	}
 	if after < askers*things/2 || l.Stats().Yielded < askers*things/100 {
 		t.Errorf("the last answer came after %d, yielded %d times", after, l.Stats().Yielded)
+	}
+}
+
+// Many conns of one client (Pass) that ask for dozens of things in each read have a share together: nobody else waits for more of them
+// in a turn than for a few, what they send is not kept meanwhile, and in the end all of it is served. One thing a read is free.
+func TestShareOfAClient(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	const askers, burst, rounds, atOnce = 100, 30, 20, 64 + 250/10 + 2*30
+	heard, answered := 0, 0
+	talker, socket := h.connect(n)
+	var all []*looptest.Socket
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		for used := range b {
+			n.Nanos += 10_000
+			if c == talker {
+				answered++
+			} else if heard++; heard%7 == 0 {
+				l.Write(c, []byte("an answer, which goes out and must not end the wait"))
+			}
+			if l.Throttle(c) {
+				return used + 1
+			}
+		}
+		return len(b)
+	}
+	for range askers {
+		c, asker := h.connect(n)
+		c.SetPass(7)
+		defer c.SetPass(0)
+		all = append(all, asker)
+		for range rounds {
+			asker.Send(make([]byte, burst))
+		}
+	}
+	for n.Events(); heard < askers*burst*rounds; {
+		before, asked := heard, answered
+		socket.Send([]byte("x"))
+		n.Events()
+		if !n.Turn() {
+			t.Fatalf("nobody rang, and %d of %d were heard", heard, askers*burst*rounds)
+		}
+		if heard-before > atOnce || answered != asked+1 {
+			t.Fatalf("%d were heard in one turn, and who had little to say was heard %d times", heard-before, answered-asked)
+		}
+	}
+	if l.Stats().PutOff == 0 {
+		t.Error("nobody was put off")
+	}
+	put := l.Stats().PutOff
+	h.onData = func(c *netpoll.Conn, b []byte) int { l.Throttle(c); return len(b) }
+	for range 10 {
+		for _, s := range all {
+			s.Send([]byte("x"))
+		}
+		n.Settle()
+	}
+	if l.Stats().PutOff != put {
+		t.Error("who asks for one thing at a time was put off")
 	}
 }
 

@@ -7,7 +7,14 @@ const (
 	shareNanos    = 1e5      // time of one turn for what one conn asks for; the rest waits for the next
 	shareThings   = 32       // things after which that is looked at
 	resumeNanos   = 25e4     // time of one turn for conns that go on with what they have asked for before
+	lateNanos     = 25e4     // the same for conns of clients that have had their share
+	clientThings  = 64       // things of one turn, beyond one a read, for what all conns of one client ask for
+	clients       = 256      // shares told apart, by pass: clients whose passes are equal in their last bits have one together
 )
+
+// share is what a client has asked for in a turn: things beyond one a read. So those who ask for one thing and wait for the answer, as
+// all do who mean well, are never put off because of others who do likewise.
+type share struct{ turn, things uint32 }
 
 // Pause stops Handler.Data for c after the current call. Reading stops when more arrives than one read.
 func (l *Loop) Pause(c *Conn) { c.state |= connPaused }
@@ -27,27 +34,64 @@ func (l *Loop) Release(c *Conn) { l.unblock(c, connHeld) }
 // Throttle stops Handler.Data for c, if more than throttleBytes wait to be written to it, until all of that has been
 // taken, or if c has had its share of this turn, until the next. It tells whether it did. A handler asks after each thing it has
 // done for c: a peer may not make us keep more for it than that by asking faster than it takes the answers, nor keep others
-// waiting by asking for thousands of things in one read.
+// waiting by asking for thousands of things in one read; nor by asking for dozens on each of a thousand conns. So conns of one client
+// (Pass) have a share of each turn together. When it is used up they are read no further, and go on behind all others.
 func (l *Loop) Throttle(c *Conn) bool {
 	switch {
 	case !c.Alive():
 		return false
 	case c.Queued() > throttleBytes:
 		l.stats.Throttled++
-	case l.shareLeft():
+	case l.shareLeft(c):
 		return false
 	default:
-		l.yielded = append(l.yielded, c)
-		l.stats.Yielded++
+		l.yield(c)
+		return true
 	}
 	c.state |= connThrottled
 	return true
 }
 
+// yield has c wait for a later turn.
+func (l *Loop) yield(c *Conn) {
+	c.state |= connThrottled
+	c.waits = true
+	if l.spent(c) {
+		l.late = append(l.late, c)
+		l.stats.PutOff++
+	} else {
+		l.yielded = append(l.yielded, c)
+		l.stats.Yielded++
+	}
+}
+
+// spent tells whether c's client has had its share of this turn.
+func (l *Loop) spent(c *Conn) bool {
+	s := &l.shares[c.pass%clients]
+	return s.things > clientThings && s.turn == l.turns && c.pass != 0 && c.pass != PassAlone
+}
+
+// count counts one thing more of c's client.
+func (l *Loop) count(c *Conn) {
+	s := &l.shares[c.pass%clients]
+	if s.turn != l.turns {
+		*s = share{turn: l.turns}
+		l.Ring() // or this turn would not end before there is something else to do
+	}
+	s.things++
+}
+
 // shareLeft tells whether the conn that is being served may go on. Its time begins with the first look at the clock, so that who asks
 // for little costs none.
-func (l *Loop) shareLeft() bool {
-	if l.things++; l.things%shareThings > 0 {
+func (l *Loop) shareLeft(c *Conn) bool {
+	l.things++
+	if l.things > 1 && c.pass != 0 && c.pass != PassAlone {
+		l.count(c)
+		if !l.serving && l.spent(c) {
+			return false
+		}
+	}
+	if l.things%shareThings > 0 {
 		return true
 	}
 	now := l.nanos()
@@ -77,10 +121,15 @@ func (l *Loop) unblock(c *Conn, reason connState) {
 
 // deliverResumed lets those go on who had to wait. It stops when that has taken long, so that others are heard in between.
 func (l *Loop) deliverResumed() {
-	if len(l.yielded)+len(l.resumed) == 0 { // mostly
+	l.turns++
+	if len(l.yielded)+len(l.resumed)+len(l.late) == 0 { // mostly
 		return
 	}
 	for _, c := range l.yielded {
+		if !c.waits { // another conn, in the slot of one that is gone
+			continue
+		}
+		c.waits = false
 		if c.Queued() <= throttleBytes { // else it goes on when that has been taken
 			l.unblock(c, connThrottled)
 		}
@@ -99,13 +148,49 @@ func (l *Loop) deliverResumed() {
 			continue
 		}
 		l.watch(c, c.watched|Readable)
-		if c.in != nil { // until now it was we who did not read on
-			c.in.begun = l.now
-		}
 		l.deliver(c, nil)
 		if l.nanos() >= until {
 			break
 		}
 	}
 	l.resumed = slices.Delete(l.resumed, 0, done)
+	l.deliverLate()
+}
+
+// deliverLate lets those go on whose clients had had their share, in the order in which they came to wait: each as much as one conn may,
+// for so long that others are not kept.
+func (l *Loop) deliverLate() {
+	if len(l.late) == 0 {
+		return
+	}
+	l.serving = true
+	done, waiting := 0, len(l.late)
+	for until := l.nanos() + lateNanos; done < waiting; {
+		c := l.late[done]
+		done++
+		if !c.waits || !c.Alive() || c.Queued() > throttleBytes { // the last goes on when that has been taken
+			c.waits = false
+			continue
+		}
+		c.waits = false
+		c.state &^= connThrottled
+		switch {
+		case c.state&connBlocked == connHeld:
+			l.watch(c, c.watched|Readable)
+			continue
+		case c.state&(connBlocked|connResumed) != 0:
+			continue
+		}
+		l.watch(c, c.watched|Readable)
+		if c.in == nil && !c.IsPull() {
+			l.receive(c)
+		} else {
+			l.deliver(c, nil)
+		}
+		if l.nanos() >= until {
+			break
+		}
+	}
+	l.late = slices.Delete(l.late, 0, done)
+	l.serving = false
 }

@@ -14,6 +14,7 @@ type Stats struct {
 	Panics       uint64
 	Throttled    uint64 // times a conn was not read until it took what it had asked for
 	Yielded      uint64 // times a conn had asked for so much that others came first
+	PutOff       uint64 // times the conns of one client together had
 
 	Conns   int // open sockets
 	Pulls   int // conns without a socket
