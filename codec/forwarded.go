@@ -18,9 +18,9 @@ func (h *HTTPHead) forwarded(value []byte) {
 
 // ForwardedFor is the client's address by the X-Forwarded-For of a request that came from a trusted proxy: from the right,
 // where the nearest proxy wrote, the first one that is not trusted itself. What is left of that its author may have made
-// up. If all are trusted it is the leftmost. It is not valid when there is no such header, or when what stands in its
-// place is no address.
-func (h *HTTPHead) ForwardedFor(trusted func(netip.Addr) bool) (client netip.Addr) {
+// up. If all are trusted it is the leftmost. It is not valid when there is no such header, or nothing in it. It fails with
+// ErrForwardedFor when what stands in its place is no address.
+func (h *HTTPHead) ForwardedFor(trusted func(netip.Addr) bool) (client netip.Addr, err error) {
 	for i := -1; i < len(h.earlierForwardedFor); i++ {
 		line := h.XForwardedFor
 		if i >= 0 {
@@ -38,15 +38,19 @@ func (h *HTTPHead) ForwardedFor(trusted func(netip.Addr) bool) (client netip.Add
 			}
 			a, ok := forwardedAddr(item)
 			if !ok {
-				return netip.Addr{}
+				return netip.Addr{}, ErrForwardedFor
 			}
 			if client = a; !trusted(a) {
-				return client
+				return client, nil
 			}
 		}
 	}
-	return client
+	return client, nil
 }
+
+// ErrForwardedFor refuses a request of which a trusted proxy tells no address: it must not count for the proxy, which is exempt from
+// what one address may.
+var ErrForwardedFor = &HTTPError{Status: 400, Reason: "X-Forwarded-For has no address where the proxy's client should be"}
 
 // forwardedAddr reads an address as proxies write them: bare, in brackets, with or without a port.
 func forwardedAddr(b []byte) (netip.Addr, bool) {

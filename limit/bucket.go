@@ -22,6 +22,11 @@ func (r Rate) None() bool { return r.PerSecond == 0 }
 // every is the time in which one token comes back.
 func (r Rate) every() int64 { return int64(1e9) / int64(r.PerSecond) }
 
+// times is a rate n times as high; none stays none.
+func (r Rate) times(n int) Rate {
+	return Rate{PerSecond: min(r.PerSecond*n, MaxRate), Burst: min(r.Burst*n, MaxRate)}
+}
+
 // String is what ParseRate reads.
 func (r Rate) String() string {
 	if r.None() {
@@ -58,15 +63,23 @@ type Bucket int64
 
 // Take takes a token if there is one.
 func (b *Bucket) Take(r Rate, now int64) bool {
-	if r.None() {
-		return true
-	}
-	full := max(int64(*b), now) + r.every()
-	if full-now > r.every()*int64(r.Burst) {
+	if !b.Has(r, now) {
 		return false
 	}
-	*b = Bucket(full)
+	b.take(r, now)
 	return true
+}
+
+// Has tells whether there is a token.
+func (b Bucket) Has(r Rate, now int64) bool {
+	return r.None() || max(int64(b), now)+r.every()-now <= r.every()*int64(r.Burst)
+}
+
+// take takes a token that there is.
+func (b *Bucket) take(r Rate, now int64) {
+	if !r.None() {
+		*b = Bucket(max(int64(*b), now) + r.every())
+	}
 }
 
 // Full tells whether nothing of what was taken is still to come back: the bucket is as good as a new one.

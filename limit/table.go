@@ -7,16 +7,22 @@ import (
 	"sync"
 )
 
-// PerAddress is what one address may have and do. Zero values are no limits. An address is an IPv4 address, or the first 64
-// bits of an IPv6 address: whoever has one of those has all 2^64 behind it.
+// PerAddress is what one address may have and do. Zero values are no limits. What counts as one address, and what the networks
+// around an IPv6 address may, is in network.go.
 type PerAddress struct {
 	Conns      int  // connections at a time, and sessions that poll
 	Connects   Rate // connections
 	Handshakes Rate
+	Requests   Rate // HTTP requests
+
+	// All is how many connections there can be in all, 0 if that is not known: networks are held to a part of it.
+	All int
 }
 
 // None tells whether nothing is limited.
-func (p *PerAddress) None() bool { return p.Conns == 0 && p.Connects.None() && p.Handshakes.None() }
+func (p *PerAddress) None() bool {
+	return p.Conns == 0 && p.Connects.None() && p.Handshakes.None() && p.Requests.None()
+}
 
 // Verdict says whether something may be done, or what forbids it.
 type Verdict uint8
@@ -25,13 +31,14 @@ type Verdict uint8
 const (
 	Granted  Verdict = iota
 	TooMany          // the address has PerAddress.Conns already
-	TooOften         // more than PerAddress.Connects or Handshakes
+	TooOften         // more than PerAddress.Connects, Handshakes or Requests
 )
 
 // Ref names what a connection is counted under. 0 names nothing.
 type Ref uint32
 
-// MaxAddresses is how many addresses NewTable's caller normally lets a table tell apart: some 6 MB when all are in use.
+// MaxAddresses is how many addresses and networks NewTable's caller normally lets a table tell apart: some 8 MB when all are in
+// use.
 const MaxAddresses = 65_536
 
 // sharedEntries are for addresses beyond those that a table tells apart. Such an address shares one with those few whose
@@ -39,96 +46,169 @@ const MaxAddresses = 65_536
 // newcomers takes as many refusing entries, that is, at PerAddress.Conns each, more connections than a process has.
 const sharedEntries = 1024
 
-// Table counts for each address. An address that has no connection and has got all its tokens back is forgotten, as it is no
-// different from one never seen. When there are too many addresses, the one without connections that was longest not heard
-// of is forgotten early; when all have connections, newcomers share entries.
+// Table counts for each address, and for the networks around it. An entry that has no connection and has got all its tokens back
+// is forgotten, as it is no different from one never seen. When there are too many, the one without connections that was longest
+// not heard of is forgotten early; when all have connections, newcomers share entries.
 //
-// Safe from any goroutine: one mutex, held for a look-up and a few additions. It is not divided, because it is asked once or
-// twice in a connection's life and never for a message: at 30,000 connections a second it is held for about a hundredth of the
-// time, and one list tells exactly which address was longest not heard of.
+// Safe from any goroutine: one mutex, held for up to three look-ups and a few additions. It is not divided, because it is asked
+// once or twice in a connection's life and for an HTTP request, and never for a message: at 30,000 connections a second it is held
+// for about a hundredth of the time, and one list tells exactly which address was longest not heard of.
 type Table struct {
 	// Static after construction.
-	limits PerAddress
+	limits [levels]PerAddress
 	most   int // entries besides the shared ones
 	seed   maphash.Seed
 
 	mu      sync.Mutex
-	index   map[uint64]uint32 // guarded by mu, as the rest: key → entry
-	entries []entry           // 0 is the head of the idle list, then the shared ones, then addresses
-	free    uint32            // list of unused entries, by next
-	shared  uint64            // how often a shared entry was used
+	index   map[key]uint32 // guarded by mu, as the rest
+	entries []entry        // 0 is the head of the idle list, then the shared ones, then those of index
+	free    uint32         // list of unused entries, by next
+	shared  uint64         // how often a shared entry was used
+	known   int            // entries of addresses, not of networks
 	conns   int
 }
 
-// entry is what is known of an address.
+// entry is what is known of an address, or of a network.
 type entry struct {
-	key        uint64
+	key        key
+	conns      uint32
 	connects   Bucket
 	handshakes Bucket
-	conns      uint32
+	requests   Bucket
 	prev, next uint32 // in the idle list, oldest first: entries without connections; the shared ones are never in it
+	around     uint32 // the entry of the network around it, while it has connections; 0 for none
 }
 
-// NewTable makes a table that tells at most so many addresses apart.
+// chain is an entry and those of the networks around it, by level; 0 where there is none.
+type chain [levels]uint32
+
+// NewTable makes a table that tells at most so many addresses and networks apart, at least as many as one address needs.
 func NewTable(limits PerAddress, addresses int) *Table {
 	return &Table{
-		limits: limits, most: addresses, seed: maphash.MakeSeed(),
-		index: make(map[uint64]uint32), entries: make([]entry, 1+sharedEntries),
+		limits: limits.byLevel(), most: max(addresses, levels), seed: maphash.MakeSeed(),
+		index: make(map[key]uint32), entries: make([]entry, 1+sharedEntries),
 	}
 }
 
 // Connect is asked for each new connection. With Granted it counts until Leave.
 func (t *Table) Connect(addr netip.Addr, now int64) (Ref, Verdict) {
-	return t.enter(addr, t.limits.Connects, now)
+	return t.enter(addr, true, now)
 }
 
 // Hold is Connect for what is no new connection but lasts like one: a session that polls.
 func (t *Table) Hold(addr netip.Addr, now int64) (Ref, Verdict) {
-	return t.enter(addr, Rate{}, now)
+	return t.enter(addr, false, now)
 }
 
-func (t *Table) enter(addr netip.Addr, rate Rate, now int64) (Ref, Verdict) {
+func (t *Table) enter(addr netip.Addr, connects bool, now int64) (Ref, Verdict) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := t.find(keyOf(addr), now)
-	e := &t.entries[i]
-	switch {
-	case t.limits.Conns > 0 && int(e.conns) >= t.limits.Conns:
-		return 0, TooMany
-	case !e.connects.Take(rate, now):
+	c := t.find(addr, now)
+	defer t.release(&c)
+	for level, i := range c {
+		if most := t.limits[level].Conns; i != 0 && most > 0 && int(t.entries[i].conns) >= most {
+			return 0, TooMany
+		}
+	}
+	if connects && !t.take(&c, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.connects, l.Connects }) {
 		return 0, TooOften
 	}
-	if e.conns++; e.conns == 1 && i > sharedEntries {
-		t.unlink(i)
+	for level, i := range c {
+		if i == 0 {
+			break
+		}
+		e := &t.entries[i]
+		e.conns++
+		if level+1 < levels {
+			e.around = c[level+1]
+		}
 	}
 	t.conns++
-	return Ref(i), Granted
+	return Ref(c[0]), Granted
 }
 
 // Handshake is asked for each handshake.
 func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
-	if t.limits.Handshakes.None() {
+	if t.limits[0].Handshakes.None() {
 		return Granted
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.entries[t.find(keyOf(addr), now)].handshakes.Take(t.limits.Handshakes, now) {
-		return TooOften
+	c := t.find(addr, now)
+	defer t.release(&c)
+	return verdict(t.take(&c, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.handshakes, l.Handshakes }))
+}
+
+// Request is asked for each HTTP request of an address whose connection counts for another, or for nobody: a proxy's.
+func (t *Table) Request(addr netip.Addr, now int64) Verdict {
+	if t.limits[0].Requests.None() {
+		return Granted
 	}
-	return Granted
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.find(addr, now)
+	defer t.release(&c)
+	return verdict(t.take(&c, now, requests))
+}
+
+// RequestBy is Request for a connection that counts under ref.
+func (t *Table) RequestBy(ref Ref, now int64) Verdict {
+	if t.limits[0].Requests.None() {
+		return Granted
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.chainOf(uint32(ref))
+	return verdict(t.take(&c, now, requests))
+}
+
+func requests(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.requests, l.Requests }
+
+func verdict(granted bool) Verdict {
+	if granted {
+		return Granted
+	}
+	return TooOften
+}
+
+// take takes a token from the bucket of each entry, if all have one.
+func (t *Table) take(c *chain, now int64, of func(*entry, *PerAddress) (*Bucket, Rate)) bool {
+	for level, i := range c {
+		if i == 0 {
+			break
+		}
+		if b, r := of(&t.entries[i], &t.limits[level]); !b.Has(r, now) {
+			return false
+		}
+	}
+	for level, i := range c {
+		if i == 0 {
+			break
+		}
+		b, r := of(&t.entries[i], &t.limits[level])
+		b.take(r, now)
+	}
+	return true
 }
 
 // Leave ends what Connect or Hold granted; exactly once for each.
 func (t *Table) Leave(ref Ref, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := uint32(ref)
-	e := &t.entries[i]
-	e.conns--
-	t.conns--
-	if e.conns == 0 && i > sharedEntries {
-		t.link(i)
+	c := t.chainOf(uint32(ref))
+	for _, i := range c {
+		if i == 0 {
+			break
+		}
+		e := &t.entries[i]
+		if e.conns--; e.conns == 0 {
+			e.around = 0
+			if i > sharedEntries {
+				t.link(i)
+			}
+		}
 	}
+	t.conns--
 	t.forget(now)
 }
 
@@ -150,32 +230,80 @@ func (t *Table) Figures(now int64) Figures {
 		}
 		i = next
 	}
-	return Figures{Addresses: len(t.index), Conns: t.conns, Shared: t.shared}
+	return Figures{Addresses: t.known, Conns: t.conns, Shared: t.shared}
 }
 
 // idle tells whether an entry without connections is as good as a new one.
-func (e *entry) idle(now int64) bool { return e.connects.Full(now) && e.handshakes.Full(now) }
+func (e *entry) idle(now int64) bool {
+	return e.connects.Full(now) && e.handshakes.Full(now) && e.requests.Full(now)
+}
 
-// find is the entry for an address, made if need be. One without connections counts as just heard of.
-func (t *Table) find(key uint64, now int64) uint32 {
-	if i, ok := t.index[key]; ok {
-		if t.entries[i].conns == 0 {
-			t.unlink(i)
+// chainOf is the chain of an entry that has connections.
+func (t *Table) chainOf(i uint32) (c chain) {
+	for level := 0; level < levels && i != 0; level++ {
+		c[level] = i
+		i = t.entries[i].around
+	}
+	return c
+}
+
+// find is the chain for an address; entries are made if need be. Those without connections are out of the idle list until release,
+// so that finding one does not forget another. An address that shares an entry is limited by that alone, as it has many networks
+// around it.
+func (t *Table) find(addr netip.Addr, now int64) (c chain) {
+	t.forget(now)
+	keys := keysOf(addr)
+	for level := range c {
+		if keys[level] == (key{}) {
+			break
+		}
+		if level > 0 && t.entries[c[level-1]].conns > 0 {
+			if c[level] = t.entries[c[level-1]].around; c[level] == 0 {
+				break
+			}
+			t.hold(c[level])
+			continue
+		}
+		if c[level] = t.entry(keys[level]); c[level] <= sharedEntries {
+			break
+		}
+	}
+	return c
+}
+
+// release puts the entries of find that have no connections at the end of the idle list: they were just heard of.
+func (t *Table) release(c *chain) {
+	for _, i := range c {
+		if i > sharedEntries && t.entries[i].conns == 0 {
 			t.link(i)
 		}
+	}
+}
+
+// hold takes an entry out of the idle list, if it is there.
+func (t *Table) hold(i uint32) {
+	if i > sharedEntries && t.entries[i].conns == 0 {
+		t.unlink(i)
+	}
+}
+
+// entry is the one of a key, in use: not in the idle list.
+func (t *Table) entry(k key) uint32 {
+	if i, ok := t.index[k]; ok {
+		t.hold(i)
 		return i
 	}
-	t.forget(now)
 	i := t.unused()
 	if i == 0 {
 		t.shared++
-		var b [8]byte
-		binary.NativeEndian.PutUint64(b[:], key)
+		var b [9]byte
+		binary.NativeEndian.PutUint64(b[:], k.net)
+		b[8] = k.bits
 		return 1 + uint32(maphash.Bytes(t.seed, b[:])%sharedEntries)
 	}
-	t.entries[i] = entry{key: key}
-	t.index[key] = i
-	t.link(i)
+	t.entries[i] = entry{key: k}
+	t.index[k] = i
+	t.known += k.address()
 	return i
 }
 
@@ -197,10 +325,10 @@ func (t *Table) unused() uint32 {
 	return 0
 }
 
-// forget drops the entries that were longest not heard of, if nothing would be lost: two for each that may have been added,
-// so they cannot pile up, and no call has much to do.
+// forget drops the entries that were longest not heard of, if nothing would be lost: as many as may be added and one, so they cannot
+// pile up, and no call has much to do.
 func (t *Table) forget(now int64) {
-	for range 2 {
+	for range levels + 1 {
 		oldest := t.entries[0].next
 		if oldest == 0 || !t.entries[oldest].idle(now) {
 			return
@@ -212,6 +340,7 @@ func (t *Table) forget(now int64) {
 func (t *Table) drop(i uint32) {
 	t.unlink(i)
 	delete(t.index, t.entries[i].key)
+	t.known -= t.entries[i].key.address()
 	t.entries[i].next = t.free
 	t.free = i
 }
@@ -228,16 +357,4 @@ func (t *Table) unlink(i uint32) {
 	e := &t.entries[i]
 	t.entries[e.prev].next = e.next
 	t.entries[e.next].prev = e.prev
-}
-
-// keyOf is what an address is counted under. IPv4 addresses are kept where no IPv6 network is: 0:ffff::/32 is in the
-// reserved block ::/8.
-func keyOf(addr netip.Addr) uint64 {
-	addr = addr.Unmap()
-	if addr.Is4() {
-		b := addr.As4()
-		return 0xffff<<32 | uint64(binary.BigEndian.Uint32(b[:]))
-	}
-	b := addr.As16()
-	return binary.BigEndian.Uint64(b[:8])
 }

@@ -18,8 +18,23 @@ func numbered(n int) netip.Addr {
 // check compares a table's books with its entries.
 func (t *Table) check() error {
 	conns, listed := 0, 0
+	inside := make(map[uint32]uint32) // connections in a network by its entry
 	for i := 1; i < len(t.entries); i++ {
-		conns += int(t.entries[i].conns)
+		e := &t.entries[i]
+		if i <= sharedEntries || e.key.address() == 1 {
+			conns += int(e.conns)
+		}
+		if e.around > sharedEntries {
+			inside[e.around] += e.conns
+		}
+		if e.around != 0 && (e.conns == 0 || t.entries[e.around].conns < e.conns) {
+			return fmt.Errorf("entry %d: %+v is in %+v", i, *e, t.entries[e.around])
+		}
+	}
+	for i, n := range inside {
+		if t.entries[i].conns != n {
+			return fmt.Errorf("entry %d has %d connections, those in it %d", i, t.entries[i].conns, n)
+		}
 	}
 	last := uint32(0)
 	for i := t.entries[0].next; i != 0; i = t.entries[i].next {
@@ -32,20 +47,24 @@ func (t *Table) check() error {
 	if t.entries[0].prev != last {
 		return fmt.Errorf("the idle list ends at %d, not %d", last, t.entries[0].prev)
 	}
-	busy := 0
+	busy, known := 0, 0
 	for key, i := range t.index {
 		if t.entries[i].key != key || i <= sharedEntries {
 			return fmt.Errorf("%x is at entry %d", key, i)
 		}
+		known += key.address()
 		if t.entries[i].conns > 0 {
 			busy++
 		}
 	}
-	if conns != t.conns || busy+listed != len(t.index) || len(t.index) > t.most {
-		return fmt.Errorf("%d connections, booked %d; %d with and %d without, %d known, at most %d", conns, t.conns, busy, listed, len(t.index), t.most)
+	if !t.sharing() && conns != t.conns || known != t.known || busy+listed != len(t.index) || len(t.index) > t.most {
+		return fmt.Errorf("%d connections, booked %d; %d with and %d without, %d (%d) known, at most %d", conns, t.conns, busy, listed, len(t.index), known, t.most)
 	}
 	return nil
 }
+
+// sharing tells whether a network may have had to share an entry: the shared ones then count for addresses and networks alike.
+func (t *Table) sharing() bool { return t.shared > 0 }
 
 func TestConnsOfAnAddress(t *testing.T) {
 	tb := NewTable(PerAddress{Conns: 2}, 10)
@@ -93,17 +112,19 @@ func TestRatesOfAnAddress(t *testing.T) {
 	}
 }
 
-// What is one address: a whole IPv4 address, the first 64 bits of an IPv6 one.
+// What is one address: a whole IPv4 address, wherever it is carried, or the first 64 bits of an IPv6 one; and which networks are
+// around it.
 func TestKeys(t *testing.T) {
 	groups := [][]string{
-		{"192.0.2.1", "::ffff:192.0.2.1"}, {"192.0.2.2"}, {"1.0.2.192"},
+		{"192.0.2.1", "::ffff:192.0.2.1", "64:ff9b::192.0.2.1", "2002:c000:201::1", "2002:c000:201:7::9", "2001:0:1:2:3:4:3fff:fdfe"},
+		{"192.0.2.2", "64:ff9b::c000:202"}, {"1.0.2.192"}, {"64:ff9b:0:0:0:1::"}, {"64:ff9b:1::192.0.2.1"},
 		{"2001:db8::1", "2001:db8:0:0:ffff::2", "2001:db8::1%eth0"}, {"2001:db8:0:1::1"}, {"2001:db9::1"}, {"fe80::1", "fe80::2"},
-		{"::1"}, {"0.0.0.0"},
+		{"::1"}, {"0.0.0.0"}, {"0:0:c000:201::"},
 	}
-	seen := map[uint64]int{}
+	seen := map[key]int{}
 	for i, g := range groups {
 		for _, text := range g {
-			k := keyOf(addr(text))
+			k := keysOf(addr(text))[0]
 			if j, known := seen[k]; known && j != i {
 				t.Errorf("%s counts with %v", text, groups[j])
 			} else if !known && text != g[0] {
@@ -111,6 +132,62 @@ func TestKeys(t *testing.T) {
 			}
 			seen[k] = i
 		}
+	}
+	networks := keysOf(addr("2001:db8:1:2345::1"))
+	if networks != [levels]key{{0x20010db800012345, 64}, {0x20010db800012300, 56}, {0x20010db800010000, 48}} {
+		t.Errorf("%x", networks)
+	}
+	if keysOf(addr("64:ff9b::192.0.2.1"))[1] != (key{}) {
+		t.Error("an IPv4 address has networks around it")
+	}
+}
+
+// Networks have their limits too, at more than an address: connections at most half and three quarters of all.
+func TestNetworks(t *testing.T) {
+	for _, tc := range []struct {
+		limits        PerAddress
+		site, network int // that a /56 and a /48 get
+	}{
+		{PerAddress{Conns: 3}, 12, 48},
+		{PerAddress{Conns: 5, All: 20}, 10, 15},
+		{PerAddress{Conns: 18, All: 20}, 18, 18},
+		{PerAddress{Connects: Rate{1, 2}}, 8, 32},
+	} {
+		for _, wide := range []bool{false, true} {
+			tb, got, want := NewTable(tc.limits, 1000), 0, tc.site
+			for i := range 200 {
+				sub := i
+				if wide {
+					want, sub = tc.network, i<<8
+				}
+				if _, v := tb.Connect(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, byte(sub >> 8), byte(sub)}), 0); v == Granted {
+					got++
+				}
+			}
+			if got != want {
+				t.Errorf("%+v: %d connections of a network, want %d", tc.limits, got, want)
+			}
+			if err := tb.check(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// HTTP requests have a rate, by the connection or by the address, which is the same.
+func TestRequestsOfAnAddress(t *testing.T) {
+	tb := NewTable(PerAddress{Requests: Rate{1, 3}}, 10)
+	a := addr("2001:db8::1")
+	ref, _ := tb.Connect(a, 0)
+	if tb.RequestBy(ref, 0) != Granted || tb.Request(a, 0) != Granted || tb.RequestBy(ref, 0) != Granted {
+		t.Error("the burst is refused")
+	}
+	if tb.RequestBy(ref, 0) != TooOften || tb.Request(a, 0) != TooOften || tb.Request(addr("2001:db8:0:1::1"), 0) != Granted {
+		t.Error("the fourth is not, or another's first")
+	}
+	tb.Leave(ref, 0)
+	if tb.Request(a, 0) != TooOften || tb.Request(a, second) != Granted {
+		t.Error("a token did not come back, or all did")
 	}
 }
 
@@ -189,12 +266,13 @@ func TestFullTableLetsNewcomersIn(t *testing.T) {
 
 // The address that is forgotten early is the one that was longest not heard of.
 func TestOldestIsForgotten(t *testing.T) {
-	tb := NewTable(PerAddress{Handshakes: Rate{1, 1}}, 2)
-	a, b, c := addr("192.0.2.1"), addr("192.0.2.2"), addr("192.0.2.3")
+	tb := NewTable(PerAddress{Handshakes: Rate{1, 1}}, 3)
+	a, b, c, d := addr("192.0.2.1"), addr("192.0.2.2"), addr("192.0.2.3"), addr("192.0.2.4")
 	tb.Handshake(a, 0)
 	tb.Handshake(b, 0)
+	tb.Handshake(c, 0)
 	tb.Handshake(a, 0) // refused, and heard of
-	tb.Handshake(c, 0) // b is forgotten
+	tb.Handshake(d, 0) // b is forgotten
 	if tb.Handshake(a, 0) != TooOften || tb.Handshake(b, 0) != Granted {
 		t.Error("another was forgotten")
 	}
@@ -212,69 +290,145 @@ func FuzzTable(f *testing.F) {
 
 func TestTableModel(t *testing.T) {
 	for seed := range uint64(300) {
-		runModel(t, seed, 500, []int{1, 2, 5, 20, 100}[seed%5])
+		runModel(t, seed, 500, []int{1, 2, 5, 20, 100, 1000}[seed%6])
 	}
 }
 
-type modelAddress struct {
-	conns                int
-	connects, handshakes Bucket // which have a model of their own
+type modelEntry struct {
+	conns                          int
+	connects, handshakes, requests Bucket // which have a model of their own
+}
+
+// model is a table without bounds: an entry for each address, and for each network by its text.
+type model struct {
+	limits  PerAddress
+	entries map[string]*modelEntry
+}
+
+// of are the entries for an address, the nearest first, and by how much each may have more than an address.
+func (m *model) of(a netip.Addr) (all []*modelEntry, times []int) {
+	prefixes, times := []int{32}, []int{1}
+	if a.Is6() {
+		prefixes, times = []int{64, 56, 48}, []int{1, 4, 16}
+	}
+	for _, bits := range prefixes {
+		p, _ := a.Prefix(bits)
+		if m.entries[p.String()] == nil {
+			m.entries[p.String()] = new(modelEntry)
+		}
+		all = append(all, m.entries[p.String()])
+	}
+	return all, times
+}
+
+// take takes a token of each, or of none.
+func (m *model) take(a netip.Addr, r Rate, bucket func(*modelEntry) *Bucket, now int64) bool {
+	all, times := m.of(a)
+	var taken []Bucket
+	for i, e := range all {
+		b := *bucket(e)
+		if r.None() {
+			return true
+		}
+		if !b.Take(Rate{r.PerSecond * times[i], r.Burst * times[i]}, now) {
+			return false
+		}
+		taken = append(taken, b)
+	}
+	for i, e := range all {
+		*bucket(e) = taken[i]
+	}
+	return true
+}
+
+func (m *model) full(a netip.Addr) bool {
+	all, times := m.of(a)
+	for i, e := range all {
+		most := m.limits.Conns * times[i]
+		if i > 0 && m.limits.All > 0 {
+			most = min(most, max(m.limits.Conns, m.limits.All*(i+1)/4))
+		}
+		if m.limits.Conns > 0 && e.conns >= most {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) count(a netip.Addr, n int) {
+	all, _ := m.of(a)
+	for _, e := range all {
+		e.conns += n
+	}
+}
+
+// modelAddr is one of 40 addresses: of IPv4, and of two /48 with some /56 and /64 in each.
+func modelAddr(n int) netip.Addr {
+	if n < 10 {
+		return numbered(n)
+	}
+	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, byte(n % 2), byte(n / 2 % 3), byte(n / 6 % 4), 15: byte(n)})
 }
 
 type modelConn struct {
 	ref  Ref
-	addr int
+	addr netip.Addr
 }
 
 func runModel(t *testing.T, seed uint64, steps, most int) {
-	const addresses = 20
+	const addresses, networks = 40, 10
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	limits := PerAddress{Conns: rnd.IntN(4), Connects: Rate{1 + rnd.IntN(3), 1 + rnd.IntN(4)}, Handshakes: Rate{1 + rnd.IntN(3), 1 + rnd.IntN(4)}}
+	rate := func() Rate { return Rate{1 + rnd.IntN(3), 1 + rnd.IntN(4)} }
+	limits := PerAddress{Conns: rnd.IntN(4), Connects: rate(), Handshakes: rate(), Requests: rate(), All: rnd.IntN(2) * 12}
 	if rnd.IntN(4) == 0 {
 		limits.Connects = Rate{}
 	}
 	tb := NewTable(limits, most)
-	model := make([]modelAddress, addresses)
+	m := &model{limits: limits, entries: make(map[string]*modelEntry)}
 	var open []modelConn
 	now := int64(0)
 	for i := range steps {
-		now += rnd.Int64N(second / 4)
-		n := rnd.IntN(addresses)
-		m := &model[n]
-		switch op := rnd.IntN(5); {
-		case op < 2 || op == 4:
-			want, rate := Granted, limits.Connects
-			if op == 4 {
-				rate = Rate{}
-			}
-			if limits.Conns > 0 && m.conns >= limits.Conns {
-				want = TooMany
-			} else if !m.connects.Take(rate, now) {
+		now += rnd.Int64N(second / 8)
+		a := modelAddr(rnd.IntN(addresses))
+		agree := func(what string, got Verdict, granted bool) {
+			t.Helper()
+			want := Granted
+			if !granted {
 				want = TooOften
 			}
-			ref, got := tb.enter(numbered(n), rate, now)
-			if most >= addresses && got != want {
-				t.Fatalf("step %d: %v, want %v", i, got, want)
+			if most >= addresses+networks && got != want {
+				t.Fatalf("seed %d, step %d: %s of %v: %v, want %v", seed, i, what, a, got, want)
+			}
+		}
+		switch op := rnd.IntN(7); {
+		case op < 3:
+			full := m.full(a)
+			ref, got := tb.enter(a, op < 2, now)
+			switch {
+			case full && most >= addresses+networks && got != TooMany:
+				t.Fatalf("seed %d, step %d: %v of %v, which has enough", seed, i, got, a)
+			case !full:
+				agree("connect", got, op == 2 || m.take(a, limits.Connects, func(e *modelEntry) *Bucket { return &e.connects }, now))
 			}
 			if (got == Granted) != (ref != 0) {
 				t.Fatalf("step %d: %v with ref %d", i, got, ref)
 			}
 			if got == Granted {
-				m.conns++
-				open = append(open, modelConn{ref, n})
+				m.count(a, 1)
+				open = append(open, modelConn{ref, a})
 			}
-		case op == 2:
-			want := Granted
-			if !m.handshakes.Take(limits.Handshakes, now) {
-				want = TooOften
-			}
-			if got := tb.Handshake(numbered(n), now); most >= addresses && got != want {
-				t.Fatalf("step %d: handshake %v, want %v", i, got, want)
-			}
+		case op == 3:
+			agree("handshake", tb.Handshake(a, now), m.take(a, limits.Handshakes, func(e *modelEntry) *Bucket { return &e.handshakes }, now))
+		case op == 4 || op == 5 && len(open) == 0:
+			agree("request", tb.Request(a, now), m.take(a, limits.Requests, func(e *modelEntry) *Bucket { return &e.requests }, now))
+		case op == 5:
+			c := open[rnd.IntN(len(open))]
+			a = c.addr
+			agree("request", tb.RequestBy(c.ref, now), m.take(a, limits.Requests, func(e *modelEntry) *Bucket { return &e.requests }, now))
 		case len(open) > 0:
 			at := rnd.IntN(len(open))
 			tb.Leave(open[at].ref, now)
-			model[open[at].addr].conns--
+			m.count(open[at].addr, -1)
 			open[at] = open[len(open)-1]
 			open = open[:len(open)-1]
 		}
@@ -297,14 +451,15 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 
 // From many goroutines: for the race detector, and nothing is lost.
 func TestTableConcurrently(t *testing.T) {
-	tb := NewTable(PerAddress{Conns: 5, Connects: Rate{1000, 1000}, Handshakes: Rate{1000, 1000}}, 8)
+	tb := NewTable(PerAddress{Conns: 5, Connects: Rate{1000, 1000}, Handshakes: Rate{1000, 1000}, Requests: Rate{1000, 1000}}, 8)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range 2000 {
-				a := numbered((g*7 + i) % 16)
+				a := modelAddr((g*7 + i) % 40)
 				if ref, v := tb.Connect(a, int64(i)); v == Granted {
 					tb.Handshake(a, int64(i))
+					tb.RequestBy(ref, int64(i))
 					tb.Leave(ref, int64(i))
 				}
 			}

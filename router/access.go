@@ -39,7 +39,7 @@ type access struct {
 }
 
 // passUncounted is of a conn whose address is known and not counted. With 0 a trusted proxy has yet to tell it.
-const passUncounted = netpoll.Pass(1<<32 - 1)
+const passUncounted = netpoll.PassAlone
 
 // refusal is why somebody was turned away.
 type refusal uint8
@@ -48,13 +48,16 @@ const (
 	refusedConns refusal = iota
 	refusedConnects
 	refusedHandshakes
+	refusedRequests
+	refusedForwarded
 	refusedOrigin
 	refusals
 )
 
 // refusalNames are values of the label "reason" of pomelod_refused_total.
 var refusalNames = [refusals]string{
-	refusedConns: "addr_conns", refusedConnects: "addr_connects", refusedHandshakes: "addr_handshakes", refusedOrigin: "origin",
+	refusedConns: "addr_conns", refusedConnects: "addr_connects", refusedHandshakes: "addr_handshakes", refusedRequests: "addr_requests",
+	refusedForwarded: "forwarded_for", refusedOrigin: "origin",
 }
 
 func newAccess(cfg Access, nanos func() int64) *access {
@@ -139,6 +142,22 @@ func (a *access) handshake(addr netip.Addr) bool {
 	return false
 }
 
+// request tells whether addr may make another HTTP request, by a connection that has pass.
+func (a *access) request(pass netpoll.Pass, addr netip.Addr) bool {
+	verdict := limit.Granted
+	switch {
+	case pass != 0 && pass != passUncounted:
+		verdict = a.table.RequestBy(limit.Ref(pass), a.nanos())
+	case !a.exempt(addr):
+		verdict = a.table.Request(addr, a.nanos())
+	}
+	if verdict == limit.Granted {
+		return true
+	}
+	a.refuse(refusedRequests, addr)
+	return false
+}
+
 // addressWarnEvery is the least time between two log lines about addresses at their limits, in nanoseconds.
 const addressWarnEvery = int64(10 * time.Second)
 
@@ -149,7 +168,7 @@ func (a *access) refuse(why refusal, addr netip.Addr) {
 		return
 	}
 	slog.Warn("an address is at its limit, and is refused what exceeds it", "addr", addr.String(), "reason", refusalNames[why],
-		"hint", "many people behind one address: raise -addr-conns, -addr-connects or -addr-handshakes; a proxy: name it in -trusted-proxies")
+		"hint", "many people behind one address: raise -addr-conns, -addr-connects, -addr-handshakes or -addr-requests; a proxy: name it in -trusted-proxies")
 }
 
 // refusedBy are the refusals so far, by reason.
@@ -223,36 +242,50 @@ func (l *loop) claimRaw(s *session) bool {
 	return false
 }
 
-// client is where the sender of a request is.
-func (l *loop) client(s *session, r *request) netip.AddrPort {
+// client is where the sender of a request is. It fails with codec.ErrForwardedFor.
+func (l *loop) client(s *session, r *request) (netip.AddrPort, *codec.HTTPError) {
 	peer, a := s.conn.Peer(), l.node.access
 	if r.head.XForwardedFor == nil || !a.trusts(peer.Addr()) {
-		return peer
+		return peer, nil
 	}
-	if addr := r.head.ForwardedFor(a.trusts); addr.IsValid() {
-		return netip.AddrPortFrom(addr, 0)
+	addr, err := r.head.ForwardedFor(a.trusts)
+	switch {
+	case err != nil:
+		return peer, codec.ErrForwardedFor
+	case addr.IsValid():
+		return netip.AddrPortFrom(addr, 0), nil
 	}
-	return peer
+	return peer, nil
 }
 
-// checkAccess refuses pages of foreign origin, and the upgrade of a client whose address has connections enough. Files are for
-// all: no browser lets a foreign page read them.
+// checkAccess finds out whose request r is. It refuses one of a client whose address makes too many, pages of foreign origin, and the
+// upgrade of a client whose address has connections enough. Files are for all origins: no browser lets a foreign page read them.
 func (l *loop) checkAccess(s *session, r *request) *codec.HTTPError {
-	a, upgrade := l.node.access, r.head.IsUpgrade()
+	a, upgrade, h := l.node.access, r.head.IsUpgrade(), s.x.http
+	var err *codec.HTTPError
+	if r.client, err = l.client(s, r); err != nil {
+		a.refused[refusedForwarded].Add(1)
+		return err
+	}
+	if !h.charged && !a.request(s.conn.Pass(), r.client.Addr()) {
+		return errRequests
+	}
+	h.charged = true
 	if len(r.head.Origin) > 0 && !a.Origins.allow(r.head.Origin) && (upgrade || l.node.files[string(r.head.Path)] == nil) {
 		a.refused[refusedOrigin].Add(1)
 		return errOrigin
 	}
-	if upgrade && a.trusts(s.conn.Peer().Addr()) && !l.claim(s, l.client(s, r)) {
+	if upgrade && a.trusts(s.conn.Peer().Addr()) && !l.claim(s, r.client) {
 		return errAddress
 	}
 	return nil
 }
 
 var (
-	errOrigin  = &codec.HTTPError{Status: 403, Reason: "pages of this origin may not connect"}
-	errAddress = &codec.HTTPError{Status: 429, Reason: "too many connections from your address; try again later"}
-	errOften   = &codec.HTTPError{Status: 429, Reason: "too many sessions begun from your address; try again later"}
+	errOrigin   = &codec.HTTPError{Status: 403, Reason: "pages of this origin may not connect"}
+	errAddress  = &codec.HTTPError{Status: 429, Reason: "too many connections from your address; try again later"}
+	errRequests = &codec.HTTPError{Status: 429, Reason: "too many requests from your address; try again later"}
+	errOften    = &codec.HTTPError{Status: 429, Reason: "too many sessions begun from your address; try again later"}
 
 	// errAskAgain is not said: a GET whose connection ends without an answer, having carried others before, is made again on a new
 	// one (RFC 9112 §9.3.1), by browsers and proxies alike. While the process ends that one leads to the next process.

@@ -32,9 +32,10 @@ func (l *loop) follow(s *session, c *call) bool {
 	if !ok || body.Err() != nil || room == "" {
 		return false
 	}
-	to := l.node.placement.Load()[c.partition(room)].loop
+	w := l.worker(room)
+	to := l.node.loopOf(w)
 	if to == l {
-		if _, large := l.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
+		if w.Count(room) < l.node.limits.Spread {
 			return false
 		}
 		for _, other := range l.node.loops {

@@ -75,8 +75,6 @@ func (l *loop) handshake(s *session, body []byte) {
 		var err error
 		if user, err = p.User(client.user); err != nil {
 			code = `{"code":500}`
-		} else if !codec.IsCanonical(user) {
-			user = codec.AppendCanonical(nil, user)
 		}
 	}
 	if code != "" {
@@ -88,7 +86,9 @@ func (l *loop) handshake(s *session, body []byte) {
 	if key := userKey(client.user); key != 0 {
 		l.keys[s.conn.Slot()] = key
 	}
-	l.settleText(s, &client, body)
+	if client.clientType == "js-websocket" {
+		s.variant = p.variants[variantKey{s.variant.Framing, true}]
+	}
 	text := p.handshakes[same(p.Dict.Version(), client.dictVersion)][same(p.Protos.Version(), client.protoVersion)]
 	n := len(text) + 1
 	if len(user) > 0 {

@@ -40,15 +40,14 @@ func (l *loop) openPull(from *session, r *request, w wire, framing codec.Framing
 		l.counters.pullsRefused++
 		return nil, errFull
 	}
-	client := l.client(from, r)
-	if !l.node.access.handshake(client.Addr()) {
+	if !l.node.access.handshake(r.client.Addr()) {
 		return nil, errOften
 	}
-	pass, ok := l.node.access.hold(client.Addr())
+	pass, ok := l.node.access.hold(r.client.Addr())
 	if !ok {
 		return nil, errAddress
 	}
-	c := l.np.OpenPull(from.conn.Tag(), client)
+	c := l.np.OpenPull(from.conn.Tag(), r.client)
 	c.SetPass(pass)
 	s := l.newSession(c)
 	s.wire, s.variant = w, s.profile.variants[variantKey{framing: framing}]

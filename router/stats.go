@@ -22,12 +22,11 @@ const (
 	reasonHTTP
 	reasonKick
 	reasonShutdown
-	reasonGoodbye    // a WebSocket client closes, and has yet to read our answer to that
-	reasonAddress    // its address has connections enough
-	reasonFlood      // it goes on although it is refused
-	reasonEarly      // too much before the end of the handshake
-	reasonIdle       // no message since the handshake
-	reasonUnfinished // it began a message and did not finish it in time
+	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
+	reasonAddress // its address has connections enough
+	reasonFlood   // it goes on although it is refused
+	reasonEarly   // too much before the end of the handshake
+	reasonIdle    // no message since the handshake
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -37,7 +36,6 @@ var reasonNames = map[netpoll.Reason]string{
 	netpoll.ReasonSlow:     "slow",
 	netpoll.ReasonStuck:    "stuck",
 	netpoll.ReasonMemory:   "memory",
-	reasonUnfinished:       "unfinished",
 	netpoll.ReasonPanic:    "panic",
 	reasonHandshakeTimeout: "handshake_timeout",
 	reasonSilent:           "silent",
@@ -78,7 +76,7 @@ type Snapshot struct {
 	Inbound       int64             // bytes of messages that have arrived in part, and of what waits to be handled
 }
 
-// WorkerSnapshot is the part of a Snapshot that is about the rooms that one loop owns.
+// WorkerSnapshot is one worker's part of a Snapshot.
 type WorkerSnapshot = channel.Stats
 
 // LoopSnapshot is one loop's part of a Snapshot.
@@ -102,12 +100,16 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 // any goroutine but a loop's.
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
-		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.loops)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
+		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
 		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {
 		s.Loops[l.index] = l.snapshot()
-		s.Workers[l.index] = l.worker.Stats()
+		for i, w := range l.workers {
+			if w != nil {
+				s.Workers[i] = w.Stats()
+			}
+		}
 	})
 	if err != nil {
 		return nil, err

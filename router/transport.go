@@ -10,17 +10,6 @@ import (
 // Data implements netpoll.Handler: it finds out what the client speaks and feeds it the bytes.
 func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 	s := l.session(c)
-	used := l.data(s, b)
-	kept, since := s.ws.Kept(), uint32(0)
-	if x := s.x; x != nil {
-		kept, since = kept+cap(x.stash), x.begun
-	}
-	l.np.Keep(c, kept, since)
-	return used
-}
-
-func (l *loop) data(s *session, b []byte) int {
-	c := s.conn
 	if c.IsPull() {
 		return l.packetStream(s, b)
 	}
@@ -29,7 +18,7 @@ func (l *loop) data(s *session, b []byte) int {
 		if s.state == stateProxy {
 			return 0
 		}
-		return n + l.data(s, b[n:])
+		return n + l.Data(c, b[n:])
 	}
 	used := 0
 	if s.state == stateSniff {
@@ -107,7 +96,7 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		if s.state == stateEnded {
 			return len(b)
 		}
-		if x.stash = stash[:copy(stash, stash[n:])]; len(x.stash) > 0 { // moved, lest a few bytes keep all of it
+		if x.stash = stash[n:]; len(x.stash) > 0 {
 			return 0
 		}
 		x.stash = nil
@@ -132,10 +121,6 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		used += n
 		switch ev.Kind {
 		case codec.WSText, codec.WSBinary:
-			if s.x != nil && s.x.begun != 0 {
-				s.x.begun = 0
-				l.tidy(s)
-			}
 			k := l.payload(s, ev.Payload, ev.Kind == codec.WSBinary)
 			switch {
 			case s.state == stateEnded || k == len(ev.Payload):
@@ -151,9 +136,6 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		case codec.WSClose:
 			l.goodbye(s, &ev)
 		case codec.WSNone: // a fragment; the last one is the message
-			if s.ws.Began() {
-				l.extra(s).begun = l.np.Now()
-			}
 			if n < smallFrame || !s.meter.begun {
 				l.charge(s, n)
 			}

@@ -4,11 +4,14 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -238,6 +241,7 @@ func TestForwardedFor(t *testing.T) {
 	ask("127.0.0.9", "198.51.100.9, 192.0.2.1", 429)
 	ask("127.0.0.9", "198.51.100.8, 192.0.2.1, 10.1.2.3", 429)
 	ask("127.0.0.9", "192.0.2.1, 192.0.2.2", 101)
+	ask("127.0.0.9", "192.0.2.1, unknown", 400)
 	ask("127.0.0.9", "2001:db8::1", 101)
 	ask("127.0.0.9", "2001:db8::ffff:2", 429) // the same /64
 	ask("127.0.0.9", "2001:db8:0:1::1", 101)
@@ -267,6 +271,11 @@ func TestOriginsFlag(t *testing.T) {
 // -limits sets what no flag of its own sets, wherever that was given.
 func TestLimitsPreset(t *testing.T) {
 	public := defaultPerAddress()
+	most, err := maxSockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public.Conns = min(public.Conns, most/4)
 	for _, tc := range []struct {
 		env, args string
 		want      limit.PerAddress
@@ -278,14 +287,36 @@ func TestLimitsPreset(t *testing.T) {
 		{"POMELOD_LIMITS=off", "-limits public", public},
 		{"", "-addr-conns 7 -limits off", limit.PerAddress{Conns: 7}},
 		{"POMELOD_ADDR_CONNECTS=5:6", "-limits off", limit.PerAddress{Connects: limit.Rate{PerSecond: 5, Burst: 6}}},
-		{"", "-addr-handshakes 3", limit.PerAddress{Conns: public.Conns, Connects: public.Connects, Handshakes: limit.Rate{PerSecond: 3, Burst: 3}}},
-		{"", "-addr-conns 0", limit.PerAddress{Connects: public.Connects, Handshakes: public.Handshakes}},
+		{"", "-addr-handshakes 3", limit.PerAddress{Conns: public.Conns, Connects: public.Connects, Handshakes: limit.Rate{PerSecond: 3, Burst: 3}, Requests: public.Requests}},
+		{"", "-addr-conns 0", limit.PerAddress{Connects: public.Connects, Handshakes: public.Handshakes, Requests: public.Requests}},
 	} {
 		c, err := parseFlags(strings.Fields(tc.args), []string{tc.env}, io.Discard)
+		tc.want.All = most
 		if err != nil {
 			t.Errorf("%s %s: %v", tc.env, tc.args, err)
 		} else if c.access.PerAddress != tc.want {
 			t.Errorf("%s %s: %+v, want %+v", tc.env, tc.args, c.access.PerAddress, tc.want)
+		}
+	}
+}
+
+// One address has a quarter of all connections unless -addr-conns says otherwise, and there is a warning when that is all of them.
+func TestShareOfConnections(t *testing.T) {
+	for args, want := range map[string]int{"-max-conns 100": 25, "-max-conns 2": 1, "-max-conns 100 -addr-conns 100": 100, "-max-conns 100 -addr-conns 0": 0, "-max-conns 100 -limits off": 0} {
+		c, err := parseFlags(strings.Fields(args), nil, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.access.PerAddress.Conns; got != want || c.flags.Lookup("addr-conns").Value.String() != strconv.Itoa(want) {
+			t.Errorf("%s: %d, want %d", args, got, want)
+		}
+		var log bytes.Buffer
+		before := slog.Default()
+		slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+		c.warnConns()
+		slog.SetDefault(before)
+		if warned := strings.Contains(log.String(), "one address may have all connections"); warned != (want == 100) {
+			t.Errorf("%s: %s", args, &log)
 		}
 	}
 }

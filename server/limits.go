@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pomelod/pomelod/limit"
@@ -57,12 +59,14 @@ func (p *preset) apply(f *flag.FlagSet, given map[string]bool) error {
 // defaultPerAddress never bothers an office of 5,000 people behind one address. A person has one WebSocket, or two connections
 // and a session when polling, and a browser keeps a few connections for another minute after it has loaded the page: four
 // in all. When everybody comes back at once after a restart, a person needs two connections and two handshakes (gate and
-// connector), and as many again should the first try fail: again four.
+// connector), and as many again should the first try fail: again four. 50,000 requests a second are more than two processors serve
+// one by one: 20,000 people who poll behind one address make one or two a second each.
 func defaultPerAddress() limit.PerAddress {
 	return limit.PerAddress{
 		Conns:      20_000,
 		Connects:   limit.Rate{PerSecond: 1000, Burst: 20_000},
 		Handshakes: limit.Rate{PerSecond: 1000, Burst: 20_000},
+		Requests:   limit.Rate{PerSecond: 50_000, Burst: 20_000},
 	}
 }
 
@@ -73,10 +77,11 @@ func (c *settings) accessFlags(f *flag.FlagSet) {
 	a.PerAddress = defaultPerAddress()
 	f.Var(&c.preset, "limits", "`public|off`: what one address or session may do where no flag of its own says it. off is no limits, for benchmarks")
 	f.BoolVar(&a.LimitAll, "limit-loopback", false, "hold addresses of this machine and of -trusted-proxies to the limits per address too")
-	f.IntVar(&a.PerAddress.Conns, "addr-conns", a.PerAddress.Conns, "connections and polling sessions of one address (IPv6: one /64); more are refused. 0 for no limit")
+	f.IntVar(&a.PerAddress.Conns, "addr-conns", a.PerAddress.Conns, "connections and polling sessions of one address (IPv6: one /64); more are refused. By default at most a quarter of -max-conns; 0 for no limit. All -addr limits hold for an IPv6 /56 at 4 and for a /48 at 16 times as much, connections there at most for half and three quarters of -max-conns")
 	f.Var((*rateFlag)(&a.PerAddress.Connects), "addr-connects", "new connections of one address, `rate:burst`: so many a second, and so many at once. 0 for no limit")
 	f.Var((*rateFlag)(&a.PerAddress.Handshakes), "addr-handshakes", "sessions begun by one address, `rate:burst`. 0 for no limit")
-	for _, name := range []string{"addr-conns", "addr-connects", "addr-handshakes"} {
+	f.Var((*rateFlag)(&a.PerAddress.Requests), "addr-requests", "HTTP requests of one address, polling included, `rate:burst`; more are answered 429 and their connection is closed. 0 for no limit")
+	for _, name := range []string{"addr-conns", "addr-connects", "addr-handshakes", "addr-requests"} {
 		c.preset.declare(name, "0")
 	}
 	f.Var((*prefixesFlag)(&a.Trusted), "trusted-proxies", "`networks` (10.0.0.0/8,192.0.2.7) of proxies that are believed where a client is, by X-Forwarded-For or PROXY protocol")
@@ -105,6 +110,24 @@ func (c *settings) checkAccess() (err error) {
 		return fmt.Errorf("-origins: %w", err)
 	}
 	return nil
+}
+
+// shareConns sees to it that one address cannot have all connections: it has at most a quarter of them, if -addr-conns was not given.
+func (c *settings) shareConns() error {
+	p := &c.access.PerAddress
+	p.All = c.maxConns
+	if quarter := max(c.maxConns/4, 1); p.Conns > quarter && !c.set["addr-conns"] {
+		return c.flags.Set("addr-conns", strconv.Itoa(quarter))
+	}
+	return nil
+}
+
+// warnConns tells when one address may have all connections.
+func (c *settings) warnConns() {
+	if n := c.access.PerAddress.Conns; n >= c.maxConns {
+		slog.Warn("one address may have all connections, and so lock out everybody else", "addr_conns", n, "max_conns", c.maxConns,
+			"hint", "lower -addr-conns (by default it is a quarter of -max-conns), or raise -max-conns")
+	}
 }
 
 // rateFlag is a limit.Rate: 100:500.

@@ -23,6 +23,7 @@ import (
 // plan is what will run: settings and files, made one.
 type plan struct {
 	listeners []plannedListener
+	workers   int
 	admin     string
 	warnings  []string
 	inherited map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
@@ -49,7 +50,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
-	p := &plan{admin: c.admin, warnings: project.Warnings}
+	p := &plan{workers: c.loops, admin: c.admin, warnings: project.Warnings}
 	if project.MasterPort != 0 && !c.set["admin"] {
 		p.admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(project.MasterPort)) // the master's host may be public
 	}
@@ -62,9 +63,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 		return nil, err
 	}
 	if project.Servers != nil {
-		err := c.planServers(p, project, dict, app)
-		p.warnOfLoopback()
-		return p, err
+		return p, c.planServers(p, project, dict, app)
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -79,7 +78,6 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 			profile: &router.Profile{Name: "gate", Type: router.Gate, Protos: project.Protos}, addr: c.gate, flag: "-gate",
 		})
 	}
-	p.warnOfLoopback()
 	return p, nil
 }
 
@@ -113,10 +111,11 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if err != nil {
 		return err
 	}
-	connectors := 0
+	chats, connectors := 0, 0
 	for i := range project.Servers {
 		s := &project.Servers[i]
-		if s.Type == string(router.Chat) { // every loop has a share of the rooms, however many the project wants
+		if s.Type == string(router.Chat) {
+			chats++
 			continue
 		}
 		if s.Type == string(router.Connector) {
@@ -140,6 +139,7 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if len(p.listeners) > 256 {
 		return fmt.Errorf("servers.json has %d gates and connectors; one process serves 256", len(p.listeners))
 	}
+	p.workers = max(p.workers, chats)
 	return nil
 }
 
@@ -170,13 +170,13 @@ func given(b *bool, otherwise bool) bool {
 	return otherwise
 }
 
-// connectors are the endpoints that gates announce, once the listeners are bound. Where none is, as in a check, ports may be 0.
+// connectors are the endpoints that gates announce, once the listeners are bound.
 func (p *plan) connectors(bound []*netpoll.Listener) []router.Endpoint {
 	var list []router.Endpoint
 	for i, l := range p.listeners {
 		if l.profile.Type == router.Connector {
 			e := router.Endpoint{Host: l.host, Port: l.port}
-			if e.Port == 0 && i < len(bound) {
+			if e.Port == 0 {
 				e.Port = bound[i].Addr.Port
 			}
 			list = append(list, e)
@@ -200,9 +200,10 @@ func (c *settings) print(w io.Writer, p *plan) error {
 	}
 	out := struct {
 		Servers []server          `json:"servers"`
+		Workers int               `json:"workers"`
 		Admin   string            `json:"admin"`
 		Flags   map[string]string `json:"flags"`
-	}{Admin: p.admin, Flags: map[string]string{}}
+	}{Workers: p.workers, Admin: p.admin, Flags: map[string]string{}}
 	for _, l := range p.listeners {
 		out.Servers = append(out.Servers, server{
 			ID: l.profile.Name, Type: string(l.profile.Type), Listen: l.addr, AdvertiseHost: l.host, AdvertisePort: l.port, MaxConnections: l.max,

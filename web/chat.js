@@ -4,7 +4,6 @@ import { Alerts } from "./chat/alerts.js";
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "./chat/i18n.js";
 import { Log } from "./chat/log.js";
 import { People } from "./chat/people.js";
-import { Refusal } from "./chat/refusals.js";
 import { Pomelo, REPLACED, newSecret } from "./pomelo.js";
 
 const ENTER = "connector.entryHandler.enter";
@@ -12,13 +11,10 @@ const SEND = "chat.chatHandler.send";
 const EVERYONE = "*";
 
 const MAX_NAME_BYTES = 64;
-const MAX_CHARACTERS = 4_000; // of a message
 const CHARACTERS_LEFT = 200; // from here on the page tells how many are left
-// How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
-// session's heartbeats have been missing for long enough.
-const REFUSED_PATIENCE_MS = 3 * 60_000;
-// How long those who were here before a cut may take to come back, as the page does: longer than its longest pause.
-const ALL_BACK_MS = 60_000;
+// How long to ask for the own name after a cut. A server that does not know the secret sets it free when the old session's
+// heartbeats have been missing for long enough.
+const NAME_PATIENCE_MS = 3 * 60_000;
 
 const $ = (id) => document.getElementById(id);
 
@@ -51,20 +47,23 @@ const people = new People($("list"), writeTo);
 
 let me = null; // {name, room} while in a room, also when cut off
 let target = EVERYONE;
-let refusal = null; // of the latest attempt to return
-let refusedSince = 0;
-let awaited = new Set(); // who was here before a cut and may be on the way back
-let awaiting = 0; // the timer that ends that
+let nameHeldSince = 0; // a return found the own name taken
 
 // ---- Entering and leaving ----
 
+/** What the server says no to, in words. */
+class Refusal extends Error {
+  constructor(key, given) {
+    super(key);
+    this.key = key;
+    this.given = given;
+  }
+}
+
 async function enter(name, room) {
-  const answer = await pomelo.request(ENTER, { username: name, rid: room });
-  const { users } = answer;
-  if (!users) throw new Refusal(answer, { name, room }, "nameTaken");
-  if (me?.room === room) awaitOthers(users);
-  else {
-    awaited.clear();
+  const { users } = await pomelo.request(ENTER, { username: name, rid: room });
+  if (!users) throw new Refusal("nameTaken", { name, room });
+  if (me?.room !== room) {
     log.clear();
     log.note("entered", { room });
     $("filter").value = people.filter = "";
@@ -85,39 +84,23 @@ async function comeBack() {
   try {
     await enter(me.name, me.room);
   } catch (error) {
-    if (error instanceof Refusal) notLetBack(error);
+    if (error instanceof Refusal) nameStillHeld();
     throw error;
   }
-  refusedSince = 0;
+  nameHeldSince = 0;
   log.note("back");
 }
 
-function notLetBack(error) {
-  refusal = error;
-  refusedSince ||= Date.now();
-  const nameTaken = error.key === "nameTaken";
-  if (Date.now() - refusedSince < REFUSED_PATIENCE_MS) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
+function nameStillHeld() {
+  nameHeldSince ||= Date.now();
+  if (Date.now() - nameHeldSince < NAME_PATIENCE_MS) return showBanner("nameHeld", {}, "tryNow");
   leave();
-  say($("join-error"), nameTaken ? "nameLost" : error.key, error.given);
-}
-
-// awaitOthers remembers who was here before the cut and is not among users. When a server begins anew all come back one after
-// the other, and for those who stayed nobody has joined.
-function awaitOthers(users) {
-  for (const name of people.names) awaited.add(name);
-  for (const name of users) awaited.delete(name);
-  clearTimeout(awaiting);
-  awaiting = setTimeout(() => {
-    for (const name of awaited) log.presence("left", name);
-    awaited.clear();
-  }, ALL_BACK_MS);
+  say($("join-error"), "nameLost");
 }
 
 function leave() {
   me = null;
-  refusal = null;
-  refusedSince = 0;
-  awaited.clear();
+  nameHeldSince = 0;
   keep("sessionStorage", "place", null);
   pomelo.disconnect();
   log.clear();
@@ -182,7 +165,7 @@ function faultOf(text, kind) {
 
 function inWords(error) {
   if (error instanceof Refusal) return [error.key, error.given];
-  return [error.code === "REFUSED" ? "refused" : "unreachable", {}];
+  return [error.code === "REFUSED" ? "refused" : "unreachable"];
 }
 
 // ---- Talking ----
@@ -190,7 +173,6 @@ function inWords(error) {
 async function write() {
   const content = $("text").value.trim();
   if (!content) return;
-  if (content.length > MAX_CHARACTERS) return say($("notice"), "textLong", { max: MAX_CHARACTERS });
   if (!pomelo.connected) return say($("notice"), "waitForConnection");
   const to = target;
   $("text").value = "";
@@ -198,27 +180,16 @@ async function write() {
   say($("notice"), null);
   const trouble = await send(content, to);
   if (!trouble) return;
-  giveBack(content, to);
   say($("notice"), ...trouble);
-}
-
-// giveBack puts what was not sent in front of what has been written since; but what was for one must not get before everyone.
-function giveBack(content, to) {
-  const field = $("text");
-  if (to !== target && field.value) return;
-  if (to !== target) writeTo(to);
-  field.setRangeText(field.value ? `${content}\n` : content, 0, 0, field.value ? "preserve" : "end");
+  if (!$("text").value) $("text").value = content; // to be sent again, unless something new is being written
   fitText();
 }
 
 // send resolves to what to say when it did not work.
 async function send(content, to) {
   try {
-    const answer = await pomelo.request(SEND, { content, target: to });
-    if (answer.code) {
-      const { key, given } = new Refusal(answer, { name: to, room: me?.room }, to === EVERYONE || people.has(to) ? "notSent" : "gone");
-      return [key, given];
-    }
+    const { code } = await pomelo.request(SEND, { content, target: to });
+    if (code) return to === EVERYONE ? ["notSent"] : ["gone", { name: to }];
     // A message to everyone comes back from the server; of a private one the sender gets no copy.
     if (to !== EVERYONE && to !== me?.name) log.message({ from: me.name, text: content, own: true, to });
     return null;
@@ -251,17 +222,8 @@ function fitText() {
   const field = $("text");
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
-  const left = MAX_CHARACTERS - field.value.length;
-  $("chars-left").textContent = left <= CHARACTERS_LEFT ? left.toLocaleString() : "";
-  $("chars-left").classList.toggle("over", left < 0);
-}
-
-// edited also takes away what was said of the text as it was.
-function edited() {
-  fitText();
-  const tooLong = $("text").value.trim().length > MAX_CHARACTERS;
-  if (tooLong && $("notice").dataset.t !== "textLong") say($("notice"), "textLong", { max: MAX_CHARACTERS });
-  else if (!tooLong && pomelo.connected) say($("notice"), null);
+  const left = field.maxLength - field.value.length;
+  $("chars-left").textContent = left <= CHARACTERS_LEFT ? left : "";
 }
 
 // ---- Showing ----
@@ -299,7 +261,7 @@ function showState(key) {
 // showBanner shows what keeps the page from working, and what to do about it: the key of the button says which.
 function showBanner(key, given, button) {
   $("banner").hidden = !key;
-  if (!key || $("banner-text").textContent !== t(key, given)) say($("banner-text"), key, given); // it is an alert: not twice
+  if ($("banner-text").dataset.t !== key) say($("banner-text"), key, given);
   say($("banner-button"), button);
 }
 
@@ -332,7 +294,7 @@ pomelo.on("onChat", (message) => me && received(message));
 
 pomelo.on("onAdd", ({ user }) => {
   if (!people.add(user)) return;
-  if (!awaited.delete(user)) log.presence("came", user);
+  log.presence("came", user);
   showCount();
 });
 
@@ -344,21 +306,12 @@ pomelo.on("onLeave", ({ user }) => {
 
 pomelo.on("returning", () => {
   showState("offline");
-  if (!refusal) {
-    refusedSince = 0; // by now the trouble is another
-    showBanner("lost", {}, "tryNow");
-  }
-  refusal = null;
+  if (!nameHeldSince) showBanner("lost", {}, "tryNow");
 });
 
-// What was wrong while there was no connection is not wrong any more; what could not be sent may be sent now.
 pomelo.on("returned", () => {
   showState("connected");
   showBanner(null);
-  say($("room-error"), null);
-  const now = { waitForConnection: "sendNow", unsure: "sendAgain" }[$("notice").dataset.t];
-  if (now) say($("notice"), now);
-  else edited(); // what is left of it
 });
 
 // Whoever is replaced stays away: the place has been taken over by its owner.
@@ -423,9 +376,7 @@ onSubmit("join-form", tryToJoin);
 onSubmit("room-form", switchRoom);
 onSubmit("composer", write);
 
-$("join-form").addEventListener("input", () => say($("join-error"), null));
-$("room-form").addEventListener("input", () => say($("room-error"), null));
-$("text").addEventListener("input", edited);
+$("text").addEventListener("input", fitText);
 $("text").addEventListener("keydown", (event) => {
   // While an input method composes, Enter accepts what it proposes. Safari tells that by the key code only.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;

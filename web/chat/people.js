@@ -42,10 +42,6 @@ export class People {
     return this.#here.size;
   }
 
-  get names() {
-    return this.#here.values();
-  }
-
   has(name) {
     return this.#here.has(name);
   }

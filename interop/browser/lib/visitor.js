@@ -62,10 +62,8 @@ class Visitor {
     return this.page.locator('.person', { has: this.page.locator('bdi', { hasText: exactly(name) }) });
   }
 
-  // row is that of a message: its text, or a pattern.
   row(text) {
-    const hasText = text instanceof RegExp ? text : exactly(text);
-    return this.page.locator('.row', { has: this.page.locator('.text', { hasText }) });
+    return this.page.locator('.row', { has: this.page.locator('.text', { hasText: exactly(text) }) });
   }
 
   // sees waits for a message.
