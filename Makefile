@@ -19,7 +19,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X g
 .PHONY: help
 help: ## show this list
 	@echo 'pomelod: make TARGET'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/pomelod, a static binary
@@ -34,7 +34,7 @@ run: build ## build and start pomelod; flags go into ARGS, as in make run ARGS=-
 test: test-go test-json abuse interop ## run all tests: Go, the second JSON engine, hostile clients, real clients
 
 .PHONY: test-go
-test-go:
+test-go: ## run the Go tests alone, in a few minutes
 	$(GO) test -count=1 $$($(GO) list ./... | grep -v /test/abuse)
 
 .PHONY: test-json

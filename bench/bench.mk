@@ -131,13 +131,13 @@ bench-go:
 
 # What the files say, as bench/report/report.md with its pictures. bin/bench-config.json is what pomelod -print-config printed.
 .PHONY: bench-report
-bench-report: build bin/bench
+bench-report: build bin/bench ## make bench/report anew of what the last runs wrote into bin
 	bin/pomelod -print-config >bin/bench-config.json
 	$(LOAD) report $(if $(filter quick,$(BENCH)),-quick ) -o bench/report -config bin/bench-config.json bin/bench-*.jsonl
 
 # Is this tree's pomelod slower than that of a revision? make bench-compare BASE=HEAD~1
 .PHONY: bench-compare
 bench-compare: ROUNDS = 7
-bench-compare:
+bench-compare: ## tell whether this tree is slower than a revision: make bench-compare BASE=HEAD~1
 	@test -n '$(BASE)' || { echo 'Say which revision to compare with: make bench-compare BASE=HEAD~1' >&2; exit 2; }
 	GO='$(GO)' ROUNDS='$(ROUNDS)' TIME='$(TIME)' MEMBERS='$(MEMBERS)' sh scripts/bench-compare.sh '$(BASE)'

@@ -3,20 +3,23 @@ package channel
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/pomelod/pomelod/codec"
 )
 
-// The encodings below let Requests and Items travel between processes. Numbers are varints, strings and bodies are
+// The encodings below let Requests, Items and Records travel between processes. Numbers are varints, strings and bodies are
 // prefixed by their length; the first byte is the kind. A later version may add fields at the end.
 
 // ErrEncoding is the error of every decoder here: the input was not written by the encoder.
-var ErrEncoding = errors.New("malformed request or item")
+var ErrEncoding = errors.New("malformed request, item or record")
 
 // AppendRequest appends the encoding of r.
 func AppendRequest(dst []byte, r *Request) []byte {
 	dst = append(dst, byte(r.Op))
+	dst = binary.AppendUvarint(dst, uint64(r.Part))
 	dst = binary.AppendUvarint(dst, uint64(r.Req))
+	dst = binary.AppendUvarint(dst, r.N)
 	dst = appendAddr(dst, r.From)
 	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route} {
 		dst = appendBytes(dst, s)
@@ -31,7 +34,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 // ParseRequest decodes a request. Content aliases b.
 func ParseRequest(b []byte) (Request, error) {
 	d := decoder{b: b}
-	r := Request{Op: Op(d.byte()), Req: uint32(d.uint()), From: d.addr()}
+	r := Request{Op: Op(d.byte()), Part: uint16(d.upTo(Partitions - 1)), Req: uint32(d.upTo(math.MaxUint32)), N: d.uint(), From: d.addr()}
 	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
 		*s = string(d.bytes())
 	}
@@ -46,9 +49,10 @@ func ParseRequest(b []byte) (Request, error) {
 // item is Open when it arrives.
 func AppendItem(dst []byte, it *Item) []byte {
 	dst = append(dst, byte(it.Kind))
-	for _, n := range []uint64{uint64(it.Epoch), uint64(it.Req), uint64(it.Room), it.Seq} {
+	for _, n := range [...]uint64{uint64(it.Part), uint64(it.Req), uint64(it.Count), it.Epoch.View, it.N, uint64(it.Room), it.Seq} {
 		dst = binary.AppendUvarint(dst, n)
 	}
+	dst = binary.BigEndian.AppendUint64(dst, uint64(it.Epoch.Maker))
 	dst = appendAddr(dst, it.To)
 	dst = binary.AppendUvarint(dst, uint64(len(it.Body)+len(it.End())))
 	dst = append(append(dst, it.Body...), it.End()...)
@@ -62,7 +66,9 @@ func AppendItem(dst []byte, it *Item) []byte {
 // ParseItem decodes an item. Bodies alias b.
 func ParseItem(b []byte) (Item, error) {
 	d := decoder{b: b}
-	it := Item{Kind: ItemKind(d.byte()), Epoch: uint32(d.uint()), Req: uint32(d.uint()), Room: RoomID(d.uint()), Seq: d.uint()}
+	it := Item{Kind: ItemKind(d.byte()), Part: uint16(d.upTo(Partitions - 1)), Req: uint32(d.upTo(math.MaxUint32)), Count: uint32(d.upTo(math.MaxUint32))}
+	it.Epoch.View, it.N, it.Room, it.Seq = d.uint(), d.uint(), RoomID(d.uint()), d.uint()
+	it.Epoch.Maker = d.node()
 	it.To = d.addr()
 	it.Body = d.bytes()
 	if it.Kind == ItemPush || it.Kind == ItemDirect {
@@ -74,8 +80,28 @@ func ParseItem(b []byte) (Item, error) {
 	return it, nil
 }
 
+// AppendRecord appends the encoding of r.
+func AppendRecord(dst []byte, r *Record) []byte {
+	dst = append(dst, byte(r.Kind))
+	dst = appendAddr(appendBytes(appendBytes(dst, r.Room), r.User), r.Addr)
+	for _, n := range [...]uint64{r.Num, r.Key, uint64(r.Time)} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
+}
+
+// ParseRecord decodes a record.
+func ParseRecord(b []byte) (Record, error) {
+	d := decoder{b: b}
+	r := Record{Kind: RecordKind(d.byte()), Room: string(d.bytes()), User: string(d.bytes()), Addr: d.addr(), Num: d.uint(), Key: d.uint(), Time: int64(d.uint())}
+	if d.bad || r.Kind == 0 || r.Kind >= recordKinds {
+		return Record{}, ErrEncoding
+	}
+	return r, nil
+}
+
 func appendAddr(dst []byte, a Addr) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, a.Node)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(a.Node))
 	return binary.BigEndian.AppendUint64(dst, uint64(a.Ref))
 }
 
@@ -116,13 +142,24 @@ func (d *decoder) uint() uint64 {
 	return v
 }
 
-func (d *decoder) addr() Addr {
-	b := d.take(10)
-	if b == nil {
-		return Addr{}
+// upTo is a number of at most max.
+func (d *decoder) upTo(max uint64) uint64 {
+	v := d.uint()
+	if v > max {
+		d.bad = true
+		return 0
 	}
-	return Addr{Node: binary.BigEndian.Uint16(b), Ref: Ref(binary.BigEndian.Uint64(b[2:]))}
+	return v
 }
+
+func (d *decoder) node() Node {
+	if b := d.take(8); b != nil {
+		return Node(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (d *decoder) addr() Addr { return Addr{Node: d.node(), Ref: Ref(d.node())} }
 
 func (d *decoder) bytes() []byte {
 	if n := d.uint(); n > 0 {

@@ -35,11 +35,13 @@ func bytesOf(rng *rand.Rand) []byte {
 	return b
 }
 
-func addrOf(rng *rand.Rand) Addr { return Addr{Node: uint16(oneOf(rng)), Ref: Ref(oneOf(rng))} }
+func addrOf(rng *rand.Rand) Addr { return Addr{Node: Node(oneOf(rng)), Ref: Ref(oneOf(rng))} }
+
+func partOf(rng *rand.Rand) uint16 { return uint16(oneOf(rng) % Partitions) }
 
 // requestOf is a request with something in every field.
 func requestOf(rng *rand.Rand, op Op) Request {
-	r := Request{Op: op, Req: uint32(oneOf(rng)), From: addrOf(rng), Content: bytesOf(rng)}
+	r := Request{Op: op, Part: partOf(rng), Req: uint32(oneOf(rng)), N: oneOf(rng), Key: oneOf(rng), Silent: rng.IntN(2) == 0, From: addrOf(rng), Content: bytesOf(rng)}
 	v := reflect.ValueOf(&r).Elem()
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.String {
@@ -51,7 +53,8 @@ func requestOf(rng *rand.Rand, op Op) Request {
 
 func itemOf(rng *rand.Rand, kind ItemKind) Item {
 	it := Item{
-		Kind: kind, Epoch: uint32(oneOf(rng)), Req: uint32(oneOf(rng)), Room: RoomID(oneOf(rng)), Seq: oneOf(rng), To: addrOf(rng), Body: bytesOf(rng),
+		Kind: kind, Part: partOf(rng), Req: uint32(oneOf(rng)), Count: uint32(oneOf(rng)), Epoch: Epoch{oneOf(rng), Node(oneOf(rng))}, N: oneOf(rng),
+		Room: RoomID(oneOf(rng)), Seq: oneOf(rng), To: addrOf(rng), Body: bytesOf(rng),
 	}
 	if kind == ItemPush || kind == ItemDirect {
 		it.Push = &codec.Push{Route: string(bytesOf(rng)), Body: bytesOf(rng)}
@@ -117,25 +120,67 @@ func TestItemsRoundTrip(t *testing.T) {
 
 func isRequest(b []byte) bool { _, err := ParseRequest(b); return err == nil }
 func isItem(b []byte) bool    { _, err := ParseItem(b); return err == nil }
+func isRecord(b []byte) bool  { _, err := ParseRecord(b); return err == nil }
+
+func recordOf(rng *rand.Rand, kind RecordKind) Record {
+	return Record{
+		Kind: kind, Room: string(bytesOf(rng)), User: string(bytesOf(rng)), Addr: addrOf(rng), Num: oneOf(rng), Key: oneOf(rng), Time: int64(oneOf(rng)),
+	}
+}
+
+func TestRecordsRoundTrip(t *testing.T) {
+	rng := seed.Rand(t)
+	for kind := RecordIn; kind < recordKinds; kind++ {
+		for range 2000 {
+			r := recordOf(rng, kind)
+			b := AppendRecord([]byte("before"), &r)[len("before"):]
+			got, err := ParseRecord(b)
+			if err != nil || got != r {
+				t.Fatalf("%+v\nbecame %+v, %v", r, got, err)
+			}
+			if got, err = ParseRecord(append(b[:len(b):len(b)], "later"...)); err != nil || got != r {
+				t.Fatalf("with more behind it %+v\nbecame %+v, %v", r, got, err)
+			}
+			if cut := rng.IntN(len(b)); isRecord(b[:cut]) {
+				t.Fatalf("the first %d of %d bytes were accepted: %x", cut, len(b), b)
+			}
+		}
+	}
+}
 
 // Kinds that do not exist, and lengths that lie, are errors.
 func TestMalformedEncodings(t *testing.T) {
-	addr := make([]byte, 10)
+	addr := make([]byte, 16)
 	for _, tc := range []struct {
 		name  string
 		bytes []byte
 	}{
 		{"nothing", nil},
-		{"kind 0", append([]byte{0, 0}, make([]byte, 20)...)},
-		{"unknown kind", append([]byte{200, 0}, make([]byte, 20)...)},
-		{"a length that lies", append(append([]byte{1, 0}, addr...), 0xff, 0xff, 0xff, 0xff, 0x0f)},
-		{"a length of 2^64-1", append(append([]byte{1, 0, 0, 0, 0}, addr...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01)},
+		{"kind 0", append([]byte{0, 0}, make([]byte, 50)...)},
+		{"unknown kind", append([]byte{200, 0}, make([]byte, 50)...)},
+		{"a partition that there is not", append([]byte{1, 0x80, 0x08}, make([]byte, 50)...)},
+		{"a length that lies", append(append([]byte{1, 0, 0, 0}, addr...), 0xff, 0xff, 0xff, 0xff, 0x0f)},
 		{"a number without end", bytes.Repeat([]byte{0xff}, 40)},
 		{"a number too large", append([]byte{1}, bytes.Repeat([]byte{0xff}, 11)...)},
 	} {
-		if isRequest(tc.bytes) || isItem(tc.bytes) {
+		if isRequest(tc.bytes) || isItem(tc.bytes) || isRecord(tc.bytes) && tc.name != "a partition that there is not" {
 			t.Errorf("%s: accepted as request %v, as item %v", tc.name, isRequest(tc.bytes), isItem(tc.bytes))
 		}
+	}
+}
+
+// A length of 2^64-1 is longer than what there is.
+func TestLongestLength(t *testing.T) {
+	length := bytes.Repeat([]byte{0xff}, 9)
+	length = append(length, 0x01)
+	if b := append(append([]byte{1}, make([]byte, 3+16)...), length...); isRequest(b) {
+		t.Errorf("accepted as request: %x", b)
+	}
+	if b := append(append([]byte{1}, make([]byte, 7+8+16)...), length...); isItem(b) {
+		t.Errorf("accepted as item: %x", b)
+	}
+	if b := append([]byte{1}, length...); isRecord(b) {
+		t.Errorf("accepted as record: %x", b)
 	}
 }
 

@@ -1,10 +1,6 @@
 package channel
 
-import (
-	"strconv"
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Limits bound rooms. 0 in any of them is no limit.
 type Limits struct {
@@ -42,87 +38,84 @@ var limitAnswers = [Reasons][]byte{
 	ReasonSlow:    RefusedFor(ReasonNames[ReasonSlow]),
 }
 
-// limited is what a worker knows of its limits.
-type limited struct {
-	Limits
-	rooms *atomic.Int64 // of all workers that share it
-	nanos func() int64  // a clock
+// refusal is what admission says to a request. It is found before deciding, from the state and the outlets, and is a part of the input.
+type refusal uint8
 
-	// Owned by the worker.
-	slow   map[string]time.Duration // by room: slow modes of their own (OpSlow)
-	spoken map[uint32]int64         // slot + 1 → when a member of a slow room last spoke; a field of each would cost everybody
-}
+const (
+	admitted       refusal = iota
+	refusedBusy            // an outlet is full
+	refusedMembers         // Limits.Members
+	refusedRooms           // Limits.Rooms
+	refusedList            // the list of the room's names would be too long to be sent
+)
 
-// SetLimits bounds the worker's rooms before it handles anything. rooms counts those of all workers that share it; nanos is a
-// monotonic clock.
-func (w *Worker) SetLimits(limits Limits, rooms *atomic.Int64, nanos func() int64) {
-	w.limited = limited{Limits: limits, rooms: rooms, nanos: nanos}
-}
-
-// limit refuses a request because of its limits.
-func (w *Worker) limit(r *Request, why Reason) {
-	w.stats.Limited[why]++
-	w.reply(r, limitAnswers[why])
-}
-
-func (w *Worker) limitEnter(r *Request, why Reason) {
-	w.stats.EntersRefused++
-	w.limit(r, why)
-}
-
-// tooManyRooms tells whether there may be no further room. Workers that ask at the same time may each make one.
-func (w *Worker) tooManyRooms() bool {
-	return w.limited.Rooms > 0 && w.limited.rooms.Load() >= int64(w.limited.Rooms)
-}
-
-// slowOf is the slow mode of a room by that name.
-func (w *Worker) slowOf(room string) time.Duration {
-	if d, own := w.limited.slow[room]; own {
-		return d
+// enterBody is the answer to an enter that is refused.
+func (f refusal) enterBody() []byte {
+	switch f {
+	case refusedMembers:
+		return limitAnswers[ReasonMembers]
+	case refusedRooms:
+		return limitAnswers[ReasonRooms]
 	}
-	return w.limited.Slow
+	return EnterRefused
 }
 
-// setSlow keeps a slow mode by the room's name, as a room that is empty is forgotten.
-func (w *Worker) setSlow(r *Request) {
-	ms, err := strconv.ParseInt(string(r.Content), 10, 64)
-	if err != nil || ms > int64(MaxSlow/time.Millisecond) {
-		w.reply(r, Refused)
-		return
+func (d *decision) noteRefusal() {
+	switch d.input.refusal {
+	case refusedBusy:
+		d.note(countBusy)
+	case refusedMembers:
+		d.note(counterOf(ReasonMembers))
+	case refusedRooms:
+		d.note(counterOf(ReasonRooms))
 	}
-	if ms < 0 {
-		delete(w.limited.slow, r.Room)
-	} else {
-		if w.limited.slow == nil {
-			w.limited.slow = make(map[string]time.Duration)
+}
+
+// admit tells whether a request may be carried out now. It looks only at what a request would add to: what frees something is never
+// refused, and what is refused anyway need not be looked at.
+func (w *Worker) admit(r *Request, of subject) refusal {
+	switch r.Op {
+	case OpEnter:
+		return w.admitEnter(r, of)
+	case OpSend, OpPush:
+		switch {
+		case of.room == nil || r.Op == OpSend && of.user == 0:
+		case r.Target == Everybody:
+			return w.busy(of.room)
+		case of.target != 0 && w.way(w.state.member(of.target).addr.Outlet()).Full(of.room.id):
+			return refusedBusy
 		}
-		w.limited.slow[r.Room] = time.Duration(ms) * time.Millisecond
 	}
-	if room := w.rooms[r.Room]; room != nil {
-		room.slow = w.slowOf(r.Room)
-	}
-	w.reply(r, Done)
+	return admitted
 }
 
-// MaxSlow is the longest slow mode.
-const MaxSlow = 24 * time.Hour
-
-// spoke notes that a member has said something, or has entered: one that leaves and comes back has to wait like the others.
-func (w *Worker) spoke(room *Room, slot uint32) {
-	if room.slow == 0 {
-		return
+func (w *Worker) admitEnter(r *Request, of subject) refusal {
+	room := of.room
+	if room != nil && of.user == 0 {
+		switch {
+		case of.prev == 0 && w.limits.Members > 0 && room.count >= w.limits.Members:
+			return refusedMembers
+		case w.busy(room) != admitted:
+			return refusedBusy
+		case room.listed+listedBytes(r.User) > maxListed:
+			return refusedList
+		}
 	}
-	if w.limited.spoken == nil {
-		w.limited.spoken = make(map[uint32]int64)
+	switch {
+	case w.way(r.From.Outlet()).Full(0):
+		return refusedBusy
+	case room == nil && w.limits.Rooms > 0 && w.roomsOfAll.Load() >= int64(w.limits.Rooms): // several workers may each make a last one
+		return refusedRooms
 	}
-	w.limited.spoken[slot] = w.limited.nanos()
+	return admitted
 }
 
-// tooSoon tells whether slow mode has a member wait.
-func (w *Worker) tooSoon(room *Room, slot uint32) bool {
-	if room.slow == 0 {
-		return false
+// busy tells whether any outlet of the room has too much to write already.
+func (w *Worker) busy(room *Room) refusal {
+	for i := range room.outlets {
+		if w.way(room.outlets[i].id).Full(room.id) {
+			return refusedBusy
+		}
 	}
-	at, known := w.limited.spoken[slot]
-	return known && w.limited.nanos()-at < int64(room.slow)
+	return admitted
 }

@@ -115,7 +115,7 @@ func TestSlowMode(t *testing.T) {
 	}
 	s.leave(at(0, 1), "A", "r")
 	s.leave(at(0, 2), "b", "r")
-	if n := len(s.w.limited.spoken); n != 0 {
+	if n := len(s.w.state.voices); n != 0 {
 		t.Errorf("%d who have left are remembered", n)
 	}
 }
@@ -132,7 +132,7 @@ func TestSlowModeOfOneRoom(t *testing.T) {
 		t.Helper()
 		s.enter(at(0, 1), "a", room)
 		s.take()
-		if got := s.w.rooms[room].slow; got != want {
+		if got := s.room(room).slow; got != want {
 			t.Errorf("%s: %v, want %v", room, got, want)
 		}
 		s.leave(at(0, 1), "a", room)
@@ -152,11 +152,11 @@ func TestSlowModeOfOneRoom(t *testing.T) {
 	s.enter(at(0, 1), "a", "r")
 	s.take()
 	set("0", `{}`)
-	if got := s.w.rooms["r"].slow; got != 0 {
+	if got := s.room("r").slow; got != 0 {
 		t.Errorf("with members: %v", got)
 	}
 	s.send(at(0, 1), "a", "r", "a", `"x"`)
-	if n := len(s.w.limited.spoken); s.items[len(s.items)-1].String() != "0 reply 1 {}" || n != 1 {
+	if n := len(s.w.state.voices); s.items[len(s.items)-1].String() != "0 reply 1 {}" || n != 1 {
 		t.Errorf("%v, %d remembered", s.take(), n)
 	}
 }

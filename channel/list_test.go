@@ -25,16 +25,16 @@ func TestListsStay(t *testing.T) {
 		name := fmt.Sprintf("n%d\u738b", step)
 		switch i := rng.IntN(max(len(names), 1)); {
 		case len(names) < 2 || step%500 < 300 && rng.IntN(8) > 0: // it grows for a while, then shrinks
-			s.enter(at(OutletID(step%3), step), name, "r")
+			s.enter(at(step%3, step), name, "r")
 			names = append(names, name)
 		case rng.IntN(3) == 0:
 			s.handle(Request{Op: OpMembers, From: at(0, 1), Room: "r"})
 		case rng.IntN(3) == 0: // another name, at the end of the list
-			from := s.w.find(s.w.rooms["r"], names[i]).addr
+			from := s.find("r", names[i]).addr
 			s.handle(Request{Op: OpEnter, From: from, User: name, Room: "r", Prev: names[i]})
 			names = append(append(names[:i:i], names[i+1:]...), name)
 		default:
-			s.leave(s.w.find(s.w.rooms["r"], names[i]).addr, names[i], "r")
+			s.leave(s.find("r", names[i]).addr, names[i], "r")
 			names = append(names[:i:i], names[i+1:]...)
 		}
 		for _, it := range s.items {
@@ -68,11 +68,11 @@ func TestListsStay(t *testing.T) {
 func TestListsAreReadMeanwhile(t *testing.T) {
 	const members = 2000
 	lists := make(chan Item, 16)
-	w := NewWorker(0, 1, func(OutletID) Outlet { return toReader(lists) })
+	w := newWorker(func(OutletID) Outlet { return toReader(lists) })
 	go func() {
 		defer close(lists)
 		for i := range members {
-			w.Handle(&Request{Op: OpEnter, From: at(0, i), Req: 1, Room: "r", User: fmt.Sprintf("m%d", i)})
+			w.Handle(&Request{Op: OpEnter, From: at(0, i), Req: 1, Room: "r", Part: Partition("r"), User: fmt.Sprintf("m%d", i)})
 		}
 	}()
 	entered := 0
@@ -97,15 +97,16 @@ func (o toReader) Post(it Item) {
 	}
 }
 func (o toReader) Full(RoomID) bool { return false }
+func (o toReader) Flush()           {}
 
 // Filling a room of 4,000 takes memory for its members, not for a list of all names for each of them (72 MB).
 func TestFillingARoomAllocatesLittle(t *testing.T) {
 	const members = 4000
 	post := nowhere{}
-	w := NewWorker(0, 1, func(OutletID) Outlet { return post })
+	w := newWorker(func(OutletID) Outlet { return post })
 	requests := make([]Request, members)
 	for i := range requests {
-		requests[i] = Request{Op: OpEnter, From: at(0, i), Req: uint32(i + 1), Room: "r", User: fmt.Sprintf("m%d", i)}
+		requests[i] = Request{Op: OpEnter, From: at(0, i), Req: uint32(i + 1), Room: "r", Part: Partition("r"), User: fmt.Sprintf("m%d", i)}
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -113,8 +114,8 @@ func TestFillingARoomAllocatesLittle(t *testing.T) {
 		w.Handle(&requests[i])
 	}
 	runtime.ReadMemStats(&after)
-	if w.Count("r") != members {
-		t.Fatalf("%d members", w.Count("r"))
+	if n := w.Stats().Members; n != members {
+		t.Fatalf("%d members", n)
 	}
 	each := (after.TotalAlloc - before.TotalAlloc) / members
 	t.Logf("%d bytes allocated for each that entered", each)
@@ -128,6 +129,7 @@ type nowhere struct{}
 
 func (nowhere) Post(Item)        {}
 func (nowhere) Full(RoomID) bool { return false }
+func (nowhere) Flush()           {}
 
 // Who has asked not to be answered gets no list, and none is made: of a large room that would be the most expensive part of an enter.
 func TestSilentEnterMakesNoList(t *testing.T) {
@@ -141,7 +143,7 @@ func TestSilentEnterMakesNoList(t *testing.T) {
 	if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || it.Body != nil || it.End() != "" || it.Req != s.req {
 		t.Errorf("answered %v", it)
 	}
-	if room := s.w.rooms["r"]; room.users != nil {
+	if room := s.room("r"); room.users != nil {
 		t.Errorf("made %s", room.users)
 	}
 	s.items = nil

@@ -50,7 +50,7 @@ func TestEnterReplaces(t *testing.T) {
 	s.want("0 reply 6 " + refused)
 	s.leave(at(0, 5), "a", "r")
 	s.leave(at(0, 2), "b", "r")
-	if len(s.w.keys) != 0 || len(s.w.rooms) != 0 {
-		t.Errorf("left over: %v, %v", s.w.keys, s.w.rooms)
+	if len(s.w.state.keys) != 0 || s.w.state.rooms != 0 {
+		t.Errorf("left over: %v, %d", s.w.state.keys, s.w.state.rooms)
 	}
 }

@@ -1,36 +1,67 @@
 package channel
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
-
-	"github.com/pomelod/pomelod/codec"
 )
 
-// Worker owns the rooms of its share of the partitions. Its methods must be called by one goroutine at a time, except
-// where they say otherwise.
+// Worker owns the partitions that run on one loop, and executes what is asked of them. Its methods must be called by one goroutine at a
+// time.
 type Worker struct {
 	// Static after construction.
-	number uint16
-	epoch  uint32
-	outlet func(OutletID) Outlet
+	outlet     func(OutletID) Outlet
+	limits     Limits
+	roomsOfAll *atomic.Int64 // rooms of all workers that share the count
+	nanos      func() int64
+	follow     func(part uint16, records []Record)
 
-	// Owned by the worker's goroutine.
-	rooms   map[string]*Room
-	index   map[memberKey]uint32 // slot + 1
-	members []member
-	keys    map[uint32]uint64 // slot + 1 → Key of members that have one; a field of each would cost everybody
-	free    []uint32
-	serial  uint64
-	stats   Stats
-	limited limited
+	state    state
+	d        decision
+	counted  int // of state.rooms, in roomsOfAll
+	counters [counters]uint64
+	nodes    []nodeWays
+	touched  []*way // outlets that must be flushed
+	due      int64  // by the worker's clock, when a partition wants a Tick; 0: none does
 
-	// Inbox is the weight (Request.Weight) of the requests on their way to this worker; it decides what is admitted. Safe from any goroutine.
-	Inbox atomic.Int64
+	// Where Handle stands, for who recovers from a panic.
+	applying bool
+	next     int    // item to be posted
+	lost     RoomID // room of an item whose outlet panicked
 }
+
+// nodeWays are the outlets of a node, by loop.
+type nodeWays struct {
+	node Node
+	ways []*way
+}
+
+// way is an outlet that has been found.
+type way struct {
+	Outlet
+	touched bool
+}
+
+// counter numbers a worker's figures.
+type counter uint8
+
+const (
+	countEnters counter = iota
+	countEntersRefused
+	countLeaves
+	countReplaced
+	countSends
+	countSendsRefused
+	countBusy
+	countPushes
+	countPanics
+	countTwice
+	countLimited
+	counters = countLimited + counter(Reasons)
+)
+
+func counterOf(r Reason) counter { return countLimited + counter(r) }
 
 // Stats are a worker's figures: counters since the start, then gauges.
 type Stats struct {
@@ -41,350 +72,273 @@ type Stats struct {
 	Busy                  uint64 // of the refused: because an outlet was full
 	Pushes                uint64 // pushes posted, each counted once per outlet
 	Panics                uint64
+	Twice                 uint64          // requests that came again, or before one that is missing
 	Limited               [Reasons]uint64 // of the refused: because of Limits
 
 	Rooms, Members int
 }
 
-// NewWorker makes worker number. outlet finds the outlet of an address; it is asked once for each outlet that a room
-// comes to have. epoch distinguishes this owner of its rooms from earlier ones.
-func NewWorker(number uint16, epoch uint32, outlet func(OutletID) Outlet) *Worker {
-	return &Worker{
-		number: number, epoch: epoch, outlet: outlet,
-		rooms: make(map[string]*Room), index: make(map[memberKey]uint32), keys: make(map[uint32]uint64),
-		limited: limited{rooms: new(atomic.Int64)},
-	}
+// NewWorker makes a worker that owns nothing (Own, Import). outlet finds an outlet; it is asked once for each.
+func NewWorker(outlet func(OutletID) Outlet) *Worker {
+	w := &Worker{outlet: outlet, roomsOfAll: new(atomic.Int64), nanos: func() int64 { return 0 }, state: newState()}
+	w.d.state = &w.state
+	return w
 }
+
+// SetLimits bounds the worker's rooms before it owns anything. rooms counts those of all workers that share it; nanos is a
+// monotonic clock.
+func (w *Worker) SetLimits(limits Limits, rooms *atomic.Int64, nanos func() int64) {
+	w.limits, w.roomsOfAll, w.nanos = limits, rooms, nanos
+}
+
+// Follow has f called with the records of each decision, before its items are posted. f may keep the strings in them, and nothing else.
+// Called before the worker owns anything.
+func (w *Worker) Follow(f func(part uint16, records []Record)) { w.follow = f }
+
+// Own makes the worker the owner of a partition that begins empty.
+func (w *Worker) Own(part uint16, epoch Epoch) {
+	w.state.parts[part] = &partition{number: part, epoch: epoch, begin: w.nanos()}
+}
+
+// Owns tells whether the worker is the owner of a partition.
+func (w *Worker) Owns(part uint16) bool { return w.state.parts[part] != nil }
 
 // Stats tells the worker's figures.
 func (w *Worker) Stats() Stats {
-	s := w.stats
-	s.Rooms, s.Members = len(w.rooms), len(w.index)
+	c := &w.counters
+	s := Stats{
+		Enters: c[countEnters], EntersRefused: c[countEntersRefused], Leaves: c[countLeaves], Replaced: c[countReplaced],
+		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
+		Twice: c[countTwice], Rooms: w.state.rooms, Members: len(w.state.index),
+	}
+	copy(s.Limited[:], c[countLimited:])
 	return s
 }
 
-// Handle carries out one request. Every method below first decides, then changes the room, then posts, so that a
-// panic while deciding leaves no half state; it costs that request, and the second one costs the room.
-func (w *Worker) Handle(r *Request) {
-	defer func() {
-		if p := recover(); p != nil {
-			w.panicked(r, p)
-		}
-	}()
-	switch r.Op {
-	case OpEnter:
-		w.enter(r)
-	case OpLeave:
-		w.leave(r)
-	case OpSend:
-		w.send(r)
-	case OpMembers:
-		w.tellMembers(r)
-	case OpPush:
-		w.pushTo(r)
-	case OpKick:
-		w.kick(r)
-	case OpSlow:
-		w.setSlow(r)
-	default:
-		w.reply(r, Refused)
-	}
-}
-
-// enter is protocol.md §9.3: others are told first, then the name is added, then its session gets the list.
-func (w *Worker) enter(r *Request) {
-	room := w.rooms[r.Room]
-	var old *member
-	if room != nil {
-		if m := w.find(room, r.User); m != nil {
-			if m.addr == r.From { // the same request again, after an answer that was lost
-				w.entered(r, room)
-				return
-			}
-			if slot := w.index[memberKey{room.id, r.User}]; r.Key == 0 || w.keys[slot] != r.Key || w.outlet(r.From.Outlet()).Full(0) {
-				w.refuseEnter(r)
-				return
-			}
-			w.replace(r, room, m)
-			return
-		}
-		if r.Prev != "" {
-			if old = w.find(room, r.Prev); old != nil && old.addr != r.From {
-				old = nil
-			}
-		}
-		if old == nil && w.limited.Members > 0 && room.count >= w.limited.Members {
-			w.limitEnter(r, ReasonMembers)
-			return
-		}
-		if w.full(room) {
-			w.stats.Busy++
-			w.refuseEnter(r)
-			return
-		}
-		if room.listed+listedBytes(r.User) > maxListed {
-			w.refuseEnter(r)
-			return
-		}
-	}
-	if w.outlet(r.From.Outlet()).Full(0) {
-		w.stats.Busy++
-		w.refuseEnter(r)
-		return
-	}
-	if room == nil && w.tooManyRooms() {
-		w.limitEnter(r, ReasonRooms)
-		return
-	}
-	if old != nil {
-		w.drop(old, true)
-		room = w.rooms[r.Room] // forgotten if old was the only one
-	}
-	if room == nil {
-		w.serial++
-		room = &Room{id: RoomID(w.number)<<48 | RoomID(w.serial), name: r.Room, slow: w.slowOf(r.Room)}
-		w.rooms[r.Room] = room
-		w.limited.rooms.Add(1)
-	}
-	w.stats.Enters++
-	w.push(room, userPush("onAdd", r.User))
-	w.add(room, r.User, r.From)
-	if r.Key != 0 {
-		w.keys[room.last] = r.Key
-	}
-	w.spoke(room, room.last)
-	w.entered(r, room)
-}
-
-// replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
-func (w *Worker) replace(r *Request, room *Room, m *member) {
-	if old := w.find(room, r.Prev); old != nil && old.addr == r.From {
-		w.drop(old, true)
-	}
-	w.stats.Replaced++
-	before := m.addr
-	w.uncount(room, before)
-	m.addr = r.From
-	w.count(room, r.From)
-	w.outlet(before.Outlet()).Post(Item{Kind: ItemKick, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: before, Body: replacedReason})
-	w.entered(r, room)
-}
-
-// replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.
-var replacedReason = []byte("replaced by a new session of yours")
-
-func (w *Worker) entered(r *Request, room *Room) {
-	var list []byte
-	var open bool
-	if !r.Silent {
-		list, open = w.list(room)
-	}
-	w.outlet(r.From.Outlet()).Post(Item{
-		Kind: ItemEnter, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: r.From, Req: r.Req, Body: list, Open: open,
-	})
-}
-
-func (w *Worker) refuseEnter(r *Request) {
-	w.stats.EntersRefused++
-	w.reply(r, EnterRefused)
-}
-
-// leave is protocol.md §9.6. The address must match: the name may be somebody else's by now.
-func (w *Worker) leave(r *Request) {
-	room := w.rooms[r.Room]
-	if room == nil {
-		return
-	}
-	if m := w.find(room, r.User); m != nil && m.addr == r.From {
-		w.drop(m, false)
-	}
-}
-
-// drop removes a member and tells the others. A session that stays is taken out of its loop's room first, so that it is not
-// told of its own leaving.
-func (w *Worker) drop(m *member, stays bool) {
-	room, name, addr := m.room, m.name, m.addr
-	w.stats.Leaves++
-	w.remove(m)
-	if stays {
-		w.outlet(addr.Outlet()).Post(Item{Kind: ItemLeave, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: addr})
-	}
-	w.push(room, userPush("onLeave", name))
-}
-
-// send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
-func (w *Worker) send(r *Request) {
-	room := w.rooms[r.Room]
-	var sender *member
-	if room != nil {
-		sender = w.find(room, r.User)
-	}
-	if sender == nil || sender.addr != r.From {
-		w.refuseSend(r)
-		return
-	}
-	slot := w.index[memberKey{room.id, r.User}]
-	if w.tooSoon(room, slot) {
-		w.stats.SendsRefused++
-		w.limit(r, ReasonSlow)
-		return
-	}
-	if !w.deliver(room, r.Target, func() *codec.Push { return chatPush(r) }) {
-		w.refuseSend(r)
-		return
-	}
-	w.spoke(room, slot)
-	w.stats.Sends++
-	w.reply(r, Done)
-}
-
-// deliver pushes to the room or to one member of it, unless that cannot be taken.
-func (w *Worker) deliver(room *Room, target string, push func() *codec.Push) bool {
-	if target == Everybody {
-		if w.full(room) {
-			w.stats.Busy++
-			return false
-		}
-		w.push(room, push())
-		return true
-	}
-	m := w.find(room, target)
-	if m == nil {
+// Handle executes one request, or nothing and tells false, when the worker does not own its partition. A request that has been executed
+// before is dropped, as its answer is on its way; so is one that has come before one that is missing, as both will be sent again.
+//
+// A panic in a room costs the request, and the second one the room.
+func (w *Worker) Handle(r *Request) (mine bool) {
+	p := w.state.parts[r.Part]
+	if p == nil {
 		return false
 	}
-	out := w.outlet(m.addr.Outlet())
-	if out.Full(room.id) {
-		w.stats.Busy++
-		return false
-	}
-	out.Post(Item{Kind: ItemDirect, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: m.addr, Push: push()})
-	return true
-}
-
-// pushTo is a push of the server's own.
-func (w *Worker) pushTo(r *Request) {
-	room := w.rooms[r.Room]
-	if room == nil || !w.deliver(room, r.Target, func() *codec.Push {
-		return &codec.Push{Route: r.Route, Body: bytes.Clone(r.Content)}
-	}) {
-		w.reply(r, Refused)
-		return
-	}
-	w.reply(r, Done)
-}
-
-// kick ends a member's session. Its loop will post the leave when the session has ended.
-func (w *Worker) kick(r *Request) {
-	var m *member
-	if room := w.rooms[r.Room]; room != nil {
-		m = w.find(room, r.Target)
-	}
-	if m == nil {
-		w.reply(r, Refused)
-		return
-	}
-	reason, _ := codec.StringValue(r.Content)
-	w.outlet(m.addr.Outlet()).Post(Item{Kind: ItemKick, Room: m.room.id, Epoch: w.epoch, Seq: m.room.seq, To: m.addr, Body: []byte(reason)})
-	w.reply(r, Done)
-}
-
-func (w *Worker) refuseSend(r *Request) {
-	w.stats.SendsRefused++
-	w.reply(r, Refused)
-}
-
-func (w *Worker) tellMembers(r *Request) {
-	room := w.rooms[r.Room]
-	if room == nil {
-		room = &Room{}
-	}
-	list, open := w.list(room)
-	w.replyWith(r, list, open)
-}
-
-func (w *Worker) reply(r *Request, body []byte) { w.replyWith(r, body, false) }
-
-func (w *Worker) replyWith(r *Request, body []byte, open bool) {
-	if r.Req != 0 {
-		w.outlet(r.From.Outlet()).Post(Item{Kind: ItemReply, To: r.From, Req: r.Req, Body: body, Open: open})
-	}
-}
-
-// full tells whether any outlet of the room has too much to write already.
-func (w *Worker) full(room *Room) bool {
-	for i := range room.outlets {
-		if room.outlets[i].out.Full(room.id) {
+	if r.N != 0 {
+		if in, _ := p.counters(r.From.Node); r.N != in+1 {
+			w.counters[countTwice]++
 			return true
 		}
 	}
-	return false
-}
-
-// push gives p a sequence number and posts it to every outlet that has members of the room.
-func (w *Worker) push(room *Room, p *codec.Push) {
-	if len(room.outlets) == 0 {
-		return
+	if w.decide(p, r) {
+		w.post()
 	}
-	room.seq++
-	if len(room.outlets) > 1 {
-		p.Shared = new(codec.SharedFrames)
+	return true
+}
+
+// decide admits, decides and applies.
+func (w *Worker) decide(p *partition, r *Request) (done bool) {
+	defer func() {
+		if x := recover(); x != nil {
+			w.panicked(p, r, x)
+		}
+	}()
+	d := &w.d
+	d.reset(p, r)
+	d.of = w.state.subjectOf(p, r)
+	d.input = w.inputFor(p, r, d.of)
+	d.decide()
+	w.apply()
+	return true
+}
+
+// inputFor is what a decision needs beside the state. The clock is read only where time matters.
+func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
+	in := input{slow: w.limits.Slow, refusal: w.admit(r, of)}
+	if in.slow > 0 || len(p.slow) > 0 || of.room != nil && of.room.slow > 0 {
+		in.now = w.now(p)
 	}
-	for i := range room.outlets {
-		w.stats.Pushes++
-		room.outlets[i].out.Post(Item{Kind: ItemPush, Room: room.id, Epoch: w.epoch, Seq: room.seq, Push: p})
-	}
+	return in
 }
 
-// userPush is onAdd or onLeave; their payload names the route in every flavour (protocol.md §9.4).
-func userPush(route, user string) *codec.Push {
-	b := make([]byte, 0, len(`{"route":"","user":""}`)+len(route)+len(user))
-	b = append(b, `{"route":"`...)
-	b = append(b, route...)
-	b = append(b, `","user":`...)
-	b = codec.AppendString(b, user)
-	return &codec.Push{Route: route, Body: append(b, '}')}
-}
+// now is the partition's time: it goes on where it was, whoever the owner is.
+func (w *Worker) now(p *partition) int64 { return max(p.now, w.nanos()-p.begin) }
 
-func chatPush(r *Request) *codec.Push {
-	b := make([]byte, 0, len(`{"msg":,"from":"","target":""}`)+len(r.Content)+len(r.User)+len(r.Target))
-	b = append(b, `{"msg":`...)
-	b = append(b, r.Content...)
-	b = append(b, `,"from":`...)
-	b = codec.AppendString(b, r.User)
-	b = append(b, `,"target":`...)
-	b = codec.AppendString(b, r.Target)
-	return &codec.Push{Route: "onChat", Body: append(b, '}')}
-}
-
-// panicked answers for a request that panicked. A room in which it happens again is closed.
-func (w *Worker) panicked(r *Request, p any) {
-	w.stats.Panics++
-	slog.Error("panic in a room; the request is refused", "room", r.Room, "op", r.Op, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	if room := w.rooms[r.Room]; room != nil {
-		if room.panics++; room.panics > 1 {
-			w.closeRoom(room, "room closed after an internal error")
+// apply changes the state as was decided.
+func (w *Worker) apply() {
+	d := &w.d
+	w.applying = true
+	for i := range d.records {
+		if err := w.state.apply(d.p, &d.records[i]); err != nil {
+			panic(err)
 		}
 	}
-	w.reply(r, r.Op.RefusedBody())
+	for _, c := range d.noted {
+		w.counters[c]++
+	}
+	if d.list >= 0 { // the list of those who are there now
+		it, room := &d.items[d.list], d.p.rooms[d.r.Room]
+		if it.Kind == ItemEnter {
+			it.Count = uint32(room.count)
+		}
+		if it.Kind != ItemEnter || !d.r.Silent {
+			it.Body, it.Open = w.state.list(room)
+		}
+	}
+	w.countRooms()
+	if d.p.heard != 0 {
+		w.wantTick(d.p)
+	}
+	if w.follow != nil {
+		w.follow(d.p.number, d.records)
+	}
+	w.applying = false
 }
 
-// closeRoom kicks every member and forgets the room.
-func (w *Worker) closeRoom(room *Room, reason string) {
-	for room.first != 0 {
-		m := w.member(room.first)
-		addr := m.addr
-		w.remove(m)
-		w.outlet(addr.Outlet()).Post(Item{Kind: ItemKick, Room: room.id, Epoch: w.epoch, Seq: room.seq, To: addr, Body: []byte(reason)})
+// countRooms publishes how many rooms there are.
+func (w *Worker) countRooms() {
+	if n := w.state.rooms - w.counted; n != 0 {
+		w.roomsOfAll.Add(int64(n))
+		w.counted = w.state.rooms
 	}
 }
 
-// Number is the worker's index. Static; safe from any goroutine.
-func (w *Worker) Number() int { return int(w.number) }
-
-// Count is the number of members of room. Runs where the worker runs.
-func (w *Worker) Count(room string) int {
-	if r := w.rooms[room]; r != nil {
-		return r.count
+// post hands out the items of the decision. An outlet that panics loses an item, which its loop will miss; the others get theirs. The
+// item's room has one more chance.
+func (w *Worker) post() {
+	w.next, w.lost = 0, 0
+	for !w.postRest() {
 	}
-	return 0
+	if w.lost != 0 {
+		p := w.d.p
+		for _, room := range p.rooms {
+			if room.id == w.lost {
+				w.fail(p, nil, subject{room: room})
+				break
+			}
+		}
+	}
+}
+
+func (w *Worker) postRest() (done bool) {
+	d := &w.d
+	defer func() {
+		if x := recover(); x != nil {
+			w.postPanicked(x)
+		}
+	}()
+	for w.next < len(d.items) {
+		it := &d.items[w.next] // posted only once, also if that panics
+		w.next++
+		if it.Kind == ItemPush {
+			w.counters[countPushes]++
+		}
+		to := w.way(it.To.Outlet())
+		if !to.touched {
+			to.touched = true
+			w.touched = append(w.touched, to)
+		}
+		to.Post(*it)
+	}
+	for n := len(w.touched); n > 0; n = len(w.touched) {
+		to := w.touched[n-1]
+		w.touched = w.touched[:n-1]
+		to.touched = false
+		to.Flush()
+	}
+	return true
+}
+
+// way finds an outlet.
+func (w *Worker) way(id OutletID) *way {
+	for i := range w.nodes {
+		if n := &w.nodes[i]; n.node == id.Node {
+			if int(id.Loop) < len(n.ways) && n.ways[id.Loop] != nil {
+				return n.ways[id.Loop]
+			}
+			return w.newWay(n, id)
+		}
+	}
+	w.nodes = append(w.nodes, nodeWays{node: id.Node})
+	return w.newWay(&w.nodes[len(w.nodes)-1], id)
+}
+
+func (w *Worker) newWay(n *nodeWays, id OutletID) *way {
+	for int(id.Loop) >= len(n.ways) {
+		n.ways = append(n.ways, nil)
+	}
+	n.ways[id.Loop] = &way{Outlet: w.outlet(id)}
+	return n.ways[id.Loop]
+}
+
+// panicked answers for a request that panicked.
+func (w *Worker) panicked(p *partition, r *Request, x any) {
+	w.counters[countPanics]++
+	slog.Error("panic in a room; the request is refused", "room", r.Room, "op", r.Op, "panic", fmt.Sprint(x), "stack", string(debug.Stack()))
+	w.fail(p, r, w.state.subjectOf(p, r))
+}
+
+// postPanicked notes that an item is lost.
+func (w *Worker) postPanicked(x any) {
+	w.counters[countPanics]++
+	it := &w.d.items[w.next-1]
+	slog.Error("panic in an outlet; what it was given is lost", "room", it.Room, "kind", it.Kind, "panic", fmt.Sprint(x), "stack", string(debug.Stack()))
+	w.lost = max(w.lost, it.Room)
+}
+
+// fail decides what becomes of a room in which something panicked, and answers r if there is one.
+func (w *Worker) fail(p *partition, r *Request, of subject) {
+	half := w.applying
+	w.d.reset(p, r)
+	w.d.of = of
+	w.d.failed(half)
+	w.apply()
+	w.post()
+}
+
+// Tick does what partitions wanted to be done by now (Due).
+func (w *Worker) Tick() {
+	now := w.nanos()
+	if w.due == 0 || now < w.due {
+		return
+	}
+	w.due = 0
+	for _, p := range w.state.parts {
+		if p == nil || p.heard == 0 {
+			continue
+		}
+		w.d.reset(p, nil)
+		w.d.input.now = w.now(p)
+		w.d.tick()
+		w.apply()
+	}
+}
+
+// Due is when Tick is wanted, by the worker's clock; 0 means never.
+func (w *Worker) Due() int64 { return w.due }
+
+// wantTick notes when the first of those who spoke need no longer be remembered.
+func (w *Worker) wantTick(p *partition) {
+	at := w.state.voices[p.heard].at + int64(w.state.member(p.heard).room.slow) + p.begin
+	if w.due == 0 || at < w.due {
+		w.due = max(at, 1)
+	}
+}
+
+// DropNode executes, for every partition, the leaves of all members behind a node that has ended.
+func (w *Worker) DropNode(node Node) {
+	for _, p := range w.state.parts {
+		if p != nil {
+			w.d.reset(p, nil)
+			w.d.dropNode(node)
+			w.apply()
+			w.post()
+		}
+	}
+	for i := range w.nodes {
+		if w.nodes[i].node == node {
+			w.nodes = append(w.nodes[:i], w.nodes[i+1:]...)
+			return
+		}
+	}
 }

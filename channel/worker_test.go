@@ -14,20 +14,20 @@ import (
 type stage struct {
 	t       testing.TB
 	w       *Worker
-	outlets map[OutletID]*recorder
+	outlets map[int]*recorder
 	items   []posted // in order, whatever the outlet
 	req     uint32
 }
 
 type posted struct {
-	outlet OutletID
+	outlet int
 	Item
 }
 
 // recorder is an outlet that keeps what it is given.
 type recorder struct {
 	stage *stage
-	id    OutletID
+	id    int
 	full  func(RoomID) bool // nil: never
 	post  func(Item)        // called before an item is kept; may panic
 }
@@ -39,15 +39,36 @@ func (o *recorder) Post(it Item) {
 	o.stage.items = append(o.stage.items, posted{o.id, it})
 }
 
+func (o *recorder) Flush() {}
+
 func (o *recorder) Full(r RoomID) bool { return o.full != nil && o.full(r) }
 
 func newStage(t testing.TB) *stage {
-	s := &stage{t: t, outlets: map[OutletID]*recorder{}}
-	s.w = NewWorker(3, 7, func(id OutletID) Outlet { return s.outlet(id) })
+	s := &stage{t: t, outlets: map[int]*recorder{}}
+	s.w = newWorker(func(id OutletID) Outlet { return s.outlet(int(id.Node.Number())<<8 | int(id.Loop)) })
 	return s
 }
 
-func (s *stage) outlet(id OutletID) *recorder {
+// newWorker is a worker that owns all partitions.
+func newWorker(outlet func(OutletID) Outlet) *Worker {
+	w := NewWorker(outlet)
+	for part := range uint16(Partitions) {
+		w.Own(part, testEpoch)
+	}
+	return w
+}
+
+var testEpoch = Epoch{View: 7, Maker: NewNode(3, 1)}
+
+// room is a room that there is.
+func (s *stage) room(name string) *Room { return s.w.state.parts[Partition(name)].rooms[name] }
+
+// find is a member that there is.
+func (s *stage) find(room, name string) *member {
+	return s.w.state.member(s.w.state.find(s.room(room), name))
+}
+
+func (s *stage) outlet(id int) *recorder {
 	if s.outlets[id] == nil {
 		s.outlets[id] = &recorder{stage: s, id: id}
 	}
@@ -55,8 +76,8 @@ func (s *stage) outlet(id OutletID) *recorder {
 }
 
 // at is session number n behind an outlet; a second node begins at outlet 256.
-func at(outlet OutletID, n int) Addr {
-	return Addr{Node: uint16(outlet >> 8), Ref: Ref(uint64(outlet&0xff)<<56 | uint64(n))}
+func at(outlet, n int) Addr {
+	return Addr{Node: NewNode(uint16(outlet>>8), 0), Ref: Ref(uint64(outlet&0xff)<<56 | uint64(n))}
 }
 
 func (s *stage) handle(r Request) {
@@ -64,7 +85,17 @@ func (s *stage) handle(r Request) {
 		s.req++
 		r.Req = s.req
 	}
-	s.w.Handle(&r)
+	s.ask(r)
+}
+
+// outletOf is the outlet of at.
+func outletOf(a Addr) int { return int(a.Node.Number())<<8 | int(a.Outlet().Loop) }
+
+func (s *stage) ask(r Request) {
+	r.Part = Partition(r.Room)
+	if !s.w.Handle(&r) {
+		s.t.Fatalf("partition %d is not owned", r.Part)
+	}
 }
 
 func (s *stage) enter(from Addr, user, room string) {
@@ -176,7 +207,7 @@ func TestRename(t *testing.T) {
 	rename(s, at(0, 1), "a", "b")
 	second := s.items[1].Room
 	s.want(`0 leave 1 #0`, `0 enter 1 #0 {"users":["b"]}`)
-	if first == second || first.Worker() != 3 || second.Worker() != 3 {
+	if first == second || first.Partition() != Partition("r") || second.Partition() != Partition("r") {
 		t.Errorf("rooms %x and %x", first, second)
 	}
 	s.enter(at(1, 2), "c", "r")
@@ -227,7 +258,7 @@ func TestSend(t *testing.T) {
 	s.want(`0 direct 1 #2 onChat {"msg":[1],"from":"b","target":"a"}`, "1 reply 2 {}")
 	s.send(at(1, 2), "b", "r", "b", `""`)
 	s.want(`1 direct 2 #2 onChat {"msg":"","from":"b","target":"b"}`, "1 reply 2 {}")
-	s.w.Handle(&Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: "b", Content: []byte(`1`)}) // a notify
+	s.ask(Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: "b", Content: []byte(`1`)}) // a notify
 	s.want(`1 direct 2 #2 onChat {"msg":1,"from":"a","target":"b"}`)
 	for _, r := range []Request{
 		{From: at(0, 1), User: "a", Room: "r", Target: "c"},
@@ -309,7 +340,7 @@ func TestListBound(t *testing.T) {
 	}
 }
 
-// Over any joins and leaves, in small rooms and in large ones, the list is who is there in order of entry, every push has the
+// Over any joins, leaves and replaces, in small rooms and in large ones, the list is who is there in order of entry, every push has the
 // next number, and an outlet is told everything from its first member to its last, and nothing else.
 func TestRandomJoinsAndLeaves(t *testing.T) {
 	for _, size := range []int{smallRoom, 4 * smallRoom, 60 * smallRoom} {
@@ -328,13 +359,13 @@ func TestRandomJoinsAndLeaves(t *testing.T) {
 				room := rooms[rng.IntN(2)]
 				list := present[room]
 				most := map[string]int{"small": smallRoom, "large": size}[room]
-				before := map[OutletID]int{}
+				before := map[int]int{}
 				for _, r := range list {
-					before[r.addr.Outlet()]++
+					before[outletOf(r.addr)]++
 				}
 				if len(list) == 0 || len(list) < most && rng.IntN(2+len(list)*2/most) < 2 {
-					r := resident{fmt.Sprintf("n%d", step), at(OutletID(rng.IntN(3)), step)}
-					s.enter(r.addr, r.name, room)
+					r := resident{fmt.Sprintf("n%d", step), at(rng.IntN(3), step)}
+					s.handle(Request{Op: OpEnter, From: r.addr, User: r.name, Room: room, Key: 7})
 					list = append(list, r)
 					names := make([]string, len(list))
 					for i := range list {
@@ -344,18 +375,30 @@ func TestRandomJoinsAndLeaves(t *testing.T) {
 					if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || string(it.Body)+it.End() != want {
 						t.Fatalf("step %d: got %v, want %s", step, it, want)
 					}
+				} else if i := rng.IntN(len(list)); rng.IntN(4) == 0 {
+					old, r := list[i], resident{list[i].name, at(rng.IntN(3), step)}
+					s.handle(Request{Op: OpEnter, From: r.addr, User: r.name, Room: room, Key: 7})
+					list = slices.Clone(list)
+					list[i] = r
+					kick, enter := s.items[0], s.items[len(s.items)-1]
+					if len(s.items) != 2 || kick.Kind != ItemKick || kick.To != old.addr || enter.Kind != ItemEnter || enter.To != r.addr || enter.Seq != last[room] {
+						t.Fatalf("step %d: replaced %v by %v: %v", step, old, r, s.items)
+					}
+					if before[outletOf(old.addr)] == 1 { // it is counted no more, and is told nothing from now on
+						delete(heard, fmt.Sprint(room, outletOf(old.addr)))
+					}
+					clear(before) // nobody is told
 				} else {
-					i := rng.IntN(len(list))
 					r := list[i]
 					s.leave(r.addr, r.name, room)
 					list = slices.Delete(slices.Clone(list), i, i+1)
-					if before[r.addr.Outlet()]--; before[r.addr.Outlet()] == 0 {
-						delete(before, r.addr.Outlet())
-						delete(heard, fmt.Sprint(room, r.addr.Outlet()))
+					if before[outletOf(r.addr)]--; before[outletOf(r.addr)] == 0 {
+						delete(before, outletOf(r.addr))
+						delete(heard, fmt.Sprint(room, outletOf(r.addr)))
 					}
 				}
 				present[room] = list
-				told := map[OutletID]int{}
+				told := map[int]int{}
 				for _, it := range s.items {
 					key := fmt.Sprint(room, it.outlet)
 					switch it.Kind {
@@ -398,7 +441,7 @@ func TestFullOutlets(t *testing.T) {
 	type step func(s *stage)
 	for _, tc := range []struct {
 		name    string
-		outlet  OutletID // the full one
+		outlet  int // the full one
 		of      func(RoomID) bool
 		do      step
 		refusal string // "": it goes through
@@ -416,8 +459,8 @@ func TestFullOutlets(t *testing.T) {
 		{"enter again", 1, full, func(s *stage) { s.enter(at(1, 2), "b", "r") }, ""},
 		{"leave", 1, full, func(s *stage) { s.leave(at(1, 2), "b", "r") }, ""},
 		{"ask for the members", 1, full, func(s *stage) { s.handle(Request{Op: OpMembers, From: at(1, 2), Room: "r"}) }, ""},
-		{"send to all, the other room is crowded", 1, func(r RoomID) bool { return r&0xff == 2 }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, ""},
-		{"send to all, the room is crowded", 1, func(r RoomID) bool { return r&0xff == 1 }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, `0 reply 1 {"code":500}`},
+		{"send to all, the other room is crowded", 1, func(r RoomID) bool { return r.Partition() == Partition("other") }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, ""},
+		{"send to all, the room is crowded", 1, func(r RoomID) bool { return r.Partition() == Partition("r") }, func(s *stage) { s.send(at(0, 1), "a", "r", Everybody, `1`) }, `0 reply 1 {"code":500}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStage(t)
@@ -496,7 +539,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// An outlet that panics on a push has taken a number and lost it: its loop finds the gap. The worker goes on, and the second time
+// An outlet that panics loses what it was given: its loop finds the gap. The others get theirs, and the worker goes on; the second time it
 // closes the room.
 func TestPanicInPost(t *testing.T) {
 	s := newStage(t)
@@ -510,11 +553,11 @@ func TestPanicInPost(t *testing.T) {
 	}
 	chat := ` onChat {"msg":1,"from":"a","target":"*"}`
 	s.send(at(0, 1), "a", "r", Everybody, `1`)
-	s.want("0 push #2"+chat, `0 reply 1 {"code":500}`)
+	s.want("0 push #2"+chat, `0 reply 1 {}`)
 	s.send(at(0, 1), "a", "r", "a", `1`)
 	s.want(`0 direct 1 #2 onChat {"msg":1,"from":"a","target":"a"}`, "0 reply 1 {}")
 	s.send(at(0, 1), "a", "r", Everybody, `1`)
-	s.want("0 push #3"+chat, `0 kick 1 #3 room closed after an internal error`, `1 kick 2 #3 room closed after an internal error`, `0 reply 1 {"code":500}`)
+	s.want("0 push #3"+chat, `0 reply 1 {}`, `0 kick 1 #3 room closed after an internal error`, `1 kick 2 #3 room closed after an internal error`)
 	if got := s.w.Stats(); got.Rooms != 0 || got.Members != 0 || got.Panics != 2 {
 		t.Errorf("%+v", got)
 	}
@@ -526,14 +569,15 @@ func TestSlotsAreReused(t *testing.T) {
 	s := newStage(t)
 	for i := range 100_000 {
 		room := fmt.Sprint("r", i%7)
-		s.enter(at(OutletID(i%3), i), fmt.Sprint("n", i), room)
+		s.enter(at(i%3, i), fmt.Sprint("n", i), room)
 		if j := i - most + 1; j >= 0 {
-			s.leave(at(OutletID(j%3), j), fmt.Sprint("n", j), fmt.Sprint("r", j%7))
+			s.leave(at(j%3, j), fmt.Sprint("n", j), fmt.Sprint("r", j%7))
 		}
 		s.items = s.items[:0]
 	}
-	if n := len(s.w.members); n > most || len(s.w.free)+len(s.w.index) != n || len(s.w.index) != most-1 || len(s.w.rooms) != 7 {
-		t.Errorf("%d slots, %d free, %d in use, %d rooms", n, len(s.w.free), len(s.w.index), len(s.w.rooms))
+	st := &s.w.state
+	if n := len(st.members); n > most || len(st.free)+len(st.index) != n || len(st.index) != most-1 || st.rooms != 7 {
+		t.Errorf("%d slots, %d free, %d in use, %d rooms", n, len(st.free), len(st.index), st.rooms)
 	}
 }
 
@@ -564,7 +608,7 @@ func TestPushesToSeveralOutletsAreShared(t *testing.T) {
 
 // Partitions of room names are for ever: a cluster's nodes must agree on them across versions.
 func TestPartition(t *testing.T) {
-	for room, want := range map[string]int{"": 2166136261 % Partitions, "a": 0xe40c292c % Partitions, "foobar": 0xbf9cf968 % Partitions} {
+	for room, want := range map[string]uint16{"": 2166136261 % Partitions, "a": 0xe40c292c % Partitions, "foobar": 0xbf9cf968 % Partitions} {
 		if got := Partition(room); got != want {
 			t.Errorf("%q: %d, want %d", room, got, want)
 		}

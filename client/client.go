@@ -1,5 +1,5 @@
-// Package client is a small client of the hybrid protocol over raw TCP, for bots, tests and tools. It speaks JSON and plain
-// routes; servers that offer a dictionary or protobuf are refused, as their pushes could not be read.
+// Package client is a small client of the hybrid protocol over raw TCP, for bots, tests and tools. Bodies are JSON for its
+// users; on the wire it uses the dictionary and the protobuf definitions of the server, if that has any.
 package client
 
 import (
@@ -16,15 +16,23 @@ import (
 
 // Client is one connection to a gate or a connector. Safe from any goroutine.
 type Client struct {
+	// Static after Dial.
 	conn      net.Conn
 	heartbeat time.Duration
+	offer     offer
 	pushes    chan Push
 	closed    chan struct{} // closed when nothing more will come
 
 	mu      sync.Mutex // guards what follows, and writing
 	lastID  uint32
-	waiting map[uint32]chan []byte
+	waiting map[uint32]question
 	err     error
+}
+
+// question is a request that has not been answered.
+type question struct {
+	route  string
+	answer chan []byte // takes one, as JSON
 }
 
 // Push is a message that the server sent unasked.
@@ -52,7 +60,7 @@ func Dial(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]chan []byte)}
+	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]question)}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	if err := c.handshake(); err != nil {
 		conn.Close()
@@ -74,18 +82,18 @@ func (c *Client) handshake() error {
 	var settings struct {
 		Code int
 		Sys  struct {
-			Heartbeat         int
-			UseDict, UseProto bool
+			Heartbeat int
+			offered
 		}
 	}
 	if err := json.Unmarshal(p.Body, &settings); err != nil {
 		return err
 	}
-	switch {
-	case settings.Code != 200:
+	if settings.Code != 200 {
 		return fmt.Errorf("%w: %s", ErrRefused, p.Body)
-	case settings.Sys.UseDict || settings.Sys.UseProto:
-		return errors.New("the server offers a dictionary or protobuf, which this client does not speak")
+	}
+	if c.offer, err = newOffer(&settings.Sys.offered); err != nil {
+		return err
 	}
 	c.heartbeat = time.Duration(settings.Sys.Heartbeat) * time.Second
 	return c.write(codec.PackageHandshakeAck, nil)
@@ -172,12 +180,15 @@ func (c *Client) send(t codec.MessageType, route string, body any, answer chan [
 		c.lastID++
 		m.ID = c.lastID
 	}
+	if err := c.offer.encode(&m); err != nil {
+		return err
+	}
 	b, err := codec.AppendMessage(nil, m)
 	if err != nil {
 		return err
 	}
 	if err = c.write(codec.PackageData, b); err == nil && answer != nil {
-		c.waiting[m.ID] = answer // its answer cannot have been read yet: take needs mu
+		c.waiting[m.ID] = question{route, answer} // its answer cannot have been read yet: take needs mu
 	}
 	return err
 }
@@ -232,20 +243,41 @@ func (c *Client) take(p codec.Package) error {
 			return err
 		}
 		if m.Type == codec.MessagePush {
+			push, err := c.push(&m)
+			if err != nil {
+				return err
+			}
 			select {
-			case c.pushes <- Push{Route: string(m.Route), Body: m.Body}:
+			case c.pushes <- push:
 				return nil
 			default: // waiting would keep answers and heartbeats waiting too
 				return ErrBacklog
 			}
 		}
 		c.mu.Lock()
-		answer := c.waiting[m.ID]
+		asked, ok := c.waiting[m.ID]
 		delete(c.waiting, m.ID)
 		c.mu.Unlock()
-		if answer != nil {
-			answer <- m.Body
+		if !ok {
+			return nil
 		}
+		body, err := c.offer.decode(asked.route, m.Body)
+		if err != nil {
+			return fmt.Errorf("answer to %s: %w", asked.route, err)
+		}
+		asked.answer <- body
 	}
 	return nil
+}
+
+func (c *Client) push(m *codec.Message) (Push, error) {
+	route, err := c.offer.route(m)
+	if err != nil {
+		return Push{}, err
+	}
+	body, err := c.offer.decode(route, m.Body)
+	if err != nil {
+		return Push{}, fmt.Errorf("push %s: %w", route, err)
+	}
+	return Push{Route: route, Body: body}, nil
 }

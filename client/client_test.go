@@ -3,6 +3,7 @@
 package client_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -78,13 +79,74 @@ func TestKickAndCloseEndEverything(t *testing.T) {
 	}
 }
 
-func TestServersOfferingProtobufAreRefused(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "dictionary.json"), []byte(`["onChat"]`), 0o600); err != nil {
+// sample is the configuration of Pomelo's chat sample, and more: an answer and a nested message in protobuf.
+func sample(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range map[string]string{
+		"dictionary.json": `["onChat","onAdd","onLeave"]`,
+		"serverProtos.json": `{"onChat":{"required string msg":1,"required string from":2,"required string target":3},
+			"message Point":{"required uInt32 x":1,"optional sInt32 y":2},
+			"game.gameHandler.where":{"required Point at":1,"repeated Point path":2,"message Other":{"optional float f":1},"optional Other other":3}}`,
+		"clientProtos.json": `{"chat.chatHandler.send":{"required string rid":1,"required string content":2,"required string from":3,"required string target":4},
+			"connector.entryHandler.enter":{"required string username":1,"required string rid":2},
+			"game.gameHandler.where":{"optional uInt32 depth":1}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// sameJSON tells whether two texts mean the same push; escapes may differ.
+func sameJSON(a, b []byte) bool {
+	var x, y struct{ Route, User, Msg, From, Target string }
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && x == y
+}
+
+// A server's dictionary and protobuf definitions make no difference to who uses the client.
+func TestDictionaryAndProtobuf(t *testing.T) {
+	app := router.NewApp()
+	var asked string
+	app.Handle("game.gameHandler.where", func(c *router.Call) (any, error) {
+		asked = string(c.Body)
+		return json.RawMessage(`{"at":{"x":1,"y":-2},"path":[{"x":3},{"x":4}],"other":{"f":0.5}}`), nil
+	})
+	addr := servertest.Start(t, app, "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0", "-config", sample(t))["connector"]
+	c := dial(t, addr)
+	if err := c.Request("connector.entryHandler.enter", map[string]string{"username": "a", "rid": "r"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	addr := servertest.Start(t, nil, "-listen", "127.0.0.1:0", "-gate", "", "-config", dir)["connector"]
-	if _, err := client.Dial(addr, timeout); err == nil || !strings.Contains(err.Error(), "dictionary") {
-		t.Error(err)
+	body := map[string]string{"rid": "r", "content": "中😀 <&>", "from": "a", "target": "*"}
+	if err := c.Request("chat.chatHandler.send", body, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []client.Push{{"onChat", []byte(`{"msg":"中😀 <&>","from":"a","target":"*"}`)}, {"onAdd", []byte(`{"route":"onAdd","user":"b"}`)}} {
+		p, err := c.Next()
+		if err != nil || p.Route != want.Route || !sameJSON(p.Body, want.Body) {
+			t.Errorf("%s %s, %v; want %s %s", p.Route, p.Body, err, want.Route, want.Body)
+		}
+		if want.Route == "onChat" {
+			if err := enter(dial(t, addr), "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var where json.RawMessage
+	if err := c.Request("game.gameHandler.where", map[string]int{"depth": 7}, &where); err != nil || asked != `{"depth":7}` {
+		t.Errorf("%v, the server was asked %s", err, asked)
+	}
+	if want := `{"at":{"x":1,"y":-2},"path":[{"x":3},{"x":4}],"other":{"f":0.5}}`; string(where) != want {
+		t.Errorf("got  %s\nwant %s", where, want)
+	}
+	if err := c.Request("game.gameHandler.where", struct{}{}, nil); err != nil || asked != `{}` {
+		t.Errorf("%v, the server was asked %s", err, asked)
+	}
+	if err := c.Request("chat.chatHandler.send", map[string]string{"content": "x"}, nil); err == nil || !strings.Contains(err.Error(), "required field missing") {
+		t.Errorf("a body without a required field: %v", err)
+	}
+	if err := c.Request("no.such.route", struct{}{}, nil); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("a route outside the dictionary: %v", err)
 	}
 }

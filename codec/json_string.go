@@ -115,7 +115,7 @@ func appendQuoted(dst, s []byte, escapeAstral bool) []byte {
 	for {
 		n := skipPlain(s, 0)
 		if escapeAstral {
-			dst = AppendCanonical(dst, s[:n])
+			dst = appendEscaped(dst, s[:n])
 		} else {
 			dst = append(dst, s[:n]...)
 		}
@@ -156,10 +156,9 @@ func appendUnit(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
 
-// AppendCanonical appends raw, valid JSON in valid UTF-8, in the form every client can read:
-// characters above U+FFFF, which can only stand inside strings, become pairs of \u escapes
-// (protocol.md §2.6). Everything else, white space included, is copied as it is.
-func AppendCanonical(dst, raw []byte) []byte {
+// appendEscaped appends raw, the inside of a string or JSON, both in valid UTF-8, with characters above U+FFFF as pairs
+// of \u escapes (protocol.md §2.6).
+func appendEscaped(dst, raw []byte) []byte {
 	if !HasAstral(raw) {
 		return append(dst, raw...)
 	}

@@ -25,6 +25,36 @@ func (m *ProtoMessage) AppendDecode(dst, b []byte) ([]byte, error) {
 	return out, nil
 }
 
+// HasFourByteUTF8 is the function of this name for the strings of the message b. Behind a fault it looks no further.
+func (m *ProtoMessage) HasFourByteUTF8(b []byte) bool { return m.hasFourByteUTF8(b, 1) }
+
+func (m *ProtoMessage) hasFourByteUTF8(b []byte, depth int) bool {
+	if depth > maxProtoDepth || !HasAstral(b) {
+		return false
+	}
+	for i := 0; i < len(b); {
+		field, start, err := m.readHead(b, i)
+		if err != nil {
+			return false
+		}
+		f := &m.fields[field]
+		if i, err = f.skip(b, start); err != nil {
+			return false
+		}
+		if f.kind != kindString && f.kind != kindMessage {
+			continue
+		}
+		start, end, err := readLength(b, start)
+		switch {
+		case err != nil:
+			return false
+		case f.kind == kindString && HasFourByteUTF8(b[start:end]), f.kind == kindMessage && f.message.hasFourByteUTF8(b[start:end], depth+1):
+			return true
+		}
+	}
+	return false
+}
+
 // span is the part of a message in which a field occurs.
 type span struct {
 	field       int

@@ -98,6 +98,22 @@ func AppendCESU8(dst []byte, s string) []byte {
 	return dst
 }
 
+// HasFourByteUTF8 tells whether b holds a well-formed sequence of four bytes: a character above U+FFFF in UTF-8, which a client that
+// writes CESU-8 never sends.
+func HasFourByteUTF8(b []byte) bool {
+	if !HasAstral(b) {
+		return false
+	}
+	for i, c := range b {
+		if c >= 0xF0 {
+			if _, n := utf8.DecodeRune(b[i:]); n == utf8.UTFMax {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // HasAstral tells whether b, valid UTF-8, holds a character above U+FFFF: a byte of 0xF0 or more.
 func HasAstral(b []byte) bool {
 	const top = 0x8080808080808080

@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding/binary"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/gobwas/ws"
 )
@@ -109,9 +110,21 @@ type WSReader struct {
 // arrived, never with what was announced.
 type wsFragments struct {
 	kind  WSKind
-	valid int // text: buf[:valid] is whole UTF-8, after it at most the start of a rune
+	more  bool // it has more than one fragment
+	valid int  // text: buf[:valid] is whole UTF-8, after it at most the start of a rune
 	buf   []byte
 }
+
+// Kept is how many bytes of memory the reader takes for the fragments of a message that has yet to end: 0 mostly.
+func (r *WSReader) Kept() int {
+	if r.open == nil {
+		return 0
+	}
+	return int(unsafe.Sizeof(*r.open)) + cap(r.open.buf)
+}
+
+// Began tells whether the frame that Next took last, if that was a fragment, was the first of its message.
+func (r *WSReader) Began() bool { return r.open != nil && !r.open.more }
 
 // Next reads at most one frame from the start of b and returns what it means and the
 // bytes it took. n == 0 without an error means that b ends inside the frame. A frame that
@@ -238,10 +251,13 @@ func (r *WSReader) checkHead(b0, b1 byte) *WSError {
 
 // fragment adds one frame to the fragmented message, which it may begin or end.
 func (r *WSReader) fragment(kind WSKind, fin bool, payload []byte) (WSEvent, *WSError) {
-	if r.open == nil {
-		r.open = &wsFragments{kind: kind}
-	}
 	f := r.open
+	if f == nil {
+		f = &wsFragments{kind: kind}
+		r.open = f
+	} else {
+		f.more = true
+	}
 	f.buf = append(f.buf, payload...)
 	if f.kind == WSText && !f.checkText(fin) {
 		return WSEvent{}, errWSText

@@ -1,6 +1,10 @@
 package netpoll
 
-import "sync/atomic"
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+)
 
 // Budget is what loops have in common: a bound on the bytes they keep for conns, unsent or received in part, and how many sockets each listener's tag has. Safe from
 // any goroutine, except where noted.
@@ -38,25 +42,23 @@ func (b *Budget) Slow() int { return int(b.slow.Load()) }
 // Total is the number of bytes that all loops keep for conns, in both directions. What several slow conns share counts once.
 func (b *Budget) Total() int64 { return b.total.Load() }
 
-// Inbound is how many of these belong to messages that have begun to arrive, and to what else could not be handled yet. Inboxes of
-// some kilobytes do not count.
+// over tells whether they are more than they may be.
+func (b *Budget) over() bool { return b.total.Load() > b.limit.Load() }
+
+// Inbound is how many of these belong to messages that have begun to arrive, and to what else could not be handled yet.
 func (b *Budget) Inbound() int64 { return b.in.Load() }
 
 func (b *Budget) add(l *Loop) { b.loops = append(b.loops, l) }
 
-// publish tells what l holds and, when all loops hold too much, has the one that holds the most end its largest
-// backlogs. Runs on l.
+// publish tells what l holds and, when all loops hold too much, has the one that holds the most end those for whom it is most, in
+// its next turn. Runs on l.
 func (b *Budget) publish(l *Loop) {
 	l.account()
 	if d := int64(len(l.queued)) - l.slow; d != 0 {
 		l.slow += d
 		b.slow.Add(d)
 	}
-	if l.shedding.Load() {
-		l.shedding.Store(false)
-		l.shed()
-	}
-	if b.total.Load() <= b.limit.Load() {
+	if !b.over() {
 		return
 	}
 	worst := l
@@ -65,9 +67,7 @@ func (b *Budget) publish(l *Loop) {
 			worst = o
 		}
 	}
-	if worst == l {
-		l.shed()
-	} else if !worst.shedding.Swap(true) {
+	if !worst.shedding.Swap(true) {
 		worst.Ring()
 	}
 }
@@ -78,42 +78,87 @@ func (l *Loop) account() {
 		l.heldIn += d
 		l.budget.in.Add(d)
 	}
-	if d := int64(l.unsent+l.inbound) - l.held.Load(); d != 0 {
+	if d := int64(l.unsent+l.inbound+l.segments*segmentBytes) - l.held.Load(); d != 0 {
 		l.held.Add(d)
 		l.budget.total.Add(d)
 	}
 }
 
-// shed ends the conns for which this loop keeps most until all loops together are within the budget. What a conn
-// alone holds comes first: ending one that shares its backlog with others frees nothing.
+// shedConns is how many conns a turn ends at most for want of memory: about a millisecond's work, see dueCalls. Until there have been
+// turns enough nobody is read for whom more would be kept (Loop.read).
+const shedConns = 64
+
+// holder is a conn and what is kept for it: alone, and with others.
+type holder struct {
+	c        *Conn
+	own, all int
+}
+
+// less tells whether h comes after g when conns have to go. What a conn alone holds comes first: ending one that shares its
+// backlog with others frees nothing.
+func (h holder) less(g holder) bool { return h.own < g.own || h.own == g.own && h.all < g.all }
+
+// shed ends conns for which this loop keeps most, until all loops together are within the budget or it has ended shedConns. It looks
+// once at each conn that holds something.
 func (l *Loop) shed() {
-	for l.budget.total.Load() > l.budget.limit.Load() {
-		var worst *Conn
-		most, bytes := -1, 0
-		for _, list := range [][]*Conn{l.queued, l.large} {
-			for _, c := range list {
-				own, all := c.holds()
-				if own > most || own == most && all > bytes {
-					worst, most, bytes = c, own, all
-				}
-			}
+	l.shedding.Store(false)
+	l.account()
+	if !l.budget.over() {
+		return
+	}
+	var space [shedConns]holder
+	top := space[:0] // a heap, the least of the largest in front
+	for _, c := range l.queued {
+		top = offerHolder(top, c)
+	}
+	for _, c := range l.inboxed {
+		if c.out == nil || c.out.bytes == 0 { // else it has been looked at
+			top = offerHolder(top, c)
 		}
-		if worst == nil {
+	}
+	slices.SortFunc(top, func(a, b holder) int {
+		return cmp.Or(cmp.Compare(b.own, a.own), cmp.Compare(b.all, a.all))
+	})
+	for _, h := range top {
+		if !l.budget.over() {
 			return
 		}
-		l.Kill(worst, ReasonMemory)
-		l.discard(worst)
-		l.dropInbox(worst)
+		l.Kill(h.c, ReasonMemory)
+		l.discard(h.c)
+		l.dropInbox(h.c)
 		l.account()
 	}
 }
 
-// holds is how many bytes are kept for c alone, and with those that it shares with others.
-func (c *Conn) holds() (own, all int) {
-	own = c.in.weight()
-	all = own
-	if c.out != nil {
-		own, all = own+c.out.own, all+c.out.bytes
+// offerHolder puts c into the heap, unless that is full of larger ones.
+func offerHolder(top []holder, c *Conn) []holder {
+	h := holder{c: c, own: c.in.weight()}
+	h.all = h.own
+	if o := c.out; o != nil {
+		h.own += o.own + len(o.queue)*segmentBytes
+		h.all += o.bytes
 	}
-	return own, all
+	if n := len(top); n < cap(top) { // up
+		top = append(top, h)
+		for up := (n - 1) / 2; n > 0 && h.less(top[up]); up = (n - 1) / 2 {
+			top[n], n = top[up], up
+		}
+		top[n] = h
+		return top
+	}
+	if !top[0].less(h) {
+		return top
+	}
+	at := 0 // down
+	for child := 1; child < len(top); child = 2*at + 1 {
+		if child+1 < len(top) && top[child+1].less(top[child]) {
+			child++
+		}
+		if !top[child].less(h) {
+			break
+		}
+		top[at], at = top[child], child
+	}
+	top[at] = h
+	return top
 }

@@ -5,7 +5,9 @@ import (
 )
 
 // ID names a conn for other goroutines: loop:8 | slot:24 | generation:32. It stays unique while the process lives, so
-// a message to a conn that is gone finds nobody. 0 names nobody.
+// a message to a conn that is gone finds nobody. 0 names nobody. A conn takes two generations. To open and close one takes a loop
+// 20 µs and more, so to use up those of a slot takes half a day in which it does nothing else. Session ids in the hands of clients are
+// made of these names (router/sid.go), so not even that may bring one back: such a slot is not used again.
 type ID uint64
 
 func newID(loop uint8, slot, gen uint32) ID {
@@ -27,11 +29,11 @@ const (
 	ReasonPeer Reason = iota
 	// ReasonReset: the socket failed; reset, unreachable or timed out in the kernel.
 	ReasonReset
-	// ReasonSlow: more unsent bytes than Limits.Outbound.
+	// ReasonSlow: more unsent bytes than Limits.Outbound, behind the write with which it fell behind.
 	ReasonSlow
 	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
 	ReasonStuck
-	// ReasonMemory: all conns together held more bytes, unsent or received in part, than Limits.OutboundAll, and this one the most.
+	// ReasonMemory: all conns together held more bytes, in both directions, than Limits.OutboundAll, and this one the most.
 	ReasonMemory
 	// ReasonPanic: the handler panicked on this conn's bytes.
 	ReasonPanic
@@ -62,12 +64,12 @@ type Conn struct {
 	next, prev uint32 // links in that slot: slot number + 1
 	active     uint32 // tick of the last byte in either direction
 
-	in  *inbox  // bytes received and not yet consumed; nil when there are none
+	in  *inbox  // what is kept of what was received; nil when nothing is
 	out *outbox // bytes staged or unsent; nil when there are none
 
 	peer     [16]byte
 	peerPort uint16
-	waits    bool  // in Loop.yielded or Loop.late, for a later turn
+	waits    bool  // in Loop.yielded or Loop.putOff, for a later turn
 	rest     uint8 // reads since it lingers
 	pass     Pass  // these fill what alignment leaves: a conn stays at 96 bytes
 }
@@ -88,20 +90,6 @@ const (
 
 // connBlocked are the reasons for not calling Handler.Data.
 const connBlocked = connPaused | connThrottled | connHeld
-
-// inbox holds a conn's unconsumed bytes between reads. Pooled by the loop.
-type inbox struct {
-	b  []byte
-	at int // its place in loop.large, while it is there
-}
-
-// weight is what an inbox counts for in the budget: nothing, as long as it could be pooled.
-func (i *inbox) weight() int {
-	if i == nil || cap(i.b) <= maxInboxKept {
-		return 0
-	}
-	return cap(i.b)
-}
 
 // ID is the name by which other goroutines can reach the conn through its loop's mail.
 func (c *Conn) ID(l *Loop) ID { return newID(l.index, c.slot, c.gen) }

@@ -39,6 +39,7 @@ func (*reader) Due(*Conn)               {}
 func (*reader) Write(*Conn, []byte) int { return 0 }
 func (*reader) Closed(*Conn, Reason)    {}
 func (*reader) Passed()                 {}
+func (*reader) Late(*Conn)              {}
 func (h *reader) Turn()                 { h.box.Drain(func(*int) { h.read++ }) }
 
 // A message posted while a turn silences the doorbell is read in that turn or rings for another: never neither.

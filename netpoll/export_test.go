@@ -2,3 +2,9 @@ package netpoll
 
 // SetSlice has a turn visit at most n members of a group, so that few of them are enough for a pass of many turns.
 func (l *Loop) SetSlice(n int) { l.slice = n }
+
+// SegmentBytes is segmentBytes.
+const SegmentBytes = segmentBytes
+
+// SetGeneration makes a slot that is free one that has had many conns.
+func (c *Conn) SetGeneration(gen uint32) { c.gen = gen }

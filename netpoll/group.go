@@ -12,6 +12,7 @@ type Group struct {
 	end    uint64 // of the stream
 	log    *log   // nil when nobody lacks anything
 	active bool   // stands in loop.active
+	passed int64  // when it was last given a slice
 }
 
 // Len is the number of members.

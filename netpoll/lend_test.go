@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
 )
 
 // lines is n bytes of numbered lines, so that none can be mistaken for another.
@@ -168,5 +169,84 @@ func TestLendingAllocatesLittle(t *testing.T) {
 	}
 	if got, want := l.Stats().BytesWritten, uint64(2*conns*(len(long)+8)); got != want {
 		t.Errorf("%d bytes written, want %d", got, want)
+	}
+}
+
+// Who takes nothing refers to what was lent, which counts once however many they are and wherever it ends for each, and no longer than
+// somebody refers to it.
+func TestLoansAreShared(t *testing.T) {
+	const conns = 50
+	text := lines(100_000)
+	w, h, l := one(t, wide, 1<<40)
+	var all []*netpoll.Conn
+	var socks []*looptest.Socket
+	for range conns {
+		c, s := w.connect(h)
+		s.Room = 0
+		all, socks = append(all, c), append(socks, s)
+	}
+	ends := func(i int) int { return 90_000 + i*100 }
+	w.do(h, func() {
+		for i, c := range all {
+			l.Write(c, []byte("head"))
+			l.Lend(c, text[:ends(i)])
+			l.Write(c, []byte("tail"))
+		}
+	})
+	if got, want := l.Stats().Unsent, ends(conns-1)+conns*len("headtail"); got != want {
+		t.Errorf("%d bytes are unsent, want %d", got, want)
+	}
+	for i, s := range socks[1:] {
+		s.Room = 50_000 // in two steps
+		s.Ready()
+		s.Room = -1
+		s.Ready()
+		if want := "head" + string(text[:ends(i+1)]) + "tail"; string(s.Wrote) != want {
+			t.Errorf("conn %d got %d bytes, want %d", i+1, len(s.Wrote), len(want))
+		}
+	}
+	if got, want := l.Stats().Unsent, ends(conns-1)+len("headtail"); got != want {
+		t.Errorf("%d bytes are unsent when one is left, want %d", got, want)
+	}
+	w.do(h, func() { l.Kill(all[0], netpoll.ReasonHandler) })
+	if got := l.Stats().Unsent; got != 0 {
+		t.Errorf("%d bytes are unsent when none is left", got)
+	}
+	w.end(t)
+}
+
+// The write with which a queue begins may be of any size, and does not count until it has gone: what comes behind it may be as much
+// as ever.
+func TestLongWriteDoesNotCount(t *testing.T) {
+	long := lines(5000)
+	w, h, l := one(t, netpoll.Limits{Outbound: 1000, Stuck: 20}, 1<<40)
+	c, s := w.connect(h)
+	var g netpoll.Group
+	l.Join(c, &g)
+	write := func(n int) { w.do(h, func() { l.Push(&g, make([]byte, n)) }) }
+	s.Room = 100
+	w.do(h, func() {
+		l.Write(c, []byte("head"))
+		l.Lend(c, long)
+		l.Write(c, []byte("tail"))
+	})
+	for range 10 {
+		write(100)
+	}
+	s.Room = len(long) - 100 // all but 8 bytes
+	s.Ready()
+	if !c.Alive() || c.Queued() != 8+1000 {
+		t.Fatalf("alive %v, %d bytes are queued", c.Alive(), c.Queued())
+	}
+	s.Room = 108 // and 100 that count
+	s.Ready()
+	write(100)
+	if !c.Alive() {
+		t.Fatal("ended although there was room again")
+	}
+	write(1)
+	w.net.Settle()
+	if why := h.closed[c.ID(l)]; c.Alive() || l.Stats().Closed[netpoll.ReasonSlow] != 1 {
+		t.Errorf("not ended beyond the bound: %d", why)
 	}
 }

@@ -1,9 +1,9 @@
 package netpoll
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
@@ -23,6 +23,9 @@ type Handler interface {
 	Data(c *Conn, b []byte) int
 	// Due is called when the deadline of SetDue has passed. The deadline is cleared before.
 	Due(c *Conn)
+	// Late is called when the peer of c has not finished in Limits.Unfinished what it has begun. It ends the conn, or is called
+	// again a second later.
+	Late(c *Conn)
 	// Write is called for conns without a socket (OpenPull), where others write to theirs, and returns how many bytes it took:
 	// whole pushes, or nothing while the peer is not there. b is valid until Write returns.
 	Write(c *Conn, b []byte) int
@@ -36,9 +39,10 @@ type Handler interface {
 
 // Limits bound what conns may hold. See design.md §5.
 type Limits struct {
-	Outbound    int    // unsent bytes of one conn; beyond: ReasonSlow
+	Outbound    int    // unsent bytes of one conn, behind the write with which it fell behind; beyond: ReasonSlow
 	Stuck       uint32 // seconds in which a conn with unsent bytes must take one; beyond: ReasonStuck
-	OutboundAll int64  // unsent and half received bytes of all loops that share a Budget; beyond: ReasonMemory for the largest
+	OutboundAll int64  // bytes kept in both directions by all loops that share a Budget; beyond: ReasonMemory for the largest
+	Unfinished  uint32 // seconds in which a peer must finish what it has begun; beyond: Handler.Late. 0: no limit
 }
 
 const (
@@ -49,6 +53,8 @@ const (
 	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
 	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
 	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
+
+	lastGeneration = math.MaxUint32 - 2 // a slot that has come to it is not used again: no two conns ever have the same ID
 )
 
 // Loop owns conns and groups. All methods run on the loop unless they say otherwise.
@@ -83,7 +89,7 @@ type Loop struct {
 	dirty     []*Conn
 	resumed   []*Conn
 	yielded   []*Conn // wait for the next turn
-	late      []*Conn // wait for a turn in which their client has something left
+	putOff    []*Conn // wait for a turn in which their client has something left
 	turns     uint32
 	shares    [clients]share // of this turn, by pass
 	serving   bool           // deliverLate is at work
@@ -92,17 +98,22 @@ type Loop struct {
 	offers    []*Conn        // conns without a socket that the running passes have something for
 	passing   bool           // runPasses is at work
 	queued    []*Conn        // conns with unsent bytes
-	large     []*Conn        // conns whose inboxes count
+	inboxed   []*Conn        // conns that have an inbox
+	unlooked  int            // of these, those that callLate has yet to look at
 	slow      int64          // of queued, as last published to the budget
 	active    []*Group
+	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
+	passed    int64 // when the last pass ended
 	backlog   int   // bytes in the logs of groups
 	unsent    int   // bytes that exist only for conns that could not take them
-	inbound   int   // bytes of inboxes that count
+	inbound   int   // bytes of inboxes
+	segments  int   // in the queues of all conns
 	heldIn    int64 // inbound, as last published to the budget
 	logs      bufferPool
 	spareLogs []*log
 	outboxes  []*outbox
-	inboxes   []*inbox
+	loans     map[*byte]*shared // by their first byte, what was lent and is queued
+	inboxes   []*inbox          // free
 	buf       []byte
 	scratch   []byte
 	moving    *Conn // asked for by the handler that is at work, to attachTo or moveTo
@@ -227,6 +238,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	if c.state&connLinger != 0 {
 		l.lingered(c)
 	}
+	l.writeAtOnce()
 	l.settle()
 }
 
@@ -245,14 +257,28 @@ func (l *Loop) Turn() {
 	l.accepted.Drain(l.adopt)
 	l.handler.Turn()
 	l.turnWheel()
+	l.callLate()
 	l.deliverResumed()
+	now := int64(0)
+	if len(l.active) > 0 {
+		now = l.nanos()
+	}
+	l.writeStaged(now)
+	l.early = 0
+	if l.shedding.Load() {
+		l.shed()
+	}
+	l.settle()
+}
+
+// writeStaged writes what is staged and what the active groups have, as much of it as a turn may from now on.
+func (l *Loop) writeStaged(now int64) {
 	l.flushDirty()
 	l.passing = true
-	l.runPasses()
+	l.runPasses(now)
 	l.passing = false
 	l.offerPassed()
 	l.handler.Passed()
-	l.settle()
 }
 
 // Tick tells the loop that a second may have passed.
@@ -263,7 +289,9 @@ func (l *Loop) Tick() {
 		elapsed = int64(time.Second)
 	}
 	l.now += uint32(elapsed / int64(time.Second))
-	l.turnWheel()
+	l.turnWheel() // first: what the handler says to those who are late is better than an end without a word
+	l.unlooked = len(l.inboxed)
+	l.callLate()
 	l.checkQueues()
 	l.flushDirty()
 	l.settle()
@@ -275,7 +303,7 @@ func (l *Loop) settle() {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.late) > 0 || len(l.dead) > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
 		l.Ring()
 	}
 }
@@ -298,6 +326,9 @@ func (l *Loop) read(c *Conn) {
 	case c.state&(connPaused|connThrottled) != 0, c.state&connHeld != 0 && c.Unread() > heldBytes, // level triggering would spin
 		c.state&connResumed != 0 && c.in != nil: // what it has sent before comes first
 		l.watch(c, c.watched&^Readable)
+		return
+	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
+		l.Ring()
 		return
 	case l.spent(c):
 		l.yield(c)
@@ -324,7 +355,8 @@ func (l *Loop) receive(c *Conn) {
 
 // deliver hands the handler what has arrived and keeps what it leaves.
 func (l *Loop) deliver(c *Conn, b []byte) {
-	if c.in != nil {
+	first := c.Unread() == 0
+	if !first {
 		l.fill(c, append(c.in.b, b...))
 		b = c.in.b
 	}
@@ -336,40 +368,11 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	if l.moving == c && l.moved(c, rest) {
 		return
 	}
-	switch {
-	case len(rest) == 0 || !c.Alive():
+	if !c.Alive() {
 		l.dropInbox(c)
-	case c.in != nil && cap(c.in.b) > maxInboxKept && len(rest) < cap(c.in.b)/4: // a few bytes must not hold what a long package needed
-		l.fill(c, bytes.Clone(rest))
-	case c.in != nil:
-		c.in.b = c.in.b[:copy(c.in.b, rest)]
-	default:
-		if n := len(l.inboxes); n > 0 {
-			c.in = l.inboxes[n-1]
-			l.inboxes = l.inboxes[:n-1]
-		} else {
-			c.in = new(inbox)
-		}
-		l.fill(c, append(c.in.b[:0], rest...))
+		return
 	}
-}
-
-// fill makes b the contents of c's inbox, and counts them.
-func (l *Loop) fill(c *Conn, b []byte) {
-	before := c.in.weight()
-	c.in.b = b
-	after := c.in.weight()
-	l.inbound += after - before
-	switch {
-	case before == 0 && after > 0:
-		c.in.at = len(l.large)
-		l.large = append(l.large, c)
-	case before > 0 && after == 0:
-		last := l.large[len(l.large)-1]
-		l.large[c.in.at], last.in.at = last, c.in.at
-		l.large[len(l.large)-1] = nil
-		l.large = l.large[:len(l.large)-1]
-	}
+	l.retain(c, rest, first || used > 0)
 }
 
 // data calls the handler.
@@ -386,6 +389,12 @@ func (l *Loop) due(c *Conn) {
 	l.handler.Due(c)
 }
 
+// late calls the handler.
+func (l *Loop) late(c *Conn) {
+	defer l.rescue(c)
+	l.handler.Late(c)
+}
+
 // closed calls the handler.
 func (l *Loop) closed(c *Conn) {
 	defer l.rescue(c)
@@ -399,18 +408,6 @@ func (l *Loop) rescue(c *Conn) {
 		slog.Error("panic while handling a connection; it is closed", "panic", fmt.Sprint(r), "peer", c.Peer(), "stack", string(debug.Stack()))
 		l.Kill(c, ReasonPanic)
 	}
-}
-
-func (l *Loop) dropInbox(c *Conn) {
-	if c.in == nil {
-		return
-	}
-	if c.in.weight() > 0 {
-		l.fill(c, nil)
-	} else if len(l.inboxes) < maxPooledBuffers {
-		l.inboxes = append(l.inboxes, c.in)
-	}
-	c.in = nil
 }
 
 // reap ends the conns that were marked. The handler may end others meanwhile.
@@ -507,7 +504,9 @@ func (l *Loop) vacate(c *Conn) {
 
 func (l *Loop) freeSlot(c *Conn) {
 	*c = Conn{slot: c.slot, gen: c.gen + 1}
-	l.free = append(l.free, c.slot)
+	if c.gen < lastGeneration {
+		l.free = append(l.free, c.slot)
+	}
 }
 
 func (l *Loop) watch(c *Conn, want Interest) {

@@ -12,6 +12,7 @@ type outbox struct {
 	at    int    // its place in stage
 	queue []segment
 	bytes int    // in queue
+	first int    // of these, what is left of the write with which the queue began: it was let in whatever its size, and counts for nothing
 	own   int    // of these, those that no other conn shares
 	moved uint32 // tick at which the socket last took a byte of queue
 	index int    // in loop.queued, while bytes > 0
@@ -25,10 +26,16 @@ type segment struct {
 	shared *shared
 }
 
-// shared is an immutable copy of a chunk that slow conns of the group refer to. Its memory counts once.
+// segmentBytes is what a queue takes for each segment beside the bytes, which many may share: it may have room for twice as many as it has.
+// A queue of short pushes takes more for its segments than for what they say.
+const segmentBytes = 64
+
+// shared is immutable memory that several conns refer to: a copy of a chunk for slow conns of the group, or what was lent. It counts
+// once.
 type shared struct {
 	b    []byte
-	refs int // conns' segments, and one of the chunk while that lives
+	refs int  // conns' segments, and one of the chunk while that lives
+	lent bool // stands in Loop.loans
 }
 
 // Stage returns the conn's staging buffer, in which everything the conn's group has for it comes first; what was lent (Lend) is
@@ -57,8 +64,9 @@ func (l *Loop) Write(c *Conn, b []byte) {
 	}
 }
 
-// Lend stages b, which nobody may change any more. While many wait for a turn at whose end they are to be given the same long
-// bytes, these are there once, and no stage grows for them. Runs on the loop.
+// Lend stages b, which nobody may change any more. While many are to be given the same long bytes, these are there once: no stage
+// grows for them, and who does not take them refers to them. What is lent at different times may begin at the same place and end
+// at others. Runs on the loop.
 func (l *Loop) Lend(c *Conn, b []byte) {
 	if !c.Alive() {
 		return
@@ -145,10 +153,44 @@ func (l *Loop) flush(c *Conn) {
 			return
 		}
 	}
-	if total := o.staged(); n < total { // counted only now: a peer's handler may have staged more when it was offered this
-		l.enqueue(c, segment{b: o.appendStaged(make([]byte, 0, total-n), n, total)})
+	if total := o.staged(); n < total && l.mayQueue(c, total-n) { // counted only now: a peer's handler may have staged more when it was offered this
+		l.queueStaged(o, n, total)
 	}
 	l.settleOutbox(c)
+}
+
+// queueStaged queues what is staged from from up to, but not including, to: what was lent as it is, the rest as copies.
+func (l *Loop) queueStaged(o *outbox, from, to int) {
+	copied := func(from, to int) {
+		if from < to {
+			l.queue(o, segment{b: o.appendStaged(make([]byte, 0, to-from), from, to)})
+		}
+	}
+	begin, end := o.at, o.at+len(o.lent)
+	if o.lent == nil || from >= end {
+		copied(from, to)
+		return
+	}
+	copied(from, begin)
+	l.queue(o, segment{b: o.lent[max(from-begin, 0):], shared: l.loan(o.lent)})
+	copied(max(from, end), to)
+}
+
+// loan is the shared memory of what was lent. Lists that grow at their end are one text: it counts as often as it is there, once.
+func (l *Loop) loan(b []byte) *shared {
+	s := l.loans[&b[0]]
+	if s == nil {
+		if l.loans == nil {
+			l.loans = make(map[*byte]*shared)
+		}
+		s = &shared{lent: true}
+		l.loans[&b[0]] = s
+	}
+	if len(b) > len(s.b) {
+		l.unsent += len(b) - len(s.b)
+		s.b = b
+	}
+	return s
 }
 
 // writeStage writes as much of the stage as the socket takes: in one write, but for very long lists.
@@ -181,7 +223,7 @@ func (l *Loop) settleOutbox(c *Conn) {
 	if !c.waits {
 		l.unblock(c, connThrottled)
 	}
-	o.queue, o.moved, o.poor = o.queue[:0], 0, false
+	o.queue, o.moved, o.first, o.poor = o.queue[:0], 0, 0, false
 	if cap(o.queue) > maxQueueKept {
 		o.queue = nil
 	}
@@ -217,27 +259,41 @@ func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	return n, errno
 }
 
-// enqueue keeps a segment until the socket takes it. An empty queue takes one of any size; otherwise a conn that would
-// hold more than Limits.Outbound is ended: a member gets every message or is disconnected, never a hole.
+// enqueue keeps a segment until the socket takes it, unless the conn is ended for it.
 func (l *Loop) enqueue(c *Conn, s segment) {
+	if l.mayQueue(c, len(s.b)) {
+		l.queue(c.out, s)
+	}
+}
+
+// mayQueue tells whether n bytes of one write may be queued. An empty queue takes one write of any size, which then counts for nothing
+// until it has gone: who is sent a long list must not be ended for the next word that anybody says. Otherwise a conn that would hold more
+// than Limits.Outbound is ended: a member gets every message or is disconnected, never a hole.
+func (l *Loop) mayQueue(c *Conn, n int) bool {
 	o := l.outbox(c)
 	if o.bytes == 0 {
-		o.moved = l.now
+		o.moved, o.first = l.now, n
 		o.index = len(l.queued)
 		l.queued = append(l.queued, c)
 		if !o.poor {
 			l.watch(c, c.watched|Writable)
 		}
-	} else if o.bytes+len(s.b) > l.limits.Outbound {
+	} else if o.bytes-o.first+n > l.limits.Outbound {
 		l.Kill(c, ReasonSlow)
-		return
+		return false
 	}
+	return true
+}
+
+// queue puts a segment at the end of the queue, in which it may stand (mayQueue).
+func (l *Loop) queue(o *outbox, s segment) {
 	if s.shared != nil {
 		s.shared.refs++
 	} else {
 		l.unsent += len(s.b)
 		o.own += len(s.b)
 	}
+	l.segments++
 	o.queue = append(o.queue, s)
 	o.bytes += len(s.b)
 }
@@ -288,6 +344,7 @@ func (l *Loop) gather(queue []segment) []byte {
 // consume takes n sent bytes off the front of the queue.
 func (l *Loop) consume(o *outbox, n int) {
 	o.bytes -= n
+	o.first = max(o.first-n, 0)
 	done := 0
 	for done < len(o.queue) && n >= len(o.queue[done].b) {
 		n -= len(o.queue[done].b)
@@ -310,6 +367,7 @@ func (l *Loop) consume(o *outbox, n int) {
 }
 
 func (l *Loop) forget(o *outbox, s *segment) {
+	l.segments--
 	if s.shared != nil {
 		l.release(s.shared)
 	} else {
@@ -353,6 +411,9 @@ func (l *Loop) share(b []byte) *shared {
 func (l *Loop) release(s *shared) {
 	if s.refs--; s.refs == 0 {
 		l.unsent -= len(s.b)
+		if s.lent {
+			delete(l.loans, &s.b[0])
+		}
 	}
 }
 

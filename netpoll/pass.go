@@ -7,6 +7,35 @@ const (
 	sliceNanos = 500_000
 )
 
+// A push to a group that had none for mergeNanos is written at the end of the event that brought it, without a turn: the doorbell
+// would cost three system calls, and there is nothing to merge with. Events that follow each other closely may spend
+// earlyNanos on that, so that in a burst all are read before anybody is written to, as in a turn.
+const (
+	mergeNanos = 200_000
+	earlyNanos = sliceNanos
+)
+
+// writeAtOnce writes what an event has left for the turn, if no turn is due anyway and waiting would merge nothing.
+func (l *Loop) writeAtOnce() {
+	if len(l.active) == 0 || l.rung.Load() {
+		return
+	}
+	now := l.nanos()
+	if now-l.passed > mergeNanos {
+		l.early = 0
+	}
+	if l.early > earlyNanos {
+		return
+	}
+	for _, g := range l.active {
+		if now-g.passed <= mergeNanos {
+			return
+		}
+	}
+	l.writeStaged(now)
+	l.early += l.passed - now
+}
+
 // log is the part of a group's stream that some member may lack, and the pass that brings it to them: a cursor that goes
 // round the members. Each gets, at its visit, everything that has been pushed until then (up to chunkBytes), in one write. So
 // under load a push waits for no pass to end: who is visited next has it at once, everybody has it one round later, and a
@@ -64,21 +93,19 @@ func (p *log) reach(from, end uint64) (to uint64) {
 	return to
 }
 
-// runPasses gives every active group a slice in turn, for as long as a turn may take.
-func (l *Loop) runPasses() {
-	if len(l.active) == 0 {
-		return
-	}
-	deadline := l.nanos() + sliceNanos
+// runPasses gives every active group a slice in turn, for as long as a turn may take from now on.
+func (l *Loop) runPasses(now int64) {
+	deadline := now + sliceNanos
 	i, n := 0, len(l.active)
 	for ; i < n; i++ {
 		g := l.active[i]
-		if l.runSlice(g, deadline) {
+		more := l.runSlice(g, deadline)
+		l.passed = l.nanos()
+		g.passed = l.passed
+		if g.active = more; more {
 			l.active = append(l.active, g)
-		} else {
-			g.active = false
 		}
-		if l.nanos() > deadline {
+		if l.passed > deadline {
 			i++
 			break
 		}
@@ -98,7 +125,7 @@ func (l *Loop) runSlice(g *Group, deadline int64) bool {
 		c := g.conns[p.cursor]
 		p.cursor++
 		p.todo--
-		l.visit(c)
+		l.visit(g, c)
 		if p.cursor == len(g.conns) && p.todo > 0 {
 			l.stats.Passes++
 			l.turnRound(g)
@@ -117,9 +144,8 @@ func (l *Loop) runSlice(g *Group, deadline int64) bool {
 	return false
 }
 
-// visit gives c what it lacks.
-func (l *Loop) visit(c *Conn) {
-	g := c.group
+// visit gives c, a member of g, what it lacks.
+func (l *Loop) visit(g *Group, c *Conn) {
 	from := c.cut
 	if from >= g.end || !c.Alive() {
 		return

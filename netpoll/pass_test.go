@@ -135,3 +135,86 @@ func TestVisitIsBounded(t *testing.T) {
 		t.Errorf("%d bytes are kept", kept)
 	}
 }
+
+// A push to a group that was quiet is written when the event that brought it ends: no bell is rung, and no turn is needed. A member
+// that speaks gets the push and its answer in one write.
+func TestQuietGroupNeedsNoTurn(t *testing.T) {
+	h, n, g, socks := full(20)
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		h.loop.Push(g, []byte("push;"))
+		h.loop.Write(c, []byte("answer;"))
+		return len(b)
+	}
+	n.Pause = 250_000
+	socks[3].Send([]byte("x"))
+	socks[3].Ready()
+	for i, s := range socks {
+		want := "push;"
+		if i == 3 {
+			want += "answer;"
+		}
+		if string(s.Wrote) != want || s.Writes != 1 {
+			t.Errorf("member %d: %q in %d writes", i, s.Wrote, s.Writes)
+		}
+	}
+	if n.Turn() {
+		t.Error("the doorbell was rung")
+	}
+}
+
+// What comes right behind another push waits for the turn, in which all of it is merged.
+func TestBusyGroupMerges(t *testing.T) {
+	h, n, g, socks := full(20)
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		h.loop.Push(g, append([]byte("push "), b...))
+		return len(b)
+	}
+	n.Pause = 250_000
+	socks[0].Send([]byte("0;"))
+	socks[0].Ready()
+	n.Pause = 10_000
+	for i, s := range socks[1:4] {
+		s.Send(fmt.Appendf(nil, "%d;", i+1))
+		s.Ready()
+	}
+	if s := socks[9]; string(s.Wrote) != "push 0;" {
+		t.Errorf("before the turn: %q", s.Wrote)
+	}
+	n.Settle()
+	if s := socks[9]; string(s.Wrote) != "push 0;push 1;push 2;push 3;" || s.Writes != 2 {
+		t.Errorf("in the end: %q in %d writes, want two", s.Wrote, s.Writes)
+	}
+}
+
+// In a burst the first rooms are written to at once, for half a millisecond in all; the others wait until everything has been read.
+func TestBurstIsReadFirst(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	groups, socks := make([]netpoll.Group, 10), make([]*looptest.Socket, 10)
+	for i := range socks {
+		var c *netpoll.Conn
+		c, socks[i] = h.connect(n)
+		l.Join(c, &groups[i])
+	}
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		l.Push(c.Group(), b)
+		return len(b)
+	}
+	n.Nanos, n.WriteNanos = 1e6, 150_000
+	for _, s := range socks {
+		s.Send([]byte("x"))
+		s.Ready()
+	}
+	written := 0
+	for _, s := range socks {
+		written += s.Writes
+	}
+	if written != 4 {
+		t.Errorf("%d of 10 rooms were written to before the turn, want 4: 0.6 ms", written)
+	}
+	n.Settle()
+	for i, s := range socks {
+		if string(s.Wrote) != "x" {
+			t.Errorf("room %d: %q", i, s.Wrote)
+		}
+	}
+}

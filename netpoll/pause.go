@@ -57,7 +57,7 @@ func (l *Loop) yield(c *Conn) {
 	c.state |= connThrottled
 	c.waits = true
 	if l.spent(c) {
-		l.late = append(l.late, c)
+		l.putOff = append(l.putOff, c)
 		l.stats.PutOff++
 	} else {
 		l.yielded = append(l.yielded, c)
@@ -122,7 +122,7 @@ func (l *Loop) unblock(c *Conn, reason connState) {
 // deliverResumed lets those go on who had to wait. It stops when that has taken long, so that others are heard in between.
 func (l *Loop) deliverResumed() {
 	l.turns++
-	if len(l.yielded)+len(l.resumed)+len(l.late) == 0 { // mostly
+	if len(l.yielded)+len(l.resumed)+len(l.putOff) == 0 { // mostly
 		return
 	}
 	for _, c := range l.yielded {
@@ -148,6 +148,9 @@ func (l *Loop) deliverResumed() {
 			continue
 		}
 		l.watch(c, c.watched|Readable)
+		if c.in != nil { // until now it was we who did not read on
+			c.in.begun = l.now
+		}
 		l.deliver(c, nil)
 		if l.nanos() >= until {
 			break
@@ -160,13 +163,13 @@ func (l *Loop) deliverResumed() {
 // deliverLate lets those go on whose clients had had their share, in the order in which they came to wait: each as much as one conn may,
 // for so long that others are not kept.
 func (l *Loop) deliverLate() {
-	if len(l.late) == 0 {
+	if len(l.putOff) == 0 {
 		return
 	}
 	l.serving = true
-	done, waiting := 0, len(l.late)
+	done, waiting := 0, len(l.putOff)
 	for until := l.nanos() + lateNanos; done < waiting; {
-		c := l.late[done]
+		c := l.putOff[done]
 		done++
 		if !c.waits || !c.Alive() || c.Queued() > throttleBytes { // the last goes on when that has been taken
 			c.waits = false
@@ -191,6 +194,6 @@ func (l *Loop) deliverLate() {
 			break
 		}
 	}
-	l.late = slices.Delete(l.late, 0, done)
+	l.putOff = slices.Delete(l.putOff, 0, done)
 	l.serving = false
 }

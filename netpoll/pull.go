@@ -1,9 +1,6 @@
 package netpoll
 
-import (
-	"bytes"
-	"net/netip"
-)
+import "net/netip"
 
 // noSocket is the descriptor of a conn whose peer comes and fetches.
 const noSocket = -1
@@ -33,14 +30,6 @@ func (l *Loop) Feed(c *Conn, b []byte) {
 		c.active = l.now
 		l.deliver(c, b)
 	}
-}
-
-// Unread is the number of bytes that wait until Handler.Data takes them.
-func (c *Conn) Unread() int {
-	if c.in == nil {
-		return 0
-	}
-	return len(c.in.b)
 }
 
 // Fetch says that the peer of c, a conn without a socket, is there: what waits for it goes to Handler.Write, and so does what
@@ -99,17 +88,6 @@ func (l *Loop) takeUnsent(c *Conn) []byte {
 	}
 	b = o.appendStaged(b, 0, o.staged())
 	l.discard(c)
-	return b
-}
-
-// TakeInput returns what Handler.Data has left unconsumed of c's input, and forgets it. Not from within Handler.Data of c. Runs
-// on the loop.
-func (l *Loop) TakeInput(c *Conn) []byte {
-	if c.in == nil {
-		return nil
-	}
-	b := bytes.Clone(c.in.b)
-	l.dropInbox(c)
 	return b
 }
 

@@ -110,6 +110,17 @@ func (h *witness) Closed(c *netpoll.Conn, why netpoll.Reason) {
 }
 
 func (h *witness) Passed() {}
+
+func (h *witness) Late(c *netpoll.Conn) {
+	if h.conns[c] != c.ID(h.loop) || !c.Alive() {
+		h.t.Errorf("Late for a conn that is not open: %x", c.ID(h.loop))
+	}
+	h.loop.Close(c, late)
+}
+
+// late is why a witness ends a conn that does not finish what it has begun.
+const late = netpoll.ReasonHandler + 100
+
 func (h *witness) Turn() {
 	if f := h.onTurn; f != nil {
 		h.onTurn = nil

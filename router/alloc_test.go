@@ -74,7 +74,7 @@ func newCrowd(t testing.TB, n int, ws bool) *crowd {
 			m.sock.Wrote = m.sock.Wrote[:0]
 		}
 	}
-	if s := c.r.node.workers[0].Stats(); s.Members != n {
+	if s := c.r.node.loops[0].worker.Stats(); s.Members != n {
 		t.Fatalf("%d members, want %d", s.Members, n)
 	}
 	c.driver.fd = c.members[0].sock.FD

@@ -248,7 +248,7 @@ func encodeJSON(v any) ([]byte, error) {
 		return nil, err
 	}
 	b = codec.NormalizeUTF8(b)
-	if !codec.HasAstral(b) {
+	if codec.IsCanonical(b) {
 		return b, nil
 	}
 	return codec.AppendCanonical(make([]byte, 0, len(b)+len(b)/2), b), nil

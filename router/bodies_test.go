@@ -99,7 +99,7 @@ func twoConnectors(t *testing.T) (r *rig, plain uint8) {
 // surrogates for browsers and as UTF-8 for others, in JSON as escapes. Browsers' surrogates are joined on the way in.
 func TestTextForEveryClient(t *testing.T) {
 	r, plain := twoConnectors(t)
-	browser := `{"sys":{"type":"js-websocket"}}`
+	browser, inBrowser := `{"sys":{"type":"js-websocket"}}`, `{"sys":{"type":"js-websocket","version":"0.0.1"}}`
 	var members []*client
 	want := map[*client]string{}
 	for i, tc := range []struct {
@@ -108,13 +108,17 @@ func TestTextForEveryClient(t *testing.T) {
 		handshake string
 		push      string // onChat
 	}{
-		{atConnector, true, browser, text(1, "hi "+smileCESU) + text(2, "m0"+smileCESU) + text(3, "*")},
-		{atConnector, false, browser, text(1, "hi "+smileCESU) + text(2, "m0"+smileCESU) + text(3, "*")},
+		{atConnector, true, browser, text(1, "hi "+smile) + text(2, "m0"+smile) + text(3, "*")}, // of its type, but no browser
+		{atConnector, false, browser, text(1, "hi "+smile) + text(2, "m0"+smile) + text(3, "*")},
+		{atConnector, true, inBrowser, text(1, "hi "+smileCESU) + text(2, "m0"+smileCESU) + text(3, "*")},
 		{atConnector, true, testHandshake, text(1, "hi "+smile) + text(2, "m0"+smile) + text(3, "*")},
 		{atConnector, false, testHandshake, text(1, "hi "+smile) + text(2, "m0"+smile) + text(3, "*")},
 		{plain, true, browser, `{"msg":"hi \ud83d\ude00","from":"m0\ud83d\ude00","target":"*"}`},
 		{plain, false, testHandshake, `{"msg":"hi \ud83d\ude00","from":"m0\ud83d\ude00","target":"*"}`},
 	} {
+		if r.from = ""; tc.handshake == inBrowser {
+			r.from = pageOrigin
+		}
 		c, _ := r.loginAs(tc.tag, tc.ws, tc.handshake)
 		name := fmt.Sprint("m", i) + smileCESU
 		c.ask(routeEnter, `{"username":"`+name+`","rid":7}`)

@@ -121,7 +121,7 @@ func (l *loop) enter(s *session, c *call) {
 		l.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Room: room, User: user, Key: key, Silent: c.id == 0}
+	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			l.answer(s, c, channel.EnterRefused)
@@ -190,18 +190,24 @@ func nameValue(raw []byte) string {
 	return s
 }
 
-// validName tells whether s may name a user or a room: 1 to max bytes of UTF-8, nothing that is not shown, and no
-// star, which parts user from room in a uid (protocol.md §9.3).
+// validName tells whether s may name a user or a room: UTF-8 that takes 1 to max bytes as lists and pushes have it (codec.AppendString),
+// nothing that is not shown, and no star, which parts user from room in a uid (protocol.md §9.3).
 func validName(s string, max int) bool {
 	if s == "" || len(s) > max || !utf8.ValidString(s) {
 		return false
 	}
+	encoded := len(s)
 	for _, r := range s {
-		if r == '*' || unicode.IsControl(r) {
+		switch {
+		case r == '*' || unicode.IsControl(r):
 			return false
+		case r == '"' || r == '\\':
+			encoded++
+		case r > 0xffff:
+			encoded += len(`\ud83d\ude00`) - 4
 		}
 	}
-	return true
+	return encoded <= max
 }
 
 // send says something to the room or to one of its members (protocol.md §9.4). Room and sender come from the session.
@@ -230,13 +236,13 @@ func (l *loop) send(s *session, c *call) {
 	} else {
 		target, _ = codec.StringValue(rawTarget)
 	}
-	if codec.HasAstral(content) {
+	if !codec.IsCanonical(content) {
 		content = codec.AppendCanonical(nil, content)
 	}
 	if !ok || body.Err() != nil || !l.node.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})
+	l.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
 }
 
 // overrun tells whether this loop is too far behind to take on what goes to many, and counts that.

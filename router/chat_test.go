@@ -310,11 +310,11 @@ func TestBusyWorkerRefuses(t *testing.T) {
 	}
 }
 
-// foreignRoom is a room whose worker does not run on loop i.
+// foreignRoom is a room that does not run on loop i.
 func foreignRoom(r *rig, i int) string {
 	for k := 0; ; k++ {
 		name := fmt.Sprint("room", k)
-		if l := r.node.loops[i]; r.node.loopOf(l.worker(name)) != l {
+		if r.home(name) != r.node.loops[i] {
 			return name
 		}
 	}
@@ -330,7 +330,7 @@ func TestInflightStopsReading(t *testing.T) {
 		c.request(routeSend, sendBody(fmt.Sprint(i), "nobody"))
 	}
 	r.net.Events()
-	if n := r.node.workers[0].Inbox.Load() + r.node.workers[1].Inbox.Load(); n != 4 {
+	if n := r.inbox(); n != 4 {
 		t.Fatalf("%d requests went out at once", n)
 	}
 	if n := r.node.loops[0].counters.inflightWaits; n != 1 {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
@@ -20,6 +21,7 @@ type rig struct {
 	node *Node
 	next int
 	peer netip.Addr // where connections come from
+	from string     // the Origin line that WebSockets are opened with; empty: none
 	raw  int        // sockets that have not passed the gate
 	// uncounted says that what is there and what is counted differ in this test: proxies' connections, exempt addresses.
 	uncounted bool
@@ -79,6 +81,17 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	return r
 }
 
+// home is the loop that owns a room.
+func (r *rig) home(room string) *loop { return r.node.placement.Load()[channel.Partition(room)].loop }
+
+// inbox is what waits for all workers.
+func (r *rig) inbox() (weight int64) {
+	for _, l := range r.node.loops {
+		weight += l.inbox.Load()
+	}
+	return weight
+}
+
 // checkAddresses fails unless what is counted for addresses is what there is.
 func (r *rig) checkAddresses() {
 	if r.node.access.table == nil || r.uncounted || r.t.Failed() {
@@ -128,7 +141,7 @@ func (r *rig) connect(tag uint8, ws bool) *client {
 	r.net.Turn()
 	if ws {
 		c.sock.Send([]byte("GET / HTTP/1.1\r\nHost: gate.example:3014\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + r.from + "\r\n"))
 	}
 	return c
 }

@@ -163,3 +163,81 @@ func TestIdleCountsBothDirections(t *testing.T) {
 		t.Fatal("an idle one was kept")
 	}
 }
+
+// A message that was begun has 20 seconds to end, whatever else comes meanwhile: on a gate, where any byte is a sign of life, too.
+func TestUnfinishedMessage(t *testing.T) {
+	fragments := func(c *client, second int) { c.sock.Send(fragment(second, make([]byte, 1000))) }
+	for _, tc := range []struct {
+		name string
+		ws   bool
+		do   func(c *client, second int)
+	}{
+		{"fragments", true, fragments},
+		{"a fragment and pings", true, func(c *client, second int) {
+			if second == 0 {
+				fragments(c, 0)
+			}
+			c.sock.Send(maskedFrame(byte(codec.WSPing), nil))
+		}},
+		{"half a frame, slowly", true, func(c *client, second int) {
+			if second == 0 {
+				c.sock.Send(maskedFrame(byte(codec.WSBinary), make([]byte, 1000))[:100])
+			}
+			c.sock.Send([]byte(" "))
+		}},
+		{"half a package, slowly", false, func(c *client, second int) {
+			if second == 0 {
+				c.sock.Send([]byte{4, 0, 1, 0})
+			}
+			c.sock.Send([]byte(" "))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, shape{loops: 1}, nil)
+			c := r.login(atGate, tc.ws)
+			for second := range 21 {
+				if c.ended() {
+					t.Fatalf("ended after %d seconds", second)
+				}
+				tc.do(c, second)
+				r.net.Settle()
+				r.net.Seconds(1)
+			}
+			if !c.ended() || r.closedFor(reasonUnfinished) != 1 {
+				t.Errorf("ended: %v, %d counted", c.ended(), r.closedFor(reasonUnfinished))
+			}
+			r.net.Seconds(5)
+			if n := r.node.Usage().Unsent; n != 0 {
+				t.Errorf("%d bytes of nobody are counted", n)
+			}
+		})
+	}
+}
+
+// Who finishes each message and begins another may go on for ever; what the fragments take is counted, and no longer once the message is
+// there.
+func TestFinishedMessages(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	c := r.login(atConnector, true)
+	heartbeat := codec.AppendPackage(nil, codec.PackageHeartbeat, nil)
+	whole := maskedFrame(byte(codec.WSBinary), heartbeat)
+	last := maskedFrame(0, heartbeat[1:])
+	for range 60 {
+		first := fragment(0, heartbeat[:1])
+		c.sock.Send(first)
+		r.net.Seconds(1)
+		if n := r.node.Usage().Unsent; n < 1 || n > 1000 {
+			t.Fatalf("%d bytes are counted for a fragment", n)
+		}
+		c.sock.Send(last)
+		r.net.Settle()
+		if n := r.node.Usage().Unsent; n != 0 {
+			t.Fatalf("%d bytes are counted, and nothing is kept", n)
+		}
+		c.sock.Send(whole)
+		r.net.Seconds(1)
+	}
+	if c.ended() {
+		t.Error("was closed")
+	}
+}

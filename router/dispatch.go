@@ -14,6 +14,16 @@ type call struct {
 	route   *route
 	body    []byte // as sent
 	text    bool   // it came as text: JSON, never protobuf
+	hashed  bool   // part is known
+	part    uint16 // of the room that is to be entered
+}
+
+// partition is the partition of the room that is to be entered, whose name is hashed once.
+func (c *call) partition(room string) uint16 {
+	if !c.hashed {
+		c.part, c.hashed = channel.Partition(room), true
+	}
+	return c.part
 }
 
 // route is what a listener does with one route.
@@ -106,6 +116,9 @@ func (l *loop) message(s *session, b []byte) bool {
 		l.answer(s, c, channel.Refused)
 		return true
 	}
+	if s.variant.CESU && l.node.cesu8 == CESU8Auto {
+		l.learnText(s, c)
+	}
 	c.route.handle.do(l, s, c)
 	l.runLocal()
 	return true
@@ -124,11 +137,16 @@ func (l *loop) mustWait(s *session, r *route) bool {
 	return s.x.entering != "" || s.x.handling || !r.handle.pipelines || s.room == nil
 }
 
+// isProto tells whether the body is protobuf.
+func (c *call) isProto() bool {
+	return c.route.request != nil && !c.text && !codec.LooksLikeJSON(c.body)
+}
+
 // json is a call's body as JSON text of valid UTF-8. A protobuf body that cannot be read is none; its request is refused
 // (protocol.md §3.3). Whatever else is no JSON object counts as {} (§2.5): ScanObject finds nothing in it.
 func (c *call) json() (b []byte, ok bool) {
 	b = c.body
-	if c.route.request != nil && !c.text && !codec.LooksLikeJSON(b) {
+	if c.isProto() {
 		decoded, err := c.route.request.AppendDecode(nil, b)
 		if err != nil {
 			return nil, false

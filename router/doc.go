@@ -1,6 +1,6 @@
 // Package router turns bytes into requests and decisions into bytes. Its Node ties the loops of package netpoll to the
-// workers of package channel: a session's messages are parsed in place, routed to a handler, and become Requests to
-// the worker that owns the room; what workers decide comes back as Items and is written to groups and conns.
+// partitions of package channel: a session's messages are parsed in place, routed to a handler, and become Requests to
+// the partition of the room; what partitions decide comes back as Items and is written to groups and conns.
 //
 // Everything of a session belongs to the loop of its conn. The life of a request:
 //
@@ -12,6 +12,6 @@
 //	pull.go                   sessions whose clients poll, and their change to a WebSocket
 //	follow.go                 sessions that move to the loop of the room they enter
 //	dispatch.go               message → route → handler; waits when order demands it
-//	post (loop.go)            Request to the worker, inline when it lives on this loop, else by mail
-//	apply (loop.go)           the worker's Items: pushes to rooms (room.go), answers to sessions (session.go)
+//	placement.go              Request to the inlet of the room's partition, inline when it runs on this loop, else by mail
+//	apply (loop.go)           the partition's Items: pushes to rooms (room.go), answers to sessions (session.go)
 package router

@@ -123,11 +123,11 @@ func (rep *reply) setForm(r *request, in *session) bool {
 	return jsonp
 }
 
-// digits are the digits in b: nothing else may get into a script.
+// digits are the digits in b, up to 32: nothing else may get into a script.
 func digits(b []byte) string {
 	var d []byte
 	for _, c := range b {
-		if c >= '0' && c <= '9' {
+		if c >= '0' && c <= '9' && len(d) < 32 {
 			d = append(d, c)
 		}
 	}

@@ -32,10 +32,9 @@ func (l *loop) follow(s *session, c *call) bool {
 	if !ok || body.Err() != nil || room == "" {
 		return false
 	}
-	w := l.worker(room)
-	to := l.node.loopOf(w)
+	to := l.node.placement.Load()[c.partition(room)].loop
 	if to == l {
-		if w.Count(room) < l.node.limits.Spread {
+		if _, large := l.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
 			return false
 		}
 		for _, other := range l.node.loops {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -13,7 +14,7 @@ func (r *rig) spread(name string) (n int) {
 	for _, l := range r.node.loops {
 		for _, room := range l.rooms {
 			for _, vg := range room.groups {
-				if vg.group.Len() > 0 && l.worker(name).Count(name) > 0 {
+				if vg.group.Len() > 0 && room.id.Partition() == channel.Partition(name) {
 					n++
 					break
 				}
@@ -51,7 +52,7 @@ func TestSessionMovesWithAllItHas(t *testing.T) {
 	for i := 0; room == ""; i++ {
 		r := newRig(t, shape{loops: 3, follow: true}, nil)
 		name := fmt.Sprint("room", i)
-		if r.node.loopOf(r.node.loops[0].worker(name)) != r.node.loops[0] {
+		if r.home(name) != r.node.loops[0] {
 			room = name
 		}
 	}
@@ -76,7 +77,7 @@ func TestSessionMovesWithAllItHas(t *testing.T) {
 		r.net.Settle()
 		c.want(`answer 1 {"users":["a"]}`, `push 0 onChat {"msg":"x","from":"a","target":"*"}`, "answer 2 {}",
 			`push 0 onChat {"msg":"y","from":"a","target":"*"}`, "answer 3 {}")
-		home := r.node.loopOf(r.node.loops[0].worker(room))
+		home := r.home(room)
 		if home.np.Open() != 1 || r.node.loops[0].np.Open() != 0 || home.counters.moves+r.node.loops[0].counters.moves != 1 {
 			t.Fatalf("ws %v: the session is not at home", ws)
 		}

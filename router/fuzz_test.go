@@ -34,7 +34,7 @@ func FuzzSession(f *testing.F) {
 			if other := r.login(atConnector, false); other.enter("other", "elsewhere") != `{"users":["other"]}` {
 				t.Fatal("others are not served any more")
 			}
-			if s := r.node.loops[0].np.Stats(); s.Panics+r.node.loops[0].counters.panics+r.node.workers[0].Stats().Panics != 0 {
+			if s := r.node.loops[0].np.Stats(); s.Panics+r.node.loops[0].counters.panics+r.node.loops[0].worker.Stats().Panics != 0 {
 				t.Fatal("a panic was contained; it should not have been")
 			}
 		}

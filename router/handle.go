@@ -242,7 +242,7 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 // handled takes a handler's result, unless it was given up or its session has ended.
 func (l *loop) handled(out *Call, c call, req uint32, answer []byte, passed bool, then func(*loop, *session, *call)) {
 	s := l.find(out.Session.addr)
-	if s == nil || !l.awaits(s, req) {
+	if s == nil || s.inflight() == 0 || s.x.pending[0].req != req { // it waited alone: who calls a handler waits until nothing is in flight
 		return
 	}
 	if then == nil || !passed {
@@ -285,12 +285,15 @@ const broadcastSlice = 256
 
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
-	w := n.workers[channel.Partition(req.Room)%len(n.workers)]
-	if req.Sheddable() && w.Inbox.Load() >= int64(n.limits.Inbox) {
+	req.Part = channel.Partition(req.Room)
+	if req.From.Node == 0 {
+		req.From.Node = n.id
+	}
+	in := n.placement.Load()[req.Part].inlet
+	if req.Sheddable() && in.Full() {
 		return ErrBusy
 	}
-	w.Inbox.Add(req.Weight())
-	n.loopOf(w).mail.Post(mail{request: &req})
+	in.Post(req)
 	return nil
 }
 

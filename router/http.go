@@ -14,9 +14,9 @@ type httpConn struct {
 	searched  int // bytes of the head searched for its end
 	need      int // bytes of the whole request, once known
 	body      codec.HTTPBody
-	timed     uint8 // timeHead or timeBody once that runs
-	continued bool  // 100 was sent
-	charged   bool  // its client's address has paid for it
+	timed     bool // the time for the head runs
+	continued bool // 100 was sent
+	charged   bool // its client's address has paid for it
 
 	served bool // a request was answered on this connection before
 	task   httpTask
@@ -152,7 +152,10 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	}
 	if n == 0 {
 		h.searched = searched
-		l.allow(s, h, timeHead, limits.HeadSeconds)
+		if !h.timed {
+			h.timed = true
+			l.np.SetDue(s.conn, l.np.Now()+limits.HeadSeconds)
+		}
 		return 0
 	}
 	h.searched = 0
@@ -193,14 +196,15 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 			h.continued = true
 			l.np.Write(s.conn, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
 		}
-		l.allow(s, h, timeBody, limits.HandshakeSeconds)
+		h.timed = false
+		l.np.SetDue(s.conn, 0) // the loop says when the whole request is late
 		return 0
 	}
 	r.body = codec.HTTPBodyBytes(&head, b[n:n+size], l.body[:0])
 	if head.Chunked {
 		l.body = keep(r.body)
 	}
-	h.need, h.body, h.timed, h.continued = 0, codec.HTTPBody{}, 0, false
+	h.need, h.body, h.timed, h.continued = 0, codec.HTTPBody{}, false, false
 	if !at.serve(l, s, &r) {
 		return 0
 	}
@@ -220,27 +224,13 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 // and old ones encode UTF-8 twice before.
 const formFactor = 4
 
-// Parts of a request, each with a time of its own.
-const (
-	timeHead = 1 + iota
-	timeBody
-)
-
-// allow starts the time for a part of a request, once.
-func (l *loop) allow(s *session, h *httpConn, part uint8, seconds uint32) {
-	if h.timed < part {
-		h.timed = part
-		l.np.SetDue(s.conn, l.np.Now()+seconds)
-	}
-}
-
 // dueHTTP is Due for a connection that speaks HTTP.
 func (l *loop) dueHTTP(s *session) {
 	h := l.httpConn(s)
 	switch {
 	case h.task == taskPoll:
 		l.pollTimeout(s)
-	case h.timed > 0:
+	case h.timed:
 		l.refuseHTTP(s, errRequestTimeout, false)
 	default: // nothing to do for so long
 		s.state = stateEnded
@@ -276,6 +266,9 @@ func (l *loop) upgradeHybrid(s *session, r *request) *codec.HTTPError {
 		l.extra(s).host = l.hostOf(s, r)
 	}
 	l.speak(s, codec.FramingWS)
+	if s.profile.Protos != nil && len(r.head.Origin) > 0 {
+		l.extra(s).origin = true
+	}
 	s.alive = max(s.alive, l.np.Now()+l.node.limits.HeadSeconds)
 	l.np.SetDue(s.conn, s.alive)
 	return nil
@@ -375,9 +368,12 @@ func (l *loop) serveGate(s *session, r *request) bool {
 
 var errGateMethod = &codec.HTTPError{Status: 405, Reason: "GET with ?uid=… or POST with {\"uid\":…}"}
 
-// hostOf is the host by which the client of s reached us; without a Host header, the address.
+// maxHost is the length of the longest host there can be (RFC 1035 §2.3.4).
+const maxHost = 255
+
+// hostOf is the host by which the client of s reached us; without a Host header, or with one that is none, the address.
 func (l *loop) hostOf(s *session, r *request) string {
-	if host := hostname(r.head.Host); len(host) > 0 {
+	if host := hostname(r.head.Host); len(host) > 0 && len(host) <= maxHost {
 		return string(host)
 	}
 	return l.localAddr(s).String()

@@ -312,7 +312,7 @@ func TestExpectContinue(t *testing.T) {
 	})
 }
 
-// A head has 5 seconds from its first byte, a body 20, and a connection may be idle for 60 between requests.
+// A head has 5 seconds from its first byte, a request 20, and a connection may be idle for 60 between requests.
 func TestHTTPDeadlines(t *testing.T) {
 	r := newRig(t, shape{loops: 1}, filed)
 	post := post("/gate/queryEntry", `{"uid":"alice"}`)
@@ -329,7 +329,8 @@ func TestHTTPDeadlines(t *testing.T) {
 		{"half a head", false, post[:head-2], 5, 408},
 		{"half a body", false, post[:head+3], 20, 408},
 		{"idle", true, "", 60, 0},
-		{"idle but for a line", true, "\r\n\r", 60, 0},
+		{"idle but for a line", true, "\r\n", 60, 0},
+		{"half a line", true, "\r\n\r", 20, 408},
 		{"half a second head", true, post[:20], 5, 408},
 		{"half a second body", true, post[:head+3], 20, 408},
 	} {

@@ -75,6 +75,8 @@ func (l *loop) handshake(s *session, body []byte) {
 		var err error
 		if user, err = p.User(client.user); err != nil {
 			code = `{"code":500}`
+		} else if !codec.IsCanonical(user) {
+			user = codec.AppendCanonical(nil, user)
 		}
 	}
 	if code != "" {
@@ -86,9 +88,7 @@ func (l *loop) handshake(s *session, body []byte) {
 	if key := userKey(client.user); key != 0 {
 		l.keys[s.conn.Slot()] = key
 	}
-	if client.clientType == "js-websocket" {
-		s.variant = p.variants[variantKey{s.variant.Framing, true}]
-	}
+	l.settleText(s, &client, body)
 	text := p.handshakes[same(p.Dict.Version(), client.dictVersion)][same(p.Protos.Version(), client.protoVersion)]
 	n := len(text) + 1
 	if len(user) > 0 {

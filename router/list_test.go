@@ -136,7 +136,7 @@ func TestEnterAllocations(t *testing.T) {
 		}
 		c.driver.bytes = 0
 		allocated := allocatedBy(c.r.net.Settle)
-		if n := c.r.node.workers[0].Stats().Members; n != members+newcomers {
+		if n := c.r.node.loops[0].worker.Stats().Members; n != members+newcomers {
 			t.Fatalf("%d members, want %d", n, members+newcomers)
 		}
 		if least := newcomers * members * len(`"m1234"`); c.driver.bytes < least {

@@ -1,28 +1,28 @@
 package router
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// loop is the part of a node that one event loop owns: sessions, rooms as far as they have members here, and the workers that
+// loop is the part of a node that one event loop owns: sessions, rooms as far as they have members here, and the partitions that
 // run here. It implements netpoll.Handler.
 type loop struct {
 	// Static after construction.
-	node    *Node
-	np      *netpoll.Loop
-	index   int
-	workers []*channel.Worker // by number; nil where they run elsewhere
+	node  *Node
+	np    *netpoll.Loop
+	index int
 
 	// Safe from any goroutine.
 	mail      *netpoll.Mailbox[mail]
 	mailBytes atomic.Int64 // in mail
+	inbox     atomic.Int64 // weight (channel.Request.Weight) of the requests in mail; it decides what is admitted
 	backlog   atomic.Int64 // in the logs of groups, as last published
 	crowded   atomic.Pointer[map[channel.RoomID]struct{}]
 
@@ -33,12 +33,14 @@ type loop struct {
 	extras     []*extra
 	https      []*httpConn // free
 	rooms      map[channel.RoomID]*room
-	requests   []channel.Request // for workers of this loop
-	items      []channel.Item    // of workers of this loop, for this loop
-	request    channel.Request   // the one a worker of this loop is handling
-	current    call              // the one a handler is carrying out
-	running    bool              // runLocal is at work
-	serial     uint32            // numbers requests
+	large      map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
+	worker     *channel.Worker     // the partitions that run here; reached by their inlets only
+	requests   []channel.Request   // of this loop, for this loop's worker
+	items      []channel.Item      // of this loop's worker, for this loop
+	request    channel.Request     // the one the worker is handling
+	current    call                // the one a handler is carrying out
+	running    bool                // runLocal is at work
+	serial     uint32              // numbers requests
 	scratch    []byte
 	text       []byte            // of a socket.io message that is being handled
 	packet     []byte            // short packets of ours
@@ -46,7 +48,6 @@ type loop struct {
 	body       []byte            // of a request or an answer
 	jsonp      []byte            // the same, as JSONP has it
 	transports [transports]int64 // sessions
-	holding    []*outlet         // outlets that hold something
 	baggage    *baggage          // of the session that is leaving this loop
 	taker      netpoll.ID        // the session that is taking over a socket
 	counters   counters
@@ -74,12 +75,12 @@ func (l *loop) busy() bool {
 
 // addr names a conn for workers.
 func (l *loop) addr(c *netpoll.Conn) channel.Addr {
-	return channel.Addr{Node: l.node.number, Ref: channel.Ref(c.ID(l.np))}
+	return channel.Addr{Node: l.node.id, Ref: channel.Ref(c.ID(l.np))}
 }
 
 // find is the session that an address names, or nil when it has ended.
 func (l *loop) find(a channel.Addr) *session {
-	if a.Node != l.node.number {
+	if a.Node != l.node.id {
 		return nil
 	}
 	if c := l.np.Find(netpoll.ID(a.Ref)); c != nil {
@@ -94,10 +95,8 @@ func (l *loop) Turn() {
 		l.mailBytes.Add(-m.weight)
 		switch {
 		case m.request != nil:
-			w := l.worker(m.request.Room)
-			w.Inbox.Add(-m.request.Weight())
-			w.Handle(m.request)
-			l.letGo()
+			l.inbox.Add(-m.request.Weight())
+			l.execute(m.request)
 			l.runLocal()
 		case m.run != nil:
 			l.run(m.run)
@@ -120,22 +119,18 @@ func (l *loop) run(f func()) {
 	l.runLocal()
 }
 
-func (l *loop) worker(room string) *channel.Worker {
-	return l.node.workers[channel.Partition(room)%len(l.node.workers)]
-}
-
-// submit posts a session's request to the worker of its room and notes that an answer is due. When the worker has
+// submit posts a session's request to the owner of its room and notes that an answer is due. When the owner has
 // too much to do already, nothing is posted and the session gets the refusal (admission, design.md §5).
 func (l *loop) submit(s *session, c *call, req channel.Request) bool {
-	w := l.worker(req.Room)
-	if w.Inbox.Load() >= int64(l.node.limits.Inbox) {
+	in := l.inlet(req.Part)
+	if in.Full() {
 		l.counters.busy++
 		l.answer(s, c, req.Op.RefusedBody())
 		return false
 	}
 	req.From = l.addr(s.conn)
 	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // notifies as well: they need credits
-	l.post(req)
+	in.Post(req)
 	return true
 }
 
@@ -152,28 +147,10 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	return l.serial
 }
 
-// post hands a request to its worker: into this loop's own queue, or by mail. Requests of one loop to one worker stay in order, as
-// they always take the same way.
-func (l *loop) post(req channel.Request) {
-	if l.node.roundTrip {
-		req = roundTripRequest(req)
-	}
-	w := l.worker(req.Room)
-	if l.workers[w.Number()] != nil {
-		l.requests = append(l.requests, req)
-		return
-	}
-	l.postAway(w, req)
-}
+// execute carries out a request.
+func (l *loop) execute(r *channel.Request) { l.worker.Handle(r) }
 
-// postAway is apart from post because here the request goes to the heap.
-func (l *loop) postAway(w *channel.Worker, req channel.Request) {
-	req.Content = bytes.Clone(req.Content) // it lies in the read buffer
-	w.Inbox.Add(req.Weight())
-	l.node.loopOf(w).mail.Post(mail{request: &req})
-}
-
-// runLocal lets this loop's workers handle its own requests and applies what they decide, until neither is left. Items are
+// runLocal lets this loop's worker handle the loop's own requests and applies what it decides, until neither is left. Items are
 // applied only after the worker has returned, so nothing here is re-entered.
 func (l *loop) runLocal() {
 	if l.running {
@@ -195,72 +172,10 @@ func (l *loop) runLocal() {
 		}
 		l.request = l.requests[r]
 		r++
-		l.worker(l.request.Room).Handle(&l.request)
-		l.letGo()
+		l.execute(&l.request)
 	}
 	clear(l.requests)
 	l.requests = l.requests[:0]
-}
-
-// outlet carries items to one loop. Each loop that runs workers has one of its own for every loop.
-type outlet struct {
-	from, to *loop
-	held     []mail // of the request that is being handled; owned by from
-}
-
-// Post implements channel.Outlet.
-func (o *outlet) Post(it channel.Item) {
-	if o.to.node.roundTrip {
-		it = roundTripItem(it)
-	}
-	if o.from == o.to {
-		o.to.items = append(o.to.items, it)
-		return
-	}
-	m := mail{item: it, weight: itemBytes(&it)}
-	o.to.mailBytes.Add(m.weight)
-	if len(o.held) == 0 {
-		o.from.holding = append(o.from.holding, o)
-	}
-	o.held = append(o.held, m)
-}
-
-// maxHeld is how many items' memory an outlet keeps between requests: only closing a large room needs more.
-const maxHeld = 64
-
-// letGo posts what a request has made a worker decide for other loops, for each at once: so a push and the answer to its sender
-// are carried out in one turn, and rung for once.
-func (l *loop) letGo() {
-	for _, o := range l.holding {
-		o.to.mail.Post(o.held...)
-		clear(o.held)
-		if o.held = o.held[:0]; cap(o.held) > maxHeld {
-			o.held = nil
-		}
-	}
-	clear(l.holding)
-	l.holding = l.holding[:0]
-}
-
-// Full implements channel.Outlet: one or two atomic loads.
-func (o *outlet) Full(room channel.RoomID) bool {
-	if o.to.busy() {
-		return true
-	}
-	if crowded := o.to.crowded.Load(); crowded != nil {
-		_, is := (*crowded)[room]
-		return is
-	}
-	return false
-}
-
-// itemBytes is what an item weighs in a mailbox.
-func itemBytes(it *channel.Item) int64 {
-	n := 128 + len(it.Body)
-	if it.Push != nil {
-		n += len(it.Push.Body)
-	}
-	return int64(n)
 }
 
 // apply carries out one decision of a worker. A panic costs the session it is for, or the room's members here, as they
@@ -280,7 +195,7 @@ func (l *loop) apply(it *channel.Item) {
 	}
 	switch it.Kind {
 	case channel.ItemEnter:
-		if l.awaits(s, it.Req) {
+		if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
 			l.entered(s, it)
 			l.finish(s, it.Body, it.End())
 		}
@@ -292,9 +207,7 @@ func (l *loop) apply(it *channel.Item) {
 			}
 		}
 	case channel.ItemReply:
-		if l.awaits(s, it.Req) {
-			l.finish(s, it.Body, it.End())
-		}
+		l.answered(s, it)
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
 			l.direct(s, it.Push)
@@ -320,9 +233,21 @@ func (l *loop) rescue(it *channel.Item) {
 	}
 }
 
-// awaits tells whether req is the oldest request in flight of s. One that was given up is not.
-func (l *loop) awaits(s *session, req uint32) bool {
-	return s.inflight() > 0 && s.x.pending[0].req == req
+// answered takes the answer to a request. One that comes before the answer to an older request waits for it; one that was given up
+// comes too late.
+func (l *loop) answered(s *session, it *channel.Item) {
+	for i := range s.inflight() {
+		p := &s.x.pending[i]
+		switch {
+		case p.req != it.Req || p.body != nil:
+		case i == 0:
+			l.finish(s, it.Body, it.End())
+			return
+		default:
+			p.body, p.due = append(slices.Clip(it.Body), it.End()...), neverDue
+			return
+		}
+	}
 }
 
 // entered makes s a member of the room here. Only now it leaves the room it was in, so a refused switch changes nothing.
@@ -330,7 +255,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	x := s.x
 	if s.room != nil {
 		if !x.rename {
-			l.leave(it.To, s.user(), s.roomName())
+			l.leave(it.To, s.user(), s.roomName(), s.room.id.Partition())
 		}
 		l.exitRoom(s)
 	}
@@ -347,20 +272,4 @@ func (l *loop) Passed() {
 		l.backlog.Store(n)
 	}
 	l.recheckCrowded()
-}
-
-func roundTripRequest(r channel.Request) channel.Request {
-	decoded, err := channel.ParseRequest(channel.AppendRequest(nil, &r))
-	if err != nil {
-		panic(err)
-	}
-	return decoded
-}
-
-func roundTripItem(it channel.Item) channel.Item {
-	decoded, err := channel.ParseItem(channel.AppendItem(nil, &it))
-	if err != nil {
-		panic(err)
-	}
-	return decoded
 }

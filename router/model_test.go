@@ -9,13 +9,14 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
-// TestModel lets clients enter, switch, rename, send, whisper and vanish in any order, over sockets that take any
+// TestModel lets clients enter, switch, rename, take each other's place by a secret, send, whisper, be kicked and vanish in any order, over sockets that take any
 // number of bytes or fail, while loops turn in any order, and then compares what each client was told with the
 // specification. The yardstick is a witness in each room, who sees all of the room's stream: another member's stream must be the
-// stretch of the witness's between its own onAdd and onLeave, to the byte.
+// stretch of the witness's between its own onAdd and onLeave, to the byte, or the part of that in which it had the name.
 func TestModel(t *testing.T) {
 	for _, sh := range shapes {
 		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
@@ -55,17 +56,20 @@ type modelClient struct {
 	*client
 	asked []asked // requests in order
 	gone  bool    // we ended it
+	over  string  // why it was kicked
 }
 
 type asked struct {
 	id         uint32
 	op         string // enter, say, whisper, bad
 	user, room string
+	secret     string // of an enter
 	content    string
 }
 
 func newModel(t *testing.T, rng *rand.Rand, sh shape) *model {
 	m := &model{t: t, rng: rng, r: newRig(t, sh, nil), whispers: map[string]*modelWhisper{}}
+	m.r.net.Pause = rng.Int64N(2) * 300_000 // pushes are written at the end of an event, or in a turn
 	for i := range modelRooms {
 		w := &modelClient{client: m.r.login(atConnector, i%2 == 0)}
 		w.asked = append(w.asked, asked{op: "enter", user: "witness", room: m.room(i)})
@@ -112,7 +116,8 @@ func (m *model) act(c *modelClient) {
 	route, body := "", ""
 	switch op := m.rng.IntN(40); {
 	case op < 8:
-		a.op, route, body = "enter", routeEnter, enterBody(a.user, a.room)
+		a.secret = []string{"", "a secret that all have", "the secret of " + a.user, "the secret of " + a.user}[m.rng.IntN(4)]
+		a.op, route, body = "enter", routeEnter, secretBody(a.user, a.room, a.secret)
 	case op < 24:
 		a.op, route, body = "say", routeSend, sendBody(a.content, "*")
 	case op < 28:
@@ -130,6 +135,12 @@ func (m *model) act(c *modelClient) {
 		c.gone = true
 		c.sock.End()
 		return
+	case op < 39 && m.rng.IntN(3) == 0:
+		l := m.r.node.loops[m.rng.IntN(len(m.r.node.loops))]
+		l.postRun(0, func() {
+			l.inlet(channel.Partition(a.room)).Post(channel.Request{Op: channel.OpKick, From: channel.Addr{Ref: channel.Ref(l.index) << 56}, Room: a.room, Part: channel.Partition(a.room), Target: a.user, Content: []byte(`"bye"`)})
+		})
+		return
 	case m.rng.IntN(6) == 0:
 		c.gone = true
 		c.sock.Err = syscall.ECONNRESET
@@ -145,6 +156,15 @@ func (m *model) act(c *modelClient) {
 	}
 }
 
+// secretBody is enterBody with a secret, if there is one.
+func secretBody(user, room, secret string) string {
+	if secret == "" {
+		return enterBody(user, room)
+	}
+	b, _ := json.Marshal(map[string]string{"username": user, "rid": room, "secret": secret})
+	return string(b)
+}
+
 func (m *model) errorf(format string, args ...any) {
 	if m.failed++; m.failed < 5 {
 		m.t.Errorf(format, args...)
@@ -155,6 +175,7 @@ func (m *model) errorf(format string, args ...any) {
 type stay struct {
 	client     *modelClient
 	user, room string
+	secret     string
 	list       []string // from the answer
 	pushes     []string
 	open       bool // the client's stream ends inside it
@@ -170,7 +191,7 @@ func (m *model) verify() {
 		}
 		streams[m.room(i)] = stays[0].pushes
 	}
-	used := map[string]bool{}
+	used := map[string][][2]int{}
 	var stays []*stay
 	for _, c := range m.clients {
 		stays = append(stays, m.read(c)...)
@@ -181,8 +202,13 @@ func (m *model) verify() {
 		m.place(s, streams[s.room], used)
 	}
 	for room, stream := range streams {
-		m.checkAdds(room, stream, used)
+		m.checkAdds(room, stream)
 		m.checkOrder(room, stream)
+	}
+	for _, l := range m.r.node.loops {
+		if l.counters.gaps != 0 {
+			m.errorf("loop %d found %d gaps", l.index, l.counters.gaps)
+		}
 	}
 	for content, w := range m.whispers {
 		if w.seen > 1 || w.seen == 1 && w.refused {
@@ -197,7 +223,18 @@ func (m *model) read(c *modelClient) (stays []*stay) {
 	next := 0
 	var at *stay
 	for _, e := range c.events {
+		if c.over != "" && e.kind != "close" {
+			m.errorf("%v behind a kick", e)
+		}
 		switch e.kind {
+		case "kick":
+			if c.over = e.text; e.text != `{"reason":"bye"}` && e.text != `{"reason":"replaced by a new session of yours"}` {
+				m.errorf("unexpected %v", e)
+			}
+		case "close":
+			if c.over == "" {
+				m.errorf("unexpected %v", e)
+			}
 		case "push":
 			if private(e.text) {
 				m.whispered(c, at, e.text)
@@ -221,7 +258,7 @@ func (m *model) read(c *modelClient) (stays []*stay) {
 			m.errorf("unexpected %v", e)
 		}
 	}
-	if !c.gone && next < len(c.asked) {
+	if !c.gone && c.over == "" && next < len(c.asked) {
 		m.errorf("only %d of %d requests were answered", next, len(c.asked))
 	}
 	if at != nil {
@@ -239,7 +276,7 @@ func (m *model) answered(c *modelClient, a asked, at *stay, text string) *stay {
 		if err := json.Unmarshal([]byte(text), &list); err != nil || !slices.Contains(list.Users, a.user) {
 			m.errorf("enter as %s answered %s", a.user, text)
 		}
-		return &stay{client: c, user: a.user, room: a.room, list: list.Users}
+		return &stay{client: c, user: a.user, room: a.room, secret: a.secret, list: list.Users}
 	case text == refused:
 		if a.op == "whisper" {
 			m.whispers[a.content].refused = true
@@ -280,29 +317,49 @@ func userPushText(route, user string) string {
 	return fmt.Sprintf(`%s {"route":"%s","user":"%s"}`, route, route, user)
 }
 
-// place finds the stretch of the room's stream that a stay is. Of several that fit, as when nothing was said, the first unused will do.
-func (m *model) place(s *stay, stream []string, used map[string]bool) {
+// place finds the part of the room's stream that a stay is: the beginning of what was pushed between the onAdd and the onLeave of its name
+// or, if it took the place of another by its secret, a later part. Sessions that have a name one after the other have no
+// push in common. Of several parts that fit, as when nothing was said, the first will do.
+func (m *model) place(s *stay, stream []string, used map[string][][2]int) {
 	add, leave := userPushText("onAdd", s.user), userPushText("onLeave", s.user)
 	present := []string{"witness"}
 	for i, push := range stream {
 		if push == add {
-			end := slices.Index(stream[i+1:], leave)
 			stretch := stream[i+1:]
+			end := slices.Index(stretch, leave)
 			if end >= 0 {
 				stretch = stretch[:end]
 			}
 			key := fmt.Sprint(s.room, i)
-			fits := len(s.pushes) <= len(stretch) && slices.Equal(s.pushes, stretch[:len(s.pushes)]) && slices.Equal(s.list, append(slices.Clone(present), s.user))
-			// One who is still there must have all of it. One who was cut has a part; so has one who switched: it is out of the
-			// old room with the new room's yes, while the old room's worker has yet to hear of it.
-			if !used[key] && fits && (end >= 0 || len(s.pushes) == len(stretch)) && (end < 0) == (s.open && !s.client.gone) {
-				used[key] = true
+			if at := m.part(s, stretch, append(slices.Clone(present), s.user), used[key], end < 0); at >= 0 {
+				used[key] = append(used[key], [2]int{at, at + len(s.pushes)})
 				return
 			}
 		}
 		present = replay(present, push)
 	}
 	m.errorf("stay of %s in %s with list %v fits nowhere:\n  %q\nin\n  %q", s.user, s.room, s.list, s.pushes, stream)
+}
+
+// part is where in the stretch s may be, -1 if it is not there. lasts says that the name is there to the end.
+func (m *model) part(s *stay, stretch, present []string, used [][2]int, lasts bool) int {
+	for at := 0; at+len(s.pushes) <= len(stretch) && (at == 0 || s.secret != ""); at++ {
+		to := at + len(s.pushes)
+		fits := slices.Equal(s.pushes, stretch[at:to]) && slices.Equal(s.list, present)
+		for _, other := range used {
+			fits = fits && (to <= other[0] || at >= other[1])
+		}
+		// One who is still there must have all of it. One who was cut or kicked has a part; so has one who switched: it is out of the
+		// old room with the new room's yes, while the old room's worker has yet to hear of it.
+		still := s.open && !s.client.gone && s.client.over == ""
+		if fits && (!still || lasts && to == len(stretch)) {
+			return at
+		}
+		if at < len(stretch) {
+			present = replay(present, stretch[at])
+		}
+	}
+	return -1
 }
 
 // replay applies a push to the list of who is there.
@@ -319,7 +376,7 @@ func replay(present []string, push string) []string {
 }
 
 // checkAdds: a name enters only when it is not there, leaves only when it is, and whoever is there now is whom a newcomer is told.
-func (m *model) checkAdds(room string, stream []string, used map[string]bool) {
+func (m *model) checkAdds(room string, stream []string) {
 	present := []string{"witness"}
 	for _, push := range stream {
 		before := len(present)

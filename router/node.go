@@ -17,14 +17,14 @@ type Limits struct {
 	PackageBytes     int           // longest package accepted
 	HeadBytes        int           // longest HTTP head
 	HeadSeconds      uint32        // from its first byte
-	HandshakeSeconds uint32        // from connect to working
+	HandshakeSeconds uint32        // from connect to working, and from the beginning of a message or a request to its end
 	IdleSeconds      uint32        // silence allowed where heartbeats are off
 	RequestSeconds   uint32        // a worker's time to answer
 	Inflight         int           // requests of one session at workers
 	Inbox            int           // requests on their way to one worker
 	LoopBytes        int           // mail and unwritten pushes of one loop; beyond it nothing new is admitted for it
 	RoomBytes        int           // unwritten pushes of one room on one loop; the same for that room
-	NameBytes        int           // longest name of a user or room
+	NameBytes        int           // longest name of a user or room, as JSON has it
 	Spread           int           // members from which on a room uses all loops
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// What sessions may do; 0 in any of these is no limit.
@@ -89,18 +89,17 @@ func (l *Limits) Check() error {
 
 // Config is what a Node is made of. It must not be changed afterwards.
 type Config struct {
-	Loops int
-	// Workers is the number of shares the rooms are divided into; 0 means one a loop.
-	Workers    int
+	Loops      int
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
+	CESU8  CESU8  // which clients' protobuf strings are CESU-8
 	Access Access // who may connect
 	App    *App   // handlers of one's own; nil for none
 	Files  []File // served by HTTP on every listener
-	// RoundTrip sends every request and item through its encoding, as if all workers were on another node.
+	// RoundTrip sends every request and item through its encoding, as if all partitions were on another node.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
 	NewDriver func(i int) (netpoll.Driver, error)
@@ -108,11 +107,11 @@ type Config struct {
 	Nanos func() int64
 }
 
-// Node is the sessions, loops and workers of one process.
+// Node is the sessions, loops and rooms of one process.
 type Node struct {
-	number     uint16
+	id         channel.Node
 	loops      []*loop
-	workers    []*channel.Worker
+	placement  atomic.Pointer[placement]
 	profiles   []*Profile
 	connectors []Endpoint
 	limits     Limits
@@ -121,6 +120,7 @@ type Node struct {
 	roundTrip  bool
 	access     *access
 	follow     bool // sessions move to the loop of their room
+	cesu8      CESU8
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Drain has begun
@@ -143,7 +143,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
-		follow: !cfg.Stay && cfg.Loops > 1,
+		follow: !cfg.Stay && cfg.Loops > 1, cesu8: cfg.CESU8,
 	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err
@@ -164,32 +164,30 @@ func NewNode(cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	workers := cfg.Workers
-	if workers == 0 {
-		workers = cfg.Loops
-	}
+	began := uint64(time.Now().UnixMilli())
+	n.id = channel.NewNode(0, began)
+	rooms := new(atomic.Int64)
+	conn := cfg.Limits.Conn
+	conn.Unfinished = cfg.Limits.HandshakeSeconds
 	for i := range cfg.Loops {
 		d, err := cfg.NewDriver(i)
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, workers: make([]*channel.Worker, workers), rooms: make(map[channel.RoomID]*room), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
-		l.np = netpoll.NewLoop(uint8(i), l, d, cfg.Limits.Conn, n.budget, cfg.Nanos)
+		l := &loop{node: n, index: i, rooms: make(map[channel.RoomID]*room), large: make(map[string]struct{}), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
+		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		n.loops = append(n.loops, l)
 	}
-	epoch, count := uint32(time.Now().Unix()), new(atomic.Int64)
-	for i := range workers {
-		home := n.loops[i%len(n.loops)]
-		outlets := make([]*outlet, len(n.loops))
-		for j, to := range n.loops {
-			outlets[j] = &outlet{from: home, to: to}
-		}
-		w := channel.NewWorker(uint16(i), epoch, func(id channel.OutletID) channel.Outlet { return outlets[id&0xff] })
-		w.SetLimits(cfg.Limits.Rooms, count, home.np.Nanos)
-		n.workers = append(n.workers, w)
-		home.workers[i] = w
+	for _, l := range n.loops {
+		l.worker = channel.NewWorker(n.outlets(l))
+		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
 	}
+	places, epoch := newPlacement(n.loops), channel.Epoch{View: began, Maker: n.id}
+	for part, at := range places {
+		at.loop.worker.Own(uint16(part), epoch)
+	}
+	n.placement.Store(places)
 	if n.app != nil {
 		n.app.node.Store(n)
 	}
@@ -205,7 +203,10 @@ func (n *Node) Loops() []*netpoll.Loop {
 	return loops
 }
 
-func (n *Node) loopOf(w *channel.Worker) *loop { return n.loops[w.Number()%len(n.loops)] }
+// outlets finds the outlets of what runs on from.
+func (n *Node) outlets(from *loop) func(channel.OutletID) channel.Outlet {
+	return func(id channel.OutletID) channel.Outlet { return &outlet{from: from, to: n.loops[id.Loop]} }
+}
 
 // silence is how long a client may be silent: twice the heartbeat interval, and a second because ticks are whole seconds.
 func (n *Node) silence(p *Profile) uint32 {

@@ -67,7 +67,7 @@ func TestReplace(t *testing.T) {
 // has, alone on l, and other. next and newcomer are in no room, newcomer on l.
 func apart(t *testing.T, secret string) (r *rig, l *loop, old, next, other, newcomer *client) {
 	r = newRig(t, shape{loops: 3}, nil)
-	worker := r.node.loopOf(r.node.loops[0].worker("r")).index
+	worker := r.home("r").index
 	here, there := (worker+1)%3, (worker+2)%3
 	on := func(loop int, secret string) *client {
 		r.next = loop
@@ -100,7 +100,7 @@ func TestEnterBehindReplace(t *testing.T) {
 		other.sock.Ready()
 		newcomer.request(routeEnter, enterBody("c", "r"))
 		newcomer.sock.Ready()
-		r.net.TurnLoop(r.node.loopOf(l.worker("r")).index)
+		r.net.TurnLoop(r.home("r").index)
 		r.net.TurnLoop(l.index)
 		r.net.Settle()
 		if !dead {
@@ -125,7 +125,7 @@ func TestEnterBehindGap(t *testing.T) {
 	other.sock.Ready()
 	newcomer.request(routeEnter, enterBody("c", "r"))
 	newcomer.sock.Ready()
-	r.net.TurnLoop(r.node.loopOf(l.worker("r")).index)
+	r.net.TurnLoop(r.home("r").index)
 	r.net.TurnLoop(l.index)
 	r.net.Settle()
 	old.want(`kick 0 {"reason":"messages were lost; please enter again"}`)

@@ -13,8 +13,9 @@ import (
 // how far the room's stream of pushes has come. It is a cache, driven by the worker's items alone.
 type room struct {
 	id     channel.RoomID
-	epoch  uint32
+	epoch  channel.Epoch
 	seq    uint64
+	large  string          // its name, if it stands in loop.large
 	groups []*variantGroup // one to three, mostly
 }
 
@@ -39,6 +40,10 @@ func (l *loop) joinRoom(s *session, it *channel.Item) {
 		r = &room{id: it.Room, epoch: it.Epoch, seq: it.Seq}
 		l.rooms[it.Room] = r
 	}
+	if int(it.Count) >= l.node.limits.Spread && r.large == "" {
+		r.large = s.roomName()
+		l.large[r.large] = struct{}{}
+	}
 	s.room = r
 	l.joinGroup(s, r)
 }
@@ -56,6 +61,19 @@ func (l *loop) joinGroup(s *session, r *room) {
 	l.np.Join(s.conn, &vg.group)
 }
 
+// changeVariant has s read from now on what clients of v read. What its room had for it until now is staged first, as it was encoded.
+func (l *loop) changeVariant(s *session, v *codec.Variant) {
+	r := s.room
+	if r == nil {
+		s.variant = v
+		return
+	}
+	l.np.Leave(s.conn)
+	l.dropEmpty(r)
+	s.variant = v
+	l.joinGroup(s, r)
+}
+
 // exitRoom takes s out of its room here. What the room had for it is staged first.
 func (l *loop) exitRoom(s *session) {
 	r := s.room
@@ -63,7 +81,14 @@ func (l *loop) exitRoom(s *session) {
 	l.np.Leave(s.conn)
 	l.dropEmpty(r)
 	if len(r.groups) == 0 && l.rooms[r.id] == r {
-		delete(l.rooms, r.id)
+		l.forgetRoom(r)
+	}
+}
+
+func (l *loop) forgetRoom(r *room) {
+	delete(l.rooms, r.id)
+	if r.large != "" {
+		delete(l.large, r.large)
 	}
 }
 
@@ -124,7 +149,7 @@ func (l *loop) gap(r *room, it *channel.Item) {
 // endRoom disconnects the room's living members here, with a reason, and tells how many they were. The room is forgotten at once: who
 // enters from now on has nothing to do with them.
 func (l *loop) endRoom(r *room) (ended int) {
-	delete(l.rooms, r.id)
+	l.forgetRoom(r)
 	l.np.Each(func(c *netpoll.Conn) {
 		if s := l.session(c); s.room == r {
 			l.kick(s, "messages were lost; please enter again")

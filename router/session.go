@@ -49,7 +49,9 @@ type extra struct {
 	pending []pending // requests at a worker, oldest first
 	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
-	host    string    // the host by which a gate's client reached us
+	begun   uint32    // tick at which a WebSocket message in fragments began, while it has not ended
+	host    string    // the host by which a gate's client reached us, of at most maxHost bytes
+	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
 	// An enter in flight: who the session will be.
@@ -107,7 +109,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && s.owes&owesPong == 0 && x.host == "" && x.entering == "" && x.http == nil && x.pull == nil {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil {
 		l.freeExtra(s)
 	}
 }
@@ -189,12 +191,12 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 func (l *loop) depart(s *session) {
 	from := l.addr(s.conn)
 	if s.room != nil {
-		l.leave(from, s.user(), s.roomName())
+		l.leave(from, s.user(), s.roomName(), s.room.id.Partition())
 		l.exitRoom(s)
 	}
 	if x := s.x; x != nil {
 		if x.entering != "" {
-			l.leave(from, x.entering[:x.star], x.entering[int(x.star)+1:])
+			l.leaveEntering(from, x)
 		}
 		clear(x.pending)
 		x.pending, x.entering, x.rename, x.handling = x.pending[:0], "", false, false
@@ -203,8 +205,14 @@ func (l *loop) depart(s *session) {
 	s.handle = nil
 }
 
-func (l *loop) leave(from channel.Addr, user, room string) {
-	l.post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room})
+func (l *loop) leave(from channel.Addr, user, room string, part uint16) {
+	l.inlet(part).Post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room, Part: part})
+}
+
+// leaveEntering undoes an enter that is in flight.
+func (l *loop) leaveEntering(from channel.Addr, x *extra) {
+	room := x.entering[int(x.star)+1:]
+	l.leave(from, x.entering[:x.star], room, channel.Partition(room))
 }
 
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
@@ -272,6 +280,18 @@ func (l *loop) Due(c *netpoll.Conn) {
 	}
 }
 
+// Late implements netpoll.Handler: a message, a package or a request was begun and not finished, whatever else was sent meanwhile.
+func (l *loop) Late(c *netpoll.Conn) {
+	switch s := l.session(c); s.state {
+	case stateHTTP:
+		l.refuseHTTP(s, errRequestTimeout, false)
+	case stateProxy, stateSniff:
+		l.end(s, reasonHandshakeTimeout)
+	default:
+		l.endWith(s, reasonUnfinished, codec.WSClosePolicy, "the message took too long")
+	}
+}
+
 // expireRequests gives up what a worker has not answered in time. A worker that does so later finds nobody waiting; an
 // enter that succeeds after all is undone by the leave that follows it.
 func (l *loop) expireRequests(s *session, now uint32) {
@@ -283,8 +303,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 			l.counters.timeouts++
 		}
 		if p.op == channel.OpEnter {
-			x := s.x
-			l.leave(l.addr(s.conn), x.entering[:x.star], x.entering[int(x.star)+1:])
+			l.leaveEntering(l.addr(s.conn), s.x)
 		}
 		l.finish(s, p.refusal, "")
 	}

@@ -300,9 +300,9 @@ func (r *rig) balanced() {
 			r.t.Errorf("loop %d: %d panics were contained", i, s.Panics+l.counters.panics)
 		}
 	}
-	for i, w := range r.node.workers {
-		if s := w.Stats(); s.Rooms+s.Members != 0 || s.Panics != 0 || w.Inbox.Load() != 0 {
-			r.t.Errorf("worker %d: left are %d rooms, %d members, inbox %d; %d panics", i, s.Rooms, s.Members, w.Inbox.Load(), s.Panics)
+	for i, l := range r.node.loops {
+		if s := l.worker.Stats(); s.Rooms+s.Members != 0 || s.Panics != 0 || l.inbox.Load() != 0 || len(l.large) != 0 {
+			r.t.Errorf("worker %d: left are %d rooms, %d members, inbox %d; %d panics", i, s.Rooms, s.Members, l.inbox.Load(), s.Panics)
 		}
 	}
 	if n := r.net.Unclosed(); n != 0 || r.node.budget.Total() != 0 {

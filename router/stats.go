@@ -22,11 +22,12 @@ const (
 	reasonHTTP
 	reasonKick
 	reasonShutdown
-	reasonGoodbye // a WebSocket client closes, and has yet to read our answer to that
-	reasonAddress // its address has connections enough
-	reasonFlood   // it goes on although it is refused
-	reasonEarly   // too much before the end of the handshake
-	reasonIdle    // no message since the handshake
+	reasonGoodbye    // a WebSocket client closes, and has yet to read our answer to that
+	reasonAddress    // its address has connections enough
+	reasonFlood      // it goes on although it is refused
+	reasonEarly      // too much before the end of the handshake
+	reasonIdle       // no message since the handshake
+	reasonUnfinished // it began a message and did not finish it in time
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.
@@ -36,6 +37,7 @@ var reasonNames = map[netpoll.Reason]string{
 	netpoll.ReasonSlow:     "slow",
 	netpoll.ReasonStuck:    "stuck",
 	netpoll.ReasonMemory:   "memory",
+	reasonUnfinished:       "unfinished",
 	netpoll.ReasonPanic:    "panic",
 	reasonHandshakeTimeout: "handshake_timeout",
 	reasonSilent:           "silent",
@@ -76,7 +78,7 @@ type Snapshot struct {
 	Inbound       int64             // bytes of messages that have arrived in part, and of what waits to be handled
 }
 
-// WorkerSnapshot is one worker's part of a Snapshot.
+// WorkerSnapshot is the part of a Snapshot that is about the rooms that one loop owns.
 type WorkerSnapshot = channel.Stats
 
 // LoopSnapshot is one loop's part of a Snapshot.
@@ -100,16 +102,12 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 // any goroutine but a loop's.
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
-		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.workers)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
+		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.loops)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
 		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {
 		s.Loops[l.index] = l.snapshot()
-		for i, w := range l.workers {
-			if w != nil {
-				s.Workers[i] = w.Stats()
-			}
-		}
+		s.Workers[l.index] = l.worker.Stats()
 	})
 	if err != nil {
 		return nil, err

@@ -10,6 +10,17 @@ import (
 // Data implements netpoll.Handler: it finds out what the client speaks and feeds it the bytes.
 func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 	s := l.session(c)
+	used := l.data(s, b)
+	kept, since := s.ws.Kept(), uint32(0)
+	if x := s.x; x != nil {
+		kept, since = kept+cap(x.stash), x.begun
+	}
+	l.np.Keep(c, kept, since)
+	return used
+}
+
+func (l *loop) data(s *session, b []byte) int {
+	c := s.conn
 	if c.IsPull() {
 		return l.packetStream(s, b)
 	}
@@ -18,7 +29,7 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) int {
 		if s.state == stateProxy {
 			return 0
 		}
-		return n + l.Data(c, b[n:])
+		return n + l.data(s, b[n:])
 	}
 	used := 0
 	if s.state == stateSniff {
@@ -96,7 +107,7 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		if s.state == stateEnded {
 			return len(b)
 		}
-		if x.stash = stash[n:]; len(x.stash) > 0 {
+		if x.stash = stash[:copy(stash, stash[n:])]; len(x.stash) > 0 { // moved, lest a few bytes keep all of it
 			return 0
 		}
 		x.stash = nil
@@ -121,6 +132,10 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		used += n
 		switch ev.Kind {
 		case codec.WSText, codec.WSBinary:
+			if s.x != nil && s.x.begun != 0 {
+				s.x.begun = 0
+				l.tidy(s)
+			}
 			k := l.payload(s, ev.Payload, ev.Kind == codec.WSBinary)
 			switch {
 			case s.state == stateEnded || k == len(ev.Payload):
@@ -136,6 +151,9 @@ func (l *loop) frames(s *session, b []byte) (used int) {
 		case codec.WSClose:
 			l.goodbye(s, &ev)
 		case codec.WSNone: // a fragment; the last one is the message
+			if s.ws.Began() {
+				l.extra(s).begun = l.np.Now()
+			}
 			if n < smallFrame || !s.meter.begun {
 				l.charge(s, n)
 			}

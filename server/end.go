@@ -23,6 +23,9 @@ const (
 // errLoopStuck is returned by run when the process ends around an event loop that never came back.
 var errLoopStuck = errors.New("an event loop is stuck and did not end; its clients were cut off without a goodbye. The stacks in the log tell what it does")
 
+// sameSignal is how soon behind the first a signal is the same one: supervisors and terminals signal a child and its group.
+const sameSignal = 100 * time.Millisecond
+
 // onSignals returns a context that the first SIGINT or SIGTERM ends. The second one ends the process at once, with 1: whoever
 // sends it does not want to wait for clients. As process 1 of a container the default action would be to go on.
 func onSignals(flush func()) (ctx context.Context, stop func()) {
@@ -30,17 +33,21 @@ func onSignals(flush func()) (ctx context.Context, stop func()) {
 	signals, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		for range 2 {
+		var first time.Time
+		for {
 			select {
 			case <-done:
 				return
 			case got := <-signals:
-				if ctx.Err() != nil {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel()
+				case time.Since(first) >= sameSignal:
 					slog.Warn("a second signal: ending at once; clients are cut off", "signal", got.String())
 					flush()
 					os.Exit(1)
 				}
-				cancel()
 			}
 		}
 	}()

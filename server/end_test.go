@@ -251,9 +251,28 @@ func TestEndAtSecondSignal(t *testing.T) {
 	if got := c.enter("a", "r"); got != `{"users":["a"]}` { // it is still served
 		t.Error(got)
 	}
+	time.Sleep(sameSignal) // the time itself is what is tested
 	_ = p.cmd.Process.Signal(syscall.SIGINT)
 	p.expectExit(1, endSlack)
 	if !strings.Contains(p.log(), "a second signal") {
+		t.Error(p.log())
+	}
+}
+
+// A supervisor that signals its child and the child's group means one end, in order.
+func TestEndAtTheSameSignalTwice(t *testing.T) {
+	p := spawn(t, pomelodCommand(nil, "-listen", "127.0.0.1:0", "-gate", "", "-admin", "", "-drain", "200ms"))
+	p.waitLog(`"msg":"ready"`)
+	c := login(t, p.addr("connector"))
+	for range 3 {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	p.waitLog(`"msg":"ending"`)
+	_ = p.cmd.Process.Signal(syscall.SIGINT)
+	_, _ = io.Copy(io.Discard, c.r)
+	c.conn.Close()
+	p.expectExit(0, endSlack)
+	if strings.Contains(p.log(), "a second signal") {
 		t.Error(p.log())
 	}
 }

@@ -9,10 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +31,7 @@ type settings struct {
 	drain, drainDelay   time.Duration
 	page, move          bool
 	logLevel            slog.Level
+	cesu8               router.CESU8
 	limits              router.Limits
 	access              router.Access
 	origins             listFlag
@@ -48,21 +47,8 @@ type settings struct {
 	flags *flag.FlagSet
 }
 
-const usage = `pomelod is a chat server for clients of NetEase Pomelo: WebSocket and raw TCP on one port.
-
-  pomelod                          gate on :3014, connector on :3050
-  pomelod -listen :4050            connector on another port
-  pomelod -config game/config -env production
-                                   the gates, connectors, dictionary and protobuf files of a Pomelo project
-
-Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room there (connector.entryHandler.enter) and
-chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
-instead of the addresses below.
-
-Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins.
-
-Flags:
-`
+// processors is how many of them Go uses by itself; a server raises that for the whole process, and the next one must not follow.
+var processors = runtime.GOMAXPROCS(0)
 
 // parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
 func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
@@ -71,8 +57,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.listen, "listen", ":3050", "`address` of the connector")
-	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; empty for none")
-	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; empty for none. Keep it private")
+	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; none for none")
+	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Keep it private")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")
 	f.StringVar(&c.dir, "config", "", "`directory` of a Pomelo project's configuration: servers.json, master.json, dictionary.json, serverProtos.json, clientProtos.json")
@@ -81,8 +67,9 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.BoolVar(&c.printConfig, "print-config", false, "print what would run, as JSON, and exit")
 	f.BoolVar(&c.checkConfig, "check-config", false, "check flags and files, and exit: 0 when pomelod would start")
 	f.BoolVar(&c.move, "move", true, "move a session to the event loop of the room it enters")
+	f.TextVar(&c.cesu8, "cesu8", router.CESU8Auto, "auto, always or never: which js-websocket clients get emoji in protobuf strings as CESU-8. auto: those in browsers, until they send UTF-8 themselves")
 	f.IntVar(&l.Spread, "spread", l.Spread, "members from which on a room uses all event loops")
-	f.IntVar(&c.loops, "loops", runtime.GOMAXPROCS(0), "event loops, one thread each")
+	f.IntVar(&c.loops, "loops", processors, "event loops, one thread each")
 	f.IntVar(&c.maxConns, "max-conns", 0, "connections in all; more are refused. 0 for what the limit of open files leaves")
 	f.DurationVar(&c.drain, "drain", 5*time.Second, "`time` over which clients are sent away when pomelod ends, evenly; a few leave faster")
 	f.DurationVar(&c.drainDelay, "drain-delay", 0, "`time` before that in which /readyz says no and clients are still accepted, for load balancers")
@@ -99,7 +86,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.Var(&outboundAll, "max-outbound", "what all connections together may have unsent, and sent of messages not yet complete, `bytes`; beyond it those who have most are closed")
 	size(&l.LoopBytes, "loop-backlog", "unwritten pushes of one event loop, `bytes`; beyond it new messages are refused")
 	size(&l.RoomBytes, "room-backlog", "unwritten pushes of one room on one event loop, `bytes`; beyond it its new messages are refused")
-	size(&l.NameBytes, "max-name", "longest name of a user or a room, `bytes`")
+	size(&l.NameBytes, "max-name", "longest name of a user or a room, in `bytes` of JSON: a Chinese character has three, an emoji, which is escaped, twelve")
 	f.IntVar(&l.Inflight, "inflight", l.Inflight, "requests of one session that may wait for a worker; then it is not read")
 	f.IntVar(&l.Inbox, "inbox", l.Inbox, "requests that may wait for one worker; then new ones are refused")
 	f.DurationVar(&l.Delay, "max-delay", l.Delay, "when what clients send waits for `longer` until an event loop comes to it, messages are refused; 0 for never")
@@ -118,6 +105,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 
 	c.sessionLimits(f)
 
+	explainFlags(f)
 	if err := fromEnvironment(f, environ); err != nil {
 		return nil, err
 	}
@@ -130,14 +118,21 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(w, usage)
-		f.SetOutput(w)
-		f.PrintDefaults()
+		printHelp(w, f)
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("%w; pomelod -help lists the flags", err)
+		return nil, explainParse(f, err)
 	case f.NArg() > 0:
-		return nil, fmt.Errorf("unexpected %q; pomelod takes flags only, see pomelod -help", f.Arg(0))
+		before := ""
+		if i := len(args) - f.NArg(); i > 0 {
+			before = args[i-1]
+		}
+		return nil, explainArguments(f, before, f.Args())
+	}
+	for _, addr := range []*string{&c.gate, &c.admin} {
+		if *addr == noAddr {
+			*addr = ""
+		}
 	}
 	if c.showVersion {
 		return c, nil
@@ -159,6 +154,9 @@ func (c *settings) check() error {
 		return err
 	}
 	if _, _, err := c.announced(); err != nil {
+		return err
+	}
+	if err := c.checkBind(); err != nil {
 		return err
 	}
 	if err := c.checkAccess(); err != nil {
@@ -193,6 +191,9 @@ func maxSockets() (int, error) {
 	return n - min(512, n/4), nil
 }
 
+// noAddr is a listener that there shall not be. Empty says the same, but not in the environment.
+const noAddr = "none"
+
 // envPrefix begins the environment variables that are flags.
 const envPrefix = "POMELOD_"
 
@@ -201,7 +202,7 @@ func fromEnvironment(f *flag.FlagSet, environ []string) error {
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
 		name, ours := strings.CutPrefix(key, envPrefix)
-		if !ours {
+		if !ours || value == "" { // as with most programs, an empty variable is none
 			continue
 		}
 		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
@@ -213,19 +214,4 @@ func fromEnvironment(f *flag.FlagSet, environ []string) error {
 		}
 	}
 	return nil
-}
-
-// announced is -advertise: the host and port that gates announce instead of the listener's, as far as given.
-func (c *settings) announced() (host string, port int, err error) {
-	host, p, err := net.SplitHostPort(c.advertise)
-	if err != nil {
-		return c.advertise, 0, nil
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("-advertise %q: the port must be a number from 1 to 65535", c.advertise)
-	}
-	return host, port, nil
 }

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -20,21 +21,29 @@ const logFlushTime = 200 * time.Millisecond
 type logs struct {
 	writer *logsink.Writer
 	limit  *logsink.Limit
+	person bool // reads it, on a terminal
 }
 
 // newLogs makes slog's default logger write to w, without ever waiting for it.
 func newLogs(w *os.File, level slog.Level) *logs {
-	l := new(logs)
+	l := &logs{person: isTerminal(w)}
 	l.writer = logsink.NewWriter(w, func(lines uint64) {
 		slog.Warn("log lines were lost: they could not be written, or nobody read them", "lines", lines)
 	})
-	l.limit = logsink.NewLimit(logHandler(l.writer, isTerminal(w), level))
+	l.limit = logsink.NewLimit(logHandler(l.writer, l.person, level))
 	slog.SetDefault(slog.New(l.limit))
 	return l
 }
 
 // close writes what waits, unless nobody reads it.
 func (l *logs) close() { l.writer.Close(logFlushTime) }
+
+// tell writes a line to a person who reads the log; a machine needs none.
+func (l *logs) tell(line string) {
+	if l != nil && l.person {
+		fmt.Fprintln(l.writer, line)
+	}
+}
 
 func (l *logs) stats() logsink.Stats {
 	if l == nil {
@@ -47,11 +56,15 @@ func (l *logs) stats() logsink.Stats {
 
 // logHandler writes text where a person reads and JSON where a machine does.
 func logHandler(w io.Writer, person bool, level slog.Level) slog.Handler {
-	opts := &slog.HandlerOptions{Level: level}
-	if person {
-		return slog.NewTextHandler(w, opts)
+	if !person {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	}
-	return slog.NewJSONHandler(w, opts)
+	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey { // a person knows the day
+			a.Value = slog.StringValue(a.Value.Time().Format(time.TimeOnly))
+		}
+		return a
+	}})
 }
 
 func isTerminal(w io.Writer) bool {

@@ -23,24 +23,11 @@ import (
 // adds handlers, filters and events; nil adds none.
 func Main(app *router.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr) }
 
-// run is Main without the process. 2 is for a command line or files that cannot work.
+// run is Main without the process. The exit codes are exitCode's.
 func run(app *router.App, args []string, stdout, stderr *os.File) int {
-	cfg, err := parseFlags(args, os.Environ(), stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "pomelod: %v\n", err)
-		return 2
-	}
-	if cfg.showVersion {
-		printVersion(stdout)
-		return 0
-	}
-	p, err := cfg.plan(app)
-	if err != nil {
-		fmt.Fprintf(stderr, "pomelod: %v\n", err)
-		return 2
+	cfg, p, err := prepare(app, args, os.Environ(), stdout, stderr)
+	if p == nil { // nothing is to be started
+		return fail(stderr, err)
 	}
 	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -49,38 +36,77 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 	for _, w := range p.warnings {
 		slog.Warn(w)
 	}
-	switch {
-	case cfg.printConfig:
-		if err := cfg.print(stdout, p); err != nil {
-			fmt.Fprintf(stderr, "pomelod: %v\n", err)
-			return 1
-		}
-		return 0
-	case cfg.checkConfig:
-		fmt.Fprintln(stdout, "ok")
-		return 0
+	if cfg.printConfig {
+		return fail(stderr, cfg.print(stdout, p))
 	}
 	manager, err := meetManager(p)
 	if err != nil {
-		fmt.Fprintf(stderr, "pomelod: %v\n", err)
-		return 2
+		return fail(stderr, settingsError{err})
 	}
 	defer manager.Close()
+	if cfg.checkConfig {
+		if err := checkServer(cfg, p, app); err != nil {
+			return fail(stderr, err)
+		}
+		fmt.Fprintln(stdout, "ok")
+		return 0
+	}
 	ctx, stop := onSignals(logs.close)
 	defer stop()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	defer manager.handleHangups(end)()
 	srv, err := newServer(cfg, p, app)
+	if errors.As(err, new(settingsError)) {
+		return fail(stderr, err)
+	}
 	if err == nil {
 		srv.manager, srv.logs = manager, logs
 		err = srv.run(ctx)
 	}
 	if err != nil {
 		slog.Error("pomelod ends", "err", err)
-		return 1
 	}
-	return 0
+	return exitCode(err)
+}
+
+// prepare reads flags and files. Without a plan there is nothing to do any more.
+func prepare(app *router.App, args, environ []string, stdout, stderr io.Writer) (*settings, *plan, error) {
+	cfg, err := parseFlags(args, environ, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, settingsError{err}
+	case cfg.showVersion:
+		printVersion(stdout)
+		return nil, nil, nil
+	}
+	p, err := cfg.plan(app)
+	if err != nil {
+		return nil, nil, settingsError{err}
+	}
+	return cfg, p, nil
+}
+
+// exitCode is 2 where flags or files must change before pomelod can start, 1 for what the machine refuses and an end out of
+// order, 0 otherwise.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, new(settingsError)):
+		return 2
+	}
+	return 1
+}
+
+// fail tells a person of err, if there is one, and returns the exit code.
+func fail(stderr io.Writer, err error) int {
+	if err != nil {
+		fmt.Fprintf(stderr, "pomelod: %v\n", err)
+	}
+	return exitCode(err)
 }
 
 // meetManager takes what a service manager says in the environment, and the sockets that it passes.

@@ -205,6 +205,9 @@ func TestWatchdog(t *testing.T) {
 	for { // what was told before the loop got stuck
 		got := told(t, conn, deadline)
 		if strings.HasPrefix(got, "STATUS=stuck: ") {
+			if strings.Contains(got, "WATCHDOG=") { // a sign of life, and the manager would wait on
+				t.Errorf("told %q", got)
+			}
 			break
 		} else if !strings.Contains(got, "WATCHDOG=1") {
 			t.Fatalf("told %q", got)

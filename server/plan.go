@@ -23,7 +23,6 @@ import (
 // plan is what will run: settings and files, made one.
 type plan struct {
 	listeners []plannedListener
-	workers   int
 	admin     string
 	warnings  []string
 	inherited map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
@@ -50,7 +49,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
-	p := &plan{workers: c.loops, admin: c.admin, warnings: project.Warnings}
+	p := &plan{admin: c.admin, warnings: project.Warnings}
 	if project.MasterPort != 0 && !c.set["admin"] {
 		p.admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(project.MasterPort)) // the master's host may be public
 	}
@@ -63,7 +62,9 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 		return nil, err
 	}
 	if project.Servers != nil {
-		return p, c.planServers(p, project, dict, app)
+		err := c.planServers(p, project, dict, app)
+		p.warnOfLoopback()
+		return p, err
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -78,6 +79,7 @@ func (c *settings) plan(app *router.App) (*plan, error) {
 			profile: &router.Profile{Name: "gate", Type: router.Gate, Protos: project.Protos}, addr: c.gate, flag: "-gate",
 		})
 	}
+	p.warnOfLoopback()
 	return p, nil
 }
 
@@ -111,11 +113,10 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if err != nil {
 		return err
 	}
-	chats, connectors := 0, 0
+	connectors := 0
 	for i := range project.Servers {
 		s := &project.Servers[i]
-		if s.Type == string(router.Chat) {
-			chats++
+		if s.Type == string(router.Chat) { // every loop has a share of the rooms, however many the project wants
 			continue
 		}
 		if s.Type == string(router.Connector) {
@@ -139,7 +140,6 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	if len(p.listeners) > 256 {
 		return fmt.Errorf("servers.json has %d gates and connectors; one process serves 256", len(p.listeners))
 	}
-	p.workers = max(p.workers, chats)
 	return nil
 }
 
@@ -170,13 +170,13 @@ func given(b *bool, otherwise bool) bool {
 	return otherwise
 }
 
-// connectors are the endpoints that gates announce, once the listeners are bound.
+// connectors are the endpoints that gates announce, once the listeners are bound. Where none is, as in a check, ports may be 0.
 func (p *plan) connectors(bound []*netpoll.Listener) []router.Endpoint {
 	var list []router.Endpoint
 	for i, l := range p.listeners {
 		if l.profile.Type == router.Connector {
 			e := router.Endpoint{Host: l.host, Port: l.port}
-			if e.Port == 0 {
+			if e.Port == 0 && i < len(bound) {
 				e.Port = bound[i].Addr.Port
 			}
 			list = append(list, e)
@@ -200,10 +200,9 @@ func (c *settings) print(w io.Writer, p *plan) error {
 	}
 	out := struct {
 		Servers []server          `json:"servers"`
-		Workers int               `json:"workers"`
 		Admin   string            `json:"admin"`
 		Flags   map[string]string `json:"flags"`
-	}{Workers: p.workers, Admin: p.admin, Flags: map[string]string{}}
+	}{Admin: p.admin, Flags: map[string]string{}}
 	for _, l := range p.listeners {
 		out.Servers = append(out.Servers, server{
 			ID: l.profile.Name, Type: string(l.profile.Type), Listen: l.addr, AdvertiseHost: l.host, AdvertisePort: l.port, MaxConnections: l.max,

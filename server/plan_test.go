@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,8 +136,8 @@ func TestServersOfAProject(t *testing.T) {
 		"serverProtos.json": `{"onChat":{"required string msg":1,"required string from":2,"required string target":3}}`,
 	})
 	s := start(t, "-config", dir, "-env", "production", "-bind", "127.0.0.1", "-loops", "2")
-	if n := len(s.snapshot(t).Workers); n != 3 {
-		t.Errorf("%d workers for three chat servers and two loops", n)
+	if n := len(s.snapshot(t).Workers); n != 2 {
+		t.Errorf("%d workers for three chat servers and two loops; there is one a loop", n)
 	}
 	gate := login(t, s.addr("g"))
 	for _, uid := range []string{"alice", "bob", "carol", "dave"} {
@@ -213,6 +214,53 @@ func TestPrintConfig(t *testing.T) {
 	}
 	if len(got.Servers) != 2 || got.Servers[0].DictVersion == "" || got.Servers[0].AdvertiseHost != "chat.example" || got.Admin != "127.0.0.1:4005" || got.Flags["outbound"] != "512KiB" {
 		t.Errorf("%s", &out)
+	}
+}
+
+// What -print-config shows is what holds: flags that were given and not their defaults, what entries of servers.json say, and with
+// -advertise its host for every connector instead of servers.json's.
+func TestPrintConfigShowsWhatHolds(t *testing.T) {
+	dir := configDir(t, map[string]string{"servers.json": `{
+		"connector":[{"id":"c1","host":"one.example","clientPort":3050,"heartbeat":3},{"id":"c2","host":"two.example","clientPort":3051,"max-connections":7}],
+		"chat":[{"id":"a"},{"id":"b"},{"id":"c"}],"gate":[{"id":"g","host":"gate.example","clientPort":3014}]}`})
+	type server struct {
+		ID, Listen, AdvertiseHost string
+		AdvertisePort             int
+		MaxConnections            int
+		HeartbeatSeconds          int
+	}
+	print := func(args ...string) (got struct {
+		Servers []server
+		Flags   map[string]string
+	}) {
+		t.Helper()
+		c, p, err := planned([]string{"POMELOD_SEND_RATE=7:9"}, append([]string{"-config", dir, "-loops", "2", "-outbound", "1MiB", "-heartbeat", "20s"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := c.print(&out, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	got := print()
+	want := []server{{"c1", ":3050", "one.example", 0, 0, 3}, {"c2", ":3051", "two.example", 0, 7, 20}, {"g", ":3014", "gate.example", 0, 0, 0}}
+	if !slices.Equal(got.Servers, want) {
+		t.Errorf("%+v", got)
+	}
+	for name, value := range map[string]string{"outbound": "1MiB", "heartbeat": "20s", "loops": "2", "send-rate": "7:9", "config": dir, "max-package": "256KiB"} {
+		if got.Flags[name] != value {
+			t.Errorf("-%s is shown as %q, not %q", name, got.Flags[name], value)
+		}
+	}
+	for _, s := range print("-advertise", "chat.example").Servers {
+		if s.AdvertiseHost != "chat.example" && s.ID != "g" {
+			t.Errorf("with -advertise: %+v", s)
+		}
 	}
 }
 

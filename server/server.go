@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,40 +47,79 @@ func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
 			s.close()
 		}
 	}()
-	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
-		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))
+	if err = p.checkAddrs(); err != nil {
+		return nil, err
 	}
-	profiles := make([]*router.Profile, len(p.listeners))
-	for i, l := range p.listeners {
-		profiles[i] = l.profile
-		if err = s.listen(uint8(i), l); err != nil {
-			return nil, err
-		}
+	unbound := s.bind()
+	err = s.build(app)
+	if unbound != nil && !errors.As(err, new(settingsError)) { // what is wrong with flags is told first, whatever the machine says
+		err = unbound
 	}
-	s.node, err = router.NewNode(router.Config{
-		Loops: cfg.loops, Workers: p.workers, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
-		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move,
-		NewDriver: func(int) (netpoll.Driver, error) {
-			d, err := netpoll.NewEpoll()
-			if err == nil {
-				s.drivers = append(s.drivers, d)
-			}
-			return d, err
-		},
-	})
 	if err != nil {
 		return nil, err
 	}
-	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
-		return nil, err
-	}
-	s.memory = newMemory(s)
 	if p.admin != "" {
 		if err = s.listenAdmin(); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+func (s *server) bind() error {
+	for i, l := range s.plan.listeners {
+		if err := s.listen(uint8(i), l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkServer is newServer without binding, and builds nothing that stays: what it does not refuse starts, if the machine has
+// the addresses and the ports are free.
+func checkServer(cfg *settings, p *plan, app *router.App) error {
+	if err := p.checkAddrs(); err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, plan: p}
+	defer s.close()
+	return s.build(app)
+}
+
+// build makes everything but listeners.
+func (s *server) build(app *router.App) (err error) {
+	cfg, p := s.cfg, s.plan
+	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
+		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))
+	}
+	profiles := make([]*router.Profile, len(p.listeners))
+	for i, l := range p.listeners {
+		profiles[i] = l.profile
+	}
+	var refused error // by the kernel
+	s.node, err = router.NewNode(router.Config{
+		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
+		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
+		NewDriver: func(int) (netpoll.Driver, error) {
+			d, err := netpoll.NewEpoll()
+			if err == nil {
+				s.drivers = append(s.drivers, d)
+			}
+			refused = err
+			return d, err
+		},
+	})
+	if err != nil && refused == nil { // what NewNode itself refuses are flags and files
+		return settingsError{err}
+	}
+	if err != nil {
+		return err
+	}
+	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
+		return err
+	}
+	s.memory = newMemory(s)
+	return nil
 }
 
 func (s *server) listenAdmin() error {
@@ -217,6 +258,9 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 			s.ready.Store(true)
 			s.cfg.warnConns()
 			slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())
+			if page := s.pageURL(); page != "" {
+				s.logs.tell("chat page: " + page)
+			}
 			s.manager.ready(status(first))
 		case <-ctx.Done():
 			slog.Info("ending", "drain", s.cfg.drain.String(), "drain_delay", s.cfg.drainDelay.String())
@@ -225,6 +269,21 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 			return err
 		}
 	}
+}
+
+// pageURL is where a browser on this machine finds the chat page; empty without one.
+func (s *server) pageURL() string {
+	for i, l := range s.listeners {
+		if !s.cfg.page || s.plan.listeners[i].profile.Type != router.Connector {
+			continue
+		}
+		host := "localhost"
+		if ip := l.Addr.AddrPort().Addr().Unmap(); !ip.IsUnspecified() && !ip.IsLoopback() {
+			host = ip.String()
+		}
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(l.Addr.Port)) + "/"
+	}
+	return ""
 }
 
 // close frees what newServer took.

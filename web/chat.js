@@ -4,6 +4,7 @@ import { Alerts } from "./chat/alerts.js";
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "./chat/i18n.js";
 import { Log } from "./chat/log.js";
 import { People } from "./chat/people.js";
+import { Refusal } from "./chat/refusals.js";
 import { Pomelo, REPLACED, newSecret } from "./pomelo.js";
 
 const ENTER = "connector.entryHandler.enter";
@@ -11,10 +12,13 @@ const SEND = "chat.chatHandler.send";
 const EVERYONE = "*";
 
 const MAX_NAME_BYTES = 64;
+const MAX_CHARACTERS = 4_000; // of a message
 const CHARACTERS_LEFT = 200; // from here on the page tells how many are left
-// How long to ask for the own name after a cut. A server that does not know the secret sets it free when the old session's
-// heartbeats have been missing for long enough.
-const NAME_PATIENCE_MS = 3 * 60_000;
+// How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
+// session's heartbeats have been missing for long enough.
+const REFUSED_PATIENCE_MS = 3 * 60_000;
+// How long those who were here before a cut may take to come back, as the page does: longer than its longest pause.
+const ALL_BACK_MS = 60_000;
 
 const $ = (id) => document.getElementById(id);
 
@@ -47,23 +51,20 @@ const people = new People($("list"), writeTo);
 
 let me = null; // {name, room} while in a room, also when cut off
 let target = EVERYONE;
-let nameHeldSince = 0; // a return found the own name taken
+let refusal = null; // of the latest attempt to return
+let refusedSince = 0;
+let awaited = new Set(); // who was here before a cut and may be on the way back
+let awaiting = 0; // the timer that ends that
 
 // ---- Entering and leaving ----
 
-/** What the server says no to, in words. */
-class Refusal extends Error {
-  constructor(key, given) {
-    super(key);
-    this.key = key;
-    this.given = given;
-  }
-}
-
 async function enter(name, room) {
-  const { users } = await pomelo.request(ENTER, { username: name, rid: room });
-  if (!users) throw new Refusal("nameTaken", { name, room });
-  if (me?.room !== room) {
+  const answer = await pomelo.request(ENTER, { username: name, rid: room });
+  const { users } = answer;
+  if (!users) throw new Refusal(answer, { name, room }, "nameTaken");
+  if (me?.room === room) awaitOthers(users);
+  else {
+    awaited.clear();
     log.clear();
     log.note("entered", { room });
     $("filter").value = people.filter = "";
@@ -84,23 +85,39 @@ async function comeBack() {
   try {
     await enter(me.name, me.room);
   } catch (error) {
-    if (error instanceof Refusal) nameStillHeld();
+    if (error instanceof Refusal) notLetBack(error);
     throw error;
   }
-  nameHeldSince = 0;
+  refusedSince = 0;
   log.note("back");
 }
 
-function nameStillHeld() {
-  nameHeldSince ||= Date.now();
-  if (Date.now() - nameHeldSince < NAME_PATIENCE_MS) return showBanner("nameHeld", {}, "tryNow");
+function notLetBack(error) {
+  refusal = error;
+  refusedSince ||= Date.now();
+  const nameTaken = error.key === "nameTaken";
+  if (Date.now() - refusedSince < REFUSED_PATIENCE_MS) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
   leave();
-  say($("join-error"), "nameLost");
+  say($("join-error"), nameTaken ? "nameLost" : error.key, error.given);
+}
+
+// awaitOthers remembers who was here before the cut and is not among users. When a server begins anew all come back one after
+// the other, and for those who stayed nobody has joined.
+function awaitOthers(users) {
+  for (const name of people.names) awaited.add(name);
+  for (const name of users) awaited.delete(name);
+  clearTimeout(awaiting);
+  awaiting = setTimeout(() => {
+    for (const name of awaited) log.presence("left", name);
+    awaited.clear();
+  }, ALL_BACK_MS);
 }
 
 function leave() {
   me = null;
-  nameHeldSince = 0;
+  refusal = null;
+  refusedSince = 0;
+  awaited.clear();
   keep("sessionStorage", "place", null);
   pomelo.disconnect();
   log.clear();
@@ -165,7 +182,7 @@ function faultOf(text, kind) {
 
 function inWords(error) {
   if (error instanceof Refusal) return [error.key, error.given];
-  return [error.code === "REFUSED" ? "refused" : "unreachable"];
+  return [error.code === "REFUSED" ? "refused" : "unreachable", {}];
 }
 
 // ---- Talking ----
@@ -173,6 +190,7 @@ function inWords(error) {
 async function write() {
   const content = $("text").value.trim();
   if (!content) return;
+  if (content.length > MAX_CHARACTERS) return say($("notice"), "textLong", { max: MAX_CHARACTERS });
   if (!pomelo.connected) return say($("notice"), "waitForConnection");
   const to = target;
   $("text").value = "";
@@ -180,16 +198,27 @@ async function write() {
   say($("notice"), null);
   const trouble = await send(content, to);
   if (!trouble) return;
+  giveBack(content, to);
   say($("notice"), ...trouble);
-  if (!$("text").value) $("text").value = content; // to be sent again, unless something new is being written
+}
+
+// giveBack puts what was not sent in front of what has been written since; but what was for one must not get before everyone.
+function giveBack(content, to) {
+  const field = $("text");
+  if (to !== target && field.value) return;
+  if (to !== target) writeTo(to);
+  field.setRangeText(field.value ? `${content}\n` : content, 0, 0, field.value ? "preserve" : "end");
   fitText();
 }
 
 // send resolves to what to say when it did not work.
 async function send(content, to) {
   try {
-    const { code } = await pomelo.request(SEND, { content, target: to });
-    if (code) return to === EVERYONE ? ["notSent"] : ["gone", { name: to }];
+    const answer = await pomelo.request(SEND, { content, target: to });
+    if (answer.code) {
+      const { key, given } = new Refusal(answer, { name: to, room: me?.room }, to === EVERYONE || people.has(to) ? "notSent" : "gone");
+      return [key, given];
+    }
     // A message to everyone comes back from the server; of a private one the sender gets no copy.
     if (to !== EVERYONE && to !== me?.name) log.message({ from: me.name, text: content, own: true, to });
     return null;
@@ -222,8 +251,17 @@ function fitText() {
   const field = $("text");
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
-  const left = field.maxLength - field.value.length;
-  $("chars-left").textContent = left <= CHARACTERS_LEFT ? left : "";
+  const left = MAX_CHARACTERS - field.value.length;
+  $("chars-left").textContent = left <= CHARACTERS_LEFT ? left.toLocaleString() : "";
+  $("chars-left").classList.toggle("over", left < 0);
+}
+
+// edited also takes away what was said of the text as it was.
+function edited() {
+  fitText();
+  const tooLong = $("text").value.trim().length > MAX_CHARACTERS;
+  if (tooLong && $("notice").dataset.t !== "textLong") say($("notice"), "textLong", { max: MAX_CHARACTERS });
+  else if (!tooLong && pomelo.connected) say($("notice"), null);
 }
 
 // ---- Showing ----
@@ -261,7 +299,7 @@ function showState(key) {
 // showBanner shows what keeps the page from working, and what to do about it: the key of the button says which.
 function showBanner(key, given, button) {
   $("banner").hidden = !key;
-  if ($("banner-text").dataset.t !== key) say($("banner-text"), key, given);
+  if (!key || $("banner-text").textContent !== t(key, given)) say($("banner-text"), key, given); // it is an alert: not twice
   say($("banner-button"), button);
 }
 
@@ -294,7 +332,7 @@ pomelo.on("onChat", (message) => me && received(message));
 
 pomelo.on("onAdd", ({ user }) => {
   if (!people.add(user)) return;
-  log.presence("came", user);
+  if (!awaited.delete(user)) log.presence("came", user);
   showCount();
 });
 
@@ -306,12 +344,21 @@ pomelo.on("onLeave", ({ user }) => {
 
 pomelo.on("returning", () => {
   showState("offline");
-  if (!nameHeldSince) showBanner("lost", {}, "tryNow");
+  if (!refusal) {
+    refusedSince = 0; // by now the trouble is another
+    showBanner("lost", {}, "tryNow");
+  }
+  refusal = null;
 });
 
+// What was wrong while there was no connection is not wrong any more; what could not be sent may be sent now.
 pomelo.on("returned", () => {
   showState("connected");
   showBanner(null);
+  say($("room-error"), null);
+  const now = { waitForConnection: "sendNow", unsure: "sendAgain" }[$("notice").dataset.t];
+  if (now) say($("notice"), now);
+  else edited(); // what is left of it
 });
 
 // Whoever is replaced stays away: the place has been taken over by its owner.
@@ -376,7 +423,9 @@ onSubmit("join-form", tryToJoin);
 onSubmit("room-form", switchRoom);
 onSubmit("composer", write);
 
-$("text").addEventListener("input", fitText);
+$("join-form").addEventListener("input", () => say($("join-error"), null));
+$("room-form").addEventListener("input", () => say($("room-error"), null));
+$("text").addEventListener("input", edited);
 $("text").addEventListener("keydown", (event) => {
   // While an input method composes, Enter accepts what it proposes. Safari tells that by the key code only.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;

@@ -46,7 +46,10 @@ export interface InitOptions {
    * enter again"); never return after `REPLACED`, or two clients with one secret push each other out without end.
    */
   returnAfterKick?: (reason: string) => boolean;
-  /** The WebSocket class. By default the global one, which Node.js has from version 22 on. */
+  /**
+   * The WebSocket class. By default the global one, which Node.js has from version 22 on; where there is none, `init` fails with
+   * `UNSUPPORTED`.
+   */
   WebSocket?: new (url: string) => any;
   /**
    * Where dictionary and protobuf definitions are kept from one visit to the next, by server. By default the page's
@@ -143,17 +146,18 @@ export default pomelo;
  * - `NOT_CONNECTED`: a request without a connection.
  * - `CLOSED`: the connection ended before the answer, so nobody knows whether the server acted on the request; or `disconnect` was called.
  * - `MALFORMED`: the server sent what cannot be read.
+ * - `UNSUPPORTED`: the runtime lacks what the client needs; the message says what to do. `init` with a callback throws it.
  */
 export class PomeloError extends Error {
   readonly name: "PomeloError";
-  readonly code: "UNREACHABLE" | "REFUSED" | "NOT_CONNECTED" | "CLOSED" | "MALFORMED";
+  readonly code: "UNREACHABLE" | "REFUSED" | "NOT_CONNECTED" | "CLOSED" | "MALFORMED" | "UNSUPPORTED";
   readonly cause?: unknown;
 }
 
 /** The reason of the kick that tells: a new session with the same secret took this one's place. Do not return after it. */
 export const REPLACED: string;
 
-/** A new secret for `HandshakeUser.secret`. Needs a global `crypto`: every browser, Node.js from version 20 on. */
+/** A new secret for `HandshakeUser.secret`. Needs a global `crypto`: every browser, Node.js from version 20 on; else throws `UNSUPPORTED`. */
 export function newSecret(): string;
 
 /** Asks a gate by HTTP which connector takes `uid`. */

@@ -44,6 +44,9 @@ export class PomeloError extends Error {
 
 /** A secret for the handshake's user, by which the server knows that a new session and an old one have one owner. */
 export function newSecret() {
+  if (!globalThis.crypto) {
+    throw new PomeloError("UNSUPPORTED", "there is no global crypto to make a secret with: use Node.js 20 or later, or choose 16 to 128 random characters");
+  }
   const bytes = crypto.getRandomValues(new Uint8Array(24));
   return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
 }
@@ -82,6 +85,9 @@ export class Pomelo {
 
   init(params, callback) {
     this.disconnect();
+    const lacking = lacks(params);
+    if (lacking && callback) throw lacking; // it hears of success only, and nothing else would tell
+    if (lacking) return Promise.reject(lacking);
     const life = new Life(params, callback);
     this.#life = life;
     const wake = () => {
@@ -250,6 +256,16 @@ class Life {
     clearTimeout(timer);
     this.wake = () => {};
   }
+}
+
+// lacks is the error that tells what a program must do where the runtime has no WebSocket.
+function lacks({ WebSocket = globalThis.WebSocket }) {
+  if (typeof WebSocket === "function") return null;
+  return new PomeloError(
+    "UNSUPPORTED",
+    "there is no WebSocket here: use Node.js 22 or later, or install the package ws and give init its class: " +
+      'import WebSocket from "ws"; init({ ..., WebSocket })',
+  );
 }
 
 function pageStorage() {

@@ -22,7 +22,7 @@ PEERS = bench-peers bench-peers-smoke
 .PHONY: $(PEERS)
 $(PEERS): build bin/bench bin/peers bench/peers/node/node_modules/.package-lock.json
 
-bench-peers:
+bench-peers: ## measure other servers beside pomelod (needs Node.js; bench/peers/README.md)
 	$(run-peers)
 
 # Whether every peer starts, and loses nothing. Its figures mean little.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"sync"
@@ -14,6 +15,10 @@ import (
 func main() { os.Exit(server.Main(NewLobby().App())) }
 
 // Lobby keeps the open games. Handlers run on goroutines, so it has a lock.
+//
+// A player is a session and not a name: by another enter a session may leave the room or take another name, and an App is not
+// told of either. But Session always says where it is now, so whoever looks at a game looks first at who of its players is
+// still there (present).
 type Lobby struct {
 	app *router.App
 
@@ -27,8 +32,9 @@ type Game struct {
 	ID      int      `json:"id"`
 	Name    string   `json:"name"`
 	Seats   int      `json:"seats"`
-	Players []string `json:"players"`
+	Players []string `json:"players"` // as present found them
 	room    string
+	seats   []*router.Session
 }
 
 // NewLobby makes an empty lobby.
@@ -40,7 +46,7 @@ func (l *Lobby) App() *router.App {
 	l.app.Handle("lobby.lobbyHandler.list", l.list)
 	l.app.Handle("lobby.lobbyHandler.open", l.open)
 	l.app.Handle("lobby.lobbyHandler.join", l.join)
-	l.app.OnClose(func(s *router.Session) { go l.leave(s.Room(), s.User()) }) // events run on the event loop: no waiting there
+	l.app.OnClose(func(*router.Session) { go l.tidy() }) // events run on the event loop: no waiting there
 	return l.app
 }
 
@@ -63,6 +69,7 @@ func inRoom(c *router.Call) error {
 func (l *Lobby) list(c *router.Call) (any, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.present()
 	games := []Game{}
 	for _, g := range l.games {
 		if g.room == c.Session.Room() {
@@ -84,8 +91,9 @@ func (l *Lobby) open(c *router.Call) (any, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
-	g := &Game{ID: l.last, Name: body.Name, Seats: body.Seats, Players: []string{c.Session.User()}, room: c.Session.Room()}
+	g := &Game{ID: l.last, Name: body.Name, Seats: body.Seats, room: c.Session.Room(), seats: []*router.Session{c.Session}}
 	l.games = append(l.games, g)
+	l.present()
 	return g.copy(), l.app.PushRoom(g.room, "onOpen", g.copy())
 }
 
@@ -97,33 +105,45 @@ func (l *Lobby) join(c *router.Call) (any, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	user, room := c.Session.User(), c.Session.Room()
-	i := slices.IndexFunc(l.games, func(g *Game) bool { return g.ID == body.ID && g.room == room && !slices.Contains(g.Players, user) })
+	l.present()
+	room := c.Session.Room()
+	i := slices.IndexFunc(l.games, func(g *Game) bool {
+		return g.ID == body.ID && g.room == room && !slices.Contains(g.seats, c.Session)
+	})
 	if i < 0 {
 		return nil, errNoGame
 	}
 	g := l.games[i]
-	g.Players = append(g.Players, user)
-	if len(g.Players) == g.Seats {
-		l.games = slices.Delete(l.games, i, i+1)
-		for _, p := range g.Players {
-			if err := l.app.Push(room, p, "onStart", g.copy()); err != nil {
-				return nil, err
-			}
-		}
+	g.seats = append(g.seats, c.Session)
+	l.present()
+	if len(g.seats) < g.Seats {
+		return g.copy(), nil
 	}
-	return g.copy(), nil
+	l.games = slices.DeleteFunc(l.games, func(open *Game) bool { return open == g })
+	var errs []error
+	for _, s := range g.seats {
+		errs = append(errs, s.Push("onStart", g.copy()))
+	}
+	return g.copy(), errors.Join(errs...)
 }
 
-// leave takes a player out of all games of a room; an empty game is closed.
-func (l *Lobby) leave(room, user string) {
+// tidy forgets who has gone, also when nobody looks.
+func (l *Lobby) tidy() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.present()
+}
+
+// present takes those out of all games who have ended or left the game's room, writes down what the others are called now,
+// and closes empty games. Guarded by mu.
+func (l *Lobby) present() {
 	l.games = slices.DeleteFunc(l.games, func(g *Game) bool {
-		if g.room == room {
-			g.Players = slices.DeleteFunc(g.Players, func(p string) bool { return p == user })
+		g.seats = slices.DeleteFunc(g.seats, func(s *router.Session) bool { return s.Closed() || s.Room() != g.room })
+		g.Players = g.Players[:0]
+		for _, s := range g.seats {
+			g.Players = append(g.Players, s.User())
 		}
-		return len(g.Players) == 0
+		return len(g.seats) == 0
 	})
 }
 

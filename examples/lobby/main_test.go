@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -97,5 +98,44 @@ func TestLeavingClosesAnEmptyGame(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("still open: %+v", list)
 		}
+	}
+}
+
+// Who enters another room gives up the seats, who takes another name keeps them; in both cases nobody was told.
+func TestMovingAndRenaming(t *testing.T) {
+	addr := servertest.Start(t, NewLobby().App())["connector"]
+	ann, ben, cat := player(t, addr, "ann"), player(t, addr, "ben"), player(t, addr, "cat")
+	games := func(c *client.Client) string {
+		t.Helper()
+		var list json.RawMessage
+		if err := c.Request("lobby.lobbyHandler.list", struct{}{}, &list); err != nil {
+			t.Fatal(err)
+		}
+		return string(list)
+	}
+	enter := func(c *client.Client, name, room string) {
+		t.Helper()
+		if err := c.Request("connector.entryHandler.enter", map[string]string{"username": name, "rid": room}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(ann.Request("lobby.lobbyHandler.open", map[string]any{"name": "chess", "seats": 3}, nil),
+		ben.Request("lobby.lobbyHandler.join", map[string]int{"id": 1}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	enter(ann, "ann", "elsewhere")
+	if got, want := games(cat), `{"games":[{"id":1,"name":"chess","seats":3,"players":["ben"]}]}`; got != want {
+		t.Errorf("ann has left the room: got %s, want %s", got, want)
+	}
+	enter(ben, "benny", "lobby")
+	if got, want := games(cat), `{"games":[{"id":1,"name":"chess","seats":3,"players":["benny"]}]}`; got != want {
+		t.Errorf("ben is benny now: got %s, want %s", got, want)
+	}
+	if err := ben.Request("lobby.lobbyHandler.join", map[string]int{"id": 1}, nil); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("benny sits there as ben already: %v", err)
+	}
+	enter(ben, "ben", "elsewhere")
+	if got, want := games(cat), `{"games":[]}`; got != want {
+		t.Errorf("all have left the room: got %s, want %s", got, want)
 	}
 }

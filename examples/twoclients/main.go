@@ -93,9 +93,10 @@ func join(gate, name string, out io.Writer) (*user, error) {
 	return &user{c, name, out}, nil
 }
 
-// say sends content to the whole room ("*") or to one of its members.
+// say sends content to the whole room ("*") or to one of its members. The server knows room and sender itself, but the sample's
+// protobuf definitions demand both, as its page sends them.
 func (u *user) say(target, content string) error {
-	return u.Request("chat.chatHandler.send", map[string]string{"content": content, "target": target}, nil)
+	return u.Request("chat.chatHandler.send", map[string]string{"rid": room, "from": u.name, "content": content, "target": target}, nil)
 }
 
 // told waits for the next push and prints it.

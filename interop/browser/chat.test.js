@@ -68,7 +68,9 @@ suite('the chat page', (test) => {
       ['bob', '', 'Please choose a room.'],
       ['a*b', room, 'A name cannot contain * or control characters.'],
       ['bob', 'a*b', 'A room cannot contain * or control characters.'],
-      ['名'.repeat(22), room, 'This name is too long.'],
+      ['名'.repeat(22), room, 'This name is too long. It may have 64 Latin letters, or 21 Chinese characters.'],
+      ['n'.repeat(65), room, 'This name is too long. It may have 64 Latin letters, or 21 Chinese characters.'],
+      ['bob', 'r'.repeat(65), 'This room name is too long. It may have 64 Latin letters, or 21 Chinese characters.'],
     ];
     for (const [name, at, words] of refusals) {
       await other.tryToJoin(name, at);
@@ -77,6 +79,29 @@ suite('the chat page', (test) => {
     assert.strictEqual(other.sockets, 1); // only the taken name was put to the server
     await other.join('名'.repeat(21), room);
     await alice.seesPeople('alice', '名'.repeat(21));
+  });
+
+  test('a text that is too long is kept whole, and not sent', async ({ visit, room }) => {
+    const [alice, bob] = [await visit(), await visit()];
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await alice.page.focus('#text');
+    await alice.page.keyboard.insertText('長'.repeat(6_000)); // as a paste does
+    const words = 'This is too long: a message may have 4,000 characters. Please shorten it.';
+    await alice.error('#notice', words);
+    await alice.error('#chars-left', '-2,000');
+    await alice.page.press('#text', 'Enter');
+    await alice.error('#notice', words);
+    assert.strictEqual((await alice.page.inputValue('#text')).length, 6_000);
+    await alice.page.fill('#text', '長'.repeat(4_000));
+    await alice.error('#notice', '');
+    await alice.error('#chars-left', '0');
+    await alice.page.press('#text', 'Enter');
+    await bob.sees('長'.repeat(4_000));
+    assert.strictEqual((await bob.messages()).length, 1);
+
+    // Names are not cut off either: the server would know another person than the one who pasted.
+    for (const field of ['#name', '#room', '#new-room']) assert.strictEqual(await bob.$(field).getAttribute('maxlength'), null);
   });
 
   test('switches rooms on one connection', async ({ visit, room }) => {

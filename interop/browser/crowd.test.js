@@ -4,24 +4,26 @@
 // test, which can say so much at once.
 
 const assert = require('node:assert');
-const { once } = require('node:events');
-const { WebSocketServer } = require('ws');
+const { playServer, push } = require('./lib/played');
 const { suite } = require('./lib/suite');
 
 const PEOPLE = 10_000;
 const MESSAGES = 10_000;
-const BATCH = 100; // messages in a frame, as pomelod merges them
 const MAX_ROWS = 3_000; // of messages, in the document
 const MAX_PEOPLE_ROWS = 40;
 // Generous: a busy machine with two cores must make it. Without the lists' limits it takes minutes.
 const PATIENCE_MS = 20_000;
 const LONG_TASK_MS = 1_000;
+const SCREENS = {
+  'a desktop': { viewport: { width: 1280, height: 800 } },
+  'a phone': { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+};
 
 suite('a crowd', (test) => {
   test('of ten thousand is listed, found, and comes and goes', async ({ visit, room }) => {
     const alice = await visit();
     const names = Array.from({ length: PEOPLE }, (_, n) => `guest ${n}`);
-    const server = await playServer(alice.page, [...names, 'alice']);
+    const server = await playServer(alice.page, { users: [...names, 'alice'] });
     await alice.join('alice', room);
     const tasks = await longTasks(alice.page);
     await alice.$('.people-head .people-count', { hasText: '10,001' }).waitFor();
@@ -50,7 +52,7 @@ suite('a crowd', (test) => {
 
   test('that says ten thousand things is shown in seconds, in a document of bounded size', async ({ visit, room }) => {
     const alice = await visit();
-    const server = await playServer(alice.page, ['bob', 'alice']);
+    const server = await playServer(alice.page, { users: ['bob', 'alice'] });
     await alice.join('alice', room);
     const tasks = await longTasks(alice.page);
     const since = Date.now();
@@ -62,50 +64,101 @@ suite('a crowd', (test) => {
     assertQuick(await tasks());
 
     // Whoever reads further up stays there, and is told.
-    await alice.$('#log').evaluate((log) => (log.scrollTop = log.scrollHeight / 2));
-    await alice.page.waitForFunction(() => document.getElementById('log').scrollTop < document.getElementById('log').scrollHeight / 1.5);
+    await alice.$('#log').hover();
+    await alice.page.mouse.wheel(0, -20_000);
+    await alice.$('#log').evaluate(readsAbove);
     server.send([push('onChat', { msg: 'one more', from: 'bob', target: '*' }), push('onChat', { msg: 'and another', from: 'bob', target: '*' })]);
     await alice.$('#newer', { hasText: '2 new messages' }).waitFor();
     await alice.page.click('#newer');
     await alice.$('#newer').waitFor({ state: 'hidden' });
-    await alice.page.waitForFunction(() => {
-      const { scrollTop, scrollHeight, clientHeight } = document.getElementById('log');
-      return scrollHeight - scrollTop - clientHeight < 2;
-    });
+    await alice.page.waitForFunction(atEnd);
   });
+
+  for (const [where, options] of Object.entries(SCREENS)) {
+    test(`is followed to its last word on ${where}, and left by hand only`, async ({ visit, room }) => {
+      const alice = await visit(options);
+      const server = await playServer(alice.page, { users: ['bob', 'alice'] });
+      await alice.join('alice', room);
+      let said = 0;
+      const say = (count) => server.send(Array.from({ length: count }, () => chat(`${++said} ${'word '.repeat((said * 7) % 40)}`.trim())));
+      // Twenty-five a tenth of a second for two seconds: rows of every height, and chunks that are laid out for the first time.
+      for (let n = 0; n < 20; n++) {
+        say(25);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      const last = () => alice.row(/^500( |$)/);
+      await last().waitFor();
+      await alice.page.waitForFunction(atEnd);
+      assert.ok(await alice.$('#newer').isHidden());
+      await alice.page.setViewportSize({ width: options.viewport.width, height: 500 }); // as a keyboard on a screen does
+      await alice.page.waitForFunction(atEnd);
+
+      for (const [how, scroll] of Object.entries(hands(options))) {
+        await scroll(alice);
+        await alice.$('#log').evaluate(readsAbove);
+        say(3);
+        await alice.$('#newer', { hasText: '3 new messages' }).waitFor();
+        assert.ok(!(await alice.page.evaluate(atEnd)), how);
+        await alice.page.click('#newer');
+        await alice.page.waitForFunction(atEnd);
+        say(1);
+        await alice.row(new RegExp(`^${said}( |$)`)).waitFor();
+        await alice.page.waitForFunction(atEnd);
+        assert.ok(await alice.$('#newer').isHidden(), how);
+      }
+    });
+  }
 });
 
-// playServer answers in place of the server, for as long as the page is open. The room has users in it; send(messages)
-// tells the page, as pomelod would.
-async function playServer(page, users) {
-  const listener = new WebSocketServer({ host: '127.0.0.1', port: 0 });
-  await once(listener, 'listening');
-  const address = { host: '127.0.0.1', port: listener.address().port };
-  await page.route('**/gate/queryEntry*', (route) => route.fulfill({ json: { code: 200, ...address } }));
-  page.on('close', () => listener.close());
-  const server = {};
-  listener.on('connection', (socket) => {
-    server.send = (messages) => {
-      for (let at = 0; at < messages.length; at += BATCH) socket.send(Buffer.concat(messages.slice(at, at + BATCH)));
+// hands are the ways in which a user scrolls up.
+function hands({ hasTouch }) {
+  if (hasTouch) {
+    return {
+      touch: async ({ page }) => {
+        const session = await page.context().newCDPSession(page);
+        const touch = (type, y) => session.send('Input.dispatchTouchEvent', { type, touchPoints: y ? [{ x: 150, y }] : [] });
+        await touch('touchStart', 150);
+        for (let y = 150; y <= 400; y += 25) await touch('touchMove', y);
+        await touch('touchEnd');
+      },
     };
-    socket.on('message', (bytes) => {
-      const [type] = bytes;
-      if (type === 1) socket.send(pack(1, Buffer.from(JSON.stringify({ code: 200, sys: {} }))));
-      if (type === 4) socket.send(pack(4, Buffer.concat([Buffer.of(2 << 1, bytes[5]), Buffer.from(JSON.stringify({ users }))])));
-    });
-  });
-  return server;
+  }
+  return {
+    wheel: async ({ page }) => {
+      await page.locator('#log').hover();
+      await page.mouse.wheel(0, -1_000);
+    },
+    key: async ({ page }) => {
+      await page.focus('#log');
+      for (let n = 0; n < 3; n++) await page.keyboard.press('PageUp');
+    },
+    scrollbar: async ({ page }) => {
+      const { x, y, width, height } = await page.locator('#log').boundingBox();
+      const right = x + width - 5;
+      await page.mouse.move(right, y + height - 25);
+      await page.mouse.down();
+      await page.mouse.move(right, y + height / 2, { steps: 5 });
+      await page.mouse.up();
+    },
+  };
 }
 
-function pack(type, body) {
-  const head = Buffer.alloc(4);
-  head.writeUInt32BE(body.length);
-  head[0] = type;
-  return Buffer.concat([head, body]);
+const chat = (msg) => push('onChat', { msg, from: 'bob', target: '*' });
+
+// atEnd and readsAbove run in the page.
+function atEnd() {
+  const { scrollTop, scrollHeight, clientHeight } = document.getElementById('log');
+  return scrollHeight - scrollTop - clientHeight < 2;
 }
 
-function push(route, body) {
-  return pack(4, Buffer.concat([Buffer.of(3 << 1, route.length), Buffer.from(route), Buffer.from(JSON.stringify(body))]));
+// readsAbove waits until the log has come to rest above its end.
+async function readsAbove(log) {
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let still = 0, top = -1; still < 20; await frame()) {
+    const above = log.scrollHeight - log.scrollTop - log.clientHeight > 100;
+    still = above && log.scrollTop === top ? still + 1 : 0;
+    top = log.scrollTop;
+  }
 }
 
 // longTasks measures from now on: how long, in milliseconds, each task took that held up the page.

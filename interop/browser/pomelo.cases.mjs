@@ -9,7 +9,7 @@
 // and nothing else: no module of Node's, no element of a page.
 
 import { BODIES_REFUSED, BYTES_REFUSED, EMPTY_BODIES } from "./pomelo.vectors.mjs";
-import { Script, answer, data, pack, push, text } from "./pomelo.script.mjs";
+import { Script, answer, data, pack, push, request, text } from "./pomelo.script.mjs";
 
 const ENTER = "connector.entryHandler.enter";
 const SEND = "chat.chatHandler.send";
@@ -216,6 +216,16 @@ check("a callback of init is called with the socket; notify tells whether it cou
   same((await heard).msg, "quietly");
 });
 
+check("tells hundreds of requests on a connection apart", async (env) => {
+  const client = await enter(env, "alice", newRoom());
+  const heard = [];
+  client.on("onChat", ({ msg }) => heard.push(msg));
+  for (let n = 0; n < 150; n++) {
+    same(await client.request(n % 2 ? SEND : "no.such.route", { content: n, target: "*" }), n % 2 ? {} : { code: 500 });
+  }
+  same(heard.length, 75, "messages");
+});
+
 check("asks the gate by HTTP", async (env) => {
   const { queryEntry } = env.lib;
   same(await queryEntry(env.gate, "alice"), env.address);
@@ -345,6 +355,28 @@ check("a failing onReturn is tried again with a new connection", async (env) => 
   same(seen, ["reconnect", "reconnect", "reconnect", "returned"]);
 });
 
+check("a cut while onReturn runs is one more attempt, whether or not it notices", async (env) => {
+  const script = new Script();
+  let calls = 0;
+  const onReturn = async (client) => {
+    if (++calls === 3) return;
+    const ended = told(client, "disconnect");
+    script.close();
+    await ended;
+    if (calls === 1) await client.request(ENTER); // fails; the second time it does not even ask
+  };
+  const client = await connect(env, { onReturn, WebSocket: script.WebSocket });
+  client.on("returning", () => queueMicrotask(() => client.returnNow()));
+  const seen = trace(client, "disconnect", "returning", "reconnect", "returned");
+  const returned = told(client, "returned");
+  script.close();
+  await returned;
+  same(calls, 3, "calls of onReturn");
+  const attempt = ["disconnect", "returning", "reconnect"];
+  same(seen, [...attempt, ...attempt, ...attempt, "returned"]);
+  same(client.connected, true);
+});
+
 check("gives up after maxReconnectAttempts", async (env) => {
   const client = await connect(env, { reconnect: true, maxReconnectAttempts: 2 });
   const seen = trace(client, "returning", "returned");
@@ -428,6 +460,67 @@ check("takes several packages of a frame in order, and an answer before what fol
   await within(entered, "the answer");
   await told(client, "disconnect");
   same(seen, [1, 2, 3, "callback", 4, "close"]);
+});
+
+check("gives each answer to its request, whatever their order, with ids of one byte to three", async (env) => {
+  const script = new Script();
+  const client = await connect(env, { WebSocket: script.WebSocket });
+  const count = 17_000;
+  const bodies = Array.from({ length: count }, (_, n) => client.request(ENTER, { n }));
+  const asked = script.sent.slice(2).map(request); // behind handshake and ack
+  same(asked.length, count, "requests");
+  for (const { id, body } of asked.reverse()) script.deliver(answer(id, body));
+  (await within(Promise.all(bodies), "the answers")).forEach(({ n }, wanted) => same(n, wanted, "the answer"));
+});
+
+check("stays as long as packages come, although none is the heartbeat's answer", async (env) => {
+  const script = new Script({ code: 200, sys: { heartbeat: 0.5 } });
+  const client = await connect(env, { WebSocket: script.WebSocket });
+  const seen = trace(client, "heartbeat timeout");
+  await within(script.waitFor(() => script.sent.some((bytes) => bytes[0] === 3)), "heartbeat");
+  // Its answer is overdue after 1 s. Two such times pass, in which something else comes often enough.
+  for (const until = Date.now() + 2_000; Date.now() < until; ) {
+    script.deliver(push("onChat", {}));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  same([client.connected, ...seen], [true], "connected");
+  await told(client, "heartbeat timeout");
+});
+
+check("says what to do where there is no WebSocket", async (env) => {
+  const { WebSocket: own } = globalThis;
+  const lacking = async (options) => {
+    const client = make(env);
+    const { message } = await rejects(client.init({ ...env.address, ...options }), "UNSUPPORTED");
+    ok(message.includes("Node.js 22") && message.includes("package ws"), message);
+    let thrown;
+    try {
+      client.init({ ...env.address, ...options }, () => fail("called back"));
+    } catch (error) {
+      thrown = error.code;
+    }
+    same([thrown, client.connected], ["UNSUPPORTED", false]);
+  };
+  await lacking({ WebSocket: { default: env.WebSocket } }); // import * as WebSocket from "ws"
+  delete globalThis.WebSocket;
+  try {
+    await lacking({});
+  } finally {
+    if (own) globalThis.WebSocket = own;
+  }
+});
+
+check("says what to do where there is no crypto", (env) => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, "crypto");
+  Object.defineProperty(globalThis, "crypto", { configurable: true, value: undefined });
+  try {
+    env.lib.newSecret();
+    fail("made a secret");
+  } catch (error) {
+    same(error.code, "UNSUPPORTED", error.message);
+  } finally {
+    Object.defineProperty(globalThis, "crypto", own);
+  }
 });
 
 check("keeps heartbeats, and notices silence also behind other packages", async (env) => {

@@ -9,7 +9,22 @@ export function pack(type, body) {
 
 export const data = (bytes) => pack(4, bytes);
 export const push = (route, body) => data([3 << 1, route.length, ...utf8(route), ...utf8(JSON.stringify(body))]);
-export const answer = (id, body) => data([2 << 1, id, ...utf8(JSON.stringify(body))]); // id up to 127
+export const answer = (id, body) => data([2 << 1, ...varint(id), ...utf8(JSON.stringify(body))]);
+
+const varint = (n) => (n < 128 ? [n] : [(n % 128) | 128, ...varint(n >> 7)]);
+
+// request takes apart what a client without dictionary and definitions has sent: {id, route, body}.
+export function request(bytes) {
+  let at = 5; // behind head and flag
+  let id = 0;
+  for (let shift = 0; ; shift += 7) {
+    const byte = bytes[at++];
+    id |= (byte & 127) << shift;
+    if (byte < 128) break;
+  }
+  const end = at + 1 + bytes[at];
+  return { id, route: text(bytes.subarray(at + 1, end)), body: JSON.parse(text(bytes.subarray(end))) };
+}
 
 export class Script {
   url = "";
@@ -28,7 +43,8 @@ export class Script {
         queueMicrotask(() => (script.#refuses ? script.close() : this.onopen()));
       }
       send(bytes) {
-        if (script.sent.push(bytes) === 1) script.deliver(pack(1, utf8(JSON.stringify(handshake))));
+        script.sent.push(bytes);
+        if (bytes[0] === 1) script.deliver(pack(1, utf8(JSON.stringify(handshake))));
         script.#told();
       }
       close() {

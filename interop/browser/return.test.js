@@ -3,6 +3,7 @@
 // The page comes back: after a restart of the server, after cuts, in another tab.
 
 const assert = require('node:assert');
+const { playServer } = require('./lib/played');
 const { suite } = require('./lib/suite');
 const { Visitor } = require('./lib/visitor');
 
@@ -24,17 +25,50 @@ suite('the chat page returns', (test) => {
     assert.strictEqual(await alice.page.inputValue('#text'), 'too early');
 
     await site.startServer();
-    await bob.page.click('#banner-button'); // alice waits for her turn
+    await bob.$('#banner-button').dispatchEvent('click'); // unless bob is back by now; alice waits for her turn
     for (const visitor of [alice, bob]) {
       await visitor.$('#banner').waitFor({ state: 'hidden' });
       await visitor.error('#status', 'Connected');
       await visitor.seesNote('You are back.');
     }
+    await alice.error('#notice', 'The connection is back. Press Enter to send your message.');
     await alice.seesPeople('alice', 'bob');
     await bob.seesPeople('bob', 'alice');
     await alice.page.press('#text', 'Enter');
     await bob.sees('too early');
+    await alice.error('#notice', '');
     assert.deepStrictEqual((await bob.messages()).map(({ text }) => text), ['before', 'too early']);
+    // Both have stayed, so neither has joined.
+    const notes = [`You are in \u2068${room}\u2069`, 'You are back. What was said meanwhile is not shown here.'];
+    assert.deepStrictEqual(await alice.$('.note').allTextContents(), [notes[0], '\u2068bob\u2069 joined', notes[1]]);
+    assert.deepStrictEqual(await bob.$('.note').allTextContents(), notes);
+  });
+
+  test('and tells who has not come back, and who is new', async ({ site, visit, room }) => {
+    const [alice, bob, carol] = [await visit({ cuts: true }), await visit({ cuts: true }), await visit({ cuts: true })];
+    await alice.page.clock.install();
+    await alice.join('alice', room);
+    await bob.join('bob', room);
+    await carol.join('carol', room);
+    await alice.seesNote('bob and carol joined');
+    site.killServer();
+    await carol.page.close();
+    await alice.error('#status', 'Offline');
+    await site.startServer();
+    await alice.seesNote('You are back.');
+    await alice.seesPeople('alice', 'bob');
+    const dave = await visit();
+    await dave.join('dave', room);
+    await alice.seesNote('dave joined');
+    await alice.page.clock.fastForward(60_000);
+    await alice.seesNote('carol left');
+    const notes = (await alice.$('.note').allTextContents()).map((note) => note.replace(/[\u2068\u2069]/g, ''));
+    assert.deepStrictEqual(notes.slice(-3), ['You are back. What was said meanwhile is not shown here.', 'dave joined', 'carol left']);
+    await bob.page.click('[data-action="leave"]');
+    await alice.seesNote('carol and bob left');
+    const again = await visit();
+    await again.join('bob', room);
+    await alice.seesNote('bob joined');
   });
 
   test('to its name, although the server has not noticed the cut, and unseen by the others', async ({ site, visit, room }) => {
@@ -93,6 +127,7 @@ suite('the chat page returns', (test) => {
     await alice.error('#notice', 'The connection broke; perhaps the message did not arrive.');
     assert.strictEqual(await alice.page.inputValue('#text'), 'on its way');
     await alice.seesNote('You are back.');
+    await alice.error('#notice', 'The connection is back. If your message is not above, press Enter to send it again.');
     await alice.page.press('#text', 'Enter');
     await alice.sees('on its way');
   });
@@ -105,7 +140,43 @@ suite('the chat page returns', (test) => {
     await alice.tryToJoin('alice', room);
     await alice.error('#join-error', 'The server cannot be reached. Please try again in a moment.');
     site.proxy.target = target;
+    await alice.page.press('#name', 'End');
+    await alice.page.keyboard.type('!');
+    await alice.error('#join-error', ''); // whoever changes something has read it
     await alice.join('alice', room);
     await alice.seesPeople('alice');
+  });
+
+  test('leaves no error in the dialog that was open meanwhile', async ({ site, visit, room }) => {
+    const alice = await visit({ cuts: true });
+    await alice.join('alice', room);
+    const { target } = site.proxy;
+    site.proxy.target = null;
+    site.proxy.cut();
+    await alice.error('#status', 'Offline');
+    await alice.switchTo(`${room} next`);
+    await alice.error('#room-error', 'The server cannot be reached. Please try again in a moment.');
+    site.proxy.target = target;
+    await alice.error('#status', 'Connected');
+    await alice.error('#room-error', '');
+  });
+
+  test('after a kick and a server that was away, with a button that says what it does', async ({ site, visit, room }) => {
+    const alice = await visit({ cuts: true });
+    const server = await playServer(alice.page, { users: ['alice'] });
+    await alice.join('alice', room);
+    server.kick('enough');
+    await alice.error('#banner-text', 'You were removed: enough');
+    await alice.page.unroute('**/gate/queryEntry*');
+    const { target } = site.proxy;
+    site.proxy.target = null;
+    site.proxy.cut();
+    await alice.page.click('#banner-button');
+    await alice.error('#banner-text', 'The server cannot be reached. Please try again in a moment.');
+    await alice.error('#banner-button', 'Join again');
+    site.proxy.target = target;
+    await alice.page.click('#banner-button');
+    await alice.error('#status', 'Connected');
+    await alice.$('#banner').waitFor({ state: 'hidden' });
   });
 });

@@ -13,9 +13,12 @@ import (
 
 // Net is a driver for any number of loops, and the peers of their sockets.
 type Net struct {
-	Nanos   int64 // what Now tells
-	sockets []*Socket
-	loops   []*driver
+	Nanos int64 // what Now tells
+	Pause int64 // nanoseconds that pass before each event
+
+	WriteNanos int64 // that a write takes
+	sockets    []*Socket
+	loops      []*driver
 }
 
 // Socket is the far end of a connection.
@@ -92,6 +95,7 @@ func (s *Socket) Ready() {
 	r := s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof || s.Err != 0)
 	w := s.watched&netpoll.Writable != 0 && (s.Room != 0 || s.Err != 0)
 	if r || w {
+		s.driver.net.Nanos += s.driver.net.Pause
 		s.driver.loop.Ready(s.FD, r, w)
 	}
 }
@@ -217,6 +221,7 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	if s.Room == 0 {
 		return 0, syscall.EAGAIN
 	}
+	d.net.Nanos += d.net.WriteNanos
 	n := len(b)
 	if s.Room > 0 {
 		n = min(n, s.Room)

@@ -53,7 +53,7 @@ func TestMemory(t *testing.T) {
 				return err
 			}
 			answer := ""
-			for end := time.Now().Add(3 * time.Second); !strings.Contains(answer, `"reason":"memory"`) && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			for end := time.Now().Add(3 * time.Second); !strings.Contains(answer, `"reason":"memory"`) && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 				if answer, err = idle.enter("idle", "idle"); err != nil {
 					return err
 				}

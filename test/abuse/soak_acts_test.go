@@ -34,6 +34,7 @@ var soakActs = []struct {
 	{"half a login", 8, (*actor).halfLogin},
 	{"frozen reader", 4, (*actor).frozen},
 	{"flood", 4, (*actor).flooding},
+	{"renames", 4, (*actor).renaming},
 	{"crowd", 1, (*actor).crowd},
 }
 
@@ -215,6 +216,24 @@ func (a *actor) replaced() error {
 	if err := stay(older, patience); !errors.Is(err, errKicked) {
 		return fmt.Errorf("instead of a kick %s got: %w", stateOf(older), err)
 	}
+	return nil
+}
+
+// renaming changes its name by notify, more often at once than it may.
+func (a *actor) renaming() error {
+	g := a.guest()
+	defer a.end(g)
+	if g.open() != nil {
+		return nil
+	}
+	room := a.room()
+	_, _ = g.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), room))
+	for range 40 {
+		if g.say(saying{0, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, a.name(), room)}) != nil {
+			return nil
+		}
+	}
+	_ = stay(g, a.upTo(200*time.Millisecond))
 	return nil
 }
 

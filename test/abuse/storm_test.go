@@ -61,7 +61,7 @@ func TestStorm(t *testing.T) {
 	const clients, turns, roomMembers, rooms = 200, 30, 60, 60
 	scenario{
 		name:  "storm",
-		flags: []string{"-room-members", fmt.Sprint(roomMembers), "-rooms", fmt.Sprint(rooms)},
+		flags: []string{"-room-members", fmt.Sprint(roomMembers), "-rooms", fmt.Sprint(rooms), "-enter-rate", "0"},
 		attack: func(a *arena) error {
 			p, err := a.chatter(0, "observer", "storm")
 			if err != nil {
@@ -139,7 +139,7 @@ func comeAndGo(p *peer, i, turns int) error {
 
 // A program that says fifty things a second is never bothered; who pastes 300 lines at once is told of those that were not sent.
 func TestPaste(t *testing.T) {
-	const lines, burst = 300, 200 // of which to enter takes one
+	const lines, burst = 300, 200
 	scenario{
 		name:  "paste",
 		flags: []string{"-session-rate", "100:400"}, // so that it is the other one that refuses
@@ -149,7 +149,7 @@ func TestPaste(t *testing.T) {
 				a.t.Fatal(err)
 			}
 			pasted := make(chan error, 1)
-			go func() { pasted <- paste(a, lines, burst-1, "send_rate") }()
+			go func() { pasted <- paste(a, lines, burst, "send_rate") }()
 			_, err = bot.talk(func() {})
 			return errors.Join(err, <-pasted)
 		},

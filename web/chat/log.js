@@ -11,6 +11,7 @@ const FRAME_ROWS = 300; // more than that wait for the next frame
 const MAX_NAMES = 3; // of those who came or left, in one line
 const TOGETHER_MS = 5 * 60_000; // messages of one person within this time stand together
 const AT_END_PX = 40; // from the end of the log: whoever is this close wants to follow
+const SETTLE_MS = 150; // after the last scrolling of a gesture: smooth scrolling and momentum outlast the hand
 
 export class Log {
   #element;
@@ -21,14 +22,21 @@ export class Log {
   #lastRow = null;
   #day = "";
   #unseen = 0;
+  // Following ends only by hand. Where the log stands does not tell: rows that come into sight turn out higher or lower than
+  // was guessed, so the end moves away by itself.
   #following = true;
+  #held = false; // a hand is on it, or was a moment ago: what comes must not pull it to the end
+  #settling = 0; // the timer that ends that
+  #top = 0; // as of the latest scrolling
+  #sizes = new ResizeObserver(() => this.#keepUp()); // of the log and its chunks
 
   // element is what scrolls; newer is the button that tells of messages below.
   constructor(element, newer) {
     this.#element = element;
     this.#newer = newer;
     element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#following && this.#toEnd()).observe(element);
+    this.#sizes.observe(element);
+    this.#watchHands();
   }
 
   /** message is {from, text, own, to}; to is set when it is private. */
@@ -58,13 +66,13 @@ export class Log {
     this.#last = this.#lastRow = null;
     this.#day = "";
     this.#element.replaceChildren();
-    this.#following = true;
-    this.#setUnseen(0);
+    this.follow();
   }
 
   follow() {
     this.#following = true;
-    this.#toEnd();
+    this.#held = false;
+    this.#keepUp();
   }
 
   #add(entry) {
@@ -88,8 +96,8 @@ export class Log {
     }
     const entries = this.#waiting.splice(0, FRAME_ROWS);
     for (const entry of entries) this.#append(entry);
-    if (entries.some((entry) => entry.own)) this.#following = true; // who writes wants to see it
-    if (this.#following) this.#toEnd();
+    if (entries.some((entry) => entry.own)) this.follow(); // who writes wants to see it
+    if (this.#following) this.#keepUp();
     else this.#setUnseen(this.#unseen + entries.filter((entry) => entry.kind === "message").length);
     if (this.#waiting.length > 0) this.#schedule();
   }
@@ -120,6 +128,7 @@ export class Log {
       chunk = document.createElement("div");
       chunk.className = "chunk";
       this.#element.append(chunk);
+      this.#sizes.observe(chunk);
       if (this.#element.childElementCount > MAX_CHUNKS) this.#element.firstElementChild.remove();
     }
     chunk.append(row);
@@ -153,15 +162,45 @@ export class Log {
     return row;
   }
 
-  #toEnd() {
-    this.#element.scrollTop = this.#element.scrollHeight;
-    this.#setUnseen(0);
+  // watchHands notes wheel, keys, fingers, and the mouse, which may drag the scrollbar or select text beyond the edge.
+  #watchHands() {
+    const on = (target, events, act) => events.forEach((event) => target.addEventListener(event, act, { passive: true }));
+    on(this.#element, ["wheel", "keydown"], () => this.#letGo());
+    on(this.#element, ["pointerdown", "touchstart"], () => this.#hold());
+    on(window, ["pointerup", "touchend", "touchcancel"], () => this.#held && this.#letGo());
+    // Not every browser tells that a scrollbar was let go; the mouse then comes without its button.
+    on(window, ["pointermove"], ({ buttons }) => this.#held && !this.#settling && buttons === 0 && this.#letGo());
+  }
+
+  #hold() {
+    clearTimeout(this.#settling);
+    this.#settling = 0;
+    this.#held = true;
+  }
+
+  #letGo() {
+    this.#hold();
+    this.#settling = setTimeout(() => {
+      this.#settling = 0;
+      this.#held = false;
+      this.#keepUp();
+    }, SETTLE_MS);
   }
 
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#element;
-    this.#following = scrollHeight - scrollTop - clientHeight < AT_END_PX;
-    if (this.#following) this.#setUnseen(0);
+    const up = scrollTop < this.#top;
+    this.#top = scrollTop;
+    if (scrollHeight - scrollTop - clientHeight < AT_END_PX) this.#following = true;
+    else if (this.#held && up) this.#following = false;
+    if (this.#settling) this.#letGo(); // it goes on
+    this.#keepUp();
+  }
+
+  #keepUp() {
+    if (!this.#following) return;
+    if (!this.#held) this.#element.scrollTop = this.#element.scrollHeight;
+    this.#setUnseen(0);
   }
 
   #setUnseen(count) {

@@ -42,6 +42,10 @@ export class People {
     return this.#here.size;
   }
 
+  get names() {
+    return this.#here.values();
+  }
+
   has(name) {
     return this.#here.has(name);
   }

@@ -25,7 +25,8 @@ class Browser {
     const executablePath = EXECUTABLES.find((path) => path && fs.existsSync(path));
     if (!executablePath) throw new Error('no Chromium: install the package chromium, or say in CHROMIUM where it is');
     const browser = new Browser();
-    browser.#browser = await chromium.launch({ executablePath, args: [...FLAGS, ...more] });
+    // Scrollbars are a part of what users take hold of.
+    browser.#browser = await chromium.launch({ executablePath, args: [...FLAGS, ...more], ignoreDefaultArgs: ['--hide-scrollbars'] });
     return browser;
   }
 

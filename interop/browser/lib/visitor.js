@@ -62,8 +62,10 @@ class Visitor {
     return this.page.locator('.person', { has: this.page.locator('bdi', { hasText: exactly(name) }) });
   }
 
+  // row is that of a message: its text, or a pattern.
   row(text) {
-    return this.page.locator('.row', { has: this.page.locator('.text', { hasText: exactly(text) }) });
+    const hasText = text instanceof RegExp ? text : exactly(text);
+    return this.page.locator('.row', { has: this.page.locator('.text', { hasText }) });
   }
 
   // sees waits for a message.

@@ -1,0 +1,500 @@
+package channel
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// decision is one input and what was decided about it. Deciding reads the state and the input and writes the result below, and does
+// nothing else: the same state and input give the same records and items, byte for byte.
+type decision struct {
+	// The input.
+	state *state
+	p     *partition
+	r     *Request // nil for a Tick, and when a node has ended
+	input input
+	of    subject
+
+	// The result. Memory is used again for the next decision.
+	records []Record
+	items   []Item
+	noted   []counter
+	list    int           // the item whose body is the list of the room as it is after the decision; -1: none
+	outs    []nodeChannel // what out has come to, of the nodes that get items
+	room    RoomID        // the room in which seq is
+	seq     uint64        // of room, so far
+}
+
+// input is what a decision is given besides state and request.
+type input struct {
+	now     int64         // the partition's time; 0 where time does not matter
+	slow    time.Duration // slow mode of a room that has none of its own
+	refusal refusal       // what admission says
+}
+
+// subject is whom and what a request names, found once.
+type subject struct {
+	room   *Room  // nil: there is none
+	user   uint32 // slots; 0: not a member
+	prev   uint32 // only if it is From's
+	target uint32
+}
+
+func (s *state) subjectOf(p *partition, r *Request) (of subject) {
+	room := p.rooms[r.Room]
+	if room == nil {
+		return subject{}
+	}
+	of.room = room
+	switch r.Op {
+	case OpEnter:
+		of.user = s.find(room, r.User)
+		if r.Prev != "" {
+			if of.prev = s.find(room, r.Prev); of.prev != 0 && s.member(of.prev).addr != r.From {
+				of.prev = 0
+			}
+		}
+	case OpLeave, OpSend:
+		if of.user = s.find(room, r.User); of.user != 0 && s.member(of.user).addr != r.From {
+			of.user = 0 // the name is somebody else's by now
+		}
+	}
+	if r.Target != "" && r.Target != Everybody {
+		of.target = s.find(room, r.Target)
+	}
+	return of
+}
+
+// reset forgets the last decision.
+func (d *decision) reset(p *partition, r *Request) {
+	clear(d.records) // they keep names and bodies alive
+	clear(d.items)
+	d.p, d.r, d.input, d.of = p, r, input{}, subject{}
+	d.records, d.items, d.noted, d.outs = d.records[:0], d.items[:0], d.noted[:0], d.outs[:0]
+	d.list, d.room, d.seq = -1, 0, 0
+}
+
+// decide executes d.r.
+func (d *decision) decide() {
+	d.begin()
+	switch d.r.Op {
+	case OpEnter:
+		d.enter()
+	case OpLeave:
+		if d.of.user != 0 { // protocol.md §9.6
+			d.drop(d.of.user, false)
+		}
+	case OpSend:
+		d.send()
+	case OpMembers:
+		d.list = len(d.items)
+		d.reply(nil)
+	case OpPush:
+		d.pushTo()
+	case OpKick:
+		d.kick()
+	case OpSlow:
+		d.setSlow()
+	default:
+		d.reply(Refused)
+	}
+	d.end()
+}
+
+// begin notes that the request has been executed, whatever comes of it.
+func (d *decision) begin() {
+	n := d.r.N
+	if n == 0 {
+		in, _ := d.p.counters(d.r.From.Node)
+		n = in + 1
+	}
+	d.record(Record{Kind: RecordIn, Addr: Addr{Node: d.r.From.Node}, Num: n})
+	if room := d.of.room; room != nil {
+		d.room, d.seq = room.id, room.seq
+	}
+}
+
+// end notes how far the numbers of items have come.
+func (d *decision) end() {
+	for i := range d.outs {
+		d.record(Record{Kind: RecordOut, Addr: Addr{Node: d.outs[i].node}, Num: d.outs[i].out})
+	}
+}
+
+func (d *decision) record(r Record) { d.records = append(d.records, r) }
+
+func (d *decision) note(c counter) { d.noted = append(d.noted, c) }
+
+// post adds an item and gives it its number.
+func (d *decision) post(it Item) {
+	node := it.To.Node
+	i := 0
+	for ; i < len(d.outs) && d.outs[i].node != node; i++ {
+	}
+	if i == len(d.outs) {
+		_, out := d.p.counters(node)
+		d.outs = append(d.outs, nodeChannel{node: node, out: out})
+	}
+	d.outs[i].out++
+	it.N, it.Part, it.Epoch = d.outs[i].out, d.p.number, d.p.epoch
+	d.items = append(d.items, it)
+}
+
+// push gives p the room's next number and posts it to every outlet that has members of the room, but for who leaves with this decision
+// (a slot, or 0).
+func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
+	var alone OutletID // the outlet that only the leaver had
+	skip := false
+	if leaver != 0 {
+		alone = d.state.member(leaver).addr.Outlet()
+		for i := range room.outlets {
+			if o := &room.outlets[i]; o.id == alone {
+				skip = o.count == 1
+			}
+		}
+	}
+	n := len(room.outlets)
+	if skip {
+		n--
+	}
+	if n == 0 {
+		return
+	}
+	d.numbered(room)
+	if n > 1 {
+		p.Shared = new(codec.SharedFrames)
+	}
+	for i := range room.outlets {
+		if id := room.outlets[i].id; !skip || id != alone {
+			d.post(Item{Kind: ItemPush, Room: room.id, Seq: d.seq, To: id.addr(), Push: p})
+		}
+	}
+}
+
+// numbered takes the room's next number.
+func (d *decision) numbered(room *Room) {
+	d.seq++
+	d.record(Record{Kind: RecordPush, Room: room.name, Num: d.seq, room: room})
+}
+
+func (d *decision) reply(body []byte) {
+	if d.r.Req != 0 {
+		d.post(Item{Kind: ItemReply, To: d.r.From, Req: d.r.Req, Body: body})
+	} else {
+		d.list = -1
+	}
+}
+
+// enter is protocol.md §9.3: others are told first, then the name is added, then its session gets the list.
+func (d *decision) enter() {
+	m := d.of.user
+	switch {
+	case m != 0 && d.state.member(m).addr == d.r.From: // the same request again, after an answer that was lost
+		d.entered(d.of.room.id)
+	case m != 0 && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
+		d.refuseEnter(EnterRefused)
+	case d.input.refusal != admitted:
+		d.noteRefusal()
+		d.refuseEnter(d.input.refusal.enterBody())
+	case m != 0:
+		d.replace(m)
+	default:
+		d.add()
+	}
+}
+
+// add makes r.User a member of the room, which may not be there yet.
+func (d *decision) add() {
+	r, room := d.r, d.of.room
+	if d.of.prev != 0 {
+		d.drop(d.of.prev, true)
+		if room.count == 1 { // the room ends with its last member
+			room = nil
+		}
+	}
+	id, slow := RoomID(0), time.Duration(0)
+	if room == nil {
+		serial := d.p.serial + 1
+		id, slow = newRoomID(d.p.number, serial), d.slowOf(r.Room)
+		d.record(Record{Kind: RecordRoom, Room: r.Room, Num: serial, Time: int64(slow)})
+		d.room, d.seq = id, 0
+	} else {
+		id, slow = room.id, room.slow
+		d.push(room, userPush("onAdd", r.User), d.of.prev)
+	}
+	d.note(countEnters)
+	d.record(Record{Kind: RecordAdd, Room: r.Room, User: r.User, Addr: r.From, Key: r.Key, room: room})
+	if slow > 0 { // one that leaves and comes back has to wait like the others
+		d.record(Record{Kind: RecordSpoke, Room: r.Room, User: r.User, Time: d.input.now, room: room})
+	}
+	d.entered(id)
+}
+
+// replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
+func (d *decision) replace(m uint32) {
+	r, room := d.r, d.of.room
+	if d.of.prev != 0 {
+		d.drop(d.of.prev, true)
+	}
+	d.note(countReplaced)
+	d.record(Record{Kind: RecordReplace, Room: r.Room, User: r.User, Addr: r.From, room: room, slot: m})
+	d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: d.state.member(m).addr, Body: replacedReason})
+	d.entered(room.id)
+}
+
+// replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.
+var replacedReason = []byte("replaced by a new session of yours")
+
+func (d *decision) entered(id RoomID) {
+	d.list = len(d.items)
+	d.post(Item{Kind: ItemEnter, Room: id, Seq: d.seq, To: d.r.From, Req: d.r.Req})
+}
+
+func (d *decision) refuseEnter(body []byte) {
+	d.note(countEntersRefused)
+	d.reply(body)
+}
+
+// drop removes a member and tells the others. A session that stays is taken out of its loop's room first, so that it is not
+// told of its own leaving.
+func (d *decision) drop(slot uint32, stays bool) {
+	m := d.state.member(slot)
+	room := m.room
+	d.note(countLeaves)
+	d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
+	if stays {
+		d.post(Item{Kind: ItemLeave, Room: room.id, Seq: d.seq, To: m.addr})
+	}
+	if room.count > 1 {
+		d.push(room, userPush("onLeave", m.name), slot)
+	}
+}
+
+// send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
+func (d *decision) send() {
+	r, room, sender := d.r, d.of.room, d.of.user
+	switch {
+	case sender == 0:
+		d.refuseSend(Refused)
+		return
+	case d.tooSoon(sender):
+		d.note(counterOf(ReasonSlow))
+		d.refuseSend(limitAnswers[ReasonSlow])
+		return
+	}
+	if !d.deliver(chatPush) {
+		d.refuseSend(Refused)
+		return
+	}
+	if room.slow > 0 {
+		d.record(Record{Kind: RecordSpoke, Room: r.Room, User: r.User, Time: d.input.now, room: room, slot: sender})
+	}
+	d.note(countSends)
+	d.reply(Done)
+}
+
+// tooSoon tells whether slow mode has a member wait.
+func (d *decision) tooSoon(slot uint32) bool {
+	slow := d.of.room.slow
+	if slow == 0 {
+		return false
+	}
+	v, spoke := d.state.voices[slot]
+	return spoke && d.input.now-v.at < int64(slow)
+}
+
+// deliver pushes to the room or to one member of it, unless that cannot be taken.
+func (d *decision) deliver(push func(*Request) *codec.Push) bool {
+	room := d.of.room
+	if d.r.Target != Everybody && d.of.target == 0 {
+		return false
+	}
+	if d.input.refusal != admitted {
+		d.noteRefusal()
+		return false
+	}
+	if d.r.Target == Everybody {
+		d.push(room, push(d.r), 0)
+		return true
+	}
+	d.post(Item{Kind: ItemDirect, Room: room.id, Seq: d.seq, To: d.state.member(d.of.target).addr, Push: push(d.r)})
+	return true
+}
+
+// pushTo is a push of the server's own.
+func (d *decision) pushTo() {
+	if d.of.room == nil || !d.deliver(serverPush) {
+		d.reply(Refused)
+		return
+	}
+	d.reply(Done)
+}
+
+// kick ends a member's session. Its loop will post the leave when the session has ended.
+func (d *decision) kick() {
+	if d.of.target == 0 {
+		d.reply(Refused)
+		return
+	}
+	reason, _ := codec.StringValue(d.r.Content)
+	room := d.of.room
+	d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: d.state.member(d.of.target).addr, Body: []byte(reason)})
+	d.reply(Done)
+}
+
+func (d *decision) refuseSend(body []byte) {
+	d.note(countSendsRefused)
+	d.reply(body)
+}
+
+// MaxSlow is the longest slow mode.
+const MaxSlow = 24 * time.Hour
+
+// setSlow keeps a slow mode by the room's name, as a room that is empty is forgotten.
+func (d *decision) setSlow() {
+	ms, err := strconv.ParseInt(string(d.r.Content), 10, 64)
+	if err != nil || ms > int64(MaxSlow/time.Millisecond) {
+		d.reply(Refused)
+		return
+	}
+	rec := Record{Kind: RecordSlow, Room: d.r.Room, Num: 1, Time: ms * int64(time.Millisecond)}
+	if ms < 0 {
+		rec.Num, rec.Time = 0, int64(d.input.slow)
+	}
+	d.record(rec)
+	d.reply(Done)
+}
+
+// slowOf is the slow mode of a room by that name.
+func (d *decision) slowOf(room string) time.Duration {
+	if slow, own := d.p.slow[room]; own {
+		return slow
+	}
+	return d.input.slow
+}
+
+// tickEntries is how many entries one Tick of a partition looks at.
+const tickEntries = 256
+
+// tick forgets when members of slow rooms have spoken, where that no longer matters.
+func (d *decision) tick() {
+	for slot, n := d.p.heard, 0; slot != 0 && n < tickEntries; n++ {
+		v, m := d.state.voices[slot], d.state.member(slot)
+		if d.input.now-v.at < int64(m.room.slow) {
+			break
+		}
+		d.record(Record{Kind: RecordQuiet, Room: m.room.name, User: m.name, room: m.room, slot: slot})
+		slot = v.next
+	}
+}
+
+// dropNode executes the leave of every member behind a node that has ended: nobody there is told anything any more.
+func (d *decision) dropNode(node Node) {
+	for _, room := range d.p.inOrder() {
+		d.room, d.seq = room.id, room.seq
+		for slot := room.first; slot != 0; slot = d.state.member(slot).next {
+			m := d.state.member(slot)
+			if m.addr.Node != node {
+				continue
+			}
+			d.note(countLeaves)
+			d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
+			d.pushBeyond(room, userPush("onLeave", m.name), node)
+		}
+	}
+	d.end()
+	if slices.ContainsFunc(d.p.nodes, func(c nodeChannel) bool { return c.node == node }) {
+		d.record(Record{Kind: RecordGone, Addr: Addr{Node: node}})
+	}
+}
+
+// pushBeyond is push to the outlets of all other nodes.
+func (d *decision) pushBeyond(room *Room, p *codec.Push, node Node) {
+	told := 0
+	for i := range room.outlets {
+		if room.outlets[i].id.Node != node {
+			told++
+		}
+	}
+	if told == 0 {
+		return
+	}
+	d.numbered(room)
+	if told > 1 {
+		p.Shared = new(codec.SharedFrames)
+	}
+	for i := range room.outlets {
+		if id := room.outlets[i].id; id.Node != node {
+			d.post(Item{Kind: ItemPush, Room: room.id, Seq: d.seq, To: id.addr(), Push: p})
+		}
+	}
+}
+
+// inOrder are the rooms in the order in which they were made.
+func (p *partition) inOrder() []*Room {
+	rooms := make([]*Room, 0, len(p.rooms))
+	for _, room := range p.rooms {
+		rooms = append(rooms, room)
+	}
+	slices.SortFunc(rooms, func(a, b *Room) int { return cmp.Compare(a.id, b.id) })
+	return rooms
+}
+
+// failed answers for a request that panicked, or for an item that did. A room in which it happens again is closed; so is one whose
+// state may be half changed.
+func (d *decision) failed(half bool) {
+	if d.r != nil {
+		d.begin()
+	}
+	if room := d.of.room; room != nil {
+		d.room, d.seq = room.id, room.seq
+		if room.panics > 0 || half {
+			d.closeRoom(room, "room closed after an internal error")
+		} else {
+			d.record(Record{Kind: RecordPanic, Room: room.name, Num: room.panics + 1, room: room})
+		}
+	}
+	if d.r != nil {
+		d.reply(d.r.Op.RefusedBody())
+	}
+	d.end()
+}
+
+// closeRoom kicks every member and forgets the room.
+func (d *decision) closeRoom(room *Room, reason string) {
+	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
+		m := d.state.member(slot)
+		d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
+		d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: m.addr, Body: []byte(reason)})
+	}
+}
+
+// userPush is onAdd or onLeave; their payload names the route in every flavour (protocol.md §9.4).
+func userPush(route, user string) *codec.Push {
+	b := make([]byte, 0, len(`{"route":"","user":""}`)+len(route)+len(user))
+	b = append(b, `{"route":"`...)
+	b = append(b, route...)
+	b = append(b, `","user":`...)
+	b = codec.AppendString(b, user)
+	return &codec.Push{Route: route, Body: append(b, '}')}
+}
+
+func chatPush(r *Request) *codec.Push {
+	b := make([]byte, 0, len(`{"msg":,"from":"","target":""}`)+len(r.Content)+len(r.User)+len(r.Target))
+	b = append(b, `{"msg":`...)
+	b = append(b, r.Content...)
+	b = append(b, `,"from":`...)
+	b = codec.AppendString(b, r.User)
+	b = append(b, `,"target":`...)
+	b = codec.AppendString(b, r.Target)
+	return &codec.Push{Route: "onChat", Body: append(b, '}')}
+}
+
+func serverPush(r *Request) *codec.Push {
+	return &codec.Push{Route: r.Route, Body: bytes.Clone(r.Content)}
+}

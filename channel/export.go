@@ -1,0 +1,103 @@
+package channel
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
+// Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
+// partition the same (Import). The same state always gives the same bytes.
+func (w *Worker) Export(dst []byte, part uint16) []byte {
+	p := w.state.parts[part]
+	for r := range w.state.snapshot(p, w.now(p)) {
+		dst = appendFramed(dst, &r)
+	}
+	return dst
+}
+
+// appendFramed appends a record behind its length.
+func appendFramed(dst []byte, r *Record) []byte {
+	at := len(dst)
+	dst = AppendRecord(dst, r)
+	var head [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(head[:], uint64(len(dst)-at))
+	return slices.Insert(dst, at, head[:n]...)
+}
+
+// snapshot are the records of which a partition consists, at a time.
+func (s *state) snapshot(p *partition, now int64) func(yield func(Record) bool) {
+	return func(yield func(Record) bool) {
+		for _, room := range p.inOrder() {
+			if !yield(Record{Kind: RecordRoom, Room: room.name, Num: room.id.serial(), Time: int64(room.slow)}) ||
+				!yield(Record{Kind: RecordPush, Room: room.name, Num: room.seq}) ||
+				room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name, Num: room.panics}) {
+				return
+			}
+			for slot := room.first; slot != 0; slot = s.member(slot).next {
+				m := s.member(slot)
+				if !yield(Record{Kind: RecordAdd, Room: room.name, User: m.name, Addr: m.addr, Key: s.keys[slot]}) {
+					return
+				}
+			}
+		}
+		for slot := p.heard; slot != 0; slot = s.voices[slot].next {
+			m := s.member(slot)
+			if !yield(Record{Kind: RecordSpoke, Room: m.room.name, User: m.name, Time: s.voices[slot].at}) {
+				return
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(p.slow)) {
+			if !yield(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])}) {
+				return
+			}
+		}
+		for _, c := range p.nodes {
+			if !yield(Record{Kind: RecordIn, Addr: Addr{Node: c.node}, Num: c.in}) || !yield(Record{Kind: RecordOut, Addr: Addr{Node: c.node}, Num: c.out}) {
+				return
+			}
+		}
+		yield(Record{Kind: RecordPartition, Num: p.serial, Time: now, Key: p.records})
+	}
+}
+
+// Import makes the worker the owner of a partition, with the state that was exported. An error means that b was not, and that the worker
+// does not own the partition. Strings are copied out of b.
+func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
+	w.Own(part, epoch)
+	p := w.state.parts[part]
+	err := w.state.read(p, b)
+	if err != nil {
+		w.state.release(p)
+	}
+	w.countRooms()
+	if err != nil {
+		return err
+	}
+	p.begin = w.nanos() - p.now
+	if p.heard != 0 {
+		w.wantTick(p)
+	}
+	return nil
+}
+
+// read applies records that stand behind their lengths.
+func (s *state) read(p *partition, b []byte) error {
+	d := decoder{b: b}
+	for len(d.b) > 0 {
+		r, err := ParseRecord(d.bytes())
+		if err == nil {
+			err = s.apply(p, &r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Release forgets a partition: somebody else owns it now.
+func (w *Worker) Release(part uint16) {
+	w.state.release(w.state.parts[part])
+	w.countRooms()
+}

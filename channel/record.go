@@ -1,0 +1,205 @@
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// RecordKind says what a Record changes.
+type RecordKind uint8
+
+// The kinds of records. A node that does not know a kind must not follow.
+const (
+	// RecordIn: requests of Addr.Node have been executed up to number Num.
+	RecordIn RecordKind = iota + 1
+	// RecordOut: items for Addr.Node have been numbered up to Num.
+	RecordOut
+	// RecordGone: Addr.Node has ended, and its channel with it.
+	RecordGone
+	// RecordRoom: Room comes to be, with the serial Num and the slow mode Time.
+	RecordRoom
+	// RecordAdd: User is Room's last member, at Addr, and proves to be the same user by Key.
+	RecordAdd
+	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten.
+	RecordRemove
+	// RecordReplace: User's place in Room belongs to Addr now.
+	RecordReplace
+	// RecordPush: Room's pushes are numbered up to Num.
+	RecordPush
+	// RecordSpoke: User has said something in Room at Time.
+	RecordSpoke
+	// RecordQuiet: when User spoke last no longer matters.
+	RecordQuiet
+	// RecordSlow: Room's slow mode is Time from now on; Num is 1 if it stays with the name, and 0 if the name has none any more.
+	RecordSlow
+	// RecordPanic: Num of the requests to Room have panicked.
+	RecordPanic
+	// RecordPartition: the partition has made Num rooms, its time is Time, and Key records have led to what it is.
+	RecordPartition
+
+	recordKinds
+)
+
+// Record is one change of a partition's state: what was decided, whoever asked for it.
+type Record struct {
+	Kind RecordKind
+	Room string // its name
+	User string
+	Addr Addr
+	Num  uint64
+	Key  uint64
+	Time int64 // ns of the partition's time, or a duration in ns
+
+	// What the name stands for, if the one who decided knows it already. Not part of the encoding.
+	room *Room
+	slot uint32
+}
+
+// errRecord is the error of records that do not fit the state they are applied to.
+var errRecord = errors.New("record does not fit")
+
+// apply changes p by a record. Nothing else changes the state of a partition. An error means that the record does not fit, and that
+// nothing was changed.
+func (s *state) apply(p *partition, r *Record) error {
+	if err := s.change(p, r); err != nil {
+		return fmt.Errorf("partition %d, record %d of kind %d: %w", p.number, p.records+1, r.Kind, err)
+	}
+	p.records++
+	if r.Kind == RecordPartition {
+		p.records = r.Key
+	}
+	return nil
+}
+
+func (s *state) change(p *partition, r *Record) error {
+	switch r.Kind {
+	case RecordIn:
+		p.channel(r.Addr.Node).in = r.Num
+		return nil
+	case RecordOut:
+		p.channel(r.Addr.Node).out = r.Num
+		return nil
+	case RecordGone:
+		p.dropChannel(r.Addr.Node)
+		return nil
+	case RecordSlow:
+		s.applySlow(p, r)
+		return nil
+	case RecordPartition:
+		p.serial, p.now = r.Num, r.Time
+		return nil
+	case RecordRoom:
+		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number {
+			return errRecord
+		}
+		s.addRoom(p, r)
+		return nil
+	}
+	room := r.room
+	if room == nil {
+		if room = p.rooms[r.Room]; room == nil {
+			return errRecord
+		}
+	}
+	switch r.Kind {
+	case RecordPush:
+		room.seq = r.Num
+		return nil
+	case RecordPanic:
+		room.panics = r.Num
+		return nil
+	case RecordAdd:
+		if s.find(room, r.User) != 0 {
+			return errRecord
+		}
+		s.add(room, r)
+		return nil
+	}
+	slot := r.slot
+	if slot == 0 {
+		if slot = s.find(room, r.User); slot == 0 {
+			return errRecord
+		}
+	}
+	switch r.Kind {
+	case RecordRemove:
+		s.remove(p, slot)
+	case RecordReplace:
+		m := s.member(slot)
+		room.uncount(m.addr)
+		m.addr = r.Addr
+		room.count1(m.addr)
+	case RecordSpoke:
+		s.hush(p, slot)
+		s.voice(p, slot, r.Time)
+		p.now = max(p.now, r.Time)
+	case RecordQuiet:
+		s.hush(p, slot)
+	default:
+		return errRecord
+	}
+	return nil
+}
+
+func (s *state) addRoom(p *partition, r *Record) {
+	if p.rooms == nil {
+		p.rooms = make(map[string]*Room)
+	}
+	p.serial = max(p.serial, r.Num)
+	p.rooms[r.Room] = &Room{id: newRoomID(p.number, r.Num), name: r.Room, slow: time.Duration(r.Time)}
+	s.rooms++
+}
+
+func (s *state) applySlow(p *partition, r *Record) {
+	if r.Num == 0 {
+		delete(p.slow, r.Room)
+	} else {
+		if p.slow == nil {
+			p.slow = make(map[string]time.Duration)
+		}
+		p.slow[r.Room] = time.Duration(r.Time)
+	}
+	if room := p.rooms[r.Room]; room != nil {
+		room.slow = time.Duration(r.Time)
+	}
+}
+
+// channel is the channel to a node, which begins when it is first asked for.
+func (p *partition) channel(node Node) *nodeChannel {
+	for i := range p.nodes {
+		if p.nodes[i].node == node {
+			return &p.nodes[i]
+		}
+	}
+	i, _ := slices.BinarySearchFunc(p.nodes, node, compareChannel)
+	p.nodes = slices.Insert(p.nodes, i, nodeChannel{node: node})
+	return &p.nodes[i]
+}
+
+// counters are those of the channel to a node, whether or not there is one yet.
+func (p *partition) counters(node Node) (in, out uint64) {
+	for i := range p.nodes {
+		if c := &p.nodes[i]; c.node == node {
+			return c.in, c.out
+		}
+	}
+	return 0, 0
+}
+
+func (p *partition) dropChannel(node Node) {
+	if i, has := slices.BinarySearchFunc(p.nodes, node, compareChannel); has {
+		p.nodes = slices.Delete(p.nodes, i, i+1)
+	}
+}
+
+func compareChannel(c nodeChannel, node Node) int {
+	switch {
+	case c.node < node:
+		return -1
+	case c.node > node:
+		return 1
+	}
+	return 0
+}

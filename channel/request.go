@@ -1,0 +1,81 @@
+package channel
+
+// Inlet carries requests to the owner of a partition, in order. It is to a loop what an Outlet is to a partition. The loop that posts, and
+// whoever else asks rooms for something, is its user; it is declared here so that the two stand together.
+type Inlet interface {
+	// Post hands over a request, whose Part is set. It never blocks, never does I/O and never fails; what must not be accepted is
+	// refused before it is posted (Full). Content is only valid until Post returns.
+	Post(Request)
+	// Full tells that the owner has more to do than it should: nothing that is Sheddable may be posted.
+	Full() bool
+}
+
+// Op says what a Request asks for. Enter, Leave and Members are the sample application's remote service (chatRemote add,
+// kick and get) as data.
+type Op uint8
+
+// The operations.
+const (
+	// OpEnter adds User to Room: ItemEnter, or ItemReply with EnterRefused. With Prev, the session's present name in the
+	// same room, it changes the name. With the Key of the session that has the name, From takes that session's place, which is
+	// kicked; the others are told nothing.
+	OpEnter Op = iota + 1
+	// OpLeave removes User from Room if it still is the session From. It is never refused and never answered.
+	OpLeave
+	// OpSend pushes onChat to Room, or to Target alone.
+	OpSend
+	// OpMembers answers with the names in Room.
+	OpMembers
+	// OpPush pushes Route with Content to Room, or to Target alone. From nobody.
+	OpPush
+	// OpKick ends Target's session; Content is the reason it is told, as JSON text.
+	OpKick
+	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
+	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
+	OpSlow
+
+	ops
+)
+
+// Request is what a session asks of a worker. The strings and Content are valid until Handle returns; what the
+// worker keeps of them it may keep because strings are immutable.
+type Request struct {
+	Op      Op
+	Part    uint16 // Partition(Room), so that a name is hashed once
+	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done
+	Req     uint32 // number for the answer; 0: no answer is wanted
+	N       uint64 // number among the requests of From's node to this partition, from 1; 0: the next, as nothing can be lost between
+	From    Addr
+	Room    string
+	User    string
+	Prev    string // OpEnter
+	Key     uint64 // OpEnter: what proves that two sessions are one user's; 0 for none
+	Target  string // OpSend, OpPush: a name, or Everybody; OpKick: a name
+	Route   string // OpPush
+	Content []byte // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
+}
+
+// Weight is what the request counts in a worker's Inbox: 1, and 1 more for each 4 KiB of content.
+func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }
+
+// Everybody is the target of a send to the whole room. It can be nobody's name.
+const Everybody = "*"
+
+// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode is
+// what a flooded room needs.
+func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick && r.Op != OpSlow }
+
+// The bodies of answers (protocol.md §1): every refusal of enter has "error", which stock pages test.
+var (
+	Done         = []byte(`{}`)
+	Refused      = []byte(`{"code":500}`)
+	EnterRefused = []byte(`{"code":500,"error":true}`)
+)
+
+// RefusedBody is the body that refuses a request of this kind.
+func (o Op) RefusedBody() []byte {
+	if o == OpEnter {
+		return EnterRefused
+	}
+	return Refused
+}

@@ -1,0 +1,269 @@
+package channel
+
+import (
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// state is the state of the partitions of one worker. Decisions read it, and records change it (apply).
+type state struct {
+	parts [Partitions]*partition // nil where somebody else is the owner
+
+	// Shared by the partitions, so that 1024 of them cost no more for each member than one would.
+	index   map[memberKey]uint32 // slot
+	members []member
+	free    []uint32          // slots
+	keys    map[uint32]uint64 // by slot: Key of members that have one; a field of each would cost everybody
+	voices  map[uint32]voice  // by slot: who has spoken in a slow room
+	rooms   int               // of all partitions
+}
+
+// partition is one machine. Its maps are made at first use.
+type partition struct {
+	number uint16
+	epoch  Epoch // who owns it, which is not part of the state
+
+	records   uint64 // have led to this state
+	serial    uint64 // of the last room
+	now       int64  // the time of the last decision for which time mattered, in ns since the partition began
+	rooms     map[string]*Room
+	slow      map[string]time.Duration // by room, also of empty ones: slow modes of their own (OpSlow)
+	nodes     []nodeChannel            // in order of nodes
+	heard     uint32                   // slot: of voices, the one that spoke first
+	heardLast uint32                   // slot: of voices, the one that spoke last
+	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
+}
+
+// nodeChannel is the partition's channel to one node: the numbers of the last request from it and of the last item for it.
+type nodeChannel struct {
+	node    Node
+	in, out uint64
+}
+
+// Room is one channel: its members in the order they entered, and how many of them sit behind which outlet.
+type Room struct {
+	id      RoomID
+	name    string
+	seq     uint64
+	count   int
+	first   uint32 // member slots, a list
+	last    uint32
+	panics  uint64
+	slow    time.Duration // least time between two messages of a member; 0: none
+	outlets []outletCount // in order, so that it does not depend on the past
+	listed  int           // bytes the list of users may take, at most
+	users   []byte        // the list without ListEnd, only ever appended to, as items refer to it; nil when it must be built anew
+}
+
+// maxListed bounds the list of users that answers an enter: a message of the format ends at 16 MiB. It is room for 380,000
+// names of ten bytes.
+const maxListed = 12 << 20
+
+// listedBytes is what a name may take in the list: three times its length when all of it is escaped, quotes and a comma.
+func listedBytes(name string) int { return 3*len(name) + 3 }
+
+type outletCount struct {
+	id    OutletID
+	count int32
+}
+
+// member is one name in one room. Slots are indices into state.members plus 1, so that 0 is nobody.
+type member struct {
+	name       string
+	addr       Addr
+	room       *Room
+	next, prev uint32 // slots
+}
+
+// memberKey finds a member by name.
+type memberKey struct {
+	room RoomID
+	name string
+}
+
+// voice is when a member of a slow room spoke last. Voices of a partition are a list in the order in which they spoke.
+type voice struct {
+	at         int64
+	next, prev uint32 // slots
+}
+
+func newState() state {
+	return state{index: make(map[memberKey]uint32), keys: make(map[uint32]uint64)}
+}
+
+func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
+
+// find is the slot of a name, or 0.
+func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}] }
+
+// partOf is the partition that a slot belongs to.
+func (s *state) partOf(slot uint32) *partition {
+	return s.parts[s.member(slot).room.id.Partition()]
+}
+
+// add makes somebody the last member of r.
+func (s *state) add(r *Room, rec *Record) {
+	var slot uint32
+	if n := len(s.free); n > 0 {
+		slot, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		s.members = append(s.members, member{})
+		slot = uint32(len(s.members))
+	}
+	*s.member(slot) = member{name: rec.User, addr: rec.Addr, room: r, prev: r.last}
+	if r.last != 0 {
+		s.member(r.last).next = slot
+	} else {
+		r.first = slot
+	}
+	r.last = slot
+	r.count++
+	r.listed += listedBytes(rec.User)
+	s.index[memberKey{r.id, rec.User}] = slot
+	if rec.Key != 0 {
+		s.keys[slot] = rec.Key
+	}
+	if r.users != nil {
+		r.users = codec.AppendString(append(r.users, ','), rec.User)
+	}
+	r.count1(rec.Addr)
+}
+
+// remove takes a member out of its room, which is forgotten when it is empty.
+func (s *state) remove(p *partition, slot uint32) {
+	m := s.member(slot)
+	r := m.room
+	delete(s.index, memberKey{r.id, m.name})
+	if m.prev != 0 {
+		s.member(m.prev).next = m.next
+	} else {
+		r.first = m.next
+	}
+	if m.next != 0 {
+		s.member(m.next).prev = m.prev
+	} else {
+		r.last = m.prev
+	}
+	r.count--
+	r.listed -= listedBytes(m.name)
+	r.users = nil
+	r.uncount(m.addr)
+	delete(s.keys, slot)
+	s.hush(p, slot)
+	*m = member{}
+	s.free = append(s.free, slot)
+	if r.count == 0 {
+		delete(p.rooms, r.name)
+		s.rooms--
+	}
+}
+
+// count1 notes a member behind addr's outlet.
+func (r *Room) count1(addr Addr) {
+	id := addr.Outlet()
+	i := 0
+	for ; i < len(r.outlets) && r.outlets[i].id.less(id); i++ {
+	}
+	if i < len(r.outlets) && r.outlets[i].id == id {
+		r.outlets[i].count++
+		return
+	}
+	r.outlets = append(r.outlets, outletCount{})
+	copy(r.outlets[i+1:], r.outlets[i:])
+	r.outlets[i] = outletCount{id, 1}
+}
+
+// uncount undoes count1.
+func (r *Room) uncount(addr Addr) {
+	id := addr.Outlet()
+	for i := range r.outlets {
+		if o := &r.outlets[i]; o.id == id {
+			if o.count--; o.count == 0 {
+				r.outlets = append(r.outlets[:i], r.outlets[i+1:]...)
+			}
+			return
+		}
+	}
+}
+
+// voice notes that a member of a slow room has spoken, as the last one.
+func (s *state) voice(p *partition, slot uint32, at int64) {
+	if s.voices == nil {
+		s.voices = make(map[uint32]voice)
+	}
+	s.voices[slot] = voice{at: at, prev: p.heardLast}
+	if p.heardLast != 0 {
+		last := s.voices[p.heardLast]
+		last.next = slot
+		s.voices[p.heardLast] = last
+	} else {
+		p.heard = slot
+	}
+	p.heardLast = slot
+}
+
+// hush forgets when a member spoke, if it has.
+func (s *state) hush(p *partition, slot uint32) {
+	v, spoke := s.voices[slot]
+	if !spoke {
+		return
+	}
+	delete(s.voices, slot)
+	if v.prev != 0 {
+		prev := s.voices[v.prev]
+		prev.next = v.next
+		s.voices[v.prev] = prev
+	} else {
+		p.heard = v.next
+	}
+	if v.next != 0 {
+		next := s.voices[v.next]
+		next.prev = v.prev
+		s.voices[v.next] = next
+	} else {
+		p.heardLast = v.prev
+	}
+}
+
+// release forgets a partition.
+func (s *state) release(p *partition) {
+	for _, r := range p.rooms {
+		for r.first != 0 {
+			s.remove(p, r.first)
+		}
+	}
+	s.parts[p.number] = nil
+}
+
+// list is {"users":[names in order of entry]}, or that without its end when open. Of a room that only grows the list is kept, and
+// written behind what was given out before: so all the lists that N newcomers get are one, and neither N times N escapes nor N
+// copies. Nothing given out ever changes. Small rooms are written anew each time and keep nothing. The room may be nil.
+func (s *state) list(r *Room) (body []byte, open bool) {
+	if r == nil {
+		return []byte(listBegin + ListEnd), false
+	}
+	if r.users == nil {
+		size := len(listBegin) + r.listed/3 + 2*r.count // exact unless something has to be escaped
+		if r.count > smallRoom {
+			size += size / 8 // for those who come next
+		}
+		b := append(make([]byte, 0, size+len(ListEnd)), listBegin...)
+		for slot := r.first; slot != 0; slot = s.member(slot).next {
+			if slot != r.first {
+				b = append(b, ',')
+			}
+			b = codec.AppendString(b, s.member(slot).name)
+		}
+		if r.count <= smallRoom {
+			return append(b, ListEnd...), false
+		}
+		r.users = b
+	}
+	return r.users[:len(r.users):len(r.users)], true
+}
+
+const listBegin = `{"users":[`
+
+// smallRoom is the number of members up to which no list of users is kept.
+const smallRoom = 8

@@ -1,0 +1,210 @@
+//go:build linux
+
+package abuse
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fill brings n members into a room, each of whom reads what there is. name is the beginning of their names.
+func (a *arena) fill(n int, name, room string) error {
+	before := a.metrics()["pomelod_members"]
+	for i := range n {
+		p, err := a.dial(i % 250)
+		if err != nil {
+			return err
+		}
+		enter := message(1, routeEnter, fmt.Sprintf(`{"username":"%s%d","rid":%q}`, name, i, room))
+		if err := p.raw(append(append(append([]byte(nil), handshake...), handshakeAck...), enter...)); err != nil {
+			return err
+		}
+		go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
+	}
+	for end := time.Now().Add(patience); a.metrics()["pomelod_members"] < before+float64(n); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("of %d members %v have entered", n, a.metrics()["pomelod_members"]-before)
+		}
+	}
+	return nil
+}
+
+// Sixty members of a large room change their names by notify, sixty times a second each: two pushes to everybody for each, and a
+// list of all names that nobody reads. Nobody else notices, and no list is made.
+func TestRenames(t *testing.T) {
+	const members, renamers, rate, seconds = 2000, 60, 60, 3
+	scenario{
+		name: "renames",
+		attack: func(a *arena) error {
+			if err := a.fill(a.n(members), "member", "renames"); err != nil {
+				a.t.Fatal(err)
+			}
+			var all []*peer
+			for i := range a.n(renamers) {
+				p, err := a.chatter(i, fmt.Sprint("renamer", i), "renames")
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				go func() { _, _ = io.Copy(io.Discard, p.r) }()
+				all = append(all, p)
+			}
+			a.phase() // the crowd's coming is not the attack
+			before := float64(a.peak())
+			err := together(len(all), func(i int) error {
+				tick := time.NewTicker(time.Second / rate)
+				defer tick.Stop()
+				for n := range rate * seconds {
+					<-tick.C
+					if err := all[i].raw(message(0, routeEnter, fmt.Sprintf(`{"username":"renamer%dx%d","rid":"renames"}`, i, n))); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			peak := a.peak()
+			a.t.Logf("RSS was at most %.1f MB, %.1f before", float64(peak)/1e6, before/1e6)
+			if grown := float64(peak) - before; grown > 64e6 && !raceEnabled {
+				err = errors.Join(err, fmt.Errorf("RSS rose from %.0f to %d bytes", before, peak))
+			}
+			return err
+		},
+		landed: func(d delta) error {
+			if raceEnabled {
+				return d.atLeast("pomelod_requests_total", renamers/10*rate*seconds/2)
+			}
+			return d.atLeast("pomelod_requests_total", renamers*rate*seconds*3/4)
+		},
+		held: func(d delta) error {
+			n := float64(renamers * (rate*seconds*3/4 - 20 - 2*2*seconds))
+			if raceEnabled {
+				n /= 20
+			}
+			return d.atLeast(`pomelod_limited_total{reason="enter_rate"}`, n)
+		},
+		without: weakness{
+			flags: []string{"-enter-rate", "0"},
+			edits: []edit{{"router/chat.go", "Silent: c.id == 0}", "Silent: false}"}},
+			fails: "enter_rate",
+		},
+	}.run(t)
+}
+
+// A list of names that is longer than -outbound, by few members: 516 KB.
+const (
+	longRoom = 2000
+	longName = 240
+)
+
+var longLists = []string{"-max-name", "255B", "-outbound", "128KiB", "-max-package", "64KiB"}
+
+// unread is a conn that has entered a room and read nothing since its handshake. Little of what it is sent fits into its socket.
+func (a *arena) unread(i int, user, room string) (*peer, error) {
+	d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprint(attackers, i+1))},
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+		}}
+	conn, err := d.Dial("tcp", a.addr)
+	if err != nil {
+		return nil, err
+	}
+	p := newPeer(conn)
+	a.keep(p)
+	if err := p.login(); err != nil {
+		return nil, err
+	}
+	p.id++
+	return p, p.send(message(p.id, routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, user, room)))
+}
+
+// Who enters a room with a long list of names and takes it slowly is not disconnected because others talk meanwhile, and misses nothing.
+func TestSlowNewcomer(t *testing.T) {
+	const words = 50
+	scenario{
+		name:  "slow newcomer",
+		flags: longLists,
+		busy:  "fifty words to two thousand members at once are much to write on two processors",
+		attack: func(a *arena) error {
+			if err := a.fill(a.n(longRoom), strings.Repeat("m", longName), "long"); err != nil {
+				return err // they are newcomers too
+			}
+			speaker, err := a.chatter(0, "speaker", "long")
+			if err != nil {
+				a.t.Fatal(err)
+			}
+			a.phase()
+			newcomer, err := a.unread(1, "newcomer", "long")
+			if err != nil {
+				a.t.Fatal(err)
+			}
+			for told := ""; !strings.Contains(told, `"newcomer"`); { // that it has entered
+				got, err := speaker.pkg()
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				told = string(got.Body)
+			}
+			for n := range words {
+				if answer, err := speaker.ask(routeSend, fmt.Sprintf(`{"content":"word %d#","target":"*"}`, n)); err != nil || answer != "{}" {
+					return fmt.Errorf("the speaker was answered %s, %w", answer, err)
+				}
+			}
+			answer, err := newcomer.answer(newcomer.id)
+			if users := usersOf(answer); err != nil || len(users) != a.n(longRoom)+2 {
+				return fmt.Errorf("the newcomer was told of %d members: %w", len(users), err)
+			}
+			heard, err := newcomer.chats(words)
+			if err != nil || heard[words-1] != fmt.Sprintf("word %d", words-1) {
+				return fmt.Errorf("the newcomer heard %q, %w", heard, err)
+			}
+			return nil
+		},
+		landed:  func(d delta) error { return d.atLeast("pomelod_sends_total", words) },
+		without: weakness{edits: []edit{{"netpoll/output.go", "o.moved, o.first = l.now, n", "o.moved = l.now"}}, fails: "have entered"},
+	}.run(t)
+}
+
+// Of a long list that many do not take there is one copy.
+func TestUnreadLists(t *testing.T) {
+	const newcomers = 400
+	scenario{
+		name:  "unread lists",
+		flags: longLists,
+		busy:  "half a megabyte for each newcomer, and their coming told to everybody, is much to write on two processors",
+		attack: func(a *arena) error {
+			if err := a.fill(a.n(longRoom), strings.Repeat("m", longName), "long"); err != nil {
+				a.t.Fatal(err)
+			}
+			a.collect()
+			a.phase()
+			before := float64(a.peak())
+			for i := range a.n(newcomers) {
+				if _, err := a.unread(i%250, fmt.Sprint("newcomer", i), "long"); err != nil {
+					return err
+				}
+			}
+			waitFor(a.t, "all to have entered", func() bool { return a.metrics()["pomelod_enters_total"] >= float64(a.n(longRoom)+a.n(newcomers)) })
+			peak := a.peak()
+			a.t.Logf("RSS was at most %.1f MB, %.1f before; unsent %.1f MB", float64(peak)/1e6, before/1e6, a.metrics()["pomelod_unsent_bytes"]/1e6)
+			if grown := float64(peak) - before; grown > 48e6 && !raceEnabled {
+				return fmt.Errorf("RSS rose from %.0f to %d bytes", before, peak)
+			}
+			return nil
+		},
+		landed: func(d delta) error {
+			if raceEnabled {
+				return nil // the lists are short
+			}
+			return d.atLeast("pomelod_enters_total", longRoom+newcomers)
+		},
+		without: weakness{
+			edits: []edit{{"netpoll/output.go", "l.queue(o, segment{b: o.lent[max(from-begin, 0):], shared: l.loan(o.lent)})", "copied(max(from, begin), end)"}},
+			fails: "RSS rose from",
+		},
+	}.run(t)
+}
