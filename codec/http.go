@@ -19,8 +19,15 @@ const (
 // SniffTransport decides from the first bytes of a connection what it speaks, and whether
 // they suffice (protocol.md §2.1, §8). A TCP package starts with 1..5, so a first byte
 // that is no letter settles it; a letter needs 4 bytes, however they are cut. Letters that
-// begin no HTTP method are left to the package layer, which refuses them.
+// begin no HTTP method are left to the package layer, which refuses them. An empty line
+// before them is passed over (RFC 9112 §2.2).
 func SniffTransport(b []byte) (Transport, bool) {
+	if len(b) > 0 && b[0] == '\r' {
+		if len(b) > 1 && b[1] != '\n' {
+			return TransportTCP, true
+		}
+		b = b[min(2, len(b)):]
+	}
 	if len(b) == 0 {
 		return TransportUnknown, false
 	}
@@ -74,8 +81,9 @@ type HTTPHead struct {
 	Query  []byte // of the target, after the first '?'
 	Minor  int    // HTTP/1.0 or HTTP/1.1
 
-	Host   []byte // the target's authority if it names one, else the header
-	Origin []byte
+	Host     []byte // the target's authority if it names one, else the header; Hostname judges it
+	Absolute bool   // the target names an authority, as only a proxy is asked
+	Origin   []byte
 
 	ContentType    []byte
 	ContentLength  int64 // -1 when absent; then without Chunked there is no body
@@ -87,11 +95,14 @@ type HTTPHead struct {
 	ConnectionUpgrade    bool   // Connection lists upgrade
 	SecWebSocketKey      []byte // as sent; CheckUpgrade judges it
 	SecWebSocketVersion  []byte // as sent
-	SecWebSocketProtocol []byte // the first such line: we never choose one
+	SecWebSocketProtocol []byte // the first such line; Subprotocol reads it
 
 	AcceptEncoding []byte // the last such line
 	IfNoneMatch    []byte // the last such line
 	XForwardedFor  []byte // the last such line, the one the nearest proxy wrote
+	XForwardedTLS  bool   // X-Forwarded-Proto, its last item in its last line, is https or wss
+
+	AccessControlRequestHeaders []byte // the last such line, of a preflight
 
 	earlierForwardedFor [forwardedLines - 1][]byte // the lines before it, the last one first
 	connectionClose     bool
@@ -147,7 +158,6 @@ func (h *HTTPHead) parse(b []byte) *HTTPError {
 	if err := h.parseRequestLine(line); err != nil {
 		return err
 	}
-	hostFromTarget := h.Host != nil
 	sawHost := false
 	for line, rest = cutLine(rest); len(line) > 0; line, rest = cutLine(rest) {
 		if line[0] == ' ' || line[0] == '\t' {
@@ -169,7 +179,7 @@ func (h *HTTPHead) parse(b []byte) *HTTPError {
 			if !isHost(value) {
 				return errHTTPHost
 			}
-			if !hostFromTarget { // RFC 9112 §3.2.2
+			if !h.Absolute { // RFC 9112 §3.2.2
 				h.Host = value
 			}
 			continue
@@ -236,7 +246,7 @@ func (h *HTTPHead) parseTarget(target []byte) *HTTPError {
 		if end < 0 {
 			end = len(target)
 		}
-		h.Host, target = target[:end], target[end:]
+		h.Host, h.Absolute, target = target[:end], true, target[end:]
 		if len(h.Host) == 0 || !isHost(h.Host) {
 			return errHTTPTarget
 		}
@@ -307,6 +317,10 @@ func (h *HTTPHead) header(name, value []byte) *HTTPError {
 		if equalFold(name, "sec-websocket-key") {
 			return once(&h.SecWebSocketKey, value)
 		}
+		if equalFold(name, "x-forwarded-proto") {
+			last := trimOWS(value[bytes.LastIndexByte(value, ',')+1:])
+			h.XForwardedTLS = equalFold(last, "https") || equalFold(last, "wss")
+		}
 	case 21:
 		if equalFold(name, "sec-websocket-version") {
 			return once(&h.SecWebSocketVersion, value)
@@ -314,6 +328,10 @@ func (h *HTTPHead) header(name, value []byte) *HTTPError {
 	case 22:
 		if equalFold(name, "sec-websocket-protocol") && h.SecWebSocketProtocol == nil {
 			h.SecWebSocketProtocol = value
+		}
+	case 30:
+		if equalFold(name, "access-control-request-headers") {
+			h.AccessControlRequestHeaders = value
 		}
 	}
 	return nil

@@ -62,7 +62,7 @@ func TestCheckUpgrade(t *testing.T) {
 func TestAppendUpgradeResponse(t *testing.T) {
 	want := httpLines("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-	got := AppendUpgradeResponse([]byte("x"), []byte(wsTestKey))
+	got := AppendUpgradeResponse([]byte("x"), []byte(wsTestKey), nil)
 	if string(got) != "x"+want || len(want) != 129 {
 		t.Errorf("%d bytes: %q", len(got)-1, got)
 	}

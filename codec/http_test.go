@@ -244,7 +244,8 @@ func TestSniffTransport(t *testing.T) {
 	for first := range 256 {
 		got, ok := SniffTransport([]byte{byte(first)})
 		letter := first >= 'A' && first <= 'Z' || first >= 'a' && first <= 'z'
-		if letter && (ok || got != TransportUnknown) || !letter && (!ok || got != TransportTCP) {
+		more := letter || first == '\r'
+		if more && (ok || got != TransportUnknown) || !more && (!ok || got != TransportTCP) {
 			t.Errorf("first byte %02x: %v, %v", first, got, ok)
 		}
 	}
@@ -257,7 +258,9 @@ func TestSniffTransport(t *testing.T) {
 		{"HEAD", TransportHTTP}, {"DELE", TransportHTTP}, {"OPTI", TransportHTTP}, {"PATC", TransportHTTP},
 		{"CONN", TransportHTTP}, {"TRAC", TransportHTTP}, {"PRI ", TransportHTTP},
 		{"GETX", TransportTCP}, {"get ", TransportTCP}, {"SSH-2.0", TransportTCP}, {"BREW", TransportTCP},
-		{"\x01\x00\x00\x00", TransportTCP}, {"\x16\x03\x01", TransportTCP}, {"\r\nGET ", TransportTCP},
+		{"\x01\x00\x00\x00", TransportTCP}, {"\x16\x03\x01", TransportTCP},
+		{"\r\n", TransportUnknown}, {"\r\nGET", TransportUnknown}, {"\r\nGET ", TransportHTTP}, {"\r\nPOST", TransportHTTP},
+		{"\rG", TransportTCP}, {"\n", TransportTCP}, {"\r\n\r\nGET ", TransportTCP}, {"\r\n\x01", TransportTCP}, {"\r\nSSH-", TransportTCP},
 	} {
 		if got, ok := SniffTransport([]byte(c.in)); got != c.want || ok != (c.want != TransportUnknown) {
 			t.Errorf("%q: %v, %v", c.in, got, ok)

@@ -1,13 +1,14 @@
 package codec
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
 )
 
 // The opening handshake of RFC 6455 §4.2, on a head that ParseHTTPHead has read. Any path,
-// query and Origin is fine here, no subprotocol is chosen and no extension negotiated
-// (protocol.md §2.1); whoever has an Origin policy applies it besides.
+// query and Origin is fine here and no extension is negotiated (protocol.md §2.1); whoever has
+// an Origin policy applies it besides.
 
 const (
 	wsKeyBytes    = 24 // 16 bytes in base64
@@ -31,8 +32,8 @@ var (
 func (h *HTTPHead) IsUpgrade() bool { return h.UpgradeWebSocket }
 
 // CheckUpgrade reports why the request cannot be upgraded as an *HTTPError, or nil. With
-// nil AppendUpgradeResponse(dst, h.SecWebSocketKey) answers it, and the bytes behind the
-// head are the first frames.
+// nil AppendUpgradeResponse(dst, h.SecWebSocketKey, h.Subprotocol()) answers it, and the
+// bytes behind the head are the first frames.
 func (h *HTTPHead) CheckUpgrade() error {
 	switch {
 	case string(h.Method) != "GET":
@@ -58,10 +59,25 @@ func (h *HTTPHead) CheckUpgrade() error {
 	return nil
 }
 
-// AppendUpgradeResponse appends the 129 bytes of the answer that opens a WebSocket, to a
-// request whose Sec-WebSocket-Key is key, RFC 6455 §4.2.2. The key must have passed
-// CheckUpgrade. Nothing is allocated but what dst needs to grow.
-func AppendUpgradeResponse(dst, key []byte) []byte {
+// maxSubprotocol is the longest name of a subprotocol that is said back, bytes.
+const maxSubprotocol = 64
+
+// Subprotocol is the first subprotocol that the client offers, nil when it offers none or
+// that is no token of at most 64 bytes. A client that offers some and gets none fails the
+// connection (RFC 6455 §4.1; browsers, ws 8), and none here changes what is spoken.
+func (h *HTTPHead) Subprotocol() []byte {
+	first, _, _ := bytes.Cut(h.SecWebSocketProtocol, []byte{','})
+	if first = trimOWS(first); len(first) > maxSubprotocol || !isToken(first) {
+		return nil
+	}
+	return first
+}
+
+// AppendUpgradeResponse appends the answer that opens a WebSocket, to a request whose
+// Sec-WebSocket-Key is key, RFC 6455 §4.2.2: 129 bytes, and a line with subprotocol unless
+// that is empty. The key must have passed CheckUpgrade. Nothing is allocated but what dst
+// needs to grow.
+func AppendUpgradeResponse(dst, key, subprotocol []byte) []byte {
 	var challenge [wsKeyBytes + len(wsKeyGUID)]byte
 	n := copy(challenge[:], key)
 	n += copy(challenge[n:], wsKeyGUID)
@@ -72,5 +88,8 @@ func AppendUpgradeResponse(dst, key []byte) []byte {
 	var accept [wsAcceptBytes]byte
 	base64.StdEncoding.Encode(accept[:], sum[:])
 	dst = append(dst, accept[:]...)
+	if len(subprotocol) > 0 {
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), subprotocol...)
+	}
 	return append(dst, "\r\n\r\n"...)
 }

@@ -38,7 +38,7 @@ func TestWirePathsDoNotAllocate(t *testing.T) {
 		{"AppendWSClose", func() { AppendWSClose(dst, WSCloseNormal, "bye") }},
 		{"ParseHTTPHead", func() { ParseHTTPHead(head, 0, 8192) }},
 		{"CheckUpgrade", func() { _ = h.CheckUpgrade() }},
-		{"AppendUpgradeResponse", func() { AppendUpgradeResponse(dst, h.SecWebSocketKey) }},
+		{"AppendUpgradeResponse", func() { AppendUpgradeResponse(dst, h.SecWebSocketKey, h.Subprotocol()) }},
 		{"AppendHTTPResponse", func() { AppendHTTPResponse(dst, 200, "text/plain", pkg, true, HTTPHeader{"A", "b"}) }},
 		{"AppendHTTPError", func() { AppendHTTPError(dst, errUpgradeVersion) }},
 	} {
@@ -149,6 +149,6 @@ func BenchmarkAppendUpgradeResponse(b *testing.B) {
 	dst, key := make([]byte, 0, 256), []byte(wsTestKey)
 	b.ReportAllocs()
 	for b.Loop() {
-		AppendUpgradeResponse(dst, key)
+		AppendUpgradeResponse(dst, key, nil)
 	}
 }

@@ -271,7 +271,7 @@ func (l *loop) checkAccess(s *session, r *request) *codec.HTTPError {
 		return errRequests
 	}
 	h.charged = true
-	if len(r.head.Origin) > 0 && !a.Origins.allow(r.head.Origin) && (upgrade || l.node.files[string(r.head.Path)] == nil) {
+	if len(r.head.Origin) > 0 && !a.Origins.allow(r.head.Origin) && !r.head.OriginIsHost() && (upgrade || l.node.files[string(r.head.Path)] == nil) {
 		a.refused[refusedOrigin].Add(1)
 		return errOrigin
 	}

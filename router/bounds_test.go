@@ -290,7 +290,7 @@ func TestNameBounds(t *testing.T) {
 	}
 }
 
-// An HTTP head may have 8 KiB, whether it comes at once or in pieces, and whether or not it would have ended.
+// An HTTP head may have 16 KiB, whether it comes at once or in pieces, and whether or not it would have ended.
 func TestHeadBound(t *testing.T) {
 	head := func(n int) []byte {
 		const open, end = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + upgradeKey + "\r\nX: ", "\r\n\r\n"
@@ -302,11 +302,11 @@ func TestHeadBound(t *testing.T) {
 		piece  int
 		status string
 	}{
-		{"at the bound", head(8192), 8192, "101"},
-		{"at the bound, in pieces", head(8192), 100, "101"},
-		{"beyond", head(8193), 8193, "431"},
-		{"beyond, in pieces", head(8193), 100, "431"},
-		{"without an end", head(20_000)[:8193], 1000, "431"},
+		{"at the bound", head(16384), 16384, "101"},
+		{"at the bound, in pieces", head(16384), 100, "101"},
+		{"beyond", head(16385), 16385, "431"},
+		{"beyond, in pieces", head(16385), 100, "431"},
+		{"without an end", head(20_000)[:16385], 1000, "431"},
 		{"far beyond", head(200_000), 50_000, "431"},
 	} {
 		r := newRig(t, shape{loops: 1}, nil)

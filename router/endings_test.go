@@ -66,7 +66,7 @@ func TestHTTPRefusals(t *testing.T) {
 		{"nonsense", "GET /\r\n", "400 Bad Request", ""},
 		{"bare line feed", "GET / HTTP/1.1\n", "400 Bad Request", ""},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n", "505 HTTP Version Not Supported", ""},
-		{"a head that never ends", "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 9000), "431 Request Header Fields Too Large", ""},
+		{"a head that never ends", "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 17000), "431 Request Header Fields Too Large", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, shape{loops: 1}, nil)

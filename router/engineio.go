@@ -28,6 +28,17 @@ const (
 
 var eioErrors = [...]string{"Transport unknown", "Session ID unknown", "Bad handshake method", "Bad request"}
 
+// isEIO tells whether a request under /socket.io is of Engine.IO (protocol.md §8): what stands behind the path does not matter to it
+// then. 0.9 has paths and no such query; /socket.io/ alone is its welcome.
+func isEIO(head *codec.HTTPHead) bool {
+	if len(head.Path) <= len(pathSIO) { // with or without the slash at its end
+		return len(head.Query) > 0 || head.IsUpgrade()
+	}
+	_, version := codec.QueryValue(head.Query, "EIO")
+	_, transport := codec.QueryValue(head.Query, "transport")
+	return version && transport
+}
+
 // eioVersion is the generation that a request asks for (protocol.md §8).
 func eioVersion(r *request) wire {
 	if v, _ := codec.QueryValue(r.head.Query, "EIO"); string(v) == "4" {
@@ -41,19 +52,20 @@ func (l *loop) serveEIO(s *session, r *request) bool {
 	method := string(r.head.Method)
 	transport, _ := codec.QueryValue(r.head.Query, "transport")
 	polling := string(transport) == "polling"
+	rep := &s.x.http.reply
+	rep.wants = eioVersion(r) == wireEIO3
 	if method == "OPTIONS" {
 		status := 200
 		if eioVersion(r) == wireEIO4 {
 			status = 204
 		}
-		l.preflight(s, status)
+		l.preflight(s, r, status)
 		return true
 	}
 	if !polling && string(transport) != "websocket" {
 		l.eioError(s, eioTransportUnknown)
 		return true
 	}
-	rep := &s.x.http.reply
 	jsonp := false
 	if len(r.sid) == 0 {
 		switch {
@@ -91,7 +103,7 @@ func (l *loop) serveEIO(s *session, r *request) bool {
 		if !taken {
 			return false
 		}
-		headers := l.cookie(rep.cors(make([]codec.HTTPHeader, 0, 5)), in)
+		headers := rep.cors(make([]codec.HTTPHeader, 0, 5))
 		if in.wire == wireEIO4 {
 			headers = append(headers, noStore)
 		}
@@ -123,7 +135,7 @@ func (rep *reply) setForm(r *request, in *session) bool {
 	return jsonp
 }
 
-// digits are the digits in b, up to 32: nothing else may get into a script.
+// digits are the first digits in b, more than clients count with: nothing else may get into a script, and it is kept with a held GET.
 func digits(b []byte) string {
 	var d []byte
 	for _, c := range b {
@@ -146,7 +158,9 @@ func (l *loop) openPolling(s *session, r *request) {
 	}
 	b64, _ := codec.QueryValue(r.head.Query, "b64")
 	in.x.pull.text = len(b64) > 0
-	s.x.http.reply.setForm(r, in)
+	rep := &s.x.http.reply
+	rep.setForm(r, in)
+	rep.cookie = in.wire == wireEIO3
 	l.welcome(in, `["websocket"]`)
 	l.poll(s, in)
 }
@@ -283,11 +297,17 @@ func (l *loop) packetSIO(s *session, b []byte) bool {
 	case p.Type == codec.SIODisconnect:
 		l.disconnectSIO(s)
 	case p.Type == codec.SIOEvent && s.state == stateWorking:
+		ack := p.AckID
+		if s.wire == wireEIO3 { // Pomelo never acknowledged to these, and they do not wait for it
+			ack = nil
+		}
 		text, ok := p.AppendEventText(l.text[:0])
 		l.text = keep(text)
 		if !ok {
-			l.charge(s, len(b))
-		} else if !l.pomeloMessage(s, text, nil) {
+			if l.charge(s, len(b)) {
+				l.acknowledge(s, ack)
+			}
+		} else if !l.pomeloMessage(s, text, ack) {
 			return false
 		}
 		l.heard(s)

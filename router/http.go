@@ -38,6 +38,10 @@ const (
 type reply struct {
 	headOnly  bool // HEAD
 	keepAlive bool
+	tls       bool   // the client came by TLS, a trusted proxy says
+	listed    bool   // its origin is in -origins
+	wants     bool   // its client asks with credentials, whatever there are (credentials)
+	cookie    bool   // it opens a session whose id proxies look for in a cookie
 	origin    string // of the page that asks, empty for none
 	form      codec.PayloadForm
 	callback  string // JSONP's function, empty for none
@@ -75,15 +79,16 @@ const pathGate = "/gate/queryEntry"
 func (l *loop) endpointOf(r *request) endpoint {
 	path := r.head.Path
 	switch {
-	case bytes.HasPrefix(path, []byte(pathSIO)):
-		if string(path) == pathSIO && (len(r.head.Query) > 0 || r.head.IsUpgrade()) {
+	case bytes.HasPrefix(path, []byte(pathSIO)) || string(path) == pathSIO[:len(pathSIO)-1]:
+		at := endpointSIO09
+		if isEIO(r.head) {
 			r.sid, _ = codec.QueryValue(r.head.Query, "sid")
-			r.pull = l.node.sids.parse(r.sid)
-			return endpointEIO
+			at = endpointEIO
+		} else {
+			_, r.sid = splitSIO09(path)
 		}
-		_, r.sid = splitSIO09(path)
 		r.pull = l.node.sids.parse(r.sid)
-		return endpointSIO09
+		return at
 	case string(path) == pathGate:
 		return endpointGate
 	case l.node.files[string(path)] != nil:
@@ -138,7 +143,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	if len(b) < h.need {
 		return 0
 	}
-	if h.served && h.searched == 0 && b[0] == '\r' { // RFC 9112 §2.2: an empty line before a request is ignored
+	if h.searched == 0 && b[0] == '\r' { // RFC 9112 §2.2: an empty line before a request is ignored
 		if len(b) > 1 && b[1] == '\n' {
 			return 2
 		}
@@ -178,7 +183,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 		}
 		return n
 	}
-	h.reply = reply{headOnly: string(head.Method) == "HEAD", keepAlive: head.KeepAlive, origin: string(head.Origin)}
+	h.reply = l.replyTo(s, &r)
 	limit := limits.PackageBytes
 	if r.pull != 0 && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
 		limit *= formFactor
@@ -279,7 +284,7 @@ func (l *loop) acceptWebSocket(s *session, r *request) *codec.HTTPError {
 	if err := r.head.CheckUpgrade(); err != nil {
 		return err.(*codec.HTTPError)
 	}
-	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), r.head.SecWebSocketKey))
+	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), r.head.SecWebSocketKey, r.head.Subprotocol()))
 	l.dropHTTP(s.x)
 	l.tidy(s)
 	return nil
@@ -318,26 +323,51 @@ func (l *loop) respondHTTP(s *session, status int, contentType string, body []by
 	}
 }
 
-// cors appends the headers by which a page of another origin may read the answer (protocol.md §6.5). There is no secret
-// in cookies here, so any origin may.
-func (rep *reply) cors(headers []codec.HTTPHeader) []codec.HTTPHeader {
-	if rep.callback != "" {
-		return headers
+// replyTo is how r wants to be answered. checkAccess has let it pass.
+func (l *loop) replyTo(s *session, r *request) reply {
+	a := l.node.access
+	rep := reply{headOnly: string(r.head.Method) == "HEAD", keepAlive: r.head.KeepAlive}
+	rep.tls = r.head.XForwardedTLS && a.trusts(s.conn.Peer().Addr())
+	if r.head.HasOrigin() {
+		rep.origin, rep.listed = string(r.head.Origin), a.Origins.lists(r.head.Origin)
 	}
-	if rep.origin == "" {
-		return append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Origin", Value: "*"})
-	}
-	return append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Origin", Value: rep.origin},
-		codec.HTTPHeader{Name: "Access-Control-Allow-Credentials", Value: "true"}, varyOrigin)
+	return rep
 }
 
-var varyOrigin = codec.HTTPHeader{Name: "Vary", Value: "Origin"}
+// credentials tells whether a page may ask with what its browser keeps for us, and then read the answer. Clients of socket.io 0.9, 1
+// and 2 always ask so (withCredentials) and fail otherwise, though nothing here reads a cookie. For all others only the pages that
+// are listed may: a proxy in front may let people in by a cookie.
+func (rep *reply) credentials() bool { return rep.origin != "" && (rep.wants || rep.listed) }
 
-// preflight answers OPTIONS (Fetch standard, CORS-preflight).
-func (l *loop) preflight(s *session, status int) {
-	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 6))
+// cors appends the headers by which a page of another origin may read the answer (protocol.md §6.5).
+func (rep *reply) cors(headers []codec.HTTPHeader) []codec.HTTPHeader {
+	return rep.corsVary(headers, "Origin")
+}
+
+// corsVary is cors for an answer that depends on the headers in vary.
+func (rep *reply) corsVary(headers []codec.HTTPHeader, vary string) []codec.HTTPHeader {
+	switch {
+	case rep.callback != "":
+		return headers
+	case rep.origin == "":
+		return append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Origin", Value: "*"})
+	}
+	headers = append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Origin", Value: rep.origin})
+	if rep.credentials() {
+		headers = append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Credentials", Value: "true"})
+	}
+	return append(headers, codec.HTTPHeader{Name: "Vary", Value: vary})
+}
+
+// preflight answers OPTIONS (Fetch standard, CORS-preflight): a page that may ask may send any header with that.
+func (l *loop) preflight(s *session, r *request, status int) {
+	allowed, vary := "Content-Type", "Origin"
+	if list := r.head.RequestHeaders(); list != nil {
+		allowed, vary = string(list), "Origin, Access-Control-Request-Headers"
+	}
+	headers := s.x.http.reply.corsVary(make([]codec.HTTPHeader, 0, 6), vary)
 	headers = append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Methods", Value: "GET,POST,OPTIONS"},
-		codec.HTTPHeader{Name: "Access-Control-Allow-Headers", Value: "Content-Type"},
+		codec.HTTPHeader{Name: "Access-Control-Allow-Headers", Value: allowed},
 		codec.HTTPHeader{Name: "Access-Control-Max-Age", Value: "600"})
 	l.respondHTTP(s, status, "", nil, headers...)
 }
@@ -349,7 +379,7 @@ func (l *loop) serveGate(s *session, r *request) bool {
 	var uid []byte
 	switch string(r.head.Method) {
 	case "OPTIONS":
-		l.preflight(s, 204)
+		l.preflight(s, r, 204)
 		return true
 	case "GET", "HEAD":
 		if text, ok := codec.QueryValue(r.head.Query, "uid"); ok {
@@ -362,30 +392,27 @@ func (l *loop) serveGate(s *session, r *request) bool {
 		return true
 	}
 	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 4))
-	l.respondHTTP(s, 200, "application/json", l.entryOf(s, uid, string(hostname(r.head.Host))), append(headers, noStore)...)
+	l.respondHTTP(s, 200, "application/json", l.entryOf(s, uid, saidHost(r)), append(headers, noStore)...)
 	return true
 }
 
 var errGateMethod = &codec.HTTPError{Status: 405, Reason: "GET with ?uid=… or POST with {\"uid\":…}"}
 
-// maxHost is the length of the longest host there can be (RFC 1035 §2.3.4).
-const maxHost = 255
-
-// hostOf is the host by which the client of s reached us; without a Host header, or with one that is none, the address.
+// hostOf is the host by which the client of s reached us; where it does not say, the address.
 func (l *loop) hostOf(s *session, r *request) string {
-	if host := hostname(r.head.Host); len(host) > 0 && len(host) <= maxHost {
-		return string(host)
+	if host := saidHost(r); host != "" {
+		return host
 	}
 	return l.localAddr(s).String()
 }
 
-// hostname cuts the port off a Host header. An IPv6 address keeps its brackets: a client that came by a URL puts the
-// host into the next one.
-func hostname(host []byte) []byte {
-	if i := bytes.LastIndexByte(host, ':'); i >= 0 && bytes.IndexByte(host[i:], ']') < 0 {
-		return host[:i]
+// saidHost is the host that a request was sent to, empty when it names none that may be said back: the gate would repeat it to its
+// client with every answer, and keep it. A target with a host in it is for a proxy, and tells nothing of how we are reached.
+func saidHost(r *request) string {
+	if r.head.Absolute {
+		return ""
 	}
-	return host
+	return string(codec.Hostname(r.head.Host))
 }
 
 // keep is a buffer to be used again, unless it has grown too large for that.

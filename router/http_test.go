@@ -225,7 +225,7 @@ func TestHTTPRequests(t *testing.T) {
 		{"a chunk that is too long", chunked + "40001\r\n", 413, false},
 		{"chunks that are too long together", chunked + "20000\r\n" + strings.Repeat("x", 0x20000) + "\r\n20001\r\n", 413, false},
 		{"tiny chunks", chunked + strings.Repeat("1;"+strings.Repeat("x", 200)+"\r\nx\r\n", 7), 413, false},
-		{"a head that is too long", "GET " + entry + "?" + strings.Repeat("x", 9000) + " HTTP/1.1\r\n" + host + "\r\n", 431, false},
+		{"a head that is too long", "GET " + entry + "?" + strings.Repeat("x", 17000) + " HTTP/1.1\r\n" + host + "\r\n", 431, false},
 		{"length and chunks", strings.Replace(chunked, host, host+"Content-Length: 5\r\n", 1) + "0\r\n\r\n", 400, false},
 		{"chunks of HTTP/1.0", strings.Replace(chunked, "1.1", "1.0", 1) + "0\r\n\r\n", 400, false},
 		{"chunked twice", strings.Replace(chunked, host, host+"Transfer-Encoding: chunked\r\n", 1) + "0\r\n\r\n", 400, false},
@@ -353,7 +353,7 @@ func TestHTTPDeadlines(t *testing.T) {
 	}
 }
 
-// A page of another origin may read every answer. It is told so as each generation does.
+// A page of another origin may read every answer. It is told so as each generation does; TestCredentials has who may ask with cookies.
 func TestCORS(t *testing.T) {
 	const origin = "http://page.example"
 	r := newRig(t, shape{loops: 1}, filed)
@@ -400,6 +400,9 @@ func TestCORS(t *testing.T) {
 		p = w.ask(strings.Replace(tc.request, "\r\n", "\r\nOrigin: "+origin+"\r\n", 1))
 		if !tc.jsonp {
 			want = map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+			if strings.Contains(tc.name, "gate") || strings.HasSuffix(tc.name, "IO 4") {
+				delete(want, "Access-Control-Allow-Credentials")
+			}
 		}
 		if got := cors(p); !maps.Equal(got, want) {
 			t.Errorf("%s: with an origin %v", tc.name, got)

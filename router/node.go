@@ -51,7 +51,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
-		PackageBytes: 256 << 10, HeadBytes: 8 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
+		PackageBytes: 256 << 10, HeadBytes: 16 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
 		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64, Spread: 256, Delay: time.Second,
 		KeepAliveSeconds: 60, Pulls: 20_000, PingSeconds: 25, PingTimeoutSeconds: 60, PingTimeout4Seconds: 20, PollSeconds: 20,
 		ConnectSeconds: 45, UpgradeSeconds: 10,

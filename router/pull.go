@@ -117,8 +117,12 @@ func (l *loop) poll(s, in *session) {
 			l.np.SetDue(s.conn, l.np.Now()+l.node.limits.pollSeconds())
 		}
 	}
-	if p.ended && in.conn.Queued() == 0 {
+	switch {
+	case !p.ended:
+	case in.conn.Queued() == 0:
 		l.np.Close(in.conn, p.why)
+	default: // more than one answer carries: it has its time again
+		l.np.SetDue(in.conn, l.np.Now()+lingerSeconds)
 	}
 }
 
@@ -177,6 +181,7 @@ func (l *loop) Write(c *netpoll.Conn, packets []byte) int {
 	p.get = 0
 	h := s.x.http
 	h.task, h.pull = taskNone, 0
+	packets = firstPackets(packets)
 	body := codec.AppendPayload(l.body[:0], packets, h.reply.form)
 	l.body = keep(body)
 	l.respondPayload(s, in, body)
@@ -186,6 +191,23 @@ func (l *loop) Write(c *netpoll.Conn, packets []byte) int {
 	}
 	l.np.Release(s.conn)
 	return len(packets)
+}
+
+// maxAnswered is how many packets one answer carries: python-engineio takes more for an attack and gives the session up. What is
+// left goes with the next GET, which a client sends as soon as it has read this answer.
+const maxAnswered = 16
+
+// firstPackets cuts a stream behind as many packets as one answer may carry.
+func firstPackets(stream []byte) []byte {
+	at := 0
+	for range maxAnswered {
+		_, _, n := codec.NextPacket(stream[at:])
+		if n == 0 {
+			break
+		}
+		at += n
+	}
+	return stream[:at]
 }
 
 // respondPayload answers a polling request with a body of packets.
@@ -198,7 +220,7 @@ func (l *loop) respondPayload(s, in *session, body []byte) {
 	} else {
 		headers = append(rep.cors(headers), noStore)
 	}
-	headers = l.cookie(headers, in)
+	headers = l.cookie(headers, rep, in)
 	switch {
 	case rep.callback != "":
 		body = codec.AppendJSONP(l.jsonp[:0], rep.callback, body)
@@ -216,12 +238,17 @@ func (l *loop) respondPayload(s, in *session, body []byte) {
 // noXSS keeps old browsers from taking an echoed function name for an attack (protocol.md §5.4, §5.5).
 var noXSS = codec.HTTPHeader{Name: "X-XSS-Protection", Value: "0"}
 
-// cookie is what Engine.IO 3 tells proxies that keep a client with one server (protocol.md §6.3).
-func (l *loop) cookie(headers []codec.HTTPHeader, in *session) []codec.HTTPHeader {
-	if in.wire != wireEIO3 {
+// cookie appends what tells a proxy which server a client of Engine.IO 3 belongs to (protocol.md §6.3). No client and nothing here
+// reads it: it is told once, with the answer that opens the session, as Engine.IO itself does from 4 on if at all. Pages of other
+// sites do not get it sent along.
+func (l *loop) cookie(headers []codec.HTTPHeader, rep *reply, in *session) []codec.HTTPHeader {
+	if !rep.cookie {
 		return headers
 	}
-	value := append(l.node.sids.append([]byte("io="), in.conn.ID(l.np)), "; Path=/; HttpOnly"...)
+	value := append(l.node.sids.append([]byte("io="), in.conn.ID(l.np)), "; Path=/; HttpOnly; SameSite=Lax"...)
+	if rep.tls {
+		value = append(value, "; Secure"...)
+	}
 	return append(headers, codec.HTTPHeader{Name: "Set-Cookie", Value: string(value)})
 }
 

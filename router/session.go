@@ -50,7 +50,7 @@ type extra struct {
 	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
 	begun   uint32    // tick at which a WebSocket message in fragments began, while it has not ended
-	host    string    // the host by which a gate's client reached us, of at most maxHost bytes
+	host    string    // the host by which a gate's client reached us, as codec.Hostname has it: 255 bytes at most
 	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches

@@ -28,27 +28,25 @@ func splitSIO09(path []byte) (transport string, sid []byte) {
 // serveSIO09 carries out a request of a socket.io 0.9 client.
 func (l *loop) serveSIO09(s *session, r *request) bool {
 	rep := &s.x.http.reply
+	rep.wants = true
 	transport, sid := splitSIO09(r.head.Path)
 	method := string(r.head.Method)
-	version, _, _ := bytes.Cut(r.head.Path[len(pathSIO):], []byte("/"))
+	version, _, _ := bytes.Cut(r.head.Path[min(len(pathSIO), len(r.head.Path)):], []byte("/"))
 	switch {
 	case method == "OPTIONS":
-		l.preflight(s, 200)
+		l.preflight(s, r, 200)
 	case len(version) == 0:
 		l.respondHTTP(s, 200, "text/plain", []byte("Welcome to socket.io."), rep.cors09(nil)...)
 	case !isNumber(version):
-		return l.serveNothing(s, r)
+		l.refuseHTTP(s, errNoSuchPage, rep.headOnly)
 	case string(version) != "1":
 		l.respondHTTP(s, 500, "text/plain", []byte("Protocol version not supported."), rep.cors09(nil)...)
 	case method != "GET" && method != "POST":
 		l.refuseHTTP(s, errSIO09Method, rep.headOnly)
 	case transport == "":
 		l.handshake09(s, r)
-	case transport == "unknown" || transport == "websocket": // §5.4: ended without an answer
-		s.state = stateEnded
-		l.np.Close(s.conn, reasonHTTP)
-	case len(sid) == 0:
-		return l.serveNothing(s, r)
+	case transport == "unknown" || transport == "websocket" || len(sid) == 0:
+		l.refuseHTTP(s, errNoSuchPage, rep.headOnly)
 	default:
 		return l.polling09(s, r, transport == "jsonp-polling")
 	}
@@ -215,9 +213,18 @@ func (l *loop) packet09(s *session, b []byte) bool {
 	return true
 }
 
+// acknowledge tells a client that its packet has come, if it gave that an id. It says nothing of what becomes of the message in it:
+// that is what a request is answered for.
 func (l *loop) acknowledge(s *session, id []byte) {
-	if len(id) > 0 {
-		l.packet = append(append(l.packet[:0], "6:::"...), id...)
-		l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), l.packet))
+	if len(id) == 0 {
+		return
 	}
+	b := l.packet[:0]
+	if s.wire == wireSIO09 {
+		b = append(append(b, "6:::"...), id...)
+	} else {
+		b = append(append(append(b, "43"...), id...), "[]"...)
+	}
+	l.packet = keep(b)
+	l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), b))
 }

@@ -42,7 +42,7 @@ func TestSIOHandshakes(t *testing.T) {
 		}
 		cookie := ""
 		if strings.Contains(tc.request, "transport") && !strings.Contains(tc.request, "EIO=4") {
-			cookie = "io=" + sid + "; Path=/; HttpOnly"
+			cookie = "io=" + sid + "; Path=/; HttpOnly; SameSite=Lax"
 		}
 		if p.header["Set-Cookie"] != cookie {
 			t.Errorf("%q set the cookie %q", tc.request, p.header["Set-Cookie"])
@@ -157,7 +157,7 @@ func TestPacketsOf09(t *testing.T) {
 	})
 }
 
-// A 0.9 client that polls may say goodbye by a GET; the one that is held is told. Transports there are none are ended without a word.
+// A 0.9 client that polls may say goodbye by a GET; the one that is held is told. Transports that there are not are not found.
 func TestGoodbyeOf09(t *testing.T) {
 	forTimers(t, flavours[1:3], func(t *testing.T, r *rig, c *sioClient, w *client) {
 		target := c.target("polling")
@@ -175,7 +175,9 @@ func TestGoodbyeOf09(t *testing.T) {
 		c.wantPackets("7:::1+0")
 		for _, target := range []string{"/socket.io/1/htmlfile/" + c.sid, "/socket.io/1/flashsocket/" + c.sid, "/socket.io/1/websocket/" + c.sid} {
 			w := r.web(atConnector)
-			w.send(get(target))
+			if p := w.ask(get(target)); p.status != 404 {
+				t.Errorf("%s answered %v", target, p)
+			}
 			w.wantEnd()
 		}
 		unknown := r.web(atConnector)

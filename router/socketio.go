@@ -92,7 +92,7 @@ func (l *loop) takePacket(s *session, b []byte, binary bool) bool {
 }
 
 // pomeloMessage carries out a message in the string format (protocol.md §4.1). What is none is ignored. It returns false,
-// having done nothing, when the session must wait. ack is the packet id that a 0.9 client wants acknowledged first, or nil.
+// having done nothing, when the session must wait. ack is the packet id that the client wants acknowledged first, or nil.
 func (l *loop) pomeloMessage(s *session, text, ack []byte) bool {
 	m, ok := codec.ParseSIOMessage(text)
 	if !ok {

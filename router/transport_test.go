@@ -95,7 +95,7 @@ func scripted(c *client) (sent []byte, told string) {
 	}
 	pong := func(payload string) string { return string(codec.AppendWSFrame(nil, codec.WSPong, []byte(payload))) }
 	if c.ws {
-		step(string(codec.AppendUpgradeResponse(nil, []byte(upgradeKey))),
+		step(string(codec.AppendUpgradeResponse(nil, []byte(upgradeKey), nil)),
 			[]byte("GET /any?x=1 HTTP/1.1\r\nHost: gate.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"+
 				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+upgradeKey+"\r\n\r\n"))
 	}

@@ -24,9 +24,10 @@ const (
 	notAString     = "§4.1: data that is not a string is ignored"
 	takeOver       = "§5.4: answer the older one with 8::"
 	answered       = "§6.5: answer OPTIONS; the original never does"
-	plainCookie    = "§6.3: Set-Cookie: io=<sid>; Path=/; HttpOnly"
+	plainCookie    = "§6.3: Set-Cookie: io=<sid>; Path=/; HttpOnly, and SameSite=Lax (cookieOnce)"
 	binaryToAll    = "§6.3: answer non-b64 sessions with binary payloads"
 	codeOfClose    = "§6: a close without a code is answered 1000, as by Pomelo's own server (sio2-upgrade.jsonl:33)"
+	noCredentials  = "§6.5: credentials only for who cannot do without (socket.io 0.9 to 2) and for origins that are listed"
 	anyOrigin      = "§6.5: without Origin: Access-Control-Allow-Origin: *"
 	noCORS         = "§6.5 is about HTTP answers; browsers do not apply CORS to WebSockets"
 	eio3Open       = "§6.1: the open packet of Engine.IO 3; the cookie is §6.3's"
@@ -38,6 +39,7 @@ const (
 	jsonpXSS       = "§5.5: X-XSS-Protection beside a callback; as 0.9 has it"
 	preflights     = "§6.5: answer OPTIONS with 200/204 and these headers always, plus Access-Control-Allow-Methods"
 	onePort        = "§8: one port serves all generations"
+	saidAtOnce     = "§13: what cannot be served is answered at once with 404"
 	elsewhere      = "§6.5: paths outside /socket.io: 404; socket.io.js may be 404"
 )
 
@@ -84,6 +86,7 @@ var sioEdits = []edit{
 	{"sio1-http.jsonl", "59 62 68", jsonpXSS, ` | ___eio`, ` | x-xss-protection: 0 | ___eio`},
 	{"sio1-http.jsonl", "98", onePort, `application/octet-stream | set-cookie: io=RLL0htte4dX8xpcUAAAi; Path=/; HttpOnly`, `text/plain; charset=UTF-8`},
 	{"sio1-http.jsonl", "98", onePort, `"pingTimeout":60000}`, `"pingTimeout":20000,"maxPayload":262144}`},
+	{"sio1-http.jsonl", "98", noCredentials, "access-control-allow-credentials: true | ", ""},
 	{"sio1-http.jsonl", "144", plainText, `text/html`, `text/plain; charset=utf-8`},
 	{"sio09-websocket.jsonl", "5 22 33 45", noHTMLFile, "websocket,htmlfile,", "websocket,"},
 	{"sio09-websocket.jsonl", "11", configOrder, `"port":27050}`, `"port":27052}`},
@@ -97,6 +100,7 @@ var sioEdits = []edit{
 	{"ref-socketio-2.jsonl", "183 195 198", binaryToAll, "text/plain; charset=UTF-8", "application/octet-stream"},
 	{"ref-socketio-4.jsonl", "5 13 16 22 50 58 61 67 77 83 85 92 93 100 101 109 110 115 120 126 128 133 139 141 156 162 164 170 174 175", anyOrigin, "access-control-allow-credentials: true", "access-control-allow-origin: *"},
 	{"ref-socketio-4.jsonl", "5 13 16 22 50 58 61 67 77 83 85 92 93 100 101 109 110 115 120 126 128 133 139 141 156 162 164 170 174 175", anyOrigin, " | vary: Origin", ""},
+	{"ref-socketio-4.jsonl", "221 224 227 230 233 239 242 251 254", noCredentials, "access-control-allow-credentials: true | ", ""},
 	{"ref-socketio-4.jsonl", "15 60 181 210 258 267", noCORS, "access-control-allow-credentials: true | ", ""},
 	{"ref-socketio-4.jsonl", "15 60 181 210 258 267", noCORS, " | vary: Origin", ""},
 	{"ref-socketio-4.jsonl", "245", eio3Open, "text/plain; charset=UTF-8", "application/octet-stream | set-cookie: io=Na0Ai0d30uw3eHZPAAAO; Path=/; HttpOnly"},
@@ -163,7 +167,7 @@ var sioDifferences = []difference{
 	{file: "sio1-http.jsonl", line: 56, rule: supersede},
 	{file: "sio1-http.jsonl", line: 77, rule: preflights, instead: []string{preflight}},
 	{file: "sio1-http.jsonl", line: 80, rule: connectAtOnce, instead: []string{"40"}, who: "session KZlBotXCrXvz_G6kAAAh"},
-	{file: "sio1-http.jsonl", line: 83, rule: preflights, instead: []string{preflight}},
+	{file: "sio1-http.jsonl", line: 83, rule: preflights, instead: []string{granted}},
 	{file: "sio1-http.jsonl", line: 95, rule: aloneRoot, instead: []string{"HTTP/1.1 200 OK | connection: keep-alive | content-type: text/plain | Welcome to socket.io."}},
 	{file: "sio1-http.jsonl", line: 101, rule: connectAtOnce, instead: []string{"40"}, who: "session 3i9zAIuEPYHElaItAAAj"},
 	{file: "sio1-http.jsonl", line: 109, rule: elsewhere, instead: []string{nothingHere, "end"}},
@@ -185,6 +189,7 @@ var sioDifferences = []difference{
 	{file: "ref-socketio-0.9.17.jsonl", line: 35, rule: kicked, instead: []string{`element {"route":"onKick","reason":"booted"}`, "0::"}},
 	{file: "ref-socketio-0.9.17.jsonl", line: 94, rule: kicked, instead: []string{`element {"route":"onKick","reason":"booted"}`, "0::"}},
 	{file: "ref-socketio-0.9.17.jsonl", line: 125, rule: elsewhere, instead: []string{nothingHere, "end"}},
+	{file: "ref-socketio-0.9.17.jsonl", line: 128, rule: saidAtOnce, instead: []string{nothingHere, "end"}},
 	{file: "ref-socketio-0.9.17.jsonl", line: 159, rule: notAString, instead: []string{`element {"id":5,"body":{"text":"echo:via event"}}`}},
 	{file: "ref-socketio-0.9.17.jsonl", line: 173, rule: takeOver, instead: []string{"8::"}, who: "session sN5RsMFz9rTNy9bnYBqc"},
 	{file: "ref-socketio-0.9.17.jsonl", line: 210, rule: answered, instead: []string{preflight}},
@@ -198,7 +203,7 @@ var sioDifferences = []difference{
 	{file: "ref-socketio-4.jsonl", line: 148, rule: kicked, instead: []string{unknownSID}},
 	{file: "ref-socketio-4.jsonl", line: 150, rule: kicked, instead: []string{unknownSID}},
 	{file: "ref-socketio-4.jsonl", line: 201, rule: kicked, instead: []string{`message {"route":"onKick","reason":"booted"}`, "41"}},
-	{file: "ref-socketio-4.jsonl", line: 236, rule: preflights, instead: []string{strings.Replace(preflight, "200 OK", "204 No Content", 1)}},
+	{file: "ref-socketio-4.jsonl", line: 236, rule: preflights, instead: []string{strings.NewReplacer("200 OK", "204 No Content", "access-control-allow-credentials: true | ", "").Replace(preflight)}},
 	{file: "ref-socketio-4.jsonl", line: 245, rule: connectAtOnce, instead: []string{"40"}, who: "session Na0Ai0d30uw3eHZPAAAO"},
 	{file: "ref-socketio-4.jsonl", line: 248, rule: connectAtOnce, instead: []string{"40"}, who: "session 0mRy8WUHEZ3C872LAAAP"},
 }
@@ -241,5 +246,8 @@ const nothingHere = "HTTP/1.1 404 Not Found | connection: close | content-type: 
 
 // preflight is the answer to OPTIONS.
 const preflight = "HTTP/1.1 200 OK | access-control-allow-credentials: true | access-control-allow-headers: Content-Type | access-control-allow-methods: GET,POST,OPTIONS | access-control-allow-origin: http://example.test | access-control-max-age: 600 | connection: keep-alive"
+
+// granted is the answer to one that asks for a header, as browsers write it.
+var granted = strings.Replace(preflight, "Content-Type", "content-type", 1) + " | vary: Origin, Access-Control-Request-Headers"
 
 const carolIsCut = `{"dir":"c2s","kind":"cut","who":"carol"}`

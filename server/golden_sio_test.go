@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,6 +124,7 @@ func newSIOReplay(t *testing.T, tr *sioTranscript, loops string, step int) (stre
 				}
 			}
 		}
+		cookieOnce(b.inquiries[l.N], items)
 		return who, items, err
 	})
 	for i, e := range sioEdits {
@@ -174,6 +176,27 @@ func (e *edit) apply(x *inquiry, items []string) error {
 		return fmt.Errorf("has no %q to be replaced", e.old)
 	}
 	return nil
+}
+
+// recordedCookie is what servers of Engine.IO 3 sent along with every answer.
+var recordedCookie = regexp.MustCompile(` \| (set-cookie: io=[^;]*; Path=/; HttpOnly)`)
+
+// toldCookie is what the answer that opens a session tells instead.
+var toldCookie = regexp.MustCompile(` \| set-cookie: io=[^|]*; SameSite=Lax`)
+
+// cookieOnce has the cookie told only by the answer that opens a session, and kept from other sites' requests (plainCookie).
+func cookieOnce(x *inquiry, items []string) {
+	if x == nil {
+		return
+	}
+	now := ""
+	if x.opens {
+		now = " | $1; SameSite=Lax"
+	}
+	for i := range items {
+		items[i] = recordedCookie.ReplaceAllString(items[i], now)
+	}
+	x.head = recordedCookie.ReplaceAllString(x.head, now)
 }
 
 // hasLine tells whether n is in a list like "1 3 5".

@@ -15,7 +15,7 @@ import (
 // upgradeCase is a request and what comes of it: opened, or refused and closed.
 type upgradeCase struct {
 	name, send string
-	want       string // "": it opens
+	want       string // the answer; "": it opens, as most do; "nothing"
 }
 
 func upgradeCases() (cases []upgradeCase) {
@@ -41,6 +41,7 @@ func upgradeCases() (cases []upgradeCase) {
 	opens("absolute target", "=GET http://other.example/x HTTP/1.1")
 	opens("any origin", "+Origin: https://elsewhere.example")
 	opens("empty Host", "Host:")
+	cases = append(cases, upgradeCase{"an empty line before it", "\r\n" + request(), ""})
 	opens("Host with a port", "Host: [::1]:3050")
 	for _, v := range []string{"WebSocket", "WEBSOCKET", "h2c, websocket", "websocket , h2c", ",websocket,", "\t websocket \t"} {
 		opens("Upgrade: "+v, "Upgrade: "+v)
@@ -62,9 +63,17 @@ func upgradeCases() (cases []upgradeCase) {
 		opens("Sec-WebSocket-Extensions: "+v, "+Sec-WebSocket-Extensions: "+v)
 	}
 	opens("two extension lines", "+Sec-WebSocket-Extensions: permessage-deflate", "+Sec-WebSocket-Extensions: permessage-bzip2")
-	opens("subprotocols", "+Sec-WebSocket-Protocol: chat, superchat")
-	opens("two subprotocol lines", "+Sec-WebSocket-Protocol: chat", "+Sec-WebSocket-Protocol: superchat")
-	opens("head of 8192 bytes", "+X: "+strings.Repeat("x", 8192-len(request("+X: "))))
+	chosen := func(name, subprotocol string, edits ...string) {
+		answer := strings.TrimSuffix(rfcOpened, "\r\n") + "Sec-WebSocket-Protocol: " + subprotocol + "\r\n\r\n"
+		cases = append(cases, upgradeCase{name, request(edits...), answer})
+	}
+	chosen("subprotocols", "chat", "+Sec-WebSocket-Protocol: chat, superchat")
+	chosen("two subprotocol lines", "chat", "+Sec-WebSocket-Protocol: chat", "+Sec-WebSocket-Protocol: superchat")
+	chosen("subprotocol of 64 bytes", strings.Repeat("x", 64), "+Sec-WebSocket-Protocol: "+strings.Repeat("x", 64))
+	opens("subprotocol of 65 bytes", "+Sec-WebSocket-Protocol: "+strings.Repeat("x", 65))
+	opens("subprotocol that is no token", "+Sec-WebSocket-Protocol: a b, chat")
+	opens("no subprotocol", "+Sec-WebSocket-Protocol:")
+	opens("head of 16384 bytes", "+X: "+strings.Repeat("x", 16384-len(request("+X: "))))
 
 	// Methods and versions of HTTP.
 	for _, m := range []string{"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"} {
@@ -72,7 +81,7 @@ func upgradeCases() (cases []upgradeCase) {
 		refuses(405, onlyGET, m, m+" / HTTP/1.1\r\nHost: h\r\n\r\n")
 	}
 	refuses(405, "not a proxy", "CONNECT", request("=CONNECT chat.example:443 HTTP/1.1"))
-	for _, s := range []string{"get / HTTP/1.1\r\n\r\n", "GETS / HTTP/1.1\r\n\r\n", "BREW /pot HTTP/1.1\r\n\r\n", "\r\n" + request(), " " + request(), "\x16\x03\x01\x02\x00"} {
+	for _, s := range []string{"get / HTTP/1.1\r\n\r\n", "GETS / HTTP/1.1\r\n\r\n", "BREW /pot HTTP/1.1\r\n\r\n", "\r\n\r\n" + request(), " " + request(), "\x16\x03\x01\x02\x00"} {
 		cases = append(cases, upgradeCase{fmt.Sprintf("no HTTP: %.8q", s), s, "nothing"})
 	}
 	refuses(400, needs11, "HTTP/1.0", request("=GET / HTTP/1.0"))
@@ -159,10 +168,10 @@ func upgradeCases() (cases []upgradeCase) {
 	refuses(400, repeated, "two Origins", request("+Origin: http://a", "+Origin: http://b"))
 
 	// Heads without end.
-	refuses(431, tooLong, "head of 8193 bytes", request("+X: "+strings.Repeat("x", 8193-len(request("+X: ")))))
-	refuses(431, tooLong, "target without end", "GET /"+strings.Repeat("x", 8188))
-	refuses(431, tooLong, "header without end", "GET / HTTP/1.1\r\nX: "+strings.Repeat("x", 8192))
-	refuses(431, tooLong, "headers without end", "GET / HTTP/1.1\r\n"+strings.Repeat("X: x\r\n", 2000))
+	refuses(431, tooLong, "head of 16385 bytes", request("+X: "+strings.Repeat("x", 16385-len(request("+X: ")))))
+	refuses(431, tooLong, "target without end", "GET /"+strings.Repeat("x", 16380))
+	refuses(431, tooLong, "header without end", "GET / HTTP/1.1\r\nX: "+strings.Repeat("x", 16384))
+	refuses(431, tooLong, "headers without end", "GET / HTTP/1.1\r\n"+strings.Repeat("X: x\r\n", 4000))
 	return cases
 }
 
@@ -177,10 +186,12 @@ func TestRFC6455Upgrade(t *testing.T) {
 				step = 977
 			}
 			var err error
-			switch frames := join(text(0x89, "first"), text(0x82, hello)); c.want {
-			case "":
+			switch frames := join(text(0x89, "first"), text(0x82, hello)); {
+			case c.want == "":
 				err = exchange(s.addr("connector"), step, c.send, rfcOpened, frames, fromServer(0x8a, "first")+welcome, false)
-			case "nothing":
+			case strings.HasPrefix(c.want, "HTTP/1.1 101"):
+				err = exchange(s.addr("connector"), step, c.send, c.want, frames, fromServer(0x8a, "first")+welcome, false)
+			case c.want == "nothing":
 				err = exchange(s.addr("connector"), step, c.send, "", nil, "", true)
 			default:
 				err = exchange(s.addr("connector"), step, c.send, c.want, frames, "", true)
