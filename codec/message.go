@@ -26,7 +26,7 @@ const (
 	flagCode      = 0x01 // the route is a code
 	flagTypeShift = 1
 	flagTypeMask  = 0x07
-	flagGzip      = 0x10 // the body is gzipped; the other three bits mean nothing
+	flagGzip      = 0x10 // the body is compressed (Inflater); the other three bits mean nothing
 )
 
 var (

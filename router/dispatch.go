@@ -105,15 +105,14 @@ func (l *loop) message(s *session, b []byte) bool {
 		l.np.Pause(s.conn)
 		return false
 	}
+	if m.Gzip && !l.inflate(s, c) {
+		return true
+	}
 	if l.follow(s, c) {
 		return false
 	}
 	l.counters.requests++
 	if !l.admit(s, c) {
-		return true
-	}
-	if c.id != 0 && m.Gzip { // a codec bit that no known client sets; we do not inflate
-		l.answer(s, c, channel.Refused)
 		return true
 	}
 	if s.variant.CESU && l.node.cesu8 == CESU8Auto {

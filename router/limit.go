@@ -62,6 +62,9 @@ func (b *bucket) take(allowed uint32, burst int) bool {
 	return true
 }
 
+// lacks is how many messages it lacks to be full.
+func (b bucket) lacks(allowed uint32) int { return int(max(int32(uint32(b)-allowed), 0)) }
+
 // settle forgets how long a full bucket has been full.
 func (b *bucket) settle(allowed uint32) {
 	if int32(uint32(*b)-allowed) < 0 {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -42,6 +43,8 @@ type loop struct {
 	running    bool                // runLocal is at work
 	serial     uint32              // numbers requests
 	scratch    []byte
+	inflater   codec.Inflater
+	inflated   []byte            // the body that it made
 	text       []byte            // of a socket.io message that is being handled
 	packet     []byte            // short packets of ours
 	stream     []byte            // packets of a POST
