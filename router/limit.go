@@ -192,8 +192,9 @@ func (l *loop) refused(s *session, why limitReason) {
 
 const maxFlood = 1<<16 - 1
 
-// charge charges a package, or a frame of WebSocket's own, of n bytes that is no message: heartbeats, pings, what is out of place. It
-// returns false when there were too many; then it must have no effect and get no answer, and the session may have ended.
+// charge charges a package, or a frame of WebSocket's own, of n bytes that is no message: a pong, a connect, what is out of place, a
+// heartbeat whose answer is owed already. It returns false when there were too many; the session may have ended then. What a
+// client waits for it is given all the same.
 func (l *loop) charge(s *session, n int) bool {
 	if !s.meter.begun {
 		return l.early(s, n)

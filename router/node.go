@@ -28,7 +28,7 @@ type Limits struct {
 	Spread           int           // members from which on a room uses all loops
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// What sessions may do; 0 in any of these is no limit.
-	SessionRate   Rate   // messages, heartbeats and the like of one session
+	SessionRate   Rate   // messages and the like of one session
 	SendRate      Rate   // its sends, which go to many
 	EnterRate     Rate   // its enters: two pushes to many, and a list that may be long
 	Flood         int    // packages refused beyond those admitted, after which a session is ended

@@ -37,7 +37,7 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	l.EarlyBytes, l.EarlyPackages, l.FirstSeconds = 16<<10, 64, 600
 	l.Rooms.Members, l.Rooms.Rooms = 100_000, 1_000_000
 	c.memory = memoryAuto
-	add((*sessionRateFlag)(&l.SessionRate), "session-rate", "messages and heartbeats of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
+	add((*sessionRateFlag)(&l.SessionRate), "session-rate", "messages of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
 	add((*sessionRateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
 	add((*sessionRateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room included, `rate:burst`; more are refused")
 	add((*countFlag)(&l.Flood), "flood", "`number` of refusals more than messages accepted, after which a session is disconnected")

@@ -52,7 +52,7 @@ class Page {
     const page = this;
     return class extends WebSocket {
       constructor(url) {
-        super(url, { createConnection: ({ host, port }) => (page.tcp = net.connect({ host, port })) });
+        super(url, { origin: 'http://page.example', createConnection: ({ host, port }) => (page.tcp = net.connect({ host, port })) });
         page.websocket = this;
       }
     };
