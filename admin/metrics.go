@@ -53,6 +53,7 @@ var loopMetrics = []metric[loopFigures]{
 	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),
 	seconds("loop_delay_seconds", "For how long events last waited until the loop came to them.", "loop", func(l *loopFigures) time.Duration { return l.Net.Delay }),
 	gauge("slow_connections", "Connections with unsent bytes.", "loop", func(l *loopFigures) int { return l.Net.Slow }),
+	gauge("unread_connections", "Connections that are not read; what their clients send waits in the kernel.", "loop", func(l *loopFigures) int { return l.Net.Unread }),
 	counter("requests_total", "Requests and notifies of clients.", "loop", func(l *loopFigures) uint64 { return l.Requests }),
 	counter("unknown_routes_total", "Requests for routes that nobody handles.", "loop", func(l *loopFigures) uint64 { return l.UnknownRoutes }),
 	counter("malformed_total", "Data packages that were no message.", "loop", func(l *loopFigures) uint64 { return l.Malformed }),

@@ -12,12 +12,13 @@ type Budget struct {
 	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
 	Gate Gate
 
-	limit atomic.Int64
-	total atomic.Int64      // bytes kept in both directions
-	in    atomic.Int64      // of these, those received
-	slow  atomic.Int64      // conns with unsent bytes
-	open  [256]atomic.Int64 // by tag
-	loops []*Loop           // static once all loops are made
+	limit  atomic.Int64
+	total  atomic.Int64      // bytes kept in both directions
+	in     atomic.Int64      // of these, those received
+	slow   atomic.Int64      // conns with unsent bytes
+	unread atomic.Int64      // sockets that are not read
+	open   [256]atomic.Int64 // by tag
+	loops  []*Loop           // static once all loops are made
 }
 
 // NewBudget makes a budget of limit bytes for the loops that will be made with it.
@@ -39,6 +40,9 @@ func (b *Budget) SetLimit(limit int64) {
 // Slow is the number of conns that have unsent bytes.
 func (b *Budget) Slow() int { return int(b.slow.Load()) }
 
+// Unread is the number of sockets that are not read: what their peers send stays in the kernel, up to what a socket may have there.
+func (b *Budget) Unread() int { return int(b.unread.Load()) }
+
 // Total is the number of bytes that all loops keep for conns, in both directions. What several slow conns share counts once.
 func (b *Budget) Total() int64 { return b.total.Load() }
 
@@ -57,6 +61,10 @@ func (b *Budget) publish(l *Loop) {
 	if d := int64(len(l.queued)) - l.slow; d != 0 {
 		l.slow += d
 		b.slow.Add(d)
+	}
+	if d := int64(l.unread) - l.waiting; d != 0 {
+		l.waiting += d
+		b.unread.Add(d)
 	}
 	if !b.over() {
 		return

@@ -108,6 +108,8 @@ type Loop struct {
 	unsent    int   // bytes that exist only for conns that could not take them
 	inbound   int   // bytes of inboxes
 	segments  int   // in the queues of all conns
+	unread    int   // sockets that are not watched for reading
+	waiting   int64 // unread, as last published to the budget
 	heldIn    int64 // inbound, as last published to the budget
 	logs      bufferPool
 	spareLogs []*log
@@ -483,6 +485,7 @@ func (l *Loop) finalize(c *Conn) {
 		l.pulls.Add(-1)
 	} else {
 		fd := int(c.fd)
+		l.unread -= unreadOf(c)
 		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
 		l.driver.Close(fd, c.watched)
 		l.budget.open[c.tag].Add(-1)
@@ -510,7 +513,7 @@ func (l *Loop) freeSlot(c *Conn) {
 }
 
 func (l *Loop) watch(c *Conn, want Interest) {
-	if c.watched == want || c.state&connBroken != 0 || c.IsPull() {
+	if c.watched == want || c.state&connBroken != 0 || c.IsPull() { // mostly
 		return
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, want); err != nil {
@@ -518,8 +521,12 @@ func (l *Loop) watch(c *Conn, want Interest) {
 		l.fail(c)
 		return
 	}
+	l.unread += int(c.watched&Readable) - int(want&Readable)
 	c.watched = want
 }
+
+// unreadOf is 1 if c's socket is not watched for reading, else 0.
+func unreadOf(c *Conn) int { return 1 - int(c.watched&Readable) }
 
 // adopt makes a conn of an accepted socket.
 func (l *Loop) adopt(a *Accepted) {
@@ -533,6 +540,7 @@ func (l *Loop) adopt(a *Accepted) {
 	if !a.moved {
 		l.stats.Opened++
 	}
+	l.unread++
 	l.luggage = a.luggage
 	l.opened(c)
 	l.luggage = nil

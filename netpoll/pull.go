@@ -157,6 +157,7 @@ func (l *Loop) ship(c *Conn, to *Loop, rest []byte, luggage any) {
 		l.fail(c)
 		return
 	}
+	l.unread -= unreadOf(c)
 	l.fds[c.fd] = 0
 	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)

@@ -21,6 +21,7 @@ type Stats struct {
 	Backlog int // bytes in the logs of groups
 	Unsent  int // bytes kept for peers that do not take them
 	Slow    int // conns with unsent bytes
+	Unread  int // sockets that are not read
 
 	Delay time.Duration // for which the last doorbell waited, and so did events
 }
@@ -30,6 +31,7 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
+	s.Unread = l.unread
 	s.Delay = time.Duration(l.delay[1])
 	return s
 }

@@ -199,7 +199,7 @@ func (w *world) end(t testing.TB) {
 	w.net.Seconds(4) // those that linger
 	for i, h := range w.on {
 		s := h.loop.Stats()
-		if s.Conns != 0 || s.Pulls != 0 || s.Backlog != 0 || s.Unsent != 0 || s.Slow != 0 || h.loop.Open() != 0 || h.loop.Pulls() != 0 {
+		if s.Conns != 0 || s.Pulls != 0 || s.Backlog != 0 || s.Unsent != 0 || s.Slow != 0 || s.Unread != 0 || h.loop.Open() != 0 || h.loop.Pulls() != 0 {
 			t.Errorf("loop %d: something is left: %+v", i, s)
 		}
 		if s.Panics != h.panics {

@@ -316,7 +316,7 @@ const routeForget = int64(maxFillSeconds * 1e9)
 
 // Usage is what a node takes of memory outside of Go's, and what it could give back. Safe from any goroutine.
 func (n *Node) Usage() Usage {
-	u := Usage{Unsent: n.budget.Total(), Slow: n.budget.Slow()}
+	u := Usage{Unsent: n.budget.Total(), Slow: n.budget.Slow(), Unread: n.budget.Unread()}
 	for _, l := range n.loops {
 		u.Conns += l.np.Open()
 	}
@@ -327,6 +327,7 @@ func (n *Node) Usage() Usage {
 type Usage struct {
 	Conns  int   // sockets
 	Slow   int   // conns with unsent bytes
+	Unread int   // sockets that are not read
 	Unsent int64 // bytes kept for them, and for those who have sent messages in part
 }
 

@@ -92,7 +92,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.DurationVar(&l.Delay, "max-delay", l.Delay, "when what clients send waits for `longer` until an event loop comes to it, messages are refused; 0 for never")
 	seconds(&l.Conn.Stuck, "stuck-timeout", "`time` in which a connection with unsent bytes must take some")
 	seconds(&l.HeadSeconds, "head-timeout", "`time` for an HTTP request head")
-	seconds(&l.HandshakeSeconds, "handshake-timeout", "`time` from connect to the end of the handshake")
+	seconds(&l.HandshakeSeconds, "handshake-timeout", "`time` from connect to the end of the handshake, and from the beginning of a message or an HTTP request to its end")
 	seconds(&l.IdleSeconds, "idle-timeout", "`time` a client may be silent where there are no heartbeats")
 	seconds(&l.RequestSeconds, "request-timeout", "`time` a worker has for a request")
 

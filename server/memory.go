@@ -129,12 +129,13 @@ func physicalMemory() int64 {
 // From refuseAt percent of the budget on new work is refused, until it is below refuseUntil again; the same for shedding. Go
 // collects so that it stays below collectAt if it can: what is refused is refused for what lives, not for garbage.
 const (
-	collectAt              = 70
-	refuseUntil, refuseAt  = 75, 80
-	shedUntil, shedAt      = 85, 90
-	memoryEvery            = time.Second
-	memoryWarnEvery        = time.Minute
-	idleSocket, fullSocket = 5 << 10, 256 << 10 // kernel memory of a socket, measured: idle, and with a full send buffer
+	collectAt             = 70
+	refuseUntil, refuseAt = 75, 80
+	shedUntil, shedAt     = 85, 90
+	memoryEvery           = time.Second
+	memoryWarnEvery       = time.Minute
+	// Kernel memory of a socket, measured: idle, with a full send buffer, and with a full receive buffer.
+	idleSocket, fullSocket, unreadSocket = 5 << 10, 256 << 10, 64 << 10
 )
 
 // memory compares what pomelod takes with its budget, once a second.
@@ -158,7 +159,7 @@ type memory struct {
 // step takes one reading and acts on it.
 func (m *memory) step(now time.Time) {
 	goBytes, usage := m.read()
-	kernel := int64(usage.Conns)*idleSocket + int64(usage.Slow)*fullSocket
+	kernel := int64(usage.Conns)*idleSocket + int64(usage.Slow)*fullSocket + int64(usage.Unread)*unreadSocket
 	used := goBytes + kernel
 	m.used.Store(used)
 	if goal := max(m.percent(collectAt)-kernel, m.budget/8); m.limit != nil && goal/m.granule() != m.goal/m.granule() {
@@ -177,7 +178,7 @@ func (m *memory) step(now time.Time) {
 	m.shedding.Store(is)
 	switch {
 	case is: // a quarter of the backlogs each second, the largest first, until there is enough
-		m.unsent(usage.Unsent / 4 * 3)
+		m.unsent(max(usage.Unsent/4*3, m.budget/100)) // below that it would end people for nothing
 	case was:
 		m.unsent(math.MaxInt64)
 	}
