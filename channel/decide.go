@@ -72,12 +72,23 @@ func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 
 // reset forgets the last decision.
 func (d *decision) reset(p *partition, r *Request) {
-	clear(d.records) // they keep names and bodies alive
-	clear(d.items)
+	d.records, d.items = emptied(d.records), emptied(d.items)
 	d.p, d.r, d.input, d.of = p, r, input{}, subject{}
-	d.records, d.items, d.noted, d.outs = d.records[:0], d.items[:0], d.noted[:0], d.outs[:0]
+	d.noted, d.outs = d.noted[:0], d.outs[:0]
 	d.list, d.room, d.seq = -1, 0, 0
 }
+
+// emptied is a list without anything in it, whose memory is used again unless a rare decision has made it long.
+func emptied[T any](list []T) []T {
+	clear(list) // it keeps names and bodies alive
+	if cap(list) > maxKept {
+		return nil
+	}
+	return list[:0]
+}
+
+// maxKept is how many records and items are kept between decisions: only a node that ends, and closing a large room, need more.
+const maxKept = 256
 
 // decide executes d.r.
 func (d *decision) decide() {
@@ -113,7 +124,8 @@ func (d *decision) begin() {
 		in, _ := d.p.counters(d.r.From.Node)
 		n = in + 1
 	}
-	d.record(Record{Kind: RecordIn, Addr: Addr{Node: d.r.From.Node}, Num: n})
+	rec := d.record(RecordIn)
+	rec.Addr.Node, rec.Num = d.r.From.Node, n
 	if room := d.of.room; room != nil {
 		d.room, d.seq = room.id, room.seq
 	}
@@ -122,27 +134,56 @@ func (d *decision) begin() {
 // end notes how far the numbers of items have come.
 func (d *decision) end() {
 	for i := range d.outs {
-		d.record(Record{Kind: RecordOut, Addr: Addr{Node: d.outs[i].node}, Num: d.outs[i].out})
+		rec := d.record(RecordOut)
+		rec.Addr.Node, rec.Num = d.outs[i].node, d.outs[i].out
 	}
 }
 
-func (d *decision) record(r Record) { d.records = append(d.records, r) }
+// record adds a record, to be filled in: its memory is that of an earlier one, which reset has cleared.
+func (d *decision) record(kind RecordKind) *Record {
+	if n := len(d.records); n < cap(d.records) {
+		d.records = d.records[:n+1]
+	} else {
+		d.records = append(d.records, Record{})
+	}
+	r := &d.records[len(d.records)-1]
+	r.Kind = kind
+	return r
+}
+
+// recordOf is record for a room and, if slot is not 0, a member of it.
+func (d *decision) recordOf(kind RecordKind, room *Room, slot uint32) *Record {
+	r := d.record(kind)
+	r.Room, r.room, r.slot = room.name, room, slot
+	if slot != 0 {
+		r.User = d.state.member(slot).name
+	}
+	return r
+}
 
 func (d *decision) note(c counter) { d.noted = append(d.noted, c) }
 
-// post adds an item and gives it its number.
-func (d *decision) post(it Item) {
-	node := it.To.Node
+// post adds an item with its number, to be filled in. room is 0 for a reply.
+func (d *decision) post(kind ItemKind, to Addr, room RoomID) *Item {
 	i := 0
-	for ; i < len(d.outs) && d.outs[i].node != node; i++ {
+	for ; i < len(d.outs) && d.outs[i].node != to.Node; i++ {
 	}
 	if i == len(d.outs) {
-		_, out := d.p.counters(node)
-		d.outs = append(d.outs, nodeChannel{node: node, out: out})
+		_, out := d.p.counters(to.Node)
+		d.outs = append(d.outs, nodeChannel{node: to.Node, out: out})
 	}
 	d.outs[i].out++
-	it.N, it.Part, it.Epoch = d.outs[i].out, d.p.number, d.p.epoch
-	d.items = append(d.items, it)
+	if n := len(d.items); n < cap(d.items) {
+		d.items = d.items[:n+1]
+	} else {
+		d.items = append(d.items, Item{})
+	}
+	it := &d.items[len(d.items)-1]
+	it.Kind, it.Part, it.Epoch, it.N, it.To = kind, d.p.number, d.p.epoch, d.outs[i].out, to
+	if room != 0 {
+		it.Room, it.Seq = room, d.seq
+	}
+	return it
 }
 
 // push gives p the room's next number and posts it to every outlet that has members of the room, but for who leaves with this decision
@@ -171,7 +212,7 @@ func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
 	}
 	for i := range room.outlets {
 		if id := room.outlets[i].id; !skip || id != alone {
-			d.post(Item{Kind: ItemPush, Room: room.id, Seq: d.seq, To: id.addr(), Push: p})
+			d.post(ItemPush, id.addr(), room.id).Push = p
 		}
 	}
 }
@@ -179,12 +220,13 @@ func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
 // numbered takes the room's next number.
 func (d *decision) numbered(room *Room) {
 	d.seq++
-	d.record(Record{Kind: RecordPush, Room: room.name, Num: d.seq, room: room})
+	d.recordOf(RecordPush, room, 0).Num = d.seq
 }
 
 func (d *decision) reply(body []byte) {
 	if d.r.Req != 0 {
-		d.post(Item{Kind: ItemReply, To: d.r.From, Req: d.r.Req, Body: body})
+		it := d.post(ItemReply, d.r.From, 0)
+		it.Req, it.Body = d.r.Req, body
 	} else {
 		d.list = -1
 	}
@@ -221,16 +263,19 @@ func (d *decision) add() {
 	if room == nil {
 		serial := d.p.serial + 1
 		id, slow = newRoomID(d.p.number, serial), d.slowOf(r.Room)
-		d.record(Record{Kind: RecordRoom, Room: r.Room, Num: serial, Time: int64(slow)})
+		rec := d.record(RecordRoom)
+		rec.Room, rec.Num, rec.Time = r.Room, serial, int64(slow)
 		d.room, d.seq = id, 0
 	} else {
 		id, slow = room.id, room.slow
 		d.push(room, userPush("onAdd", r.User), d.of.prev)
 	}
 	d.note(countEnters)
-	d.record(Record{Kind: RecordAdd, Room: r.Room, User: r.User, Addr: r.From, Key: r.Key, room: room})
+	rec := d.record(RecordAdd)
+	rec.Room, rec.User, rec.Addr, rec.Key, rec.room = r.Room, r.User, r.From, r.Key, room
 	if slow > 0 { // one that leaves and comes back has to wait like the others
-		d.record(Record{Kind: RecordSpoke, Room: r.Room, User: r.User, Time: d.input.now, room: room})
+		rec := d.record(RecordSpoke)
+		rec.Room, rec.User, rec.Time, rec.room = r.Room, r.User, d.input.now, room
 	}
 	d.entered(id)
 }
@@ -242,8 +287,8 @@ func (d *decision) replace(m uint32) {
 		d.drop(d.of.prev, true)
 	}
 	d.note(countReplaced)
-	d.record(Record{Kind: RecordReplace, Room: r.Room, User: r.User, Addr: r.From, room: room, slot: m})
-	d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: d.state.member(m).addr, Body: replacedReason})
+	d.recordOf(RecordReplace, room, m).Addr = r.From
+	d.post(ItemKick, d.state.member(m).addr, room.id).Body = replacedReason
 	d.entered(room.id)
 }
 
@@ -252,7 +297,7 @@ var replacedReason = []byte("replaced by a new session of yours")
 
 func (d *decision) entered(id RoomID) {
 	d.list = len(d.items)
-	d.post(Item{Kind: ItemEnter, Room: id, Seq: d.seq, To: d.r.From, Req: d.r.Req})
+	d.post(ItemEnter, d.r.From, id).Req = d.r.Req
 }
 
 func (d *decision) refuseEnter(body []byte) {
@@ -266,9 +311,9 @@ func (d *decision) drop(slot uint32, stays bool) {
 	m := d.state.member(slot)
 	room := m.room
 	d.note(countLeaves)
-	d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
+	d.recordOf(RecordRemove, room, slot)
 	if stays {
-		d.post(Item{Kind: ItemLeave, Room: room.id, Seq: d.seq, To: m.addr})
+		d.post(ItemLeave, m.addr, room.id)
 	}
 	if room.count > 1 {
 		d.push(room, userPush("onLeave", m.name), slot)
@@ -277,7 +322,7 @@ func (d *decision) drop(slot uint32, stays bool) {
 
 // send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
 func (d *decision) send() {
-	r, room, sender := d.r, d.of.room, d.of.user
+	room, sender := d.of.room, d.of.user
 	switch {
 	case sender == 0:
 		d.refuseSend(Refused)
@@ -292,7 +337,7 @@ func (d *decision) send() {
 		return
 	}
 	if room.slow > 0 {
-		d.record(Record{Kind: RecordSpoke, Room: r.Room, User: r.User, Time: d.input.now, room: room, slot: sender})
+		d.recordOf(RecordSpoke, room, sender).Time = d.input.now
 	}
 	d.note(countSends)
 	d.reply(Done)
@@ -322,28 +367,31 @@ func (d *decision) deliver(push func(*Request) *codec.Push) bool {
 		d.push(room, push(d.r), 0)
 		return true
 	}
-	d.post(Item{Kind: ItemDirect, Room: room.id, Seq: d.seq, To: d.state.member(d.of.target).addr, Push: push(d.r)})
+	d.post(ItemDirect, d.state.member(d.of.target).addr, room.id).Push = push(d.r)
 	return true
 }
 
 // pushTo is a push of the server's own.
 func (d *decision) pushTo() {
-	if d.of.room == nil || !d.deliver(serverPush) {
+	switch {
+	case d.of.room == nil || d.r.Target != Everybody && d.of.target == 0:
+		d.reply(Absent)
+	case !d.deliver(serverPush):
 		d.reply(Refused)
-		return
+	default:
+		d.reply(Done)
 	}
-	d.reply(Done)
 }
 
 // kick ends a member's session. Its loop will post the leave when the session has ended.
 func (d *decision) kick() {
 	if d.of.target == 0 {
-		d.reply(Refused)
+		d.reply(Absent)
 		return
 	}
 	reason, _ := codec.StringValue(d.r.Content)
 	room := d.of.room
-	d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: d.state.member(d.of.target).addr, Body: []byte(reason)})
+	d.post(ItemKick, d.state.member(d.of.target).addr, room.id).Body = []byte(reason)
 	d.reply(Done)
 }
 
@@ -362,11 +410,11 @@ func (d *decision) setSlow() {
 		d.reply(Refused)
 		return
 	}
-	rec := Record{Kind: RecordSlow, Room: d.r.Room, Num: 1, Time: ms * int64(time.Millisecond)}
+	rec := d.record(RecordSlow)
+	rec.Room, rec.Num, rec.Time = d.r.Room, 1, ms*int64(time.Millisecond)
 	if ms < 0 {
 		rec.Num, rec.Time = 0, int64(d.input.slow)
 	}
-	d.record(rec)
 	d.reply(Done)
 }
 
@@ -378,17 +426,17 @@ func (d *decision) slowOf(room string) time.Duration {
 	return d.input.slow
 }
 
-// tickEntries is how many entries one Tick of a partition looks at.
+// tickEntries is how many entries one Tick of a worker is about.
 const tickEntries = 256
 
-// tick forgets when members of slow rooms have spoken, where that no longer matters.
-func (d *decision) tick() {
-	for slot, n := d.p.heard, 0; slot != 0 && n < tickEntries; n++ {
+// tick forgets when members of slow rooms have spoken, where that no longer matters. It looks at so many entries.
+func (d *decision) tick(entries int) {
+	for slot := d.p.heard; slot != 0 && len(d.records) < entries; {
 		v, m := d.state.voices[slot], d.state.member(slot)
 		if d.input.now-v.at < int64(m.room.slow) {
 			break
 		}
-		d.record(Record{Kind: RecordQuiet, Room: m.room.name, User: m.name, room: m.room, slot: slot})
+		d.recordOf(RecordQuiet, m.room, slot)
 		slot = v.next
 	}
 }
@@ -403,13 +451,13 @@ func (d *decision) dropNode(node Node) {
 				continue
 			}
 			d.note(countLeaves)
-			d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
+			d.recordOf(RecordRemove, room, slot)
 			d.pushBeyond(room, userPush("onLeave", m.name), node)
 		}
 	}
 	d.end()
 	if slices.ContainsFunc(d.p.nodes, func(c nodeChannel) bool { return c.node == node }) {
-		d.record(Record{Kind: RecordGone, Addr: Addr{Node: node}})
+		d.record(RecordGone).Addr.Node = node
 	}
 }
 
@@ -430,7 +478,7 @@ func (d *decision) pushBeyond(room *Room, p *codec.Push, node Node) {
 	}
 	for i := range room.outlets {
 		if id := room.outlets[i].id; id.Node != node {
-			d.post(Item{Kind: ItemPush, Room: room.id, Seq: d.seq, To: id.addr(), Push: p})
+			d.post(ItemPush, id.addr(), room.id).Push = p
 		}
 	}
 }
@@ -456,7 +504,7 @@ func (d *decision) failed(half bool) {
 		if room.panics > 0 || half {
 			d.closeRoom(room, "room closed after an internal error")
 		} else {
-			d.record(Record{Kind: RecordPanic, Room: room.name, Num: room.panics + 1, room: room})
+			d.recordOf(RecordPanic, room, 0).Num = room.panics + 1
 		}
 	}
 	if d.r != nil {
@@ -469,8 +517,8 @@ func (d *decision) failed(half bool) {
 func (d *decision) closeRoom(room *Room, reason string) {
 	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 		m := d.state.member(slot)
-		d.record(Record{Kind: RecordRemove, Room: room.name, User: m.name, room: room, slot: slot})
-		d.post(Item{Kind: ItemKick, Room: room.id, Seq: d.seq, To: m.addr, Body: []byte(reason)})
+		d.recordOf(RecordRemove, room, slot)
+		d.post(ItemKick, m.addr, room.id).Body = []byte(reason)
 	}
 }
 

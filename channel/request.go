@@ -69,6 +69,7 @@ func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick &&
 var (
 	Done         = []byte(`{}`)
 	Refused      = []byte(`{"code":500}`)
+	Absent       = []byte(`{"code":404}`) // to OpPush and OpKick: nobody is there to get it
 	EnterRefused = []byte(`{"code":500,"error":true}`)
 )
 

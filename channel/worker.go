@@ -103,6 +103,9 @@ func (w *Worker) Own(part uint16, epoch Epoch) {
 // Owns tells whether the worker is the owner of a partition.
 func (w *Worker) Owns(part uint16) bool { return w.state.parts[part] != nil }
 
+// Epoch is the one in which the worker became the owner of a partition that it owns.
+func (w *Worker) Epoch(part uint16) Epoch { return w.state.parts[part].epoch }
+
 // Stats tells the worker's figures.
 func (w *Worker) Stats() Stats {
 	c := &w.counters
@@ -296,21 +299,26 @@ func (w *Worker) fail(p *partition, r *Request, of subject) {
 	w.post()
 }
 
-// Tick does what partitions wanted to be done by now (Due).
+// Tick does what partitions wanted to be done by now (Due), up to so many entries. If there is more, Due says so.
 func (w *Worker) Tick() {
 	now := w.nanos()
 	if w.due == 0 || now < w.due {
 		return
 	}
 	w.due = 0
+	left := tickEntries
 	for _, p := range w.state.parts {
-		if p == nil || p.heard == 0 {
-			continue
+		switch {
+		case p == nil || p.heard == 0:
+		case left == 0:
+			w.wantTick(p)
+		default:
+			w.d.reset(p, nil)
+			w.d.input.now = w.now(p)
+			w.d.tick(left)
+			left -= len(w.d.records)
+			w.apply()
 		}
-		w.d.reset(p, nil)
-		w.d.input.now = w.now(p)
-		w.d.tick()
-		w.apply()
 	}
 }
 

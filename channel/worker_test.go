@@ -293,7 +293,7 @@ func TestPushOfTheServer(t *testing.T) {
 	s.want(`1 direct 2 #2 onNews {"n":1}`, "9 reply 9 {}")
 	push("r", "c")
 	push("q", Everybody)
-	s.want(`9 reply 9 {"code":500}`, `9 reply 9 {"code":500}`)
+	s.want(`9 reply 9 {"code":404}`, `9 reply 9 {"code":404}`)
 	s.outlet(1).full = func(RoomID) bool { return true }
 	push("r", Everybody)
 	push("r", "b")
@@ -316,7 +316,7 @@ func TestKick(t *testing.T) {
 	s.want(`0 kick 1 #0 be "nice"`, "9 reply 9 {}")
 	kick("r", "b")
 	kick("q", "a")
-	s.want(`9 reply 9 {"code":500}`, `9 reply 9 {"code":500}`)
+	s.want(`9 reply 9 {"code":404}`, `9 reply 9 {"code":404}`)
 	if got := s.members("r"); got != `{"users":["a"]}` {
 		t.Error(got)
 	}
