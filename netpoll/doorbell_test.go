@@ -40,7 +40,8 @@ func (*reader) Write(*Conn, []byte) int { return 0 }
 func (*reader) Closed(*Conn, Reason)    {}
 func (*reader) Passed()                 {}
 func (*reader) Late(*Conn)              {}
-func (h *reader) Turn()                 { h.box.Drain(func(*int) { h.read++ }) }
+func (*reader) Tick()                   {}
+func (h *reader) Turn()                 { h.box.Drain(100, func(*int) { h.read++ }) }
 
 // A message posted while a turn silences the doorbell is read in that turn or rings for another: never neither.
 func TestMailPostedWhileTheBellIsSilenced(t *testing.T) {

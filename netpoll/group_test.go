@@ -35,6 +35,7 @@ func (h *scripted) Write(*netpoll.Conn, []byte) int            { return 0 }
 func (h *scripted) Closed(c *netpoll.Conn, why netpoll.Reason) { h.closed[c] = why }
 func (h *scripted) Passed()                                    {}
 func (h *scripted) Late(*netpoll.Conn)                         {}
+func (h *scripted) Tick()                                      {}
 func (h *scripted) Turn() {
 	if f := h.onTurn; f != nil {
 		h.onTurn = nil

@@ -33,6 +33,8 @@ type Handler interface {
 	Closed(c *Conn, why Reason)
 	// Turn does the handler's own work: mail, workers. It is called when somebody rang.
 	Turn()
+	// Tick is called about once a second.
+	Tick()
 	// Passed is called when a turn has written what it may, for telling others how much is left (Loop.Backlog).
 	Passed()
 }
@@ -256,7 +258,7 @@ func (l *Loop) Turn() {
 	l.delay = [2]int64{l.delay[1], max(l.nanos()-l.rangAt.Load(), 0)}
 	l.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
 	l.rung.Store(false)
-	l.accepted.Drain(l.adopt)
+	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
 	l.handler.Turn()
 	l.turnWheel()
 	l.callLate()
@@ -295,6 +297,7 @@ func (l *Loop) Tick() {
 	l.unlooked = len(l.inboxed)
 	l.callLate()
 	l.checkQueues()
+	l.handler.Tick()
 	l.flushDirty()
 	l.settle()
 }

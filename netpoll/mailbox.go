@@ -11,7 +11,10 @@ type Mailbox[M any] struct {
 	mu    sync.Mutex
 	queue []M // guarded by mu
 
-	spare []M // owned by the loop: last batch's memory, to be swapped in
+	// Owned by the loop.
+	batch []M // taken from the queue
+	at    int // what comes next in batch
+	spare []M // the last batch's memory, to be swapped in
 }
 
 // maxSpareMail is how many messages' worth of memory a mailbox keeps between batches.
@@ -20,7 +23,7 @@ const maxSpareMail = 4096
 // NewMailbox makes a mailbox that calls ring (Loop.Ring) when it stops being empty.
 func NewMailbox[M any](ring func()) *Mailbox[M] { return &Mailbox[M]{ring: ring} }
 
-// Post queues messages: one Drain gets all of them. Safe from any goroutine.
+// Post queues messages, next to one another. Safe from any goroutine.
 func (b *Mailbox[M]) Post(messages ...M) {
 	b.mu.Lock()
 	first := len(b.queue) == 0 && len(messages) > 0
@@ -31,25 +34,42 @@ func (b *Mailbox[M]) Post(messages ...M) {
 	}
 }
 
-// Drain calls f for each message posted so far, oldest first. Runs on the loop.
-func (b *Mailbox[M]) Drain(f func(*M)) {
+// Drain calls f for up to most messages, oldest first, and tells whether some are left: then the loop must turn again. What f posts is left.
+// Runs on the loop.
+func (b *Mailbox[M]) Drain(most int, f func(*M)) (more bool) {
+	if b.at == len(b.batch) {
+		b.take()
+	}
+	for end := b.at + min(most, len(b.batch)-b.at); b.at < end; {
+		m := &b.batch[b.at]
+		b.at++ // first, in case f panics
+		f(m)
+	}
+	if b.at < len(b.batch) {
+		return true
+	}
+	if cap(b.batch) <= maxSpareMail {
+		clear(b.batch)
+		b.spare = b.batch[:0]
+	}
+	b.batch, b.at = nil, 0
 	b.mu.Lock()
-	batch := b.queue
-	b.queue = b.spare[:0]
-	b.spare = nil
-	b.mu.Unlock()
-	for i := range batch {
-		f(&batch[i])
-	}
-	if cap(batch) <= maxSpareMail {
-		clear(batch)
-		b.spare = batch[:0]
-	}
+	defer b.mu.Unlock()
+	return len(b.queue) > 0 // its ring may have been answered while the batch was under way
 }
 
-// Empty tells whether nothing waits. Safe from any goroutine.
+// take begins a new batch with all that has been posted so far.
+func (b *Mailbox[M]) take() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.batch, b.at = b.queue, 0
+	b.queue = b.spare[:0]
+	b.spare = nil
+}
+
+// Empty tells whether nothing waits. Runs on the loop.
 func (b *Mailbox[M]) Empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue) == 0
+	return len(b.queue) == 0 && b.at == len(b.batch)
 }

@@ -23,7 +23,7 @@ type driven struct {
 	mail *netpoll.Mailbox[func()]
 }
 
-func (d *driven) Turn() { d.mail.Drain(func(f *func()) { (*f)() }) }
+func (d *driven) Turn() { d.mail.Drain(1000, func(f *func()) { (*f)() }) }
 
 // do has d's loop run f, and returns when it has.
 func (d *driven) do(f func()) {

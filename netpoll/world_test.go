@@ -111,6 +111,8 @@ func (h *witness) Closed(c *netpoll.Conn, why netpoll.Reason) {
 
 func (h *witness) Passed() {}
 
+func (h *witness) Tick() {}
+
 func (h *witness) Late(c *netpoll.Conn) {
 	if h.conns[c] != c.ID(h.loop) || !c.Alive() {
 		h.t.Errorf("Late for a conn that is not open: %x", c.ID(h.loop))

@@ -160,13 +160,13 @@ func (a *App) filtersOf(route string) []FilterFunc {
 	return list
 }
 
-// Push sends a push to user in room. It is in order with what the room is told. Whether the user is there is not told.
+// Push sends a push to user in room. It is in order with what the room is told. Whether the user is there is not told (PushContext).
 func (a *App) Push(room, user, route string, body any) error {
 	return a.push(room, user, route, body)
 }
 
 // PushRoom sends a push to every member of room. A room that is empty or has too much to take already gets none, which is
-// not told.
+// not told (PushRoomContext).
 func (a *App) PushRoom(room, route string, body any) error {
 	return a.push(room, channel.Everybody, route, body)
 }
@@ -201,13 +201,13 @@ func (a *App) Broadcast(route string, body any) error {
 	return nil
 }
 
-// Kick ends user's session in room with a reason that it is told. Whether the user was there is not told.
+// Kick ends user's session in room with a reason that it is told. Whether the user was there is not told (KickContext).
 func (a *App) Kick(room, user, reason string) error {
 	node := a.node.Load()
 	if node == nil {
 		return ErrNotRunning
 	}
-	return node.request(channel.Request{Op: channel.OpKick, Room: room, Target: user, Content: codec.AppendString(nil, reason)})
+	return node.request(kickRequest(room, user, reason))
 }
 
 // encodePush checks what a push must be and encodes its body. It returns the node that runs.

@@ -13,5 +13,6 @@
 //	follow.go                 sessions that move to the loop of the room they enter
 //	dispatch.go               message → route → handler; waits when order demands it
 //	placement.go              Request to the inlet of the room's partition, inline when it runs on this loop, else by mail
+//	move.go                   partitions that change their loop; ask.go: who waits for an answer and is no session
 //	apply (loop.go)           the partition's Items: pushes to rooms (room.go), answers to sessions (session.go)
 package router

@@ -286,14 +286,14 @@ const broadcastSlice = 256
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
 	req.Part = channel.Partition(req.Room)
-	if req.From.Node == 0 {
-		req.From.Node = n.id
-	}
-	in := n.placement.Load()[req.Part].inlet
-	if req.Sheddable() && in.Full() {
+	n.posting.RLock() // held only while a partition begins to move
+	defer n.posting.RUnlock()
+	at := n.placement.Load()[req.Part]
+	if req.Sheddable() && at.inlet.Full() {
 		return ErrBusy
 	}
-	in.Post(req)
+	req.From = n.asker(at.loop)
+	at.inlet.Post(req)
 	return nil
 }
 

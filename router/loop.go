@@ -34,14 +34,15 @@ type loop struct {
 	extras     []*extra
 	https      []*httpConn // free
 	rooms      map[channel.RoomID]*room
-	large      map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
-	worker     *channel.Worker     // the partitions that run here; reached by their inlets only
-	requests   []channel.Request   // of this loop, for this loop's worker
-	items      []channel.Item      // of this loop's worker, for this loop
-	request    channel.Request     // the one the worker is handling
-	current    call                // the one a handler is carrying out
-	running    bool                // runLocal is at work
-	serial     uint32              // numbers requests
+	large      map[string]struct{}          // names of rooms that newcomers enter on other loops (follow)
+	worker     *channel.Worker              // the partitions that run here; reached by their inlets only
+	arriving   map[uint16][]channel.Request // by partition on its way here: what waits for it
+	requests   []channel.Request            // of this loop, for this loop's worker
+	items      []channel.Item               // of this loop's worker, for this loop
+	request    channel.Request              // the one the worker is handling
+	current    call                         // the one a handler is carrying out
+	running    bool                         // runLocal is at work
+	serial     uint32                       // numbers requests
 	scratch    []byte
 	inflater   codec.Inflater
 	inflated   []byte            // the body that it made
@@ -94,7 +95,7 @@ func (l *loop) find(a channel.Addr) *session {
 
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
-	l.mail.Drain(func(m *mail) {
+	more := l.mail.Drain(mailSlice, func(m *mail) {
 		l.mailBytes.Add(-m.weight)
 		switch {
 		case m.request != nil:
@@ -108,6 +109,20 @@ func (l *loop) Turn() {
 			l.runLocal()
 		}
 	})
+	if more {
+		l.np.Ring()
+	}
+}
+
+// mailSlice is how much mail one turn carries out: others wait for the loop too.
+const mailSlice = 256
+
+// Tick implements netpoll.Handler: time passes for the partitions that want it to.
+func (l *loop) Tick() {
+	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
+		l.run(l.worker.Tick)
+		l.postRun(0, l.Tick) // there may be more than is done at once
+	}
 }
 
 // run carries out what another goroutine asked for; a panic costs only that.
@@ -150,9 +165,6 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	return l.serial
 }
 
-// execute carries out a request.
-func (l *loop) execute(r *channel.Request) { l.worker.Handle(r) }
-
 // runLocal lets this loop's worker handle the loop's own requests and applies what it decides, until neither is left. Items are
 // applied only after the worker has returned, so nothing here is re-entered.
 func (l *loop) runLocal() {
@@ -191,6 +203,10 @@ func (l *loop) apply(it *channel.Item) {
 		return
 	case channel.ItemEnter:
 		l.renewRoom(it)
+	}
+	if it.Kind == channel.ItemReply && isAsker(it.To) {
+		l.node.asks.answer(it)
+		return
 	}
 	s := l.find(it.To)
 	if s == nil || s.state == stateEnded {

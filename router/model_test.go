@@ -44,6 +44,8 @@ type model struct {
 	content   int
 	whispers  map[string]*modelWhisper
 	failed    int
+	moving    bool // partitions move
+	moves     int
 }
 
 // modelWhisper is a private message and what became of it.
@@ -84,6 +86,9 @@ func (m *model) room(i int) string { return fmt.Sprint("room", i) }
 
 func (m *model) run(steps int) {
 	for range steps {
+		if m.moving && m.rng.IntN(4) == 0 {
+			m.moveSome()
+		}
 		switch m.rng.IntN(10) {
 		case 0:
 			if len(m.clients) < 25 {

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -112,6 +113,9 @@ type Node struct {
 	id         channel.Node
 	loops      []*loop
 	placement  atomic.Pointer[placement]
+	posting    sync.RWMutex  // held for reading while something that is no loop reads placement and posts
+	moving     chan struct{} // holds one while a partition moves
+	asks       asks
 	profiles   []*Profile
 	connectors []Endpoint
 	limits     Limits
@@ -143,7 +147,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
-		follow: !cfg.Stay && cfg.Loops > 1, cesu8: cfg.CESU8,
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err

@@ -1,0 +1,107 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// asked runs f on a goroutine while the loops turn.
+func (r *rig) asked(f func() error) error {
+	r.t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	var err error
+	r.until(func() bool {
+		select {
+		case err = <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	return err
+}
+
+// Who asks hears whether somebody was there.
+func TestAsk(t *testing.T) {
+	for _, sh := range shapes {
+		app := NewApp()
+		r := appRig(t, sh, app)
+		ctx := t.Context()
+		a, b := r.login(atConnector, true), r.login(atConnector, false)
+		a.enter("a", "r")
+		b.enter("b", "r")
+		a.take()
+		members := func(room string) (names []string) {
+			t.Helper()
+			if err := r.asked(func() (err error) { names, err = app.Members(ctx, room); return }); err != nil {
+				t.Fatal(err)
+			}
+			return names
+		}
+		if got := fmt.Sprint(members("r"), members("empty")); got != "[a b] []" {
+			t.Errorf("members %s", got)
+		}
+		for _, tc := range []struct {
+			name string
+			f    func() error
+			want error
+		}{
+			{"push to a", func() error { return app.PushContext(ctx, "r", "a", "n", nil) }, nil},
+			{"push to nobody", func() error { return app.PushContext(ctx, "r", "c", "n", nil) }, ErrAbsent},
+			{"push to a room", func() error { return app.PushRoomContext(ctx, "r", "n", nil) }, nil},
+			{"push to an empty room", func() error { return app.PushRoomContext(ctx, "empty", "n", nil) }, ErrAbsent},
+			{"push without a route", func() error { return app.PushRoomContext(ctx, "r", "", nil) }, ErrRoute},
+			{"kick nobody", func() error { return app.KickContext(ctx, "r", "c", "go") }, ErrAbsent},
+			{"kick b", func() error { return app.KickContext(ctx, "r", "b", "go") }, nil},
+		} {
+			if err := r.asked(tc.f); !errors.Is(err, tc.want) || err != nil && tc.want == nil {
+				t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+			}
+		}
+		r.net.Settle()
+		a.want("push 0 n {}", "push 0 n {}", `push 0 onLeave {"route":"onLeave","user":"b"}`)
+		if got := members("r"); fmt.Sprint(got) != "[a]" {
+			t.Errorf("members %v", got)
+		}
+	}
+}
+
+// A question ends with its deadline, and a late answer finds nobody.
+func TestAskEndsInTime(t *testing.T) {
+	app := NewApp()
+	r := appRig(t, shape{loops: 2}, app)
+	if _, err := NewApp().Members(t.Context(), "r"); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if _, err := app.Members(ctx, "r"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	r.net.Settle()
+	if n := len(r.node.asks.waiting); n != 0 {
+		t.Errorf("%d questions are left", n)
+	}
+}
+
+// Time passes for rooms whether or not anything happens: who has spoken in a slow room is forgotten.
+func TestTicksReachRooms(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, func(c *Config) { c.Limits.Rooms.Slow = 2 * time.Second })
+	r.login(atConnector, true).enter("a", "r")
+	l := r.home("r")
+	if l.worker.Due() == 0 {
+		t.Fatal("no tick is wanted")
+	}
+	r.net.Seconds(1)
+	if l.worker.Due() == 0 {
+		t.Error("forgotten too early")
+	}
+	r.net.Seconds(2)
+	if l.worker.Due() != 0 {
+		t.Error("a tick is still wanted")
+	}
+}
