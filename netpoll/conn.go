@@ -57,7 +57,7 @@ type Conn struct {
 
 	group *Group
 	cut   uint64 // offset in the group's stream: everything before it has been written or queued
-	pos   uint32 // index in group.conns
+	pos   uint32 // index in group.conns; while it lingers, how much has been read since
 
 	due        uint32 // tick at which Handler.Due is called; 0: never
 	filed      uint32 // tick of the wheel slot this conn is linked in; 0: none
@@ -69,9 +69,8 @@ type Conn struct {
 
 	peer     [16]byte
 	peerPort uint16
-	waits    bool  // in Loop.yielded or Loop.putOff, for a later turn
-	rest     uint8 // reads since it lingers
-	pass     Pass  // these fill what alignment leaves: a conn stays at 96 bytes
+	waits    bool // in Loop.yielded or Loop.putOff, for a later turn
+	pass     Pass // these fill what alignment leaves: a conn stays at 96 bytes
 }
 
 // connState is a set of flags.

@@ -48,9 +48,10 @@ type Limits struct {
 }
 
 const (
-	readBytes     = 16 << 10 // one read, that others need not wait long; what a conn leaves unconsumed is copied
-	lingerSeconds = 2        // a closed conn's peer has this long to read the goodbye and close its end
-	lingerReads   = 32       // of what it sends meanwhile; a peer that goes on sending has its connection reset
+	readBytes     = 16 << 10  // one read, that others need not wait long; what a conn leaves unconsumed is copied
+	lingerSeconds = 2         // a closed conn's peer has this long to read the goodbye and close its end
+	lingerBytes   = 512 << 10 // of what it sends meanwhile, and at least lingerLeast counts for a read; a peer that goes on sending has its connection reset
+	lingerLeast   = 64
 	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
 	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
 	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
@@ -454,6 +455,7 @@ func (l *Loop) endSession(c *Conn) {
 		return
 	}
 	c.state = connOpen | connLinger
+	c.pos = 0
 	l.SetDue(c, l.now+lingerSeconds)
 	l.watch(c, c.watched|Readable)
 	if c.Queued() == 0 {
@@ -468,13 +470,13 @@ func (l *Loop) lingered(c *Conn) {
 	}
 }
 
-// readRest throws away what a lingering conn's peer still sends, until it closes or has sent lingerReads times what one read takes.
+// readRest throws away what a lingering conn's peer still sends, until it closes or has sent lingerBytes.
 func (l *Loop) readRest(c *Conn) {
-	if c.rest++; c.rest > lingerReads {
-		l.fail(c)
+	n, errno := l.driver.Read(int(c.fd), l.buf)
+	if errno == syscall.EAGAIN {
 		return
 	}
-	if n, errno := l.driver.Read(int(c.fd), l.buf); errno != syscall.EAGAIN && (n == 0 || errno != 0) {
+	if c.pos += uint32(max(n, lingerLeast)); errno != 0 || n == 0 || c.pos > lingerBytes {
 		l.fail(c)
 	}
 }

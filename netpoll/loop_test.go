@@ -334,3 +334,26 @@ func TestLeftoversHoldLittle(t *testing.T) {
 	}
 	runtime.KeepAlive(l)
 }
+
+// A peer that is told goodbye while it still writes, a byte at a time, hears it. One that goes on for half a megabyte is reset.
+func TestLingeringPeerMayFinish(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	c, s := h.connect(n)
+	h.onTurn = func() { l.Write(c, []byte("bye")); l.Close(c, netpoll.ReasonHandler) }
+	l.Ring()
+	n.Settle()
+	for range 4000 {
+		s.Send([]byte("x"))
+		s.Ready()
+	}
+	if s.Closed || string(s.Wrote) != "bye" || !s.ShutDown {
+		t.Fatalf("closed %v, told %q, end of the stream %v", s.Closed, s.Wrote, s.ShutDown)
+	}
+	for range 32 {
+		s.Send(make([]byte, 16<<10))
+		s.Ready()
+	}
+	if !s.Closed {
+		t.Fatal("half a megabyte was read from a peer that was told goodbye")
+	}
+}
