@@ -34,8 +34,13 @@ type channelKey struct {
 func newPlant(t testing.TB, rng *rand.Rand, limits Limits) *plant {
 	p := &plant{rng: rng, stage: newStage(t), limits: limits, present: map[string][]Addr{}, asked: map[channelKey]uint64{}}
 	p.stage.w.SetLimits(limits, new(atomic.Int64), func() int64 { return p.now })
-	for i := range 6 {
-		p.rooms = append(p.rooms, fmt.Sprint("room", i%3, i))
+	for _, first := range []string{"r", "q"} { // partitions with several rooms
+		for i, n := 0, 0; n < 3; i++ {
+			if name := fmt.Sprint(first, i); Partition(name) == Partition(first) {
+				p.rooms = append(p.rooms, name)
+				n++
+			}
+		}
 	}
 	for i := range p.nodes {
 		p.nodes[i] = 1
@@ -219,7 +224,7 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 				part := Partition(room)
 				at := w.state.parts[part]
 				want := exportAt(w, part, at.now)
-				if got := exportAt(follower, part, at.now); !bytes.Equal(got, want) {
+				if got := exportAt(follower, part, follower.state.parts[part].now); !bytes.Equal(got, want) {
 					t.Fatalf("step %d, partition %d: the follower has\n%q\nthe owner\n%q", step, part, got, want)
 				}
 				copied := NewWorker(nil)
