@@ -8,11 +8,11 @@ type Accepted struct {
 	Port uint16
 	Pass Pass
 
-	// Of a socket that comes from another loop (Move).
-	moved   bool
-	inbox   []byte // received and not consumed
-	unsent  []byte
-	luggage any // of the handler's
+	// Of a socket that comes from another loop (Transfer).
+	moved  bool
+	unread []byte // received and not consumed
+	unsent []byte
+	state  []byte // the handler's
 }
 
 // Adopt gives the loop an open, non-blocking socket, of which it becomes the owner. Safe from any goroutine.

@@ -44,7 +44,7 @@ func TestAttach(t *testing.T) {
 					l.Write(at, []byte("probe's own;"))
 					l.Write(c, bytes.ToUpper(l.TakeOutput(c)))
 					l.Join(c, &g)
-					l.Attach(c, at)
+					h.attach(c)
 					l.Push(&g, []byte("new 1;"))
 					l.Push(&probes, []byte("last;"))
 					return 2
@@ -113,7 +113,7 @@ func TestAttachWithQueuedOutput(t *testing.T) {
 					l.Push(&g, []byte("3;"))
 					l.Write(c, []byte("4;"))
 					l.Push(&g, []byte("5;"))
-					l.Attach(c, at)
+					h.attach(c)
 					return len(in)
 				}
 				s.Room = room
@@ -157,7 +157,7 @@ func TestAttachTheDead(t *testing.T) {
 				}
 				l.Write(at, []byte("probe;"))
 				l.Write(c, append(l.TakeOutput(c), "moved;"...))
-				l.Attach(c, at)
+				h.attach(c)
 				if die {
 					end(h, at, s)
 				}
@@ -179,7 +179,7 @@ func TestAttachTheDead(t *testing.T) {
 			h.onData = func(at *netpoll.Conn, in []byte) int {
 				if at != c {
 					l.Write(c, l.TakeOutput(c))
-					l.Attach(c, at)
+					h.attach(c)
 				}
 				return len(in)
 			}
@@ -219,7 +219,7 @@ func TestAttachToTheDead(t *testing.T) {
 						return 0
 					case !asked:
 						asked = true
-						l.Attach(c, at)
+						h.attach(c)
 						end(h, c)
 						heard = append(heard, in[:2]...)
 						return 2
@@ -263,7 +263,7 @@ func TestAttachedEndsAtOnce(t *testing.T) {
 			h.onData = func(at *netpoll.Conn, in []byte) int {
 				l.Write(at, []byte("101;"))
 				l.Write(c, []byte("bye"))
-				l.Attach(c, at)
+				h.attach(c)
 				return 1
 			}
 			h.onClosed = func(_ *netpoll.Conn, why netpoll.Reason) {
@@ -303,7 +303,7 @@ func TestAttachToABlockedConn(t *testing.T) {
 			var heard []byte
 			h.onData = func(at *netpoll.Conn, in []byte) int {
 				if at != c {
-					l.Attach(c, at)
+					h.attach(c)
 					return 1
 				}
 				heard = append(heard, in...)
@@ -353,7 +353,7 @@ func TestAttachedIsRead(t *testing.T) {
 				case in[0] == 'w':
 					l.Pause(at)
 				default:
-					l.Attach(c, at)
+					h.attach(c)
 				}
 				return 1
 			}
@@ -386,9 +386,9 @@ func TestAttachThenMove(t *testing.T) {
 	a.onData = func(at *netpoll.Conn, in []byte) int {
 		a.loop.Write(at, in[:1])
 		if at != c {
-			a.loop.Attach(c, at)
+			a.attach(c)
 		} else {
-			a.loop.Move(at, b.loop)
+			a.move(b)
 		}
 		return 1
 	}
@@ -419,7 +419,7 @@ func TestSlotReusedWithinTheEvent(t *testing.T) {
 			l.Write(at, []byte("101;"))
 			l.Pause(at)
 			l.Resume(at)
-			l.Attach(c, at)
+			h.attach(c)
 		case at == c && next == nil:
 			next = h.pull()
 			l.Write(next, []byte("for a peer to come;"))
@@ -453,7 +453,7 @@ func TestAttachedBytesAreItsOwn(t *testing.T) {
 			heard = append(heard, in...)
 			return len(in)
 		case len(in) == 8:
-			l.Attach(c, at)
+			h.attach(c)
 		}
 		return 0
 	}

@@ -50,10 +50,10 @@ type Conn struct {
 	slot uint32
 	gen  uint32
 
-	state   connState
+	life    life
+	waits   waits
 	watched Interest
-	tag     uint8
-	reason  Reason
+	reason  Reason // why it ends, from lifeEnding on
 
 	group *Group
 	cut   uint64 // offset in the group's stream: everything before it has been written or queued
@@ -69,26 +69,9 @@ type Conn struct {
 
 	peer     [16]byte
 	peerPort uint16
-	waits    bool // in Loop.yielded or Loop.putOff, for a later turn
-	pass     Pass // these fill what alignment leaves: a conn stays at 96 bytes
+	tag      uint8
+	pass     Pass
 }
-
-// connState is a set of flags.
-type connState uint8
-
-const (
-	connOpen      connState = 1 << iota // a socket is here
-	connPaused                          // Handler.Data is not called
-	connResumed                         // waits in loop.resumed
-	connEnding                          // waits in loop.dead; the handler calls nothing on it any more
-	connLinger                          // its session has ended; the socket lives until output is sent and the peer closed
-	connBroken                          // the socket failed: nothing can be written
-	connThrottled                       // not read until it has taken what it caused
-	connHeld                            // Handler.Data is not called, but the peer's end is noticed
-)
-
-// connBlocked are the reasons for not calling Handler.Data.
-const connBlocked = connPaused | connThrottled | connHeld
 
 // ID is the name by which other goroutines can reach the conn through its loop's mail.
 func (c *Conn) ID(l *Loop) ID { return newID(l.index, c.slot, c.gen) }
@@ -109,6 +92,3 @@ func (c *Conn) Active() uint32 { return c.active }
 
 // Group is the group the conn is in, or nil.
 func (c *Conn) Group() *Group { return c.group }
-
-// Alive tells whether the conn can still be written to.
-func (c *Conn) Alive() bool { return c.state&(connOpen|connEnding|connLinger|connBroken) == connOpen }

@@ -33,15 +33,15 @@ type reader struct {
 	read int
 }
 
-func (*reader) Open(*Conn)              {}
-func (*reader) Data(*Conn, []byte) int  { return 0 }
-func (*reader) Due(*Conn)               {}
-func (*reader) Write(*Conn, []byte) int { return 0 }
-func (*reader) Closed(*Conn, Reason)    {}
-func (*reader) Passed()                 {}
-func (*reader) Late(*Conn)              {}
-func (*reader) Tick()                   {}
-func (h *reader) Turn()                 { h.box.Drain(100, func(*int) { h.read++ }) }
+func (*reader) Open(*Conn, []byte)                 {}
+func (*reader) Data(*Conn, []byte) (int, Transfer) { return 0, Transfer{} }
+func (*reader) Due(*Conn)                          {}
+func (*reader) Write(*Conn, []byte) int            { return 0 }
+func (*reader) Closed(*Conn, Reason)               {}
+func (*reader) Passed()                            {}
+func (*reader) Late(*Conn)                         {}
+func (*reader) Tick()                              {}
+func (h *reader) Turn()                            { h.box.Drain(100, func(*int) { h.read++ }) }
 
 // A message posted while a turn silences the doorbell is read in that turn or rings for another: never neither.
 func TestMailPostedWhileTheBellIsSilenced(t *testing.T) {

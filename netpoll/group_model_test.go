@@ -124,7 +124,7 @@ func (m *model) data(k *modelConn, b []byte) int {
 		return used
 	}
 	if m.rng.IntN(3) == 0 {
-		on.loop.Move(k.c, m.w.on[m.rng.IntN(2)].loop)
+		on.move(m.w.on[m.rng.IntN(2)])
 	} else if to := m.absent(on); to != nil {
 		m.attach(to, k)
 	}
@@ -171,7 +171,7 @@ func (m *model) attach(to, from *modelConn) {
 	to.want = append(to.want[:len(to.got):len(to.got)], other...)
 	to.group = nil
 	l.Write(to.c, other)
-	l.Attach(to.c, from.c)
+	to.on.attach(to.c)
 	to.from = from
 	if m.rng.IntN(2) == 0 {
 		m.join(to)

@@ -19,12 +19,12 @@ type scripted struct {
 	onDue  func(c *netpoll.Conn)
 }
 
-func (h *scripted) Open(c *netpoll.Conn) { h.opened = append(h.opened, c) }
-func (h *scripted) Data(c *netpoll.Conn, b []byte) int {
+func (h *scripted) Open(c *netpoll.Conn, _ []byte) { h.opened = append(h.opened, c) }
+func (h *scripted) Data(c *netpoll.Conn, b []byte) (int, netpoll.Transfer) {
 	if h.onData != nil {
-		return h.onData(c, b)
+		return h.onData(c, b), netpoll.Transfer{}
 	}
-	return len(b)
+	return len(b), netpoll.Transfer{}
 }
 func (h *scripted) Due(c *netpoll.Conn) {
 	if h.onDue != nil {

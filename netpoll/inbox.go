@@ -148,7 +148,7 @@ func (l *Loop) callLate() {
 // unfinished tells whether c's peer has owed the rest of something for too long. While it is we who do not read on, no time runs.
 func (l *Loop) unfinished(c *Conn) bool {
 	i, most := c.in, l.limits.Unfinished
-	if most == 0 || c.state&(connBlocked|connResumed) != 0 {
+	if most == 0 || c.waits&(waitsBlocked|waitsResumed) != 0 {
 		return false
 	}
 	return i.since != 0 && l.now-i.since > most || len(i.b) > 0 && l.now-i.begun > most

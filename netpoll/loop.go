@@ -15,12 +15,13 @@ import (
 // (Stage, Write, Push), join and leave groups, pause, and end conns; the loop carries all of it out after the method has
 // returned.
 type Handler interface {
-	// Open is called once for a new conn.
-	Open(c *Conn)
-	// Data is given the bytes not yet consumed, old ones first, and returns how many it consumed. b may be changed in place; it is
-	// valid until Data returns. The rest is kept and given again when more has arrived, or when the conn is resumed.
-	// After a Resume, and for a conn from another loop, it is called even when b is empty.
-	Data(c *Conn, b []byte) int
+	// Open is called once for each conn that has a socket. state is what the handler gave to the conn's Transfer on the loop that it comes
+	// from, nil for a conn that was just accepted. It belongs to the handler.
+	Open(c *Conn, state []byte)
+	// Data is given the bytes that have not been consumed yet, old ones first. It returns how many of them it consumed, and what becomes
+	// of the conn's socket. b may be changed in place; it is valid until Data returns. The rest is kept and given again when more has
+	// arrived, or when the conn is resumed. After a Resume, and for a conn from another loop, Data is called even when b is empty.
+	Data(c *Conn, b []byte) (used int, next Transfer)
 	// Due is called when the deadline of SetDue has passed. The deadline is cleared before.
 	Due(c *Conn)
 	// Late is called when the peer of c has not finished in Limits.Unfinished what it has begun. It ends the conn, or is called
@@ -121,10 +122,6 @@ type Loop struct {
 	inboxes   []*inbox          // free
 	buf       []byte
 	scratch   []byte
-	moving    *Conn // asked for by the handler that is at work, to attachTo or moveTo
-	attachTo  *Conn
-	moveTo    *Loop
-	luggage   any // for moveTo, or of the conn that is being opened
 
 	delay [2]int64 // ns for which the last two doorbells waited
 
@@ -196,32 +193,6 @@ func (l *Loop) EachIn(from, to int, f func(*Conn)) (more bool) {
 // LocalAddr is the address by which the peer reached us.
 func (l *Loop) LocalAddr(c *Conn) netip.AddrPort { return l.driver.LocalAddr(int(c.fd)) }
 
-// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read.
-func (l *Loop) Close(c *Conn, why Reason) {
-	if c.Alive() {
-		l.bringUp(c)
-		c.state |= connEnding
-		c.reason = why
-		l.dead = append(l.dead, c)
-	}
-}
-
-// Kill ends c at once; what it has not taken is lost to it.
-func (l *Loop) Kill(c *Conn, why Reason) {
-	switch {
-	case c.state&connOpen == 0 || c.state&connBroken != 0:
-		return
-	case c.Alive():
-		c.reason = why
-		fallthrough
-	case c.state&connLinger != 0:
-		l.dead = append(l.dead, c)
-	}
-	c.state |= connEnding | connBroken
-}
-
-func (l *Loop) fail(c *Conn) { l.Kill(c, ReasonReset) }
-
 // Ready tells the loop that fd may be read or written. It is a hint: fd may have been closed, or be another socket by now.
 func (l *Loop) Ready(fd int, readable, writable bool) {
 	c := l.byFD(fd)
@@ -240,9 +211,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 		}
 		l.flush(c)
 	}
-	if c.state&connLinger != 0 {
-		l.lingered(c)
-	}
+	l.lingered(c)
 	l.writeAtOnce()
 	l.settle()
 }
@@ -324,13 +293,13 @@ func (l *Loop) flushDirty() {
 
 func (l *Loop) read(c *Conn) {
 	switch {
-	case c.state&connLinger != 0:
+	case c.life == lifeLingering:
 		l.readRest(c)
 		return
-	case c.state&connEnding != 0:
+	case c.life != lifeOpen:
 		return
-	case c.state&(connPaused|connThrottled) != 0, c.state&connHeld != 0 && c.Unread() > heldBytes, // level triggering would spin
-		c.state&connResumed != 0 && c.in != nil: // what it has sent before comes first
+	case c.waits&(waitsPaused|waitsThrottled) != 0, c.waits&waitsHeld != 0 && c.Unread() > heldBytes, // level triggering would spin
+		c.waits&waitsResumed != 0 && c.in != nil: // what it has sent before comes first
 		l.watch(c, c.watched&^Readable)
 		return
 	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
@@ -366,12 +335,12 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 		l.fill(c, append(c.in.b, b...))
 		b = c.in.b
 	}
-	used := 0
-	if c.state&connBlocked == 0 {
-		used = l.data(c, b)
+	used, next := 0, Transfer{}
+	if !c.waits.blocked() {
+		used, next = l.data(c, b)
 	}
 	rest := b[used:]
-	if l.moving == c && l.moved(c, rest) {
+	if next.moves() && l.transfer(c, rest, &next) {
 		return
 	}
 	if !c.Alive() {
@@ -382,7 +351,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 }
 
 // data calls the handler.
-func (l *Loop) data(c *Conn, b []byte) (used int) {
+func (l *Loop) data(c *Conn, b []byte) (used int, next Transfer) {
 	used = len(b) // if it panics
 	l.things = 0
 	defer l.rescue(c)
@@ -416,109 +385,8 @@ func (l *Loop) rescue(c *Conn) {
 	}
 }
 
-// reap ends the conns that were marked. The handler may end others meanwhile.
-func (l *Loop) reap() {
-	for i := 0; i < len(l.dead); i++ {
-		c := l.dead[i]
-		if c.state&connLinger == 0 {
-			l.endSession(c)
-		}
-		if c.state&connBroken != 0 {
-			l.finalize(c)
-		}
-	}
-	clear(l.dead)
-	l.dead = l.dead[:0]
-}
-
-// endSession says goodbye to the handler and lets the socket linger: closing it while the peer's bytes are unread
-// would reset the connection and destroy what we sent last (RFC 1122 §4.2.2.13).
-func (l *Loop) endSession(c *Conn) {
-	switch {
-	case c.state&connBroken != 0:
-	case c.IsPull(): // also what is queued is offered once more: nobody can come for it later
-		l.Fetch(c)
-	default:
-		l.flush(c)
-	}
-	l.Leave(c)
-	l.dropInbox(c)
-	l.SetDue(c, 0)
-	l.stats.Closed[c.reason]++
-	l.closed(c)
-	c.gen++
-	if c.state&connBroken != 0 {
-		return
-	}
-	if c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
-		c.state |= connBroken
-		return
-	}
-	c.state = connOpen | connLinger
-	c.pos = 0
-	l.SetDue(c, l.now+lingerSeconds)
-	l.watch(c, c.watched|Readable)
-	if c.Queued() == 0 {
-		l.driver.CloseWrite(int(c.fd))
-	}
-}
-
-// lingered sends the end of the stream once everything before it is sent.
-func (l *Loop) lingered(c *Conn) {
-	if c.state&connBroken == 0 && c.Queued() == 0 {
-		l.driver.CloseWrite(int(c.fd))
-	}
-}
-
-// readRest throws away what a lingering conn's peer still sends, until it closes or has sent lingerBytes.
-func (l *Loop) readRest(c *Conn) {
-	n, errno := l.driver.Read(int(c.fd), l.buf)
-	if errno == syscall.EAGAIN {
-		return
-	}
-	if c.pos += uint32(max(n, lingerLeast)); errno != 0 || n == 0 || c.pos > lingerBytes {
-		l.fail(c)
-	}
-}
-
-func (l *Loop) finalize(c *Conn) {
-	l.discard(c)
-	c.out = nil
-	l.SetDue(c, 0)
-	l.giveUp(c)
-	if c.IsPull() {
-		l.pulls.Add(-1)
-	} else {
-		fd := int(c.fd)
-		l.unread -= unreadOf(c)
-		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
-		l.driver.Close(fd, c.watched)
-		l.budget.open[c.tag].Add(-1)
-		l.open.Add(-1)
-	}
-	l.freeSlot(c)
-}
-
-// vacate ends a conn whose socket belongs to another from now on.
-func (l *Loop) vacate(c *Conn) {
-	c.reason = ReasonMoved
-	c.state |= connEnding | connBroken // first: what the handler does to it now must not end it again
-	l.dropInbox(c)
-	l.SetDue(c, 0)
-	l.closed(c)
-	c.out = nil // it is empty
-	l.freeSlot(c)
-}
-
-func (l *Loop) freeSlot(c *Conn) {
-	*c = Conn{slot: c.slot, gen: c.gen + 1}
-	if c.gen < lastGeneration {
-		l.free = append(l.free, c.slot)
-	}
-}
-
 func (l *Loop) watch(c *Conn, want Interest) {
-	if c.watched == want || c.state&connBroken != 0 || c.IsPull() { // mostly
+	if c.watched == want || !c.life.writable() || c.IsPull() { // mostly
 		return
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, want); err != nil {
@@ -533,11 +401,11 @@ func (l *Loop) watch(c *Conn, want Interest) {
 // unreadOf is 1 if c's socket is not watched for reading, else 0.
 func unreadOf(c *Conn) int { return 1 - int(c.watched&Readable) }
 
-// adopt makes a conn of an accepted socket.
+// adopt makes a conn of a socket that was accepted, or comes from another loop.
 func (l *Loop) adopt(a *Accepted) {
 	c := l.newConn()
 	c.fd, c.tag, c.peer, c.peerPort, c.pass = a.FD, a.Tag, a.Peer, a.Port, a.Pass
-	c.state = connOpen
+	c.life = lifeOpen
 	for int(a.FD) >= len(l.fds) {
 		l.fds = append(l.fds, make([]uint32, slabConns)...)
 	}
@@ -546,22 +414,20 @@ func (l *Loop) adopt(a *Accepted) {
 		l.stats.Opened++
 	}
 	l.unread++
-	l.luggage = a.luggage
-	l.opened(c)
-	l.luggage = nil
+	l.opened(c, a.state)
 	l.watch(c, Readable)
 	if len(a.unsent) > 0 {
 		l.enqueue(c, segment{b: a.unsent})
 	}
-	if (len(a.inbox) > 0 || a.luggage != nil) && c.Alive() {
-		l.deliver(c, a.inbox)
+	if a.moved && c.Alive() {
+		l.deliver(c, a.unread)
 	}
 }
 
 // opened calls the handler.
-func (l *Loop) opened(c *Conn) {
+func (l *Loop) opened(c *Conn, state []byte) {
 	defer l.rescue(c)
-	l.handler.Open(c)
+	l.handler.Open(c, state)
 }
 
 func (l *Loop) newConn() *Conn {

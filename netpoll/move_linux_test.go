@@ -216,7 +216,7 @@ func TestEpollMove(t *testing.T) {
 					if i+1 < len(b) {
 						unread.Add(1)
 					}
-					d.loop.Move(c, s.on[1-d.loop.Index()].loop)
+					d.move(s.on[1-d.loop.Index()].witness)
 					return i + 1
 				default:
 					d.loop.Write(c, bytes.Repeat(b[i:i+1], times))
@@ -321,7 +321,7 @@ func TestEpollAttach(t *testing.T) {
 				t.Error(err)
 			}
 			if id.Loop() != l.Index() {
-				l.Move(c, s.on[id.Loop()].loop)
+				d.move(s.on[id.Loop()].witness)
 				return 0
 			}
 			p := l.Find(id)
@@ -332,7 +332,7 @@ func TestEpollAttach(t *testing.T) {
 			l.Write(c, []byte("101;"))
 			l.Write(p, bytes.ToUpper(l.TakeOutput(p)))
 			l.Join(p, &groups[l.Index()])
-			l.Attach(p, c)
+			d.attach(p)
 			return 17
 		}
 	})

@@ -39,7 +39,7 @@ func TestMove(t *testing.T) {
 				a.onData = func(c *netpoll.Conn, in []byte) int {
 					a.loop.Push(&g, []byte("pushed;"))
 					a.loop.Write(c, []byte("answer;"))
-					a.loop.Move(c, b.loop)
+					a.move(b)
 					a.loop.Write(c, []byte("after;"))
 					a.loop.Push(&g, []byte("last;"))
 					return 4
@@ -100,14 +100,14 @@ func TestMoveBackAndForth(t *testing.T) {
 	s.Room = 0
 	var heard []byte
 	for i, h := range w.on {
-		to := w.on[1-i].loop
+		to := w.on[1-i]
 		h.onData = func(c *netpoll.Conn, in []byte) int {
 			if len(in) == 0 {
 				return 0
 			}
 			heard = append(heard, in[0])
 			h.loop.Write(c, in[:1])
-			h.loop.Move(c, to)
+			h.move(to)
 			return 1
 		}
 	}
@@ -140,7 +140,7 @@ func TestMoveWhileBlocked(t *testing.T) {
 		a.loop.Hold(c)
 		a.loop.Throttle(c)
 		a.loop.Resume(c)
-		a.loop.Move(c, b.loop)
+		a.move(b)
 		return 0
 	}
 	var heard []byte
@@ -187,7 +187,7 @@ func TestMoveOfTheDead(t *testing.T) {
 			id := c.ID(a.loop)
 			a.onData = func(c *netpoll.Conn, in []byte) int {
 				a.loop.Write(c, []byte("answer"))
-				a.loop.Move(c, b.loop)
+				a.move(b)
 				end.end(a, c, s)
 				return 1
 			}
@@ -223,7 +223,7 @@ func TestMovedPeerEnds(t *testing.T) {
 			s.Room = 0
 			a.onData = func(c *netpoll.Conn, in []byte) int {
 				a.loop.Write(c, []byte("never sent"))
-				a.loop.Move(c, b.loop)
+				a.move(b)
 				return 0
 			}
 			var moved netpoll.ID
@@ -259,7 +259,7 @@ func TestMoveToALoopThatShutsDown(t *testing.T) {
 			s.Room = 3
 			a.onData = func(c *netpoll.Conn, in []byte) int {
 				a.loop.Write(c, []byte("answer;"))
-				a.loop.Move(c, b.loop)
+				a.move(b)
 				return 0
 			}
 			b.onOpen = func(c *netpoll.Conn) { end(b, c) }
@@ -298,7 +298,7 @@ func TestMoveToALoopThatDoesNotTurn(t *testing.T) {
 	s.Room = 0
 	a.onData = func(c *netpoll.Conn, in []byte) int {
 		a.loop.Write(c, []byte("unsent"))
-		a.loop.Move(c, b.loop)
+		a.move(b)
 		return len(in)
 	}
 	s.Send([]byte("x"))
@@ -331,7 +331,7 @@ func TestMovedIsOver(t *testing.T) {
 			w, a, b := two(t)
 			_, s := w.connect(a)
 			a.onData = func(c *netpoll.Conn, _ []byte) int {
-				a.loop.Move(c, b.loop)
+				a.move(b)
 				return 0
 			}
 			a.onClosed = func(c *netpoll.Conn, _ netpoll.Reason) { do(a, c) }
@@ -351,7 +351,7 @@ func TestMovedIsOver(t *testing.T) {
 			_, s := w.connect(h)
 			h.onData = func(at *netpoll.Conn, in []byte) int {
 				if at != c {
-					l.Attach(c, at)
+					h.attach(c)
 					return 0
 				}
 				l.Write(at, in)

@@ -138,7 +138,7 @@ func (l *Loop) flush(c *Conn) {
 		return
 	}
 	o.dirty = false
-	if c.state&(connOpen|connBroken) != connOpen {
+	if !c.life.writable() {
 		l.settleOutbox(c)
 		return
 	}
@@ -220,8 +220,8 @@ func (l *Loop) settleOutbox(c *Conn) {
 		return
 	}
 	c.out = nil
-	if !c.waits {
-		l.unblock(c, connThrottled)
+	if c.waits&waitsTurn == 0 {
+		l.unblock(c, waitsThrottled)
 	}
 	o.queue, o.moved, o.first, o.poor = o.queue[:0], 0, 0, false
 	if cap(o.queue) > maxQueueKept {

@@ -16,20 +16,36 @@ const (
 // all do who mean well, are never put off because of others who do likewise.
 type share struct{ turn, things uint32 }
 
+// waits is a set of reasons why a conn is not read, or not yet.
+type waits uint8
+
+const (
+	waitsPaused    waits = 1 << iota // Pause: Handler.Data is not called
+	waitsThrottled                   // Throttle: not until it has taken what it has asked for, or until another turn
+	waitsHeld                        // Hold: Handler.Data is not called, but the peer's end is noticed
+	waitsResumed                     // it stands in Loop.resumed, to be read on
+	waitsTurn                        // it stands in Loop.yielded or Loop.putOff, for a later turn
+)
+
+// waitsBlocked are the reasons for not calling Handler.Data.
+const waitsBlocked = waitsPaused | waitsThrottled | waitsHeld
+
+func (w waits) blocked() bool { return w&waitsBlocked != 0 }
+
 // Pause stops Handler.Data for c after the current call. Reading stops when more arrives than one read.
-func (l *Loop) Pause(c *Conn) { c.state |= connPaused }
+func (l *Loop) Pause(c *Conn) { c.waits |= waitsPaused }
 
 // Paused tells whether Pause is in force.
-func (c *Conn) Paused() bool { return c.state&connPaused != 0 }
+func (c *Conn) Paused() bool { return c.waits&waitsPaused != 0 }
 
 // Resume ends a Pause; Handler.Data is called in this turn or the next.
-func (l *Loop) Resume(c *Conn) { l.unblock(c, connPaused) }
+func (l *Loop) Resume(c *Conn) { l.unblock(c, waitsPaused) }
 
 // Hold is a Pause during which what the peer sends is still read, within a bound, so that its end is noticed.
-func (l *Loop) Hold(c *Conn) { c.state |= connHeld }
+func (l *Loop) Hold(c *Conn) { c.waits |= waitsHeld }
 
 // Release ends a Hold as Resume ends a Pause.
-func (l *Loop) Release(c *Conn) { l.unblock(c, connHeld) }
+func (l *Loop) Release(c *Conn) { l.unblock(c, waitsHeld) }
 
 // Throttle stops Handler.Data for c, if more than throttleBytes wait to be written to it, until all of that has been
 // taken, or if c has had its share of this turn, until the next. It tells whether it did. A handler asks after each thing it has
@@ -48,14 +64,13 @@ func (l *Loop) Throttle(c *Conn) bool {
 		l.yield(c)
 		return true
 	}
-	c.state |= connThrottled
+	c.waits |= waitsThrottled
 	return true
 }
 
 // yield has c wait for a later turn.
 func (l *Loop) yield(c *Conn) {
-	c.state |= connThrottled
-	c.waits = true
+	c.waits |= waitsThrottled | waitsTurn
 	if l.spent(c) {
 		l.putOff = append(l.putOff, c)
 		l.stats.PutOff++
@@ -102,19 +117,19 @@ func (l *Loop) shareLeft(c *Conn) bool {
 }
 
 // Throttled tells whether Throttle is in force.
-func (c *Conn) Throttled() bool { return c.state&connThrottled != 0 }
+func (c *Conn) Throttled() bool { return c.waits&waitsThrottled != 0 }
 
 // unblock takes away a reason for not reading c.
-func (l *Loop) unblock(c *Conn, reason connState) {
-	if c.state&reason == 0 || !c.Alive() {
+func (l *Loop) unblock(c *Conn, reason waits) {
+	if c.waits&reason == 0 || !c.Alive() {
 		return
 	}
-	c.state &^= reason
+	c.waits &^= reason
 	switch {
-	case c.state&connBlocked == connHeld: // it may not have been watched for reading meanwhile, and its end is to be noticed again
+	case c.waits&waitsBlocked == waitsHeld: // it may not have been watched for reading meanwhile, and its end is to be noticed again
 		l.watch(c, c.watched|Readable)
-	case c.state&(connBlocked|connResumed) == 0:
-		c.state |= connResumed
+	case c.waits&(waitsBlocked|waitsResumed) == 0:
+		c.waits |= waitsResumed
 		l.resumed = append(l.resumed, c)
 	}
 }
@@ -126,12 +141,12 @@ func (l *Loop) deliverResumed() {
 		return
 	}
 	for _, c := range l.yielded {
-		if !c.waits { // another conn, in the slot of one that is gone
+		if c.waits&waitsTurn == 0 { // another conn, in the slot of one that is gone
 			continue
 		}
-		c.waits = false
+		c.waits &^= waitsTurn
 		if c.Queued() <= throttleBytes { // else it goes on when that has been taken
-			l.unblock(c, connThrottled)
+			l.unblock(c, waitsThrottled)
 		}
 	}
 	clear(l.yielded)
@@ -140,11 +155,11 @@ func (l *Loop) deliverResumed() {
 	for until := l.nanos() + resumeNanos; done < len(l.resumed); {
 		c := l.resumed[done]
 		done++
-		if c.state&connResumed == 0 { // another conn, in the slot of one that is gone
+		if c.waits&waitsResumed == 0 { // another conn, in the slot of one that is gone
 			continue
 		}
-		c.state &^= connResumed
-		if !c.Alive() || c.state&connBlocked != 0 {
+		c.waits &^= waitsResumed
+		if !c.Alive() || c.waits&waitsBlocked != 0 {
 			continue
 		}
 		l.watch(c, c.watched|Readable)
@@ -171,17 +186,16 @@ func (l *Loop) deliverLate() {
 	for until := l.nanos() + lateNanos; done < waiting; {
 		c := l.putOff[done]
 		done++
-		if !c.waits || !c.Alive() || c.Queued() > throttleBytes { // the last goes on when that has been taken
-			c.waits = false
+		if c.waits&waitsTurn == 0 || !c.Alive() || c.Queued() > throttleBytes { // the last goes on when that has been taken
+			c.waits &^= waitsTurn
 			continue
 		}
-		c.waits = false
-		c.state &^= connThrottled
+		c.waits &^= waitsTurn | waitsThrottled
 		switch {
-		case c.state&connBlocked == connHeld:
+		case c.waits&waitsBlocked == waitsHeld:
 			l.watch(c, c.watched|Readable)
 			continue
-		case c.state&(connBlocked|connResumed) != 0:
+		case c.waits&(waitsBlocked|waitsResumed) != 0:
 			continue
 		}
 		l.watch(c, c.watched|Readable)

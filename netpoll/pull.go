@@ -12,7 +12,7 @@ const noSocket = -1
 func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
 	c := l.newConn()
 	c.fd, c.tag, c.peer, c.peerPort = noSocket, tag, peer.Addr().As16(), peer.Port()
-	c.state, c.active = connOpen, l.now
+	c.life, c.active = lifeOpen, l.now
 	l.pulls.Add(1)
 	l.stats.Opened++
 	return c
@@ -47,7 +47,7 @@ func (l *Loop) Fetch(c *Conn) {
 // push to any group and change its members, also those the pass is going through.
 func (l *Loop) offer(c *Conn, b []byte) (n int) {
 	switch {
-	case c.state&connBroken != 0: // killed, perhaps by the offer before this one
+	case !c.life.writable(): // killed, perhaps by the offer before this one
 		return 0
 	case l.passing:
 		l.offers = append(l.offers, c)
@@ -89,78 +89,4 @@ func (l *Loop) takeUnsent(c *Conn) []byte {
 	b = o.appendStaged(b, 0, o.staged())
 	l.discard(c)
 	return b
-}
-
-// Attach gives the socket of from to c, which has none and no unread input: c keeps its name, its deadline and its group, and
-// is from now on what from was. from has ended (ReasonMoved). Only from within Handler.Data of from; it takes effect when
-// that has returned, and then c is given what from has left unconsumed, and the peer what from has unsent, before anything of
-// c. If one of the two has ended by then, the other stays as it is.
-func (l *Loop) Attach(c, from *Conn) { l.moving, l.attachTo, l.moveTo = from, c, nil }
-
-// Move gives c to another loop: there it is opened anew and given what it has left unconsumed here. Here it ends (ReasonMoved).
-// Only from within Handler.Data of c; it takes effect when that has returned.
-func (l *Loop) Move(c *Conn, to *Loop) { l.MoveWith(c, to, nil) }
-
-// MoveWith is Move with luggage, which Luggage gives to Handler.Open on the other loop. The handler may fill it in until
-// Handler.Closed of c returns.
-func (l *Loop) MoveWith(c *Conn, to *Loop, luggage any) {
-	l.moving, l.attachTo, l.moveTo, l.luggage = c, nil, to, luggage
-}
-
-// Luggage is what the conn that Handler.Open is called for brings along from another loop, nil when it is new.
-func (l *Loop) Luggage() any { return l.luggage }
-
-// moved carries out what Attach or Move asked for, and tells whether it could. rest is what c's handler has not consumed.
-func (l *Loop) moved(c *Conn, rest []byte) bool {
-	to, other := l.attachTo, l.moveTo
-	luggage := l.luggage
-	l.moving, l.attachTo, l.moveTo, l.luggage = nil, nil, nil, nil
-	if c.Alive() {
-		l.flush(c)
-	}
-	if !c.Alive() || to != nil && !to.Alive() {
-		return false
-	}
-	if other != nil {
-		l.ship(c, other, rest, luggage)
-		return true
-	}
-	fd := c.fd
-	rest = append([]byte(nil), rest...) // it may lie in c's inbox
-	unsent := l.TakeOutput(c)
-	to.fd, to.watched, to.active = fd, c.watched, c.active
-	l.giveUp(to)
-	to.tag, to.peer, to.peerPort, to.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
-	l.pulls.Add(-1)
-	l.fds[fd] = to.slot + 1
-	l.vacate(c)
-	if o := to.out; o != nil && o.bytes > 0 { // what a peer did not fetch goes to the socket as well
-		unsent = append(unsent, l.takeUnsent(to)...)
-	}
-	if len(unsent) > 0 {
-		l.enqueue(to, segment{b: unsent})
-	}
-	l.watch(to, to.watched|Readable) // from may have been blocked until now
-	if to.Alive() {
-		l.deliver(to, rest)
-	}
-	return true
-}
-
-// ship posts c's socket to another loop.
-func (l *Loop) ship(c *Conn, to *Loop, rest []byte, luggage any) {
-	a := Accepted{
-		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort, Pass: c.pass,
-		moved: true, inbox: append([]byte(nil), rest...), unsent: l.TakeOutput(c), luggage: luggage,
-	}
-	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
-		l.fail(c)
-		return
-	}
-	l.unread -= unreadOf(c)
-	l.fds[c.fd] = 0
-	to.open.Add(1) // first: whoever adds all loops up must not miss it
-	l.vacate(c)
-	l.open.Add(-1)
-	to.accepted.Post(a)
 }

@@ -74,7 +74,7 @@ func (l *Loop) turnWheel() {
 
 func (l *Loop) expire(c *Conn) {
 	switch {
-	case c.state&connLinger != 0:
+	case c.life == lifeLingering:
 		l.fail(c) // the peer had its time to close
 	case c.Alive():
 		l.due(c)

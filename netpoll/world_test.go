@@ -17,8 +17,9 @@ type witness struct {
 	conns  map[*netpoll.Conn]netpoll.ID // opened and not closed
 	last   *netpoll.Conn                // the latest of them that has a socket
 	closed map[netpoll.ID]netpoll.Reason
-	panics uint64   // that the test wants
-	gate   *counter // nil: none
+	panics uint64           // that the test wants
+	gate   *counter         // nil: none
+	next   netpoll.Transfer // asked for in the call of Data that is at work (move, attach)
 
 	onOpen   func(c *netpoll.Conn)
 	onData   func(c *netpoll.Conn, b []byte) int // nil: all is consumed
@@ -32,7 +33,7 @@ func newWitness(t testing.TB) *witness {
 	return &witness{t: t, conns: map[*netpoll.Conn]netpoll.ID{}, closed: map[netpoll.ID]netpoll.Reason{}}
 }
 
-func (h *witness) Open(c *netpoll.Conn) {
+func (h *witness) Open(c *netpoll.Conn, state []byte) {
 	h.open(c)
 	h.last = c
 	if h.onOpen != nil {
@@ -53,7 +54,21 @@ func (h *witness) open(c *netpoll.Conn) {
 	}
 }
 
-func (h *witness) Data(c *netpoll.Conn, b []byte) int {
+// move has the conn whose Data is at work go to another loop.
+func (h *witness) move(to *witness) { h.next = netpoll.Transfer{To: to.loop} }
+
+// attach has its socket go to heir.
+func (h *witness) attach(heir *netpoll.Conn) { h.next = netpoll.Transfer{Heir: heir.ID(h.loop)} }
+
+func (h *witness) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
+	outer := h.next // Data of one conn may feed another
+	h.next = netpoll.Transfer{}
+	defer func() { h.next = outer }()
+	used = h.data(c, b)
+	return used, h.next
+}
+
+func (h *witness) data(c *netpoll.Conn, b []byte) int {
 	switch {
 	case h.conns[c] != c.ID(h.loop):
 		h.t.Errorf("Data for a conn that is not open: %x", c.ID(h.loop))

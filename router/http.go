@@ -168,7 +168,7 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	at := l.endpointOf(&r)
 	if to := int(r.pull.Loop()); r.pull != 0 && to != l.index && to < len(l.node.loops) {
 		l.counters.moves++
-		l.np.Move(s.conn, l.node.loops[to].np) // a connection moves to its session, never the other way round
+		s.x.to = l.node.loops[to] // a connection moves to its session, never the other way round
 		return 0
 	}
 	if err := l.checkAccess(s, &r); err != nil {

@@ -52,8 +52,6 @@ type loop struct {
 	body       []byte            // of a request or an answer
 	jsonp      []byte            // the same, as JSONP has it
 	transports [transports]int64 // sessions
-	baggage    *baggage          // of the session that is leaving this loop
-	taker      netpoll.ID        // the session that is taking over a socket
 	counters   counters
 	rates      rates
 }

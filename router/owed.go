@@ -19,6 +19,8 @@ const beatsPerSecond = 10
 // seconds later finds an old count, and is at worst answered a second late.
 type beats uint8
 
+const beatsCount beats = 0x0f
+
 // one counts an answer in the second tick. It returns false when there were beatsPerSecond.
 func (b *beats) one(tick uint32) bool {
 	if second := beats(tick << 4); *b&0xf0 != second {

@@ -422,8 +422,7 @@ func (l *loop) takeSocket(in, s *session, framing codec.Framing) {
 	l.np.Commit(in.conn, appendPackets(out, in.variant, waiting))
 	l.changeTransport(in)
 	s.state = stateMoved
-	l.taker = in.conn.ID(l.np)
-	l.np.Attach(in.conn, s.conn)
+	l.extra(s).heir = in.conn.ID(l.np)
 	l.tidy(in)
 }
 

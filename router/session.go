@@ -1,6 +1,8 @@
 package router
 
 import (
+	"log/slog"
+
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
@@ -54,6 +56,9 @@ type extra struct {
 	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
 	pull    *pull     // while its client fetches
+	// Where its socket goes when Data returns (transfer).
+	to   *loop      // nil: nowhere
+	heir netpoll.ID // session here that takes it over; 0: none
 	// An enter in flight: who the session will be.
 	entering string
 	star     uint8
@@ -109,7 +114,7 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil && x.to == nil && x.heir == 0 {
 		l.freeExtra(s)
 	}
 }
@@ -128,10 +133,14 @@ func (l *loop) freeExtra(s *session) {
 const maxPooledExtras = 256
 
 // Open implements netpoll.Handler.
-func (l *loop) Open(c *netpoll.Conn) {
+func (l *loop) Open(c *netpoll.Conn, state []byte) {
 	s := l.newSession(c)
-	if b, ok := l.np.Luggage().(*baggage); ok {
-		l.unpack(s, b)
+	if state != nil {
+		if err := l.importSession(s, state); err != nil {
+			slog.Error("a session that came from another event loop is lost; please report this", "err", err)
+			l.np.Kill(c, netpoll.ReasonPanic)
+			return
+		}
 	}
 	if l.node.ending.Load() { // accepted, or moved, while Drain was looking at the others
 		l.np.Close(c, reasonShutdown)
@@ -168,8 +177,10 @@ func (l *loop) newSession(c *netpoll.Conn) *session {
 // flight the worker will first add and then remove.
 func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	s := l.session(c)
-	if s.state == stateMoved {
-		l.left(s, why)
+	if s.x != nil && s.x.heir != 0 && why != netpoll.ReasonMoved { // a session has given up polling for this socket, and has nothing now
+		if heir := l.np.Find(s.x.heir); heir != nil {
+			l.np.Kill(heir, why)
+		}
 	}
 	l.depart(s)
 	if x := s.x; x != nil && x.http != nil && x.http.task != taskNone {

@@ -8,15 +8,16 @@ import (
 )
 
 // Data implements netpoll.Handler: it finds out what the client speaks and feeds it the bytes.
-func (l *loop) Data(c *netpoll.Conn, b []byte) int {
+func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
 	s := l.session(c)
-	used := l.data(s, b)
+	used = l.data(s, b)
 	kept, since := s.ws.Kept(), uint32(0)
 	if x := s.x; x != nil {
 		kept, since = kept+cap(x.stash), x.begun
+		next = l.transfer(s)
 	}
 	l.np.Keep(c, kept, since)
-	return used
+	return used, next
 }
 
 func (l *loop) data(s *session, b []byte) int {

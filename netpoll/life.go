@@ -1,0 +1,159 @@
+package netpoll
+
+import "syscall"
+
+// life is how far a conn has come. Every change is made in this file, but for the first (newConn gives a slot to a conn) and the moves
+// (transfer.go):
+//
+//	free ─► open ─ Close ─► ending ─┬─► lingering ─┬─► gone ─► free
+//	          │                │    │       └─ Kill ─┤
+//	          └─ Kill ─────────┴─ broken ────────────┤
+//	          └─ its socket goes to another conn ────┘
+//
+// Close and Kill only mark a conn and put it into Loop.dead; the rest is done at the end of the event (Loop.reap), so that nothing is
+// taken away from under a caller.
+type life uint8
+
+const (
+	lifeFree      life = iota // the slot has no conn
+	lifeOpen                  // it is read and written
+	lifeEnding                // closed: it is not read any more, and the handler has yet to be told
+	lifeLingering             // the handler has been told; the socket lives until all is sent and the peer has closed its end, too
+	lifeBroken                // nothing can be written any more, and the handler has yet to be told
+	lifeGone                  // the handler has been told; only its slot has yet to be freed
+)
+
+// writable tells whether the conn still has a socket, or a peer that fetches, to be written to.
+func (f life) writable() bool { return f-lifeOpen <= lifeLingering-lifeOpen }
+
+// Alive tells whether the conn has not been ended: what is written to it is sent.
+func (c *Conn) Alive() bool { return c.life == lifeOpen }
+
+// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read.
+func (l *Loop) Close(c *Conn, why Reason) {
+	if c.Alive() {
+		l.bringUp(c)
+		c.life, c.reason = lifeEnding, why
+		l.dead = append(l.dead, c)
+	}
+}
+
+// Kill ends c at once; what it has not taken is lost to it.
+func (l *Loop) Kill(c *Conn, why Reason) {
+	switch c.life {
+	case lifeOpen:
+		c.life, c.reason = lifeBroken, why
+		l.dead = append(l.dead, c)
+	case lifeEnding: // it stands in dead
+		c.life = lifeBroken
+	case lifeLingering:
+		c.life = lifeGone
+		l.dead = append(l.dead, c)
+	}
+}
+
+// KillAll ends every conn at once, also those that only wait for their peer to close: for the end of the process, when there is no
+// more time. Runs on the loop.
+func (l *Loop) KillAll(why Reason) {
+	for slot := range uint32(len(l.slabs) * slabConns) {
+		l.Kill(l.bySlot(slot), why)
+	}
+}
+
+// fail ends a conn whose socket has failed.
+func (l *Loop) fail(c *Conn) { l.Kill(c, ReasonReset) }
+
+// reap goes on with the conns that were ended. The handler may end others meanwhile.
+func (l *Loop) reap() {
+	for i := 0; i < len(l.dead); i++ {
+		c := l.dead[i]
+		if c.life == lifeEnding || c.life == lifeBroken {
+			l.tellEnd(c)
+		}
+		if c.life == lifeGone {
+			l.finalize(c)
+		}
+	}
+	clear(l.dead)
+	l.dead = l.dead[:0]
+}
+
+// tellEnd tells the handler that c has ended, and lets its socket linger: closing it while the peer's bytes are unread
+// would reset the connection and destroy what we sent last (RFC 1122 §4.2.2.13).
+func (l *Loop) tellEnd(c *Conn) {
+	switch {
+	case c.life == lifeBroken:
+	case c.IsPull(): // also what is queued is offered once more: nobody can come for it later
+		l.Fetch(c)
+	default:
+		l.flush(c)
+	}
+	l.Leave(c)
+	l.dropInbox(c)
+	l.SetDue(c, 0)
+	l.stats.Closed[c.reason]++
+	l.closed(c)
+	c.gen++
+	if c.life == lifeBroken || c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
+		c.life = lifeGone
+		return
+	}
+	c.life, c.waits, c.pos = lifeLingering, 0, 0
+	l.SetDue(c, l.now+lingerSeconds)
+	l.watch(c, c.watched|Readable)
+	l.lingered(c)
+}
+
+// lingered sends the end of a lingering conn's stream once everything before it is sent.
+func (l *Loop) lingered(c *Conn) {
+	if c.life == lifeLingering && c.Queued() == 0 {
+		l.driver.CloseWrite(int(c.fd))
+	}
+}
+
+// readRest throws away what a lingering conn's peer still sends, until it closes or has sent lingerBytes.
+func (l *Loop) readRest(c *Conn) {
+	n, errno := l.driver.Read(int(c.fd), l.buf)
+	if errno == syscall.EAGAIN {
+		return
+	}
+	if c.pos += uint32(max(n, lingerLeast)); errno != 0 || n == 0 || c.pos > lingerBytes {
+		l.fail(c)
+	}
+}
+
+// finalize closes the socket and frees the slot of a conn that is gone.
+func (l *Loop) finalize(c *Conn) {
+	l.discard(c)
+	c.out = nil
+	l.SetDue(c, 0)
+	l.giveUp(c)
+	if c.IsPull() {
+		l.pulls.Add(-1)
+	} else {
+		fd := int(c.fd)
+		l.unread -= unreadOf(c)
+		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
+		l.driver.Close(fd, c.watched)
+		l.budget.open[c.tag].Add(-1)
+		l.open.Add(-1)
+	}
+	l.freeSlot(c)
+}
+
+// vacate ends a conn whose socket belongs to another from now on.
+func (l *Loop) vacate(c *Conn) {
+	c.life, c.reason = lifeGone, ReasonMoved // first: what the handler does to it now must not end it again
+	l.dropInbox(c)
+	l.closed(c)
+	l.SetDue(c, 0)
+	c.out = nil // it is empty
+	l.freeSlot(c)
+}
+
+func (l *Loop) freeSlot(c *Conn) {
+	*c = Conn{slot: c.slot, gen: c.gen + 1}
+	if c.gen < lastGeneration {
+		l.free = append(l.free, c.slot)
+	}
+}

@@ -1,0 +1,86 @@
+package netpoll
+
+import "bytes"
+
+// Transfer is what Handler.Data decides about its conn's socket. The zero Transfer leaves it where it is. Otherwise the conn ends
+// (ReasonMoved), and its socket goes on as another conn: on the loop To, or, with Heir, as a conn of this loop that has had no socket.
+//
+// The loop carries it out when Data has returned. If the conn has ended by then (also by a write that fails), or its heir has, or it has
+// no socket, the conn stays what it is.
+type Transfer struct {
+	// To is the loop that the socket goes to. There it is opened anew and given what Data has left unconsumed.
+	To *Loop
+	// State is what Handler.Open is told on the loop To. It belongs to netpoll from now on. nil is what new conns have.
+	State []byte
+
+	// Heir is the conn that takes the socket over. It must have no unread input (TakeInput). It keeps its name, its deadline and its
+	// group. It is given what Data has left unconsumed, and the peer what this conn has unsent, before anything of the heir.
+	Heir ID
+}
+
+// moves tells whether the socket is to go elsewhere.
+func (t *Transfer) moves() bool { return t.To != nil || t.Heir != 0 }
+
+// transfer carries out what c's handler has decided, and tells whether it could. rest is what the handler has not consumed.
+func (l *Loop) transfer(c *Conn, rest []byte, next *Transfer) bool {
+	if c.IsPull() {
+		return false
+	}
+	if c.Alive() {
+		l.flush(c)
+	}
+	if !c.Alive() {
+		return false
+	}
+	if next.To != nil {
+		l.move(c, next.To, rest, next.State)
+		return true
+	}
+	heir := l.Find(next.Heir)
+	if heir == nil || !heir.IsPull() {
+		return false
+	}
+	l.attach(heir, c, rest)
+	return true
+}
+
+// move posts c's socket to another loop, with all that belongs to it.
+func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
+	a := Accepted{
+		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort, Pass: c.pass,
+		moved: true, unread: bytes.Clone(rest), unsent: l.TakeOutput(c), state: state,
+	}
+	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
+		l.fail(c)
+		return
+	}
+	l.unread -= unreadOf(c)
+	l.fds[c.fd] = 0
+	to.open.Add(1) // first: whoever adds all loops up must not miss it
+	l.vacate(c)
+	l.open.Add(-1)
+	to.accepted.Post(a)
+}
+
+// attach gives the socket of c to heir.
+func (l *Loop) attach(heir, c *Conn, rest []byte) {
+	fd := c.fd
+	rest = bytes.Clone(rest) // it may lie in c's inbox
+	unsent := l.TakeOutput(c)
+	heir.fd, heir.watched, heir.active = fd, c.watched, c.active
+	l.giveUp(heir)
+	heir.tag, heir.peer, heir.peerPort, heir.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
+	l.pulls.Add(-1)
+	l.fds[fd] = heir.slot + 1
+	l.vacate(c)
+	if o := heir.out; o != nil && o.bytes > 0 { // what a peer did not fetch goes to the socket as well
+		unsent = append(unsent, l.takeUnsent(heir)...)
+	}
+	if len(unsent) > 0 {
+		l.enqueue(heir, segment{b: unsent})
+	}
+	l.watch(heir, heir.watched|Readable) // c may have been blocked until now
+	if heir.Alive() {
+		l.deliver(heir, rest)
+	}
+}

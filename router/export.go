@@ -1,0 +1,156 @@
+package router
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// A session that goes to another loop goes as bytes. So nothing of it can stay behind by accident, and going to another process will
+// take nothing but another way for the bytes. Numbers are varints, strings are prefixed by their length. Times are told as what is left
+// of them: no clock goes along. A later version may add fields at the end.
+//
+// What can go is a session that works, is in no room, and has nothing in flight: see loop.follow.
+
+// sessionVersion is the first byte of an exported session.
+const sessionVersion = 1
+
+// errSession is the error of importSession: its input was not written by exportSession, or by that of a newer version.
+var errSession = errors.New("malformed session state")
+
+// The flags of an exported session.
+const (
+	exportedCESU = 1 << iota
+	exportedPinged
+	exportedOrigin
+	exportedSpoke
+)
+
+// exportSession encodes what s is, beside its conn (netpoll) and its listener, which the conn's tag tells.
+func (l *loop) exportSession(s *session) []byte {
+	flags := uint64(0)
+	for i, set := range [...]bool{s.variant.CESU, s.pinged, s.x != nil && s.x.origin, s.meter.spoke} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	l.readRates()
+	first := s.meter.sends.lacks(l.rates.sends)
+	if !s.meter.spoke { // the tick by which it must say something
+		first = int(secondsTo(uint32(s.meter.sends), l.np.Now()))
+	}
+	b := make([]byte, 0, 128)
+	b = append(b, sessionVersion, byte(s.wire), byte(s.variant.Framing), byte(s.transport))
+	for _, n := range [...]uint64{
+		flags, uint64(s.hops), uint64(s.beats & beatsCount), uint64(secondsTo(s.alive, l.np.Now())), l.keys[s.conn.Slot()],
+		uint64(s.meter.refused), uint64(s.meter.all.lacks(l.rates.all)), uint64(first), uint64(s.meter.enters.lacks(l.rates.enters)),
+	} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = s.ws.AppendState(b)
+	x := s.x
+	if x == nil {
+		x = new(extra)
+	}
+	began := uint64(0)
+	if x.begun != 0 {
+		began = 1 + uint64(l.np.Now()-x.begun)
+	}
+	b = binary.AppendUvarint(b, began)
+	return appendBlock(appendBlock(b, x.stash), []byte(x.host))
+}
+
+// importSession makes s, which is new, the session that exportSession has encoded on another loop.
+func (l *loop) importSession(s *session, b []byte) error {
+	d := stateReader{b: b}
+	version, w, framing, by := d.byte(), wire(d.byte()), codec.Framing(d.byte()), transport(d.byte())
+	flags, hops, beaten, alive, key := d.upTo(math.MaxUint8), d.upTo(math.MaxUint8), d.upTo(beatsPerSecond), d.upTo(math.MaxUint32), d.upTo(math.MaxUint64)
+	refused, all, sends, enters := d.upTo(maxFlood), d.upTo(maxBurst), d.upTo(math.MaxUint32), d.upTo(maxBurst)
+	var ws codec.WSReader
+	if rest, err := ws.ParseState(d.b); err != nil {
+		d.bad = true
+	} else {
+		d.b = rest
+	}
+	began, stash, host := d.upTo(math.MaxUint32), d.block(), d.block()
+	v := s.profile.variants[variantKey{framing: framing, cesu: flags&exportedCESU != 0}]
+	if d.bad || version != sessionVersion || w > wireEIO4 || by >= transports || v == nil {
+		return errSession
+	}
+	now := l.np.Now()
+	s.wire, s.variant, s.state, s.ws = w, v, stateWorking, ws
+	s.pinged, s.hops = flags&exportedPinged != 0, uint8(hops)
+	s.beats = beats(now<<4) | beats(beaten)
+	l.countTransport(s, by)
+	if key != 0 {
+		l.keys[s.conn.Slot()] = key
+	}
+	l.readRates()
+	s.meter = meter{
+		all: bucket(l.rates.all + uint32(all)), sends: bucket(l.rates.sends + uint32(sends)), enters: bucket(l.rates.enters + uint32(enters)),
+		refused: uint16(refused), begun: true, spoke: flags&exportedSpoke != 0,
+	}
+	if !s.meter.spoke {
+		s.meter.sends = bucket(now + uint32(sends))
+	}
+	if len(stash) > 0 || began > 0 || len(host) > 0 || flags&exportedOrigin != 0 {
+		x := l.extra(s)
+		x.host, x.origin = string(host), flags&exportedOrigin != 0
+		if len(stash) > 0 {
+			x.stash = stash
+		}
+		if began > 0 {
+			x.begun = max(now-min(now, uint32(began-1)), 1)
+		}
+	}
+	s.alive = now + uint32(alive)
+	l.np.SetDue(s.conn, s.alive)
+	return nil
+}
+
+// secondsTo is how many seconds there are until tick.
+func secondsTo(tick, now uint32) uint32 { return max(tick, now) - now }
+
+func appendBlock(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// stateReader takes an exported session apart; after the first fault everything is zero.
+type stateReader struct {
+	b   []byte
+	bad bool
+}
+
+func (d *stateReader) byte() byte {
+	if len(d.b) == 0 {
+		d.bad = true
+	}
+	if d.bad {
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *stateReader) upTo(most uint64) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if d.bad = d.bad || n <= 0 || v > most; d.bad {
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// block is a string of bytes, which lies in the input.
+func (d *stateReader) block() []byte {
+	n := d.upTo(uint64(len(d.b)))
+	if d.bad = d.bad || n > uint64(len(d.b)); d.bad {
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
