@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,7 +15,7 @@ import (
 //
 //   - characters above U+FFFF become pairs of \u escapes; a lone surrogate that came as an escape stays one
 //   - a number beyond a double becomes null; one of more than maxNumber bytes, or with more than three digits of exponent, what
-//     JavaScript would write
+//     JavaScript would write; an integer beyond 64 bits gets an exponent, as jansson, the parser of libpomelo2, refuses it otherwise
 //   - of members with equal keys the last one counts, in the place of the first. Keys that look like array indices keep their place,
 //     other than in JavaScript. Keys that differ in lone surrogates only are taken for equal, as Go's parser does
 //
@@ -22,6 +23,9 @@ import (
 
 // maxNumber is how long a number may be: Jackson refuses more than 1000 bytes, Python integers of more than 4300 digits.
 const maxNumber = 100
+
+// minBigInteger is how many bytes the shortest integer has that may be beyond 64 bits.
+const minBigInteger = len("9223372036854775808")
 
 // IsCanonical tells whether raw, valid JSON in valid UTF-8, can be sent to every client as it is. If not, AppendCanonical makes it so.
 func IsCanonical(raw []byte) bool {
@@ -140,6 +144,10 @@ func plainNumber(raw []byte) bool {
 	if len(raw) > maxNumber {
 		return false
 	}
+	if len(raw) >= minBigInteger && bytes.IndexAny(raw, ".eE") < 0 {
+		_, err := strconv.ParseInt(string(raw), 10, 64)
+		return err == nil
+	}
 	exponent := 0
 	if i := bytes.IndexAny(raw, "eE"); i >= 0 {
 		digits := bytes.TrimLeft(raw[i+1:], "+-")
@@ -163,6 +171,9 @@ func appendNumber(dst, raw []byte) []byte {
 		return append(dst, raw...)
 	}
 	f, _ := strconv.ParseFloat(string(raw), 64) // an infinity when it is beyond the range
+	if size := math.Abs(f); size >= 1<<63 && size < 1e21 {
+		return strconv.AppendFloat(dst, f, 'e', -1, 64) // where JavaScript would write all digits
+	}
 	return appendJSONFloat(dst, f)
 }
 
