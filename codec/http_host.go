@@ -55,8 +55,12 @@ func (h *HTTPHead) HasOrigin() bool {
 
 // OriginIsHost tells whether the Origin names the host and port that the request was sent to, as
 // that of a page of this server does, and that of many a library for apps. A port that its scheme
-// implies may be missing on either side.
+// implies may be missing on either side. The library below socket.io-client 0.9 for Node says host and port
+// without a scheme, which no browser does.
 func (h *HTTPHead) OriginIsHost() bool {
+	if bytes.IndexByte(h.Origin, '/') < 0 && string(h.Origin) != "null" {
+		return !h.Absolute && Hostname(h.Host) != nil && sameFold(h.Origin, h.Host)
+	}
 	for _, scheme := range [...]struct{ prefix, port string }{{"http://", ":80"}, {"https://", ":443"}, {"ws://", ":80"}, {"wss://", ":443"}} {
 		n := len(scheme.prefix)
 		if len(h.Origin) > n && equalFold(h.Origin[:n], scheme.prefix) {

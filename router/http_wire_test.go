@@ -158,8 +158,9 @@ func TestOriginOfTheServerItself(t *testing.T) {
 	}{
 		{"a.example:3050", "http://a.example:3050", true}, {"a.example:3050", "https://a.example:3050", true}, {"a.example:3050", "ws://A.Example:3050", true},
 		{"a.example", "https://a.example", true}, {"a.example:443", "https://a.example", true}, {"a.example", "http://a.example:80", true}, {"[::1]:3050", "http://[::1]:3050", true},
+		{"a.example:3050", "a.example:3050", true}, {"a.example:3050", "a.example", false}, {"a.example", "b.example", false}, {"a;b", "a;b", false},
 		{"a.example:3050", "http://a.example", false}, {"a.example:3050", "http://a.example:3051", false}, {"a.example", "https://a.example:80", false},
-		{"a.example", "http://b.example", false}, {"a.example", "a.example", false}, {"a.example", "null", false}, {"", "http://", false}, {"a;b", "http://a;b", false},
+		{"a.example", "http://b.example", false}, {"a.example", "null", false}, {"null", "null", false}, {"", "http://", false}, {"a;b", "http://a;b", false},
 		{"a.example", "http://xa.example", false}, {"a.example", "ftp://a.example", false},
 	} {
 		for _, request := range []string{upgradeTo("/"), get("/gate/queryEntry?uid=a"), get("/socket.io/?EIO=4&transport=polling"), upgradeTo("/socket.io/?EIO=4&transport=websocket")} {
