@@ -70,8 +70,11 @@ const scenarios = ({ scenario }) => {
   }
 };
 
-suite('crowd', scenarios);
-sioSuite('crowd', scenarios, { leads: [EVERYBODY] });
+// They walk faster than people.
+const server = { more: ['-enter-rate', '1000:1000'] };
+
+suite('crowd', scenarios, { server });
+sioSuite('crowd', scenarios, { leads: [EVERYBODY], server });
 
 const roomsOf = (prefix) => Array.from({ length: ROOMS }, (_, n) => `${prefix}-${n}`);
 

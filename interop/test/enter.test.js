@@ -76,5 +76,8 @@ const scenarios = ({ scenario }) => {
   });
 };
 
-suite('enter', scenarios);
-sioSuite('enter', scenarios, { leads: [EVERYBODY] });
+// More names are tried than people would.
+const server = { more: ['-enter-rate', '1000:1000'] };
+
+suite('enter', scenarios, { server });
+sioSuite('enter', scenarios, { leads: [EVERYBODY], server });

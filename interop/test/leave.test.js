@@ -59,7 +59,7 @@ suite('leave', ({ scenario }) => {
     await expectNothingMore(host);
     for (const guest of guests) guest.pushes.drain();
   });
-});
+}, { server: { more: ['-enter-rate', '1000:1000'] } }); // a name is asked for again and again until it is free
 
 // Nobody is left to see the onLeave; the server hears of a cut a moment after us.
 async function becomesFree(cast, name, room) {

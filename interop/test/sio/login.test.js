@@ -73,4 +73,4 @@ sioSuite('login', ({ scenario }) => {
     assert.deepStrictEqual(await send(bob, 'still there?', 'alice'), FAILED);
     await expectNothingMore(alice, bob, carol);
   });
-});
+}, { server: { more: ['-enter-rate', '1000:1000'] } }); // more names are tried than people would

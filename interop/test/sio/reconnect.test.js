@@ -39,4 +39,5 @@ sioSuite('reconnect', ({ scenario }) => {
     await expectPushes(host, onLeave('alice'));
     await expectNothingMore(host);
   });
-}, { server: { hasty: true }, concurrency: 12 });
+// Who polls tries to enter more often than a page would.
+}, { server: { hasty: true, more: ['-enter-rate', '1000:1000'] }, concurrency: 12 });
