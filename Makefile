@@ -57,7 +57,7 @@ race: ## run the Go tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
 
 .PHONY: interop
-interop: build chromium interop/node_modules/.package-lock.json ## drive bin/pomelod with unmodified clients from npm, and a browser
+interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
 
 .PHONY: try-proxies
@@ -66,6 +66,18 @@ try-proxies: build chromium interop/node_modules/.package-lock.json ## try what 
 
 interop/node_modules/.package-lock.json: interop/package-lock.json | node
 	cd interop && npm ci --no-audit --no-fund
+
+# The clients that are not JavaScript; those of Python need no building.
+bin/interop-go: $(wildcard interop/clients/go/*.go) go.sum
+	$(GO) build -o $@ ./interop/clients/go
+
+bin/interop-libpomelo2: interop/clients/libpomelo2.c | clients
+	@mkdir -p bin
+	gcc -std=c11 -D_POSIX_C_SOURCE=200809L -O1 -g -Wall -Wextra -Werror -o $@ $< -luv -ljansson -lz
+
+.PHONY: clients
+clients:
+	@sh scripts/ensure-clients.sh
 
 .PHONY: node
 node:

@@ -78,8 +78,12 @@ var rules = []rule{
 		why: "gnet's poller has traps that netpoll knows; one package to change when it changes",
 	},
 	{
-		from: ours(""), except: ours("codec"), to: []string{"github.com/bytedance/sonic", "github.com/gobwas"},
-		why: "codec checks and repairs what these libraries let pass, and the build tag pomelod_stdjson must leave sonic out altogether",
+		from: ours(""), except: ours("codec", "interop"), to: []string{"github.com/bytedance/sonic", "github.com/gobwas"},
+		why: "codec checks and repairs what these libraries let pass, and the build tag pomelod_stdjson must leave sonic out altogether; interop is a client",
+	},
+	{
+		from: ours("interop"), to: ours(""), allow: ours("interop"),
+		why: "interop's clients are strangers: with our codec in them they would only show that it agrees with itself",
 	},
 	{
 		from: ours(""), except: ours("admin"), to: []string{"github.com/prometheus"},

@@ -2,17 +2,32 @@
 
 const assert = require('node:assert');
 const { enter, expectPushes, onAdd } = require('./chat');
+const { foreign } = require('./foreign');
 const { JsClient } = require('./jsclient');
 const { TcpClient } = require('./tcp');
 
-// Every kind of client. A scenario is played once for each of them in the lead; the others follow in turn, so that
-// all kinds meet in one room, each in every part.
-const KINDS = { ws: JsClient, tcp: TcpClient };
+// Every kind of hybrid client. A scenario is played once for each of them in the lead; the others follow in turn, so that
+// all kinds meet in one room, each in every part. plainOnly: it knows neither dictionary nor protobuf.
+const KINDS = {
+  ws: JsClient,
+  tcp: TcpClient,
+  libpomelo2: foreign('libpomelo2', 'libpomelo2'),
+  libpitaya: foreign('libpomelo2', 'libpitaya', { plainOnly: true }),
+  go: foreign('go', 'go'),
+  'go page': foreign('go', 'go page'),
+  python: foreign('python', 'python'),
+};
 
-const ledBy = (lead) => [lead, ...Object.values(KINDS).filter((kind) => kind !== lead)];
+// namesOf is which of them a server with or without -config has.
+const namesOf = ({ config }) => Object.keys(KINDS).filter((name) => !config || !KINDS[name].plainOnly);
+
+function ledBy(lead, names) {
+  const at = names.indexOf(lead);
+  return [...names.slice(at), ...names.slice(0, at)].map((name) => KINDS[name]);
+}
 
 // Of the many socket.io kinds one takes every other part, and the hybrid kinds the rest.
-const withCompany = (lead) => Object.values(KINDS).flatMap((kind) => (lead.connect ? [lead, kind] : [kind]));
+const withCompany = (lead, names) => names.flatMap((name) => (lead.connect ? [lead, KINDS[name]] : [KINDS[name]]));
 
 let rooms = 0;
 
@@ -29,7 +44,8 @@ class Cast {
   constructor(server, lead) {
     this.server = server;
     this.lead = lead;
-    this.#kinds = KINDS[lead] ? ledBy(KINDS[lead]) : lead.kinds ?? withCompany(lead);
+    const names = namesOf(server.options);
+    this.#kinds = KINDS[lead] ? ledBy(lead, names) : lead.kinds ?? withCompany(lead, names);
   }
 
   // connect makes the next client, by default to the connector.
@@ -71,4 +87,4 @@ class Cast {
   }
 }
 
-module.exports = { Cast, KINDS };
+module.exports = { Cast, KINDS, namesOf };

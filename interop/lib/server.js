@@ -25,7 +25,7 @@ class Server {
   // ("1s"), limits ("off"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds),
   // more (any other flags).
   static async start(options) {
-    const server = new Server(binary(), flags(options));
+    const server = new Server(binary(), options);
     try {
       await within(server.#started, 'pomelod did not become ready');
       server.#checkAddresses();
@@ -36,8 +36,9 @@ class Server {
     return server;
   }
 
-  constructor(command, args) {
-    this.#process = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  constructor(command, options) {
+    this.options = options;
+    this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'] });
     process.once('exit', () => this.#process.kill('SIGKILL')); // a test run that breaks off leaves no server behind
     this.#exited = once(this.#process, 'exit').then(([code, signal]) => signal ?? code);
     this.#started = new Promise((resolve, reject) => {

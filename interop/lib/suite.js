@@ -3,7 +3,7 @@
 // Plays tests against every way to run the server.
 
 const { after, before, describe, it } = require('node:test');
-const { Cast, KINDS } = require('./cast');
+const { Cast, namesOf } = require('./cast');
 const { Server } = require('./server');
 const { WIRES } = require('./wire');
 
@@ -24,12 +24,13 @@ const VARIANTS = [
 // options: server flags beyond the variant's ({heartbeat}), concurrency of the tests, the variants to play, and who
 // leads when a scenario does not say it.
 function suite(subject, define, options = {}) {
-  const { server: extra, concurrency = 1, variants = VARIANTS, leads: allLeads = Object.keys(KINDS) } = options;
+  const { server: extra, concurrency = 1, variants = VARIANTS } = options;
   describe(subject, { concurrency }, () => {
     for (const variant of variants) describe(nameOf(variant), { concurrency }, () => play(variant));
   });
 
   function play(variant) {
+    const allLeads = options.leads ?? namesOf(variant);
     let server;
     before(async () => {
       server = await Server.start({ ...variant, ...extra });

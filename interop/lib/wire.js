@@ -161,7 +161,10 @@ class WsWire extends Wire {
 
   #received(data, isBinary) {
     if (!isBinary) throw new Error('the server sent a text frame');
-    for (const pkg of [Package.decode(data)].flat()) this.onPackage(pkg);
+    const pkgs = [Package.decode(data)].flat();
+    // A family of Java clients reads the first package of a frame only.
+    if (pkgs.length !== 1) throw new Error(`the server sent a frame with ${pkgs.length} packages`);
+    this.onPackage(pkgs[0]);
   }
 }
 

@@ -19,8 +19,8 @@ class ByWebSocket {
   // packets are the frames.
   packets = new Queue();
 
-  async connect({ host, port }, path) {
-    this.socket = new WebSocket(`ws://${host}:${port}${path}`, { perMessageDeflate: false });
+  async connect({ host, port }, path, protocols = []) {
+    this.socket = new WebSocket(`ws://${host}:${port}${path}`, protocols, { perMessageDeflate: false });
     this.socket.on('message', (data, isBinary) => this.packets.put(isBinary ? data : data.toString()));
     this.closed = new Promise((resolve) => this.socket.once('close', (code) => resolve(code)));
     this.closed.then(() => this.packets.end('the connection is closed'));
@@ -85,8 +85,8 @@ const sayEngine = (text) => `42${JSON.stringify(['message', text])}`;
 class Old extends ByWebSocket {
   say = say09;
 
-  async open(address) {
-    await this.connect(address, `/socket.io/1/websocket/${await handshake09(address)}`);
+  async open(address, protocols) {
+    await this.connect(address, `/socket.io/1/websocket/${await handshake09(address)}`, protocols);
     assert.strictEqual(await this.next(), '1::');
     return this;
   }

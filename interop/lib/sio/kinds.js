@@ -1,6 +1,7 @@
 'use strict';
 
-const { KINDS: HYBRID_KINDS } = require('../cast');
+const { KINDS: HYBRID_KINDS, namesOf } = require('../cast');
+const { foreign } = require('../foreign');
 const { PageClient } = require('./pageclient');
 const { VERSIONS } = require('./versions');
 
@@ -26,15 +27,19 @@ function kindOf(version, driver, transport) {
     polls,
     counted: `${driver.generation}-${isOld ? transport : polls ? 'polling' : 'websocket'}`,
     // Half of the versions hold their connections, half open one for each request.
-    keepAlive: version === '2.5' || version === '4.7',
+    keepAlive: ['2.5', '4.7', '4.8', '4.8 retries', '4.8 protocols'].includes(version),
   };
   kind.connect = (address, options) => PageClient.connect(kind, address, options);
   return kind;
 }
 
-// EVERYBODY is every kind there is, as the lead of a scenario.
-const EVERYBODY = { name: 'everybody', kinds: [...Object.values(HYBRID_KINDS), ...KINDS] };
+// PYTHON is python-socketio on python-engineio. It cannot be held in the middle of something, as PageClient can.
+const PYTHON = ['websocket', 'polling', 'upgrade'].map((transport) => foreign('python', `python-socketio ${transport}`));
+
+// EVERYBODY is every kind there is, as the lead of a scenario; everybodyWith those that a server with or without -config has.
+const everybodyWith = (variant) => [...namesOf(variant).map((name) => HYBRID_KINDS[name]), ...KINDS, ...PYTHON];
+const EVERYBODY = { name: 'everybody', kinds: everybodyWith({ config: false }) };
 
 const kindNamed = (name) => KINDS.find((kind) => kind.name === name);
 
-module.exports = { KINDS, EVERYBODY, kindNamed };
+module.exports = { KINDS, PYTHON, EVERYBODY, everybodyWith, kindNamed };

@@ -136,7 +136,7 @@ class PageClient extends Client {
 
   // abandonPoll: besides, the request that is open is broken off.
   abandonPoll() {
-    this.#kind.driver.abandon(this.socket);
+    this.#kind.driver.abandon(this.socket, this.#agent);
   }
 
   // moveTo is how a page goes from the gate to its connector: disconnect and connect in one breath; the numbers of the

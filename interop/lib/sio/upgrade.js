@@ -43,8 +43,10 @@ class Upgrade {
 
   // The steps are methods of the library, replaced on this one engine and its transport.
   #arm(engine) {
-    const { probe, createTransport } = engine;
-    engine.probe = (...args) => this.#at('connected', () => probe.apply(engine, args));
+    const { createTransport } = engine;
+    const start = engine.probe ? 'probe' : '_probe'; // until 4.7, and since
+    const probe = engine[start];
+    engine[start] = (...args) => this.#at('connected', () => probe.apply(engine, args));
     engine.createTransport = (...args) => {
       const transport = createTransport.apply(engine, args);
       if (transport.name === 'websocket') this.#armTransport(transport);

@@ -53,14 +53,16 @@ class Version0 {
 // From 1.0 on it is engine.io below.
 class VersionEngine {
   // browser: on which transports its browser build is played as well, which talks otherwise than the one for Node.
-  constructor(name, { generation, jsonp = false, browser = [] }) {
+  // more: options of the library that change what it says.
+  constructor(name, { generation, jsonp = false, browser = [], transports = ['websocket', 'polling', 'upgrade'], more = {} }) {
     this.name = name;
     this.generation = generation;
-    this.transports = ['websocket', 'polling', ...(jsonp ? ['jsonp'] : []), 'upgrade', ...browser];
+    this.transports = [...transports, ...(jsonp ? ['jsonp'] : []), ...browser];
+    this.more = more;
   }
 
   open(url, { transport, agent, reconnects }) {
-    const options = { forceNew: true, reconnection: reconnects, reconnectionDelay: 100, ...OPTIONS[transport] };
+    const options = { forceNew: true, reconnection: reconnects, reconnectionDelay: 100, ...this.more, ...OPTIONS[transport] };
     if (transport === 'jsonp' || transport.startsWith('browser')) {
       return new BrowserPage(libraryOf(this.name)).io(url, options);
     }
@@ -79,9 +81,10 @@ class VersionEngine {
     Object.assign(socket.io.engine.transport, { doPoll: nothing, doWrite: nothing });
   }
 
-  abandon(socket) {
+  abandon(socket, agent) {
     this.silence(socket);
     const { xhr } = socket.io.engine.transport.pollXhr;
+    if (!xhr) return agent.destroy(); // since 4.8, whose XMLHttpRequest throws when it is aborted
     xhr.onreadystatechange = nothing;
     xhr.abort();
   }
@@ -115,8 +118,20 @@ const VERSIONS = {
     jsonp: true,
     browser: ['browser polling', 'browser upgrade'],
   }),
+  '2.0': new VersionEngine('sio-2.0', { generation: 'eio3' }),
   '2.5': new VersionEngine('sio-2.5', { generation: 'eio3', jsonp: true, browser: ['browser polling'] }),
+  '3.1': new VersionEngine('sio-3.1', { generation: 'eio4' }),
   '4.7': new VersionEngine('sio-4.7', { generation: 'eio4' }),
+  '4.8': new VersionEngine('sio-4.8', { generation: 'eio4' }),
+  // Asks for an ack with each message, sends the next only then, and repeats a message that gets none. The time is as long as what a test
+  // waits for anything: a missing ack fails it, and one that is late on a busy machine does not.
+  '4.8 retries': new VersionEngine('sio-4.8', { generation: 'eio4', more: { retries: 2, ackTimeout: 10_000 } }),
+  // The WebSocket comes about only if the server names one of the subprotocols.
+  '4.8 protocols': new VersionEngine('sio-4.8', {
+    generation: 'eio4',
+    transports: ['websocket', 'upgrade'],
+    more: { protocols: ['pomelo', 'chat'] },
+  }),
 };
 
 module.exports = { VERSIONS };
