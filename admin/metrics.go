@@ -68,7 +68,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("throttled_total", "Times a client was not read until it took what it had asked for.", "loop", func(l *loopFigures) uint64 { return l.Net.Throttled }),
 	counter("yields_total", "Times a client had asked for so much at once that others were served first.", "loop", func(l *loopFigures) uint64 { return l.Net.Yielded }),
 	counter("put_off_total", "Times the connections of one address had asked for so much together that others were served first.", "loop", func(l *loopFigures) uint64 { return l.Net.PutOff }),
-	counter("handlers_refused_total", "Calls refused because App.MaxRunning handlers ran already.", "loop", func(l *loopFigures) uint64 { return l.HandlersRefused }),
+	counter("handlers_refused_total", "Calls refused because App.MaxRunning others waited for handlers already, or twice as many goroutines ran.", "loop", func(l *loopFigures) uint64 { return l.HandlersRefused }),
 	counter("handler_timeouts_total", "Calls given up because their handler took longer than App.Timeout.", "loop", func(l *loopFigures) uint64 { return l.HandlerTimeouts }),
 	counter("inflight_waits_total", "Times a session was not read because it had as many requests in flight as it may.", "loop", func(l *loopFigures) uint64 { return l.InflightWaits }),
 	counter("request_timeouts_total", "Requests that a worker did not answer in time.", "loop", func(l *loopFigures) uint64 { return l.Timeouts }),
@@ -109,6 +109,8 @@ var (
 	logDropped   = desc("log_dropped_total", "Log lines lost because nobody reads the log, or too slowly.")
 	logKept      = desc("log_suppressed_total", "Warnings and errors not logged because one place in the program logged too many.")
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
+	runningDesc  = desc("handlers_running", "Goroutines that run functions of the App: handlers, or filters of the chat application's routes.", "kind")
+	givenUpDesc  = desc("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
 )
@@ -156,6 +158,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(sharedDesc, prometheus.CounterValue, float64(s.Addresses.Shared))
 	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
 	put(inboundDesc, prometheus.GaugeValue, float64(s.Inbound))
+	for _, h := range s.Handlers {
+		put(runningDesc, prometheus.GaugeValue, float64(h.Running), h.Kind)
+		put(givenUpDesc, prometheus.GaugeValue, float64(h.GivenUp), h.Kind)
+	}
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
 	for reason, n := range s.Limited {
 		put(limitedDesc, prometheus.CounterValue, float64(n), reason)

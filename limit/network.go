@@ -10,26 +10,35 @@ import (
 // (64:ff9b::/96, RFC 6052), 6to4 (2002::/16, RFC 3056) and Teredo (2001::/32, RFC 4380, where it is the client's and inverted).
 //
 // Who has one /64 often has all of a /56 or a /48: providers give those to homes and sites. So networks are limited as well, by the
-// same limits times levelTimes. As -addr-conns is at most a quarter of all connections, connections have a limit of their own there:
-// a /56 never has more than half of all, and a /48 three quarters.
+// same limits times levelTimes. As one address has at most a quarter of all connections and handlers, these have a limit of their own
+// there: a /56 never has more than half of all, and a /48 three quarters.
 const levels = 3
 
 var (
 	levelBits  = [levels]uint8{64, 56, 48}
 	levelTimes = [levels]int{1, 4, 16}
-	levelParts = [levels]int{0, 2, 3} // quarters of all connections
+	levelParts = [levels]int{0, 2, 3} // quarters of all connections and handlers
 )
 
 // byLevel is what an address, and each of the networks around it, may.
 func (p PerAddress) byLevel() (all [levels]PerAddress) {
 	for level, n := range levelTimes {
-		q := PerAddress{Conns: p.Conns * n, Connects: p.Connects.times(n), Handshakes: p.Handshakes.times(n), Requests: p.Requests.times(n)}
-		if part := levelParts[level]; part > 0 && p.All > 0 {
-			q.Conns = min(q.Conns, max(p.All*part/4, p.Conns))
+		q := PerAddress{Conns: p.Conns * n, Connects: p.Connects.times(n), Handshakes: p.Handshakes.times(n), Requests: p.Requests.times(n), Handlers: p.Handlers * n}
+		if part := levelParts[level]; part > 0 {
+			q.Conns = partOf(p.All, part, q.Conns, p.Conns)
+			q.Handlers = partOf(p.AllHandlers, part, q.Handlers, p.Handlers)
 		}
 		all[level] = q
 	}
 	return all
+}
+
+// partOf is what a network may have: most, but no more than so many quarters of all, or what one address may. all is 0 if not known.
+func partOf(all, quarters, most, address int) int {
+	if all == 0 {
+		return most
+	}
+	return min(most, max(all*quarters/4, address))
 }
 
 // key names an address or a network: its first bits, the others being 0. The zero key names none.

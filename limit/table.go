@@ -14,15 +14,23 @@ type PerAddress struct {
 	Connects   Rate // connections
 	Handshakes Rate
 	Requests   Rate // HTTP requests
+	Handlers   int  // handlers of an App that run at a time, of each Kind
 
-	// All is how many connections there can be in all, 0 if that is not known: networks are held to a part of it.
-	All int
+	// All is how many connections there can be in all, and AllHandlers how many handlers of each Kind, 0 if that is not known:
+	// networks are held to a part of it.
+	All, AllHandlers int
 }
 
 // None tells whether nothing is limited.
 func (p *PerAddress) None() bool {
-	return p.Conns == 0 && p.Connects.None() && p.Handshakes.None() && p.Requests.None()
+	return p.Conns == 0 && p.Connects.None() && p.Handshakes.None() && p.Requests.None() && p.Handlers == 0
 }
+
+// Kind is a kind of handlers. What one kind does leaves the share of the other as it is.
+type Kind uint8
+
+// Kinds is how many kinds there are.
+const Kinds = 2
 
 // Verdict says whether something may be done, or what forbids it.
 type Verdict uint8
@@ -30,7 +38,7 @@ type Verdict uint8
 // The verdicts.
 const (
 	Granted  Verdict = iota
-	TooMany          // the address has PerAddress.Conns already
+	TooMany          // the address has PerAddress.Conns or Handlers already
 	TooOften         // more than PerAddress.Connects, Handshakes or Requests
 )
 
@@ -46,13 +54,14 @@ const MaxAddresses = 65_536
 // newcomers takes as many refusing entries, that is, at PerAddress.Conns each, more connections than a process has.
 const sharedEntries = 1024
 
-// Table counts for each address, and for the networks around it. An entry that has no connection and has got all its tokens back
-// is forgotten, as it is no different from one never seen. When there are too many, the one without connections that was longest
-// not heard of is forgotten early; when all have connections, newcomers share entries.
+// Table counts for each address, and for the networks around it. An entry that is not in use (it has no connection, and no handler
+// runs for it) and has got all its tokens back is forgotten, as it is no different from one never seen. When there are too many, the
+// unused one that was longest not heard of is forgotten early; when all are in use, newcomers share entries.
 //
 // Safe from any goroutine: one mutex, held for up to three look-ups and a few additions. It is not divided, because it is asked
-// once or twice in a connection's life and for an HTTP request, and never for a message: at 30,000 connections a second it is held
-// for about a hundredth of the time, and one list tells exactly which address was longest not heard of.
+// once or twice in a connection's life, for an HTTP request, and where a goroutine is begun for a handler, but never for a message: at
+// 30,000 connections a second it is held for about a hundredth of the time, and one list tells exactly which address was longest not
+// heard of.
 type Table struct {
 	// Static after construction.
 	limits [levels]PerAddress
@@ -75,9 +84,13 @@ type entry struct {
 	connects   Bucket
 	handshakes Bucket
 	requests   Bucket
-	prev, next uint32 // in the idle list, oldest first: entries without connections; the shared ones are never in it
-	around     uint32 // the entry of the network around it, while it has connections; 0 for none
+	handlers   [Kinds]uint32
+	prev, next uint32 // in the idle list, oldest first: entries that are not in use; the shared ones are never in it
+	around     uint32 // the entry of the network around it, while it is in use; 0 for none
 }
+
+// used tells whether the entry has something that will end, and must not be forgotten before.
+func (e *entry) used() bool { return e.conns > 0 || e.handlers != [Kinds]uint32{} }
 
 // chain is an entry and those of the networks around it, by level; 0 where there is none.
 type chain [levels]uint32
@@ -200,15 +213,61 @@ func (t *Table) Leave(ref Ref, now int64) {
 		if i == 0 {
 			break
 		}
-		e := &t.entries[i]
-		if e.conns--; e.conns == 0 {
-			e.around = 0
-			if i > sharedEntries {
-				t.link(i)
-			}
-		}
+		t.entries[i].conns--
+		t.quit(i)
 	}
 	t.conns--
+	t.forget(now)
+}
+
+// quit puts an entry of which something has ended into the idle list, if that was the last.
+func (t *Table) quit(i uint32) {
+	e := &t.entries[i]
+	if e.used() {
+		return
+	}
+	e.around = 0
+	if i > sharedEntries {
+		t.link(i)
+	}
+}
+
+// Begin is asked for each handler that is to run for a connection that counts under ref. With Granted it counts until End, which may
+// come after the connection's Leave.
+func (t *Table) Begin(ref Ref, kind Kind) Verdict {
+	if t.limits[0].Handlers == 0 {
+		return Granted
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.chainOf(uint32(ref))
+	for level, i := range c {
+		if i != 0 && int(t.entries[i].handlers[kind]) >= t.limits[level].Handlers {
+			return TooMany
+		}
+	}
+	for _, i := range c {
+		if i != 0 {
+			t.entries[i].handlers[kind]++
+		}
+	}
+	return Granted
+}
+
+// End ends what Begin granted; exactly once for each.
+func (t *Table) End(ref Ref, kind Kind, now int64) {
+	if t.limits[0].Handlers == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, i := range t.chainOf(uint32(ref)) {
+		if i == 0 {
+			break
+		}
+		t.entries[i].handlers[kind]--
+		t.quit(i)
+	}
 	t.forget(now)
 }
 
@@ -233,12 +292,12 @@ func (t *Table) Figures(now int64) Figures {
 	return Figures{Addresses: t.known, Conns: t.conns, Shared: t.shared}
 }
 
-// idle tells whether an entry without connections is as good as a new one.
+// idle tells whether an entry that is not in use is as good as a new one.
 func (e *entry) idle(now int64) bool {
 	return e.connects.Full(now) && e.handshakes.Full(now) && e.requests.Full(now)
 }
 
-// chainOf is the chain of an entry that has connections.
+// chainOf is the chain of an entry that is in use.
 func (t *Table) chainOf(i uint32) (c chain) {
 	for level := 0; level < levels && i != 0; level++ {
 		c[level] = i
@@ -247,7 +306,7 @@ func (t *Table) chainOf(i uint32) (c chain) {
 	return c
 }
 
-// find is the chain for an address; entries are made if need be. Those without connections are out of the idle list until release,
+// find is the chain for an address; entries are made if need be. Those that are not in use are out of the idle list until release,
 // so that finding one does not forget another. An address that shares an entry is limited by that alone, as it has many networks
 // around it.
 func (t *Table) find(addr netip.Addr, now int64) (c chain) {
@@ -257,7 +316,7 @@ func (t *Table) find(addr netip.Addr, now int64) (c chain) {
 		if keys[level] == (key{}) {
 			break
 		}
-		if level > 0 && t.entries[c[level-1]].conns > 0 {
+		if level > 0 && t.entries[c[level-1]].used() {
 			if c[level] = t.entries[c[level-1]].around; c[level] == 0 {
 				break
 			}
@@ -271,10 +330,10 @@ func (t *Table) find(addr netip.Addr, now int64) (c chain) {
 	return c
 }
 
-// release puts the entries of find that have no connections at the end of the idle list: they were just heard of.
+// release puts the entries of find that are not in use at the end of the idle list: they were just heard of.
 func (t *Table) release(c *chain) {
 	for _, i := range c {
-		if i > sharedEntries && t.entries[i].conns == 0 {
+		if i > sharedEntries && !t.entries[i].used() {
 			t.link(i)
 		}
 	}
@@ -282,7 +341,7 @@ func (t *Table) release(c *chain) {
 
 // hold takes an entry out of the idle list, if it is there.
 func (t *Table) hold(i uint32) {
-	if i > sharedEntries && t.entries[i].conns == 0 {
+	if i > sharedEntries && !t.entries[i].used() {
 		t.unlink(i)
 	}
 }
@@ -307,7 +366,7 @@ func (t *Table) entry(k key) uint32 {
 	return i
 }
 
-// unused is an entry to use: one that was free, a new one, or the one that was longest not heard of. 0: all have connections.
+// unused is an entry to use: one that was free, a new one, or the one that was longest not heard of. 0: all are in use.
 func (t *Table) unused() uint32 {
 	if i := t.free; i != 0 {
 		t.free = t.entries[i].next

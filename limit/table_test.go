@@ -19,6 +19,7 @@ func numbered(n int) netip.Addr {
 func (t *Table) check() error {
 	conns, listed := 0, 0
 	inside := make(map[uint32]uint32) // connections in a network by its entry
+	running := make(map[uint32][Kinds]uint32)
 	for i := 1; i < len(t.entries); i++ {
 		e := &t.entries[i]
 		if i <= sharedEntries || e.key.address() == 1 {
@@ -26,8 +27,13 @@ func (t *Table) check() error {
 		}
 		if e.around > sharedEntries {
 			inside[e.around] += e.conns
+			sum := running[e.around]
+			for kind, n := range e.handlers {
+				sum[kind] += n
+			}
+			running[e.around] = sum
 		}
-		if e.around != 0 && (e.conns == 0 || t.entries[e.around].conns < e.conns) {
+		if e.around != 0 && (!e.used() || t.entries[e.around].conns < e.conns) {
 			return fmt.Errorf("entry %d: %+v is in %+v", i, *e, t.entries[e.around])
 		}
 	}
@@ -36,9 +42,14 @@ func (t *Table) check() error {
 			return fmt.Errorf("entry %d has %d connections, those in it %d", i, t.entries[i].conns, n)
 		}
 	}
+	for i, n := range running {
+		if t.entries[i].handlers != n {
+			return fmt.Errorf("entry %d has %v handlers, those in it %v", i, t.entries[i].handlers, n)
+		}
+	}
 	last := uint32(0)
 	for i := t.entries[0].next; i != 0; i = t.entries[i].next {
-		if e := &t.entries[i]; e.conns != 0 || e.prev != last || t.index[e.key] != i {
+		if e := &t.entries[i]; e.used() || e.prev != last || t.index[e.key] != i {
 			return fmt.Errorf("entry %d is in the idle list: %+v", i, *e)
 		}
 		listed++
@@ -53,7 +64,7 @@ func (t *Table) check() error {
 			return fmt.Errorf("%x is at entry %d", key, i)
 		}
 		known += key.address()
-		if t.entries[i].conns > 0 {
+		if t.entries[i].used() {
 			busy++
 		}
 	}
@@ -191,6 +202,41 @@ func TestRequestsOfAnAddress(t *testing.T) {
 	}
 }
 
+// An address has a share of handlers of each kind, and its networks have a part of all.
+func TestHandlersOfAnAddress(t *testing.T) {
+	tb := NewTable(PerAddress{Handlers: 4, AllHandlers: 16}, 100)
+	begin := func(ref Ref, kind Kind) (n int) {
+		for n < 100 && tb.Begin(ref, kind) == Granted {
+			n++
+		}
+		return n
+	}
+	a, _ := tb.Connect(addr("192.0.2.1"), 0)
+	b, _ := tb.Connect(addr("192.0.2.2"), 0)
+	if got := [3]int{begin(a, 0), begin(a, 1), begin(b, 0)}; got != [3]int{4, 4, 4} {
+		t.Errorf("granted %v", got)
+	}
+	tb.Leave(a, 0) // its handlers go on
+	if again, _ := tb.Connect(addr("192.0.2.1"), 1<<40); again != a || begin(again, 0) != 0 {
+		t.Errorf("an address is forgotten while handlers run for it: %d, %d", again, a)
+	}
+	tb.End(a, 0, 0)
+	if begin(a, 0) != 1 {
+		t.Error("an end frees nothing")
+	}
+	granted := 0
+	for i := range 6 { // of one /56, then of another in the same /48
+		ref, _ := tb.Connect(addr(fmt.Sprintf("2001:db8:0:%x::1", i%3+i/3*256)), 0)
+		granted += begin(ref, 0)
+		if i == 2 && granted != 8 {
+			t.Errorf("a /56 has %d of 16", granted)
+		}
+	}
+	if granted != 12 {
+		t.Errorf("a /48 has %d of 16", granted)
+	}
+}
+
 // A flood of addresses takes a bounded number of entries, and those who have connections keep theirs.
 func TestFloodOfAddresses(t *testing.T) {
 	const most = 100
@@ -296,6 +342,7 @@ func TestTableModel(t *testing.T) {
 
 type modelEntry struct {
 	conns                          int
+	handlers                       [Kinds]int
 	connects, handshakes, requests Bucket // which have a model of their own
 }
 
@@ -341,18 +388,26 @@ func (m *model) take(a netip.Addr, r Rate, bucket func(*modelEntry) *Bucket, now
 	return true
 }
 
-func (m *model) full(a netip.Addr) bool {
-	all, times := m.of(a)
-	for i, e := range all {
-		most := m.limits.Conns * times[i]
-		if i > 0 && m.limits.All > 0 {
-			most = min(most, max(m.limits.Conns, m.limits.All*(i+1)/4))
+// full tells whether a has as many as limit allows, or one of its networks as many as it may have of all.
+func (m *model) full(a netip.Addr, limit, all int, has func(*modelEntry) int) bool {
+	entries, times := m.of(a)
+	for i, e := range entries {
+		most := limit * times[i]
+		if i > 0 && all > 0 {
+			most = min(most, max(limit, all*(i+1)/4))
 		}
-		if m.limits.Conns > 0 && e.conns >= most {
+		if limit > 0 && has(e) >= most {
 			return true
 		}
 	}
 	return false
+}
+
+func (m *model) handler(a netip.Addr, kind Kind, n int) {
+	all, _ := m.of(a)
+	for _, e := range all {
+		e.handlers[kind] += n
+	}
 }
 
 func (m *model) count(a netip.Addr, n int) {
@@ -373,19 +428,20 @@ func modelAddr(n int) netip.Addr {
 type modelConn struct {
 	ref  Ref
 	addr netip.Addr
+	kind Kind // of a handler
 }
 
 func runModel(t *testing.T, seed uint64, steps, most int) {
 	const addresses, networks = 40, 10
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	rate := func() Rate { return Rate{1 + rnd.IntN(3), 1 + rnd.IntN(4)} }
-	limits := PerAddress{Conns: rnd.IntN(4), Connects: rate(), Handshakes: rate(), Requests: rate(), All: rnd.IntN(2) * 12}
+	limits := PerAddress{Conns: rnd.IntN(4), Connects: rate(), Handshakes: rate(), Requests: rate(), All: rnd.IntN(2) * 12, Handlers: rnd.IntN(4), AllHandlers: rnd.IntN(2) * 12}
 	if rnd.IntN(4) == 0 {
 		limits.Connects = Rate{}
 	}
 	tb := NewTable(limits, most)
 	m := &model{limits: limits, entries: make(map[string]*modelEntry)}
-	var open []modelConn
+	var open, running []modelConn
 	now := int64(0)
 	for i := range steps {
 		now += rnd.Int64N(second / 8)
@@ -400,9 +456,9 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 				t.Fatalf("seed %d, step %d: %s of %v: %v, want %v", seed, i, what, a, got, want)
 			}
 		}
-		switch op := rnd.IntN(7); {
+		switch op := rnd.IntN(10); {
 		case op < 3:
-			full := m.full(a)
+			full := m.full(a, limits.Conns, limits.All, func(e *modelEntry) int { return e.conns })
 			ref, got := tb.enter(a, op < 2, now)
 			switch {
 			case full && most >= addresses+networks && got != TooMany:
@@ -415,7 +471,7 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 			}
 			if got == Granted {
 				m.count(a, 1)
-				open = append(open, modelConn{ref, a})
+				open = append(open, modelConn{ref: ref, addr: a})
 			}
 		case op == 3:
 			agree("handshake", tb.Handshake(a, now), m.take(a, limits.Handshakes, func(e *modelEntry) *Bucket { return &e.handshakes }, now))
@@ -425,6 +481,25 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 			c := open[rnd.IntN(len(open))]
 			a = c.addr
 			agree("request", tb.RequestBy(c.ref, now), m.take(a, limits.Requests, func(e *modelEntry) *Bucket { return &e.requests }, now))
+		case op < 8 && len(open) > 0:
+			c := open[rnd.IntN(len(open))]
+			c.kind = Kind(rnd.IntN(Kinds))
+			full := m.full(c.addr, limits.Handlers, limits.AllHandlers, func(e *modelEntry) int { return e.handlers[c.kind] })
+			got := tb.Begin(c.ref, c.kind)
+			if most >= addresses+networks && (got == Granted) == full {
+				t.Fatalf("seed %d, step %d: %v for a handler of %v, full: %v", seed, i, got, c.addr, full)
+			}
+			if got == Granted {
+				m.handler(c.addr, c.kind, 1)
+				running = append(running, c)
+			}
+		case op == 8 && len(running) > 0: // its connection may have left
+			at := rnd.IntN(len(running))
+			c := running[at]
+			tb.End(c.ref, c.kind, now)
+			m.handler(c.addr, c.kind, -1)
+			running[at] = running[len(running)-1]
+			running = running[:len(running)-1]
 		case len(open) > 0:
 			at := rnd.IntN(len(open))
 			tb.Leave(open[at].ref, now)
@@ -441,6 +516,9 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 	for _, c := range open {
 		tb.Leave(c.ref, now)
 	}
+	for _, c := range running {
+		tb.End(c.ref, c.kind, now)
+	}
 	if f := tb.Figures(now + 100*second); f.Addresses != 0 || f.Conns != 0 {
 		t.Fatalf("seed %d: %+v when all have gone", seed, f)
 	}
@@ -451,7 +529,7 @@ func runModel(t *testing.T, seed uint64, steps, most int) {
 
 // From many goroutines: for the race detector, and nothing is lost.
 func TestTableConcurrently(t *testing.T) {
-	tb := NewTable(PerAddress{Conns: 5, Connects: Rate{1000, 1000}, Handshakes: Rate{1000, 1000}, Requests: Rate{1000, 1000}}, 8)
+	tb := NewTable(PerAddress{Conns: 5, Connects: Rate{1000, 1000}, Handshakes: Rate{1000, 1000}, Requests: Rate{1000, 1000}, Handlers: 3}, 8)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -460,7 +538,11 @@ func TestTableConcurrently(t *testing.T) {
 				if ref, v := tb.Connect(a, int64(i)); v == Granted {
 					tb.Handshake(a, int64(i))
 					tb.RequestBy(ref, int64(i))
+					begun := tb.Begin(ref, Kind(g%2))
 					tb.Leave(ref, int64(i))
+					if begun == Granted {
+						tb.End(ref, Kind(g%2), int64(i))
+					}
 				}
 			}
 		})

@@ -49,6 +49,7 @@ const (
 	refusedConnects
 	refusedHandshakes
 	refusedRequests
+	refusedHandlers
 	refusedForwarded
 	refusedOrigin
 	refusals
@@ -57,6 +58,7 @@ const (
 // refusalNames are values of the label "reason" of pomelod_refused_total.
 var refusalNames = [refusals]string{
 	refusedConns: "addr_conns", refusedConnects: "addr_connects", refusedHandshakes: "addr_handshakes", refusedRequests: "addr_requests",
+	refusedHandlers:  "addr_handlers",
 	refusedForwarded: "forwarded_for", refusedOrigin: "origin",
 }
 
@@ -158,6 +160,22 @@ func (a *access) request(pass netpoll.Pass, addr netip.Addr) bool {
 	return false
 }
 
+// begin tells whether another handler of that kind may run for a connection that has pass, of addr. If so it counts until done.
+func (a *access) begin(pass netpoll.Pass, addr netip.Addr, kind limit.Kind) bool {
+	if a.table == nil || pass == passUncounted || a.table.Begin(limit.Ref(pass), kind) == limit.Granted {
+		return true
+	}
+	a.refuse(refusedHandlers, addr)
+	return false
+}
+
+// done ends what begin granted.
+func (a *access) done(pass netpoll.Pass, kind limit.Kind) {
+	if a.table != nil && pass != passUncounted {
+		a.table.End(limit.Ref(pass), kind, a.nanos())
+	}
+}
+
 // addressWarnEvery is the least time between two log lines about addresses at their limits, in nanoseconds.
 const addressWarnEvery = int64(10 * time.Second)
 
@@ -168,7 +186,7 @@ func (a *access) refuse(why refusal, addr netip.Addr) {
 		return
 	}
 	slog.Warn("an address is at its limit, and is refused what exceeds it", "addr", addr.String(), "reason", refusalNames[why],
-		"hint", "many people behind one address: raise -addr-conns, -addr-connects, -addr-handshakes or -addr-requests; a proxy: name it in -trusted-proxies")
+		"hint", "many people behind one address: raise -addr-conns, -addr-connects, -addr-handshakes, -addr-requests or -addr-handlers; a proxy: name it in -trusted-proxies")
 }
 
 // refusedBy are the refusals so far, by reason.

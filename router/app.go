@@ -22,9 +22,12 @@ import (
 //		return map[string]any{"games": games.List()}, nil
 //	})
 type App struct {
-	// Timeout is the time a handler has; then its client gets 500 and what it returns is dropped. Default 30 s.
+	// Timeout is the time a handler has; then its context ends, its client gets 500 and what it returns is dropped. Default 30 s.
 	Timeout time.Duration
-	// MaxRunning bounds the goroutines that run handlers; calls beyond it are answered 500. Default 1024.
+	// MaxRunning is how many calls may wait for handlers at a time, and as many again for filters of the chat application's routes;
+	// calls beyond it are answered 500, and so are those of an address that has its share (-addr-handlers, by default at most a
+	// quarter). A call that is given up, because its time is over or its client has gone, counts no more although its goroutine runs
+	// on until it looks at Call.Context; so up to twice as many goroutines run. Default 1024.
 	MaxRunning int
 
 	handlers map[string]appHandler
@@ -34,9 +37,8 @@ type App struct {
 	onClose  []func(*Session)
 	rates    map[string]*routeRate // of routes (Limit)
 
-	node    atomic.Pointer[Node] // nil before NewNode and after Shutdown
-	running chan struct{}        // holds one for each goroutine that runs
-	panics  atomic.Uint64
+	node   atomic.Pointer[Node] // nil before NewNode and after Shutdown
+	panics atomic.Uint64
 }
 
 // HandlerFunc answers a call: the result is sent as JSON, nil as {}. An error is sent as {"code":500}, an *Error with its own
@@ -144,7 +146,6 @@ func (a *App) check() error {
 	if err := a.checkRates(); err != nil {
 		return err
 	}
-	a.running = make(chan struct{}, a.MaxRunning)
 	return nil
 }
 

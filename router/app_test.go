@@ -231,29 +231,9 @@ func TestHandlerTimeout(t *testing.T) {
 	r.net.Seconds(2)
 	c.want(`answer 1 `+refused, `answer 2 {"users":["a"]}`)
 	close(gate)
-	r.until(func() bool { return len(app.running) == 0 })
+	r.until(func() bool { return r.goroutines() == 0 })
 	r.net.Settle()
 	c.want()
-}
-
-// Handlers beyond MaxRunning are refused at once.
-func TestTooManyHandlers(t *testing.T) {
-	app := NewApp()
-	app.MaxRunning = 2
-	gate := make(chan struct{})
-	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-gate; return nil, nil })
-	r := appRig(t, shape{loops: 1}, app)
-	var clients []*client
-	for range 3 {
-		c := r.login(atConnector, false)
-		c.request("area.areaHandler.slow", `{}`)
-		r.net.Settle()
-		clients = append(clients, c)
-	}
-	clients[2].want(`answer 1 ` + refused)
-	close(gate)
-	clients[0].wantTold(`answer 1 {}`)
-	clients[1].wantTold(`answer 1 {}`)
 }
 
 func TestRegistrationMistakes(t *testing.T) {
@@ -298,7 +278,7 @@ func TestOverrunningHandlers(t *testing.T) {
 	r.net.Settle()
 	ctx := <-inNext
 	close(slow)
-	r.until(func() bool { return len(app.running) == 1 })
+	r.until(func() bool { return r.goroutines() == 1 })
 	if ctx.Err() != nil {
 		t.Error("the late one ended the next one's context")
 	}

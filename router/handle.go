@@ -25,7 +25,7 @@ type Session struct {
 	user   string             // guarded by mu, as the rest
 	room   string             //
 	data   map[string]any     //
-	cancel context.CancelFunc // of the latest call; calling it late is harmless
+	giveUp context.CancelFunc // of the latest call; calling it late is harmless
 	closed bool
 
 	rates []routeBucket // of routes that App.Limit names; owned by the loop
@@ -105,23 +105,30 @@ func (s *Session) setWhere(user, room string) {
 	s.user, s.room = user, room
 }
 
-// end marks the session and stops its call.
+// end marks the session and gives its call up.
 func (s *Session) end() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
-	if s.cancel != nil {
-		s.cancel()
+	s.mu.Unlock()
+	s.abandon()
+}
+
+// abandon gives the latest call up: its context ends, and its seat is free for others.
+func (s *Session) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.giveUp != nil {
+		s.giveUp()
 	}
 }
 
 // begin makes the context of a call, which its goroutine cancels in the end. A call that was given up may still run then,
 // so there can be several; only the latest is stopped by the session's end.
-func (s *Session) begin(app *App) (context.Context, context.CancelFunc) {
+func (s *Session) begin(app *App, on *seat) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), app.Timeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cancel = cancel
+	s.giveUp = func() { cancel(); on.leave() }
 	return ctx, cancel
 }
 
@@ -216,23 +223,25 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 		l.postRun(len(answer), func() { l.handled(out, call{}, req, answer, false, nil) })
 		return
 	}
-	select {
-	case app.running <- struct{}{}:
-	default:
-		l.counters.handlersRefused++
+	kind := kindHandlers
+	if then != nil {
+		kind = kindFilters
+	}
+	seat := l.seat(s, kind)
+	if seat == nil {
 		l.answer(s, c, builtinRefusal(h.name))
 		return
 	}
 	req := l.await(s, c, 0, builtinRefusal(h.name), l.node.handlerSeconds())
 	s.x.handling = true
-	ctx, cancel := out.Session.begin(app)
+	ctx, cancel := out.Session.begin(app, seat)
 	out.ctx = ctx
 	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: out.Body}
 	go func() {
 		answer, passed := builtinRefusal(h.name), false // should the handler end its goroutine (runtime.Goexit)
 		defer func() {
 			cancel()
-			<-app.running
+			seat.end()
 			l.postRun(len(answer), func() { l.handled(out, again, req, answer, passed, then) })
 		}()
 		answer, passed = app.run(out, h, filters)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -121,6 +122,7 @@ type Node struct {
 	limits     Limits
 	budget     *netpoll.Budget
 	app        *App
+	seats      [limit.Kinds]seats // for the App's calls
 	roundTrip  bool
 	access     *access
 	follow     bool // sessions move to the loop of their room
@@ -163,6 +165,11 @@ func NewNode(cfg Config) (*Node, error) {
 		n.files[cfg.Files[i].Path] = &cfg.Files[i]
 	}
 	var variants []*codec.Variant
+	if cfg.App != nil {
+		for kind := range n.seats {
+			n.seats[kind].most = cfg.App.MaxRunning
+		}
+	}
 	for _, p := range cfg.Profiles {
 		if err := p.prepare(&variants, cfg.App); err != nil {
 			return nil, err

@@ -310,6 +310,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		p := s.x.pending[0]
 		if s.x.handling {
 			l.counters.handlerTimeouts++
+			s.handle.abandon()
 		} else {
 			l.counters.timeouts++
 		}

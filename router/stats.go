@@ -70,12 +70,20 @@ type counters struct {
 type Snapshot struct {
 	Loops         []LoopSnapshot
 	Workers       []WorkerSnapshot
-	HandlerPanics uint64            // of the App's handlers
+	HandlerPanics uint64 // of the App's handlers
+	Handlers      []HandlersSnapshot
 	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
 	Addresses     limit.Figures
 	Limited       map[string]uint64 // what limits refused, by reason
 	Unsent        int64             // bytes kept for peers that do not take them, what they share counted once
 	Inbound       int64             // bytes of messages that have arrived in part, and of what waits to be handled
+}
+
+// HandlersSnapshot is the part of a Snapshot that is about the goroutines of one kind: handler, or filter of a chat route.
+type HandlersSnapshot struct {
+	Kind    string
+	Running int
+	GivenUp int // of those, as the call's time was over or its client had gone
 }
 
 // WorkerSnapshot is the part of a Snapshot that is about the rooms that one loop owns.
@@ -115,6 +123,10 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s.Limited = s.sumLimited()
 	if n.app != nil {
 		s.HandlerPanics = n.app.panics.Load()
+		for kind, name := range kindNames {
+			waiting, running := n.seats[kind].figures()
+			s.Handlers = append(s.Handlers, HandlersSnapshot{Kind: name, Running: running, GivenUp: running - waiting})
+		}
 	}
 	return s, nil
 }

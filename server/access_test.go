@@ -287,8 +287,8 @@ func TestLimitsPreset(t *testing.T) {
 		{"POMELOD_LIMITS=off", "-limits public", public},
 		{"", "-addr-conns 7 -limits off", limit.PerAddress{Conns: 7}},
 		{"POMELOD_ADDR_CONNECTS=5:6", "-limits off", limit.PerAddress{Connects: limit.Rate{PerSecond: 5, Burst: 6}}},
-		{"", "-addr-handshakes 3", limit.PerAddress{Conns: public.Conns, Connects: public.Connects, Handshakes: limit.Rate{PerSecond: 3, Burst: 3}, Requests: public.Requests}},
-		{"", "-addr-conns 0", limit.PerAddress{Connects: public.Connects, Handshakes: public.Handshakes, Requests: public.Requests}},
+		{"", "-addr-handshakes 3", limit.PerAddress{Conns: public.Conns, Connects: public.Connects, Handshakes: limit.Rate{PerSecond: 3, Burst: 3}, Requests: public.Requests, Handlers: public.Handlers}},
+		{"", "-addr-conns 0", limit.PerAddress{Connects: public.Connects, Handshakes: public.Handshakes, Requests: public.Requests, Handlers: public.Handlers}},
 	} {
 		c, err := parseFlags(strings.Fields(tc.args), []string{tc.env}, io.Discard)
 		tc.want.All = most

@@ -60,13 +60,15 @@ func (p *preset) apply(f *flag.FlagSet, given map[string]bool) error {
 // and a session when polling, and a browser keeps a few connections for another minute after it has loaded the page: four
 // in all. When everybody comes back at once after a restart, a person needs two connections and two handshakes (gate and
 // connector), and as many again should the first try fail: again four. 50,000 requests a second are more than two processors serve
-// one by one: 20,000 people who poll behind one address make one or two a second each.
+// one by one: 20,000 people who poll behind one address make one or two a second each. 5,000 people who call a handler of 20 ms twice a
+// second keep 200 busy.
 func defaultPerAddress() limit.PerAddress {
 	return limit.PerAddress{
 		Conns:      20_000,
 		Connects:   limit.Rate{PerSecond: 1000, Burst: 20_000},
 		Handshakes: limit.Rate{PerSecond: 1000, Burst: 20_000},
 		Requests:   limit.Rate{PerSecond: 50_000, Burst: 20_000},
+		Handlers:   256,
 	}
 }
 
@@ -81,7 +83,8 @@ func (c *settings) accessFlags(f *flag.FlagSet) {
 	f.Var((*rateFlag)(&a.PerAddress.Connects), "addr-connects", "new connections of one address, `rate:burst`: so many a second, and so many at once. 0 for no limit")
 	f.Var((*rateFlag)(&a.PerAddress.Handshakes), "addr-handshakes", "sessions begun by one address, `rate:burst`. 0 for no limit")
 	f.Var((*rateFlag)(&a.PerAddress.Requests), "addr-requests", "HTTP requests of one address, polling included, `rate:burst`; more are answered 429 and their connection is closed. 0 for no limit")
-	for _, name := range []string{"addr-conns", "addr-connects", "addr-handshakes", "addr-requests"} {
+	f.IntVar(&a.PerAddress.Handlers, "addr-handlers", a.PerAddress.Handlers, "handlers of a program's App that run for one address, and as many filters of the chat application's routes; more calls are answered 500. By default at most a quarter of App.MaxRunning; 0 for no limit")
+	for _, name := range []string{"addr-conns", "addr-connects", "addr-handshakes", "addr-requests", "addr-handlers"} {
 		c.preset.declare(name, "0")
 	}
 	f.Var((*prefixesFlag)(&a.Trusted), "trusted-proxies", "`networks` (10.0.0.0/8,192.0.2.7) of proxies that are believed where a client is, by X-Forwarded-For or PROXY protocol")
@@ -94,6 +97,8 @@ func (c *settings) checkAccess() (err error) {
 	switch {
 	case c.access.PerAddress.Conns < 0:
 		return fmt.Errorf("-addr-conns %d: must be at least 1, or 0 for no limit", c.access.PerAddress.Conns)
+	case c.access.PerAddress.Handlers < 0:
+		return fmt.Errorf("-addr-handlers %d: must be at least 1, or 0 for no limit", c.access.PerAddress.Handlers)
 	case c.proxyProtocol.on && len(c.access.Trusted) == 0:
 		return errors.New("-proxy-protocol on: say in -trusted-proxies from which addresses such connections come; nobody else may send that header")
 	}
@@ -118,6 +123,19 @@ func (c *settings) shareConns() error {
 	p.All = c.maxConns
 	if quarter := max(c.maxConns/4, 1); p.Conns > quarter && !c.set["addr-conns"] {
 		return c.flags.Set("addr-conns", strconv.Itoa(quarter))
+	}
+	return nil
+}
+
+// shareHandlers is shareConns for the handlers of app.
+func (c *settings) shareHandlers(app *router.App) error {
+	if app == nil {
+		return nil
+	}
+	p := &c.access.PerAddress
+	p.AllHandlers = app.MaxRunning
+	if quarter := max(app.MaxRunning/4, 1); p.Handlers > quarter && !c.set["addr-handlers"] {
+		return c.flags.Set("addr-handlers", strconv.Itoa(quarter))
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ type plannedListener struct {
 
 // plan reads the project's directory and puts everything together. Nothing is started or bound.
 func (c *settings) plan(app *router.App) (*plan, error) {
+	if err := c.shareHandlers(app); err != nil {
+		return nil, err
+	}
 	project := &config.Project{}
 	if c.dir != "" {
 		var err error

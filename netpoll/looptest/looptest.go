@@ -221,7 +221,9 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	if s.Room == 0 {
 		return 0, syscall.EAGAIN
 	}
-	d.net.Nanos += d.net.WriteNanos
+	if d.net.WriteNanos != 0 { // other goroutines that ring a loop read the clock
+		d.net.Nanos += d.net.WriteNanos
+	}
 	n := len(b)
 	if s.Room > 0 {
 		n = min(n, s.Room)

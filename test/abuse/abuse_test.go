@@ -3,6 +3,7 @@
 package abuse
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,9 +37,10 @@ func TestMain(m *testing.M) {
 // scenario is one kind of abuse, made while the witnesses chat. It runs twice: against a server that has its defences, where nobody
 // but the attacker may notice anything, and against one without the defence in question, where somebody has to.
 type scenario struct {
-	name  string
-	flags []string // of the server, in both runs
-	edits []edit   // of the source in both runs: a fault for the attack to find
+	name    string
+	program string   // a package with a main function that has an App; empty for ./cmd/pomelod
+	flags   []string // of the server, in both runs
+	edits   []edit   // of the source in both runs: a fault for the attack to find
 	// prepare changes how the server is started: its limits, where it logs to. May be nil.
 	prepare func(s *server)
 	// attack makes the attack, all of it, and says what an attacker may not see: an answer it should not get, a connection that
@@ -154,7 +156,7 @@ const (
 func (sc scenario) run(t *testing.T) {
 	t.Run(sc.name, func(t *testing.T) {
 		t.Run("defended", func(t *testing.T) {
-			binary := build(t, sc.edits...)
+			binary := sc.build(t, sc.edits)
 			for attempt := 1; ; attempt++ {
 				failures, late := sc.once(t, binary, sc.flags, true)
 				if late != "" && (len(failures) > 0 || attempt == attempts) {
@@ -173,7 +175,7 @@ func (sc scenario) run(t *testing.T) {
 			return // what is broken on purpose need not be looked at for races
 		}
 		t.Run("undefended", func(t *testing.T) {
-			failures, _ := sc.once(t, build(t, slices.Concat(sc.edits, sc.without.edits)...), slices.Concat(sc.flags, sc.without.flags), false)
+			failures, _ := sc.once(t, sc.build(t, slices.Concat(sc.edits, sc.without.edits)), slices.Concat(sc.flags, sc.without.flags), false)
 			all := strings.Join(failures, "\n")
 			if !strings.Contains(all, sc.without.fails) || sc.without.fails == "" {
 				t.Errorf("without its defence the server did not fail with %q but with: %s", sc.without.fails, all)
@@ -181,6 +183,10 @@ func (sc scenario) run(t *testing.T) {
 			t.Logf("failed as it should: %.300s", all)
 		})
 	})
+}
+
+func (sc scenario) build(t *testing.T, edits []edit) string {
+	return buildProgram(t, cmp.Or(sc.program, "./cmd/pomelod"), edits...)
 }
 
 // once runs a scenario and returns what went wrong; how late the witnesses heard is told apart.

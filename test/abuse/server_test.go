@@ -43,9 +43,15 @@ var builds struct {
 // files are left as they are (go help build, -overlay).
 func build(t testing.TB, edits ...edit) string {
 	t.Helper()
+	return buildProgram(t, "./cmd/pomelod", edits...)
+}
+
+// buildProgram is build for a program that has an App.
+func buildProgram(t testing.TB, program string, edits ...edit) string {
+	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
-	key := fmt.Sprint(edits)
+	key := fmt.Sprint(program, edits)
 	if b := builds.done[key]; b != "" {
 		return b
 	}
@@ -67,7 +73,7 @@ func build(t testing.TB, edits ...edit) string {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.Command("go", append(args, "./cmd/pomelod")...)
+	cmd := exec.Command("go", append(args, program)...)
 	cmd.Dir = root
 	if !raceEnabled {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
