@@ -614,3 +614,24 @@ func TestPartition(t *testing.T) {
 		}
 	}
 }
+
+// Of thousands of messages each is numbered, posted to every outlet that has members, and only then answered.
+func TestNoPushIsLost(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	seq := s.room("r").seq
+	for i := range 5000 {
+		s.items = s.items[:0]
+		s.send(at(i%2, 1+i%2), "ab"[i%2:][:1], "r", Everybody, fmt.Sprintf(`"#%d."`, i))
+		seq++
+		if len(s.items) != 3 || s.items[0].outlet+s.items[1].outlet != 1 || s.items[2].Kind != ItemReply || string(s.items[2].Body) != string(Done) {
+			t.Fatalf("message %d: %v", i, s.items)
+		}
+		for _, it := range s.items[:2] {
+			if it.Kind != ItemPush || it.Seq != seq || !strings.Contains(string(it.Push.Body), fmt.Sprintf(`"#%d."`, i)) {
+				t.Fatalf("message %d: %v", i, s.items)
+			}
+		}
+	}
+}

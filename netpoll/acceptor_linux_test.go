@@ -1,7 +1,9 @@
 package netpoll
 
 import (
+	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -88,3 +90,72 @@ func until(t *testing.T, ok func() bool) {
 type quietDriver struct{ Driver }
 
 func (quietDriver) Ring() {}
+
+// New sockets go to the loop with the fewest, those on their way included.
+func TestNewSocketsGoToTheLoopWithTheFewest(t *testing.T) {
+	var loops []*Loop
+	for i, n := range []int64{5, 2, 4} {
+		l := NewLoop(uint8(i), nil, quietDriver{}, Limits{}, NewBudget(1<<20), nil)
+		l.open.Store(n)
+		loops = append(loops, l)
+	}
+	a, err := NewAcceptor(loops, 21)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for range 10 {
+		a.hand(new(Listener), -1, &unix.SockaddrInet4{})
+	}
+	for i, l := range loops {
+		if l.Open() != 7 {
+			t.Errorf("loop %d has %d", i, l.Open())
+		}
+	}
+}
+
+// Whoever is refused, for whatever reason, sees the end of the stream: its socket is closed, and not reset for what it has sent already.
+func TestRefusedSocketIsClosedAndNotReset(t *testing.T) {
+	for name, refuse := range map[string]func(*Acceptor, *Loop, *Listener){
+		"told to":           func(a *Acceptor, _ *Loop, _ *Listener) { a.SetRefuse(true) },
+		"too many":          func(_ *Acceptor, l *Loop, _ *Listener) { l.open.Store(10) },
+		"too many of these": func(_ *Acceptor, l *Loop, ln *Listener) { ln.Max = 3; l.budget.open[ln.tag].Store(3) },
+		"gate":              func(_ *Acceptor, l *Loop, _ *Listener) { l.budget.Gate = shut{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := Listen("x", "127.0.0.1:0", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := NewLoop(0, nil, quietDriver{}, Limits{}, NewBudget(1<<20), nil)
+			a, err := NewAcceptor([]*Loop{l}, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			if err := a.Add(ln); err != nil {
+				t.Fatal(err)
+			}
+			refuse(a, l, ln)
+			conn, err := net.Dial("tcp", ln.Addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			a.ready(ln.fd)
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := conn.Read(make([]byte, 1)); err != io.EOF || a.Stats().Accepted != 0 {
+				t.Errorf("%v; %+v", err, a.Stats())
+			}
+		})
+	}
+}
+
+// shut is a gate that lets nobody in.
+type shut struct{}
+
+func (shut) Admit(netip.Addr) (Pass, bool) { return 0, false }
+func (shut) Leave(Pass)                    {}

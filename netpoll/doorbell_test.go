@@ -59,3 +59,20 @@ func TestMailPostedWhileTheBellIsSilenced(t *testing.T) {
 		t.Fatalf("%d of 2 messages were read and the bell is silent", h.read)
 	}
 }
+
+// Whoever rings a loop that is not rung rings its driver, every time.
+func TestEachRingRings(t *testing.T) {
+	d, h := new(bellDriver), new(reader)
+	l := NewLoop(0, h, d, Limits{}, NewBudget(1), func() int64 { return 0 })
+	h.box = NewMailbox[int](l.Ring)
+	for i := range 5000 {
+		h.box.Post(i)
+		if !d.rings {
+			t.Fatalf("ring %d was lost", i)
+		}
+		l.Turn()
+	}
+	if h.read != 5000 {
+		t.Errorf("%d messages were read", h.read)
+	}
+}

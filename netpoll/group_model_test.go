@@ -50,18 +50,19 @@ type modelConn struct {
 
 // model is two loops with groups, and all the streams there have been.
 type model struct {
-	t      *testing.T
-	w      *world
-	rng    *rand.Rand
-	groups [2][3]netpoll.Group
-	conns  []*modelConn
-	by     map[*netpoll.Conn]*modelConn
-	narrow bool // limits are
-	big    bool // pushes are
-	serial int
-	idle   bool // nothing but reading is done any more
-	within *modelConn
-	done   map[string]int // how often the rarer things happened
+	t       *testing.T
+	w       *world
+	rng     *rand.Rand
+	groups  [2][3]netpoll.Group
+	conns   []*modelConn
+	sockets []*looptest.Socket // all there have been
+	by      map[*netpoll.Conn]*modelConn
+	narrow  bool // limits are
+	big     bool // pushes are
+	serial  int
+	idle    bool // nothing but reading is done any more
+	within  *modelConn
+	done    map[string]int // how often the rarer things happened
 }
 
 func newModel(t *testing.T, rng *rand.Rand, done map[string]int) *model {
@@ -313,7 +314,7 @@ func (m *model) step(on *witness) {
 		l.Fetch(k.c)
 		m.done["fetched"]++
 	case op < 18 && k.s != nil:
-		k.s.Room = []int{0, 1, 7, 1000, 70_000, -1}[m.rng.IntN(6)]
+		k.s.Room, k.s.Whole = []int{0, 1, 7, 1000, 70_000, -1}[m.rng.IntN(6)], max(m.rng.IntN(6)-3, 0)
 	case op < 19 && k.s != nil && m.rng.IntN(10) == 0:
 		k.s.Err = syscall.ECONNRESET
 		k.prefix = true
@@ -344,7 +345,11 @@ func (m *model) unblock(k *modelConn) {
 // event lets something come from outside: a new peer, bytes of one, or time for a loop.
 func (m *model) event() {
 	w, h := m.w, m.w.on[m.rng.IntN(2)]
-	switch m.rng.IntN(12) {
+	switch m.rng.IntN(13) {
+	case 12:
+		if n := len(m.sockets); n > 0 {
+			m.sockets[m.rng.IntN(n)].Stale()
+		}
 	case 0:
 		if len(m.conns) >= 40 {
 			return
@@ -357,6 +362,7 @@ func (m *model) event() {
 			return
 		}
 		k.s = w.net.Connect(h.loop, uint8(m.rng.IntN(3)))
+		m.sockets = append(m.sockets, k.s)
 	case 1:
 		w.net.Turn()
 	case 2:
@@ -404,7 +410,7 @@ func (m *model) run() {
 	for range 3 { // a socket may be between two loops
 		for _, k := range m.conns {
 			if k.s != nil {
-				k.s.Room = -1
+				k.s.Room, k.s.Whole = -1, 0
 			}
 			if k.c != nil && k.c.Alive() {
 				w := k.on

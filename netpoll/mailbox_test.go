@@ -55,3 +55,22 @@ func TestMailIsSliced(t *testing.T) {
 		t.Fatalf("%d posted, %d read", posted, len(got))
 	}
 }
+
+// The memory of a long batch is given back, that of a short one is used again, and neither keeps alive what was in it.
+func TestMailboxMemory(t *testing.T) {
+	box := NewMailbox[*int](func() {})
+	for _, n := range []int{100, maxSpareMail + 1, 100} {
+		for range n {
+			box.Post(new(int))
+		}
+		box.Drain(n, func(**int) {})
+		if c := cap(box.spare); c > maxSpareMail || n == 100 && c < n {
+			t.Errorf("behind %d messages there is room for %d", n, c)
+		}
+		for _, m := range box.spare[:cap(box.spare)] {
+			if m != nil {
+				t.Fatal("what was handled is kept alive")
+			}
+		}
+	}
+}

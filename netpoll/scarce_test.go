@@ -2,6 +2,7 @@ package netpoll_test
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -121,4 +122,50 @@ func TestKillAll(t *testing.T) {
 		t.Errorf("closed %v %v %v, %d conns left", plain.Closed, s.Closed, slow.Closed, len(h.conns))
 	}
 	w.do(h, func() { l.KillAll(netpoll.ReasonHandler) })
+}
+
+// An outbox of a conn for which the kernel had no memory is pooled as good as new: who gets it next is a slow socket like any other.
+func TestWriteWithoutMemoryIsForgotten(t *testing.T) {
+	w, h, l := one(t, wide, 1<<20)
+	poor, p := w.connect(h)
+	p.WriteErr = syscall.ENOBUFS
+	w.do(h, func() { l.Write(poor, []byte("x")) })
+	w.net.Settle()
+	w.do(h, func() { l.Kill(poor, netpoll.ReasonHandler) })
+	w.net.Settle()
+	next, s := w.connect(h)
+	s.Room = 2
+	w.do(h, func() { l.Write(next, []byte("whole")) })
+	s.Room = -1
+	w.net.Settle() // no tick
+	if string(s.Wrote) != "whole" {
+		t.Errorf("got %q", s.Wrote)
+	}
+}
+
+// A socket that is full exactly at the end of a write, with more of its backlog to come, loses nothing; nor does one that is said to be
+// ready when it is not.
+func TestFullAtTheEndOfAWrite(t *testing.T) {
+	w, h, l := one(t, wide, 1<<40)
+	c, s := w.connect(h)
+	s.Room = 0
+	want := ""
+	for i := range 6 {
+		text := strings.Repeat(string(rune('a'+i)), 40_000)
+		want += text
+		w.do(h, func() { l.Write(c, []byte(text)) })
+	}
+	for range 4 {
+		s.Whole = 1
+		s.Ready()
+		s.Stale()
+	}
+	if len(s.Wrote) != 4*40_000 || c.Queued() != 2*40_000 {
+		t.Errorf("%d bytes were written and %d are queued", len(s.Wrote), c.Queued())
+	}
+	s.Room = -1
+	w.net.Settle()
+	if string(s.Wrote) != want {
+		t.Errorf("%d of %d bytes came", len(s.Wrote), len(want))
+	}
 }

@@ -105,7 +105,7 @@ func (m *model) run(steps int) {
 		}
 	}
 	for _, c := range m.clients {
-		c.sock.Room = -1
+		c.sock.Room, c.sock.Whole = -1, 0
 	}
 	m.r.net.Settle()
 }
@@ -131,7 +131,7 @@ func (m *model) act(c *modelClient) {
 	case op < 30:
 		a.op, route, body = "bad", "no.such.route", "{}"
 	case op < 34:
-		c.sock.Room = []int{0, 3, 50, 2000, -1}[m.rng.IntN(5)]
+		c.sock.Room, c.sock.Whole = []int{0, 3, 50, 2000, -1}[m.rng.IntN(5)], max(m.rng.IntN(6)-3, 0)
 		return
 	case op < 38:
 		c.sock.Ready()

@@ -25,6 +25,7 @@ type Net struct {
 type Socket struct {
 	FD       int
 	Room     int           // bytes our end can still write; negative: without limit
+	Whole    int           // writes that are taken whole before that, however long; with the last of them the socket is full, Room is 0
 	Err      syscall.Errno // what the next calls fail with
 	WriteErr syscall.Errno // what the next writes fail with
 	WatchErr error         // what watching it fails with, as when memory runs out
@@ -93,10 +94,21 @@ func (s *Socket) End() { s.eof = true }
 // Ready reports the socket's readiness to its loop, as epoll would: one event.
 func (s *Socket) Ready() {
 	r := s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof || s.Err != 0)
-	w := s.watched&netpoll.Writable != 0 && (s.Room != 0 || s.Err != 0)
+	w := s.watched&netpoll.Writable != 0 && (s.space() || s.Err != 0)
 	if r || w {
 		s.driver.net.Nanos += s.driver.net.Pause
 		s.driver.loop.Ready(s.FD, r, w)
+	}
+}
+
+// space tells whether a write would take something.
+func (s *Socket) space() bool { return s.Room != 0 || s.Whole > 0 }
+
+// Stale reports to every loop that the socket may be read and written, whoever has it, if anybody, and whatever is there: events come late,
+// and name descriptors only.
+func (s *Socket) Stale() {
+	for _, d := range s.driver.net.loops {
+		d.loop.Ready(s.FD, true, true)
 	}
 }
 
@@ -158,7 +170,7 @@ func (n *Net) Unclosed() int {
 // EndAll lets every peer take what there is for it, and end.
 func (n *Net) EndAll() {
 	for _, s := range n.sockets {
-		s.Room, s.eof = -1, true
+		s.Room, s.Whole, s.eof = -1, 0, true
 	}
 }
 
@@ -167,7 +179,7 @@ func (n *Net) busy() bool {
 		if s.Closed {
 			continue
 		}
-		if s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof) || s.watched&netpoll.Writable != 0 && s.Room != 0 {
+		if s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof) || s.watched&netpoll.Writable != 0 && s.space() {
 			return true
 		}
 	}
@@ -182,6 +194,14 @@ func (n *Net) Seconds(k int) {
 			d.loop.Tick()
 		}
 		n.Settle()
+	}
+}
+
+// Late lets k seconds pass on loop i alone, and nothing else happen: it is what a loop sees of another that is busy.
+func (n *Net) Late(i, k int) {
+	for range k {
+		n.Nanos += int64(time.Second)
+		n.loops[i].loop.Tick()
 	}
 }
 
@@ -218,14 +238,18 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	if err := max(s.Err, s.WriteErr); err != 0 {
 		return 0, err
 	}
-	if s.Room == 0 {
+	if !s.space() {
 		return 0, syscall.EAGAIN
 	}
 	if d.net.WriteNanos != 0 { // other goroutines that ring a loop read the clock
 		d.net.Nanos += d.net.WriteNanos
 	}
 	n := len(b)
-	if s.Room > 0 {
+	if s.Whole > 0 {
+		if s.Whole--; s.Whole == 0 {
+			s.Room = 0
+		}
+	} else if s.Room > 0 {
 		n = min(n, s.Room)
 		s.Room -= n
 	}
