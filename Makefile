@@ -91,6 +91,12 @@ chromium:
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@GO='$(GO)' scripts/fuzz.sh '$(FUZZTIME)'
 
+# Not in CI: it builds and runs a package's tests for each of more than a hundred bugs, which takes most of an hour.
+MUTANTS ?= .
+.PHONY: mutants
+mutants: ## plant bugs, one at a time, and tell which no test notices (MUTANTS=netpoll, a regexp)
+	@$(GO) run ./test/mutants -only '$(MUTANTS)'
+
 include bench/bench.mk
 include bench/peers/peers.mk
 

@@ -5,7 +5,6 @@ package abuse
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/internal/overlay"
 )
 
 const (
@@ -30,8 +31,8 @@ const (
 	root = "../.."
 )
 
-// edit replaces a text that a file of the module has once.
-type edit struct{ file, old, new string }
+// edit replaces a text that a file of the module has once (overlay.Edit).
+type edit struct{ File, Old, New string }
 
 var builds struct {
 	sync.Mutex
@@ -67,11 +68,15 @@ func buildProgram(t testing.TB, program string, edits ...edit) string {
 		args = append(args, "-race")
 	}
 	if len(edits) > 0 {
-		overlay := filepath.Join(dir, "overlay.json")
-		if err := writeOverlay(overlay, dir, edits); err != nil {
+		planted := make([]overlay.Edit, len(edits))
+		for i, e := range edits {
+			planted[i] = overlay.Edit(e)
+		}
+		name, err := overlay.Write(root, dir, planted)
+		if err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, "-overlay", overlay)
+		args = append(args, "-overlay", name)
 	}
 	cmd := exec.Command("go", append(args, program)...)
 	cmd.Dir = root
@@ -83,41 +88,6 @@ func buildProgram(t testing.TB, program string, edits ...edit) string {
 	}
 	builds.done[key] = filepath.Join(dir, "pomelod")
 	return builds.done[key]
-}
-
-func writeOverlay(name, dir string, edits []edit) error {
-	texts := make(map[string]string) // by absolute path
-	for _, e := range edits {
-		path, err := filepath.Abs(filepath.Join(root, e.file))
-		if err != nil {
-			return err
-		}
-		text, ok := texts[path]
-		if !ok {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text = string(b)
-		}
-		if n := strings.Count(text, e.old); n != 1 {
-			return fmt.Errorf("%s has %d times, not once: %s\nThe defence has moved: write the edit again", e.file, n, e.old)
-		}
-		texts[path] = strings.Replace(text, e.old, e.new, 1)
-	}
-	replace := make(map[string]string)
-	for path, text := range texts {
-		copied := filepath.Join(dir, strconv.Itoa(len(replace))+"-"+filepath.Base(path))
-		if err := os.WriteFile(copied, []byte(text), 0o644); err != nil {
-			return err
-		}
-		replace[path] = copied
-	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(name, b, 0o644)
 }
 
 // server is a pomelod of its own process.
