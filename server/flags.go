@@ -9,11 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"os"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/pomelod/pomelod/config"
@@ -137,7 +137,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	if c.showVersion {
 		return c, nil
 	}
-	c.budget = findBudget(c.memory, os.DirFS("/"), physicalMemory, addressSpaceLimit())
+	c.budget = findBudget(c.memory, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft())
 	if err := c.defaultOutbound(); err != nil {
 		return nil, err
 	}

@@ -3,14 +3,11 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
 	"os"
-	"path"
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
@@ -31,99 +28,58 @@ type budget struct {
 }
 
 // findBudget is -memory, or what the cgroup allows, or four fifths of what the machine has; and no more than what a limit of the
-// address space leaves.
-func findBudget(flag memoryFlag, root fs.FS, physical func() int64, addressSpace uint64) budget {
+// address space leaves. The functions are memlimit's but in tests; an error of theirs means that there is no such limit.
+func findBudget(flag memoryFlag, cgroup, machine func() (uint64, error), spaceLeft int64) budget {
 	if flag != memoryAuto {
 		return budget{int64(flag), "-memory"}
 	}
-	b := budget{physical() / 5 * 4, "machine"}
-	if n := cgroupLimit(root); n > 0 && n < physical() {
+	all := limitOf(machine)
+	b := budget{all / 5 * 4, "machine"}
+	if n := limitOf(cgroup); n < all {
 		b = budget{n, "cgroup"}
 	}
-	if n := spaceLeft(root, addressSpace); n > 0 && n < b.bytes {
-		b = budget{n, "address space"}
+	if spaceLeft < b.bytes {
+		b = budget{spaceLeft, "address space"}
 	}
 	return b
+}
+
+// limitOf is what read says, and more than any machine has when there is no limit.
+func limitOf(read func() (uint64, error)) int64 {
+	n, err := read()
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(n)
 }
 
 // arena is what Go takes of the address space at a time.
 const arena = 64 << 20
 
-// spaceLeft is how much memory a limit of the address space (ulimit -v) leaves, 0 for no limit. Most of what Go has taken when it has
+// spaceLeft is how much memory a limit of the address space (ulimit -v) leaves, math.MaxInt64 for no limit. memlimit does not know
+// it, and clients who do not read would end the process (TestSmallAddressSpace in test/abuse). Most of what Go has taken when it has
 // started is room that it will not use, such as maps of all memory there could be. An arena is kept back, as the last one may not
-// fit. Who starts pomelod with less than it needs is let try: so it was before, and Go takes what it can.
-func spaceLeft(root fs.FS, limit uint64) int64 {
-	text, err := fs.ReadFile(root, "proc/self/statm") // pages: all, then others
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) == 0 || limit > math.MaxInt64 {
-		return 0
+// fit. Who starts pomelod with less than it needs is let try, and Go takes what it can.
+func spaceLeft(limit uint64, statm []byte) int64 {
+	fields := strings.Fields(string(statm)) // pages: all, then others
+	if len(fields) == 0 || limit > math.MaxInt64 {
+		return math.MaxInt64
 	}
 	pages, err := strconv.ParseInt(fields[0], 10, 64)
 	if err != nil {
-		return 0
+		return math.MaxInt64
 	}
 	return max(int64(limit)-pages*int64(os.Getpagesize())-arena, minMemory)
 }
 
-// addressSpaceLimit is the limit of this process; more than any memory for none.
-func addressSpaceLimit() uint64 {
+// ownSpaceLeft is spaceLeft of this process.
+func ownSpaceLeft() int64 {
 	var r unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_AS, &r) != nil {
-		return math.MaxUint64
-	}
-	return r.Cur
-}
-
-// cgroupLimit is the least limit of memory of this process' cgroup (version 2 or 1) and those around it, 0 for none.
-func cgroupLimit(root fs.FS) (least int64) {
-	text, err := fs.ReadFile(root, "proc/self/cgroup")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) { // number:controllers:path
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		controllers, group, _ := strings.Cut(rest, ":")
-		switch {
-		case controllers == "":
-			least = leastOf(least, limitsAbove(root, "sys/fs/cgroup", group, "memory.max"))
-		case strings.Contains(","+controllers+",", ",memory,"):
-			least = leastOf(least, limitsAbove(root, "sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
-		}
-	}
-	return least
-}
-
-// limitsAbove is the least limit that group or one above it has. In a container the path may be the host's, and only the root there.
-func limitsAbove(root fs.FS, mount, group, file string) (least int64) {
-	for {
-		text, err := fs.ReadFile(root, path.Join(mount, group, file))
-		if err == nil {
-			if n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64); err == nil { // "max" is no number
-				least = leastOf(least, n)
-			}
-		}
-		if group == "" || group == "/" || group == "." {
-			return least
-		}
-		group = path.Dir(group)
-	}
-}
-
-// leastOf is the smaller one of two limits, 0 being none.
-func leastOf(a, b int64) int64 {
-	if a == 0 || b > 0 && b < a {
-		return b
-	}
-	return a
-}
-
-// physicalMemory is what the machine has.
-func physicalMemory() int64 {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil || unix.Getrlimit(unix.RLIMIT_AS, &r) != nil {
 		return math.MaxInt64
 	}
-	return int64(info.Totalram) * int64(info.Unit)
+	return spaceLeft(r.Cur, statm)
 }
 
 // From refuseAt percent of the budget on new work is refused, until it is below refuseUntil again; the same for shedding. Go

@@ -12,76 +12,53 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/fstest"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/pomelod/pomelod/router"
 )
 
-// The budget is the least limit of the cgroups around the process, in either version and in containers, else four fifths of the
-// machine; less, where a limit of the address space leaves less.
+// The budget is the cgroup's limit, else four fifths of the machine; less, where a limit of the address space leaves less.
 func TestFindBudget(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	const machine = 1 << 40
+	const tb, none = 1 << 40, math.MaxInt64
+	known := func(n uint64) func() (uint64, error) { return func() (uint64, error) { return n, nil } }
+	unknown := func(err error) func() (uint64, error) { return func() (uint64, error) { return 0, err } }
 	for _, tc := range []struct {
-		name string
-		flag memoryFlag
-		root fstest.MapFS
-		want budget
+		name            string
+		flag            memoryFlag
+		cgroup, machine func() (uint64, error)
+		space           int64
+		want            budget
 	}{
-		{"no cgroups", memoryAuto, nil, budget{machine / 5 * 4, "machine"}},
-		{"given", 1 << 30, nil, budget{1 << 30, "-memory"}},
-		{"none wanted", 0, fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824\n")}, budget{0, "-memory"}},
-		{"no limit", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/a\n"), "sys/fs/cgroup/a/memory.max": file("max\n")}, budget{machine / 5 * 4, "machine"}},
-		{"a service", memoryAuto, fstest.MapFS{
-			"proc/self/cgroup": file("0::/system.slice/pomelod.service\n"),
-			"sys/fs/cgroup/system.slice/pomelod.service/memory.max": file("1073741824\n"),
-			"sys/fs/cgroup/system.slice/memory.max":                 file("max\n"),
-		}, budget{1 << 30, "cgroup"}},
-		{"a slice around it has less", memoryAuto, fstest.MapFS{
-			"proc/self/cgroup": file("0::/system.slice/pomelod.service\n"),
-			"sys/fs/cgroup/system.slice/pomelod.service/memory.max": file("1073741824\n"),
-			"sys/fs/cgroup/system.slice/memory.max":                 file("536870912\n"),
-		}, budget{1 << 29, "cgroup"}},
-		{"a container, its own namespace", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824")}, budget{1 << 30, "cgroup"}},
-		{"a container, the host's path", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("0::/docker/0123\n"), "sys/fs/cgroup/memory.max": file("1073741824")}, budget{1 << 30, "cgroup"}},
-		{"version 1", memoryAuto, fstest.MapFS{
-			"proc/self/cgroup": file("5:cpu,cpuacct:/x\n4:memory:/docker/0123\n1:name=systemd:/\n"),
-			"sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes": file("1073741824\n"),
-			"sys/fs/cgroup/memory/memory.limit_in_bytes":             file("9223372036854771712\n"),
-		}, budget{1 << 30, "cgroup"}},
-		{"version 1 without a limit", memoryAuto, fstest.MapFS{
-			"proc/self/cgroup": file("4:memory:/\n"), "sys/fs/cgroup/memory/memory.limit_in_bytes": file("9223372036854771712\n"),
-		}, budget{machine / 5 * 4, "machine"}},
-		{"garbage", memoryAuto, fstest.MapFS{"proc/self/cgroup": file("what\n::\n0:\n"), "sys/fs/cgroup/memory.max": file("many")}, budget{machine / 5 * 4, "machine"}},
+		{"no cgroups", memoryAuto, unknown(memlimit.ErrCgroupsNotSupported), known(tb), none, budget{tb / 5 * 4, "machine"}},
+		{"no limit", memoryAuto, unknown(memlimit.ErrNoLimit), known(tb), none, budget{tb / 5 * 4, "machine"}},
+		{"a limit", memoryAuto, known(1 << 30), known(tb), none, budget{1 << 30, "cgroup"}},
+		{"more than there is", memoryAuto, known(math.MaxUint64), known(tb), none, budget{tb / 5 * 4, "machine"}},
+		{"given", 1 << 30, known(1 << 20), known(tb), 1 << 20, budget{1 << 30, "-memory"}},
+		{"none wanted", 0, known(1 << 20), known(tb), 1 << 20, budget{0, "-memory"}},
+		{"address space", memoryAuto, known(1 << 30), known(tb), 1 << 29, budget{1 << 29, "address space"}},
+		{"more address space than memory", memoryAuto, known(1 << 30), known(tb), 4 << 30, budget{1 << 30, "cgroup"}},
 	} {
-		if tc.root == nil {
-			tc.root = fstest.MapFS{}
-		}
-		if got := findBudget(tc.flag, tc.root, func() int64 { return machine }, math.MaxUint64); got != tc.want {
+		if got := findBudget(tc.flag, tc.cgroup, tc.machine, tc.space); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
 		}
 	}
-	const taken = 1000 // pages, before anything has happened
-	cgroup := fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("1073741824"), "proc/self/statm": file("1000 5 4 3 0 2 0\n")}
-	for space, want := range map[uint64]budget{
-		math.MaxUint64: {1 << 30, "cgroup"},
-		4 << 30:        {1 << 30, "cgroup"},
-		1 << 30:        {1<<30 - taken*int64(os.Getpagesize()) - arena, "address space"},
-		1 << 20:        {minMemory, "address space"},
+	statm := []byte("1000 5 4 3 0 2 0\n") // pages, before anything has happened
+	for limit, want := range map[uint64]int64{
+		math.MaxUint64: none,
+		1 << 30:        1<<30 - 1000*int64(os.Getpagesize()) - arena,
+		1 << 20:        minMemory,
 	} {
-		if got := findBudget(memoryAuto, cgroup, func() int64 { return machine }, space); got != want {
-			t.Errorf("address space of %d: %+v, want %+v", space, got, want)
-		}
-		if got := findBudget(1<<31, cgroup, nil, space); got != (budget{1 << 31, "-memory"}) {
-			t.Errorf("-memory with an address space of %d: %+v", space, got)
+		if got := spaceLeft(limit, statm); got != want {
+			t.Errorf("an address space of %d leaves %d, want %d", limit, got, want)
 		}
 	}
-	if n := spaceLeft(os.DirFS("/"), 1<<50); n < 1<<49 || n > 1<<50 {
-		t.Errorf("%d bytes are left of a petabyte", n)
+	if n := spaceLeft(1<<30, nil); n != none {
+		t.Errorf("without /proc %d are left", n)
 	}
-	if n := physicalMemory(); n < 1<<28 || n == math.MaxInt64 {
-		t.Errorf("this machine has %d bytes", n)
+	if b := findBudget(memoryAuto, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft()); b.bytes < 1<<27 || b.bytes == none {
+		t.Errorf("this process may take %+v", b)
 	}
 	if n := goMemory(); n < 1<<20 || n > 1<<36 {
 		t.Errorf("this process takes %d bytes", n)
