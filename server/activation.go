@@ -26,6 +26,10 @@ import (
 //	LISTEN_FDS      how many; the first is descriptor 3
 //	LISTEN_FDNAMES  their names, with colons between; may be missing
 //
+// passedSockets reads these by hand. activation.Files of coreos/go-systemd takes variables that make no sense for none, and believes a
+// LISTEN_FDS that is too large: it makes files, which close their descriptors when they are collected, of what Go itself has open there.
+// Operators need to hear of both (TestActivationMistakes). What is left, which socket is for which listener, is pomelod's own.
+//
 // A name says which listener a socket is for. One without a name, or with a name that systemd makes up, goes to the listener
 // that is configured for its port.
 

@@ -25,6 +25,10 @@ import (
 
 // manager is the service manager that started this process, as far as it wants to hear from it (sd_notify(3)). Nil when
 // nobody does. Safe from any goroutine.
+//
+// The protocol is spoken by hand, in the 40 lines of newManager and tell. SdNotify of coreos/go-systemd makes a socket for each
+// message, so a server that has run out of descriptors could not say that it lives, and would be ended by the watchdog
+// (TestNotifyWithoutDescriptors); and it waits without end for a manager that does not read (TestNotifyManagerComesAndGoes).
 type manager struct {
 	socket   string
 	watchdog time.Duration // 0: it does not want to hear that we are alive

@@ -310,6 +310,31 @@ func TestNotifyManagerComesAndGoes(t *testing.T) {
 	}
 }
 
+// A server without a free descriptor can still say that it lives.
+func TestNotifyWithoutDescriptors(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	m, err := newManager([]string{"NOTIFY_SOCKET=" + socket}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	conn := listenNotify(t, socket)
+	m.tell("READY=1")
+	expectTold(t, conn, "READY=1")
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	m.tell("WATCHDOG=1")
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	expectTold(t, conn, "WATCHDOG=1")
+}
+
 // Who closes the terminal in which pomelod runs ends it, in order; a SIGHUP while the terminal is there does not.
 func TestNotifyHangupOfTerminal(t *testing.T) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
