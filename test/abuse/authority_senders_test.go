@@ -66,7 +66,7 @@ func TestForgedSenders(t *testing.T) {
 		},
 		without: weakness{
 			edits: []edit{
-				{"router/chat.go", "l.submit(s, c, channel.Request{Op: channel.OpSend, Room: s.roomName(), User: s.user(), Target: target, Content: content})",
+				{"router/chat.go", "l.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})",
 					`room, user := s.roomName(), s.user()
 					again, _ := c.object()
 					for key, value, more := again.Next(); more; key, value, more = again.Next() {
@@ -77,8 +77,8 @@ func TestForgedSenders(t *testing.T) {
 							user = nameValue(value)
 						}
 					}
-					l.submit(s, c, channel.Request{Op: channel.OpSend, Room: room, User: user, Target: target, Content: content})`},
-				{"channel/worker.go", "if sender == nil || sender.addr != r.From {", "if sender == nil {"},
+					l.submit(s, c, channel.Request{Op: channel.OpSend, Part: channel.Partition(room), Room: room, User: user, Target: target, Content: content})`},
+				{"channel/decide.go", "if of.user = s.find(room, r.User); of.user != 0 && s.member(of.user).addr != r.From {", "if of.user = s.find(room, r.User); false {"},
 			},
 			fails: "a whisper to",
 		},

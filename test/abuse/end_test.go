@@ -180,6 +180,7 @@ func TestSecondSignal(t *testing.T) {
 		}
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		s.until(`"msg":"ending"`)
+		time.Sleep(200 * time.Millisecond) // what comes within 100 ms of the first is the same signal, twice
 		began := time.Now()
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		<-s.ended
@@ -187,7 +188,7 @@ func TestSecondSignal(t *testing.T) {
 			failures = append(failures, fmt.Sprintf("pomelod ended with %v, %v after the second signal", s.cmd.ProcessState, took))
 		}
 		return failures
-	}, weakness{edits: []edit{{"server/end.go", "				if ctx.Err() != nil {", "				if false {"}}, fails: "after the second signal"})
+	}, weakness{edits: []edit{{"server/end.go", "case time.Since(first) >= sameSignal:", "case false:"}}, fails: "after the second signal"})
 }
 
 // SIGTERM while three rooms of 50 are busy, by every wire: clients are sent away one after the other, each with the goodbye of its

@@ -23,11 +23,12 @@ func oddNames() []oddName {
 	for _, refused := range []string{`"a\nb"`, `""`, `"\u0000"`, `"a\u0000b"`, `"\r\n"`, `"a\tb"`, `"\u001b[31m"`,
 		`"\u007f"`, `"\u0085"`, `"*"`, `"a*b"`, `"\u002a"`,
 		`"a\n{\"level\":\"ERROR\",\"msg\":\"injected\"}"`, `"x\"} 1\npomelod_injected 1"`, `true`, `null`, `{}`, `[]`, `{"a":"b"}`, `["a"]`,
-		quoted(strings.Repeat("a", 65)), quoted(strings.Repeat("é", 33)), quoted(strings.Repeat("\U0001f600", 17)),
+		quoted(strings.Repeat("a", 65)), quoted(strings.Repeat("é", 33)), quoted(strings.Repeat("\U0001f600", 6)), // as JSON has it: twelve bytes each
+		`"` + strings.Repeat(`\"`, 33) + `"`,
 		quoted(strings.Repeat("a", 100_000)), strings.Repeat("1", 65)} {
 		names = append(names, oddName{refused, ""})
 	}
-	for _, taken := range []string{strings.Repeat("a", 64), strings.Repeat("é", 32), strings.Repeat("\U0001f600", 16),
+	for _, taken := range []string{strings.Repeat("a", 64), strings.Repeat("é", 32), strings.Repeat("\U0001f600", 5), strings.Repeat(`"`, 32),
 		"__proto__", "constructor", "toString", "hasOwnProperty", "prototype", "undefined", "null", "NaN",
 		`"`, `\`, `'`, "`", `\n`, `\u0000`, `","error":true,"x":"`,
 		`{"injected":1}`, "</script><script>injected()//", "${jndi:injected}", "%s%n%x", "a,b", "a b", " ",

@@ -35,6 +35,8 @@ var soakActs = []struct {
 	{"frozen reader", 4, (*actor).frozen},
 	{"flood", 4, (*actor).flooding},
 	{"renames", 4, (*actor).renaming},
+	{"fragments", 4, (*actor).fragments},
+	{"HTTP flood", 2, (*actor).pipelining},
 	{"crowd", 1, (*actor).crowd},
 }
 

@@ -189,3 +189,53 @@ func (a *actor) halfLogin() error {
 	a.drop(p)
 	return nil
 }
+
+// fragments sends what WebSocket messages are made of, pings in between, and mostly not the last of it.
+func (a *actor) fragments() error {
+	p, err := dial(a.from(), a.addr)
+	if err != nil {
+		return nil
+	}
+	defer a.drop(p)
+	if p.upgrade() != nil || a.rng.IntN(2) == 0 && p.login() != nil {
+		return nil
+	}
+	op := byte(0x02) // binary, not the last
+	for range 1 + a.rng.IntN(16) {
+		frame := wsFrame(op, make([]byte, a.rng.IntN(20_000)))
+		if p.raw(frame) != nil || a.rng.IntN(4) == 0 && p.raw(wsFrame(0x89, nil)) != nil {
+			return nil
+		}
+		op = 0x00
+	}
+	if a.rng.IntN(3) == 0 {
+		_ = p.raw(wsFrame(0x80, nil))
+	}
+	_ = p.begins(a.upTo(200 * time.Millisecond))
+	return nil
+}
+
+// pipelining asks over HTTP as fast as it is answered, or faster.
+func (a *actor) pipelining() error {
+	paths := []string{"/gate/queryEntry", "/", "/pomelo.js", "/no/such/page", pathPolling + "3"}
+	burst := []byte(strings.Repeat(httpText("GET", paths[a.rng.IntN(len(paths))], ""), 100))
+	for range 1 + a.rng.IntN(4) {
+		p, err := dial(a.from(), a.addr)
+		if err != nil {
+			return nil
+		}
+		defer a.drop(p)
+		end := time.Now().Add(a.upTo(300 * time.Millisecond))
+		reads := a.rng.IntN(4) > 0
+		if reads {
+			go func() { _, _ = p.r.WriteTo(discard{}) }()
+		}
+		_ = p.SetWriteDeadline(end)
+		for range 100 {
+			if _, err := p.Conn.Write(burst); err != nil {
+				break
+			}
+		}
+	}
+	return nil
+}
