@@ -1,0 +1,28 @@
+package router
+
+import (
+	"unsafe"
+
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Footprint is what one session can have of a loop, by the types and constants of this package and of netpoll, in bytes. It is for
+// those who add up what clients can take in all (docs/ARCHITECTURE.md); nothing here depends on it.
+type Footprint struct {
+	netpoll.Footprint
+	SessionBytes int // a session
+	ExtraBytes   int // what one has while it speaks HTTP, polls, or waits for something
+	PendingBytes int // a request that waits for its answer, without what was answered
+	FormFactor   int // how much longer the form of a JSONP session may be than what it says
+}
+
+// FootprintOf is this build's.
+func FootprintOf() Footprint {
+	return Footprint{
+		Footprint:    netpoll.FootprintOf(),
+		SessionBytes: int(unsafe.Sizeof(session{})),
+		ExtraBytes:   int(unsafe.Sizeof(extra{}) + unsafe.Sizeof(httpConn{}) + unsafe.Sizeof(pull{})),
+		PendingBytes: int(unsafe.Sizeof(pending{})),
+		FormFactor:   formFactor,
+	}
+}

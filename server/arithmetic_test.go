@@ -1,0 +1,327 @@
+//go:build linux
+
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/router"
+)
+
+var writeDocs = flag.Bool("write-docs", false, "write the tables of docs that tests compute, instead of comparing them")
+
+const architecture = "../docs/ARCHITECTURE.md"
+
+// The defaults that ARCHITECTURE.md tells are those of the flags.
+func TestBoundsTellDefaults(t *testing.T) {
+	c, err := parseFlags(nil, nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, m := range regexp.MustCompile("`-([a-z0-9-]+)` \\(([0-9][0-9,]*[A-Za-z]*)([ ,;)])").FindAllStringSubmatch(readFile(t, architecture), -1) {
+		f := c.flags.Lookup(m[1])
+		if f == nil {
+			t.Errorf("there is no flag -%s", m[1])
+			continue
+		}
+		told++
+		value := strings.ReplaceAll(m[2], ",", "")
+		if n, ok := strings.CutSuffix(value, "B"); ok && !strings.HasSuffix(n, "i") { // bytes, not KiB
+			value = n
+		}
+		if is := f.DefValue; is != value && !strings.HasPrefix(is, value+":") && !sameTime(is, value) && is != "0" { // 0: it depends on the machine
+			t.Errorf("-%s is %s by default, not %s", m[1], is, m[2])
+		}
+	}
+	if told < 20 {
+		t.Errorf("only %d defaults were found", told)
+	}
+}
+
+func sameTime(a, b string) bool {
+	x, err := time.ParseDuration(a)
+	y, err2 := time.ParseDuration(b)
+	return err == nil && err2 == nil && x == y
+}
+
+// What addresses and sessions the table adds up: those of one address, and of as many as the server then takes (-addr-conns is a
+// quarter of -max-conns).
+const ofAddress, ofAll = 20_000, 80_000
+
+// holding is what a client can have the server keep for one connection or session of its in a state.
+type holding struct {
+	state  string
+	user   int    // bytes in this process that are the connection's own and in no budget
+	kept   int    // bytes that count in -max-outbound, as they may at most
+	kernel int    // bytes of the socket
+	ends   string // what ends the state
+}
+
+// holdings computes them from the limits and the constants that bound them.
+func holdings(c *settings) []holding {
+	l, f := &c.limits, router.FootprintOf()
+	conn := f.ConnBytes + f.SessionBytes
+	http := conn + f.ExtraBytes
+	grown := func(n int) int { return 2 * n } // a buffer that grows by appending has room for twice as much, at most
+	seconds := func(name string) string { return "`-" + name + "`" }
+	room := conn + inRoom(l.NameBytes)
+	return []holding{
+		{"connected, said nothing", conn, 0, idleSocket, seconds("handshake-timeout")},
+		{"in an HTTP head", http, grown(l.HeadBytes + f.ReadBytes), idleSocket, seconds("head-timeout")},
+		{"in an HTTP body", http, grown(l.HeadBytes + l.PackageBytes), idleSocket, seconds("handshake-timeout")},
+		{"in the form of a JSONP session", http, grown(l.HeadBytes + f.FormFactor*l.PackageBytes), idleSocket, seconds("handshake-timeout")},
+		{"HTTP, idle", http, 0, idleSocket, seconds("keepalive-timeout")},
+		{"HTTP, answers not taken", http, f.ThrottleBytes + pageBytes, fullSocket + unreadSocket, seconds("stuck-timeout")},
+		{"a held GET with bytes behind it", http, grown(f.HeldBytes + f.ReadBytes), unreadSocket, seconds("sio-heartbeat") + ", " + seconds("sio-timeout")},
+		{"before the handshake is done", conn, grown(l.EarlyBytes), idleSocket, seconds("handshake-timeout")},
+		{"half a package", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout")},
+		{"fragments of a WebSocket message", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout")},
+		{"working, in a room", room, 0, idleSocket, "silence: `-heartbeat`"},
+		{"requests at workers", room + l.Inflight*f.PendingBytes, grown(f.ReadBytes), unreadSocket, seconds("request-timeout")},
+		{"unsent messages", room, l.Conn.Outbound, fullSocket + unreadSocket, seconds("stuck-timeout")},
+		{"a polling session, its queue full", http + inRoom(l.NameBytes), l.Conn.Outbound, 0, seconds("sio-timeout")},
+		{"told goodbye, which it does not take", conn, l.Conn.Outbound, fullSocket, fmt.Sprintf("%d s, %s sent", f.LingerSeconds, size(f.LingerBytes))},
+	}
+}
+
+// pageBytes is more than the longest answer to a request over HTTP: the chat page's files.
+const pageBytes = 24 << 10
+
+// inRoom is what a member of a room takes, with names of n bytes: its name where the session, the partition and its index have it, its
+// entry there, its share of the list, a room with nobody else in it, and what a loop knows of that.
+func inRoom(n int) int { return 1<<10 + 8*n }
+
+// size tells bytes with two digits.
+func size(n int) string {
+	units := []string{"B", "KiB", "MiB", "GiB"}
+	x, u := float64(n), 0
+	for x >= 1000 && u < len(units)-1 {
+		x, u = x/1024, u+1
+	}
+	if x < 10 && u > 0 && x != float64(int(x)) {
+		return fmt.Sprintf("%.1f %s", x, units[u])
+	}
+	return fmt.Sprintf("%.0f %s", x, units[u])
+}
+
+// holdingsTable is the text.
+func holdingsTable(c *settings) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| one of these | own | kept | kernel | %d of one address | %d in all | sum bounded by | ended by |\n", ofAddress, ofAll)
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, h := range holdings(c) {
+		bound := "the number of connections"
+		switch {
+		case h.kept > 0 && h.kernel > idleSocket:
+			bound = "`-max-outbound`; the kernel's by `-memory`"
+		case h.kept > 0:
+			bound = "`-max-outbound`"
+		}
+		sum := func(n int) string {
+			text := size(n * (h.user + h.kernel))
+			if h.kept > 0 {
+				kept := n * h.kept
+				text += " + " + size(min(kept, int(c.limits.Conn.OutboundAll)))
+				if kept > int(c.limits.Conn.OutboundAll) {
+					text += " (of " + size(kept) + ")"
+				}
+			}
+			return text
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", h.state, size(h.user), size(h.kept), size(h.kernel), sum(ofAddress), sum(ofAll), bound, h.ends)
+	}
+	return b.String()
+}
+
+// workTable is what one session and one address can have done in a second.
+func workTable(c *settings) string {
+	l, f, a := &c.limits, router.FootprintOf(), c.access.PerAddress
+	var b strings.Builder
+	b.WriteString("| work | one session | one address | what bounds the sum |\n| --- | --- | --- | --- |\n")
+	row := func(cells ...any) { fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cells...) }
+	times := func(n float64) string { return fmt.Sprintf("%.0f a second", n) }
+	share := fmt.Sprintf("%v of a turn for a conn, %d things of a turn beyond one a read for an address, then %v for all such", f.ShareTime, f.ClientThings, f.LateTime)
+	row("messages", times(l.SessionRate.PerSecond), times(l.SessionRate.PerSecond*ofAddress), share)
+	row("of them to all members of a room", times(l.SendRate.PerSecond), times(l.SendRate.PerSecond*ofAddress),
+		fmt.Sprintf("%v of a turn for all passes; `-room-backlog`, `-loop-backlog`, `-max-delay`", f.PassTime))
+	row("enters: two pushes, a list of names", times(l.EnterRate.PerSecond), times(l.EnterRate.PerSecond*ofAddress), "the same; of one list that many do not take there is one copy")
+	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst))
+	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst))
+	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst))
+	row("calls of an App's handlers", "one at a time", fmt.Sprintf("%d at a time", router.NewApp().MaxRunning),
+		fmt.Sprintf("`App.MaxRunning`; %s of messages", size(router.NewApp().MaxRunning*l.PackageBytes)))
+	row("requests mailed to one worker", fmt.Sprint(l.Inflight), fmt.Sprint(l.Inbox), "`-inbox`: "+size(l.Inbox*4<<10)+" a worker")
+	return b.String()
+}
+
+// answer is a question that costs a client little, and what it is answered.
+type answer struct {
+	what string
+	ask  string // over HTTP
+}
+
+// answersTable is how many bytes are answered for how few, as measured at a server with default flags.
+func answersTable(t *testing.T) string {
+	s := start(t)
+	addr := s.addr("connector").String()
+	var b strings.Builder
+	b.WriteString("| asked | bytes in | bytes out | out for each in |\n| --- | --- | --- | --- |\n")
+	for _, a := range []answer{
+		{"where to connect", "GET /gate/queryEntry HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"the same with 255 bytes of host", "GET /gate/queryEntry HTTP/1.1\r\nHost: " + strings.Repeat("h", 63) + strings.Repeat("."+strings.Repeat("h", 63), 2) + "\r\n\r\n"},
+		{"no such path", "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"no such session", "GET /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"a polling session", "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"the chat page", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		{"its longest file", "GET /chat.js HTTP/1.1\r\nHost: h\r\n\r\n"},
+	} {
+		out := httpBytes(t, addr, a.ask)
+		if out == 0 || out > pageBytes {
+			t.Errorf("%s: %d bytes", a.what, out)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %s | %s |\n", a.what, len(a.ask), about(out), about(out/len(a.ask)))
+	}
+	beat := codec.AppendPackage(nil, codec.PackageHeartbeat, nil)
+	fmt.Fprintf(&b, "| a heartbeat, ten times a second | %d | %d | 1 |\n", len(beat), len(beat))
+	return b.String()
+}
+
+// about rounds, so that a comma in a page changes nothing.
+func about(n int) string {
+	switch {
+	case n < 10:
+		return fmt.Sprint(n)
+	case n < 1000:
+		return fmt.Sprint((n + 24) / 25 * 25)
+	}
+	return fmt.Sprint((n + 999) / 1000 * 1000)
+}
+
+// httpBytes is the length of the answer to a request.
+func httpBytes(t *testing.T, addr, ask string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, ask); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	head, length := 0, 0
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%q: %v", ask, err)
+		}
+		head += len(line)
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(name, "Content-Length") {
+			_, _ = fmt.Sscan(value, &length)
+		}
+		if line == "\r\n" {
+			return head + length
+		}
+	}
+}
+
+// What the tables of ARCHITECTURE.md add up is what flags, constants and types say, and what the server answers.
+func TestArithmetic(t *testing.T) {
+	c, err := parseFlags(nil, nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"holdings": holdingsTable(c), "work": workTable(c), "answers": answersTable(t)} {
+		text := readFile(t, architecture)
+		begin, end := "<!-- computed: "+name+" -->\n", "<!-- end: "+name+" -->\n"
+		before, rest, ok := strings.Cut(text, begin)
+		is, after, ok2 := strings.Cut(rest, end)
+		switch {
+		case !ok || !ok2:
+			t.Errorf("%s has no table between %q and %q", architecture, begin, end)
+		case is != want && *writeDocs:
+			if err := os.WriteFile(architecture, []byte(before+begin+want+end+after), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		case is != want:
+			t.Errorf("%s: the table %q is not what limits and constants say now. Look at each change: is its sum still bounded? Then go test ./server -run TestArithmetic -write-docs.\nwant\n%s\ngot\n%s", architecture, name, want, is)
+		}
+	}
+}
+
+// A member takes no more memory than the table says, its client's end, which is in this process, aside.
+func TestArithmeticOfMembers(t *testing.T) {
+	const members, clientsEnd = 1000, 1 << 10
+	s := start(t, "-limits", "off")
+	addr := s.addr("connector").String()
+	name := strings.Repeat("n", 58)
+	enter := func(i int) net.Conn {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		body := fmt.Sprintf(`{"username":"%s%06d","rid":"%s%06d"}`, name, i, name, i)
+		said := codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{"type":"x"}}`))
+		said = codec.AppendPackage(said, codec.PackageHandshakeAck, nil)
+		message, err := codec.AppendMessage(nil, codec.Message{Type: codec.MessageRequest, ID: 1, Route: []byte("connector.entryHandler.enter"), Body: []byte(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(codec.AppendPackage(said, codec.PackageData, message)); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		for b := make([]byte, 1024); !bytes.Contains(got, []byte(`"users"`)); {
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			n, err := conn.Read(b)
+			if err != nil {
+				t.Fatalf("%v; answered %q", err, got)
+			}
+			got = append(got, b[:n]...)
+		}
+		return conn
+	}
+	for i := range members { // what is pooled, and slabs, are there after that
+		enter(i).Close()
+	}
+	waitFor(t, func() bool { return s.node.Usage().Conns == 0 })
+	before := liveBytes()
+	all := make([]net.Conn, 0, members)
+	for i := range members {
+		all = append(all, enter(i))
+	}
+	each := int(liveBytes()-before) / members
+	runtime.KeepAlive(all)
+	c, err := parseFlags(nil, nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := inRoom(c.limits.NameBytes); each > most+clientsEnd {
+		t.Errorf("a member takes %d bytes with its client's end, the table says %d", each, most)
+	}
+	t.Logf("%d bytes a member, its client's end included", each)
+}
+
+func liveBytes() uint64 {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
