@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -62,11 +63,23 @@ func setOptions(fd int) error {
 // shut down.
 func (ln *Listener) Close() { _ = unix.Close(ln.fd) }
 
-// Listen binds addr ("host:port"; an empty host means every address, IPv4 and IPv6). Conns it accepts carry tag.
+// Network is the network on which net.Listen does with addr ("host:port") what it says: 0.0.0.0 is every address of IPv4 and no
+// other, for which Go would listen on IPv6 as well. An empty host, and ::, are every address of both.
+func Network(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+			return "tcp4"
+		}
+	}
+	return "tcp"
+}
+
+// Listen binds addr ("host:port"; an empty host means every address, IPv4 and IPv6; 0.0.0.0 every one of IPv4). Conns it accepts
+// carry tag.
 func Listen(name, addr string, tag uint8) (*Listener, error) {
 	lc := net.ListenConfig{Control: controlListener}
 	lc.SetMultipathTCP(false) // the options of controlListener are TCP's
-	nl, err := lc.Listen(context.Background(), "tcp", addr)
+	nl, err := lc.Listen(context.Background(), Network(addr), addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s on %q: %w", name, addr, err)
 	}

@@ -140,3 +140,38 @@ func TestInheritRefusesOtherDescriptors(t *testing.T) {
 		t.Errorf("no descriptor: %v", err)
 	}
 }
+
+// 0.0.0.0 is every address of IPv4 and none of IPv6; no host, and ::, are every address of both.
+func TestListenAddresses(t *testing.T) {
+	six, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here: ", err)
+	}
+	six.Close()
+	for _, tc := range []struct {
+		host      string
+		four, six bool
+	}{
+		{"", true, true},
+		{"[::]", true, true},
+		{"0.0.0.0", true, false},
+		{"127.0.0.1", true, false},
+		{"[::1]", false, true},
+		{"localhost", true, false}, // Go takes its address of IPv4 if there is one
+	} {
+		ln, err := Listen("connector", tc.host+":0", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for host, want := range map[string]bool{"127.0.0.1": tc.four, "::1": tc.six} {
+			c, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.ParseIP(host), Port: ln.Addr.Port})
+			if err == nil {
+				c.Close()
+			}
+			if (err == nil) != want {
+				t.Errorf("listening on %q: %s gets %v", tc.host, host, err)
+			}
+		}
+		ln.Close()
+	}
+}
