@@ -1,5 +1,6 @@
 // Package admin serves what operators and their machines ask: health, metrics and profiles, on an address of its own that is
-// not for clients.
+// not for clients. There is no password: who reaches the address may ask. What it keeps out is the web: pages that an operator's
+// browser shows (guard.go).
 package admin
 
 import (
@@ -29,6 +30,11 @@ type Source struct {
 	Memory   func() Memory        // nil: nobody watches it
 	Logs     func() logsink.Stats // nil where the log is somebody else's
 	Version  string
+
+	// Profiles has /debug/pprof served.
+	Profiles bool
+	// Hosts are names by which machines reach the server, besides addresses and names without a dot.
+	Hosts []string
 }
 
 // Memory is how much there may be and is, bytes. Budget is 0 when there is none.
@@ -55,21 +61,24 @@ type Server struct {
 	http *http.Server
 }
 
-// Listen binds addr. Serve begins to answer.
-func Listen(addr string, src Source) (*Server, error) {
-	ln, err := net.Listen("tcp", addr)
+// Listen binds addr ("host:port"), for New.
+func Listen(addr string) (net.Listener, error) {
+	ln, err := net.Listen(netpoll.Network(addr), addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for admin on %q: %w", addr, err)
 	}
-	return New(ln, src), nil
+	return ln, nil
 }
 
-// New is Listen for a listener that is there already; it belongs to the server from now on.
+// New makes a server of a listener, which belongs to it from now on. Serve begins to answer.
 func New(ln net.Listener, src Source) *Server {
-	return &Server{ln: ln, http: &http.Server{
-		Handler:           Handler(src),
-		ReadHeaderTimeout: 5 * time.Second,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
+	return &Server{ln: &fewConns{Listener: ln}, http: &http.Server{
+		Handler:        Handler(src),
+		ReadTimeout:    readTimeout,
+		WriteTimeout:   answerTimeout,
+		IdleTimeout:    2 * time.Minute, // a scrape a minute keeps its connection
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}}
 }
 
@@ -94,7 +103,15 @@ func (s *Server) Close() {
 	_ = s.ln.Close()
 }
 
-// Handler answers /livez, /readyz, /metrics and /debug/pprof.
+const (
+	// readTimeout is how long a request may take to come.
+	readTimeout = 5 * time.Second
+	// answerTimeout is how long an answer may take, with the time until its reader has taken it. A profile has as long beyond what it
+	// records: pprof sees to that.
+	answerTimeout = 15 * time.Second
+)
+
+// Handler answers /livez, /readyz, /metrics and, with src.Profiles, /debug/pprof.
 func Handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -116,12 +133,16 @@ func Handler(src Source) http.Handler {
 		}
 		answer(w, err)
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	if src.Profiles {
+		profiles := http.NewServeMux()
+		profiles.HandleFunc("GET /debug/pprof/", pprof.Index)
+		profiles.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		profiles.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.Handle("/debug/pprof/", oneAtATime(profiles))
+	}
+	return guard(src.Hosts, mux)
 }
 
 func answer(w http.ResponseWriter, err error) {

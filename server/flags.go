@@ -35,6 +35,8 @@ type settings struct {
 	limits              router.Limits
 	access              router.Access
 	origins             listFlag
+	adminHosts          listFlag
+	pprof               bool // if set; else where -admin is on loopback
 	proxyProtocol       proxyFlag
 	preset              preset
 	memory              memoryFlag
@@ -59,6 +61,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.StringVar(&c.listen, "listen", ":3050", "`address` of the connector")
 	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; none for none")
 	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Keep it private")
+	f.Var(&c.adminHosts, "admin-hosts", "`names` by which -admin is reached, beside addresses and names without a dot: metrics.example.com,pomelod.internal. Others are refused, as a web page may have them point here")
+	f.BoolVar(&c.pprof, "pprof", false, "serve /debug/pprof on -admin, one profile at a time; without the flag only where -admin listens on loopback")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")
 	f.StringVar(&c.dir, "config", "", "`directory` of a Pomelo project's configuration: servers.json, master.json, dictionary.json, serverProtos.json, clientProtos.json")
@@ -158,6 +162,11 @@ func (c *settings) check() error {
 	}
 	if err := c.checkBind(); err != nil {
 		return err
+	}
+	for _, name := range c.adminHosts {
+		if strings.ContainsAny(name, ":/* ") {
+			return fmt.Errorf("-admin-hosts %q: write names only, without scheme and port, for example metrics.example.com", name)
+		}
 	}
 	if err := c.checkAccess(); err != nil {
 		return err

@@ -37,7 +37,7 @@ A SIZE is in bytes, or like 256KiB, 16MiB, 1GiB; a TIME is like 1.5s, 20s, 5m; a
 var helpGroups = []struct{ title, names string }{
 	{"Most needed", "config env listen gate advertise admin heartbeat origins trusted-proxies memory"},
 	{"Look before you start", "check-config print-config version"},
-	{"Start and end", "bind page cesu8 log-level drain drain-delay"},
+	{"Start and end", "bind admin-hosts pprof page cesu8 log-level drain drain-delay"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
 	{"What a session or a room may do", "session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},

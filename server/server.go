@@ -129,13 +129,16 @@ func (s *server) listenAdmin() error {
 	if err != nil {
 		return err
 	}
-	if ln != nil {
-		s.admin = admin.New(ln, src)
-		return nil
+	if ln == nil {
+		if ln, err = admin.Listen(s.plan.admin); err != nil {
+			return explain(err, "-admin", s.plan.admin)
+		}
 	}
-	if s.admin, err = admin.Listen(s.plan.admin, src); err != nil {
-		return explain(err, "-admin", s.plan.admin)
+	if src.Hosts, src.Profiles = s.cfg.adminHosts, s.cfg.pprof; !s.cfg.set["pprof"] {
+		addr, ok := ln.Addr().(*net.TCPAddr)
+		src.Profiles = ok && addr.IP.IsLoopback()
 	}
+	s.admin = admin.New(ln, src)
 	return nil
 }
 

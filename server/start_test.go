@@ -65,6 +65,7 @@ func TestMistakesExitAndSay(t *testing.T) {
 		{"", "-advertise wss://chat.example.com", 2, `-advertise "wss://chat.example.com": write the host without wss://, which clients choose themselves: -advertise chat.example.com:443`},
 		{"", "-advertise chat.example.com/path", 2, `-advertise "chat.example.com/path": must be HOST or HOST:PORT, for example chat.example.com or chat.example.com:443`},
 		{"", "-config " + dir + " -bind 127.0.0.1:3050", 2, `-bind "127.0.0.1:3050": must be a host or an address without a port, for example 127.0.0.1; servers.json has the ports`},
+		{"", "-admin-hosts http://metrics.example.com:3005", 2, `-admin-hosts "http://metrics.example.com:3005": write names only, without scheme and port, for example metrics.example.com`},
 		{"", "-e production", 2, "there is no flag -e: write -env; pomelod -help lists the flags"},
 		{"", "-max-connections 5", 2, "there is no flag -max-connections; pomelod -help lists the flags"},
 		{"", "-max-con 5", 2, "there is no flag -max-con; did you mean -max-conns? pomelod -help lists the flags"},
