@@ -42,7 +42,7 @@ class PageClient extends Client {
     this.#kind = kind;
     this.#options = options;
     // Connections that stay, as browsers keep them; without an agent engine.io opens one for each request.
-    if (kind.keepAlive) this.#agent = new http.Agent({ keepAlive: true });
+    if (kind.agent) this.#agent = new http.Agent(kind.agent);
     this.closed.then(() => {
       this.connects.end('the connection is closed');
       this.unasked.end('the connection is closed');

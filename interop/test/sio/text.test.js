@@ -21,7 +21,7 @@ const TEXTS = [
 // Reads as UTF-8 when taken for bytes, and is meant as it stands. A 2.x client that polls sends exactly what a 1.x
 // client would send for other text, and nothing tells the two apart; everywhere else the text is safe.
 const LOOKS_ENCODED = 'Ã© ð\u009f\u0098\u0080';
-const isAmbiguous = ({ version, transport }) => version === '2.5' && transport !== 'websocket';
+const isAmbiguous = ({ version, transport }) => ['2.0', '2.5'].includes(version) && transport !== 'websocket';
 
 const KIB = 1024;
 const BIG_TEXTS = {
