@@ -129,7 +129,7 @@ bench-go:
 	@mkdir -p bin
 	$(GO) test -run '^$$' -bench '$(GOBENCH)' -benchtime $(GOTIME) -benchmem ./... >bin/bench-go.txt; code=$$?; cat bin/bench-go.txt; exit $$code
 
-# What the files say, as bench/report/report.md with its pictures. bin/bench-config.json is what pomelod -print-config printed.
+# What the files say, as bench/report/report.md. bin/bench-config.json is what pomelod -print-config printed.
 .PHONY: bench-report
 bench-report: build bin/bench ## make bench/report anew of what the last runs wrote into bin
 	bin/pomelod -print-config >bin/bench-config.json

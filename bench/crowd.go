@@ -26,11 +26,8 @@ type crowd struct {
 	// How they join.
 	abreast int           // so many come up at a time
 	wait    time.Duration // for what is there in a turn; 0 spins
-	next    int           // the number of the next one
-	split   split         // which of them are of this process
-	process int
-	inTurn  int       // rooms that members enter in turn; 0: the next one when one is full
-	took    histogram // from connecting to the answer of enter
+	inTurn  int           // rooms that members enter in turn; 0: the next one when one is full
+	took    histogram     // from connecting to the answer of enter
 
 	// Of the traffic; nil and zero before.
 	senders []*sender
@@ -66,21 +63,15 @@ func newCrowd(r *run) *crowd { return &crowd{run: r, abreast: pipeline, wait: 10
 // quiet is how long nothing must have been pushed before a crowd counts as settled.
 const quiet = 300 * time.Millisecond
 
-// join brings up members until there are n, size of them in each room, or as many of those as are this process's, and waits
-// until all is quiet. Joining one room is a push to each member for each one that follows, so O(n²) of them.
+// join brings up members until there are n, size of them in each room, and waits until all is quiet. Joining one room is a push to each member for each one that follows, so O(n²) of them.
 func (w *crowd) join(n, size int) error {
 	r := w.run
 	begun := clock()
-	n = w.split.count(w.process, n)
 	for w.joined < n {
 		for len(w.members) < n && len(w.members)-w.joined < w.abreast {
-			for w.split.of(w.next) != w.process {
-				w.next++
-			}
-			if err := w.begin(w.next, size); err != nil {
+			if err := w.begin(len(w.members), size); err != nil {
 				return err
 			}
-			w.next++
 		}
 		before := w.joined
 		if _, err := r.driver.turn(w.wait); err != nil {

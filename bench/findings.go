@@ -18,21 +18,17 @@ type findings struct {
 	all      []*measured
 }
 
+// point is a place on a curve, and what was measured there.
+type point struct {
+	x float64
+	m *measured
+}
+
 // section is a row of which there is something. A row that is not in the table has no bars.
 type section struct {
 	row
 	m      *measured
 	judged []judged
-}
-
-// drawn are the bars for which there are figures.
-func (s section) drawn() (bars []judged) {
-	for _, j := range s.judged {
-		if j.n > 0 {
-			bars = append(bars, j)
-		}
-	}
-	return bars
 }
 
 // sorted puts rows in the order of the table, then those that are not in it, and curves in the order of their numbers.

@@ -4,14 +4,13 @@
 // talks to sockets, reads /proc, and shares no code with the server.
 //
 // One thread does everything. Its driver (driver.go) owns all conns; a conn talks its wire (wire.go) and belongs to a
-// client: a member of a crowd (crowd.go), one of callers (callers.go) or of comers (comers.go), or whatever a scenario makes. A
-// fleet (fleet.go) is more processes like this one, which hold members who only listen (helper.go). A scenario
+// client: a member of a crowd (crowd.go), one of callers (callers.go) or of comers (comers.go), or whatever a scenario makes. A scenario
 // (scenario_*.go) brings clients up, lets traffic.go, callers or itself send, and has a meter (meter.go) take what the
 // server used and what came of it. Each run gives one JSON line; main.go repeats runs over servers, wires and rounds, and
 // report.go makes medians of them.
 //
-// What comes after reads those lines (subcommands.go): results.go sorts them into rows and rounds, render.go and pictures.go
-// make the report, which holds them against bars.go, and compare.go tells two revisions apart.
+// What comes after reads those lines (subcommands.go): results.go sorts them into rows and rounds, render.go
+// makes the report, which holds them against bars.go, and compare.go tells two revisions apart.
 //
 // A wire is hybrid.go or, for socket.io, a dialect (sio09.go, engineio.go) that travels by WebSocket (socketio.go) or by
 // polling (polling.go).
@@ -59,9 +58,6 @@ func bench(args []string) (int, error) {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		help(os.Stderr)
 		return exitWrong, nil
-	}
-	if args[0] == helperName {
-		return 0, runHelper(os.Stdin, os.Stdout)
 	}
 	if c, ok := subcommands[args[0]]; ok {
 		code, err := c.run(args[1:])

@@ -31,6 +31,7 @@ type options struct {
 
 	entrants []entrant
 	flags    *flag.FlagSet
+	command  string // that was given, for a shell
 }
 
 func parse(name string, s scenario, args []string) (*options, error) {
@@ -61,6 +62,10 @@ func parse(name string, s scenario, args []string) (*options, error) {
 	f.StringVar(&o.out, "out", "", "`file` to which every line is appended as well")
 	s.flags(f)
 	o.flags = f
+	o.command = "bench " + name
+	for _, word := range args {
+		o.command += " " + shellWord(word)
+	}
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -139,4 +144,12 @@ func (c *cpuList) Set(text string) error {
 		*c = append(*c, n)
 	}
 	return nil
+}
+
+// shellWord makes one word of text for a shell.
+func shellWord(text string) string {
+	if text != "" && !strings.ContainsAny(text, " \t\n'\"$`\\|&;<>()*?[]#~!{}") {
+		return text
+	}
+	return "'" + strings.ReplaceAll(strings.ReplaceAll(text, "\n", " "), "'", `'\''`) + "'"
 }

@@ -4,10 +4,7 @@ package main
 
 import (
 	"bytes"
-	"cmp"
-	"flag"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -18,13 +15,10 @@ type document struct {
 	*findings
 }
 
-// markdown writes the report. pictures are the names of those that were drawn; config is pomelod's, empty if it is not known.
-func (f *findings) markdown(pictures map[string][]byte, config string) []byte {
+// markdown writes the report; config is pomelod's, empty if it is not known.
+func (f *findings) markdown(config string) []byte {
 	d := &document{findings: f}
 	d.head()
-	if pictures["bars.svg"] != nil {
-		d.say("![pomelod against its bars](bars.svg)")
-	}
 	d.verdicts()
 	if len(f.missing) > 0 {
 		d.say("Not measured: %s.", strings.Join(f.missing, ", "))
@@ -35,10 +29,9 @@ func (f *findings) markdown(pictures map[string][]byte, config string) []byte {
 	for _, s := range f.sections {
 		d.section(s)
 	}
-	d.load(pictures["latency.svg"] != nil)
-	d.growth(pictures["growth.svg"] != nil)
+	d.load()
+	d.growth()
 	d.void()
-	d.servers()
 	if config != "" {
 		d.fold("pomelod's effective configuration", "```json\n"+config+"\n```")
 	}
@@ -271,34 +264,68 @@ func (s section) bases(servers []string) (names []string) {
 }
 
 // load and growth write the curves.
-func (d *document) load(picture bool) {
+func (d *document) load() {
 	points := d.curves[loadCurve.prefix]
 	if len(points) == 0 {
 		return
 	}
-	if d.title("Latency over offered load"); picture {
-		d.say("![Latency over offered load](latency.svg)")
-	}
+	d.title("Latency over offered load")
+	d.chart(loadCurve, points, "p99 in ms", p99Latency, 1e-3)
 	d.say("Open loop: messages are due at a fixed rate, however slow the server is. Where the generator itself was late or busy, latencies hold its queue too.")
 	d.curve(loadCurve, points, "deliveries_per_s", "p50_us", p99Latency, "p999_us", cpuPerMillion, "server_busy", refusedShare, "client_busy", "send_lag_max_us")
 }
 
-func (d *document) growth(picture bool) {
-	titled := false
+func (d *document) growth() {
+	first := true
 	for _, c := range growthCurves {
 		points := d.curves[c.prefix]
 		if len(points) == 0 {
 			continue
 		}
-		if !titled {
-			titled = true
-			if d.title("What a delivery costs as things grow"); picture {
-				d.say("![What a delivery costs as things grow](growth.svg)")
-			}
+		if first {
+			first = false
+			d.title("What a delivery costs as things grow")
 		}
 		d.say("### %s", c.title)
+		d.chart(c, points, label(cpuPerMillion), cpuPerMillion, 1)
 		d.curve(c, points, cpuPerMillion, "deliveries_per_s", "p50_us", p99Latency, "server_busy", "client_busy", refusedShare)
 	}
+}
+
+// chart draws the medians of a figure, a line for each server that has it everywhere, in Mermaid, which GitHub and editors show as a
+// picture. What was measured stands at equal distances, whatever lies between. The table behind it has the numbers.
+func (d *document) chart(c curve, points []point, unit, figure string, by float64) {
+	if len(points) < 2 {
+		return
+	}
+	at := make([]string, len(points))
+	for i, p := range points {
+		at[i] = `"` + thousands(p.x) + `"`
+	}
+	var names, lines []string
+	for _, server := range points[0].m.servers() {
+		var values []string
+		for _, p := range points {
+			if v, ok := p.m.of(server, figure); ok {
+				values = append(values, number(v.median*by))
+			}
+		}
+		if len(values) == len(points) {
+			names = append(names, strings.Map(titled, server))
+			lines = append(lines, "    line ["+strings.Join(values, ", ")+"]\n")
+		}
+	}
+	if lines != nil {
+		d.say("```mermaid\nxychart-beta\n    title \"%s: %s\"\n    x-axis \"%s\" [%s]\n    y-axis \"%s\"\n%s```", unit, strings.Join(names, ", "), c.axis, strings.Join(at, ", "), unit, strings.Join(lines, ""))
+	}
+}
+
+// titled keeps what may stand in a title.
+func titled(r rune) rune {
+	if r == '"' || r == '`' || r < ' ' {
+		return '_'
+	}
+	return r
 }
 
 // curve writes a table with a line for each point and server.
@@ -370,102 +397,15 @@ func (f *faults) said() string {
 	return strings.Join(words, "; ")
 }
 
-// servers lists how each was started.
-func (d *document) servers() {
-	var lines [][]string
-	for _, m := range d.all {
-		for _, res := range m.runs {
-			for _, name := range slices.Sorted(maps.Keys(res.Settings)) {
-				server, ok := strings.CutPrefix(name, "server ")
-				if !ok {
-					continue
-				}
-				line := []string{server, code(command(res.Settings[name]) + " " + res.Settings["server-args"])}
-				if !slices.ContainsFunc(lines, func(other []string) bool { return slices.Equal(line, other) }) {
-					lines = append(lines, line)
-				}
-			}
-		}
-	}
-	if len(lines) > 0 {
-		d.title("Servers")
-		d.table([]string{"name", "command"}, lines)
-	}
-}
-
-// command takes the brackets off a list of words as the load generator writes it.
-func command(words string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(words, "["), "]")
-}
-
 // shell are the calls of the load generator that made the runs, to be made again.
 func shell(rows ...*measured) string {
 	var calls []string
 	for _, m := range rows {
 		for _, res := range m.runs {
-			if call := again(m, res); !slices.Contains(calls, call) {
-				calls = append(calls, call)
+			if !slices.Contains(calls, res.Command) {
+				calls = append(calls, res.Command)
 			}
 		}
 	}
 	return "```sh\n" + strings.Join(calls, "\n") + "\n```"
-}
-
-// again writes the call that a run was of, without what a flag is anyway.
-func again(m *measured, res *result) string {
-	words := []string{"bench", res.Scenario}
-	if m.row != res.Scenario {
-		words = append(words, "-row", shellWord(m.row))
-	}
-	usual := defaults(res.Scenario)
-	for _, name := range slices.Sorted(maps.Keys(res.Settings)) {
-		value := res.Settings[name]
-		if server, ok := strings.CutPrefix(name, "server "); ok {
-			words = append(words, "-server", shellWord(server+m.ownWire(server)+"="+command(value)))
-		} else if by, ok := usual[name]; name == "wire" && value != "ws" {
-			for _, wire := range strings.Fields(value) {
-				words = append(words, "-wire", shellWord(wire))
-			}
-		} else if name != "out" && name != "wire" && (!ok || by != value) {
-			words = append(words, "-"+name, shellWord(value))
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// ownWire is "@wire" for a server whose clients speak a wire that is not among those of -wire.
-func (m *measured) ownWire(server string) string {
-	for _, res := range m.runs {
-		if res.Server != server || res.Wire == "" {
-			continue
-		}
-		for _, wire := range strings.Fields(cmp.Or(res.Settings["wire"], "ws")) {
-			if name, _, _ := strings.Cut(wire, "="); name == res.Wire {
-				return ""
-			}
-		}
-		return "@" + res.Wire
-	}
-	return ""
-}
-
-// defaults are the flags of a scenario as they are if nothing is said.
-func defaults(scenario string) map[string]string {
-	by := map[string]string{}
-	kind, ok := scenarios[scenario]
-	if !ok {
-		return by
-	}
-	if o, _ := parse(scenario, kind.make(), nil); o != nil {
-		o.flags.VisitAll(func(f *flag.Flag) { by[f.Name] = f.DefValue })
-	}
-	return by
-}
-
-// shellWord makes one word of text for a shell.
-func shellWord(text string) string {
-	if text != "" && !strings.ContainsAny(text, " \t\n'\"$`\\|&;<>()*?[]#~!{}") {
-		return text
-	}
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(text, "\n", " "), "'", `'\''`) + "'"
 }

@@ -26,6 +26,7 @@ type result struct {
 	Faults   faults            `json:"faults"`
 	Settings map[string]string `json:"settings"` // every flag
 	Machine  string            `json:"machine"`
+	Command  string            `json:"command"` // to make the run again, for a shell
 }
 
 // summary is what all rounds of one server come to: one JSON line behind those of the runs.
@@ -111,7 +112,7 @@ func newReport(scenario string, o *options) *report {
 }
 
 func (r *report) result(e entrant, round int) *result {
-	return &result{Row: r.options.row, Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Round: round, Settings: r.settings, Machine: r.machine}
+	return &result{Row: r.options.row, Scenario: r.scenario, Server: e.name, Wire: e.mix.name, Round: round, Settings: r.settings, Machine: r.machine, Command: r.options.command}
 }
 
 // progress shows a line in place of the last one, where somebody sees it.

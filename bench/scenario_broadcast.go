@@ -13,7 +13,6 @@ var _ = register("broadcast", "members in rooms; messages to all of a room, some
 type broadcast struct {
 	members, rooms int
 	traffic        traffic // its settings
-	fleet          fleetFlags
 }
 
 func (s *broadcast) flags(f *flag.FlagSet) {
@@ -22,7 +21,6 @@ func (s *broadcast) flags(f *flag.FlagSet) {
 	f.IntVar(&s.traffic.inflight, "inflight", 1, "closed loop: messages in flight in each room")
 	f.Float64Var(&s.traffic.rate, "rate", 0, "open loop: messages per second in all; 0: closed loop")
 	trafficFlags(f, &s.traffic)
-	s.fleet.flags(f)
 }
 
 func trafficFlags(f *flag.FlagSet, t *traffic) {
@@ -37,22 +35,17 @@ func (s *broadcast) run(r *run) error {
 	if s.rooms < 1 || s.members < s.rooms || s.members%s.rooms != 0 {
 		return errors.New("-members must be a multiple of -rooms")
 	}
-	return inRooms(r, s.members, s.members/s.rooms, s.traffic, &s.fleet)
+	return inRooms(r, s.members, s.members/s.rooms, s.traffic)
 }
 
 // inRooms measures the traffic t in rooms of size members.
-func inRooms(r *run, members, size int, t traffic, helped *fleetFlags) error {
+func inRooms(r *run, members, size int, t traffic) error {
 	if err := t.check(); err != nil {
 		return err
 	}
 	w := newCrowd(r)
-	f, err := helped.start(w, members, size, t.sendersIn(size))
-	if err != nil {
+	if err := w.join(members, size); err != nil {
 		return err
 	}
-	defer f.stop()
-	if err := f.join(w, members, size); err != nil {
-		return err
-	}
-	return t.measure(w, f)
+	return t.measure(w)
 }

@@ -15,7 +15,6 @@ var _ = register("idle", "memory of the server per joined member who says nothin
 type idle struct {
 	few, members, size int
 	periods            float64
-	fleet              fleetFlags
 }
 
 func (s *idle) flags(f *flag.FlagSet) {
@@ -23,7 +22,6 @@ func (s *idle) flags(f *flag.FlagSet) {
 	f.IntVar(&s.members, "members", 19000, "members at the second look")
 	f.IntVar(&s.size, "room-size", 20, "members of each room")
 	f.Float64Var(&s.periods, "periods", 2, "heartbeat intervals to wait before each look")
-	s.fleet.flags(f)
 }
 
 func (s *idle) run(r *run) error {
@@ -34,14 +32,9 @@ func (s *idle) run(r *run) error {
 		return errors.New("whose memory? give -pid")
 	}
 	w := newCrowd(r)
-	f, err := s.fleet.start(w, s.members, s.size, 0)
-	if err != nil {
-		return err
-	}
-	defer f.stop()
 	at := [2]usage{}
 	for i, n := range []int{s.few, s.members} {
-		if err := f.join(w, n, s.size); err != nil {
+		if err := w.join(n, s.size); err != nil {
 			return err
 		}
 		joined := r.target.usage()
@@ -53,11 +46,8 @@ func (s *idle) run(r *run) error {
 			r.figure("rss_joined_bytes", float64(joined.rss)) // before the wait
 		}
 	}
-	if err := f.check(); err != nil {
-		return err
-	}
 	more := float64(s.members - s.few)
-	r.figure("conns", float64(r.driver.open+f.open()))
+	r.figure("conns", float64(r.driver.open))
 	r.figure("rss_few_bytes", float64(at[0].rss))
 	r.figure("rss_bytes", float64(at[1].rss))
 	r.figure("rss_per_conn", float64(at[1].rss-at[0].rss)/more)

@@ -10,7 +10,6 @@ var _ = register("rooms", "many small rooms; a fixed rate of messages over all o
 type rooms struct {
 	rooms, size int
 	traffic     traffic // its settings
-	fleet       fleetFlags
 }
 
 func (s *rooms) flags(f *flag.FlagSet) {
@@ -19,9 +18,8 @@ func (s *rooms) flags(f *flag.FlagSet) {
 	f.Float64Var(&s.traffic.rate, "rate", 4000, "messages per second in all")
 	s.traffic.inflight = 1
 	trafficFlags(f, &s.traffic)
-	s.fleet.flags(f)
 }
 
 func (s *rooms) run(r *run) error {
-	return inRooms(r, s.rooms*s.size, s.size, s.traffic, &s.fleet)
+	return inRooms(r, s.rooms*s.size, s.size, s.traffic)
 }

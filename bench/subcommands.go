@@ -22,7 +22,7 @@ type subcommand struct {
 }
 
 var subcommands = map[string]subcommand{
-	"report":  {"Markdown and pictures of what was measured, held against the bars", reportCommand},
+	"report":  {"Markdown of what was measured, held against the bars", reportCommand},
 	"compare": {"two revisions, measured as two servers: what is slower?", compareCommand},
 }
 
@@ -48,7 +48,7 @@ func parseFiles(f *flag.FlagSet, args []string) ([]string, error) {
 // reportCommand writes the report into a directory. Bars that are not met are no error.
 func reportCommand(args []string) (int, error) {
 	f := flag.NewFlagSet("bench report", flag.ContinueOnError)
-	out := f.String("o", "bench/report", "`directory` for report.md and its pictures")
+	out := f.String("o", "bench/report", "`directory` for report.md")
 	quick := f.Bool("quick", false, "give no verdicts: for short runs, and machines that did other things meanwhile")
 	config := f.String("config", "", "`file` with what pomelod -print-config printed, to be shown")
 	files, err := parseFiles(f, args)
@@ -91,25 +91,10 @@ func readConfig(path string) (string, error) {
 	return b.String(), nil
 }
 
-// write writes all files, and removes pictures of another time that have no data now.
+// write writes the report.
 func (f *findings) write(directory, config string) error {
-	pictures := map[string][]byte{
-		"bars.svg":    barsPicture(f.sections, f.quick),
-		"latency.svg": latencyPicture(f.curves[loadCurve.prefix]),
-		"growth.svg":  growthPicture(f.curves),
-	}
 	if err := os.MkdirAll(directory, 0o777); err != nil {
 		return err
 	}
-	for name, picture := range pictures {
-		path := filepath.Join(directory, name)
-		if picture == nil {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		} else if err := os.WriteFile(path, picture, 0o666); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(directory, "report.md"), f.markdown(pictures, config), 0o666)
+	return os.WriteFile(filepath.Join(directory, "report.md"), f.markdown(config), 0o666)
 }

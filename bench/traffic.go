@@ -104,7 +104,7 @@ func (t *traffic) begin(w *crowd) error {
 }
 
 // measure is the traffic from begin to end: warm-up, window, and then what is still under way. Figures go to the run.
-func (t *traffic) measure(w *crowd, f *fleet) error {
+func (t *traffic) measure(w *crowd) error {
 	if err := t.begin(w); err != nil {
 		return err
 	}
@@ -119,9 +119,6 @@ func (t *traffic) measure(w *crowd, f *fleet) error {
 		}
 	}
 	if err := t.drain(); err != nil {
-		return err
-	}
-	if err := f.drain(t); err != nil {
 		return err
 	}
 	t.m = t.meters[0]

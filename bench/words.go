@@ -11,7 +11,7 @@ import (
 
 // How figures are called and written where people read them.
 
-// labels are the names of figures in tables and pictures. What is not here goes by its own name.
+// labels are the names of figures in tables and charts. What is not here goes by its own name.
 var labels = map[string]string{
 	cpuPerMillion:       "CPU-s/M",
 	cpuPerConn:          "CPU per client",
@@ -155,15 +155,6 @@ func significant(v float64) string {
 	return strconv.FormatFloat(v, 'g', 2, 64)
 }
 
-// tickText writes a time on an axis, where all are round.
-func tickText(us float64) string {
-	number, unit, _ := strings.Cut(timeText(us), " ")
-	if strings.Contains(number, ".") {
-		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
-	}
-	return number + " " + unit
-}
-
 func ratioText(v float64) string {
 	if math.Abs(v) >= 9.995 {
 		return significant(v)
@@ -193,19 +184,6 @@ func thousands(v float64) string {
 		return "-" + digits
 	}
 	return digits
-}
-
-// short writes a number for an axis: 500, 200k, 1.5M.
-func short(v float64) string {
-	switch {
-	case v >= 1e6:
-		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + "M"
-	case v >= 1e5:
-		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + "k"
-	case v == math.Trunc(v):
-		return thousands(v)
-	}
-	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 // count writes "1 run", "2 runs".
