@@ -55,7 +55,7 @@ func (s *hall) announce(what, name string) {
 }
 
 func (s *hall) trial(t *testing.T, args ...string) *result {
-	return trial(t, "churn", "tcp", s.serve(t, "tcp"), append([]string{"-rooms", "1", "-room-size", fmt.Sprint(stayers), "-switch", "0", "-churn", "60", "-stay", "40ms", "-rate", "200", "-senders", "1", "-time", "800ms"}, args...)...)
+	return trial(t, "churn", "tcp", s.serve(t, "tcp"), append([]string{"-rooms", "1", "-room-size", fmt.Sprint(stayers), "-switch", "0", "-churn", "60", "-stay", "40ms", "-rate", "200", "-senders", "1", "-time", "800ms", "-patience", "3s"}, args...)...)
 }
 
 func TestChurnWithoutFaults(t *testing.T) {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() == "" {
-		flag.Set("test.parallel", "64")
+		flag.Set("test.parallel", "16")
 	}
 	code := m.Run()
 	os.RemoveAll(built)
@@ -39,7 +39,8 @@ func loader(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// trial runs a scenario against a server and returns its result.
+// trial runs a scenario against a server and returns its result. It has patience, as a busy machine may hold up server and generator
+// for seconds; where deliveries are missing on purpose, impatient saves the wait.
 func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 	t.Helper()
 	return trialOf(t, scenarios[name].make(), name, wire, addr, args...)
@@ -49,7 +50,7 @@ func trial(t *testing.T, name, wire, addr string, args ...string) *result {
 func trialOf(t *testing.T, s scenario, name, wire, addr string, args ...string) *result {
 	t.Helper()
 	gate, _, _ := strings.Cut(addr, ",")
-	o, err := parse(name, s, append([]string{"-wire", wire, "-addr", addr, "-gate-addr", gate, "-pid", fmt.Sprint(os.Getpid()), "-warm", "20ms", "-time", "400ms", "-patience", "1s"}, args...))
+	o, err := parse(name, s, append([]string{"-wire", wire, "-addr", addr, "-gate-addr", gate, "-pid", fmt.Sprint(os.Getpid()), "-warm", "20ms", "-time", "400ms", "-patience", "30s"}, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +95,9 @@ func onEachWire(t *testing.T, wires []string, test func(t *testing.T, wire strin
 	}
 }
 
+// impatient is for runs of which something never comes.
+var impatient = []string{"-patience", "3s"}
+
 var broadcastArgs = []string{"-members", "5", "-rate", "200", "-senders", "1"}
 
 func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
@@ -136,7 +140,7 @@ func TestRunInSlices(t *testing.T) {
 			got, _ := r.Figures.get(tc.count)
 			seconds, _ := r.Figures.get("seconds")
 			perSecond, _ := r.Figures.get(tc.count + "_per_s")
-			if r.Void || got == 0 || seconds < 0.4 || seconds > 0.8 || perSecond < got/0.8 {
+			if r.Void || got == 0 || seconds < 0.4 || perSecond < got/seconds*0.99 || perSecond > got/seconds*1.01 {
 				t.Errorf("%v %v, %v a second in %v s, %+v", got, tc.count, perSecond, seconds, r.Faults)
 			}
 		})
@@ -197,7 +201,7 @@ func TestRunDetects(t *testing.T) {
 		} {
 			t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 				t.Parallel()
-				r := trial(t, "broadcast", wire, c.server.serve(t, wire), broadcastArgs...)
+				r := trial(t, "broadcast", wire, c.server.serve(t, wire), append(impatient, broadcastArgs...)...)
 				f := r.Faults
 				if c.want.Closed > 0 { // what else it comes to depends on when, and on who it is
 					f.Lost, f.Strange, f.Closed = 0, 0, min(f.Closed, 1)
@@ -258,7 +262,7 @@ func TestRunConnectAndNeighbour(t *testing.T) {
 // A server may give up those that do not read, and nobody else.
 func TestRunFrozen(t *testing.T) {
 	t.Parallel()
-	args := []string{"-members", "5", "-frozen", "2", "-rate", "200", "-senders", "1", "-size", "100"}
+	args := append([]string{"-members", "5", "-frozen", "2", "-rate", "200", "-senders", "1", "-size", "100"}, impatient...)
 	for closed, void := range map[int]bool{3: false, 0: true} { // members 3 and 4 freeze
 		s := &naughty{deliver: func(n, member int, content string, p peer) {
 			if n > 120 && member == closed { // in the second window
