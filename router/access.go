@@ -212,52 +212,17 @@ func (a *access) expectsProxy(c *netpoll.Conn) bool {
 	return c.Pass() == 0 && within(a.ProxyProtocol, peer) && a.trusts(peer)
 }
 
-// proxySeconds is the time for a PROXY header: proxies send it with the first packet.
-const proxySeconds = 3
-
-// introduce reads the PROXY header at the start of b and returns its length, or 0 when more bytes are needed or the session has
-// ended.
-func (l *loop) introduce(s *session, b []byte) int {
-	client, n, err := codec.ParseProxyHeader(b)
-	switch {
-	case err != nil:
-		l.end(s, reasonProtocol)
-		return 0
-	case n == 0:
-		return 0
-	}
-	if client.IsValid() {
-		s.conn.SetPeer(client)
-	}
-	if !l.claim(s, s.conn.Peer()) {
-		l.end(s, reasonAddress)
-		return 0
-	}
-	s.state = stateSniff
-	l.sniffing(s)
-	return n
-}
-
 // claim counts a conn, which a trusted proxy has made, for client. It tells whether client may have it.
-func (l *loop) claim(s *session, client netip.AddrPort) bool {
-	pass, ok := l.node.access.connect(client.Addr())
+func (a *access) claim(c *netpoll.Conn, client netip.AddrPort) bool {
+	pass, ok := a.connect(client.Addr())
 	if ok {
-		if old := s.conn.Pass(); old != 0 {
-			l.node.access.Leave(old)
+		if old := c.Pass(); old != 0 {
+			a.Leave(old)
 		}
-		s.conn.SetPass(pass)
-		s.conn.SetPeer(client)
+		c.SetPass(pass)
+		c.SetPeer(client)
 	}
 	return ok
-}
-
-// claimRaw is claim for a client of raw TCP, of which nothing more will be told.
-func (l *loop) claimRaw(s *session) bool {
-	if s.conn.Pass() != 0 || l.claim(s, s.conn.Peer()) {
-		return true
-	}
-	l.end(s, reasonAddress)
-	return false
 }
 
 // client is where the sender of a request is. It fails with codec.ErrForwardedFor.
@@ -278,7 +243,8 @@ func (l *loop) client(s *session, r *request) (netip.AddrPort, *codec.HTTPError)
 
 // checkAccess finds out whose request r is. It refuses one of a client whose address makes too many, pages of foreign origin, and the
 // upgrade of a client whose address has connections enough. Files are for all origins: no browser lets a foreign page read them.
-func (l *loop) checkAccess(s *session, r *request) *codec.HTTPError {
+func (p *httpServer) checkAccess(s *session, r *request) *codec.HTTPError {
+	l := p.l
 	a, upgrade, h := l.node.access, r.head.IsUpgrade(), s.x.http
 	var err *codec.HTTPError
 	if r.client, err = l.client(s, r); err != nil {
@@ -293,7 +259,7 @@ func (l *loop) checkAccess(s *session, r *request) *codec.HTTPError {
 		a.refused[refusedOrigin].Add(1)
 		return errOrigin
 	}
-	if upgrade && a.trusts(s.conn.Peer().Addr()) && !l.claim(s, r.client) {
+	if upgrade && a.trusts(s.conn.Peer().Addr()) && !a.claim(s.conn, r.client) {
 		return errAddress
 	}
 	return nil
@@ -312,18 +278,18 @@ var (
 
 // refuseSession answers a request for a session that may not be had. When that is about the address the page may read why, and a
 // proxy keeps its connection.
-func (l *loop) refuseSession(s *session, err *codec.HTTPError) {
+func (p *httpServer) refuseSession(s *session, err *codec.HTTPError) {
+	l := p.l
 	if err == errAskAgain {
-		s.state = stateEnded
-		l.np.Close(s.conn, reasonHTTP)
+		p.hangUp(s)
 		return
 	}
 	if err.Status != 429 {
-		l.refuseHTTP(s, err, false)
+		p.refuse(s, err, false)
 		return
 	}
 	l.counters.httpErrors++
 	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 5))
 	headers = append(headers, codec.HTTPHeader{Name: "Retry-After", Value: codec.RetryAfter})
-	l.respondHTTP(s, err.Status, "text/plain; charset=utf-8", []byte(err.Reason), headers...)
+	p.respond(s, err.Status, "text/plain; charset=utf-8", []byte(err.Reason), headers...)
 }

@@ -13,7 +13,9 @@ type call struct {
 	idBytes uint8  // as the request had it (codec.AppendResponseHead)
 	route   *route
 	body    []byte // as sent
+	ack     []byte // what its packet is acknowledged by before, nil for nothing
 	text    bool   // it came as text: JSON, never protobuf
+	packed  bool   // its body may be compressed (inflate)
 	hashed  bool   // part is known
 	part    uint16 // of the room that is to be entered
 }
@@ -69,57 +71,51 @@ var unknown = &route{handle: handler{do: func(l *loop, s *session, c *call) {
 	l.answer(s, c, channel.Refused)
 }}}
 
-// message handles the body of a data package. It returns false, having done nothing, when the session must wait.
-func (l *loop) message(s *session, b []byte) bool {
-	m, err := codec.ParseMessage(b)
-	if err != nil {
-		l.counters.malformed++
-		l.charge(s, len(b))
-		return true
+// ignore counts a message that is none.
+func (l *loop) ignore(s *session, b []byte) bool {
+	l.counters.malformed++
+	l.charge(s, len(b))
+	return true
+}
+
+// orUnknown is r, or what is done with routes that a listener does not have.
+func orUnknown(r *route) *route {
+	if r == nil {
+		return unknown
 	}
-	c := &l.current
-	*c = call{id: m.ID, idBytes: m.IDBytes, body: m.Body, route: unknown}
-	switch m.Type {
-	case codec.MessageRequest:
-	case codec.MessageNotify, codec.MessagePush: // the original takes a client's push for a notify (protocol.md §2.5)
-		c.id = 0
-	default:
-		l.counters.malformed++
-		l.charge(s, len(b))
-		return true
-	}
-	if m.Compressed {
-		name, ok := s.profile.Dict.Route(m.Code)
-		if !ok {
-			l.counters.unknownRoutes++
-			l.charge(s, len(b))
-			return true // dropped silently (protocol.md §2.5)
-		}
-		if r := s.profile.routes[name]; r != nil {
-			c.route = r
-		}
-	} else if r := s.profile.routes[string(m.Route)]; r != nil {
-		c.route = r
-	}
+	return r
+}
+
+// dispatch carries out a call. It returns false, having done nothing, when the session must wait for a worker first, which pauses it, or
+// moves to another loop; the call is then made again.
+func (l *loop) dispatch(s *session, c *call) bool {
 	if l.mustWait(s, c.route) {
 		l.np.Pause(s.conn)
 		return false
 	}
-	if m.Gzip && !l.inflate(s, c) {
+	if c.packed && !l.inflate(s, c) {
 		return true
 	}
 	if l.follow(s, c) {
 		return false
 	}
+	if c.ack != nil {
+		l.protocol(s).acknowledge(s, c.ack)
+	}
 	l.counters.requests++
 	if !l.admit(s, c) {
+		return true
+	}
+	if c.text && !codec.ValidJSON(c.body) { // §4.1, Rule
+		l.counters.malformed++
+		l.answer(s, c, channel.Refused)
 		return true
 	}
 	if s.variant.CESU && l.node.cesu8 == CESU8Auto {
 		l.learnText(s, c)
 	}
 	c.route.handle.do(l, s, c)
-	l.runLocal()
+	l.endEvent()
 	return true
 }
 

@@ -142,7 +142,7 @@ func (l *loop) drainSome(p *pace, passed, over time.Duration) {
 // fetches tells of a connection by which a client may yet fetch what waits for its session. It is sent away with that
 // session, or when there are no such sessions any more: which connection a client will use for its next GET nobody knows.
 func (l *loop) fetches(s *session) bool {
-	return s.state == stateHTTP && l.node.pulls() > 0 || s.state == stateEnded && s.conn.IsPull()
+	return s.http() != nil && l.node.pulls() > 0 || s.phase == ended && s.conn.IsPull()
 }
 
 // sendAway ends a session because the server ends. A panic costs that session; the others have yet to go.
@@ -155,14 +155,14 @@ func (l *loop) sendAway(s *session) {
 			l.np.Kill(c, netpoll.ReasonPanic)
 		}
 	}()
-	if h := s.http(); h != nil && h.task == taskPoll { // the goodbye to the session is this connection's last answer
-		if in := l.holder(h.pull); in != nil && in.x != nil && in.x.pull != nil {
-			l.endPull(in, reasonShutdown)
+	if s.x != nil && s.x.errand.task == taskPoll { // the goodbye to the session is this connection's last answer
+		if in := l.holder(s.x.errand.session); in != nil && in.x != nil && in.x.pull != nil {
+			l.polls.end(in, reasonShutdown)
 		}
 	}
 	switch {
 	case !s.conn.Alive():
-	case s.state == stateEnded && s.conn.IsPull(): // it waits for its GET, and there is no more time for that
+	case s.phase == ended && s.conn.IsPull(): // it waits for its GET, and there is no more time for that
 		l.np.Close(s.conn, reasonShutdown)
 	default:
 		l.endWith(s, reasonShutdown, codec.WSCloseGoingAway, "server is shutting down")
@@ -171,7 +171,7 @@ func (l *loop) sendAway(s *session) {
 
 // http is what a connection that speaks HTTP keeps for that, or nil.
 func (s *session) http() *httpConn {
-	if s.state != stateHTTP || s.x == nil {
+	if s.phase == ended || s.x == nil {
 		return nil
 	}
 	return s.x.http

@@ -23,7 +23,6 @@ var errSession = errors.New("malformed session state")
 // The flags of an exported session.
 const (
 	exportedCESU = 1 << iota
-	exportedPinged
 	exportedOrigin
 	exportedSpoke
 )
@@ -31,7 +30,7 @@ const (
 // exportSession encodes what s is, beside its conn (netpoll) and its listener, which the conn's tag tells.
 func (l *loop) exportSession(s *session) []byte {
 	flags := uint64(0)
-	for i, set := range [...]bool{s.variant.CESU, s.pinged, s.x != nil && s.x.origin, s.meter.spoke} {
+	for i, set := range [...]bool{s.variant.CESU, s.x != nil && s.x.origin, s.meter.spoke} {
 		if set {
 			flags |= 1 << i
 		}
@@ -42,7 +41,7 @@ func (l *loop) exportSession(s *session) []byte {
 		first = int(secondsTo(uint32(s.meter.sends), l.np.Now()))
 	}
 	b := make([]byte, 0, 128)
-	b = append(b, sessionVersion, byte(s.wire), byte(s.variant.Framing), byte(s.transport))
+	b = append(b, sessionVersion, byte(s.proto), s.step, byte(s.variant.Framing), byte(s.transport))
 	for _, n := range [...]uint64{
 		flags, uint64(s.hops), uint64(s.beats & beatsCount), uint64(secondsTo(s.alive, l.np.Now())), l.keys[s.conn.Slot()],
 		uint64(s.meter.refused), uint64(s.meter.all.lacks(l.rates.all)), uint64(first), uint64(s.meter.enters.lacks(l.rates.enters)),
@@ -65,7 +64,7 @@ func (l *loop) exportSession(s *session) []byte {
 // importSession makes s, which is new, the session that exportSession has encoded on another loop.
 func (l *loop) importSession(s *session, b []byte) error {
 	d := stateReader{b: b}
-	version, w, framing, by := d.byte(), wire(d.byte()), codec.Framing(d.byte()), transport(d.byte())
+	version, proto, step, framing, by := d.byte(), protocolID(d.byte()), d.byte(), codec.Framing(d.byte()), transport(d.byte())
 	flags, hops, beaten, alive, key := d.upTo(math.MaxUint8), d.upTo(math.MaxUint8), d.upTo(beatsPerSecond), d.upTo(math.MaxUint32), d.upTo(math.MaxUint64)
 	refused, all, sends, enters := d.upTo(maxFlood), d.upTo(maxBurst), d.upTo(math.MaxUint32), d.upTo(maxBurst)
 	var ws codec.WSReader
@@ -76,12 +75,12 @@ func (l *loop) importSession(s *session, b []byte) error {
 	}
 	began, stash, host := d.upTo(math.MaxUint32), d.block(), d.block()
 	v := s.profile.variants[variantKey{framing: framing, cesu: flags&exportedCESU != 0}]
-	if d.bad || version != sessionVersion || w > wireEIO4 || by >= transports || v == nil {
+	if d.bad || version != sessionVersion || int(by) >= len(l.transports) || v == nil || !l.node.carries(proto, framing) {
 		return errSession
 	}
 	now := l.np.Now()
-	s.wire, s.variant, s.state, s.ws = w, v, stateWorking, ws
-	s.pinged, s.hops = flags&exportedPinged != 0, uint8(hops)
+	s.proto, s.step, s.variant, s.phase, s.ws = proto, step, v, working, ws
+	s.hops = uint8(hops)
 	s.beats = beats(now<<4) | beats(beaten)
 	l.countTransport(s, by)
 	if key != 0 {
@@ -106,7 +105,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 		}
 	}
 	s.alive = now + uint32(alive)
-	l.np.SetDue(s.conn, s.alive)
+	l.schedule(s)
 	return nil
 }
 

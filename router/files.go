@@ -21,11 +21,12 @@ var errFileMethod = &codec.HTTPError{Status: 405, Reason: "only GET and HEAD"}
 
 // serveFile answers from memory. A browser asks each time whether its copy is still good: a new version of the server
 // shows at once, and costs an answer of a few bytes otherwise.
-func (l *loop) serveFile(s *session, r *request) bool {
+func (p *httpServer) serveFile(s *session, r *request) {
+	l := p.l
 	f := l.node.files[string(r.head.Path)]
 	if m := string(r.head.Method); m != "GET" && m != "HEAD" {
-		l.refuseHTTP(s, errFileMethod, false)
-		return true
+		p.refuse(s, errFileMethod, false)
+		return
 	}
 	headers := append(make([]codec.HTTPHeader, 0, 8), codec.HTTPHeader{Name: "Cache-Control", Value: "no-cache"},
 		codec.HTTPHeader{Name: "X-Content-Type-Options", Value: "nosniff"})
@@ -40,9 +41,8 @@ func (l *loop) serveFile(s *session, r *request) bool {
 	}
 	headers = append(headers, codec.HTTPHeader{Name: "ETag", Value: f.ETag})
 	if bytes.Contains(r.head.IfNoneMatch, []byte(f.ETag)) { // RFC 9110 §13.1.2
-		l.respondHTTP(s, 304, "", nil, headers...)
-		return true
+		p.respond(s, 304, "", nil, headers...)
+		return
 	}
-	l.respondHTTP(s, 200, f.ContentType, body, headers...)
-	return true
+	p.respond(s, 200, f.ContentType, body, headers...)
 }

@@ -40,7 +40,6 @@ func (l *loop) follow(s *session, c *call) bool {
 	}
 	l.payOwed(s)
 	l.counters.moves++
-	s.state = stateMoved
 	s.hops++
 	l.extra(s).to = to
 	return true
@@ -53,9 +52,12 @@ func (l *loop) transfer(s *session) (t netpoll.Transfer) {
 		t.Heir = x.heir
 	case x.to != nil:
 		t.To = x.to.np
-		if s.state == stateMoved { // else it has no session yet, and only its bytes go along
+		if s.phase == working { // else it has no session yet, and only its bytes go along
 			t.State = l.exportSession(s)
 		}
 	}
 	return t
 }
+
+// leaving tells whether the socket of s belongs to another session, or will when Data returns: what has arrived is for others.
+func (s *session) leaving() bool { return s.x != nil && (s.x.to != nil || s.x.heir != 0) }

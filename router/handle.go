@@ -83,7 +83,7 @@ func (s *Session) Push(route string, body any) error {
 	}
 	p := &codec.Push{Route: route, Body: content}
 	s.loop.postRun(len(content), func() {
-		if in := s.loop.find(s.addr); in != nil && in.state == stateWorking {
+		if in := s.loop.find(s.addr); in != nil && in.phase == working {
 			s.loop.direct(in, p)
 		}
 	})
@@ -262,7 +262,6 @@ func (l *loop) handled(out *Call, c call, req uint32, answer []byte, passed bool
 	// after it, as the session waited.
 	s.x.pending, s.x.handling = s.x.pending[:0], false
 	then(l, s, &c)
-	l.runLocal()
 	l.goOn(s)
 }
 
@@ -281,7 +280,7 @@ func (l *loop) broadcast(p *codec.Push, slot int) {
 		}
 	}()
 	more = l.np.EachIn(slot, end, func(c *netpoll.Conn) {
-		if s := l.session(c); s.state == stateWorking {
+		if s := l.session(c); s.phase == working {
 			l.direct(s, p)
 		}
 	})

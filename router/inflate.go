@@ -23,7 +23,7 @@ func (l *loop) inflate(s *session, c *call) bool {
 	if err != nil {
 		l.counters.malformed++
 		l.charge(s, packed)
-		if refusal := channel.Refused; s.state != stateEnded {
+		if refusal := channel.Refused; s.phase != ended {
 			if c.route.handle.enters {
 				refusal = channel.EnterRefused
 			}

@@ -28,8 +28,8 @@ func three(t *testing.T, secret string) (r *rig, here int, c *client, rooms [2]s
 	return r, 0, c, rooms, in
 }
 
-// ended makes what ends a session in a room: a kick, or somebody who shows its secret. Its item is on its way then.
-var ended = map[string]struct {
+// endings are what ends a session in a room: a kick, or somebody who shows its secret. Its item is on its way then.
+var endings = map[string]struct {
 	do   func(t *testing.T, r *rig, room string)
 	told string
 }{
@@ -43,13 +43,13 @@ var ended = map[string]struct {
 		r.home(room).inlet(channel.Partition(room)).Post(channel.Request{
 			Op: channel.OpEnter, From: channel.Addr{Node: r.node.id, Ref: 1<<56 | 1<<31}, Room: room, Part: channel.Partition(room), User: "a", Key: secretKey([]byte(`"0123456789abcdef"`)), Req: 1,
 		})
-		r.home(room).runLocal()
+		r.home(room).endEvent()
 	}, `kick 0 {"reason":"replaced by a new session of yours"}`},
 }
 
 // Whoever has switched rooms while a kick, or a takeover, from the old room was in the mail stays in the new one.
 func TestKickBehindSwitch(t *testing.T) {
-	for name, what := range ended {
+	for name, what := range endings {
 		t.Run(name, func(t *testing.T) {
 			r, here, c, rooms, in := three(t, "0123456789abcdef")
 			c.enter("a", rooms[0])
@@ -70,7 +70,7 @@ func TestKickBehindSwitch(t *testing.T) {
 
 // A kick, or a takeover, that comes while its target waits for the answer to a switch ends it, and it is in neither room.
 func TestKickBeforeSwitch(t *testing.T) {
-	for name, what := range ended {
+	for name, what := range endings {
 		t.Run(name, func(t *testing.T) {
 			r, here, c, rooms, in := three(t, "0123456789abcdef")
 			c.enter("a", rooms[0])

@@ -185,7 +185,7 @@ func (l *loop) refused(s *session, why limitReason) {
 	if m.refused < maxFlood {
 		m.refused++
 	}
-	if flood := l.node.limits.Flood; flood > 0 && int(m.refused) >= flood && s.state != stateEnded && s.conn.Alive() {
+	if flood := l.node.limits.Flood; flood > 0 && int(m.refused) >= flood && s.phase != ended && s.conn.Alive() {
 		l.kickFor(s, "too many messages", reasonFlood)
 	}
 }
@@ -271,7 +271,7 @@ func (l *loop) settle(s *session) bool {
 		m.sends.settle(l.rates.sends)
 		return true
 	}
-	if l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.state != stateWorking || l.np.Now() < uint32(m.sends) {
+	if l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < uint32(m.sends) {
 		return true
 	}
 	l.end(s, reasonIdle)

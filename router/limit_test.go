@@ -320,7 +320,7 @@ func TestSocketIOFlood(t *testing.T) {
 				r := newRig(t, shape{loops: 1}, publicLimits)
 				c := r.sioLogin(kind)
 				for range 40 {
-					if s := c.session(); s == nil || s.state == stateEnded {
+					if s := c.session(); s == nil || s.phase == ended {
 						break
 					}
 					var many []string

@@ -32,7 +32,6 @@ type loop struct {
 	keys       map[uint32]uint64   // by slot, of sessions that gave a secret (userKey)
 	entries    map[entryKey][]byte // immutable
 	extras     []*extra
-	https      []*httpConn // free
 	rooms      map[channel.RoomID]*room
 	large      map[string]struct{}          // names of rooms that newcomers enter on other loops (follow)
 	worker     *channel.Worker              // the partitions that run here; reached by their inlets only
@@ -41,17 +40,18 @@ type loop struct {
 	items      []channel.Item               // of this loop's worker, for this loop
 	request    channel.Request              // the one the worker is handling
 	current    call                         // the one a handler is carrying out
-	running    bool                         // runLocal is at work
+	running    bool                         // endEvent is at work
 	serial     uint32                       // numbers requests
 	scratch    []byte
 	inflater   codec.Inflater
-	inflated   []byte            // the body that it made
-	text       []byte            // of a socket.io message that is being handled
-	packet     []byte            // short packets of ours
-	stream     []byte            // packets of a POST
-	body       []byte            // of a request or an answer
-	jsonp      []byte            // the same, as JSONP has it
-	transports [transports]int64 // sessions
+	inflated   []byte     // the body that it made
+	text       []byte     // of a socket.io message that is being handled
+	packet     []byte     // short packets of ours
+	transports []int64    // sessions, by transport
+	protocols  []protocol // by protocolID. Static after construction
+	endpoints  []endpoint // of these. Static after construction
+	http       *httpServer
+	polls      polls
 	counters   counters
 	rates      rates
 }
@@ -99,12 +99,12 @@ func (l *loop) Turn() {
 		case m.request != nil:
 			l.inbox.Add(-m.request.Weight())
 			l.execute(m.request)
-			l.runLocal()
+			l.endEvent()
 		case m.run != nil:
 			l.run(m.run)
 		default:
 			l.apply(&m.item)
-			l.runLocal()
+			l.endEvent()
 		}
 	})
 	if more {
@@ -132,7 +132,7 @@ func (l *loop) run(f func()) {
 		}
 	}()
 	f()
-	l.runLocal()
+	l.endEvent()
 }
 
 // submit posts a session's request to the owner of its room and notes that an answer is due. When the owner has
@@ -159,13 +159,14 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	x.pending = append(x.pending, pending{
 		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
 	})
-	l.wake(s)
+	l.schedule(s)
 	return l.serial
 }
 
-// runLocal lets this loop's worker handle the loop's own requests and applies what it decides, until neither is left. Items are
+// endEvent is called when an event has been handled, a message above all: it lets this loop's worker handle the loop's own requests and
+// applies what it decides, until neither is left. Items are
 // applied only after the worker has returned, so nothing here is re-entered.
-func (l *loop) runLocal() {
+func (l *loop) endEvent() {
 	if l.running {
 		return
 	}
@@ -207,7 +208,7 @@ func (l *loop) apply(it *channel.Item) {
 		return
 	}
 	s := l.find(it.To)
-	if s == nil || s.state == stateEnded {
+	if s == nil || s.phase == ended {
 		return // its leave is on the way to the worker
 	}
 	switch it.Kind {
@@ -289,4 +290,34 @@ func (l *loop) Passed() {
 		l.backlog.Store(n)
 	}
 	l.recheckCrowded()
+}
+
+// Data implements netpoll.Handler.
+func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
+	s := l.session(c)
+	used = l.data(s, b)
+	kept, since := s.ws.Kept(), uint32(0)
+	if x := s.x; x != nil {
+		kept, since = kept+cap(x.stash), x.begun
+		next = l.transfer(s)
+	}
+	l.np.Keep(c, kept, since)
+	l.endEvent()
+	return used, next
+}
+
+// data gives bytes to the protocols that s speaks, one after the other.
+func (l *loop) data(s *session, b []byte) (used int) {
+	for {
+		proto := s.proto
+		switch {
+		case s.phase == ended:
+			return len(b)
+		case s.leaving():
+			return used
+		}
+		if used += l.protocols[proto].data(s, b[used:]); s.proto == proto && s.phase != ended {
+			return used
+		}
+	}
 }

@@ -107,6 +107,8 @@ type Config struct {
 	NewDriver func(i int) (netpoll.Driver, error)
 	// Nanos is the loops' clock; nil means the real one.
 	Nanos func() int64
+
+	protocols []row // what clients may speak; nil for the table of that name
 }
 
 // Node is the sessions, loops and rooms of one process.
@@ -127,6 +129,7 @@ type Node struct {
 	access     *access
 	follow     bool // sessions move to the loop of their room
 	cesu8      CESU8
+	protocols  []row // what clients may speak
 	sids       *sids
 	files      map[string]*File // by path
 	closing    atomic.Bool      // Drain has begun
@@ -151,6 +154,9 @@ func NewNode(cfg Config) (*Node, error) {
 		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
 		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
+	if n.protocols = cfg.protocols; n.protocols == nil {
+		n.protocols = protocols
+	}
 	if err := cfg.App.check(); err != nil {
 		return nil, err
 	}
@@ -171,7 +177,7 @@ func NewNode(cfg Config) (*Node, error) {
 		}
 	}
 	for _, p := range cfg.Profiles {
-		if err := p.prepare(&variants, cfg.App); err != nil {
+		if err := p.prepare(n.protocols, &variants, cfg.App); err != nil {
 			return nil, err
 		}
 	}
@@ -188,6 +194,8 @@ func NewNode(cfg Config) (*Node, error) {
 		l := &loop{node: n, index: i, rooms: make(map[channel.RoomID]*room), large: make(map[string]struct{}), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
+		l.polls.l = l
+		l.makeProtocols()
 		n.loops = append(n.loops, l)
 	}
 	for _, l := range n.loops {

@@ -48,7 +48,7 @@ func (l *loop) answers(s *session, what debts, n int) bool {
 		return true
 	case s.owes&what == 0:
 		s.owes |= what
-		l.wake(s)
+		l.schedule(s)
 	default:
 		l.charge(s, n)
 	}
@@ -64,24 +64,13 @@ func (l *loop) payOwed(s *session) {
 	s.owes = 0
 	s.beats.one(l.np.Now())
 	if owes&owesBeat != 0 {
-		l.heartbeat(s)
+		l.protocol(s).beat(s)
 	}
 	if owes&owesPong != 0 {
 		l.pong(s, s.x.ping)
 		s.x.ping = s.x.ping[:0]
 		l.tidy(s)
 	}
-}
-
-// heartbeat answers a client's heartbeat, or its ping where the client is the one who asks.
-func (l *loop) heartbeat(s *session) {
-	out := l.np.Stage(s.conn)
-	if s.wire == wireHybrid {
-		out = s.variant.AppendPackage(out, codec.PackageHeartbeat, nil)
-	} else {
-		out = s.variant.AppendPacket(out, []byte("3"))
-	}
-	l.np.Commit(s.conn, out)
 }
 
 // pingFrame answers a WebSocket's ping. Of several that are owed only the last is answered (RFC 6455 §5.5.3).

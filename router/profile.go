@@ -58,7 +58,7 @@ func HandlerRoutes(app *App) []string {
 }
 
 // prepare computes what is the same for every session. variants numbers the encodings of the process.
-func (p *Profile) prepare(variants *[]*codec.Variant, app *App) error {
+func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *App) error {
 	p.routes = make(map[string]*route)
 	add := func(name string, h handler) {
 		if t := serverType(name); t != Gate && t != Connector || t == p.Type {
@@ -79,22 +79,17 @@ func (p *Profile) prepare(variants *[]*codec.Variant, app *App) error {
 		}
 	}
 	p.variants = make(map[variantKey]*codec.Variant)
-	for _, framing := range []codec.Framing{codec.FramingTCP, codec.FramingWS} {
-		for _, cesu := range []bool{false, true} {
-			v := codec.Variant{Framing: framing, Dict: p.Dict, Protos: p.Protos, CESU: cesu && p.Protos != nil}
+	for i := range rows {
+		if rows[i].variants == nil {
+			continue
+		}
+		for _, v := range rows[i].variants(p) {
 			numbered, err := number(variants, v)
 			if err != nil {
 				return err
 			}
-			p.variants[variantKey{framing, cesu}] = numbered
+			p.variants[variantKey{v.Framing, v.CESU}] = numbered
 		}
-	}
-	for _, framing := range []codec.Framing{codec.FramingSIO09WS, codec.FramingSIO09Pull, codec.FramingEIOWS, codec.FramingEIOPull} {
-		numbered, err := number(variants, codec.Variant{Framing: framing})
-		if err != nil {
-			return err
-		}
-		p.variants[variantKey{framing: framing}] = numbered
 	}
 	return nil
 }

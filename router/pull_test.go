@@ -405,7 +405,7 @@ func TestLongAnswersAreFetchedWhole(t *testing.T) {
 		if got := c.ask("connector.test.long", "{}"); got != jsString(long) {
 			t.Errorf("%s: %d bytes instead of %d: %.100q", kind.name, len(got), len(jsString(long)), got)
 		}
-		if l := r.node.loops[0]; cap(l.body) > maxScratch || cap(l.jsonp) > maxScratch || cap(l.text) > maxScratch || cap(l.stream) > maxScratch {
+		if l := r.node.loops[0]; cap(l.http.body) > maxScratch || cap(l.polls.body) > maxScratch || cap(l.polls.jsonp) > maxScratch || cap(l.text) > maxScratch || cap(l.polls.stream) > maxScratch {
 			t.Errorf("%s: large buffers are kept", kind.name)
 		}
 	}

@@ -17,13 +17,13 @@ type session struct {
 	room      *room          // nil: not in a room
 	uid       string         // user*room while in a room, one string that the worker shares
 	star      uint8          // where the star is
-	state     sessionState
-	wire      wire
-	transport transport // as it is counted
-	pinged    bool      // we asked whether the client is there, and wait for its word
-	hops      uint8     // moves to other loops (follow)
-	owes      debts     // answers that wait for the next second
-	beats     beats     // heartbeats and pings answered in this second
+	phase     phase
+	proto     protocolID // what it speaks
+	step      uint8      // what its protocol knows of it besides
+	transport transport  // as it is counted
+	hops      uint8      // moves to other loops (follow)
+	owes      debts      // answers that wait for the next second
+	beats     beats      // heartbeats and pings answered in this second
 	ws        codec.WSReader
 	alive     uint32   // tick until which the client need not be heard of
 	meter     meter    // what it has used of its limits
@@ -31,19 +31,13 @@ type session struct {
 	handle    *Session // nil until an App's function has seen the session
 }
 
-// sessionState is where a session stands. The first two are about the transport; the others are protocol.md §2.3.
-type sessionState uint8
+// phase is where a session stands. Everything finer is its protocol's (session.proto, session.step).
+type phase uint8
 
 const (
-	stateSniff   sessionState = iota // too few bytes to tell HTTP from TCP
-	stateHTTP                        // speaks HTTP
-	stateInited                      // waits for the handshake, or socket.io's connect
-	stateWaitAck                     // waits for the handshake's ack
-	stateWorking
-	stateProbe // a WebSocket that may take over a session
-	stateMoved // its socket belongs to another session, or will in a moment
-	stateEnded
-	stateProxy // waits for the PROXY header
+	opening phase = iota // it has yet to finish its handshake; a connection that speaks HTTP never does
+	working
+	ended
 )
 
 // extra is what few sessions have at a time.
@@ -55,7 +49,8 @@ type extra struct {
 	host    string    // the host by which a gate's client reached us, as codec.Hostname has it: 255 bytes at most
 	origin  bool      // its upgrade had an Origin; until the handshake
 	http    *httpConn // while it speaks HTTP
-	pull    *pull     // while its client fetches
+	errand  errand    // what the connection does for a session that is not its own
+	pull    *pull     // while its client polls
 	// Where its socket goes when Data returns (transfer).
 	to   *loop      // nil: nowhere
 	heir netpoll.ID // session here that takes it over; 0: none
@@ -114,14 +109,15 @@ func (l *loop) extra(s *session) *extra {
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
-	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" && x.http == nil && x.pull == nil && x.to == nil && x.heir == 0 {
+	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" &&
+		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 {
 		l.freeExtra(s)
 	}
 }
 
 func (l *loop) freeExtra(s *session) {
 	if s.x != nil {
-		l.dropHTTP(s.x)
+		l.http.drop(s.x)
 	}
 	if s.x != nil && len(l.extras) < maxPooledExtras {
 		*s.x = extra{pending: s.x.pending[:0]}
@@ -147,20 +143,12 @@ func (l *loop) Open(c *netpoll.Conn, state []byte) {
 		return
 	}
 	switch {
-	case s.state != stateSniff:
+	case s.proto != protoSniff:
 	case l.node.access.expectsProxy(c):
-		s.state = stateProxy
-		s.alive = l.np.Now() + proxySeconds
-		l.np.SetDue(c, s.alive)
+		l.protocols[protoProxy].(*proxy).begin(s)
 	default:
 		l.sniffing(s)
 	}
-}
-
-// sniffing begins the time for the handshake.
-func (l *loop) sniffing(s *session) {
-	s.alive = l.np.Now() + l.node.limits.HandshakeSeconds
-	l.np.SetDue(s.conn, s.alive)
 }
 
 // newSession makes the session of a new conn.
@@ -183,19 +171,13 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 		}
 	}
 	l.depart(s)
-	if x := s.x; x != nil && x.http != nil && x.http.task != taskNone {
-		l.forsaken(s)
-	}
-	if x := s.x; x != nil && x.pull != nil {
-		p := x.pull
-		x.pull = nil
-		l.released(p)
-	}
-	l.countTransport(s, transportNone)
+	l.polls.connGone(s)
+	l.polls.sessionGone(s)
+	l.countTransport(s, 0)
 	delete(l.keys, c.Slot())
 	l.freeExtra(s)
-	*s = session{state: stateEnded}
-	l.runLocal()
+	*s = session{phase: ended}
+	l.endEvent()
 }
 
 // depart takes the session out of its room and forgets what it waits for. Its transport may live on.
@@ -229,15 +211,23 @@ func (l *loop) leaveEntering(from channel.Addr, x *extra) {
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
 // original did not count (protocol.md §2.7).
 func (l *loop) heard(s *session) {
-	if s.state == stateEnded {
-		return
+	if s.phase != ended {
+		l.until(s, l.protocol(s).alive(s))
 	}
-	l.renew(s)
-	l.wake(s)
 }
 
-// wake makes Due be called when the next thing is due: the oldest request in flight, the end of the client's time, what it is owed.
-func (l *loop) wake(s *session) {
+// until gives the client of s until tick before it must be heard of; neverDue is no limit.
+func (l *loop) until(s *session, tick uint32) {
+	s.alive = tick
+	l.schedule(s)
+}
+
+// schedule has Due called when the next thing is due: the end of the client's time, the oldest request in flight, what it is owed. It is the
+// only place that sets a deadline.
+func (l *loop) schedule(s *session) {
+	if !s.conn.Alive() {
+		return
+	}
 	now, due := l.np.Now(), s.alive
 	if s.inflight() > 0 {
 		if due <= now { // it is we who keep the client waiting
@@ -248,59 +238,48 @@ func (l *loop) wake(s *session) {
 	if s.owes != 0 {
 		due = min(due, now+1)
 	}
+	if due == neverDue {
+		due = 0
+	}
 	l.np.SetDue(s.conn, due)
 }
 
+// neverDue is the deadline of what has none, or waits only for what stands before it.
+const neverDue = 1<<32 - 1
+
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
-	s, now := l.session(c), l.np.Now()
+	s := l.session(c)
 	l.settle(s)
-	l.expireRequests(s, now)
-	l.runLocal()
-	if s.state == stateEnded && c.IsPull() && c.Alive() { // nobody came to fetch the reason
-		l.np.Close(c, s.x.pull.why)
-	}
-	if s.state == stateEnded || !c.Alive() {
-		return
-	}
-	l.payOwed(s)
-	if s.inflight() > 0 {
-		if s.alive <= now && s.pings() && !s.pinged && s.state == stateWorking {
-			l.ping(s)
-		}
-		l.wake(s)
-		return
-	}
-	if s.state == stateHTTP {
-		l.dueHTTP(s)
-		return
-	}
-	if c.Throttled() && !c.IsPull() { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
-		l.renew(s)
-	}
-	if s.wire == wireHybrid && s.state == stateWorking && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life (§2.7)
-		s.alive = max(s.alive, c.Active()+l.node.limits.IdleSeconds)
-	}
+	l.expireRequests(s, l.np.Now())
 	switch {
-	case s.alive > now:
-		l.wake(s)
-	case s.state == stateWorking:
-		l.ping(s)
+	case !c.Alive():
+	case s.phase == ended: // it polls, and nobody came to fetch the reason
+		l.np.Close(c, s.x.pull.why)
 	default:
-		l.end(s, reasonHandshakeTimeout)
+		l.payOwed(s)
+		l.expireClient(s)
+		l.schedule(s)
+	}
+	l.endEvent()
+}
+
+// expireClient deals with a client that has not been heard of in its time.
+func (l *loop) expireClient(s *session) {
+	waiting := s.inflight() > 0
+	if s.conn.Throttled() && !s.conn.IsPull() && !waiting { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
+		s.alive = l.protocol(s).alive(s)
+	}
+	if s.alive <= l.np.Now() {
+		l.protocol(s).silent(s, waiting)
 	}
 }
 
 // Late implements netpoll.Handler: a message, a package or a request was begun and not finished, whatever else was sent meanwhile.
 func (l *loop) Late(c *netpoll.Conn) {
-	switch s := l.session(c); s.state {
-	case stateHTTP:
-		l.refuseHTTP(s, errRequestTimeout, false)
-	case stateProxy, stateSniff:
-		l.end(s, reasonHandshakeTimeout)
-	default:
-		l.endWith(s, reasonUnfinished, codec.WSClosePolicy, "the message took too long")
-	}
+	s := l.session(c)
+	l.protocol(s).late(s)
+	l.endEvent()
 }
 
 // expireRequests gives up what a worker has not answered in time. A worker that does so later finds nobody waiting; an
@@ -347,10 +326,10 @@ func (l *loop) finish(s *session, body []byte, end string) {
 func (l *loop) goOn(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)
-		l.renew(s) // it could not be heard meanwhile
+		s.alive = l.protocol(s).alive(s) // it could not be heard meanwhile
 	}
 	if s.inflight() == 0 {
-		l.wake(s)
+		l.schedule(s)
 		l.tidy(s)
 	}
 }
@@ -363,9 +342,6 @@ func (l *loop) answer(s *session, c *call, body []byte) {
 	}
 	l.respond(s, c.id, c.idBytes, body, "", c.route.response)
 }
-
-// neverDue is the deadline of what waits only for what stands before it.
-const neverDue = 1<<32 - 1
 
 // respond stages the answer to request id: body, which nobody changes any more, and end. A notify (id 0) gets none.
 func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end string, proto *codec.ProtoMessage) {
@@ -386,26 +362,19 @@ func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end st
 	l.keepScratch()
 }
 
-// end closes a session in the way of its transport: over WebSocket with code 1000 and no reason, as the original does.
-// Engine.IO 4 closes without a code (protocol.md §7).
-func (l *loop) end(s *session, why netpoll.Reason) {
-	code := uint16(codec.WSCloseNormal)
-	if s.wire == wireEIO4 {
-		code = codec.WSCloseNoStatus
-	}
-	l.endWith(s, why, code, "")
-}
+// end closes a session, without saying why if its transport allows that.
+func (l *loop) end(s *session, why netpoll.Reason) { l.endWith(s, why, 0, "") }
 
-// endWith is end with another WebSocket close code. What was staged before is sent first.
+// endWith is end with a WebSocket close code and a reason. What was staged before is sent first.
 func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason string) {
 	if s.x != nil && s.x.pull != nil {
-		l.endPull(s, why)
+		l.polls.end(s, why)
 		return
 	}
-	if s.variant != nil && s.variant.Framing.WebSocket() && s.wire != wireSIO09 && s.conn.Alive() { // 0.9 closes without a word (protocol.md §5.3)
-		l.np.Commit(s.conn, codec.AppendWSClose(l.np.Stage(s.conn), code, reason))
+	if s.conn.Alive() {
+		l.protocol(s).goodbye(s, code, reason)
 	}
-	s.state = stateEnded
+	s.phase = ended
 	l.np.Close(s.conn, why)
 }
 
@@ -414,8 +383,8 @@ func (l *loop) kick(s *session, reason string) { l.kickFor(s, reason, reasonKick
 
 // kickFor is kick, counted under another reason than that somebody wanted it.
 func (l *loop) kickFor(s *session, reason string, why netpoll.Reason) {
-	if s.state == stateWorking && s.conn.Alive() {
-		l.np.Commit(s.conn, s.variant.AppendKick(l.np.Stage(s.conn), codec.AppendString(nil, reason)))
+	if s.phase == working && s.conn.Alive() {
+		l.protocol(s).kick(s, reason)
 	}
 	l.end(s, why)
 }

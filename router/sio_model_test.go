@@ -260,7 +260,7 @@ func (m *sioModel) change(s *sioMember) {
 			s.probe.send(textFrame("2probe"))
 			s.step = probeAsked
 		} else if p != nil {
-			if in := s.session(); in != nil && in.state != stateEnded {
+			if in := s.session(); in != nil && in.phase != ended {
 				m.errorf("a probe was answered %v", p)
 			}
 			s.probe, s.step = nil, probeNone
@@ -384,7 +384,7 @@ func (m *sioModel) rest() {
 			s.as.events = append(s.as.events, e)
 		}
 		if _, in := s.where(); in != nil && in.room != nil && s.as.gone {
-			m.errorf("%s %s, and its session lives on in state %d (%+v)", s.kind.name, s.way, in.state, in.x)
+			m.errorf("%s %s, and its session lives on in phase %d (%+v)", s.kind.name, s.way, in.phase, in.x)
 		}
 	}
 	m.untold()

@@ -292,7 +292,7 @@ func (r *rig) balanced() {
 	r.t.Helper()
 	for i, l := range r.node.loops {
 		s := l.np.Stats()
-		if s.Conns+s.Pulls+s.Backlog+s.Unsent+s.Slow+len(l.rooms) != 0 || l.transports != [transports]int64{} {
+		if s.Conns+s.Pulls+s.Backlog+s.Unsent+s.Slow+len(l.rooms) != 0 || slices.ContainsFunc(l.transports, func(n int64) bool { return n != 0 }) {
 			r.t.Errorf("loop %d: left are %d sockets, %d pulls, backlog %d, unsent %d, slow %d, %d rooms, transports %v",
 				i, s.Conns, s.Pulls, s.Backlog, s.Unsent, s.Slow, len(l.rooms), l.transports)
 		}

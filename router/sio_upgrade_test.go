@@ -98,7 +98,7 @@ func TestUpgrade(t *testing.T) {
 		for _, l := range r.node.loops {
 			upgrades += l.counters.upgrades
 		}
-		name := transportNames[c.session().transport]
+		name := transportNames(r.node.protocols)[c.session().transport]
 		if upgrades != 1 || !strings.HasSuffix(name, "websocket") {
 			t.Errorf("%d counted, as %s", upgrades, name)
 		}

@@ -161,8 +161,8 @@ func (l *loop) snapshot() LoopSnapshot {
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
 		Sessions: make(map[string]int64), limited: c.limited,
 	}
-	for t, name := range transportNames {
-		if transport(t) != transportNone {
+	for t, name := range transportNames(l.node.protocols) {
+		if t > 0 {
 			s.Sessions[name] = l.transports[t]
 		}
 	}

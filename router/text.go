@@ -42,7 +42,7 @@ func (l *loop) settleText(s *session, client *clientSys, handshake []byte) {
 		origin, s.x.origin = true, false
 		l.tidy(s)
 	}
-	if client.clientType != "js-websocket" {
+	if client.clientType != "js-websocket" || s.profile.Protos == nil {
 		return
 	}
 	switch l.node.cesu8 {

@@ -69,7 +69,7 @@ func TestWhoGetsCESU8(t *testing.T) {
 				}
 				for _, l := range r.node.loops {
 					l.np.Each(func(conn *netpoll.Conn) {
-						if s := l.session(conn); s.x != nil && s.state == stateWorking {
+						if s := l.session(conn); s.x != nil && s.phase == working {
 							t.Error("the session keeps what only the handshake needed")
 						}
 					})

@@ -18,20 +18,24 @@ type httpConn struct {
 	continued bool // 100 was sent
 	charged   bool // its client's address has paid for it
 
-	served bool // a request was answered on this connection before
-	task   httpTask
-	pull   netpoll.ID // the session the task is for
-	reply  reply      // how the request that is being carried out is answered
+	handshake uint32 // tick at which the time for the handshake ends
+	served    bool   // a request was answered on this connection before
+	reply     reply  // how the request that is being carried out is answered
 }
 
-// httpTask is what a connection does for a session that is not its own.
-type httpTask uint8
+// errand is what a connection does for a session that is not its own.
+type errand struct {
+	task    task
+	session netpoll.ID
+}
+
+type task uint8
 
 const (
-	taskNone  httpTask = iota
-	taskPoll           // its GET is held until there is something to tell
-	taskPost           // its POST waits until what was sent before has been taken
-	taskProbe          // it is a WebSocket that may become the session's (protocol.md §6.4)
+	taskNone  task = iota
+	taskPoll       // its GET is held until there is something to tell
+	taskPost       // its POST waits until what was sent before has been taken
+	taskProbe      // it is a WebSocket that may become the session's (protocol.md §6.4)
 )
 
 // reply is how a request wants to be answered.
@@ -57,89 +61,87 @@ type request struct {
 	client netip.AddrPort // who makes it: the peer, or whom a trusted proxy names
 }
 
-// endpoint carries out requests of a path.
-type endpoint struct {
-	// serve answers, or parks the connection. It returns false, having done nothing, when the request has to wait.
-	serve func(l *loop, s *session, r *request) bool
-	// upgrade opens a WebSocket. An error refuses it.
-	upgrade func(l *loop, s *session, r *request) *codec.HTTPError
+// httpServer speaks HTTP with a connection. Requests of sessions are for the endpoints of their protocols; all others are for pages.
+type httpServer struct {
+	base
+	free []*httpConn
+	body []byte // of a chunked request
 }
 
-var (
-	endpointHybrid = endpoint{(*loop).serveNothing, (*loop).upgradeHybrid}
-	endpointGate   = endpoint{(*loop).serveGate, (*loop).upgradeHybrid}
-	endpointFile   = endpoint{(*loop).serveFile, (*loop).upgradeHybrid}
-	endpointEIO    = endpoint{(*loop).serveEIO, (*loop).upgradeEIO}
-	endpointSIO09  = endpoint{(*loop).serveSIO09, (*loop).upgradeSIO09}
-)
+func newHTTP(b base) protocol {
+	b.l.http = &httpServer{base: b}
+	return b.l.http
+}
 
 const pathGate = "/gate/queryEntry"
 
-// endpointOf chooses by path (protocol.md §8) and finds out which session the request is about.
-func (l *loop) endpointOf(r *request) endpoint {
-	path := r.head.Path
-	switch {
-	case bytes.HasPrefix(path, []byte(pathSIO)) || string(path) == pathSIO[:len(pathSIO)-1]:
-		at := endpointSIO09
-		if isEIO(r.head) {
-			r.sid, _ = codec.QueryValue(r.head.Query, "sid")
-			at = endpointEIO
-		} else {
-			_, r.sid = splitSIO09(path)
+// endpointOf chooses by path (protocol.md §8), and finds out which session the request is about. It is nil for a page.
+func (p *httpServer) endpointOf(r *request) endpoint {
+	l := p.l
+	for _, e := range l.endpoints {
+		if e.owns(r) {
+			r.pull = l.node.sids.parse(r.sid)
+			return e
 		}
-		r.pull = l.node.sids.parse(r.sid)
-		return at
-	case string(path) == pathGate:
-		return endpointGate
-	case l.node.files[string(path)] != nil:
-		return endpointFile
 	}
-	return endpointHybrid
+	return nil
 }
 
-// httpConn is the conn's HTTP state, made when it is first needed.
-func (l *loop) httpConn(s *session) *httpConn {
+// servePage answers a request of no session.
+func (p *httpServer) servePage(s *session, r *request) {
+	l := p.l
+	switch {
+	case string(r.head.Path) == pathGate:
+		p.serveGate(s, r)
+	case l.node.files[string(r.head.Path)] != nil:
+		p.serveFile(s, r)
+	default:
+		p.serveNothing(s, r)
+	}
+}
+
+// conn is the connection's HTTP state, made when it is first needed.
+func (p *httpServer) conn(s *session) *httpConn {
+	l := p.l
 	x := l.extra(s)
 	if x.http == nil {
-		if n := len(l.https); n > 0 {
-			x.http = l.https[n-1]
-			l.https = l.https[:n-1]
+		if n := len(p.free); n > 0 {
+			x.http = p.free[n-1]
+			p.free = p.free[:n-1]
 		} else {
 			x.http = new(httpConn)
 		}
+		x.http.handshake = s.alive
 	}
 	return x.http
 }
 
-// dropHTTP gives the HTTP state of x back to the pool: a client that upgrades at once, as most do, leaves no garbage.
-func (l *loop) dropHTTP(x *extra) {
-	if h := x.http; h != nil && len(l.https) < maxPooledExtras {
+// drop gives the HTTP state of x back to the pool: a client that upgrades at once, as most do, leaves no garbage.
+func (p *httpServer) drop(x *extra) {
+	if h := x.http; h != nil && len(p.free) < maxPooledExtras {
 		*h = httpConn{}
-		l.https = append(l.https, h)
+		p.free = append(p.free, h)
 	}
 	x.http = nil
 }
 
-// httpRequests reads HTTP requests, one after the other, until there are no more bytes, or one is held, or the connection
-// is a WebSocket.
-func (l *loop) httpRequests(s *session, b []byte) (used int) {
-	for s.state == stateHTTP && used < len(b) {
-		n := l.httpRequest(s, b[used:])
+// data reads requests, one after the other, until there are no more bytes, or one is held, or the connection is a WebSocket.
+func (p *httpServer) data(s *session, b []byte) (used int) {
+	for used < len(b) {
+		n := p.request(s, b[used:])
 		used += n
-		if s.state == stateEnded {
-			return len(b)
-		}
-		if n == 0 || s.state == stateHTTP && (s.x.http.task != taskNone || l.np.Throttle(s.conn)) {
-			return used
+		if n == 0 || s.proto != p.id || s.phase == ended || s.x.errand.task != taskNone || p.l.np.Throttle(s.conn) {
+			break
 		}
 	}
 	return used
 }
 
-// httpRequest carries out the request at the start of b and returns its length, or 0 when more bytes are needed, or it has to wait,
+// request carries out the request at the start of b and returns its length, or 0 when more bytes are needed, or it has to wait,
 // or the connection is on its way to another loop.
-func (l *loop) httpRequest(s *session, b []byte) int {
-	h := l.httpConn(s)
+func (p *httpServer) request(s *session, b []byte) int {
+	l := p.l
+	h := p.conn(s)
 	if len(b) < h.need {
 		return 0
 	}
@@ -152,45 +154,44 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 	limits := &l.node.limits
 	head, n, searched, err := codec.ParseHTTPHead(b, h.searched, limits.HeadBytes)
 	if err != nil {
-		l.refuseHTTP(s, err.(*codec.HTTPError), false)
+		p.refuse(s, err.(*codec.HTTPError), false)
 		return len(b)
 	}
 	if n == 0 {
 		h.searched = searched
 		if !h.timed {
 			h.timed = true
-			l.np.SetDue(s.conn, l.np.Now()+limits.HeadSeconds)
+			l.until(s, l.np.Now()+limits.HeadSeconds)
 		}
 		return 0
 	}
 	h.searched = 0
 	r := request{head: &head}
-	at := l.endpointOf(&r)
+	at := p.endpointOf(&r)
 	if to := int(r.pull.Loop()); r.pull != 0 && to != l.index && to < len(l.node.loops) {
 		l.counters.moves++
 		s.x.to = l.node.loops[to] // a connection moves to its session, never the other way round
 		return 0
 	}
-	if err := l.checkAccess(s, &r); err != nil {
-		l.refuseHTTP(s, err, string(head.Method) == "HEAD")
+	if err := p.checkAccess(s, &r); err != nil {
+		p.refuse(s, err, string(head.Method) == "HEAD")
 		return len(b)
 	}
 	if head.IsUpgrade() {
-		err := at.upgrade(l, s, &r)
-		if err != nil {
-			l.refuseHTTP(s, err, false)
+		if err := at.upgrade(s, &r); err != nil {
+			p.refuse(s, err, false)
 			return len(b)
 		}
 		return n
 	}
-	h.reply = l.replyTo(s, &r)
+	h.reply = p.replyTo(s, &r)
 	limit := limits.PackageBytes
 	if r.pull != 0 && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
 		limit *= formFactor
 	}
 	size, done, err := h.body.End(&head, b[n:], limit)
 	if err != nil {
-		l.refuseHTTP(s, err.(*codec.HTTPError), h.reply.headOnly)
+		p.refuse(s, err.(*codec.HTTPError), h.reply.headOnly)
 		return len(b)
 	}
 	if !done {
@@ -202,25 +203,23 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 			l.np.Write(s.conn, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
 		}
 		h.timed = false
-		l.np.SetDue(s.conn, 0) // the loop says when the whole request is late
+		l.until(s, neverDue) // the loop says when the whole request is late
 		return 0
 	}
-	r.body = codec.HTTPBodyBytes(&head, b[n:n+size], l.body[:0])
+	r.body = codec.HTTPBodyBytes(&head, b[n:n+size], p.body[:0])
 	if head.Chunked {
-		l.body = keep(r.body)
+		p.body = keep(r.body)
 	}
 	h.need, h.body, h.timed, h.continued = 0, codec.HTTPBody{}, false, false
-	if !at.serve(l, s, &r) {
+	if at == nil {
+		p.servePage(s, &r)
+	} else if !at.serve(s, &r) {
 		return 0
 	}
 	l.counters.httpRequests++
-	h.charged = false
-	l.runLocal()
-	if s.state == stateHTTP {
-		h.served = true
-		if h.task == taskNone {
-			l.np.SetDue(s.conn, l.np.Now()+limits.KeepAliveSeconds)
-		}
+	h.charged, h.served = false, true
+	if s.phase != ended && s.x.errand.task == taskNone {
+		l.until(s, l.np.Now()+limits.KeepAliveSeconds)
 	}
 	return n + size
 }
@@ -229,18 +228,27 @@ func (l *loop) httpRequest(s *session, b []byte) int {
 // and old ones encode UTF-8 twice before.
 const formFactor = 4
 
-// dueHTTP is Due for a connection that speaks HTTP.
-func (l *loop) dueHTTP(s *session) {
-	h := l.httpConn(s)
-	switch {
-	case h.task == taskPoll:
-		l.pollTimeout(s)
+func (p *httpServer) silent(s *session, _ bool) {
+	l := p.l
+	switch h := s.x.http; {
+	case s.x.errand.task == taskPoll: // held for long enough
+		if in := l.holder(s.x.errand.session); in != nil {
+			l.polls.idle(in)
+		}
 	case h.timed:
-		l.refuseHTTP(s, errRequestTimeout, false)
+		p.refuse(s, errRequestTimeout, false)
 	default: // nothing to do for so long
-		s.state = stateEnded
-		l.np.Close(s.conn, reasonHTTP)
+		p.hangUp(s)
 	}
+}
+
+func (p *httpServer) late(s *session) { p.refuse(s, errRequestTimeout, false) }
+
+// hangUp closes a connection that speaks HTTP, without another word.
+func (p *httpServer) hangUp(s *session) {
+	l := p.l
+	s.phase = ended
+	l.np.Close(s.conn, reasonHTTP)
 }
 
 var (
@@ -252,46 +260,30 @@ var (
 )
 
 // serveNothing refuses what no path is for.
-func (l *loop) serveNothing(s *session, r *request) bool {
+func (p *httpServer) serveNothing(s *session, r *request) {
 	switch string(r.head.Method) {
 	case "GET", "HEAD":
-		l.refuseHTTP(s, errNoSuchPage, s.x.http.reply.headOnly)
+		p.refuse(s, errNoSuchPage, s.x.http.reply.headOnly)
 	default:
-		l.refuseHTTP(s, errMethodNotGET, false)
+		p.refuse(s, errMethodNotGET, false)
 	}
-	return true
-}
-
-// upgradeHybrid opens a WebSocket that carries packages.
-func (l *loop) upgradeHybrid(s *session, r *request) *codec.HTTPError {
-	if err := l.acceptWebSocket(s, r); err != nil {
-		return err
-	}
-	if s.profile.Type == Gate {
-		l.extra(s).host = l.hostOf(s, r)
-	}
-	l.speak(s, codec.FramingWS)
-	if s.profile.Protos != nil && len(r.head.Origin) > 0 {
-		l.extra(s).origin = true
-	}
-	s.alive = max(s.alive, l.np.Now()+l.node.limits.HeadSeconds)
-	l.np.SetDue(s.conn, s.alive)
-	return nil
 }
 
 // acceptWebSocket answers 101. The connection speaks HTTP no longer.
-func (l *loop) acceptWebSocket(s *session, r *request) *codec.HTTPError {
+func (p *httpServer) acceptWebSocket(s *session, r *request) *codec.HTTPError {
+	l := p.l
 	if err := r.head.CheckUpgrade(); err != nil {
 		return err.(*codec.HTTPError)
 	}
 	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), r.head.SecWebSocketKey, r.head.Subprotocol()))
-	l.dropHTTP(s.x)
+	p.drop(s.x)
 	l.tidy(s)
 	return nil
 }
 
-// refuseHTTP answers a request with an error and closes; a HEAD gets no body (RFC 9110 §9.3.2).
-func (l *loop) refuseHTTP(s *session, err *codec.HTTPError, headOnly bool) {
+// refuse answers a request with an error and closes; a HEAD gets no body (RFC 9110 §9.3.2).
+func (p *httpServer) refuse(s *session, err *codec.HTTPError, headOnly bool) {
+	l := p.l
 	l.counters.httpErrors++
 	out := l.np.Stage(s.conn)
 	at := len(out)
@@ -300,12 +292,12 @@ func (l *loop) refuseHTTP(s *session, err *codec.HTTPError, headOnly bool) {
 		out = out[:at+bytes.Index(out[at:], []byte("\r\n\r\n"))+4]
 	}
 	l.np.Commit(s.conn, out)
-	s.state = stateEnded
-	l.np.Close(s.conn, reasonHTTP)
+	p.hangUp(s)
 }
 
-// respondHTTP answers the request that s is carrying out, and closes when its client wants that.
-func (l *loop) respondHTTP(s *session, status int, contentType string, body []byte, headers ...codec.HTTPHeader) {
+// respond answers the request that s is carrying out, and closes when its client wants that.
+func (p *httpServer) respond(s *session, status int, contentType string, body []byte, headers ...codec.HTTPHeader) {
+	l := p.l
 	if !s.conn.Alive() {
 		return
 	}
@@ -318,13 +310,13 @@ func (l *loop) respondHTTP(s *session, status int, contentType string, body []by
 	}
 	l.np.Commit(s.conn, out)
 	if !rep.keepAlive {
-		s.state = stateEnded
-		l.np.Close(s.conn, reasonHTTP)
+		p.hangUp(s)
 	}
 }
 
 // replyTo is how r wants to be answered. checkAccess has let it pass.
-func (l *loop) replyTo(s *session, r *request) reply {
+func (p *httpServer) replyTo(s *session, r *request) reply {
+	l := p.l
 	a := l.node.access
 	rep := reply{headOnly: string(r.head.Method) == "HEAD", keepAlive: r.head.KeepAlive}
 	rep.tls = r.head.XForwardedTLS && a.trusts(s.conn.Peer().Addr())
@@ -360,7 +352,7 @@ func (rep *reply) corsVary(headers []codec.HTTPHeader, vary string) []codec.HTTP
 }
 
 // preflight answers OPTIONS (Fetch standard, CORS-preflight): a page that may ask may send any header with that.
-func (l *loop) preflight(s *session, r *request, status int) {
+func (p *httpServer) preflight(s *session, r *request, status int) {
 	allowed, vary := "Content-Type", "Origin"
 	if list := r.head.RequestHeaders(); list != nil {
 		allowed, vary = string(list), "Origin, Access-Control-Request-Headers"
@@ -369,18 +361,19 @@ func (l *loop) preflight(s *session, r *request, status int) {
 	headers = append(headers, codec.HTTPHeader{Name: "Access-Control-Allow-Methods", Value: "GET,POST,OPTIONS"},
 		codec.HTTPHeader{Name: "Access-Control-Allow-Headers", Value: allowed},
 		codec.HTTPHeader{Name: "Access-Control-Max-Age", Value: "600"})
-	l.respondHTTP(s, status, "", nil, headers...)
+	p.respond(s, status, "", nil, headers...)
 }
 
 var noStore = codec.HTTPHeader{Name: "Cache-Control", Value: "no-store"}
 
 // serveGate is the gate over HTTP: a client need not open a WebSocket only to learn where to open one.
-func (l *loop) serveGate(s *session, r *request) bool {
+func (p *httpServer) serveGate(s *session, r *request) {
+	l := p.l
 	var uid []byte
 	switch string(r.head.Method) {
 	case "OPTIONS":
-		l.preflight(s, r, 204)
-		return true
+		p.preflight(s, r, 204)
+		return
 	case "GET", "HEAD":
 		if text, ok := codec.QueryValue(r.head.Query, "uid"); ok {
 			uid = codec.AppendString(nil, string(text))
@@ -388,18 +381,18 @@ func (l *loop) serveGate(s *session, r *request) bool {
 	case "POST":
 		uid = uidOf(codec.NormalizeUTF8(r.body))
 	default:
-		l.refuseHTTP(s, errGateMethod, false)
-		return true
+		p.refuse(s, errGateMethod, false)
+		return
 	}
 	headers := s.x.http.reply.cors(make([]codec.HTTPHeader, 0, 4))
-	l.respondHTTP(s, 200, "application/json", l.entryOf(s, uid, saidHost(r)), append(headers, noStore)...)
-	return true
+	p.respond(s, 200, "application/json", l.entryOf(s, uid, saidHost(r)), append(headers, noStore)...)
 }
 
 var errGateMethod = &codec.HTTPError{Status: 405, Reason: "GET with ?uid=… or POST with {\"uid\":…}"}
 
 // hostOf is the host by which the client of s reached us; where it does not say, the address.
-func (l *loop) hostOf(s *session, r *request) string {
+func (p *httpServer) hostOf(s *session, r *request) string {
+	l := p.l
 	if host := saidHost(r); host != "" {
 		return host
 	}
