@@ -10,7 +10,7 @@ const maxBits = 40
 
 // histogram counts durations in nanoseconds in buckets whose width grows with the value, as HDR histograms do: fixed in
 // size, exact below 2^subBits, of constant relative precision above. It records every delivery, up to two million a second, on the one
-// thread of the generator: 1.9 ns each, where hdrhistogram-go v1.4.0 takes 3.6 ns, and brings six modules.
+// thread of the generator: 1.9 ns each, where hdrhistogram-go v1.4.0 takes 3.6 ns.
 type histogram struct {
 	buckets [(maxBits - subBits + 1) << subBits]int64
 	n       int64
