@@ -38,7 +38,7 @@ type Acceptor struct {
 	accept func(fd, flags int) (int, unix.Sockaddr, error) // accept4(2), or a test's
 
 	// Owned by the goroutine of Run.
-	batches [][]Accepted
+	batches [][]incoming
 	pause   time.Duration
 	warned  time.Time
 
@@ -64,7 +64,7 @@ type AcceptorStats struct {
 
 // NewAcceptor makes an acceptor that hands at most max connections to loops at a time.
 func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
-	a := &Acceptor{loops: loops, max: max, spare: -1, accept: unix.Accept4, batches: make([][]Accepted, len(loops)), watching: true}
+	a := &Acceptor{loops: loops, max: max, spare: -1, accept: unix.Accept4, batches: make([][]incoming, len(loops)), watching: true}
 	var err error
 	if a.poller, err = gnet.OpenPoller(); err != nil {
 		return nil, fmt.Errorf("open acceptor: %w", err)
@@ -252,17 +252,10 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 		refuse(fd)
 		return
 	}
-	c := Accepted{FD: int32(fd), Tag: ln.tag}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		c.Peer = [16]byte{10: 0xff, 11: 0xff, 12: sa.Addr[0], 13: sa.Addr[1], 14: sa.Addr[2], 15: sa.Addr[3]}
-		c.Port = uint16(sa.Port)
-	case *unix.SockaddrInet6:
-		c.Peer, c.Port = sa.Addr, uint16(sa.Port)
-	}
+	c := incoming{fd: int32(fd), ConnState: ConnState{Tag: ln.tag, Peer: addrPort(sa)}}
 	if gate := a.loops[0].budget.Gate; gate != nil {
 		var ok bool
-		if c.Pass, ok = gate.Admit(netip.AddrFrom16(c.Peer).Unmap()); !ok {
+		if c.Pass, ok = gate.Admit(c.Peer.Addr()); !ok {
 			refuse(fd)
 			return
 		}
@@ -271,6 +264,17 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 	a.loops[best].open.Add(1)
 	open.Add(1)
 	a.batches[best] = append(a.batches[best], c)
+}
+
+// addrPort is an address as accept(2) tells it. IPv4 is not mapped into IPv6.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // refuse closes a new socket. What its peer has sent already is read first: closing with bytes unread resets the connection,

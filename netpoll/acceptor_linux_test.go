@@ -72,7 +72,7 @@ func TestAcceptorOutOfEverything(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
-			l.accepted.Drain(1000, func(c *Accepted) { _ = unix.Close(int(c.FD)) })
+			l.accepted.Drain(1000, func(c *incoming) { _ = unix.Close(int(c.fd)) })
 		})
 	}
 }

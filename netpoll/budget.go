@@ -11,6 +11,9 @@ import (
 type Budget struct {
 	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
 	Gate Gate
+	// RoundTrip sends all that moves between loops through its encoding (ConnState), as if the loops were in two processes. For tests.
+	// Set it before a loop turns.
+	RoundTrip bool
 
 	limit  atomic.Int64
 	total  atomic.Int64      // bytes kept in both directions

@@ -89,6 +89,3 @@ func (c *Conn) Peer() netip.AddrPort {
 
 // Active is the tick (Loop.Now) at which a byte last passed in either direction.
 func (c *Conn) Active() uint32 { return c.active }
-
-// Group is the group the conn is in, or nil.
-func (c *Conn) Group() *Group { return c.group }

@@ -8,3 +8,6 @@ const SegmentBytes = segmentBytes
 
 // SetGeneration makes a slot that is free one that has had many conns.
 func (c *Conn) SetGeneration(gen uint32) { c.gen = gen }
+
+// Group is the group the conn is in, or nil.
+func (c *Conn) Group() *Group { return c.group }

@@ -71,6 +71,7 @@ func newModel(t *testing.T, rng *rand.Rand, done map[string]int) *model {
 		limits.Outbound, budget = 200_000, 250_000
 	}
 	m := &model{narrow: limits != wide, t: t, w: makeWorld(t, 2, limits, budget), rng: rng, by: map[*netpoll.Conn]*modelConn{}, big: rng.IntN(4) == 0, done: done}
+	m.w.budget.RoundTrip = rng.IntN(2) == 0
 	m.w.net.Pause = rng.Int64N(2) * 300_000 // pushes are written at once, or in a turn
 	for _, h := range m.w.on {
 		h.loop.SetSlice(1 + rng.IntN(4)) // so passes go on over turns, while everything else happens

@@ -73,7 +73,7 @@ type Loop struct {
 	slice   int // sliceConns; tests have less
 
 	// Safe from any goroutine.
-	accepted *Mailbox[Accepted]
+	accepted *Mailbox[incoming]
 	rung     atomic.Bool
 	rangAt   atomic.Int64 // when the doorbell that waits, or was answered last, was rung
 	held     atomic.Int64 // unsent and inbound, as last published to the budget
@@ -138,7 +138,7 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1, turned: 1}
 	l.start = nanos()
 	l.buf = make([]byte, readBytes)
-	l.accepted = NewMailbox[Accepted](l.Ring)
+	l.accepted = NewMailbox[incoming](l.Ring)
 	budget.add(l)
 	return l
 }
@@ -402,25 +402,26 @@ func (l *Loop) watch(c *Conn, want Interest) {
 func unreadOf(c *Conn) int { return 1 - int(c.watched&Readable) }
 
 // adopt makes a conn of a socket that was accepted, or comes from another loop.
-func (l *Loop) adopt(a *Accepted) {
+func (l *Loop) adopt(in *incoming) {
 	c := l.newConn()
-	c.fd, c.tag, c.peer, c.peerPort, c.pass = a.FD, a.Tag, a.Peer, a.Port, a.Pass
+	c.fd, c.tag, c.pass = in.fd, in.Tag, in.Pass
+	c.SetPeer(in.Peer)
 	c.life = lifeOpen
-	for int(a.FD) >= len(l.fds) {
+	for int(in.fd) >= len(l.fds) {
 		l.fds = append(l.fds, make([]uint32, slabConns)...)
 	}
-	l.fds[a.FD] = c.slot + 1
-	if !a.moved {
+	l.fds[in.fd] = c.slot + 1
+	if !in.moved {
 		l.stats.Opened++
 	}
 	l.unread++
-	l.opened(c, a.state)
+	l.opened(c, in.Handler)
 	l.watch(c, Readable)
-	if len(a.unsent) > 0 {
-		l.enqueue(c, segment{b: a.unsent})
+	if len(in.Unsent) > 0 {
+		l.enqueue(c, segment{b: in.Unsent})
 	}
-	if a.moved && c.Alive() {
-		l.deliver(c, a.unread)
+	if in.moved && c.Alive() {
+		l.deliver(c, in.Unread)
 	}
 }
 

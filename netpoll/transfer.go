@@ -46,9 +46,14 @@ func (l *Loop) transfer(c *Conn, rest []byte, next *Transfer) bool {
 
 // move posts c's socket to another loop, with all that belongs to it.
 func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
-	a := Accepted{
-		FD: c.fd, Tag: c.tag, Peer: c.peer, Port: c.peerPort, Pass: c.pass,
-		moved: true, unread: bytes.Clone(rest), unsent: l.TakeOutput(c), state: state,
+	in := incoming{fd: c.fd, moved: true, ConnState: ConnState{
+		Tag: c.tag, Pass: c.pass, Peer: c.Peer(), Unread: bytes.Clone(rest), Unsent: l.TakeOutput(c), Handler: state,
+	}}
+	if l.budget.RoundTrip {
+		var err error
+		if in.ConnState, err = ParseConnState(in.Append(nil)); err != nil {
+			panic(err) // the encoder has written what its decoder refuses
+		}
 	}
 	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
 		l.fail(c)
@@ -59,7 +64,7 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)
 	l.open.Add(-1)
-	to.accepted.Post(a)
+	to.accepted.Post(in)
 }
 
 // attach gives the socket of c to heir.

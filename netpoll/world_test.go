@@ -173,7 +173,7 @@ func newWorld(t testing.TB, loops int, limits netpoll.Limits, budget int64) *wor
 
 func makeWorld(t testing.TB, loops int, limits netpoll.Limits, budget int64) *world {
 	w := &world{net: looptest.New(), budget: netpoll.NewBudget(budget), gate: newCounter(t)}
-	w.budget.Gate = w.gate
+	w.budget.Gate, w.budget.RoundTrip = w.gate, true
 	for range loops {
 		h := newWitness(t)
 		h.loop, h.gate = w.net.Loop(h, limits, w.budget), w.gate

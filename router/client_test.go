@@ -42,7 +42,7 @@ type shape struct {
 
 // shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding,
 // sessions that stay where they were accepted and sessions that follow their rooms.
-var shapes = []shape{{loops: 1}, {loops: 3}, {loops: 1, roundTrip: true}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}}
+var shapes = []shape{{loops: 1}, {loops: 3}, {loops: 1, roundTrip: true}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}, {loops: 3, roundTrip: true, follow: true}}
 
 func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
 	for _, sh := range shapes {
@@ -110,7 +110,7 @@ func (r *rig) dial(tag uint8) *looptest.Socket {
 		return nil
 	}
 	loops := r.node.Loops()
-	sock := r.net.ConnectAs(loops[r.next%len(loops)], netpoll.Accepted{Tag: tag, Peer: r.peer.As16(), Pass: pass})
+	sock := r.net.ConnectAs(loops[r.next%len(loops)], netpoll.ConnState{Tag: tag, Peer: netip.AddrPortFrom(r.peer, 0), Pass: pass})
 	r.next++
 	return sock
 }

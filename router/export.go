@@ -12,8 +12,6 @@ import (
 // take nothing but another way for the bytes. Numbers are varints, strings are prefixed by their length. Times are told as what is left
 // of them: no clock goes along. A later version may add fields at the end.
 //
-// What can go is a session that works, is in no room, and has nothing in flight: see loop.follow.
-
 // sessionVersion is the first byte of an exported session.
 const sessionVersion = 1
 
@@ -25,12 +23,58 @@ const (
 	exportedCESU = 1 << iota
 	exportedOrigin
 	exportedSpoke
+	exportedBeat
+	exportedPong
 )
 
-// exportSession encodes what s is, beside its conn (netpoll) and its listener, which the conn's tag tells.
+// staysError says why a session cannot be exported now.
+type staysError uint8
+
+const (
+	staysEnded    staysError = iota + 1 // it has ended, or its socket is another's already
+	staysOpening                        // its handshake is not finished, or it is no session but an HTTP connection
+	staysPolling                        // it has no socket
+	staysInRoom                         // its room knows it by its address
+	staysInFlight                       // a worker or an App's handler is to answer it
+	staysKnown                          // an App holds its Session, which names its loop
+)
+
+var staysReasons = [...]string{
+	staysEnded: "it has ended", staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
+	staysInFlight: "an answer to it is due", staysKnown: "the App knows it",
+}
+
+// Error implements error.
+func (e staysError) Error() string { return "the session cannot be exported: " + staysReasons[e] }
+
+// exportable is nil for a session that can be exported, or a staysError.
+func (s *session) exportable() error {
+	switch {
+	case s.state == stateEnded || s.state == stateMoved || !s.conn.Alive():
+		return staysEnded
+	case s.state != stateWorking:
+		return staysOpening
+	case s.conn.IsPull():
+		return staysPolling
+	case s.room != nil:
+		return staysInRoom
+	case s.inflight() > 0:
+		return staysInFlight
+	case s.handle != nil:
+		return staysKnown
+	}
+	return nil
+}
+
+// exportSession encodes what s, which is exportable or was until its move began, is beside its conn (netpoll.ConnState) and its listener,
+// which the conn's tag tells.
 func (l *loop) exportSession(s *session) []byte {
 	flags := uint64(0)
+<<<<<<< HEAD
 	for i, set := range [...]bool{s.variant.CESU, s.x != nil && s.x.origin, s.meter.spoke} {
+=======
+	for i, set := range [...]bool{s.variant.CESU, s.pinged, s.x != nil && s.x.origin, s.meter.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0} {
+>>>>>>> 442c834 (netpoll, router: all that moves with a socket has one encoded form)
 		if set {
 			flags |= 1 << i
 		}
@@ -58,7 +102,10 @@ func (l *loop) exportSession(s *session) []byte {
 		began = 1 + uint64(l.np.Now()-x.begun)
 	}
 	b = binary.AppendUvarint(b, began)
-	return appendBlock(appendBlock(b, x.stash), []byte(x.host))
+	for _, block := range [...][]byte{x.stash, []byte(x.host), x.ping} {
+		b = append(binary.AppendUvarint(b, uint64(len(block))), block...)
+	}
+	return b
 }
 
 // importSession makes s, which is new, the session that exportSession has encoded on another loop.
@@ -73,7 +120,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 	} else {
 		d.b = rest
 	}
-	began, stash, host := d.upTo(math.MaxUint32), d.block(), d.block()
+	began, stash, host, ping := d.upTo(math.MaxUint32), d.block(), d.block(), d.block()
 	v := s.profile.variants[variantKey{framing: framing, cesu: flags&exportedCESU != 0}]
 	if d.bad || version != sessionVersion || int(by) >= len(l.transports) || v == nil || !l.node.carries(proto, framing) {
 		return errSession
@@ -94,9 +141,11 @@ func (l *loop) importSession(s *session, b []byte) error {
 	if !s.meter.spoke {
 		s.meter.sends = bucket(now + uint32(sends))
 	}
-	if len(stash) > 0 || began > 0 || len(host) > 0 || flags&exportedOrigin != 0 {
+	s.owes = debts(flags/exportedBeat) & (owesBeat | owesPong)
+	if len(stash) > 0 || began > 0 || len(host) > 0 || flags&exportedOrigin != 0 || s.owes&owesPong != 0 {
 		x := l.extra(s)
 		x.host, x.origin = string(host), flags&exportedOrigin != 0
+		x.ping = append(x.ping[:0], ping...)
 		if len(stash) > 0 {
 			x.stash = stash
 		}
@@ -105,16 +154,16 @@ func (l *loop) importSession(s *session, b []byte) error {
 		}
 	}
 	s.alive = now + uint32(alive)
+<<<<<<< HEAD
 	l.schedule(s)
+=======
+	l.wake(s)
+>>>>>>> 442c834 (netpoll, router: all that moves with a socket has one encoded form)
 	return nil
 }
 
 // secondsTo is how many seconds there are until tick.
 func secondsTo(tick, now uint32) uint32 { return max(tick, now) - now }
-
-func appendBlock(dst, b []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
-}
 
 // stateReader takes an exported session apart; after the first fault everything is zero.
 type stateReader struct {

@@ -12,7 +12,7 @@ const maxHops = 2
 // follow begins a session's move to where its room is. It tells whether it did; then the request must be left unconsumed, and is
 // carried out there. A session that an App knows stays: its handle names the loop.
 func (l *loop) follow(s *session, c *call) bool {
-	if !c.route.handle.follows || !l.node.follow || s.room != nil || s.hops >= maxHops || s.handle != nil || s.conn.IsPull() || s.inflight() > 0 {
+	if !c.route.handle.follows || !l.node.follow || s.hops >= maxHops || s.exportable() != nil {
 		return false
 	}
 	if l.node.broadcasts.Load() > 0 || l.node.closing.Load() { // it must not slip to where Drain has looked already

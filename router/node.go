@@ -101,7 +101,8 @@ type Config struct {
 	Access Access // who may connect
 	App    *App   // handlers of one's own; nil for none
 	Files  []File // served by HTTP on every listener
-	// RoundTrip sends every request and item through its encoding, as if all partitions were on another node.
+	// RoundTrip sends every request and item through its encoding, as if all partitions were on another node, and every connection that
+	// goes to another loop through its own.
 	RoundTrip bool
 	// NewDriver makes the driver of a loop that will be turned; tests give their own.
 	NewDriver func(i int) (netpoll.Driver, error)
@@ -162,7 +163,7 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	var err error
 	n.access = newAccess(cfg.Access, cfg.Nanos)
-	n.budget.Gate = n.access
+	n.budget.Gate, n.budget.RoundTrip = n.access, cfg.RoundTrip
 	if n.sids, err = newSIDs(); err != nil {
 		return nil, err
 	}

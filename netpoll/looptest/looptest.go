@@ -73,15 +73,15 @@ func (n *Net) Now() int64 { return n.Nanos }
 
 // Connect opens a connection to l; the loop has adopted it when it next turns.
 func (n *Net) Connect(l *netpoll.Loop, tag uint8) *Socket {
-	return n.ConnectAs(l, netpoll.Accepted{Tag: tag, Peer: netip.IPv6Loopback().As16()})
+	return n.ConnectAs(l, netpoll.ConnState{Tag: tag, Peer: netip.AddrPortFrom(netip.IPv6Loopback(), 0)})
 }
 
 // ConnectAs is Connect for a peer of one's choice, with its pass. The descriptor and the port are chosen here.
-func (n *Net) ConnectAs(l *netpoll.Loop, a netpoll.Accepted) *Socket {
+func (n *Net) ConnectAs(l *netpoll.Loop, c netpoll.ConnState) *Socket {
 	s := &Socket{FD: len(n.sockets) + 3, Room: -1, driver: n.loops[l.Index()]}
 	n.sockets = append(n.sockets, s)
-	a.FD, a.Port = int32(s.FD), uint16(s.FD)
-	l.Adopt(a)
+	c.Peer = netip.AddrPortFrom(c.Peer.Addr(), uint16(s.FD))
+	l.Adopt(s.FD, c)
 	return s
 }
 
