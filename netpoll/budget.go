@@ -61,8 +61,8 @@ func (b *Budget) add(l *Loop) { b.loops = append(b.loops, l) }
 // its next turn. Runs on l.
 func (b *Budget) publish(l *Loop) {
 	l.account()
-	if d := int64(len(l.queued)) - l.slow; d != 0 {
-		l.slow += d
+	if d := int64(len(l.queued)) - l.slowPublished; d != 0 {
+		l.slowPublished += d
 		b.slow.Add(d)
 	}
 	if d := int64(l.unread) - l.waiting; d != 0 {
@@ -74,7 +74,7 @@ func (b *Budget) publish(l *Loop) {
 	}
 	worst := l
 	for _, o := range b.loops {
-		if o.held.Load() > worst.held.Load() {
+		if o.published.Load() > worst.published.Load() {
 			worst = o
 		}
 	}
@@ -85,12 +85,12 @@ func (b *Budget) publish(l *Loop) {
 
 // account tells the budget what l holds.
 func (l *Loop) account() {
-	if d := int64(l.inbound) - l.heldIn; d != 0 {
-		l.heldIn += d
+	if d := int64(l.inbound) - l.inboundPublished; d != 0 {
+		l.inboundPublished += d
 		l.budget.in.Add(d)
 	}
-	if d := int64(l.unsent+l.inbound+l.segments*segmentBytes) - l.held.Load(); d != 0 {
-		l.held.Add(d)
+	if d := int64(l.unsent+l.inbound+l.segments*segmentBytes) - l.published.Load(); d != 0 {
+		l.published.Add(d)
 		l.budget.total.Add(d)
 	}
 }

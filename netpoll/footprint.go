@@ -31,7 +31,7 @@ func FootprintOf() Footprint {
 		ConnBytes:    int(unsafe.Sizeof(Conn{}) + unsafe.Sizeof(inbox{}) + unsafe.Sizeof(outbox{})),
 		SegmentBytes: segmentBytes, ReadBytes: readBytes, ThrottleBytes: throttleBytes, HeldBytes: heldBytes,
 		LingerBytes: lingerBytes, LingerSeconds: lingerSeconds,
-		ClientThings: clientThings, ShareTime: shareNanos, ResumeTime: resumeNanos, LateTime: lateNanos, PassTime: sliceNanos,
+		ClientThings: clientAsks, ShareTime: shareNanos, ResumeTime: resumeNanos, LateTime: lateNanos, PassTime: sliceNanos,
 		ShedConns: shedConns,
 	}
 }

@@ -73,55 +73,55 @@ type Loop struct {
 	slice   int // sliceConns; tests have less
 
 	// Safe from any goroutine.
-	accepted *Mailbox[incoming]
-	rung     atomic.Bool
-	rangAt   atomic.Int64 // when the doorbell that waits, or was answered last, was rung
-	held     atomic.Int64 // unsent and inbound, as last published to the budget
-	shedding atomic.Bool  // the budget asks this loop to shed
-	open     atomic.Int64 // sockets, those posted by the acceptor included
-	pulls    atomic.Int64 // conns without a socket
+	accepted  *Mailbox[incoming]
+	rung      atomic.Bool
+	rangAt    atomic.Int64 // when the doorbell that waits, or was answered last, was rung
+	published atomic.Int64 // unsent and inbound, as last published to the budget
+	shedding  atomic.Bool  // the budget asks this loop to shed
+	open      atomic.Int64 // sockets, those posted by the acceptor included
+	pulls     atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	slabs     []*[slabConns]Conn
-	free      []uint32 // slots
-	fds       []uint32 // fd → slot + 1
-	wheel     [wheelSlots]uint32
-	now       uint32 // ticks: seconds since the start, from 1
-	turned    uint32 // up to which tick the wheel has been turned
-	start     int64
-	dead      []*Conn
-	dirty     []*Conn
-	resumed   []*Conn
-	yielded   []*Conn // wait for the next turn
-	putOff    []*Conn // wait for a turn in which their client has something left
-	turns     uint32
-	shares    [clients]share // of this turn, by pass
-	serving   bool           // deliverLate is at work
-	things    int            // what the conn that is being served has asked for in this turn
-	began     int64          // when it had asked for the first shareThings
-	offers    []*Conn        // conns without a socket that the running passes have something for
-	passing   bool           // runPasses is at work
-	queued    []*Conn        // conns with unsent bytes
-	inboxed   []*Conn        // conns that have an inbox
-	unlooked  int            // of these, those that callLate has yet to look at
-	slow      int64          // of queued, as last published to the budget
-	active    []*Group
-	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
-	passed    int64 // when the last pass ended
-	backlog   int   // bytes in the logs of groups
-	unsent    int   // bytes that exist only for conns that could not take them
-	inbound   int   // bytes of inboxes
-	segments  int   // in the queues of all conns
-	unread    int   // sockets that are not watched for reading
-	waiting   int64 // unread, as last published to the budget
-	heldIn    int64 // inbound, as last published to the budget
-	logs      bufferPool
-	spareLogs []*log
-	outboxes  []*outbox
-	loans     map[*byte]*shared // by their first byte, what was lent and is queued
-	inboxes   []*inbox          // free
-	buf       []byte
-	scratch   []byte
+	slabs            []*[slabConns]Conn
+	free             []uint32 // slots
+	fds              []uint32 // fd → slot + 1
+	wheel            [wheelSlots]uint32
+	now              uint32 // ticks: seconds since the start, from 1
+	wheelAt          uint32 // up to which tick the wheel has been turned
+	start            int64
+	dead             []*Conn
+	dirty            []*Conn
+	resumed          []*Conn
+	yielded          []*Conn // wait for the next turn
+	putOff           []*Conn // wait for a turn in which their client has something left
+	turns            uint32
+	shares           [clients]share // of this turn, by pass
+	serving          bool           // deliverLate is at work
+	asked            int            // what the conn that is being served has asked for in this turn
+	began            int64          // when it had asked for the first shareAsks
+	offers           []*Conn        // conns without a socket that the running passes have something for
+	passing          bool           // runPasses is at work
+	queued           []*Conn        // conns with unsent bytes
+	inboxed          []*Conn        // conns that have an inbox
+	unlooked         int            // of these, those that callLate has yet to look at
+	slowPublished    int64          // of queued, as last published to the budget
+	active           []*Group
+	early            int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
+	passed           int64 // when the last pass ended
+	backlog          int   // bytes in the logs of groups
+	unsent           int   // bytes that exist only for conns that could not take them
+	inbound          int   // bytes of inboxes
+	segments         int   // in the queues of all conns
+	unread           int   // sockets that are not watched for reading
+	waiting          int64 // unread, as last published to the budget
+	inboundPublished int64 // inbound, as last published to the budget
+	logs             bufferPool
+	spareLogs        []*log
+	outboxes         []*outbox
+	loans            map[*byte]*shared // by their first byte, what was lent and is queued
+	inboxes          []*inbox          // free
+	buf              []byte
+	scratch          []byte
 
 	delay [2]int64 // ns for which the last two doorbells waited
 
@@ -135,7 +135,7 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 		begin := time.Now()
 		nanos = func() int64 { return int64(time.Since(begin)) }
 	}
-	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1, turned: 1}
+	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1, wheelAt: 1}
 	l.start = nanos()
 	l.buf = make([]byte, readBytes)
 	l.accepted = NewMailbox[incoming](l.Ring)
@@ -213,7 +213,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	}
 	l.lingered(c)
 	l.writeAtOnce()
-	l.settle()
+	l.endEvent()
 }
 
 // mayMerge tells whether c's group was pushed to since it was last served: then c's own answer waits for the turn, and k
@@ -242,7 +242,7 @@ func (l *Loop) Turn() {
 	if l.shedding.Load() {
 		l.shed()
 	}
-	l.settle()
+	l.endEvent()
 }
 
 // writeStaged writes what is staged and what the active groups have, as much of it as a turn may from now on.
@@ -269,16 +269,16 @@ func (l *Loop) Tick() {
 	l.checkQueues()
 	l.handler.Tick()
 	l.flushDirty()
-	l.settle()
+	l.endEvent()
 }
 
-// settle ends every event: the dead are reaped, and what is left to do rings for a turn.
-func (l *Loop) settle() {
+// endEvent ends every event: the dead are reaped, and what is left to do rings for a turn.
+func (l *Loop) endEvent() {
 	for len(l.dead) > 0 {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.turned < l.now || l.delay[1] > int64(watchedDelay) {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.wheelAt < l.now || l.delay[1] > int64(watchedDelay) {
 		l.Ring()
 	}
 }
@@ -353,7 +353,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 // data calls the handler.
 func (l *Loop) data(c *Conn, b []byte) (used int, next Transfer) {
 	used = len(b) // if it panics
-	l.things = 0
+	l.asked = 0
 	defer l.rescue(c)
 	return l.handler.Data(c, b)
 }

@@ -7,17 +7,17 @@ import (
 
 // outbox is what a conn has staged or not yet been able to send. Most conns have none; the loop pools them.
 type outbox struct {
-	stage []byte // of this turn, not yet offered to the socket; comes after queue
-	lent  []byte // immutable: staged as well, and not copied (Lend); nil mostly
-	at    int    // its place in stage
-	queue []segment
-	bytes int    // in queue
-	first int    // of these, what is left of the write with which the queue began: it was let in whatever its size, and counts for nothing
-	own   int    // of these, those that no other conn shares
-	moved uint32 // tick at which the socket last took a byte of queue
-	index int    // in loop.queued, while bytes > 0
-	dirty bool   // stands in loop.dirty
-	poor  bool   // the kernel had no memory for it: tried again by the next tick, as the socket itself has room
+	stage     []byte // of this turn, not yet offered to the socket; comes after queue
+	lent      []byte // immutable: staged as well, and not copied (Lend); nil mostly
+	at        int    // its place in stage
+	queue     []segment
+	bytes     int    // in queue
+	first     int    // of these, what is left of the write with which the queue began: it was let in whatever its size, and counts for nothing
+	own       int    // of these, those that no other conn shares
+	moved     uint32 // tick at which the socket last took a byte of queue
+	index     int    // in loop.queued, while bytes > 0
+	dirty     bool   // stands in loop.dirty
+	noBuffers bool   // the kernel had no memory for it: tried again by the next tick, as the socket itself has room
 }
 
 // segment is a stretch of unsent bytes: private to the conn, or a part of a shared copy.
@@ -139,7 +139,7 @@ func (l *Loop) flush(c *Conn) {
 	}
 	o.dirty = false
 	if !c.life.writable() {
-		l.settleOutbox(c)
+		l.tidyOutbox(c)
 		return
 	}
 	if c.Alive() {
@@ -156,7 +156,7 @@ func (l *Loop) flush(c *Conn) {
 	if total := o.staged(); n < total && l.mayQueue(c, total-n) { // counted only now: a peer's handler may have staged more when it was offered this
 		l.queueStaged(o, n, total)
 	}
-	l.settleOutbox(c)
+	l.tidyOutbox(c)
 }
 
 // queueStaged queues what is staged from from up to, but not including, to: what was lent as it is, the rest as copies.
@@ -209,8 +209,8 @@ func (l *Loop) writeStage(c *Conn, o *outbox) (n int, errno syscall.Errno) {
 	return n, errno
 }
 
-// settleOutbox empties the stage and gives the outbox back to the pool if the conn needs it no longer.
-func (l *Loop) settleOutbox(c *Conn) {
+// tidyOutbox empties the stage and gives the outbox back to the pool if the conn needs it no longer.
+func (l *Loop) tidyOutbox(c *Conn) {
 	o := c.out
 	if cap(o.stage) > maxStageKept {
 		o.stage = nil
@@ -223,7 +223,7 @@ func (l *Loop) settleOutbox(c *Conn) {
 	if c.waits&waitsTurn == 0 {
 		l.unblock(c, waitsThrottled)
 	}
-	o.queue, o.moved, o.first, o.poor = o.queue[:0], 0, 0, false
+	o.queue, o.moved, o.first, o.noBuffers = o.queue[:0], 0, 0, false
 	if cap(o.queue) > maxQueueKept {
 		o.queue = nil
 	}
@@ -252,8 +252,8 @@ func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	case syscall.EAGAIN:
 		return 0, 0
 	case syscall.ENOBUFS, syscall.ENOMEM:
-		l.stats.WritesPoor++
-		l.outbox(c).poor = true
+		l.stats.WritesNoBuffers++
+		l.outbox(c).noBuffers = true
 		return 0, 0
 	}
 	return n, errno
@@ -275,7 +275,7 @@ func (l *Loop) mayQueue(c *Conn, n int) bool {
 		o.moved, o.first = l.now, n
 		o.index = len(l.queued)
 		l.queued = append(l.queued, c)
-		if !o.poor {
+		if !o.noBuffers {
 			l.watch(c, c.watched|Writable)
 		}
 	} else if o.bytes-o.first+n > l.limits.Outbound {
@@ -315,7 +315,7 @@ func (l *Loop) drain(c *Conn) {
 		if n > 0 {
 			o.moved = l.now
 		}
-		if o.poor { // the socket goes on saying that it can be written to
+		if o.noBuffers { // the socket goes on saying that it can be written to
 			l.watch(c, c.watched&^Writable)
 		}
 		if n < len(b) {
@@ -323,10 +323,10 @@ func (l *Loop) drain(c *Conn) {
 		}
 	}
 	l.unqueue(c)
-	o.poor = false
+	o.noBuffers = false
 	l.watch(c, c.watched&^Writable)
 	if o.staged() == 0 {
-		l.settleOutbox(c)
+		l.tidyOutbox(c)
 	}
 }
 
@@ -399,7 +399,7 @@ func (l *Loop) discard(c *Conn) {
 		l.unqueue(c)
 	}
 	o.queue = o.queue[:0]
-	l.settleOutbox(c)
+	l.tidyOutbox(c)
 }
 
 func (l *Loop) share(b []byte) *shared {
@@ -423,8 +423,8 @@ func (l *Loop) checkQueues() {
 		c := l.queued[i]
 		if l.now-c.out.moved >= l.limits.Stuck && !c.IsPull() { // how long a peer may stay away is the handler's to judge
 			l.Kill(c, ReasonStuck)
-		} else if c.out.poor {
-			c.out.poor = false
+		} else if c.out.noBuffers {
+			c.out.noBuffers = false
 			l.watch(c, c.watched|Writable)
 		}
 	}

@@ -45,7 +45,7 @@ type log struct {
 	cursor int    // conns[:cursor] have been visited in this round
 	todo   int    // whoever lacks something is among the next todo visits
 	low    uint64 // the least cut of those visited in this round
-	slow   []piece
+	copies []piece
 	fresh  bool // something was pushed since the last slice
 }
 
@@ -127,7 +127,7 @@ func (l *Loop) runSlice(g *Group, deadline int64) bool {
 		p.todo--
 		l.visit(g, c)
 		if p.cursor == len(g.conns) && p.todo > 0 {
-			l.stats.Passes++
+			l.stats.Rounds++
 			l.turnRound(g)
 		}
 		if n == l.slice || n&31 == 0 && l.nanos() > deadline {
@@ -138,7 +138,7 @@ func (l *Loop) runSlice(g *Group, deadline int64) bool {
 		return true
 	}
 	if g.log != nil {
-		l.stats.Passes++
+		l.stats.Rounds++
 		l.dropLog(g)
 	}
 	return false
@@ -189,21 +189,21 @@ func (l *Loop) visit(g *Group, c *Conn) {
 // is the last end of a push before off.
 func (l *Loop) refer(c *Conn, from, off, to uint64) {
 	p := c.group.log
-	if n := len(p.slow); n == 0 {
-		p.slow = append(p.slow, l.copyOf(p, from, to))
+	if n := len(p.copies); n == 0 {
+		p.copies = append(p.copies, l.copyOf(p, from, to))
 	} else {
-		if first := p.slow[0].base; from < first {
-			p.slow = append(p.slow, piece{})
-			copy(p.slow[1:], p.slow)
-			p.slow[0] = l.copyOf(p, from, first)
+		if first := p.copies[0].base; from < first {
+			p.copies = append(p.copies, piece{})
+			copy(p.copies[1:], p.copies)
+			p.copies[0] = l.copyOf(p, from, first)
 			n++
 		}
-		if last := p.slow[n-1].end(); last < to {
-			p.slow = append(p.slow, l.copyOf(p, last, to))
+		if last := p.copies[n-1].end(); last < to {
+			p.copies = append(p.copies, l.copyOf(p, last, to))
 		}
 	}
-	for i := range p.slow {
-		if s := &p.slow[i]; off < s.end() && to > s.base && c.Alive() {
+	for i := range p.copies {
+		if s := &p.copies[i]; off < s.end() && to > s.base && c.Alive() {
 			l.enqueue(c, segment{b: s.b[max(off, s.base)-s.base : min(to, s.end())-s.base], shared: s.shared})
 		}
 	}
@@ -233,10 +233,10 @@ func (l *Loop) turnRound(g *Group) {
 		l.backlog -= n
 	}
 	done = 0
-	for ; done < len(p.slow) && p.slow[done].end() <= p.low; done++ {
-		l.release(p.slow[done].shared)
+	for ; done < len(p.copies) && p.copies[done].end() <= p.low; done++ {
+		l.release(p.copies[done].shared)
 	}
-	p.slow = drop(p.slow, done)
+	p.copies = drop(p.copies, done)
 	p.cursor, p.low = 0, g.end
 }
 
@@ -257,11 +257,11 @@ func (l *Loop) dropLog(g *Group) {
 	for i := range p.chunks {
 		l.recycle(&p.chunks[i])
 	}
-	for i := range p.slow {
-		l.release(p.slow[i].shared)
+	for i := range p.copies {
+		l.release(p.copies[i].shared)
 	}
-	if cap(p.chunks) <= maxChunksKept && cap(p.slow) <= maxChunksKept && len(l.spareLogs) < maxPooledBuffers {
-		*p = log{chunks: drop(p.chunks, len(p.chunks)), slow: drop(p.slow, len(p.slow))}
+	if cap(p.chunks) <= maxChunksKept && cap(p.copies) <= maxChunksKept && len(l.spareLogs) < maxPooledBuffers {
+		*p = log{chunks: drop(p.chunks, len(p.chunks)), copies: drop(p.copies, len(p.copies))}
 		l.spareLogs = append(l.spareLogs, p)
 	}
 }

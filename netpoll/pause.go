@@ -5,16 +5,16 @@ import "slices"
 const (
 	throttleBytes = 64 << 10 // unsent bytes above which what a conn asks for has to wait
 	shareNanos    = 1e5      // time of one turn for what one conn asks for; the rest waits for the next
-	shareThings   = 32       // things after which that is looked at
+	shareAsks     = 32       // things after which that is looked at
 	resumeNanos   = 25e4     // time of one turn for conns that go on with what they have asked for before
 	lateNanos     = 25e4     // the same for conns of clients that have had their share
-	clientThings  = 64       // things of one turn, beyond one a read, for what all conns of one client ask for
+	clientAsks    = 64       // things of one turn, beyond one a read, for what all conns of one client ask for
 	clients       = 256      // shares told apart, by pass: clients whose passes are equal in their last bits have one together
 )
 
 // share is what a client has asked for in a turn: things beyond one a read. So those who ask for one thing and wait for the answer, as
 // all do who mean well, are never put off because of others who do likewise.
-type share struct{ turn, things uint32 }
+type share struct{ turn, asked uint32 }
 
 // waits is a set of reasons why a conn is not read, or not yet.
 type waits uint8
@@ -83,7 +83,7 @@ func (l *Loop) yield(c *Conn) {
 // spent tells whether c's client has had its share of this turn.
 func (l *Loop) spent(c *Conn) bool {
 	s := &l.shares[c.pass%clients]
-	return s.things > clientThings && s.turn == l.turns && c.pass != 0 && c.pass != PassAlone
+	return s.asked > clientAsks && s.turn == l.turns && c.pass != 0 && c.pass != PassAlone
 }
 
 // count counts one thing more of c's client.
@@ -93,24 +93,24 @@ func (l *Loop) count(c *Conn) {
 		*s = share{turn: l.turns}
 		l.Ring() // or this turn would not end before there is something else to do
 	}
-	s.things++
+	s.asked++
 }
 
 // shareLeft tells whether the conn that is being served may go on. Its time begins with the first look at the clock, so that who asks
 // for little costs none.
 func (l *Loop) shareLeft(c *Conn) bool {
-	l.things++
-	if l.things > 1 && c.pass != 0 && c.pass != PassAlone {
+	l.asked++
+	if l.asked > 1 && c.pass != 0 && c.pass != PassAlone {
 		l.count(c)
 		if !l.serving && l.spent(c) {
 			return false
 		}
 	}
-	if l.things%shareThings > 0 {
+	if l.asked%shareAsks > 0 {
 		return true
 	}
 	now := l.nanos()
-	if l.things == shareThings {
+	if l.asked == shareAsks {
 		l.began = now
 	}
 	return now-l.began < shareNanos

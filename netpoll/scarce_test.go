@@ -40,7 +40,7 @@ func TestWriteWithoutMemory(t *testing.T) {
 				w.do(h, func() { l.Write(c, []byte("staged ")); l.Write(other, []byte("staged ")) })
 				w.net.Settle()
 				w.net.Seconds(3)
-				if tries := l.Stats().WritesPoor; tries < 3 || tries > 6 {
+				if tries := l.Stats().WritesNoBuffers; tries < 3 || tries > 6 {
 					t.Errorf("%d tries in three seconds", tries)
 				}
 				if !c.Alive() || c.Queued() == 0 || string(rich.Wrote) != want {

@@ -4,17 +4,17 @@ import "time"
 
 // Stats are a loop's figures: counters since the start, then gauges.
 type Stats struct {
-	Opened       uint64
-	Closed       [256]uint64 // by Reason
-	BytesRead    uint64
-	BytesWritten uint64
-	Writes       uint64 // write calls
-	WritesPoor   uint64 // of these, those for which the kernel had no memory
-	Passes       uint64 // logs written to all members of a group
-	Panics       uint64
-	Throttled    uint64 // times a conn was not read until it took what it had asked for
-	Yielded      uint64 // times a conn had asked for so much that others came first
-	PutOff       uint64 // times the conns of one client together had
+	Opened          uint64
+	Closed          [256]uint64 // by Reason
+	BytesRead       uint64
+	BytesWritten    uint64
+	Writes          uint64 // write calls
+	WritesNoBuffers uint64 // of these, those for which the kernel had no memory
+	Rounds          uint64 // rounds of passes: what was pushed to a group was written to all its members
+	Panics          uint64
+	Throttled       uint64 // times a conn was not read until it took what it had asked for
+	Yielded         uint64 // times a conn had asked for so much that others came first
+	PutOff          uint64 // times the conns of one client together had
 
 	Conns   int // open sockets
 	Pulls   int // conns without a socket

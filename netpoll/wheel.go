@@ -17,7 +17,7 @@ func (l *Loop) SetDue(c *Conn, tick uint32) {
 }
 
 func (l *Loop) file(c *Conn) {
-	c.filed = min(max(c.due, l.now+1), l.turned+wheelSlots-1) // no slot that has yet to be emptied
+	c.filed = min(max(c.due, l.now+1), l.wheelAt+wheelSlots-1) // no slot that has yet to be emptied
 	head := &l.wheel[c.filed%wheelSlots]
 	c.prev, c.next = 0, *head
 	if *head != 0 {
@@ -52,11 +52,11 @@ const (
 // turnWheel calls what is due, a share of it in each turn. A conn is taken out of its slot before it is called, so whatever is filed
 // meanwhile goes to a later one.
 func (l *Loop) turnWheel() {
-	for work := dueCalls * filesPerCall; l.turned < l.now; l.turned++ {
-		slot := &l.wheel[(l.turned+1)%wheelSlots]
+	for work := dueCalls * filesPerCall; l.wheelAt < l.now; l.wheelAt++ {
+		slot := &l.wheel[(l.wheelAt+1)%wheelSlots]
 		for at := *slot; at != 0; at = *slot {
 			if work <= 0 {
-				return // settle rings for the rest
+				return // endEvent rings for the rest
 			}
 			c := l.bySlot(at - 1)
 			l.unfile(c)
