@@ -236,14 +236,31 @@ func (l *loop) send(s *session, c *call) {
 	} else {
 		target, _ = codec.StringValue(rawTarget)
 	}
-	if !codec.IsCanonical(content) {
-		content = codec.AppendCanonical(nil, content)
-	}
-	if !ok || body.Err() != nil || !l.node.limits.fits(len(content)) {
+	content, readable := l.canonical(s, content)
+	if !ok || body.Err() != nil || !readable || !l.node.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
 	l.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
 }
+
+// canonical is content in the form that every member can read (protocol.md §9.4), and false when making it would take too long. What
+// has to be written anew counts as several messages of the session's rate.
+func (l *loop) canonical(s *session, content []byte) (_ []byte, ok bool) {
+	if codec.IsCanonical(content) {
+		return content, true
+	}
+	if !codec.IsPlain(content) {
+		if len(content) > maxRewritten {
+			l.counters.malformed++
+			return nil, false
+		}
+		l.spend(s, len(content)/packedUnit)
+	}
+	return codec.AppendCanonical(nil, content), true
+}
+
+// maxRewritten is how many bytes of content are written anew at most: 3 ms of work. Real clients' libraries write nothing of the kind.
+const maxRewritten = 32 << 10
 
 // overrun tells whether this loop is too far behind to take on what goes to many, and counts that.
 func (l *loop) overrun() bool {
