@@ -11,7 +11,7 @@ import (
 // A session that goes to another loop goes as bytes. So nothing of it can stay behind by accident, and going to another process will
 // take nothing but another way for the bytes. Numbers are varints, strings are prefixed by their length. Times are told as what is left
 // of them: no clock goes along. A later version may add fields at the end.
-//
+
 // sessionVersion is the first byte of an exported session.
 const sessionVersion = 1
 
@@ -50,9 +50,9 @@ func (e staysError) Error() string { return "the session cannot be exported: " +
 // exportable is nil for a session that can be exported, or a staysError.
 func (s *session) exportable() error {
 	switch {
-	case s.state == stateEnded || s.state == stateMoved || !s.conn.Alive():
+	case s.phase == ended || s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.state != stateWorking:
+	case s.phase != working:
 		return staysOpening
 	case s.conn.IsPull():
 		return staysPolling
@@ -70,11 +70,7 @@ func (s *session) exportable() error {
 // which the conn's tag tells.
 func (l *loop) exportSession(s *session) []byte {
 	flags := uint64(0)
-<<<<<<< HEAD
-	for i, set := range [...]bool{s.variant.CESU, s.x != nil && s.x.origin, s.meter.spoke} {
-=======
-	for i, set := range [...]bool{s.variant.CESU, s.pinged, s.x != nil && s.x.origin, s.meter.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0} {
->>>>>>> 442c834 (netpoll, router: all that moves with a socket has one encoded form)
+	for i, set := range [...]bool{s.variant.CESU, s.x != nil && s.x.origin, s.meter.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0} {
 		if set {
 			flags |= 1 << i
 		}
@@ -154,11 +150,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 		}
 	}
 	s.alive = now + uint32(alive)
-<<<<<<< HEAD
 	l.schedule(s)
-=======
-	l.wake(s)
->>>>>>> 442c834 (netpoll, router: all that moves with a socket has one encoded form)
 	return nil
 }
 

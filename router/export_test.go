@@ -20,7 +20,7 @@ func (r *rig) thaw() (n int) {
 			}
 			n++
 			state := l.exportSession(s)
-			l.countTransport(s, transportNone)
+			l.countTransport(s, 0)
 			delete(l.keys, c.Slot())
 			l.freeExtra(s)
 			*s = session{conn: c, profile: s.profile}
