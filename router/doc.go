@@ -4,13 +4,12 @@
 //
 // Everything of a session belongs to the loop of its conn. The life of a request:
 //
-//	loop.Data (transport.go)  bytes → packages, in place
+//	loop.Data                 bytes → the session's protocol, in place
+//	protocol.go               the table of protocols: what a client may speak, a value and a file (proto_*.go) each
 //	access.go                 who may connect: addresses, trusted proxies, origins (origins.go)
-//	http.go                   or HTTP requests, each to the endpoint of its path: gate, files (files.go), socket.io
-//	hybrid.go                 the package state machine: handshake, ack, heartbeat, data
-//	socketio.go               what the socket.io generations have in common; engineio.go and sio09.go are theirs alone
-//	pull.go                   sessions whose clients poll, and their change to a WebSocket
-//	follow.go                 sessions that move to the loop of the room they enter
+//	websocket.go, packets.go  what several protocols have in common: frames, packets
+//	pull.go, polling.go       sessions whose clients poll: who waits for whom, and what is said to them
+//	follow.go, export.go      sessions that move to the loop of the room they enter
 //	dispatch.go               message → route → handler; waits when order demands it
 //	placement.go              Request to the inlet of the room's partition, inline when it runs on this loop, else by mail
 //	move.go                   partitions that change their loop; ask.go: who waits for an answer and is no session

@@ -35,7 +35,7 @@ func (l *loop) inlet(part uint16) channel.Inlet {
 	return at.inlet
 }
 
-// ownInlet leads from a loop to the partitions that run on it: into a queue that runLocal empties before the event ends.
+// ownInlet leads from a loop to the partitions that run on it: into a queue that endEvent empties before the event ends.
 type ownInlet loop
 
 // Post implements channel.Inlet. Runs on the loop.

@@ -143,7 +143,7 @@ func (l *loop) Open(c *netpoll.Conn, state []byte) {
 		return
 	}
 	switch {
-	case s.proto != protoSniff:
+	case state != nil:
 	case l.node.access.expectsProxy(c):
 		l.protocols[protoProxy].(*proxy).begin(s)
 	default:
