@@ -50,7 +50,15 @@ var rules = []rule{
 		why: "a worker knows neither sockets nor sessions, so that it can run on any loop, goroutine or node; its way out is its Outlet",
 	},
 	{
-		from: ours("router"), to: ours(""), allow: ours("router", "channel", "netpoll", "codec", "limit"),
+		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec"),
+		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
+	},
+	{
+		from: ours(""), except: ours("app", "router", "internal/hosting"), to: ours("internal/hosting"),
+		why: "what app and router know of each other is nobody else's: programs and server use app",
+	},
+	{
+		from: ours("router"), to: ours(""), allow: ours("router", "app", "internal/hosting", "channel", "netpoll", "codec", "limit"),
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{

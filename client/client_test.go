@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/client"
-	"github.com/pomelod/pomelod/router"
 	"github.com/pomelod/pomelod/server/servertest"
 )
 
@@ -48,8 +48,8 @@ func TestHeartbeatsKeepAQuietClient(t *testing.T) {
 }
 
 func TestKickAndCloseEndEverything(t *testing.T) {
-	app := router.NewApp()
-	addr := servertest.Start(t, app)["connector"]
+	a := app.New()
+	addr := servertest.Start(t, a)["connector"]
 	kicked, closing := dial(t, addr), dial(t, addr)
 	if err := errors.Join(enter(kicked, "a"), enter(closing, "b")); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestKickAndCloseEndEverything(t *testing.T) {
 	if err := enter(dial(t, addr), "a"); !errors.Is(err, client.ErrRefused) {
 		t.Errorf("a taken name: %v", err)
 	}
-	if err := app.Kick("r", "a", "go away"); err != nil {
+	if err := a.Kick("r", "a", "go away"); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -107,13 +107,13 @@ func sameJSON(a, b []byte) bool {
 
 // A server's dictionary and protobuf definitions make no difference to who uses the client.
 func TestDictionaryAndProtobuf(t *testing.T) {
-	app := router.NewApp()
+	a := app.New()
 	var asked string
-	app.Handle("game.gameHandler.where", func(c *router.Call) (any, error) {
+	a.Handle("game.gameHandler.where", func(c *app.Call) (any, error) {
 		asked = string(c.Body)
 		return json.RawMessage(`{"at":{"x":1,"y":-2},"path":[{"x":3},{"x":4}],"other":{"f":0.5}}`), nil
 	})
-	addr := servertest.Start(t, app, "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0", "-config", sample(t))["connector"]
+	addr := servertest.Start(t, a, "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0", "-config", sample(t))["connector"]
 	c := dial(t, addr)
 	if err := c.Request("connector.entryHandler.enter", map[string]string{"username": "a", "rid": "r"}, nil); err != nil {
 		t.Fatal(err)

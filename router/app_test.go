@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/app"
 )
 
 // appRig is a node with an App whose handlers run on real goroutines. settle waits for those it knows to be running.
-func appRig(t *testing.T, sh shape, app *App) *rig {
-	return newRig(t, sh, func(c *Config) { c.App = app })
+func appRig(t *testing.T, sh shape, a *app.App) *rig {
+	return newRig(t, sh, func(c *Config) { c.App = a })
 }
 
 // until turns the loops until ok, or fails after a while: handlers take real time.
@@ -44,8 +46,8 @@ func (c *client) wantTold(lines ...string) {
 
 func TestHandlers(t *testing.T) {
 	for _, sh := range shapes {
-		app := NewApp()
-		app.Handle("area.areaHandler.echo", func(c *Call) (any, error) {
+		a := app.New()
+		a.Handle("area.areaHandler.echo", func(c *app.Call) (any, error) {
 			var body struct{ Text string }
 			if err := c.Bind(&body); err != nil {
 				return nil, err
@@ -55,20 +57,20 @@ func TestHandlers(t *testing.T) {
 			}
 			return map[string]string{"text": body.Text + "\U0001F600"}, nil
 		})
-		app.HandleInline("area.areaHandler.count", func(c *Call) (any, error) {
+		a.HandleInline("area.areaHandler.count", func(c *app.Call) (any, error) {
 			n, _ := c.Session.Get("n").(int)
 			c.Session.Set("n", n+1)
 			return map[string]int{"n": n + 1}, nil
 		})
-		app.Handle("area.areaHandler.nothing", func(*Call) (any, error) { return nil, nil })
-		app.Handle("area.areaHandler.fail", func(*Call) (any, error) { return nil, errors.New("no") })
-		app.Handle("area.areaHandler.code", func(*Call) (any, error) { return nil, fmt.Errorf("wrapped: %w", &Error{Code: 404}) })
-		app.Handle("area.areaHandler.panic", func(*Call) (any, error) { panic("as the test wants it") })
-		app.Handle("area.areaHandler.unfit", func(*Call) (any, error) { return make(chan int), nil })
-		app.Handle("area.areaHandler.who", func(c *Call) (any, error) {
+		a.Handle("area.areaHandler.nothing", func(*app.Call) (any, error) { return nil, nil })
+		a.Handle("area.areaHandler.fail", func(*app.Call) (any, error) { return nil, errors.New("no") })
+		a.Handle("area.areaHandler.code", func(*app.Call) (any, error) { return nil, fmt.Errorf("wrapped: %w", &app.Error{Code: 404}) })
+		a.Handle("area.areaHandler.panic", func(*app.Call) (any, error) { panic("as the test wants it") })
+		a.Handle("area.areaHandler.unfit", func(*app.Call) (any, error) { return make(chan int), nil })
+		a.Handle("area.areaHandler.who", func(c *app.Call) (any, error) {
 			return map[string]string{"user": c.Session.User(), "room": c.Session.Room(), "body": string(c.Body)}, nil
 		})
-		r := appRig(t, sh, app)
+		r := appRig(t, sh, a)
 		c := r.login(atConnector, true)
 		c.request("area.areaHandler.echo", `{"text":"hi"}`)
 		c.request("area.areaHandler.count", `{}`)
@@ -90,29 +92,29 @@ func TestHandlers(t *testing.T) {
 // Filters refuse or let through, the chat application's routes too, and keep the order of a session's messages.
 func TestFilters(t *testing.T) {
 	for _, sh := range shapes {
-		app := NewApp()
+		a := app.New()
 		var after []string
-		app.Handle("area.areaHandler.x", func(*Call) (any, error) { return map[string]int{"x": 1}, nil })
-		app.Before("", func(c *Call) error {
+		a.Handle("area.areaHandler.x", func(*app.Call) (any, error) { return map[string]int{"x": 1}, nil })
+		a.Before("", func(c *app.Call) error {
 			if strings.Contains(string(c.Body), "bad") {
-				return &Error{Code: 403}
+				return &app.Error{Code: 403}
 			}
 			return nil
 		})
-		app.Before(routeSend, func(c *Call) error {
+		a.Before(routeSend, func(c *app.Call) error {
 			if strings.Contains(string(c.Body), "rude") {
 				return errors.New("rude")
 			}
 			return nil
 		})
-		app.Before(routeEnter, func(c *Call) error {
+		a.Before(routeEnter, func(c *app.Call) error {
 			if !strings.Contains(string(c.Body), "token") {
 				return errors.New("no token")
 			}
 			return nil
 		})
-		app.After(func(c *Call, result any, err error) { after = append(after, fmt.Sprint(c.Route, result, err)) })
-		r := appRig(t, sh, app)
+		a.After(func(c *app.Call, result any, err error) { after = append(after, fmt.Sprint(c.Route, result, err)) })
+		r := appRig(t, sh, a)
 		c := r.login(atConnector, false)
 		c.request(routeEnter, enterBody("a", "r"))
 		c.request(routeEnter, `{"username":"a","rid":"r","token":1}`)
@@ -134,52 +136,52 @@ func TestFilters(t *testing.T) {
 // Pushes of the server's own reach whom they name, from any goroutine; a kick is told its reason.
 func TestAppPushes(t *testing.T) {
 	for _, sh := range shapes {
-		app := NewApp()
-		if err := app.PushRoom("r", "onNews", nil); err != ErrNotRunning {
+		a := app.New()
+		if err := a.PushRoom("r", "onNews", nil); err != app.ErrNotRunning {
 			t.Error(err)
 		}
-		r := appRig(t, sh, app)
-		a, b, out := r.login(atConnector, true), r.login(atConnector, false), r.login(atConnector, true)
-		a.enter("a", "r")
+		r := appRig(t, sh, a)
+		alice, b, out := r.login(atConnector, true), r.login(atConnector, false), r.login(atConnector, true)
+		alice.enter("a", "r")
 		b.enter("b", "r")
-		a.take()
+		alice.take()
 		body := map[string]string{"text": "news"}
-		for _, err := range []error{app.PushRoom("r", "onNews", body), app.Push("r", "b", "onNews", body), app.PushRoom("nowhere", "onNews", body)} {
+		for _, err := range []error{a.PushRoom("r", "onNews", body), a.Push("r", "b", "onNews", body), a.PushRoom("nowhere", "onNews", body)} {
 			if err != nil {
 				t.Error(err)
 			}
 		}
 		r.net.Settle()
 		news := `push 0 onNews {"text":"news"}`
-		a.want(news)
+		alice.want(news)
 		b.want(news, news)
-		if err := app.Broadcast("onAll", struct{}{}); err != nil {
+		if err := a.Broadcast("onAll", struct{}{}); err != nil {
 			t.Error(err)
 		}
 		r.net.Settle()
-		for _, c := range []*client{a, b, out} {
+		for _, c := range []*client{alice, b, out} {
 			c.want(`push 0 onAll {}`)
 		}
-		if err := app.Kick("r", "b", "spam"); err != nil {
+		if err := a.Kick("r", "b", "spam"); err != nil {
 			t.Error(err)
 		}
 		r.net.Settle()
 		b.want(`kick 0 {"reason":"spam"}`)
-		a.want(`push 0 onLeave {"route":"onLeave","user":"b"}`)
+		alice.want(`push 0 onLeave {"route":"onLeave","user":"b"}`)
 		if !b.sock.ShutDown {
 			t.Error("a kicked client must be closed")
 		}
 
 		for want, err := range map[error]error{
-			ErrRoute:   app.PushRoom("r", "", body),
-			ErrObject:  app.PushRoom("r", "onNews", []int{1}),
-			ErrTooLong: app.PushRoom("r", "onNews", map[string]string{"x": strings.Repeat("x", 300_000)}),
+			app.ErrRoute:   a.PushRoom("r", "", body),
+			app.ErrObject:  a.PushRoom("r", "onNews", []int{1}),
+			app.ErrTooLong: a.PushRoom("r", "onNews", map[string]string{"x": strings.Repeat("x", 300_000)}),
 		} {
 			if err != want {
 				t.Errorf("got %v, want %v", err, want)
 			}
 		}
-		if err := app.PushRoom("r", "onNews", map[string]int{"body": 1}); err != ErrObject {
+		if err := a.PushRoom("r", "onNews", map[string]int{"body": 1}); err != app.ErrObject {
 			t.Error(err)
 		}
 	}
@@ -187,18 +189,18 @@ func TestAppPushes(t *testing.T) {
 
 // Events come once each, open before any call, close after the end; a handler that is running then sees its context end.
 func TestSessionEvents(t *testing.T) {
-	app := NewApp()
+	a := app.New()
 	var events []string
 	entered, left := make(chan struct{}), make(chan error, 1)
-	app.OnOpen(func(s *Session) { events = append(events, "open") })
-	app.OnClose(func(s *Session) { events = append(events, fmt.Sprint("close ", s.User(), s.Closed())) })
-	app.Handle("area.areaHandler.wait", func(c *Call) (any, error) {
+	a.OnOpen(func(s *app.Session) { events = append(events, "open") })
+	a.OnClose(func(s *app.Session) { events = append(events, fmt.Sprint("close ", s.User(), s.Closed())) })
+	a.Handle("area.areaHandler.wait", func(c *app.Call) (any, error) {
 		close(entered)
 		<-c.Context().Done()
 		left <- c.Context().Err()
 		return nil, nil
 	})
-	r := appRig(t, shape{loops: 1}, app)
+	r := appRig(t, shape{loops: 1}, a)
 	r.connect(atConnector, false).sock.End() // never finished its handshake: no events
 	c := r.login(atConnector, false)
 	c.enter("a", "r")
@@ -217,11 +219,11 @@ func TestSessionEvents(t *testing.T) {
 
 // A handler that takes too long is given up: its client gets 500, what it returns later is dropped, and the session goes on.
 func TestHandlerTimeout(t *testing.T) {
-	app := NewApp()
-	app.Timeout = 5 * time.Second
+	a := app.New()
+	a.Timeout = 5 * time.Second
 	gate := make(chan struct{})
-	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-gate; return map[string]int{"late": 1}, nil })
-	r := appRig(t, shape{loops: 1}, app)
+	a.Handle("area.areaHandler.slow", func(*app.Call) (any, error) { <-gate; return map[string]int{"late": 1}, nil })
+	r := appRig(t, shape{loops: 1}, a)
 	c := r.login(atConnector, false)
 	c.request("area.areaHandler.slow", `{}`)
 	c.request(routeEnter, enterBody("a", "r"))
@@ -236,39 +238,14 @@ func TestHandlerTimeout(t *testing.T) {
 	c.want()
 }
 
-func TestRegistrationMistakes(t *testing.T) {
-	nop := func(*Call) (any, error) { return nil, nil }
-	for _, routes := range [][]string{{"two.parts"}, {"a..b"}, {"a.b.c.d"}, {"a.b.c", "a.b.c"}, {routeSend}} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%q was registered", routes)
-				}
-			}()
-			app := NewApp()
-			for _, route := range routes {
-				app.Handle(route, nop)
-			}
-		}()
-	}
-	app := NewApp()
-	app.Before("a.b.c", func(*Call) error { return nil })
-	if err := app.check(); err == nil {
-		t.Error("a filter for a route that nobody handles")
-	}
-	if got := len(HandlerRoutes(app)); got != 3 {
-		t.Error(got)
-	}
-}
-
 // A handler that overruns its time does not disturb the session's next one, whichever ends first.
 func TestOverrunningHandlers(t *testing.T) {
-	app := NewApp()
-	app.Timeout = 2 * time.Second
+	a := app.New()
+	a.Timeout = 2 * time.Second
 	slow, next, inNext := make(chan struct{}), make(chan struct{}), make(chan context.Context, 1)
-	app.Handle("area.areaHandler.slow", func(*Call) (any, error) { <-slow; return nil, nil })
-	app.Handle("area.areaHandler.next", func(c *Call) (any, error) { inNext <- c.Context(); <-next; return map[string]int{"n": 1}, nil })
-	r := appRig(t, shape{loops: 1}, app)
+	a.Handle("area.areaHandler.slow", func(*app.Call) (any, error) { <-slow; return nil, nil })
+	a.Handle("area.areaHandler.next", func(c *app.Call) (any, error) { inNext <- c.Context(); <-next; return map[string]int{"n": 1}, nil })
+	r := appRig(t, shape{loops: 1}, a)
 	c := r.login(atConnector, false)
 	c.request("area.areaHandler.slow", `{}`)
 	r.net.Settle()
@@ -288,21 +265,21 @@ func TestOverrunningHandlers(t *testing.T) {
 
 // Every refusal of enter has "error", by whichever way a filter refuses it (protocol.md §1).
 func TestFilteredEnterIsRefusedAsEnterIs(t *testing.T) {
-	app := NewApp()
-	app.Timeout = 2 * time.Second
+	a := app.New()
+	a.Timeout = 2 * time.Second
 	never := make(chan struct{})
 	defer close(never)
-	app.Before(routeEnter, func(c *Call) error {
+	a.Before(routeEnter, func(c *app.Call) error {
 		switch {
 		case strings.Contains(string(c.Body), "coded"):
-			return &Error{Code: 403}
+			return &app.Error{Code: 403}
 		case strings.Contains(string(c.Body), "panic"):
 			panic("as the test wants it")
 		}
 		<-never
 		return nil
 	})
-	r := appRig(t, shape{loops: 1}, app)
+	r := appRig(t, shape{loops: 1}, a)
 	c := r.login(atConnector, false)
 	c.request(routeEnter, enterBody("coded", "r"))
 	c.wantTold(`answer 1 {"code":403,"error":true}`)
@@ -316,9 +293,9 @@ func TestFilteredEnterIsRefusedAsEnterIs(t *testing.T) {
 
 // What an inline handler pushes to its own session comes before its answer, as for the others.
 func TestInlinePushComesBeforeTheAnswer(t *testing.T) {
-	app := NewApp()
-	app.HandleInline("area.areaHandler.push", func(c *Call) (any, error) { return nil, c.Session.Push("onX", nil) })
-	r := appRig(t, shape{loops: 1}, app)
+	a := app.New()
+	a.HandleInline("area.areaHandler.push", func(c *app.Call) (any, error) { return nil, c.Session.Push("onX", nil) })
+	r := appRig(t, shape{loops: 1}, a)
 	c := r.login(atConnector, true)
 	c.request("area.areaHandler.push", `{}`)
 	c.request(routeEnter, enterBody("a", "r"))
@@ -329,12 +306,12 @@ func TestInlinePushComesBeforeTheAnswer(t *testing.T) {
 
 // A result that no message can hold costs its request only.
 func TestResultBeyondTheFormat(t *testing.T) {
-	app := NewApp()
+	a := app.New()
 	huge := strings.Repeat("x", 1<<24)
-	result := func(*Call) (any, error) { return huge, nil }
-	app.Handle("area.areaHandler.huge", result)
-	app.HandleInline("area.areaHandler.inline", result)
-	r := appRig(t, shape{loops: 1}, app)
+	result := func(*app.Call) (any, error) { return huge, nil }
+	a.Handle("area.areaHandler.huge", result)
+	a.HandleInline("area.areaHandler.inline", result)
+	r := appRig(t, shape{loops: 1}, a)
 	c := r.login(atConnector, false)
 	c.request("area.areaHandler.huge", `{}`)
 	c.request("area.areaHandler.inline", `{}`)
@@ -343,16 +320,16 @@ func TestResultBeyondTheFormat(t *testing.T) {
 
 // A broadcast reaches more sessions than one turn stages, and is refused while too much waits already.
 func TestBroadcastToMany(t *testing.T) {
-	app := NewApp()
-	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Limits.LoopBytes = app, 1000 })
+	a := app.New()
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Limits.LoopBytes = a, 1000 })
 	var clients []*client
 	for range 3*broadcastSlice - 5 {
 		clients = append(clients, r.login(atConnector, false))
 	}
-	if err := app.Broadcast("onAll", map[string]string{"x": strings.Repeat("x", 2000)}); err != nil {
+	if err := a.Broadcast("onAll", map[string]string{"x": strings.Repeat("x", 2000)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := app.Broadcast("onAll", nil); err != ErrBusy {
+	if err := a.Broadcast("onAll", nil); err != app.ErrBusy {
 		t.Error(err)
 	}
 	r.net.Settle()
@@ -365,15 +342,15 @@ func TestBroadcastToMany(t *testing.T) {
 
 // After the end an App's pushes fail instead of piling up.
 func TestAppAfterShutdown(t *testing.T) {
-	app := NewApp()
-	r := appRig(t, shape{loops: 1}, app)
-	var s *Session
-	app.OnOpen(func(opened *Session) { s = opened })
+	a := app.New()
+	r := appRig(t, shape{loops: 1}, a)
+	var s *app.Session
+	a.OnOpen(func(opened *app.Session) { s = opened })
 	r.login(atConnector, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = r.node.Shutdown(ctx)
-	if err := errors.Join(app.PushRoom("r", "onX", nil), app.Kick("r", "a", "x"), s.Push("onX", nil)); !errors.Is(err, ErrNotRunning) {
+	if err := errors.Join(a.PushRoom("r", "onX", nil), a.Kick("r", "a", "x"), s.Push("onX", nil)); !errors.Is(err, app.ErrNotRunning) {
 		t.Error(err)
 	}
 	r.raw++

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/app"
 )
 
 // asked runs f on a goroutine while the loops turn.
@@ -28,16 +30,16 @@ func (r *rig) asked(f func() error) error {
 // Who asks hears whether somebody was there.
 func TestAsk(t *testing.T) {
 	for _, sh := range shapes {
-		app := NewApp()
-		r := appRig(t, sh, app)
+		a := app.New()
+		r := appRig(t, sh, a)
 		ctx := t.Context()
-		a, b := r.login(atConnector, true), r.login(atConnector, false)
-		a.enter("a", "r")
+		alice, b := r.login(atConnector, true), r.login(atConnector, false)
+		alice.enter("a", "r")
 		b.enter("b", "r")
-		a.take()
+		alice.take()
 		members := func(room string) (names []string) {
 			t.Helper()
-			if err := r.asked(func() (err error) { names, err = app.Members(ctx, room); return }); err != nil {
+			if err := r.asked(func() (err error) { names, err = a.Members(ctx, room); return }); err != nil {
 				t.Fatal(err)
 			}
 			return names
@@ -50,20 +52,20 @@ func TestAsk(t *testing.T) {
 			f    func() error
 			want error
 		}{
-			{"push to a", func() error { return app.PushContext(ctx, "r", "a", "n", nil) }, nil},
-			{"push to nobody", func() error { return app.PushContext(ctx, "r", "c", "n", nil) }, ErrAbsent},
-			{"push to a room", func() error { return app.PushRoomContext(ctx, "r", "n", nil) }, nil},
-			{"push to an empty room", func() error { return app.PushRoomContext(ctx, "empty", "n", nil) }, ErrAbsent},
-			{"push without a route", func() error { return app.PushRoomContext(ctx, "r", "", nil) }, ErrRoute},
-			{"kick nobody", func() error { return app.KickContext(ctx, "r", "c", "go") }, ErrAbsent},
-			{"kick b", func() error { return app.KickContext(ctx, "r", "b", "go") }, nil},
+			{"push to a", func() error { return a.PushContext(ctx, "r", "a", "n", nil) }, nil},
+			{"push to nobody", func() error { return a.PushContext(ctx, "r", "c", "n", nil) }, app.ErrAbsent},
+			{"push to a room", func() error { return a.PushRoomContext(ctx, "r", "n", nil) }, nil},
+			{"push to an empty room", func() error { return a.PushRoomContext(ctx, "empty", "n", nil) }, app.ErrAbsent},
+			{"push without a route", func() error { return a.PushRoomContext(ctx, "r", "", nil) }, app.ErrRoute},
+			{"kick nobody", func() error { return a.KickContext(ctx, "r", "c", "go") }, app.ErrAbsent},
+			{"kick b", func() error { return a.KickContext(ctx, "r", "b", "go") }, nil},
 		} {
 			if err := r.asked(tc.f); !errors.Is(err, tc.want) || err != nil && tc.want == nil {
 				t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 			}
 		}
 		r.net.Settle()
-		a.want("push 0 n {}", "push 0 n {}", `push 0 onLeave {"route":"onLeave","user":"b"}`)
+		alice.want("push 0 n {}", "push 0 n {}", `push 0 onLeave {"route":"onLeave","user":"b"}`)
 		if got := members("r"); fmt.Sprint(got) != "[a]" {
 			t.Errorf("members %v", got)
 		}
@@ -72,14 +74,14 @@ func TestAsk(t *testing.T) {
 
 // A question ends with its deadline, and a late answer finds nobody.
 func TestAskEndsInTime(t *testing.T) {
-	app := NewApp()
-	r := appRig(t, shape{loops: 2}, app)
-	if _, err := NewApp().Members(t.Context(), "r"); !errors.Is(err, ErrNotRunning) {
+	a := app.New()
+	r := appRig(t, shape{loops: 2}, a)
+	if _, err := app.New().Members(t.Context(), "r"); !errors.Is(err, app.ErrNotRunning) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
-	if _, err := app.Members(ctx, "r"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := a.Members(ctx, "r"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	r.net.Settle()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 )
 
 // call is one request or notify on its way to a handler. Its slices alias the read buffer.
@@ -48,9 +49,9 @@ type handler struct {
 }
 
 const (
-	routeQueryEntry = "gate.gateHandler.queryEntry"
-	routeEnter      = "connector.entryHandler.enter"
-	routeSend       = "chat.chatHandler.send"
+	routeQueryEntry = hosting.RouteQueryEntry
+	routeEnter      = hosting.RouteEnter
+	routeSend       = hosting.RouteSend
 )
 
 // builtin are the chat application's handlers.

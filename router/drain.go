@@ -47,7 +47,7 @@ func (n *Node) Shutdown(ctx context.Context) error { return n.Drain(ctx, 0) }
 func (n *Node) Drain(ctx context.Context, over time.Duration) error {
 	n.closing.Store(true)
 	if n.app != nil {
-		defer n.app.node.Store(nil)
+		defer n.app.Attach(nil)
 	}
 	n.pace(ctx, over)
 	n.ending.Store(true)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -323,12 +324,12 @@ func TestDrainOfStuckLoop(t *testing.T) {
 
 // A panic in the middle of a broadcast costs that broadcast; sessions move to their rooms as before.
 func TestBroadcastPanic(t *testing.T) {
-	app := NewApp()
-	r := appRig(t, shape{loops: 3, follow: true}, app)
+	a := app.New()
+	r := appRig(t, shape{loops: 3, follow: true}, a)
 	broken := r.login(atConnector, true)
 	l := r.node.loops[0]
 	l.np.Each(func(c *netpoll.Conn) { l.session(c).variant = nil })
-	if err := app.Broadcast("onAll", nil); err != nil {
+	if err := a.Broadcast("onAll", nil); err != nil {
 		t.Fatal(err)
 	}
 	r.net.Settle()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
@@ -115,9 +116,9 @@ func plainMessage(id uint32, route, body string) []byte {
 
 // A session that an App knows stays: what the App holds of it names its loop.
 func TestKnownSessionsStay(t *testing.T) {
-	app := NewApp()
-	app.OnOpen(func(*Session) {})
-	r := newRig(t, shape{loops: 3, follow: true}, func(c *Config) { c.App = app })
+	a := app.New()
+	a.OnOpen(func(*app.Session) {})
+	r := newRig(t, shape{loops: 3, follow: true}, func(c *Config) { c.App = a })
 	for i := range 6 {
 		r.login(atConnector, true).enter(fmt.Sprint("u", i), fmt.Sprint("r", i))
 	}

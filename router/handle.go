@@ -3,142 +3,94 @@ package router
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"log/slog"
-	"net/netip"
-	"runtime/debug"
-	"sync"
+	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// Session is a client as handlers see it: from handshake to close. Safe from any goroutine.
-type Session struct {
-	// Static after construction.
-	loop   *loop
-	addr   channel.Addr
-	remote netip.AddrPort
-
-	mu     sync.Mutex
-	user   string             // guarded by mu, as the rest
-	room   string             //
-	data   map[string]any     //
-	giveUp context.CancelFunc // of the latest call; calling it late is harmless
-	closed bool
-
-	rates []routeBucket // of routes that App.Limit names; owned by the loop
+// program is the App of a node.
+type program struct {
+	hosting.App
+	timeout time.Duration
+	routes  []appRoute
+	rates   int // routes that App.Limit names
 }
 
-// RemoteAddr is where the client was when the session began: as its proxy tells it, if that is a trusted one. The port is 0 when
-// the proxy tells none. A client that polls may have moved since.
-func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
-
-// User is the name under which the session is in a room; empty when it is in none.
-func (s *Session) User() string { user, _ := s.where(); return user }
-
-// Room is the room the session is in, empty when it is in none.
-func (s *Session) Room() string { _, room := s.where(); return room }
-
-func (s *Session) where() (user, room string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.user, s.room
+// appRoute is a function of an App's that runs for a route: a handler, or the filters of one of the chat application's.
+type appRoute struct {
+	name   string
+	run    hosting.RunFunc
+	inline bool
+	rate   *routeRate // nil: no limit
 }
 
-// Set keeps a value with the session until it ends.
-func (s *Session) Set(key string, value any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.data == nil {
-		s.data = make(map[string]any)
+// newProgram readies an App; nil for none.
+func newProgram(a *app.App) (*program, error) {
+	if a == nil {
+		return nil, nil
 	}
-	s.data[key] = value
-}
-
-// Get is the value that Set kept, or nil.
-func (s *Session) Get(key string) any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.data[key]
-}
-
-// Closed tells whether the session has ended.
-func (s *Session) Closed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
-// Push sends a push to this session only. One that has ended gets nothing. A push of a running handler comes before
-// the handler's answer.
-func (s *Session) Push(route string, body any) error {
-	_, content, err := s.loop.node.app.encodePush(route, body)
-	if err != nil {
-		return err
+	p := &program{App: hosting.Of(a)}
+	if err := p.Check(); err != nil {
+		return nil, err
 	}
-	if s.loop.busy() {
-		return ErrBusy
+	p.timeout, _ = p.Bounds()
+	for _, r := range p.Routes() {
+		route := appRoute{name: r.Name, run: r.Run, inline: r.Inline}
+		if r.Rate != nil {
+			route.rate = &routeRate{Rate: Rate{r.Rate.PerSecond, r.Rate.Burst}, index: p.rates}
+			if err := route.rate.check("App.Limit: " + r.Name); err != nil {
+				return nil, err
+			}
+			p.rates++
+		}
+		p.routes = append(p.routes, route)
 	}
-	p := &codec.Push{Route: route, Body: content}
-	s.loop.postRun(len(content), func() {
-		if in := s.loop.find(s.addr); in != nil && in.phase == working {
-			s.loop.direct(in, p)
+	return p, nil
+}
+
+// known is a session that functions of the App have seen. It implements hosting.Client.
+type known struct {
+	hosting.Session // static, as the loop and the address
+	loop            *loop
+	addr            channel.Addr
+	rates           []routeBucket // of routes that App.Limit names; owned by the loop
+}
+
+// Push implements hosting.Client.
+func (k *known) Push(p *codec.Push) error {
+	if k.loop.busy() {
+		return app.ErrBusy
+	}
+	k.loop.postRun(len(p.Body), func() {
+		if s := k.loop.find(k.addr); s != nil && s.phase == working {
+			k.loop.direct(s, p)
 		}
 	})
 	return nil
 }
 
-// Kick ends the session with a reason that it is told.
-func (s *Session) Kick(reason string) {
-	s.loop.postRun(len(reason), func() {
-		if in := s.loop.find(s.addr); in != nil {
-			s.loop.kick(in, reason)
+// Kick implements hosting.Client.
+func (k *known) Kick(reason string) {
+	k.loop.postRun(len(reason), func() {
+		if s := k.loop.find(k.addr); s != nil {
+			k.loop.kick(s, reason)
 		}
 	})
 }
 
-func (s *Session) setWhere(user, room string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.user, s.room = user, room
-}
-
-// end marks the session and gives its call up.
-func (s *Session) end() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.abandon()
-}
-
-// abandon gives the latest call up: its context ends, and its seat is free for others.
-func (s *Session) abandon() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.giveUp != nil {
-		s.giveUp()
-	}
-}
-
-// begin makes the context of a call, which its goroutine cancels in the end. A call that was given up may still run then,
-// so there can be several; only the latest is stopped by the session's end.
-func (s *Session) begin(app *App, on *seat) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.Background(), app.Timeout)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.giveUp = func() { cancel(); on.leave() }
-	return ctx, cancel
-}
-
-// handle is the Session of s, made when it is first needed: plain chat sessions have none.
-func (l *loop) handle(s *session) *Session {
+// handle is what the App knows s by, made when it is first needed: plain chat sessions have none.
+func (l *loop) handle(s *session) *known {
 	if s.handle == nil {
-		s.handle = &Session{loop: l, addr: l.addr(s.conn), remote: s.conn.Peer()}
+		k := &known{loop: l, addr: l.addr(s.conn)}
+		k.Session = l.node.app.NewSession(k, s.conn.Peer())
 		if s.room != nil {
-			s.handle.setWhere(s.user(), s.roomName())
+			k.SetWhere(s.user(), s.roomName())
 		}
+		s.handle = k
 	}
 	return s.handle
 }
@@ -146,73 +98,59 @@ func (l *loop) handle(s *session) *Session {
 // opened tells the App of a session that has finished its handshake.
 func (l *loop) opened(s *session) {
 	l.beginMeter(s)
-	if app := l.node.app; app != nil && len(app.onOpen)+len(app.onClose) > 0 {
-		l.tell(app.onOpen, l.handle(s))
+	if app := l.node.app; app != nil && app.Watches() {
+		app.Opened(l.handle(s).Session)
 	}
 }
 
 // closed tells the App of a session's end.
 func (l *loop) closed(s *session) {
 	if s.handle != nil {
-		s.handle.end()
-		l.tell(l.node.app.onClose, s.handle)
-	}
-}
-
-// tell calls event functions; a panic costs that event.
-func (l *loop) tell(list []func(*Session), handle *Session) {
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("panic in an event function", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	for _, f := range list {
-		f(handle)
+		s.handle.End()
+		l.node.app.Closed(s.handle.Session)
 	}
 }
 
 // handler is how a loop runs an App's handler.
-func (a *App) handler(h appHandler) handler {
-	filters := a.filtersOf(h.name)
-	rate := a.rates[h.name]
+func (r *appRoute) handler() handler {
 	return handler{do: func(l *loop, s *session, c *call) {
-		if l.overRoute(s, rate) {
+		if l.overRoute(s, r.rate) {
 			l.refuse(s, c, limitRoute)
 			return
 		}
-		l.call(s, c, h, filters, nil)
+		l.call(s, c, r, nil)
 	}}
 }
 
-// filtered is a builtin handler behind the App's filters, if it has some for it. A nil App has none.
-func (a *App) filtered(name string, builtin handler) handler {
-	if a == nil {
+// filtered is a builtin handler behind the App's filters, if it has some for it. A nil program has none.
+func (p *program) filtered(name string, builtin handler) handler {
+	if p == nil {
 		return builtin
 	}
-	filters := a.filtersOf(name)
-	if len(filters) == 0 {
+	run := p.Filter(name)
+	if run == nil {
 		return builtin
 	}
+	filters := &appRoute{name: name, run: run}
 	return handler{fansOut: builtin.fansOut, enters: builtin.enters, do: func(l *loop, s *session, c *call) {
-		l.call(s, c, appHandler{name: name}, filters, builtin.do)
+		l.call(s, c, filters, builtin.do)
 	}}
 }
 
-// call runs an App's handler, or the filters of a builtin one.
-func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, then func(*loop, *session, *call)) {
+// call runs an App's handler, or the filters of a builtin one, which then goes on.
+func (l *loop) call(s *session, c *call, r *appRoute, then func(*loop, *session, *call)) {
 	body, ok := c.json()
 	if !ok {
-		l.answer(s, c, builtinRefusal(h.name))
+		l.answer(s, c, hosting.Refusal(r.name))
 		return
 	}
-	app := l.node.app
 	if !codec.ValidJSON(body) {
 		body = channel.Done
 	}
-	out := &Call{Session: l.handle(s), Route: h.name, Body: bytes.Clone(body), Notify: c.id == 0}
-	if h.inline {
-		out.ctx = context.Background()
-		answer, _ := app.run(out, h, filters)
+	who := l.handle(s)
+	out := &hosting.Call{Context: context.Background(), Session: who.Session, Body: bytes.Clone(body), Notify: c.id == 0}
+	if r.inline {
+		answer, _ := r.run(out)
 		if l.mail.Empty() {
 			l.answer(s, c, answer)
 			return
@@ -220,7 +158,7 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 		// What the handler pushed to this session is in the mail: the answer goes the same way.
 		req := l.await(s, c, 0, channel.Refused, l.node.limits.RequestSeconds)
 		s.x.handling = true
-		l.postRun(len(answer), func() { l.handled(out, call{}, req, answer, false, nil) })
+		l.postRun(len(answer), func() { l.handled(who.addr, call{}, req, answer, false, nil) })
 		return
 	}
 	kind := kindHandlers
@@ -229,28 +167,28 @@ func (l *loop) call(s *session, c *call, h appHandler, filters []FilterFunc, the
 	}
 	seat := l.seat(s, kind)
 	if seat == nil {
-		l.answer(s, c, builtinRefusal(h.name))
+		l.answer(s, c, hosting.Refusal(r.name))
 		return
 	}
-	req := l.await(s, c, 0, builtinRefusal(h.name), l.node.handlerSeconds())
+	req := l.await(s, c, 0, hosting.Refusal(r.name), l.node.handlerSeconds())
 	s.x.handling = true
-	ctx, cancel := out.Session.begin(app, seat)
-	out.ctx = ctx
+	ctx, cancel := who.Begin(l.node.app.timeout, seat.leave)
+	out.Context = ctx
 	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: out.Body}
 	go func() {
-		answer, passed := builtinRefusal(h.name), false // should the handler end its goroutine (runtime.Goexit)
+		answer, passed := hosting.Refusal(r.name), false // should the handler end its goroutine (runtime.Goexit)
 		defer func() {
 			cancel()
 			seat.end()
-			l.postRun(len(answer), func() { l.handled(out, again, req, answer, passed, then) })
+			l.postRun(len(answer), func() { l.handled(who.addr, again, req, answer, passed, then) })
 		}()
-		answer, passed = app.run(out, h, filters)
+		answer, passed = r.run(out)
 	}()
 }
 
 // handled takes a handler's result, unless it was given up or its session has ended.
-func (l *loop) handled(out *Call, c call, req uint32, answer []byte, passed bool, then func(*loop, *session, *call)) {
-	s := l.find(out.Session.addr)
+func (l *loop) handled(addr channel.Addr, c call, req uint32, answer []byte, passed bool, then func(*loop, *session, *call)) {
+	s := l.find(addr)
 	if s == nil || s.inflight() == 0 || s.x.pending[0].req != req { // it waited alone: who calls a handler waits until nothing is in flight
 		return
 	}
@@ -298,7 +236,7 @@ func (n *Node) request(req channel.Request) error {
 	defer n.posting.RUnlock()
 	at := n.placement.Load()[req.Part]
 	if req.Sheddable() && at.inlet.Full() {
-		return ErrBusy
+		return app.ErrBusy
 	}
 	req.From = n.asker(at.loop)
 	at.inlet.Post(req)
@@ -306,4 +244,29 @@ func (n *Node) request(req channel.Request) error {
 }
 
 // handlerSeconds is the App's Timeout in ticks, rounded up.
-func (n *Node) handlerSeconds() uint32 { return uint32((n.app.Timeout + 999_999_999) / 1_000_000_000) }
+func (n *Node) handlerSeconds() uint32 { return uint32((n.app.timeout + 999_999_999) / 1_000_000_000) }
+
+// host is a node as its App sees it. It implements hosting.Node.
+type host struct{ *Node }
+
+// Fits implements hosting.Node.
+func (h host) Fits(bytes int) bool { return h.limits.fits(bytes) }
+
+// Request implements hosting.Node.
+func (h host) Request(r channel.Request) error { return h.request(r) }
+
+// Broadcast implements hosting.Node.
+func (h host) Broadcast(p *codec.Push) error {
+	for _, l := range h.loops {
+		if l.busy() {
+			return app.ErrBusy
+		}
+	}
+	h.broadcasts.Add(int32(len(h.loops))) // until all have done it no session moves, or both loops might miss it
+	for _, l := range h.loops {
+		l.postRun(len(p.Body), func() {
+			l.postRun(len(p.Body), func() { l.broadcast(p, 0) }) // a turn later, when those are here that were on their way
+		})
+	}
+	return nil
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -137,7 +138,7 @@ func TestCompressedBodiesAreCharged(t *testing.T) {
 
 // Whatever one member says, what the others are told can be read by encoding/json, and is what JavaScript would have made of it.
 func TestWhatStrictParsersRefuse(t *testing.T) {
-	app := NewApp()
+	a := app.New()
 	forShapes(t, func(t *testing.T, r *rig) {
 		c, other := r.login(atConnector, true), r.login(atConnector, false)
 		c.enter("a", "r")
@@ -167,7 +168,7 @@ func TestWhatStrictParsersRefuse(t *testing.T) {
 		}
 	})
 	r := newRig(t, shape{loops: 1}, func(cfg *Config) {
-		cfg.App = app
+		cfg.App = a
 		cfg.Profiles[atConnector].User = func(user []byte) ([]byte, error) { return user, nil }
 	})
 	c, told := r.loginAs(atConnector, false, `{"sys":{"type":"x"},"user":{"a":1,"a":1e400}}`)
@@ -175,7 +176,7 @@ func TestWhatStrictParsersRefuse(t *testing.T) {
 		t.Error(told)
 	}
 	c.enter("a", "r")
-	if err := app.Push("r", "a", "news", json.RawMessage(`{"n":1e400,"n2":1,"n2":2}`)); err != nil {
+	if err := a.Push("r", "a", "news", json.RawMessage(`{"n":1e400,"n2":1,"n2":2}`)); err != nil {
 		t.Fatal(err)
 	}
 	r.net.Settle()

@@ -281,7 +281,7 @@ func (l *loop) settle(s *session) bool {
 // routeRate is what App.Limit says of a route.
 type routeRate struct {
 	Rate
-	index int // into Session.rates
+	index int // into known.rates
 }
 
 // overRoute charges a call to the bucket that its session has for the route.
@@ -291,7 +291,7 @@ func (l *loop) overRoute(s *session, r *routeRate) bool {
 	}
 	h, nanos := l.handle(s), l.np.Nanos()
 	if h.rates == nil {
-		h.rates = make([]routeBucket, len(l.node.app.rates))
+		h.rates = make([]routeBucket, l.node.app.rates)
 		for i := range h.rates {
 			h.rates[i].at = nanos - routeForget - 1
 		}

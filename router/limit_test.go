@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/seed"
@@ -403,8 +404,8 @@ func TestEarlyBounds(t *testing.T) {
 
 // A session that has said nothing but heartbeats for ten minutes is ended; one message is enough to stay.
 func TestFirstMessage(t *testing.T) {
-	for _, app := range []*App{nil, NewApp()} {
-		r := newRig(t, shape{loops: 1}, func(cfg *Config) { publicLimits(cfg); cfg.App = app })
+	for _, a := range []*app.App{nil, app.New()} {
+		r := newRig(t, shape{loops: 1}, func(cfg *Config) { publicLimits(cfg); cfg.App = a })
 		mute, spoke, polls := r.login(atConnector, true), r.login(atConnector, false), r.sioLogin(flavours[1])
 		spoke.ask("no.such.route", `{}`)
 		for range 601 {
@@ -422,10 +423,10 @@ func TestFirstMessage(t *testing.T) {
 			polls.pump()
 		}
 		spoke.rest()
-		if want := app == nil; mute.ended() != want || polls.over() != want {
-			t.Errorf("app %v: ended: %v, %v", app != nil, mute.ended(), polls.over())
+		if want := a == nil; mute.ended() != want || polls.over() != want {
+			t.Errorf("app %v: ended: %v, %v", a != nil, mute.ended(), polls.over())
 		}
-		if n := r.closedFor(reasonIdle); n != 2 && app == nil || n != 0 && app != nil {
+		if n := r.closedFor(reasonIdle); n != 2 && a == nil || n != 0 && a != nil {
 			t.Errorf("%d counted", n)
 		}
 		spoke.send(codec.PackageHeartbeat, nil)
@@ -483,21 +484,21 @@ func TestShortOfMemory(t *testing.T) {
 func TestRouteLimits(t *testing.T) {
 	const quick, slow = "area.areaHandler.quick", "area.areaHandler.slow"
 	for _, sh := range shapes {
-		app := NewApp()
+		a := app.New()
 		ran := 0
-		app.HandleInline(slow, func(*Call) (any, error) { ran++; return nil, nil })
-		app.HandleInline(quick, func(*Call) (any, error) { return nil, nil })
-		app.Limit(slow, 0.5, 2)
-		r := newRig(t, sh, func(cfg *Config) { cfg.App = app })
-		a, b := r.login(atConnector, false), r.login(atConnector, true)
+		a.HandleInline(slow, func(*app.Call) (any, error) { ran++; return nil, nil })
+		a.HandleInline(quick, func(*app.Call) (any, error) { return nil, nil })
+		a.Limit(slow, 0.5, 2)
+		r := newRig(t, sh, func(cfg *Config) { cfg.App = a })
+		alice, b := r.login(atConnector, false), r.login(atConnector, true)
 		var got []string
 		for range 3 {
-			got = append(got, a.ask(slow, `{}`), a.ask(quick, `{}`))
+			got = append(got, alice.ask(slow, `{}`), alice.ask(quick, `{}`))
 		}
-		a.notify(slow, `{}`)
+		alice.notify(slow, `{}`)
 		got = append(got, b.ask(slow, `{}`))
 		r.net.Seconds(2)
-		got = append(got, a.ask(slow, `{}`), a.ask(slow, `{}`))
+		got = append(got, alice.ask(slow, `{}`), alice.ask(slow, `{}`))
 		want := []string{`{}`, `{}`, `{}`, `{}`, `{"code":500,"reason":"route_rate"}`, `{}`, `{}`, `{}`, `{"code":500,"reason":"route_rate"}`}
 		if !slices.Equal(got, want) || ran != 4 {
 			t.Errorf("%+v: %d ran, got %q", sh, ran, got)
@@ -509,16 +510,16 @@ func TestRouteLimits(t *testing.T) {
 }
 
 func TestRouteLimitMistakes(t *testing.T) {
-	for _, mistake := range []func(*App){
-		func(a *App) { a.Limit(routeSend, 1, 1) },
-		func(a *App) { a.Limit("a.b.c", 0, 0) },
-		func(a *App) { a.Limit("a.b.c", 1, 0) },
-		func(a *App) { a.Limit("a.b.d", 1, 1) },
+	for _, mistake := range []func(*app.App){
+		func(a *app.App) { a.Limit(routeSend, 1, 1) },
+		func(a *app.App) { a.Limit("a.b.c", 0, 0) },
+		func(a *app.App) { a.Limit("a.b.c", 1, 0) },
+		func(a *app.App) { a.Limit("a.b.d", 1, 1) },
 	} {
-		app := NewApp()
-		app.HandleInline("a.b.c", func(*Call) (any, error) { return nil, nil })
-		mistake(app)
-		if err := app.check(); err == nil || !strings.Contains(err.Error(), "App.Limit") {
+		a := app.New()
+		a.HandleInline("a.b.c", func(*app.Call) (any, error) { return nil, nil })
+		mistake(a)
+		if _, err := newProgram(a); err == nil || !strings.Contains(err.Error(), "App.Limit") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -527,18 +528,18 @@ func TestRouteLimitMistakes(t *testing.T) {
 // SetSlowMode reaches the room's worker, wherever that is.
 func TestAppSetsSlowMode(t *testing.T) {
 	for _, sh := range shapes {
-		app := NewApp()
-		r := newRig(t, sh, func(cfg *Config) { cfg.App = app })
+		a := app.New()
+		r := newRig(t, sh, func(cfg *Config) { cfg.App = a })
 		c := r.login(atConnector, false)
 		c.enter("a", "r")
-		if err := app.SetSlowMode("r", 2e9); err != nil {
+		if err := a.SetSlowMode("r", 2e9); err != nil {
 			t.Fatal(err)
 		}
 		r.net.Settle()
 		got := []string{c.ask(routeSend, sendBody("1", "*")), c.ask(routeSend, sendBody("2", "*"))}
 		r.net.Seconds(2)
 		got = append(got, c.ask(routeSend, sendBody("3", "*")))
-		if err := app.SetSlowMode("r", -1); err != nil {
+		if err := a.SetSlowMode("r", -1); err != nil {
 			t.Fatal(err)
 		}
 		r.net.Settle()
@@ -546,7 +547,7 @@ func TestAppSetsSlowMode(t *testing.T) {
 		if fmt.Sprint(got) != `[{} {"code":500,"reason":"slow_mode"} {} {}]` {
 			t.Errorf("%+v: %v", sh, got)
 		}
-		if app.SetSlowMode("r", channel.MaxSlow+1) == nil {
+		if a.SetSlowMode("r", channel.MaxSlow+1) == nil {
 			t.Error("more than a day was accepted")
 		}
 	}

@@ -221,7 +221,7 @@ func (l *loop) apply(it *channel.Item) {
 		if s.room != nil && s.room.id == it.Room {
 			l.exitRoom(s)
 			if s.handle != nil {
-				s.handle.setWhere("", "")
+				s.handle.SetWhere("", "")
 			}
 		}
 	case channel.ItemReply:
@@ -280,7 +280,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	s.uid, s.star = x.entering, x.star
 	l.joinRoom(s, it)
 	if s.handle != nil {
-		s.handle.setWhere(s.user(), s.roomName())
+		s.handle.SetWhere(s.user(), s.roomName())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/internal/seed"
 )
@@ -58,8 +59,8 @@ func TestModelWhilePartitionsMove(t *testing.T) {
 
 // What a program asks for while a partition moves is done in the order asked, once.
 func TestPushesWhilePartitionsMove(t *testing.T) {
-	app := NewApp()
-	r := appRig(t, shape{loops: 3}, app)
+	a := app.New()
+	r := appRig(t, shape{loops: 3}, a)
 	c := r.login(atConnector, true)
 	c.enter("a", "r")
 	c.take()
@@ -81,7 +82,7 @@ func TestPushesWhilePartitionsMove(t *testing.T) {
 		if i%3 == 2 {
 			r.net.Settle()
 		}
-		if err := app.PushRoom("r", "n", map[string]int{"n": i}); err != nil {
+		if err := a.PushRoom("r", "n", map[string]int{"n": i}); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, fmt.Sprintf(`push 0 n {"n":%d}`, i))

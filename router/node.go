@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
@@ -97,10 +98,10 @@ type Config struct {
 	Connectors []Endpoint // what gates announce, in configuration order
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
-	CESU8  CESU8  // which clients' protobuf strings are CESU-8
-	Access Access // who may connect
-	App    *App   // handlers of one's own; nil for none
-	Files  []File // served by HTTP on every listener
+	CESU8  CESU8    // which clients' protobuf strings are CESU-8
+	Access Access   // who may connect
+	App    *app.App // handlers of one's own; nil for none
+	Files  []File   // served by HTTP on every listener
 	// RoundTrip sends every request and item through its encoding, as if all partitions were on another node, and every connection that
 	// goes to another loop through its own.
 	RoundTrip bool
@@ -124,7 +125,7 @@ type Node struct {
 	connectors []Endpoint
 	limits     Limits
 	budget     *netpoll.Budget
-	app        *App
+	app        *program           // nil for none
 	seats      [limit.Kinds]seats // for the App's calls
 	roundTrip  bool
 	access     *access
@@ -152,16 +153,16 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
-		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip, app: cfg.App,
+		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip,
 		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
 	if n.protocols = cfg.protocols; n.protocols == nil {
 		n.protocols = protocols
 	}
-	if err := cfg.App.check(); err != nil {
+	var err error
+	if n.app, err = newProgram(cfg.App); err != nil {
 		return nil, err
 	}
-	var err error
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.budget.Gate, n.budget.RoundTrip = n.access, cfg.RoundTrip
 	if n.sids, err = newSIDs(); err != nil {
@@ -172,13 +173,14 @@ func NewNode(cfg Config) (*Node, error) {
 		n.files[cfg.Files[i].Path] = &cfg.Files[i]
 	}
 	var variants []*codec.Variant
-	if cfg.App != nil {
+	if n.app != nil {
+		_, most := n.app.Bounds()
 		for kind := range n.seats {
-			n.seats[kind].most = cfg.App.MaxRunning
+			n.seats[kind].most = most
 		}
 	}
 	for _, p := range cfg.Profiles {
-		if err := p.prepare(n.protocols, &variants, cfg.App); err != nil {
+		if err := p.prepare(n.protocols, &variants, n.app); err != nil {
 			return nil, err
 		}
 	}
@@ -209,7 +211,7 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n.placement.Store(places)
 	if n.app != nil {
-		n.app.node.Store(n)
+		n.app.Attach(host{n})
 	}
 	return n, nil
 }

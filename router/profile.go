@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 )
 
 // ServerType is the first part of a route, and what a listener is for.
@@ -47,18 +49,18 @@ type variantKey struct {
 }
 
 // HandlerRoutes are the routes of all handlers, the chat application's and the App's (which may be nil), for the dictionary.
-func HandlerRoutes(app *App) []string {
+func HandlerRoutes(a *app.App) []string {
 	routes := []string{routeSend, routeEnter, routeQueryEntry}
-	if app != nil {
-		for name := range app.handlers {
-			routes = append(routes, name)
+	if a != nil {
+		for _, r := range hosting.Of(a).Routes() {
+			routes = append(routes, r.Name)
 		}
 	}
 	return routes
 }
 
 // prepare computes what is the same for every session. variants numbers the encodings of the process.
-func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *App) error {
+func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) error {
 	p.routes = make(map[string]*route)
 	add := func(name string, h handler) {
 		if t := serverType(name); t != Gate && t != Connector || t == p.Type {
@@ -69,8 +71,8 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *App) erro
 		add(name, app.filtered(name, h))
 	}
 	if app != nil {
-		for name, h := range app.handlers {
-			add(name, app.handler(h))
+		for i := range app.routes {
+			add(app.routes[i].name, app.routes[i].handler())
 		}
 	}
 	for dict := range 2 {

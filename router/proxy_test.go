@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
 )
@@ -171,11 +172,11 @@ func TestForwardedBehindProxyHeader(t *testing.T) {
 // An App learns where its clients are, and a connection that moves to another loop is not asked for a header again.
 func TestRemoteAddr(t *testing.T) {
 	for _, loops := range []int{1, 3} {
-		app := NewApp()
+		a := app.New()
 		var seen atomic.Pointer[netip.AddrPort]
-		app.OnOpen(func(s *Session) { a := s.RemoteAddr(); seen.Store(&a) })
+		a.OnOpen(func(s *app.Session) { at := s.RemoteAddr(); seen.Store(&at) })
 		r := newRig(t, shape{loops: loops}, func(c *Config) {
-			c.App = app
+			c.App = a
 			c.Access = Access{ProxyProtocol: tens, Trusted: tens}
 		})
 		want := func(what, addr string) {

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -396,11 +398,11 @@ func TestSlowPollerIsEndedAlone(t *testing.T) {
 // However long what is fetched may be, it comes whole, in every framing; no buffer of that size is kept.
 func TestLongAnswersAreFetchedWhole(t *testing.T) {
 	long := strings.Repeat("é王\"\n", 100_000)
-	app := NewApp()
-	app.HandleInline("connector.test.long", func(*Call) (any, error) { return long, nil })
+	a := app.New()
+	a.HandleInline("connector.test.long", func(*app.Call) (any, error) { return long, nil })
 	for _, kind := range flavours {
-		r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = app })
-		app.node.Store(nil)
+		r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
+		hosting.Of(a).Attach(nil)
 		c := r.sioLogin(kind)
 		if got := c.ask("connector.test.long", "{}"); got != jsString(long) {
 			t.Errorf("%s: %d bytes instead of %d: %.100q", kind.name, len(got), len(jsString(long)), got)

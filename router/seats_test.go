@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/limit"
 )
 
@@ -27,13 +28,13 @@ func (r *rig) goroutines() (n int) {
 const routeStubborn = "area.areaHandler.stubborn"
 
 // stubborn is an App with a handler that looks at nothing until it is freed, and filters that let all through.
-func stubborn(most int) (app *App, free chan struct{}) {
-	app, free = NewApp(), make(chan struct{})
-	app.MaxRunning, app.Timeout = most, 5*time.Second
-	app.Handle(routeStubborn, func(*Call) (any, error) { <-free; return nil, nil })
-	app.Before(routeEnter, func(*Call) error { return nil })
-	app.Before(routeSend, func(*Call) error { return nil })
-	return app, free
+func stubborn(most int) (a *app.App, free chan struct{}) {
+	a, free = app.New(), make(chan struct{})
+	a.MaxRunning, a.Timeout = most, 5*time.Second
+	a.Handle(routeStubborn, func(*app.Call) (any, error) { <-free; return nil, nil })
+	a.Before(routeEnter, func(*app.Call) error { return nil })
+	a.Before(routeSend, func(*app.Call) error { return nil })
+	return a, free
 }
 
 // calls has n clients call the stubborn handler.
@@ -65,8 +66,8 @@ func TestSeatsAreGivenBack(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			app, free := stubborn(2)
-			r := appRig(t, shape{loops: 1}, app)
+			a, free := stubborn(2)
+			r := appRig(t, shape{loops: 1}, a)
 			expect := func(want string) {
 				t.Helper()
 				if got := r.seated(kindHandlers); got != want {
@@ -94,8 +95,8 @@ func TestSeatsAreGivenBack(t *testing.T) {
 // One address has a share of the seats, which it does not exceed by hanging up.
 func TestSeatsOfAnAddress(t *testing.T) {
 	for _, hangUp := range []bool{false, true} {
-		app, free := stubborn(8)
-		r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Access.PerAddress.Handlers = app, 3 })
+		a, free := stubborn(8)
+		r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Access.PerAddress.Handlers = a, 3 })
 		r.peer = netip.MustParseAddr("192.0.2.1")
 		greedy := r.calls(3)
 		if hangUp {
@@ -121,8 +122,8 @@ func TestSeatsOfAnAddress(t *testing.T) {
 
 // Handlers that take long keep nobody from chatting where the chat's routes have filters.
 func TestHandlersLeaveFiltersTheirSeats(t *testing.T) {
-	app, free := stubborn(1)
-	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Access.PerAddress.Handlers = app, 1 })
+	a, free := stubborn(1)
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Access.PerAddress.Handlers = a, 1 })
 	r.calls(1)
 	c := r.login(atConnector, false)
 	c.request(routeStubborn, `{}`)

@@ -25,10 +25,10 @@ type session struct {
 	owes      debts      // answers that wait for the next second
 	beats     beats      // heartbeats and pings answered in this second
 	ws        codec.WSReader
-	alive     uint32   // tick until which the client need not be heard of
-	meter     meter    // what it has used of its limits
-	x         *extra   // nil when there is nothing unusual; pooled
-	handle    *Session // nil until an App's function has seen the session
+	alive     uint32 // tick until which the client need not be heard of
+	meter     meter  // what it has used of its limits
+	x         *extra // nil when there is nothing unusual; pooled
+	handle    *known // nil until an App's function has seen the session
 }
 
 // phase is where a session stands. Everything finer is its protocol's (session.proto, session.step).
@@ -289,7 +289,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		p := s.x.pending[0]
 		if s.x.handling {
 			l.counters.handlerTimeouts++
-			s.handle.abandon()
+			s.handle.Abandon()
 		} else {
 			l.counters.timeouts++
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -173,8 +174,8 @@ func TestSIOBytes(t *testing.T) {
 
 // An App's pushes reach socket.io clients with their route in them, whether they brought it along or not.
 func TestAppPushesOverSocketIO(t *testing.T) {
-	app := NewApp()
-	r := newRig(t, shape{loops: 3}, func(c *Config) { c.App = app })
+	a := app.New()
+	r := newRig(t, shape{loops: 3}, func(c *Config) { c.App = a })
 	var all []*sioClient
 	for i, kind := range flavours {
 		c := r.sioLogin(kind)
@@ -194,8 +195,8 @@ func TestAppPushesOverSocketIO(t *testing.T) {
 			want = `push 0 game {"route":"game","a":"é\ud83d\ude00"}`
 		}
 		for _, push := range []func() error{
-			func() error { return app.PushRoom("r", "game", body) },
-			func() error { return app.Broadcast("game", body) },
+			func() error { return a.PushRoom("r", "game", body) },
+			func() error { return a.Broadcast("game", body) },
 		} {
 			if err := push(); err != nil {
 				t.Fatal(err)
@@ -210,7 +211,7 @@ func TestAppPushesOverSocketIO(t *testing.T) {
 				}
 			}
 		}
-		if err := app.Push("r", "n4", "game", body); err != nil {
+		if err := a.Push("r", "n4", "game", body); err != nil {
 			t.Fatal(err)
 		}
 		r.run(all...)
@@ -323,8 +324,8 @@ func TestBroadcastIsEncodedOnce(t *testing.T) {
 func TestBroadcastReachesWhoMoves(t *testing.T) {
 	for _, kind := range []flavour{flavours[0], flavours[3], flavours[7]} {
 		for order := range 6 {
-			app := NewApp()
-			r := newRig(t, shape{loops: 2, follow: true}, func(c *Config) { c.App = app })
+			a := app.New()
+			r := newRig(t, shape{loops: 2, follow: true}, func(c *Config) { c.App = a })
 			c := r.sioLogin(kind)
 			at, _ := c.where()
 			enter := func() {
@@ -334,7 +335,7 @@ func TestBroadcastReachesWhoMoves(t *testing.T) {
 			if order >= 4 { // it is on its way already
 				enter()
 			}
-			if err := app.Broadcast("game", map[string]any{"a": 1}); err != nil {
+			if err := a.Broadcast("game", map[string]any{"a": 1}); err != nil {
 				t.Fatal(err)
 			}
 			for range order/2%2 + 1 {

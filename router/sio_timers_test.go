@@ -3,6 +3,8 @@ package router
 import (
 	"strings"
 	"testing"
+
+	"github.com/pomelod/pomelod/app"
 )
 
 // after lets seconds pass until done, and fails unless that takes as many as wanted, or one more: ticks are whole seconds.
@@ -125,12 +127,12 @@ func TestWhoTalksIsPingedAllTheSame(t *testing.T) {
 func TestWhoWaitsIsPingedAllTheSame(t *testing.T) {
 	for _, kind := range []flavour{flavours[0], flavours[7], flavours[8]} {
 		t.Run(kind.name, func(t *testing.T) {
-			app := NewApp()
-			app.Timeout = 100e9
+			a := app.New()
+			a.Timeout = 100e9
 			gate := make(chan struct{})
-			app.Handle("connector.test.slow", func(*Call) (any, error) { <-gate; return nil, nil })
+			a.Handle("connector.test.slow", func(*app.Call) (any, error) { <-gate; return nil, nil })
 			defer close(gate)
-			r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = app })
+			r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
 			c := r.sioLogin(kind)
 			ping, pong := "2::", "2::"
 			if kind.version == 4 {

@@ -122,7 +122,7 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	s.Limited = s.sumLimited()
 	if n.app != nil {
-		s.HandlerPanics = n.app.panics.Load()
+		s.HandlerPanics = n.app.Panics()
 		for kind, name := range kindNames {
 			waiting, running := n.seats[kind].figures()
 			s.Handlers = append(s.Handlers, HandlersSnapshot{Kind: name, Running: running, GivenUp: running - waiting})
@@ -171,4 +171,20 @@ func (l *loop) snapshot() LoopSnapshot {
 		s.Closed[name] += s.Net.Closed[reason]
 	}
 	return s
+}
+
+// sumLimited is what all loops and workers have refused, by reason.
+func (s *Snapshot) sumLimited() map[string]uint64 {
+	sum := make(map[string]uint64, len(limitNames)+len(channel.ReasonNames))
+	for i := range s.Loops {
+		for reason, n := range s.Loops[i].limited {
+			sum[limitNames[reason]] += n
+		}
+	}
+	for i := range s.Workers {
+		for reason, n := range s.Workers[i].Limited {
+			sum[channel.ReasonNames[reason]] += n
+		}
+	}
+	return sum
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/router"
 )
@@ -161,8 +162,8 @@ func workTable(c *settings) string {
 	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst))
 	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst))
 	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst))
-	row("calls of an App's handlers", "one at a time", fmt.Sprintf("%d at a time", router.NewApp().MaxRunning),
-		fmt.Sprintf("`App.MaxRunning`; %s of messages", size(router.NewApp().MaxRunning*l.PackageBytes)))
+	row("calls of an App's handlers, or through filters", "one at a time", fmt.Sprintf("%d at a time of either", a.Handlers),
+		fmt.Sprintf("`App.MaxRunning`, and as many that were given up; of both together %s of messages", size(4*app.New().MaxRunning*l.PackageBytes)))
 	row("requests mailed to one worker", fmt.Sprint(l.Inflight), fmt.Sprint(l.Inbox), "`-inbox`: "+size(l.Inbox*4<<10)+" a worker")
 	return b.String()
 }

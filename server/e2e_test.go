@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/client"
 	"github.com/pomelod/pomelod/codec"
-	"github.com/pomelod/pomelod/router"
 )
 
 const deadline = 10 * time.Second
@@ -470,15 +470,15 @@ func TestPausedAcceptor(t *testing.T) {
 
 // A doorbell that is rung after the end writes nothing: its descriptor's number may be somebody else's by then.
 func TestRingAfterTheEnd(t *testing.T) {
-	app := router.NewApp()
-	var session *router.Session
+	a := app.New()
+	var session *app.Session
 	opened := make(chan struct{})
-	app.OnOpen(func(s *router.Session) { session = s; close(opened) })
+	a.OnOpen(func(s *app.Session) { session = s; close(opened) })
 	cfg, err := parseFlags([]string{"-listen", "127.0.0.1:0", "-gate", "", "-admin", ""}, nil, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := startSettings(t, cfg, app)
+	s := startSettings(t, cfg, a)
 	c := login(t, s.addr("connector"))
 	<-opened
 	ended := make(chan error, 1)

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
-	"github.com/pomelod/pomelod/router"
 )
 
 // badAppEnv makes the test binary a pomelod whose App does what no App should.
@@ -28,10 +28,10 @@ func init() {
 	if os.Getenv(badAppEnv) == "" {
 		return
 	}
-	app := router.NewApp()
-	app.HandleInline("bad.badHandler.block", func(*router.Call) (any, error) { select {} })
-	app.HandleInline("bad.badHandler.panic", func(*router.Call) (any, error) { panic("as the test wants it") })
-	os.Exit(Main(app))
+	a := app.New()
+	a.HandleInline("bad.badHandler.block", func(*app.Call) (any, error) { select {} })
+	a.HandleInline("bad.badHandler.panic", func(*app.Call) (any, error) { panic("as the test wants it") })
+	os.Exit(Main(a))
 }
 
 // badApp is such a pomelod, on a connector of its own.

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 )
 
 // The reference transcripts are of servers that echo whatever string they get: "echo:" + it; "first" and "second" for "two";
@@ -20,9 +20,9 @@ import (
 const routeEcho = "connector.echoHandler.say"
 
 // echoApp says what the reference servers say.
-func echoApp() *router.App {
-	app := router.NewApp()
-	app.Handle(routeEcho, func(c *router.Call) (any, error) {
+func echoApp() *app.App {
+	a := app.New()
+	a.Handle(routeEcho, func(c *app.Call) (any, error) {
 		var said struct{ Text string }
 		if err := c.Bind(&said); err != nil {
 			return nil, err
@@ -39,7 +39,7 @@ func echoApp() *router.App {
 		}
 		return map[string]string{"text": "echo:" + said.Text}, nil
 	})
-	return app
+	return a
 }
 
 // echoes rewrites a transcript of an echo server.

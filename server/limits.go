@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/router"
 )
@@ -128,7 +129,7 @@ func (c *settings) shareConns() error {
 }
 
 // shareHandlers is shareConns for the handlers of app.
-func (c *settings) shareHandlers(app *router.App) error {
+func (c *settings) shareHandlers(app *app.App) error {
 	if app == nil {
 		return nil
 	}

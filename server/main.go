@@ -16,15 +16,15 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 )
 
 // Main runs pomelod with the process's arguments and environment until SIGINT or SIGTERM, and returns the exit code. app
 // adds handlers, filters and events; nil adds none.
-func Main(app *router.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr) }
+func Main(app *app.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr) }
 
 // run is Main without the process. The exit codes are exitCode's.
-func run(app *router.App, args []string, stdout, stderr *os.File) int {
+func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	cfg, p, err := prepare(app, args, os.Environ(), stdout, stderr)
 	if p == nil { // nothing is to be started
 		return fail(stderr, err)
@@ -71,7 +71,7 @@ func run(app *router.App, args []string, stdout, stderr *os.File) int {
 }
 
 // prepare reads flags and files. Without a plan there is nothing to do any more.
-func prepare(app *router.App, args, environ []string, stdout, stderr io.Writer) (*settings, *plan, error) {
+func prepare(app *app.App, args, environ []string, stdout, stderr io.Writer) (*settings, *plan, error) {
 	cfg, err := parseFlags(args, environ, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -124,7 +124,7 @@ func meetManager(p *plan) (*manager, error) {
 // Run serves until ctx ends, with flags as on the command line and no environment; for tests and programs that own their
 // process. bound, if not nil, is told the addresses by name (gate, connector, an id of servers.json, admin) before
 // anything is served; clients may connect from then on.
-func Run(ctx context.Context, app *router.App, flags []string, bound func(map[string]net.Addr)) error {
+func Run(ctx context.Context, app *app.App, flags []string, bound func(map[string]net.Addr)) error {
 	cfg, err := parseFlags(flags, nil, io.Discard)
 	if err != nil {
 		return err

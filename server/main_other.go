@@ -8,11 +8,11 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 )
 
 // Main says what this system lacks and returns 2.
-func Main(*router.App) int {
+func Main(*app.App) int {
 	fmt.Fprintf(os.Stderr, "pomelod needs Linux: its event loops stand on epoll, eventfd and timerfd, which %s lacks. Run it in a Linux container or virtual machine.\n", runtime.GOOS)
 	return 2
 }

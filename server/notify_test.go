@@ -18,9 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"golang.org/x/sys/unix"
-
-	"github.com/pomelod/pomelod/router"
 )
 
 // listenNotify is a service manager's socket; name is a path, or abstract with @ in front.
@@ -101,7 +100,7 @@ func TestNotifyNotWithoutPort(t *testing.T) {
 }
 
 // newManaged is a server, not yet running, whose manager listens on the socket returned.
-func newManaged(t *testing.T, app *router.App, watchdog time.Duration) (*server, *net.UnixConn) {
+func newManaged(t *testing.T, a *app.App, watchdog time.Duration) (*server, *net.UnixConn) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "notify")
 	conn := listenNotify(t, socket)
@@ -109,11 +108,11 @@ func newManaged(t *testing.T, app *router.App, watchdog time.Duration) (*server,
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := cfg.plan(app)
+	p, err := cfg.plan(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := newServer(cfg, p, app)
+	srv, err := newServer(cfg, p, a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,15 +181,15 @@ func captureLog(t *testing.T) *logged {
 // the loop is doing; when the loop goes on, so does the watchdog.
 func TestWatchdog(t *testing.T) {
 	log := captureLog(t)
-	app := router.NewApp()
+	a := app.New()
 	entered, release := make(chan struct{}), make(chan struct{})
-	app.HandleInline("test.testHandler.block", func(*router.Call) (any, error) {
+	a.HandleInline("test.testHandler.block", func(*app.Call) (any, error) {
 		close(entered)
 		<-release
 		return nil, nil
 	})
 	const watchdog = time.Second
-	srv, conn := newManaged(t, app, watchdog)
+	srv, conn := newManaged(t, a, watchdog)
 	s := startServer(t, srv)
 	expectTold(t, conn, "READY=1")
 	c := login(t, s.addr("connector"))

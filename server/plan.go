@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/config"
 	"github.com/pomelod/pomelod/netpoll"
@@ -39,7 +40,7 @@ type plannedListener struct {
 }
 
 // plan reads the project's directory and puts everything together. Nothing is started or bound.
-func (c *settings) plan(app *router.App) (*plan, error) {
+func (c *settings) plan(app *app.App) (*plan, error) {
 	if err := c.shareHandlers(app); err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (c *settings) project() (*config.Project, error) {
 
 // planServers takes the listeners from servers.json. As with the original a connector has heartbeats and the dictionary and
 // a gate has not, unless the entry says otherwise.
-func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dictionary, app *router.App) error {
+func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dictionary, app *app.App) error {
 	if c.set["listen"] || c.set["gate"] {
 		return fmt.Errorf("-listen and -gate do not go with a servers.json, which names the addresses itself; drop them or the file in %s", c.dir)
 	}
@@ -146,7 +147,7 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	return nil
 }
 
-func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *codec.Protos, app *router.App) *router.Profile {
+func (c *settings) profile(s *config.Server, dict *codec.Dictionary, protos *codec.Protos, app *app.App) *router.Profile {
 	p := &router.Profile{Name: s.ID, Type: router.ServerType(s.Type)}
 	isConnector := p.Type == router.Connector
 	if isConnector {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
@@ -40,7 +41,7 @@ type server struct {
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
-func newServer(cfg *settings, p *plan, app *router.App) (_ *server, err error) {
+func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
 	s := &server{cfg: cfg, plan: p}
 	defer func() {
 		if err != nil {
@@ -77,7 +78,7 @@ func (s *server) bind() error {
 
 // checkServer is newServer without binding, and builds nothing that stays: what it does not refuse starts, if the machine has
 // the addresses and the ports are free.
-func checkServer(cfg *settings, p *plan, app *router.App) error {
+func checkServer(cfg *settings, p *plan, app *app.App) error {
 	if err := p.checkAddrs(); err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func checkServer(cfg *settings, p *plan, app *router.App) error {
 }
 
 // build makes everything but listeners.
-func (s *server) build(app *router.App) (err error) {
+func (s *server) build(app *app.App) (err error) {
 	cfg, p := s.cfg, s.plan
 	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))

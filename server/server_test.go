@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -81,7 +82,7 @@ func start(t testing.TB, args ...string) *running {
 	return startSettings(t, cfg, nil)
 }
 
-func startSettings(t testing.TB, cfg *settings, app *router.App) *running {
+func startSettings(t testing.TB, cfg *settings, app *app.App) *running {
 	t.Helper()
 	p, err := cfg.plan(app)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/server"
 )
 
@@ -20,7 +20,7 @@ func main() { os.Exit(server.Main(NewLobby().App())) }
 // told of either. But Session always says where it is now, so whoever looks at a game looks first at who of its players is
 // still there (present).
 type Lobby struct {
-	app *router.App
+	app *app.App
 
 	mu    sync.Mutex
 	last  int
@@ -34,31 +34,31 @@ type Game struct {
 	Seats   int      `json:"seats"`
 	Players []string `json:"players"` // as present found them
 	room    string
-	seats   []*router.Session
+	seats   []*app.Session
 }
 
 // NewLobby makes an empty lobby.
-func NewLobby() *Lobby { return &Lobby{app: router.NewApp()} }
+func NewLobby() *Lobby { return &Lobby{app: app.New()} }
 
 // App is the lobby's part of the server.
-func (l *Lobby) App() *router.App {
+func (l *Lobby) App() *app.App {
 	l.app.Before("", inRoom)
 	l.app.Handle("lobby.lobbyHandler.list", l.list)
 	l.app.Handle("lobby.lobbyHandler.open", l.open)
 	l.app.Handle("lobby.lobbyHandler.join", l.join)
-	l.app.OnClose(func(*router.Session) { go l.tidy() }) // events run on the event loop: no waiting there
+	l.app.OnClose(func(*app.Session) { go l.tidy() }) // events run on the event loop: no waiting there
 	return l.app
 }
 
 // Codes of refusals.
 var (
-	errNotInRoom = &router.Error{Code: 401, Text: "enter a room first"}
-	errBadGame   = &router.Error{Code: 400, Text: "a game has a name and 2 to 8 seats"}
-	errNoGame    = &router.Error{Code: 404, Text: "no such game, or it is full"}
+	errNotInRoom = &app.Error{Code: 401, Text: "enter a room first"}
+	errBadGame   = &app.Error{Code: 400, Text: "a game has a name and 2 to 8 seats"}
+	errNoGame    = &app.Error{Code: 404, Text: "no such game, or it is full"}
 )
 
 // inRoom lets only those through who have entered a room.
-func inRoom(c *router.Call) error {
+func inRoom(c *app.Call) error {
 	if c.Session.Room() == "" {
 		return errNotInRoom
 	}
@@ -66,7 +66,7 @@ func inRoom(c *router.Call) error {
 }
 
 // list answers with the open games of the caller's room.
-func (l *Lobby) list(c *router.Call) (any, error) {
+func (l *Lobby) list(c *app.Call) (any, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.present()
@@ -80,7 +80,7 @@ func (l *Lobby) list(c *router.Call) (any, error) {
 }
 
 // open adds a game with the caller in it, and tells the room.
-func (l *Lobby) open(c *router.Call) (any, error) {
+func (l *Lobby) open(c *app.Call) (any, error) {
 	var body struct {
 		Name  string
 		Seats int
@@ -91,14 +91,14 @@ func (l *Lobby) open(c *router.Call) (any, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
-	g := &Game{ID: l.last, Name: body.Name, Seats: body.Seats, room: c.Session.Room(), seats: []*router.Session{c.Session}}
+	g := &Game{ID: l.last, Name: body.Name, Seats: body.Seats, room: c.Session.Room(), seats: []*app.Session{c.Session}}
 	l.games = append(l.games, g)
 	l.present()
 	return g.copy(), l.app.PushRoom(g.room, "onOpen", g.copy())
 }
 
 // join adds the caller to a game. A full one starts: its players are told, and it is open no longer.
-func (l *Lobby) join(c *router.Call) (any, error) {
+func (l *Lobby) join(c *app.Call) (any, error) {
 	var body struct{ ID int }
 	if err := c.Bind(&body); err != nil {
 		return nil, errNoGame
@@ -138,7 +138,7 @@ func (l *Lobby) tidy() {
 // and closes empty games. Guarded by mu.
 func (l *Lobby) present() {
 	l.games = slices.DeleteFunc(l.games, func(g *Game) bool {
-		g.seats = slices.DeleteFunc(g.seats, func(s *router.Session) bool { return s.Closed() || s.Room() != g.room })
+		g.seats = slices.DeleteFunc(g.seats, func(s *app.Session) bool { return s.Closed() || s.Room() != g.room })
 		g.Players = g.Players[:0]
 		for _, s := range g.seats {
 			g.Players = append(g.Players, s.User())

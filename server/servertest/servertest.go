@@ -9,13 +9,13 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/server"
 )
 
 // Start runs a pomelod with app, which may be nil, until the test ends, and returns the addresses by name. Without flags it
 // listens on loopback, on free ports; -admin is off unless it is given.
-func Start(t testing.TB, app *router.App, flags ...string) map[string]string {
+func Start(t testing.TB, app *app.App, flags ...string) map[string]string {
 	t.Helper()
 	if !slices.Contains(flags, "-config") {
 		flags = append([]string{"-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0"}, flags...)

@@ -95,7 +95,7 @@ func TestAbandonedHandlers(t *testing.T) {
 			return a.honest(time.Second)
 		},
 		landed:  arrived(5 * 256),
-		without: weakness{edits: []edit{{"router/handle.go", "cancel(); on.leave()", "cancel()"}}, fails: `an honest call: {"code":500}`},
+		without: weakness{edits: []edit{{"app/hosted.go", "cancel(); giveUp()", "cancel()"}}, fails: `an honest call: {"code":500}`},
 	}, {
 		name: "handlers at work beside filters", // nobody hangs up; chat goes on, by other seats
 		attack: func(a *arena) error {

@@ -9,22 +9,22 @@ import (
 	"os"
 	"time"
 
-	"github.com/pomelod/pomelod/router"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/server"
 )
 
 const sleeps = 4 * time.Second
 
 func main() {
-	app := router.NewApp()
-	app.Handle("test.testHandler.sleep", func(*router.Call) (any, error) { time.Sleep(sleeps); return nil, nil })
-	app.Handle("test.testHandler.quick", func(*router.Call) (any, error) { return nil, nil })
-	app.Before("connector.entryHandler.enter", func(c *router.Call) error {
+	a := app.New()
+	a.Handle("test.testHandler.sleep", func(*app.Call) (any, error) { time.Sleep(sleeps); return nil, nil })
+	a.Handle("test.testHandler.quick", func(*app.Call) (any, error) { return nil, nil })
+	a.Before("connector.entryHandler.enter", func(c *app.Call) error {
 		if bytes.Contains(c.Body, []byte("sleeper")) {
 			time.Sleep(sleeps)
 		}
 		return nil
 	})
-	app.Before("chat.chatHandler.send", func(*router.Call) error { return nil })
-	os.Exit(server.Main(app))
+	a.Before("chat.chatHandler.send", func(*app.Call) error { return nil })
+	os.Exit(server.Main(a))
 }

@@ -1,0 +1,116 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
+)
+
+// App is what a program adds to the chat server: handlers for routes of its own, filters, and events. Register everything,
+// then run the server; after that App's pushes and Kick may be called from any goroutine.
+type App struct {
+	// Timeout is the time a handler has; then its context ends, its client gets 500 and what it returns is dropped. Default 30 s.
+	Timeout time.Duration
+	// MaxRunning is how many calls may wait for handlers at a time, and as many again for filters of the chat application's routes;
+	// calls beyond it are answered 500, and so are those of an address that has its share (-addr-handlers, by default at most a
+	// quarter). A call that is given up, because its time is over or its client has gone, counts no more although its goroutine runs
+	// on until it looks at Call.Context; so up to twice as many goroutines run. Default 1024.
+	MaxRunning int
+
+	handlers map[string]handler
+	before   []filter
+	after    []func(c *Call, result any, err error)
+	onOpen   []func(*Session)
+	onClose  []func(*Session)
+	rates    map[string]hosting.Rate // of routes (Limit)
+
+	node   atomic.Pointer[hosting.Node] // nil before the server runs, and after it has ended
+	panics atomic.Uint64
+}
+
+// HandlerFunc answers a call: the result is sent as JSON, nil as {}. An error is sent as {"code":500}, an *Error with its own
+// code. A panic counts as an error.
+type HandlerFunc func(c *Call) (result any, err error)
+
+// FilterFunc sees a call before its handler. An error answers the call; the handler does not run.
+type FilterFunc func(c *Call) error
+
+// Error is an error whose code the client gets: {"code":Code}.
+type Error struct {
+	Code int
+	Text string // for the log
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("code %d: %s", e.Code, e.Text) }
+
+type handler struct {
+	fn     HandlerFunc
+	inline bool
+}
+
+type filter struct {
+	route string // empty: every route of the App's own
+	fn    FilterFunc
+}
+
+// New makes an App without anything.
+func New() *App {
+	return &App{Timeout: 30 * time.Second, MaxRunning: 1024, handlers: make(map[string]handler)}
+}
+
+// Handle registers the handler of route "serverType.handler.method". It runs on a goroutine of its own, one at a time for each
+// session; the session's next message waits for it. Panics when the route is taken or is none.
+func (a *App) Handle(route string, fn HandlerFunc) { a.register(route, fn, false) }
+
+// HandleInline is Handle for a handler that runs on the event loop: it costs no goroutine and must not block, not even
+// for a lock held elsewhere for long.
+func (a *App) HandleInline(route string, fn HandlerFunc) { a.register(route, fn, true) }
+
+func (a *App) register(route string, fn HandlerFunc, inline bool) {
+	parts := strings.Split(route, ".")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" || len(route) > codec.MaxRouteBytes {
+		panic(fmt.Sprintf("app: %q is no route; it must be serverType.handler.method", route))
+	}
+	if _, taken := a.handlers[route]; taken {
+		panic(fmt.Sprintf("app: %q is registered twice", route))
+	}
+	if hosting.Builtin(route) {
+		panic(fmt.Sprintf("app: %q is the chat application's own; filter it with Before", route))
+	}
+	a.handlers[route] = handler{fn: fn, inline: inline}
+}
+
+// Before adds a filter for one route, which may be one of the chat application's (say, to refuse words in
+// chat.chatHandler.send), or for every route of the App's own when route is empty. Filters run in the order added,
+// where the handler runs; those of the chat application's routes on a goroutine.
+func (a *App) Before(route string, fn FilterFunc) {
+	a.before = append(a.before, filter{route, fn})
+}
+
+// After adds a function that sees every call of the App's own routes after its handler, with what it returned.
+func (a *App) After(fn func(c *Call, result any, err error)) { a.after = append(a.after, fn) }
+
+// OnOpen adds a function that is called when a session has finished its handshake. It runs on the event loop, must
+// not block, and is before any call of that session.
+func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
+
+// OnClose adds a function that is called once when a session that was opened has ended. It runs on the event loop and must
+// not block. A handler of the session may still be running; its context is done.
+func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
+
+// Limit bounds how often each session may call one of the App's own routes: perSecond calls in the long run, burst at once. A
+// request beyond it is answered {"code":500,"reason":"route_rate"} and a notify is dropped; neither reaches filters or
+// handler. The chat application's routes have -send-rate instead. Panics when the route has a limit already.
+func (a *App) Limit(route string, perSecond float64, burst int) {
+	if a.rates == nil {
+		a.rates = make(map[string]hosting.Rate)
+	}
+	if _, twice := a.rates[route]; twice {
+		panic(fmt.Sprintf("app: %q is limited twice", route))
+	}
+	a.rates[route] = hosting.Rate{PerSecond: perSecond, Burst: burst}
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package app_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/client"
+	"github.com/pomelod/pomelod/server"
+)
+
+// serve runs a, on a free port of loopback, and connects. A program calls server.Main(a) instead.
+func serve(a *app.App) (c *client.Client, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	addrs, ended := make(chan map[string]net.Addr, 1), make(chan error, 1)
+	go func() {
+		ended <- server.Run(ctx, a, []string{"-listen", "127.0.0.1:0", "-gate", "", "-admin", "", "-drain", "0", "-log-level", "error"},
+			func(bound map[string]net.Addr) { addrs <- bound })
+	}()
+	var addr string
+	select {
+	case bound := <-addrs:
+		addr = bound["connector"].String()
+	case err := <-ended:
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	c, err := client.Dial(addr, 10*time.Second)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	return c, func() { c.Close(); cancel(); <-ended }
+}
+
+// A handler answers a route of the program's own, and pushes to the room of who called.
+func Example() {
+	a := app.New()
+	a.Handle("area.areaHandler.roll", func(c *app.Call) (any, error) {
+		var body struct{ Sides int }
+		if err := c.Bind(&body); err != nil || body.Sides < 2 {
+			return nil, &app.Error{Code: 400, Text: "a die has at least two sides"}
+		}
+		return map[string]int{"dice": body.Sides}, nil
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	for _, sides := range []int{6, 1} {
+		var answer struct{ Dice int }
+		err := c.Request("area.areaHandler.roll", map[string]int{"sides": sides}, &answer)
+		fmt.Println(answer.Dice, err)
+	}
+	// Output:
+	// 6 <nil>
+	// 0 area.areaHandler.roll: refused: {"code":400}
+}
+
+// A filter before a route of the chat application refuses what should not be said.
+func ExampleApp_Before() {
+	a := app.New()
+	a.Before("chat.chatHandler.send", func(c *app.Call) error {
+		if strings.Contains(string(c.Body), "darn") {
+			return errors.New("a bad word")
+		}
+		return nil
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	_ = c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": "lobby"}, nil)
+	for _, text := range []string{"hello", "darn"} {
+		fmt.Println(c.Request("chat.chatHandler.send", map[string]string{"content": text, "target": "*"}, nil))
+	}
+	// Output:
+	// <nil>
+	// chat.chatHandler.send: refused: {"code":500}
+}

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
+)
+
+// Session is a client as handlers see it: from handshake to close. Safe from any goroutine.
+type Session struct {
+	// Static after construction.
+	app    *App
+	client hosting.Client
+	remote netip.AddrPort
+
+	mu     sync.Mutex
+	user   string             // guarded by mu, as the rest
+	room   string             //
+	data   map[string]any     //
+	giveUp context.CancelFunc // of the latest call; calling it late is harmless
+	closed bool
+}
+
+// RemoteAddr is where the client was when the session began: as its proxy tells it, if that is a trusted one. The port is 0 when
+// the proxy tells none. A client that polls may have moved since.
+func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
+
+// User is the name under which the session is in a room; empty when it is in none.
+func (s *Session) User() string { user, _ := s.where(); return user }
+
+// Room is the room the session is in, empty when it is in none.
+func (s *Session) Room() string { _, room := s.where(); return room }
+
+func (s *Session) where() (user, room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.user, s.room
+}
+
+// Set keeps a value with the session until it ends.
+func (s *Session) Set(key string, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data == nil {
+		s.data = make(map[string]any)
+	}
+	s.data[key] = value
+}
+
+// Get is the value that Set kept, or nil.
+func (s *Session) Get(key string) any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data[key]
+}
+
+// Closed tells whether the session has ended.
+func (s *Session) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// Push sends a push to this session only. One that has ended gets nothing. A push of a running handler comes before
+// the handler's answer.
+func (s *Session) Push(route string, body any) error {
+	_, content, err := s.app.encodePush(route, body)
+	if err != nil {
+		return err
+	}
+	return s.client.Push(&codec.Push{Route: route, Body: content})
+}
+
+// Kick ends the session with a reason that it is told.
+func (s *Session) Kick(reason string) { s.client.Kick(reason) }

@@ -1,0 +1,116 @@
+// Package hosting is what packages app and router know of each other and programs need not: a node hosts an App, that is, it runs the
+// App's functions and carries out what they ask for.
+package hosting
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// The chat application's routes.
+const (
+	RouteQueryEntry = "gate.gateHandler.queryEntry"
+	RouteEnter      = "connector.entryHandler.enter"
+	RouteSend       = "chat.chatHandler.send"
+)
+
+// Builtin tells whether a route is the chat application's.
+func Builtin(route string) bool {
+	return route == RouteQueryEntry || route == RouteEnter || route == RouteSend
+}
+
+// Refusal is what a refusal of this route looks like: enter's has "error" (protocol.md §1). It must not be changed.
+func Refusal(route string) []byte {
+	if route == RouteEnter {
+		return channel.EnterRefused
+	}
+	return channel.Refused
+}
+
+// Of is the App that an *app.App is, for a node. Set by package app.
+var Of func(app any) App
+
+// App is an App as a node sees it. After Check, and but for Attach, it is safe from any goroutine.
+type App interface {
+	// Check refuses what would surprise later, and readies the App.
+	Check() error
+	// Bounds are App.Timeout and App.MaxRunning.
+	Bounds() (timeout time.Duration, maxRunning int)
+	// Routes are those that the App handles.
+	Routes() []Route
+	// Filter runs the filters before one of the chat application's routes; nil if it has none.
+	Filter(route string) RunFunc
+	// Watches tells whether there are functions for Opened or Closed.
+	Watches() bool
+	// Attach gives the App its node; nil when that ends.
+	Attach(Node)
+	// NewSession makes the Session of a client that an App's function is about to see.
+	NewSession(c Client, remote netip.AddrPort) Session
+	// Opened and Closed tell the App of a session's begin and end. They run on the event loop.
+	Opened(Session)
+	Closed(Session)
+	// Panics counts those of handlers and filters.
+	Panics() uint64
+}
+
+// RunFunc carries a call through filters and handler to the JSON of its answer. passed is false when it was answered before the
+// handler. Runs on any goroutine.
+type RunFunc func(c *Call) (answer []byte, passed bool)
+
+// Call is one request or notify for a RunFunc, which may keep it.
+type Call struct {
+	Context context.Context
+	Session Session
+	Body    []byte // JSON
+	Notify  bool
+}
+
+// Route is a route that an App handles.
+type Route struct {
+	Name   string
+	Inline bool // its handler runs on the event loop
+	Run    RunFunc
+	Rate   *Rate // nil: no limit
+}
+
+// Rate is what App.Limit says: calls a second, and at once.
+type Rate struct {
+	PerSecond float64
+	Burst     int
+}
+
+// Session is an app.Session as a node sees it. Safe from any goroutine.
+type Session interface {
+	// SetWhere says under which name it is in which room; both are empty in none.
+	SetWhere(user, room string)
+	// Begin makes the context of a call, which its goroutine cancels in the end. giveUp is called once or more often when nobody waits
+	// for the answer any more: with Abandon, with End, and late, when the call has ended long since. A call that was given up may still run
+	// when the next begins, so only the latest is given up by Abandon and End.
+	Begin(timeout time.Duration, giveUp func()) (context.Context, context.CancelFunc)
+	// Abandon gives the latest call up.
+	Abandon()
+	// End marks the session as closed, and gives its call up.
+	End()
+}
+
+// Client is what an app.Session needs of its session on a loop. Safe from any goroutine.
+type Client interface {
+	Push(p *codec.Push) error
+	Kick(reason string)
+}
+
+// Node is what an App asks of its node. Safe from any goroutine, and Ask from any but a loop's.
+type Node interface {
+	// Fits tells whether a push may have a body of so many bytes.
+	Fits(bytes int) bool
+	// Request has the owner of a room execute a request.
+	Request(channel.Request) error
+	// Ask is Request and waits for the answer.
+	Ask(context.Context, channel.Request) ([]byte, error)
+	// Broadcast stages a push for every session that works.
+	Broadcast(p *codec.Push) error
+}
