@@ -100,7 +100,7 @@ func (l *loop) localAddr(s *session) netip.Addr {
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).
 func (l *loop) enter(s *session, c *call) {
 	if l.node.short.Load() {
-		l.counters.limited[limitMemory]++
+		l.limiter.refused[limitMemory]++
 		l.answer(s, c, limitMemory.answer(true))
 		return
 	}
@@ -254,7 +254,7 @@ func (l *loop) canonical(s *session, content []byte) (_ []byte, ok bool) {
 			l.counters.malformed++
 			return nil, false
 		}
-		l.spend(s, len(content)/packedUnit)
+		l.limiter.spend(&s.meter, len(content)/packedUnit)
 	}
 	return codec.AppendCanonical(nil, content), true
 }

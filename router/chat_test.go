@@ -406,7 +406,7 @@ func TestGapEndsMembers(t *testing.T) {
 	a := r.login(atConnector, false)
 	a.enter("a", "r")
 	l := r.node.loops[0]
-	for _, room := range l.rooms {
+	for _, room := range l.rooms.byID {
 		room.seq--
 	}
 	a.request(routeSend, sendBody("x", "*"))

@@ -75,8 +75,8 @@ func (l *loop) exportSession(s *session) []byte {
 			flags |= 1 << i
 		}
 	}
-	l.readRates()
-	first := s.meter.sends.lacks(l.rates.sends)
+	l.limiter.read()
+	first := s.meter.sends.lacks(l.limiter.sends)
 	if !s.meter.spoke { // the tick by which it must say something
 		first = int(secondsTo(uint32(s.meter.sends), l.np.Now()))
 	}
@@ -84,7 +84,7 @@ func (l *loop) exportSession(s *session) []byte {
 	b = append(b, sessionVersion, byte(s.proto), s.step, byte(s.variant.Framing), byte(s.transport))
 	for _, n := range [...]uint64{
 		flags, uint64(s.hops), uint64(s.beats & beatsCount), uint64(secondsTo(s.alive, l.np.Now())), l.keys[s.conn.Slot()],
-		uint64(s.meter.refused), uint64(s.meter.all.lacks(l.rates.all)), uint64(first), uint64(s.meter.enters.lacks(l.rates.enters)),
+		uint64(s.meter.refused), uint64(s.meter.all.lacks(l.limiter.all)), uint64(first), uint64(s.meter.enters.lacks(l.limiter.enters)),
 	} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -129,9 +129,9 @@ func (l *loop) importSession(s *session, b []byte) error {
 	if key != 0 {
 		l.keys[s.conn.Slot()] = key
 	}
-	l.readRates()
+	l.limiter.read()
 	s.meter = meter{
-		all: bucket(l.rates.all + uint32(all)), sends: bucket(l.rates.sends + uint32(sends)), enters: bucket(l.rates.enters + uint32(enters)),
+		all: bucket(l.limiter.all + uint32(all)), sends: bucket(l.limiter.sends + uint32(sends)), enters: bucket(l.limiter.enters + uint32(enters)),
 		refused: uint16(refused), begun: true, spoke: flags&exportedSpoke != 0,
 	}
 	if !s.meter.spoke {

@@ -26,7 +26,7 @@ func (l *loop) follow(s *session, c *call) bool {
 	}
 	to := l.node.placement.Load()[c.partition(room)].loop
 	if to == l {
-		if _, large := l.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
+		if _, large := l.rooms.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
 			return false
 		}
 		for _, other := range l.node.loops {

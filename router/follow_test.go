@@ -13,7 +13,7 @@ import (
 // spread tells on how many loops a room has members.
 func (r *rig) spread(name string) (n int) {
 	for _, l := range r.node.loops {
-		for _, room := range l.rooms {
+		for _, room := range l.rooms.byID {
 			for _, vg := range room.groups {
 				if vg.group.Len() > 0 && room.id.Partition() == channel.Partition(name) {
 					n++

@@ -97,7 +97,7 @@ func (l *loop) handle(s *session) *known {
 
 // opened tells the App of a session that has finished its handshake.
 func (l *loop) opened(s *session) {
-	l.beginMeter(s)
+	l.limiter.begin(&s.meter)
 	if app := l.node.app; app != nil && app.Watches() {
 		app.Opened(l.handle(s).Session)
 	}

@@ -12,14 +12,14 @@ func (l *loop) inflate(s *session, c *call) bool {
 	if !codec.IsCompressed(c.body) {
 		return true
 	}
-	if l.spent(s) { // before any work is done
+	if l.limiter.spent(&s.meter) { // before any work is done
 		l.refuse(s, c, limitSession)
 		return false
 	}
 	packed := len(c.body)
 	body, err := l.inflater.AppendInflated(l.inflated[:0], c.body, l.node.limits.PackageBytes)
 	l.inflated = keep(body)
-	l.spend(s, packed/packedUnit+len(body)/inflatedUnit)
+	l.limiter.spend(&s.meter, packed/packedUnit+len(body)/inflatedUnit)
 	if err != nil {
 		l.counters.malformed++
 		l.charge(s, packed)
@@ -41,21 +41,3 @@ const (
 	packedUnit   = 512
 	inflatedUnit = 4 << 10
 )
-
-// spent tells whether s may say nothing more now.
-func (l *loop) spent(s *session) bool {
-	r := &l.node.limits.SessionRate
-	if r.Burst == 0 {
-		return false
-	}
-	l.readRates()
-	return s.meter.all.lacks(l.rates.all) >= r.Burst
-}
-
-// spend takes n messages out of what s may say, or as many as there are.
-func (l *loop) spend(s *session, n int) {
-	if r := &l.node.limits.SessionRate; r.Burst > 0 {
-		lacks := s.meter.all.lacks(l.rates.all)
-		s.meter.all = bucket(l.rates.all + uint32(max(lacks, min(lacks+n, r.Burst-1)))) // the message itself takes one
-	}
-}

@@ -49,7 +49,7 @@ func (r Rate) allowed(nanos int64) uint32 {
 // Both wrap around at 2^32, and their difference is read as a signed number: one that is ahead is so by at most burst, so a
 // negative difference means that the bucket is full. That is right as long as allowed gains less than 2^31 on a
 // bucket, which takes the fastest rate 59 hours. Every package of a session brings its buckets up to date, and so does its
-// deadline, which is a day away at most (meter.settle).
+// deadline, which is a day away at most (limiter.refresh).
 type bucket uint32
 
 // take takes a message out, if there is one.
@@ -83,20 +83,145 @@ type meter struct {
 	spoke   bool // a message has come
 }
 
-// rates is a loop's reading of its clock, as the session rates count it. It is renewed when a second has passed, and before
-// anything is refused. An old reading can only admit more, by at most what the rate is for one second; so nobody who keeps
-// to a rate is ever refused, and an admitted message costs no look at the clock.
-type rates struct {
+// limiter judges by Limits what sessions do, with a loop's reading of its clock, as the session rates count it. That is renewed when a
+// second has passed, and before anything is refused. An old reading can only admit more, by at most what the rate is for one second; so
+// nobody who keeps to a rate is ever refused, and an admitted message costs no look at the clock. Owned by the loop.
+type limiter struct {
+	np                 *netpoll.Loop
+	limits             *Limits
 	tick               uint32
-	all, sends, enters uint32
+	all, sends, enters uint32               // what the rates have let through until tick
+	refused            [limitReasons]uint64 // for the figures
 }
 
-func (l *loop) readRates() {
-	nanos := l.np.Nanos()
-	l.rates.tick = l.np.Now()
-	l.rates.all = l.node.limits.SessionRate.allowed(nanos)
-	l.rates.sends = l.node.limits.SendRate.allowed(nanos)
-	l.rates.enters = l.node.limits.EnterRate.allowed(nanos)
+// read reads the clock.
+func (lim *limiter) read() {
+	nanos := lim.np.Nanos()
+	lim.tick = lim.np.Now()
+	lim.all = lim.limits.SessionRate.allowed(nanos)
+	lim.sends = lim.limits.SendRate.allowed(nanos)
+	lim.enters = lim.limits.EnterRate.allowed(nanos)
+}
+
+// refresh reads the clock if a second has passed, and brings the buckets of m up to date, so that they can wrap around.
+func (lim *limiter) refresh(m *meter) {
+	if lim.tick != lim.np.Now() {
+		lim.read()
+	}
+	m.all.settle(lim.all)
+	m.enters.settle(lim.enters)
+	if m.spoke {
+		m.sends.settle(lim.sends)
+	}
+}
+
+// admit charges a message for h, and returns limitNone or what refuses it.
+func (lim *limiter) admit(m *meter, h *handler) limitReason {
+	if !m.spoke {
+		if lim.tick != lim.np.Now() {
+			lim.read()
+		}
+		m.spoke, m.sends = true, bucket(lim.sends)
+	}
+	lim.refresh(m)
+	switch {
+	case lim.over(&m.all, &lim.limits.SessionRate, &lim.all):
+		return limitSession
+	case h.fansOut && lim.over(&m.sends, &lim.limits.SendRate, &lim.sends):
+		return limitSend
+	case h.enters && lim.over(&m.enters, &lim.limits.EnterRate, &lim.enters):
+		return limitEnter
+	}
+	m.forgive()
+	return limitNone
+}
+
+// over charges a bucket. It tells whether that had nothing left; then the clock has been read.
+func (lim *limiter) over(b *bucket, r *Rate, allowed *uint32) bool {
+	if r.Burst == 0 || b.take(*allowed, r.Burst) {
+		return false
+	}
+	lim.read()
+	return !b.take(*allowed, r.Burst)
+}
+
+// refuse counts a refusal. It tells whether the session goes on although it is refused: Limits.Flood more of its packages were refused
+// than admitted. So who sends less than twice what it may is never ended.
+func (lim *limiter) refuse(m *meter, why limitReason) (flood bool) {
+	lim.refused[why]++
+	if m.refused < maxFlood {
+		m.refused++
+	}
+	return lim.limits.Flood > 0 && int(m.refused) >= lim.limits.Flood
+}
+
+const maxFlood = 1<<16 - 1
+
+// early charges a package of n bytes before the end of the handshake. It returns false when that is too much.
+func (lim *limiter) early(m *meter, n int) bool {
+	m.all += bucket(n)
+	m.refused++
+	if most := lim.limits.EarlyBytes; most > 0 && int(m.all) > most {
+		return false
+	}
+	if most := lim.limits.EarlyPackages; most > 0 && int(m.refused) > most {
+		return false
+	}
+	if m.refused == maxFlood { // without a limit it counts no further
+		m.refused--
+	}
+	return true
+}
+
+// longest is how long a package may be.
+func (lim *limiter) longest(m *meter) int {
+	if m.begun || lim.limits.EarlyBytes == 0 {
+		return lim.limits.PackageBytes
+	}
+	return min(lim.limits.PackageBytes, lim.limits.EarlyBytes)
+}
+
+// tooLong is what a session that was sent more at once than longest ends for.
+func (lim *limiter) tooLong(m *meter) netpoll.Reason {
+	if lim.longest(m) < lim.limits.PackageBytes {
+		return reasonEarly
+	}
+	return reasonTooLong
+}
+
+// begin fills the buckets of a session that works from now on. One that is opened again, as socket.io may do, has what it had.
+func (lim *limiter) begin(m *meter) {
+	if m.begun {
+		return
+	}
+	lim.read()
+	*m = meter{all: bucket(lim.all), enters: bucket(lim.enters), begun: true}
+	m.sends = bucket(lim.np.Now() + lim.limits.FirstSeconds)
+}
+
+// spent tells whether a session may say nothing more now.
+func (lim *limiter) spent(m *meter) bool {
+	r := &lim.limits.SessionRate
+	if r.Burst == 0 {
+		return false
+	}
+	lim.read()
+	return m.all.lacks(lim.all) >= r.Burst
+}
+
+// spend takes n messages out of what a session may say, or as many as there are.
+func (lim *limiter) spend(m *meter, n int) {
+	if r := &lim.limits.SessionRate; r.Burst > 0 {
+		lacks := m.all.lacks(lim.all)
+		m.all = bucket(lim.all + uint32(max(lacks, min(lacks+n, r.Burst-1)))) // the message itself takes one
+	}
+}
+
+// forgive takes back a refusal for what was admitted.
+func (m *meter) forgive() {
+	if m.refused > 0 {
+		m.refused--
+	}
 }
 
 // limitReason says which limit refused something.
@@ -110,6 +235,7 @@ const (
 	limitPackages
 	limitMemory
 	limitReasons
+	limitNone = limitReasons
 )
 
 // limitNames are the values of the label "reason" of pomelod_limited_total, and of the member "reason" of an answer.
@@ -134,39 +260,12 @@ func (r limitReason) answer(enter bool) []byte {
 
 // admit charges a message to its session's limits. It returns false when one of them has refused it, which is done then.
 func (l *loop) admit(s *session, c *call) bool {
-	if l.rates.tick != l.np.Now() {
-		l.readRates()
+	why := l.limiter.admit(&s.meter, &c.route.handle)
+	if why == limitNone {
+		return true
 	}
-	m, limits := &s.meter, &l.node.limits
-	if !m.spoke {
-		m.spoke, m.sends = true, bucket(l.rates.sends)
-	}
-	m.sends.settle(l.rates.sends)
-	m.enters.settle(l.rates.enters)
-	switch {
-	case l.over(&m.all, &limits.SessionRate, &l.rates.all):
-		l.refuse(s, c, limitSession)
-		return false
-	case c.route.handle.fansOut && l.over(&m.sends, &limits.SendRate, &l.rates.sends):
-		l.refuse(s, c, limitSend)
-		return false
-	case c.route.handle.enters && l.over(&m.enters, &limits.EnterRate, &l.rates.enters):
-		l.refuse(s, c, limitEnter)
-		return false
-	}
-	if m.refused > 0 {
-		m.refused--
-	}
-	return true
-}
-
-// over charges a bucket. It tells whether that had nothing left; then the clock has been read.
-func (l *loop) over(b *bucket, r *Rate, allowed *uint32) bool {
-	if r.Burst == 0 || b.take(*allowed, r.Burst) {
-		return false
-	}
-	l.readRates()
-	return !b.take(*allowed, r.Burst)
+	l.refuse(s, c, why)
+	return false
 }
 
 // refuse answers a request that a limit refuses; a notify is only counted.
@@ -177,101 +276,50 @@ func (l *loop) refuse(s *session, c *call, why limitReason) {
 	l.refused(s, why)
 }
 
-// refused counts what a limit has refused, and ends a session that goes on all the same: one of which Limits.Flood more packages
-// were refused than admitted. So who sends less than twice what it may is never ended.
+// refused counts what a limit has refused, and ends a session that goes on all the same.
 func (l *loop) refused(s *session, why limitReason) {
-	l.counters.limited[why]++
-	m := &s.meter
-	if m.refused < maxFlood {
-		m.refused++
-	}
-	if flood := l.node.limits.Flood; flood > 0 && int(m.refused) >= flood && s.phase != ended && s.conn.Alive() {
+	if l.limiter.refuse(&s.meter, why) && s.phase != ended && s.conn.Alive() {
 		l.kickFor(s, "too many messages", reasonFlood)
 	}
 }
-
-const maxFlood = 1<<16 - 1
 
 // charge charges a package, or a frame of WebSocket's own, of n bytes that is no message: a pong, a connect, what is out of place, a
 // heartbeat whose answer is owed already. It returns false when there were too many; the session may have ended then. What a
 // client waits for it is given all the same.
 func (l *loop) charge(s *session, n int) bool {
-	if !s.meter.begun {
+	lim, m := &l.limiter, &s.meter
+	if !m.begun {
 		return l.early(s, n)
 	}
-	if l.rates.tick != l.np.Now() {
-		l.readRates()
+	if lim.tick != l.np.Now() {
+		lim.read()
 	}
-	if l.over(&s.meter.all, &l.node.limits.SessionRate, &l.rates.all) {
+	if lim.over(&m.all, &lim.limits.SessionRate, &lim.all) {
 		l.refused(s, limitPackages)
 		return false
 	}
-	if s.meter.refused > 0 {
-		s.meter.refused--
-	}
-	return l.settle(s)
+	m.forgive()
+	return l.speaks(s)
 }
 
 // early charges a package of n bytes to a session that has yet to finish its handshake.
 func (l *loop) early(s *session, n int) bool {
-	limits, m := &l.node.limits, &s.meter
-	m.all += bucket(n)
-	m.refused++
-	if limits.EarlyBytes > 0 && int(m.all) > limits.EarlyBytes || limits.EarlyPackages > 0 && int(m.refused) > limits.EarlyPackages {
-		l.end(s, reasonEarly)
-		return false
+	if l.limiter.early(&s.meter, n) {
+		return true
 	}
-	if m.refused == maxFlood { // without a limit it counts no further
-		m.refused--
-	}
-	return true
+	l.end(s, reasonEarly)
+	return false
 }
 
-// longest is how long a package of s may be.
-func (l *loop) longest(s *session) int {
-	limits := &l.node.limits
-	if s.meter.begun || limits.EarlyBytes == 0 {
-		return limits.PackageBytes
-	}
-	return min(limits.PackageBytes, limits.EarlyBytes)
-}
-
-// tooLong is what a session that was sent more at once than longest ends for.
-func (l *loop) tooLong(s *session) netpoll.Reason {
-	if l.longest(s) < l.node.limits.PackageBytes {
-		return reasonEarly
-	}
-	return reasonTooLong
-}
-
-// beginMeter fills the buckets of a session that works from now on. One that is opened again, as socket.io may do, has
-// what it had.
-func (l *loop) beginMeter(s *session) {
-	if s.meter.begun {
-		return
-	}
-	l.readRates()
-	s.meter = meter{all: bucket(l.rates.all), enters: bucket(l.rates.enters), begun: true}
-	s.meter.sends = bucket(l.np.Now() + l.node.limits.FirstSeconds)
-}
-
-// settle brings a session's buckets up to date, so that they can wrap around. It ends a session that has said nothing since its
-// handshake for too long, and returns false then. Where there is an App such a session may be what it wants: it listens only.
-func (l *loop) settle(s *session) bool {
+// speaks brings a session's buckets up to date. It ends a session that has said nothing since its handshake for too long, and returns false
+// then. Where there is an App such a session may be what it wants: it listens only.
+func (l *loop) speaks(s *session) bool {
 	m := &s.meter
 	if !m.begun {
 		return true
 	}
-	if l.rates.tick != l.np.Now() {
-		l.readRates()
-	}
-	m.all.settle(l.rates.all)
-	m.enters.settle(l.rates.enters)
-	if m.spoke {
-		m.sends.settle(l.rates.sends)
-		return true
-	}
-	if l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < uint32(m.sends) {
+	l.limiter.refresh(m)
+	if m.spoke || l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < uint32(m.sends) {
 		return true
 	}
 	l.end(s, reasonIdle)

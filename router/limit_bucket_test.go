@@ -160,7 +160,7 @@ func BenchmarkAdmit(b *testing.B) {
 			b.ResetTimer()
 			for i := range b.N {
 				if i&1023 == 0 {
-					s.meter.all, s.meter.sends = bucket(l.rates.all), bucket(l.rates.sends)
+					s.meter.all, s.meter.sends = bucket(l.limiter.all), bucket(l.limiter.sends)
 				}
 				if !l.admit(s, c) {
 					b.Fatal("refused")

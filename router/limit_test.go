@@ -25,7 +25,7 @@ func publicLimits(cfg *Config) {
 // limitedFor is how often limits have refused something for a reason.
 func (r *rig) limitedFor(why limitReason) (n uint64) {
 	for _, l := range r.node.loops {
-		n += l.counters.limited[why]
+		n += l.limiter.refused[why]
 	}
 	return n
 }

@@ -25,15 +25,13 @@ type loop struct {
 	mailBytes atomic.Int64 // in mail
 	inbox     atomic.Int64 // weight (channel.Request.Weight) of the requests in mail; it decides what is admitted
 	backlog   atomic.Int64 // in the logs of groups, as last published
-	crowded   atomic.Pointer[map[channel.RoomID]struct{}]
 
 	// Owned by the loop.
 	sessions   []*[slabSessions]session
 	keys       map[uint32]uint64   // by slot, of sessions that gave a secret (userKey)
 	entries    map[entryKey][]byte // immutable
 	extras     []*extra
-	rooms      map[channel.RoomID]*room
-	large      map[string]struct{}          // names of rooms that newcomers enter on other loops (follow)
+	rooms      rooms
 	worker     *channel.Worker              // the partitions that run here; reached by their inlets only
 	arriving   map[uint16][]channel.Request // by partition on its way here: what waits for it
 	requests   []channel.Request            // of this loop, for this loop's worker
@@ -53,7 +51,7 @@ type loop struct {
 	http       *httpServer
 	polls      polls
 	counters   counters
-	rates      rates
+	limiter    limiter
 }
 
 // mail is what other goroutines send to a loop: an item, a request, or something to run.
@@ -219,7 +217,7 @@ func (l *loop) apply(it *channel.Item) {
 		}
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
-			l.exitRoom(s)
+			l.rooms.exit(s)
 			if s.handle != nil {
 				s.handle.SetWhere("", "")
 			}
@@ -244,7 +242,7 @@ func (l *loop) rescue(it *channel.Item) {
 	}
 	l.counters.panics++
 	slog.Error("panic while carrying out a room's decision; whom it was for is disconnected", "kind", it.Kind, "room", it.Room, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	if r := l.rooms[it.Room]; r != nil && it.Kind == channel.ItemPush {
+	if r := l.rooms.byID[it.Room]; r != nil && it.Kind == channel.ItemPush {
 		l.endRoom(r)
 	} else if s := l.find(it.To); s != nil {
 		l.np.Kill(s.conn, netpoll.ReasonPanic)
@@ -275,10 +273,10 @@ func (l *loop) entered(s *session, it *channel.Item) {
 		if !x.rename {
 			l.leave(it.To, s.user(), s.roomName(), s.room.id.Partition())
 		}
-		l.exitRoom(s)
+		l.rooms.exit(s)
 	}
 	s.uid, s.star = x.entering, x.star
-	l.joinRoom(s, it)
+	l.rooms.join(s, it)
 	if s.handle != nil {
 		s.handle.SetWhere(s.user(), s.roomName())
 	}
@@ -289,7 +287,7 @@ func (l *loop) Passed() {
 	if n := int64(l.np.Backlog()); n != l.backlog.Load() {
 		l.backlog.Store(n)
 	}
-	l.recheckCrowded()
+	l.rooms.recheckCrowded()
 }
 
 // Data implements netpoll.Handler.

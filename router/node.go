@@ -194,9 +194,11 @@ func NewNode(cfg Config) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, rooms: make(map[channel.RoomID]*room), large: make(map[string]struct{}), keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
+		l := &loop{node: n, index: i, keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
+		l.rooms.init(l.np, &n.limits)
+		l.limiter = limiter{np: l.np, limits: &n.limits}
 		l.polls.l = l
 		l.makeProtocols()
 		n.loops = append(n.loops, l)

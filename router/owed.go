@@ -40,7 +40,7 @@ func (l *loop) answers(s *session, what debts, n int) bool {
 	if !s.meter.begun {
 		return l.early(s, n)
 	}
-	if !l.settle(s) {
+	if !l.speaks(s) {
 		return false
 	}
 	switch {

@@ -106,7 +106,7 @@ func (o *outlet) Full(room channel.RoomID) bool {
 	if o.to.busy() {
 		return true
 	}
-	if crowded := o.to.crowded.Load(); crowded != nil {
+	if crowded := o.to.rooms.crowded.Load(); crowded != nil {
 		_, is := (*crowded)[room]
 		return is
 	}

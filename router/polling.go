@@ -26,7 +26,7 @@ const awaySeconds = 2
 func (ps *polls) open(from *session, r *request, p *base, framing codec.Framing) (*session, *codec.HTTPError) {
 	l := ps.l
 	if l.node.short.Load() {
-		l.counters.limited[limitMemory]++
+		l.limiter.refused[limitMemory]++
 		return nil, errFull
 	}
 	closing := l.node.closing.Load() && from.x.http.served // a first request is served, as nobody would make it again
@@ -313,8 +313,8 @@ func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting stri
 	waiting := l.np.TakeOutput(in.conn)
 	in.variant = in.profile.variants[variantKey{framing: framing}]
 	if r := in.room; r != nil {
-		l.dropEmpty(r)
-		l.joinGroup(in, r)
+		l.rooms.dropEmpty(r)
+		l.rooms.joinGroup(in, r)
 	}
 	out := l.np.Stage(in.conn)
 	if greeting != "" {

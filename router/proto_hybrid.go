@@ -78,10 +78,10 @@ func (p *hybrid) data(s *session, b []byte) int {
 // took: all whole packages, unless the session has to wait or has ended.
 func (p *hybrid) packages(s *session, b []byte, whole bool) (used int) {
 	for used < len(b) {
-		pkg, n, err := codec.ParsePackage(b[used:], p.l.longest(s))
+		pkg, n, err := codec.ParsePackage(b[used:], p.l.limiter.longest(&s.meter))
 		switch {
 		case err == codec.ErrPackageTooLong:
-			p.l.endWith(s, p.l.tooLong(s), codec.WSCloseTooBig, "package exceeds the limit")
+			p.l.endWith(s, p.l.limiter.tooLong(&s.meter), codec.WSCloseTooBig, "package exceeds the limit")
 			return used
 		case err != nil || n == 0 && whole: // trailing bytes that are no package
 			p.l.end(s, reasonProtocol)

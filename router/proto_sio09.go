@@ -301,7 +301,7 @@ func (p *sio09) patience() uint32 { return p.l.np.Now() + p.l.node.limits.pollSe
 
 // fetched: a GET that comes or goes is life (protocol.md §5.4).
 func (p *sio09) fetched(in *session) {
-	if in.phase == working && p.l.settle(in) {
+	if in.phase == working && p.l.speaks(in) {
 		p.l.heard(in)
 	}
 }

@@ -118,7 +118,7 @@ func TestEnterBehindReplace(t *testing.T) {
 // Whoever enters in the turn in which the members before it have lost a message misses nothing of what comes then.
 func TestEnterBehindGap(t *testing.T) {
 	r, l, old, _, other, newcomer := apart(t, "")
-	for _, room := range l.rooms {
+	for _, room := range l.rooms.byID {
 		room.seq--
 	}
 	other.request(routeSend, sendBody("x", "*"))

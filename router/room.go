@@ -3,6 +3,7 @@ package router
 import (
 	"log/slog"
 	"maps"
+	"sync/atomic"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
@@ -15,7 +16,7 @@ type room struct {
 	id     channel.RoomID
 	epoch  channel.Epoch
 	seq    uint64
-	large  string          // its name, if it stands in loop.large
+	large  string          // its name, if it stands in rooms.large
 	groups []*variantGroup // one to three, mostly
 }
 
@@ -24,76 +25,92 @@ type variantGroup struct {
 	group   netpoll.Group
 }
 
+// rooms are what a loop knows of rooms that have members here. Owned by the loop, but for crowded.
+type rooms struct {
+	np      *netpoll.Loop
+	limits  *Limits
+	byID    map[channel.RoomID]*room
+	large   map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
+	encoded []byte              // a push
+	// crowded are the rooms whose members here do not keep up: workers refuse new messages for them. A set of its own and not a field of the
+	// room, because workers on other loops read it; it is nearly always empty. Safe from any goroutine.
+	crowded atomic.Pointer[map[channel.RoomID]struct{}]
+}
+
+func (rs *rooms) init(np *netpoll.Loop, limits *Limits) {
+	rs.np, rs.limits, rs.byID, rs.large = np, limits, make(map[channel.RoomID]*room), make(map[string]struct{})
+}
+
 // renewRoom forgets what the loop knows of a room if somebody enters and the worker has come to another place in its stream: then it has
 // sent what it did not send here, because it counts nobody here any more. Who is left in such an entry has been replaced, and its conn
 // has yet to be reaped; or the stream has a gap. Every entry of a room thus goes through this, whatever became of the session that enters.
 func (l *loop) renewRoom(it *channel.Item) {
-	if r := l.rooms[it.Room]; r != nil && (r.seq != it.Seq || r.epoch != it.Epoch) {
+	if r := l.rooms.byID[it.Room]; r != nil && (r.seq != it.Seq || r.epoch != it.Epoch) {
 		l.gap(r, it)
 	}
 }
 
-// joinRoom makes s a member of a room here. A push that was encoded for others before stays theirs.
-func (l *loop) joinRoom(s *session, it *channel.Item) {
-	r := l.rooms[it.Room]
+// join makes s a member of a room here. A push that was encoded for others before stays theirs.
+func (rs *rooms) join(s *session, it *channel.Item) {
+	r := rs.byID[it.Room]
 	if r == nil {
 		r = &room{id: it.Room, epoch: it.Epoch, seq: it.Seq}
-		l.rooms[it.Room] = r
+		rs.byID[it.Room] = r
 	}
-	if int(it.Count) >= l.node.limits.Spread && r.large == "" {
+	if int(it.Count) >= rs.limits.Spread && r.large == "" {
 		r.large = s.roomName()
-		l.large[r.large] = struct{}{}
+		rs.large[r.large] = struct{}{}
 	}
 	s.room = r
-	l.joinGroup(s, r)
+	rs.joinGroup(s, r)
 }
 
 // joinGroup adds s to the group of its variant.
-func (l *loop) joinGroup(s *session, r *room) {
+func (rs *rooms) joinGroup(s *session, r *room) {
 	for _, vg := range r.groups {
 		if vg.variant == s.variant {
-			l.np.Join(s.conn, &vg.group)
+			rs.np.Join(s.conn, &vg.group)
 			return
 		}
 	}
 	vg := &variantGroup{variant: s.variant}
 	r.groups = append(r.groups, vg)
-	l.np.Join(s.conn, &vg.group)
+	rs.np.Join(s.conn, &vg.group)
 }
 
 // changeVariant has s read from now on what clients of v read. What its room had for it until now is staged first, as it was encoded.
-func (l *loop) changeVariant(s *session, v *codec.Variant) {
+func (rs *rooms) changeVariant(s *session, v *codec.Variant) {
 	r := s.room
 	if r == nil {
 		s.variant = v
 		return
 	}
-	l.np.Leave(s.conn)
-	l.dropEmpty(r)
+	rs.np.Leave(s.conn)
+	rs.dropEmpty(r)
 	s.variant = v
-	l.joinGroup(s, r)
+	rs.joinGroup(s, r)
 }
 
-// exitRoom takes s out of its room here. What the room had for it is staged first.
-func (l *loop) exitRoom(s *session) {
+// exit takes s out of its room here. What the room had for it is staged first.
+func (rs *rooms) exit(s *session) {
 	r := s.room
 	s.room = nil
-	l.np.Leave(s.conn)
-	l.dropEmpty(r)
-	if len(r.groups) == 0 && l.rooms[r.id] == r {
-		l.forgetRoom(r)
+	rs.np.Leave(s.conn)
+	rs.dropEmpty(r)
+	if len(r.groups) == 0 && rs.byID[r.id] == r {
+		rs.forget(r)
 	}
 }
 
-func (l *loop) forgetRoom(r *room) {
-	delete(l.rooms, r.id)
+func (rs *rooms) forget(r *room) {
+	delete(rs.byID, r.id)
 	if r.large != "" {
-		delete(l.large, r.large)
+		delete(rs.large, r.large)
 	}
 }
 
 // dropEmpty forgets the group that lost its last member.
-func (l *loop) dropEmpty(r *room) {
+func (rs *rooms) dropEmpty(r *room) {
 	for i, vg := range r.groups {
 		if vg.group.Len() == 0 {
 			last := len(r.groups) - 1
@@ -104,38 +121,41 @@ func (l *loop) dropEmpty(r *room) {
 	}
 }
 
-// pushRoom appends a push to the groups of its room, encoded once for each variant that is present.
-func (l *loop) pushRoom(it *channel.Item) {
-	r := l.rooms[it.Room]
+// push appends a push to the groups of its room, encoded once for each variant that is present. It returns false when the push is not
+// the next of the room's stream.
+func (rs *rooms) push(it *channel.Item) bool {
+	r := rs.byID[it.Room]
 	if r == nil {
-		return // the last member here has gone; its leave is on the way to the worker
+		return true // the last member here has gone; its leave is on the way to the worker
 	}
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
-		l.gap(r, it)
-		return
+		return false
 	}
 	r.seq = it.Seq
-	if l.node.closing.Load() && it.Push.Route == "onLeave" { // soon all have left; telling everybody of everybody would cost the square of that
-		return
-	}
 	for _, vg := range r.groups {
-		l.scratch = it.Push.AppendFrame(l.scratch[:0], vg.variant)
-		l.np.Push(&vg.group, l.scratch)
-		if vg.group.Backlog() > l.node.limits.RoomBytes {
-			l.markCrowded(r.id)
+		rs.encoded = it.Push.AppendFrame(rs.encoded[:0], vg.variant)
+		rs.np.Push(&vg.group, rs.encoded)
+		if vg.group.Backlog() > rs.limits.RoomBytes {
+			rs.markCrowded(r.id)
 		}
 	}
-	l.keepScratch()
-}
-
-// keepScratch keeps l.scratch for its next use, unless it has grown too large.
-func (l *loop) keepScratch() {
-	if cap(l.scratch) > maxScratch {
-		l.scratch = nil
-	}
+	rs.encoded = keep(rs.encoded)
+	return true
 }
 
 const maxScratch = 256 << 10
+
+// pushRoom carries out a push to a room.
+func (l *loop) pushRoom(it *channel.Item) {
+	r := l.rooms.byID[it.Room]
+	if l.node.closing.Load() && it.Push.Route == "onLeave" && r != nil && it.Seq == r.seq+1 && it.Epoch == r.epoch {
+		r.seq = it.Seq // soon all have left; telling everybody of everybody would cost the square of that
+		return
+	}
+	if !l.rooms.push(it) {
+		l.gap(r, it)
+	}
+}
 
 // gap ends the room here when a push is missing from its stream: a member gets every message or is disconnected.
 func (l *loop) gap(r *room, it *channel.Item) {
@@ -149,7 +169,7 @@ func (l *loop) gap(r *room, it *channel.Item) {
 // endRoom disconnects the room's living members here, with a reason, and tells how many they were. The room is forgotten at once: who
 // enters from now on has nothing to do with them.
 func (l *loop) endRoom(r *room) (ended int) {
-	l.forgetRoom(r)
+	l.rooms.forget(r)
 	l.np.Each(func(c *netpoll.Conn) {
 		if s := l.session(c); s.room == r {
 			l.kick(s, "messages were lost; please enter again")
@@ -159,37 +179,36 @@ func (l *loop) endRoom(r *room) (ended int) {
 	return ended
 }
 
-// markCrowded lets workers refuse new messages for a room whose members here do not keep up. A set of its own and not a
-// field of the room, because workers on other loops read it; it is nearly always empty.
-func (l *loop) markCrowded(id channel.RoomID) {
+// markCrowded notes that the members of a room do not keep up.
+func (rs *rooms) markCrowded(id channel.RoomID) {
 	set := map[channel.RoomID]struct{}{id: {}}
-	if old := l.crowded.Load(); old != nil {
+	if old := rs.crowded.Load(); old != nil {
 		if _, is := (*old)[id]; is {
 			return
 		}
 		maps.Copy(set, *old)
 	}
-	l.crowded.Store(&set)
+	rs.crowded.Store(&set)
 }
 
 // recheckCrowded opens rooms again whose members have caught up to half the mark.
-func (l *loop) recheckCrowded() {
-	old := l.crowded.Load()
+func (rs *rooms) recheckCrowded() {
+	old := rs.crowded.Load()
 	if old == nil {
 		return
 	}
 	set := make(map[channel.RoomID]struct{}, len(*old))
 	for id := range *old {
-		if r := l.rooms[id]; r != nil && r.backlog() > l.node.limits.RoomBytes/2 {
+		if r := rs.byID[id]; r != nil && r.backlog() > rs.limits.RoomBytes/2 {
 			set[id] = struct{}{}
 		}
 	}
 	switch {
 	case len(set) == len(*old):
 	case len(set) == 0:
-		l.crowded.Store(nil)
+		rs.crowded.Store(nil)
 	default:
-		l.crowded.Store(&set)
+		rs.crowded.Store(&set)
 	}
 }
 

@@ -185,7 +185,7 @@ func (l *loop) depart(s *session) {
 	from := l.addr(s.conn)
 	if s.room != nil {
 		l.leave(from, s.user(), s.roomName(), s.room.id.Partition())
-		l.exitRoom(s)
+		l.rooms.exit(s)
 	}
 	if x := s.x; x != nil {
 		if x.entering != "" {
@@ -250,7 +250,7 @@ const neverDue = 1<<32 - 1
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
 	s := l.session(c)
-	l.settle(s)
+	l.speaks(s)
 	l.expireRequests(s, l.np.Now())
 	switch {
 	case !c.Alive():
@@ -359,7 +359,7 @@ func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end st
 		body = l.scratch
 	}
 	l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
-	l.keepScratch()
+	l.scratch = keep(l.scratch)
 }
 
 // end closes a session, without saying why if its transport allows that.

@@ -292,16 +292,16 @@ func (r *rig) balanced() {
 	r.t.Helper()
 	for i, l := range r.node.loops {
 		s := l.np.Stats()
-		if s.Conns+s.Pulls+s.Backlog+s.Unsent+s.Slow+len(l.rooms) != 0 || slices.ContainsFunc(l.transports, func(n int64) bool { return n != 0 }) {
+		if s.Conns+s.Pulls+s.Backlog+s.Unsent+s.Slow+len(l.rooms.byID) != 0 || slices.ContainsFunc(l.transports, func(n int64) bool { return n != 0 }) {
 			r.t.Errorf("loop %d: left are %d sockets, %d pulls, backlog %d, unsent %d, slow %d, %d rooms, transports %v",
-				i, s.Conns, s.Pulls, s.Backlog, s.Unsent, s.Slow, len(l.rooms), l.transports)
+				i, s.Conns, s.Pulls, s.Backlog, s.Unsent, s.Slow, len(l.rooms.byID), l.transports)
 		}
 		if s.Panics+l.counters.panics != 0 {
 			r.t.Errorf("loop %d: %d panics were contained", i, s.Panics+l.counters.panics)
 		}
 	}
 	for i, l := range r.node.loops {
-		if s := l.worker.Stats(); s.Rooms+s.Members != 0 || s.Panics != 0 || l.inbox.Load() != 0 || len(l.large) != 0 {
+		if s := l.worker.Stats(); s.Rooms+s.Members != 0 || s.Panics != 0 || l.inbox.Load() != 0 || len(l.rooms.large) != 0 {
 			r.t.Errorf("worker %d: left are %d rooms, %d members, inbox %d; %d panics", i, s.Rooms, s.Members, l.inbox.Load(), s.Panics)
 		}
 	}

@@ -263,7 +263,7 @@ func TestOneWritePerMemberAndPass(t *testing.T) {
 					present[s.variant]++
 				}
 			}
-			for _, room := range l.rooms {
+			for _, room := range l.rooms.byID {
 				for _, vg := range room.groups {
 					if n := present[vg.variant]; n != vg.group.Len() && vg.variant.Framing != codec.FramingTCP {
 						t.Errorf("a group of %d for an encoding with %d members", vg.group.Len(), n)
@@ -285,7 +285,7 @@ func TestOneWritePerMemberAndPass(t *testing.T) {
 		r.net.Settle()
 		groups := 0
 		for _, l := range r.node.loops {
-			for _, room := range l.rooms {
+			for _, room := range l.rooms.byID {
 				groups += len(room.groups)
 			}
 		}

@@ -62,8 +62,6 @@ type counters struct {
 	handlersRefused, handlerTimeouts            uint64
 	httpRequests, upgrades, moves, pullsRefused uint64
 	overrun                                     uint64
-
-	limited [limitReasons]uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -159,7 +157,7 @@ func (l *loop) snapshot() LoopSnapshot {
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
-		Sessions: make(map[string]int64), limited: c.limited,
+		Sessions: make(map[string]int64), limited: l.limiter.refused,
 	}
 	for t, name := range transportNames(l.node.protocols) {
 		if t > 0 {

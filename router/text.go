@@ -65,6 +65,6 @@ func (l *loop) learnText(s *session, c *call) {
 		utf8 = codec.HasFourByteUTF8(c.body)
 	}
 	if utf8 {
-		l.changeVariant(s, s.profile.variants[variantKey{s.variant.Framing, false}])
+		l.rooms.changeVariant(s, s.profile.variants[variantKey{s.variant.Framing, false}])
 	}
 }
