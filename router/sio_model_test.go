@@ -335,7 +335,7 @@ func (m *sioModel) forsake() {
 // flow lets everybody take what there is for them.
 func (m *sioModel) flow() {
 	for _, c := range m.clients {
-		c.sock.Room = -1
+		c.sock.Room, c.sock.Whole = -1, 0
 	}
 	for _, s := range m.members {
 		for _, w := range []*web{s.ws, s.get, s.post, s.probe} {
