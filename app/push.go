@@ -181,7 +181,7 @@ func kickRequest(room, user, reason string) channel.Request {
 }
 
 // SetSlowMode has every member of room wait for at least d between two messages, and newcomers before their first; a
-// message that comes too soon is answered {"code":500,"reason":"slow_mode"}. 0 turns it off, and a negative d gives the room
+// message that comes too soon is answered {"code":500,"reason":"slow_mode","wait":SECONDS}. 0 turns it off, and a negative d gives the room
 // what -slow-mode says. It holds for the name, whether anybody is in the room or not, until the process ends. At most a day, in
 // milliseconds.
 func (a *App) SetSlowMode(room string, d time.Duration) error {

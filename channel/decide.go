@@ -323,13 +323,13 @@ func (d *decision) drop(slot uint32, stays bool) {
 // send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
 func (d *decision) send() {
 	room, sender := d.of.room, d.of.user
-	switch {
-	case sender == 0:
+	if sender == 0 {
 		d.refuseSend(Refused)
 		return
-	case d.tooSoon(sender):
+	}
+	if wait := d.wait(sender); wait > 0 {
 		d.note(counterOf(ReasonSlow))
-		d.refuseSend(limitAnswers[ReasonSlow])
+		d.refuseSend(refusedUntil(ReasonSlow, wait))
 		return
 	}
 	if !d.deliver(chatPush) {
@@ -343,14 +343,17 @@ func (d *decision) send() {
 	d.reply(Done)
 }
 
-// tooSoon tells whether slow mode has a member wait.
-func (d *decision) tooSoon(slot uint32) bool {
+// wait is how long slow mode has a member wait; 0 or less: not at all.
+func (d *decision) wait(slot uint32) time.Duration {
 	slow := d.of.room.slow
 	if slow == 0 {
-		return false
+		return 0
 	}
 	v, spoke := d.state.voices[slot]
-	return spoke && d.input.now-v.at < int64(slow)
+	if !spoke {
+		return 0
+	}
+	return slow - time.Duration(d.input.now-v.at)
 }
 
 // deliver pushes to the room or to one member of it, unless that cannot be taken.

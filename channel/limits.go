@@ -1,6 +1,9 @@
 package channel
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Limits bound rooms. 0 in any of them is no limit.
 type Limits struct {
@@ -35,7 +38,11 @@ func EnterRefusedFor(reason string) []byte {
 var limitAnswers = [Reasons][]byte{
 	ReasonMembers: EnterRefusedFor(ReasonNames[ReasonMembers]),
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),
-	ReasonSlow:    RefusedFor(ReasonNames[ReasonSlow]),
+}
+
+// refusedUntil is RefusedFor where it is known when the request may be repeated: "wait" is that in seconds, rounded up.
+func refusedUntil(why Reason, wait time.Duration) []byte {
+	return fmt.Appendf(nil, `{"code":500,"reason":"%s","wait":%d}`, ReasonNames[why], (wait+time.Second-1)/time.Second)
 }
 
 // refusal is what admission says to a request. It is found before deciding, from the state and the outlets, and is a part of the input.

@@ -17,7 +17,7 @@ func limitedStage(t *testing.T, limits Limits) (*stage, *int64) {
 const (
 	roomFull  = `reply %d {"code":500,"error":true,"reason":"room_members"}`
 	roomsFull = `reply %d {"code":500,"error":true,"reason":"rooms"}`
-	tooSoon   = `reply %d {"code":500,"reason":"slow_mode"}`
+	tooSoon   = `reply %d {"code":500,"reason":"slow_mode","wait":1}`
 )
 
 // A full room takes nobody more, tells nobody, and takes somebody again when somebody has left. Who is in may change the name or be

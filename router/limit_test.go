@@ -544,7 +544,7 @@ func TestAppSetsSlowMode(t *testing.T) {
 		}
 		r.net.Settle()
 		got = append(got, c.ask(routeSend, sendBody("4", "*")))
-		if fmt.Sprint(got) != `[{} {"code":500,"reason":"slow_mode"} {} {}]` {
+		if fmt.Sprint(got) != `[{} {"code":500,"reason":"slow_mode","wait":2} {} {}]` {
 			t.Errorf("%+v: %v", sh, got)
 		}
 		if a.SetSlowMode("r", channel.MaxSlow+1) == nil {
