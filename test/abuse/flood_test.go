@@ -262,7 +262,7 @@ func TestPipelinedGets(t *testing.T) {
 		landed: func(d delta) error { return d.atLeast("pomelod_http_requests_total", 1000) },
 		held:   func(d delta) error { return d.atLeast("pomelod_throttled_total", 10) },
 		without: weakness{
-			edits: []edit{{"router/http.go", "(s.x.http.task != taskNone || l.np.Throttle(s.conn))", "s.x.http.task != taskNone"}},
+			edits: []edit{{"router/proto_http.go", "s.x.errand.task != taskNone || p.l.np.Throttle(s.conn)", "s.x.errand.task != taskNone"}},
 			fails: "bytes were kept",
 		},
 	}.run(t)

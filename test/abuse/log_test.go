@@ -179,7 +179,7 @@ func TestLogFlood(t *testing.T) {
 	const faults, most = 1000, 40
 	scenario{
 		name: "log flood",
-		edits: []edit{{"router/dispatch.go", "	m, err := codec.ParseMessage(b)\n	if err != nil {",
+		edits: []edit{{"router/proto_hybrid.go", "	m, err := codec.ParseMessage(b)\n	if err != nil {",
 			"	m, err := codec.ParseMessage(b)\n	if string(m.Body) == `\"fault\"` {\n		panic(\"a fault\")\n	}\n	if err != nil {"}},
 		attack: func(a *arena) error {
 			n := a.n(faults)

@@ -38,7 +38,7 @@ var soakFlags = []string{"-heartbeat", "3s", "-sio-heartbeat", "4s", "-sio-timeo
 // soakEdits do the same where there is no flag: for sessions that are begun by HTTP, with nothing behind it.
 var soakEdits = []edit{
 	{"router/node.go", "ConnectSeconds: 45", "ConnectSeconds: 5"},
-	{"router/sio09.go", "connect09Seconds = 30", "connect09Seconds = 5"},
+	{"router/proto_sio09.go", "connect09Seconds = 30", "connect09Seconds = 5"},
 }
 
 // soak is a long time in which all kinds of things happen at once, in rounds. Between them nobody but the witnesses is there,

@@ -122,7 +122,7 @@ func TestWrongState(t *testing.T) {
 				d.atLeast(`pomelod_closed_total{reason="handshake_refused"}`, 10))
 		},
 		without: weakness{
-			edits: []edit{{"router/hybrid.go", "if s.state == stateInited {", "if s.state != stateEnded {"}},
+			edits: []edit{{"router/proto_hybrid.go", "if s.phase == opening && s.step == hybridInited {", "if s.phase != ended {"}},
 			fails: "tcp: handshake twice: the server said",
 		},
 	}.run(t)
