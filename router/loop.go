@@ -161,13 +161,16 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	return l.serial
 }
 
-// endEvent is called when an event has been handled, a message above all: it lets this loop's worker handle the loop's own requests and
-// applies what it decides, until neither is left. Items are
-// applied only after the worker has returned, so nothing here is re-entered.
+// endEvent is called when an event has been handled, a message above all. Mostly there is nothing left to do then.
 func (l *loop) endEvent() {
-	if l.running {
-		return
+	if len(l.requests)+len(l.items) > 0 && !l.running {
+		l.runLocal()
 	}
+}
+
+// runLocal lets this loop's worker handle the loop's own requests and applies what it decides, until neither is left. Items are
+// applied only after the worker has returned, so nothing here is re-entered.
+func (l *loop) runLocal() {
 	l.running = true
 	defer func() { l.running = false }()
 	for r, i := 0, 0; ; {
