@@ -97,11 +97,6 @@ func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
 // find is the slot of a name, or 0.
 func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}] }
 
-// partOf is the partition that a slot belongs to.
-func (s *state) partOf(slot uint32) *partition {
-	return s.parts[s.member(slot).room.id.Partition()]
-}
-
 // add makes somebody the last member of r.
 func (s *state) add(r *Room, rec *Record) {
 	var slot uint32

@@ -146,7 +146,7 @@ func plainNumber(raw []byte) bool {
 	if len(raw) > maxNumber {
 		return false
 	}
-	if len(raw) >= minBigInteger && bytes.IndexAny(raw, ".eE") < 0 {
+	if len(raw) >= minBigInteger && !bytes.ContainsAny(raw, ".eE") {
 		_, err := strconv.ParseInt(string(raw), 10, 64)
 		return err == nil
 	}
