@@ -108,9 +108,9 @@ func sameJSON(a, b []byte) bool {
 // A server's dictionary and protobuf definitions make no difference to who uses the client.
 func TestDictionaryAndProtobuf(t *testing.T) {
 	a := app.New()
-	var asked string
+	asked := make(chan string, 2) // what the handler was given; it has answered before the client goes on
 	a.Handle("game.gameHandler.where", func(c *app.Call) (any, error) {
-		asked = string(c.Body)
+		asked <- string(c.Body)
 		return json.RawMessage(`{"at":{"x":1,"y":-2},"path":[{"x":3},{"x":4}],"other":{"f":0.5}}`), nil
 	})
 	addr := servertest.Start(t, a, "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0", "-config", sample(t))["connector"]
@@ -134,14 +134,20 @@ func TestDictionaryAndProtobuf(t *testing.T) {
 		}
 	}
 	var where json.RawMessage
-	if err := c.Request("game.gameHandler.where", map[string]int{"depth": 7}, &where); err != nil || asked != `{"depth":7}` {
-		t.Errorf("%v, the server was asked %s", err, asked)
+	if err := c.Request("game.gameHandler.where", map[string]int{"depth": 7}, &where); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-asked; got != `{"depth":7}` {
+		t.Errorf("the server was asked %s", got)
 	}
 	if want := `{"at":{"x":1,"y":-2},"path":[{"x":3},{"x":4}],"other":{"f":0.5}}`; string(where) != want {
 		t.Errorf("got  %s\nwant %s", where, want)
 	}
-	if err := c.Request("game.gameHandler.where", struct{}{}, nil); err != nil || asked != `{}` {
-		t.Errorf("%v, the server was asked %s", err, asked)
+	if err := c.Request("game.gameHandler.where", struct{}{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-asked; got != `{}` {
+		t.Errorf("the server was asked %s", got)
 	}
 	if err := c.Request("chat.chatHandler.send", map[string]string{"content": "x"}, nil); err == nil || !strings.Contains(err.Error(), "required field missing") {
 		t.Errorf("a body without a required field: %v", err)
