@@ -260,8 +260,13 @@ func TestTerminal(t *testing.T) {
 
 // The page is where a browser on this machine finds it.
 func TestPageURL(t *testing.T) {
-	s := start(t)
-	port := s.addr("connector").Port
+	running := start(t)
+	port := running.addr("connector").Port
+	s := &server{cfg: running.cfg, plan: running.plan} // not the listeners of one that runs
+	for _, ln := range running.listeners {
+		twin := *ln
+		s.listeners = append(s.listeners, &twin)
+	}
 	for _, tc := range []struct{ ip, want string }{{"0.0.0.0", "localhost"}, {"::", "localhost"}, {"127.0.0.1", "localhost"}, {"192.0.2.7", "192.0.2.7"}, {"2001:db8::1", "[2001:db8::1]"}} {
 		for _, ln := range s.listeners {
 			ln.Addr = &net.TCPAddr{IP: net.ParseIP(tc.ip), Port: port}
