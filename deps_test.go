@@ -50,6 +50,14 @@ var rules = []rule{
 		why: "a worker knows neither sockets nor sessions, so that it can run on any loop, goroutine or node; its way out is its Outlet",
 	},
 	{
+		from: ours("cluster"), to: ours(""), allow: ours("cluster", "channel", "codec"),
+		why: "a fleet is views, links and partitions: bus, loops and sessions are handed in, so that whole fleets run in one test under virtual time",
+	},
+	{
+		from: ours("cluster"), except: ours("cluster/membus", "cluster/sim"), to: []string{"net", "os", "syscall", "math/rand", "math/rand/v2", "golang.org/x/sys"}, allow: []string{"net/netip"},
+		why: "the package decides by what it is given: a seed must repeat a whole fleet exactly",
+	},
+	{
 		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec"),
 		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
 	},
