@@ -1,4 +1,38 @@
 package netpoll
 
-// Nanos reads the loop's clock, nanoseconds since some time in the past. It costs tens of nanoseconds, Now next to nothing.
-func (l *Loop) Nanos() int64 { return l.nanos() }
+import "time"
+
+// maxTickNanos is the longest time between two ticks that is not a stall of ours.
+const maxTickNanos = 3e9
+
+// clock is a loop's time: nanoseconds, which cost a look at the machine's clock, and seconds, which cost nothing. Seconds are counted by
+// ticks, from 1, so that a tick of 0 can mean never. Owned by the loop, but for nanos, which is safe from any goroutine.
+type clock struct {
+	nanos func() int64 // since some time in the past; never goes back
+	start int64        // nanos when the first second began, and later by what stalls have taken
+	now   uint32
+}
+
+func newClock(nanos func() int64) clock {
+	if nanos == nil {
+		begin := time.Now()
+		nanos = func() int64 { return int64(time.Since(begin)) }
+	}
+	return clock{nanos: nanos, start: nanos(), now: 1}
+}
+
+// Now is the loop's time in seconds, for SetDue. Runs on the loop.
+func (k *clock) Now() uint32 { return k.now }
+
+// Nanos is the loop's time in nanoseconds. It costs tens of nanoseconds, Now next to nothing. Safe from any goroutine.
+func (k *clock) Nanos() int64 { return k.nanos() }
+
+// tick counts the seconds that have passed since the last one.
+func (k *clock) tick() {
+	elapsed := k.nanos() - k.start - int64(k.now-1)*int64(time.Second)
+	if elapsed > maxTickNanos { // we were stopped or starved, and that is not the peers' fault: one second is counted for all of it
+		k.start += elapsed - int64(time.Second)
+		elapsed = int64(time.Second)
+	}
+	k.now += uint32(elapsed / int64(time.Second))
+}

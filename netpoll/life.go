@@ -2,7 +2,7 @@ package netpoll
 
 import "syscall"
 
-// life is how far a conn has come. Every change is made in this file, but for the first (newConn gives a slot to a conn) and the moves
+// life is how far a conn has come. Every change is made in this file, but for the first (slots.take gives a slot to a conn) and the moves
 // (transfer.go):
 //
 //	free ─► open ─ Close ─► ending ─┬─► lingering ─┬─► gone ─► free
@@ -55,8 +55,8 @@ func (l *Loop) Kill(c *Conn, why Reason) {
 // KillAll ends every conn at once, also those that only wait for their peer to close: for the end of the process, when there is no
 // more time. Runs on the loop.
 func (l *Loop) KillAll(why Reason) {
-	for slot := range uint32(len(l.slabs) * slabConns) {
-		l.Kill(l.bySlot(slot), why)
+	for slot := range uint32(l.slots.len()) {
+		l.Kill(l.slots.at(slot), why)
 	}
 }
 
@@ -138,7 +138,7 @@ func (l *Loop) finalize(c *Conn) {
 		l.budget.open[c.tag].Add(-1)
 		l.open.Add(-1)
 	}
-	l.freeSlot(c)
+	l.slots.put(c)
 }
 
 // vacate ends a conn whose socket belongs to another from now on.
@@ -148,12 +148,5 @@ func (l *Loop) vacate(c *Conn) {
 	l.closed(c)
 	l.SetDue(c, 0)
 	c.out = nil // it is empty
-	l.freeSlot(c)
-}
-
-func (l *Loop) freeSlot(c *Conn) {
-	*c = Conn{slot: c.slot, gen: c.gen + 1}
-	if c.gen < lastGeneration {
-		l.free = append(l.free, c.slot)
-	}
+	l.slots.put(c)
 }

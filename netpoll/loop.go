@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 // Handler is what a Loop works for. Every method runs on the loop and must not block. A method may stage output
@@ -55,40 +54,31 @@ const (
 	lingerLeast   = 64
 	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
 	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
-	maxTickNanos  = 3e9      // a longer time between two ticks is a stall of ours
-	slabConns     = 256      // conns in one slab chunk; a pointer to a conn stays valid
-
-	lastGeneration = math.MaxUint32 - 2 // a slot that has come to it is not used again: no two conns ever have the same ID
 )
 
 // Loop owns conns and groups. All methods run on the loop unless they say otherwise.
 type Loop struct {
+	slots
+	clock
+	doorbell
+	wheel
+
 	// Static after construction.
-	index   uint8
 	handler Handler
 	driver  Driver
 	limits  Limits
 	budget  *Budget
-	nanos   func() int64
 	slice   int // sliceConns; tests have less
 
 	// Safe from any goroutine.
 	accepted  *Mailbox[incoming]
-	rung      atomic.Bool
-	rangAt    atomic.Int64 // when the doorbell that waits, or was answered last, was rung
 	published atomic.Int64 // unsent and inbound, as last published to the budget
 	shedding  atomic.Bool  // the budget asks this loop to shed
 	open      atomic.Int64 // sockets, those posted by the acceptor included
 	pulls     atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	slabs            []*[slabConns]Conn
-	free             []uint32 // slots
 	fds              []uint32 // fd → slot + 1
-	wheel            [wheelSlots]uint32
-	now              uint32 // ticks: seconds since the start, from 1
-	wheelAt          uint32 // up to which tick the wheel has been turned
-	start            int64
 	dead             []*Conn
 	dirty            []*Conn
 	resumed          []*Conn
@@ -123,72 +113,26 @@ type Loop struct {
 	buf              []byte
 	scratch          []byte
 
-	delay [2]int64 // ns for which the last two doorbells waited
-
 	stats Stats
 }
 
 // NewLoop makes a loop. Its driver must be turned by one goroutine, which then owns the loop. nanos is a monotonic
 // clock; nil means the real one.
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
-	if nanos == nil {
-		begin := time.Now()
-		nanos = func() int64 { return int64(time.Since(begin)) }
-	}
-	l := &Loop{index: index, handler: h, driver: d, limits: limits, budget: budget, nanos: nanos, slice: sliceConns, now: 1, wheelAt: 1}
-	l.start = nanos()
+	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), handler: h, driver: d, limits: limits, budget: budget, slice: sliceConns}
+	l.doorbell = doorbell{driver: d, clock: &l.clock}
+	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}
 	l.buf = make([]byte, readBytes)
 	l.accepted = NewMailbox[incoming](l.Ring)
 	budget.add(l)
 	return l
 }
 
-// Index is the loop's number, the first byte of its conns' IDs. Safe from any goroutine.
-func (l *Loop) Index() uint8 { return l.index }
-
-// Now is the loop's clock in seconds, for SetDue.
-func (l *Loop) Now() uint32 { return l.now }
-
 // Backlog is the number of bytes pushed to groups and not yet passed on.
 func (l *Loop) Backlog() int { return l.backlog }
 
 // Open is the number of sockets the loop has or is about to have. Safe from any goroutine.
 func (l *Loop) Open() int { return int(l.open.Load()) }
-
-// Ring makes the loop turn soon. Safe from any goroutine.
-func (l *Loop) Ring() {
-	if l.rung.CompareAndSwap(false, true) {
-		l.rangAt.Store(l.nanos())
-		l.driver.Ring()
-	}
-}
-
-// Find is the conn that id names, or nil when it is gone.
-func (l *Loop) Find(id ID) *Conn {
-	slot := id.slot()
-	if id.Loop() != l.index || int(slot) >= len(l.slabs)*slabConns {
-		return nil
-	}
-	if c := l.bySlot(slot); c.gen == id.gen() && c.Alive() {
-		return c
-	}
-	return nil
-}
-
-// Each calls f for every living conn. f must not end conns other than by Close or Kill.
-func (l *Loop) Each(f func(*Conn)) { l.EachIn(0, len(l.slabs)*slabConns, f) }
-
-// EachIn calls f for every living conn whose slot is from from up to, but not including, to. It tells whether there are
-// slots beyond. f must not end conns other than by Close or Kill.
-func (l *Loop) EachIn(from, to int, f func(*Conn)) (more bool) {
-	slots := len(l.slabs) * slabConns
-	for slot := from; slot < min(to, slots); slot++ {
-		if c := l.bySlot(uint32(slot)); c.Alive() {
-			f(c)
-		}
-	}
-	return to < slots
-}
 
 // LocalAddr is the address by which the peer reached us.
 func (l *Loop) LocalAddr(c *Conn) netip.AddrPort { return l.driver.LocalAddr(int(c.fd)) }
@@ -225,12 +169,10 @@ func (l *Loop) mayMerge(c *Conn) bool {
 
 // Turn does everything that waits; the driver calls it after Ring.
 func (l *Loop) Turn() {
-	l.delay = [2]int64{l.delay[1], max(l.nanos()-l.rangAt.Load(), 0)}
-	l.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
-	l.rung.Store(false)
+	l.doorbell.answer()
 	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
 	l.handler.Turn()
-	l.turnWheel()
+	l.callDue()
 	l.callLate()
 	l.deliverResumed()
 	now := int64(0)
@@ -257,13 +199,8 @@ func (l *Loop) writeStaged(now int64) {
 
 // Tick tells the loop that a second may have passed.
 func (l *Loop) Tick() {
-	elapsed := l.nanos() - l.start - int64(l.now-1)*int64(time.Second)
-	if elapsed > maxTickNanos { // we were stopped or starved, and that is not the peers' fault: let no time pass for them
-		l.start += elapsed - int64(time.Second)
-		elapsed = int64(time.Second)
-	}
-	l.now += uint32(elapsed / int64(time.Second))
-	l.turnWheel() // first: what the handler says to those who are late is better than an end without a word
+	l.clock.tick()
+	l.callDue() // first: what the handler says to those who are late is better than an end without a word
 	l.unlooked = len(l.inboxed)
 	l.callLate()
 	l.checkQueues()
@@ -278,8 +215,21 @@ func (l *Loop) endEvent() {
 		l.reap()
 	}
 	l.budget.publish(l)
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.wheelAt < l.now || l.delay[1] > int64(watchedDelay) {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
 		l.Ring()
+	}
+}
+
+// callDue calls the handler for those whose deadline has passed, a share of them in each turn.
+func (l *Loop) callDue() {
+	work := turnWork
+	for c := l.wheel.next(&work); c != nil; c = l.wheel.next(&work) {
+		switch {
+		case c.life == lifeLingering:
+			l.fail(c) // the peer had its time to close
+		case c.Alive():
+			l.due(c)
+		}
 	}
 }
 
@@ -403,7 +353,7 @@ func unreadOf(c *Conn) int { return 1 - int(c.watched&Readable) }
 
 // adopt makes a conn of a socket that was accepted, or comes from another loop.
 func (l *Loop) adopt(in *incoming) {
-	c := l.newConn()
+	c := l.slots.take()
 	c.fd, c.tag, c.pass = in.fd, in.Tag, in.Pass
 	c.SetPeer(in.Peer)
 	c.life = lifeOpen
@@ -431,27 +381,9 @@ func (l *Loop) opened(c *Conn, state []byte) {
 	l.handler.Open(c, state)
 }
 
-func (l *Loop) newConn() *Conn {
-	if len(l.free) == 0 {
-		base := uint32(len(l.slabs) * slabConns)
-		slab := new([slabConns]Conn)
-		l.slabs = append(l.slabs, slab)
-		for i := slabConns - 1; i >= 0; i-- {
-			slab[i].slot, slab[i].gen = base+uint32(i), 1
-			l.free = append(l.free, base+uint32(i))
-		}
-	}
-	n := len(l.free) - 1
-	slot := l.free[n]
-	l.free = l.free[:n]
-	return l.bySlot(slot)
-}
-
-func (l *Loop) bySlot(slot uint32) *Conn { return &l.slabs[slot/slabConns][slot%slabConns] }
-
 func (l *Loop) byFD(fd int) *Conn {
 	if fd >= len(l.fds) || l.fds[fd] == 0 {
 		return nil
 	}
-	return l.bySlot(l.fds[fd] - 1)
+	return l.slots.at(l.fds[fd] - 1)
 }

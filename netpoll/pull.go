@@ -10,7 +10,7 @@ const noSocket = -1
 // slow members of its group. Its input comes by Feed. It counts as no socket. Handler.Open is not called for it.
 // Runs on the loop.
 func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
-	c := l.newConn()
+	c := l.slots.take()
 	c.fd, c.tag, c.peer, c.peerPort = noSocket, tag, peer.Addr().As16(), peer.Port()
 	c.life, c.active = lifeOpen, l.now
 	l.pulls.Add(1)

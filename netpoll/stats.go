@@ -32,6 +32,6 @@ func (l *Loop) Stats() Stats {
 	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
 	s.Unread = l.unread
-	s.Delay = time.Duration(l.delay[1])
+	s.Delay = time.Duration(l.waited[1])
 	return s
 }

@@ -1,42 +1,54 @@
 package netpoll
 
-// wheelSlots is the horizon of the wheel in seconds. A later deadline waits in the farthest slot and is filed again.
+// wheelSlots is how many seconds the wheel reaches ahead.
 const wheelSlots = 128
 
-// SetDue makes Handler.Due(c) be called in the first second after tick (see Now); 0 means never. Moving a deadline later, as
-// every heartbeat does, only stores it: the conn is filed again when its old slot comes up.
-func (l *Loop) SetDue(c *Conn, tick uint32) {
+// wheel has the deadlines of a loop's conns: a list of conns for each of the next wheelSlots seconds. A conn stands in one list at most,
+// filed under the second in which it is looked at again. That is never later than its deadline, so moving a deadline later, as
+// every heartbeat does, only stores it: when its second comes the conn is filed again. A deadline beyond the wheel's reach
+// waits in the farthest list.
+//
+// The links of the lists are in the conns. Owned by the loop.
+type wheel struct {
+	conns *slots
+	clock *clock
+	lists [wheelSlots]uint32 // by second: the first conn's slot + 1, or 0
+	at    uint32             // the second up to which all have been called; at most now
+}
+
+// SetDue makes Handler.Due(c) be called in the first second after tick (see Now); 0 means never. Runs on the loop.
+func (w *wheel) SetDue(c *Conn, tick uint32) {
 	c.due = tick
 	switch {
 	case tick == 0:
-		l.unfile(c)
+		w.unfile(c)
 	case c.filed == 0 || c.filed > tick:
-		l.unfile(c)
-		l.file(c)
+		w.unfile(c)
+		w.file(c)
 	}
 }
 
-func (l *Loop) file(c *Conn) {
-	c.filed = min(max(c.due, l.now+1), l.wheelAt+wheelSlots-1) // no slot that has yet to be emptied
-	head := &l.wheel[c.filed%wheelSlots]
+func (w *wheel) file(c *Conn) {
+	c.filed = min(max(c.due, w.clock.now+1), w.at+wheelSlots-1) // never in a list that is being called
+	head := &w.lists[c.filed%wheelSlots]
 	c.prev, c.next = 0, *head
 	if *head != 0 {
-		l.bySlot(*head - 1).prev = c.slot + 1
+		w.conns.at(*head - 1).prev = c.slot + 1
 	}
 	*head = c.slot + 1
 }
 
-func (l *Loop) unfile(c *Conn) {
+func (w *wheel) unfile(c *Conn) {
 	if c.filed == 0 {
 		return
 	}
 	if c.prev != 0 {
-		l.bySlot(c.prev - 1).next = c.next
+		w.conns.at(c.prev - 1).next = c.next
 	} else {
-		l.wheel[c.filed%wheelSlots] = c.next
+		w.lists[c.filed%wheelSlots] = c.next
 	}
 	if c.next != 0 {
-		l.bySlot(c.next - 1).prev = c.prev
+		w.conns.at(c.next - 1).prev = c.prev
 	}
 	c.filed, c.next, c.prev = 0, 0, 0
 }
@@ -47,36 +59,31 @@ func (l *Loop) unfile(c *Conn) {
 const (
 	dueCalls     = 32
 	filesPerCall = 32
+	turnWork     = dueCalls * filesPerCall
 )
 
-// turnWheel calls what is due, a share of it in each turn. A conn is taken out of its slot before it is called, so whatever is filed
-// meanwhile goes to a later one.
-func (l *Loop) turnWheel() {
-	for work := dueCalls * filesPerCall; l.wheelAt < l.now; l.wheelAt++ {
-		slot := &l.wheel[(l.wheelAt+1)%wheelSlots]
-		for at := *slot; at != 0; at = *slot {
-			if work <= 0 {
-				return // endEvent rings for the rest
+// next is a conn whose deadline has passed; it has none any more. It is nil when there is no other, or when work is used up, of which a
+// turn has turnWork. Call it until then, once a turn, as long as behind is true.
+func (w *wheel) next(work *int) *Conn {
+	for now := w.clock.now; w.at < now; w.at++ {
+		list := &w.lists[(w.at+1)%wheelSlots]
+		for *list != 0 && *work > 0 {
+			c := w.conns.at(*list - 1)
+			w.unfile(c) // first: whatever is filed while it is called goes to a later list
+			if c.due <= now {
+				*work -= filesPerCall
+				c.due = 0
+				return c
 			}
-			c := l.bySlot(at - 1)
-			l.unfile(c)
-			if c.due > l.now {
-				l.file(c)
-				work--
-				continue
-			}
-			c.due = 0
-			l.expire(c)
-			work -= filesPerCall
+			w.file(c)
+			*work--
+		}
+		if *list != 0 {
+			break
 		}
 	}
+	return nil
 }
 
-func (l *Loop) expire(c *Conn) {
-	switch {
-	case c.life == lifeLingering:
-		l.fail(c) // the peer had its time to close
-	case c.Alive():
-		l.due(c)
-	}
-}
+// behind tells whether there may be more for next.
+func (w *wheel) behind() bool { return w.at < w.clock.now }

@@ -97,7 +97,7 @@ func TestStoppedServer(t *testing.T) {
 			return nil
 		},
 		without: weakness{
-			edits: []edit{{"netpoll/loop.go", "if elapsed > maxTickNanos {", "if elapsed > 1e6*maxTickNanos {"}},
+			edits: []edit{{"netpoll/clock.go", "if elapsed > maxTickNanos {", "if elapsed > 1e6*maxTickNanos {"}},
 			fails: "clients were closed for silence",
 		},
 	}.run(t)

@@ -1,0 +1,49 @@
+package netpoll
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// slowAnswer is how long a ring may wait for its turn; after a longer wait the loop goes on ringing, so that it notices the end of that.
+const slowAnswer = 10 * time.Millisecond
+
+// doorbell asks the driver for a turn, and knows how long that took. A ring is a system call; while one waits to be answered, others cost
+// nothing. Nothing posted before a Ring is missed: a turn allows the next ring before it looks at what there is.
+type doorbell struct {
+	// Static after construction.
+	driver Driver
+	clock  *clock
+
+	// Safe from any goroutine.
+	rung   atomic.Bool
+	rangAt atomic.Int64 // when the ring that waits, or was answered last, came
+
+	// Owned by the loop.
+	waited [2]int64 // ns for which the last two rings waited
+}
+
+// Ring makes the loop turn soon. Safe from any goroutine.
+func (d *doorbell) Ring() {
+	if d.rung.CompareAndSwap(false, true) {
+		d.rangAt.Store(d.clock.nanos())
+		d.driver.Ring()
+	}
+}
+
+// Overrun tells whether events have to wait for longer than limit until the loop comes to them. A ring stands in the
+// queue of events like a socket, so what it waits they wait. One long wait is a stall (of the machine, say) that is over
+// when it is noticed; it takes two in a row. Runs on the loop.
+func (d *doorbell) Overrun(limit time.Duration) bool {
+	return d.waited[0] > int64(limit) && d.waited[1] > int64(limit)
+}
+
+// answer begins the turn that was asked for.
+func (d *doorbell) answer() {
+	d.waited = [2]int64{d.waited[1], max(d.clock.nanos()-d.rangAt.Load(), 0)}
+	d.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
+	d.rung.Store(false)
+}
+
+// slow tells whether the last ring had to wait long.
+func (d *doorbell) slow() bool { return d.waited[1] > int64(slowAnswer) }

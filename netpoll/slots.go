@@ -1,0 +1,79 @@
+package netpoll
+
+import "math"
+
+const (
+	slabConns      = 256                // conns in one slab
+	lastGeneration = math.MaxUint32 - 2 // a slot that has come to it is not used again: no two conns ever have the same ID
+)
+
+// slots is where a loop's conns live. A conn stays in its slot, so a pointer to it stays valid as long as it lives, and others may refer
+// to it by the number of its slot. Its methods run on the loop, but for Index.
+//
+// A slot is in free exactly while it has no conn, unless its generations are used up. Its conn keeps its number and generation meanwhile.
+type slots struct {
+	index uint8 // of the loop
+	slabs []*[slabConns]Conn
+	free  []uint32
+}
+
+// Index is the loop's number, the first byte of its conns' IDs. Safe from any goroutine.
+func (s *slots) Index() uint8 { return s.index }
+
+// Find is the conn that id names, or nil when it is gone. Runs on the loop.
+func (s *slots) Find(id ID) *Conn {
+	slot := id.slot()
+	if id.Loop() != s.index || int(slot) >= s.len() {
+		return nil
+	}
+	if c := s.at(slot); c.gen == id.gen() && c.Alive() {
+		return c
+	}
+	return nil
+}
+
+// Each calls f for every living conn. f must not end conns other than by Close or Kill. Runs on the loop.
+func (s *slots) Each(f func(*Conn)) { s.EachIn(0, s.len(), f) }
+
+// EachIn calls f for every living conn whose slot is from from up to, but not including, to. It tells whether there are slots
+// beyond. f must not end conns other than by Close or Kill. Runs on the loop.
+func (s *slots) EachIn(from, to int, f func(*Conn)) (more bool) {
+	all := s.len()
+	for slot := from; slot < min(to, all); slot++ {
+		if c := s.at(uint32(slot)); c.Alive() {
+			f(c)
+		}
+	}
+	return to < all
+}
+
+// len is the number of slots, with or without a conn.
+func (s *slots) len() int { return len(s.slabs) * slabConns }
+
+// at is what is in a slot.
+func (s *slots) at(slot uint32) *Conn { return &s.slabs[slot/slabConns][slot%slabConns] }
+
+// take gives a slot to a new conn.
+func (s *slots) take() *Conn {
+	if len(s.free) == 0 {
+		base := uint32(s.len())
+		slab := new([slabConns]Conn)
+		s.slabs = append(s.slabs, slab)
+		for i := slabConns - 1; i >= 0; i-- {
+			slab[i].slot, slab[i].gen = base+uint32(i), 1
+			s.free = append(s.free, base+uint32(i))
+		}
+	}
+	n := len(s.free) - 1
+	slot := s.free[n]
+	s.free = s.free[:n]
+	return s.at(slot)
+}
+
+// put takes the slot of a conn back. Nothing may refer to the conn any more.
+func (s *slots) put(c *Conn) {
+	*c = Conn{slot: c.slot, gen: c.gen + 1}
+	if c.gen < lastGeneration {
+		s.free = append(s.free, c.slot)
+	}
+}
