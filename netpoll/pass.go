@@ -268,11 +268,12 @@ func (l *Loop) dropLog(g *Group) {
 
 // takeLog is an empty log of a stream that has this end; an idle group has none.
 func (l *Loop) takeLog(end uint64) *log {
-	p := new(log)
-	if n := len(l.spareLogs); n > 0 {
-		p = l.spareLogs[n-1]
-		l.spareLogs = l.spareLogs[:n-1]
+	n := len(l.spareLogs)
+	if n == 0 {
+		return &log{low: end}
 	}
+	p := l.spareLogs[n-1]
+	l.spareLogs = l.spareLogs[:n-1]
 	p.low = end
 	return p
 }
