@@ -115,7 +115,8 @@ type memory struct {
 // step takes one reading and acts on it.
 func (m *memory) step(now time.Time) {
 	goBytes, usage := m.read()
-	kernel := int64(usage.Conns)*idleSocket + int64(usage.Slow)*fullSocket + int64(usage.Unread)*unreadSocket
+	full := int64(usage.Slow)*fullSocket + int64(usage.Unread)*unreadSocket
+	kernel := int64(usage.Conns)*idleSocket + full
 	used := goBytes + kernel
 	m.used.Store(used)
 	if goal := max(m.percent(collectAt)-kernel, m.budget/8); m.limit != nil && goal/m.granule() != m.goal/m.granule() {
@@ -134,7 +135,9 @@ func (m *memory) step(now time.Time) {
 	m.shedding.Store(is)
 	switch {
 	case is: // a quarter of the backlogs each second, the largest first, until there is enough
-		m.unsent(max(usage.Unsent/4*3, m.budget/100)) // below that it would end people for nothing
+		// Where they and their sockets are a hundredth of the budget, it would end people for nothing. Sockets that are full count even
+		// if next to nothing waits behind each: else many such would fill the memory and be left alone.
+		m.unsent(max(usage.Unsent/4*3, m.budget/100-full))
 	case was:
 		m.unsent(math.MaxInt64)
 	}

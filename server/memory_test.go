@@ -118,6 +118,27 @@ func TestMemorySteps(t *testing.T) {
 	}
 }
 
+// Backlogs that are nothing are left alone, unless the sockets before them are many and full.
+func TestMemoryTakesFullSockets(t *testing.T) {
+	const mib = 1 << 20
+	for _, tc := range []struct {
+		slow int
+		want string
+	}{
+		{0, "[refuse true unsent 10485760]"},
+		{10, "[refuse true unsent 7864320]"},
+		{40, "[refuse true unsent 3072]"},
+		{4000, "[refuse true unsent 3072]"},
+	} {
+		f := newFakeMemory(1000 * mib)
+		f.reading, f.usage = 950*mib, router.Usage{Slow: tc.slow, Unsent: 4096}
+		f.step(time.Now())
+		if got := fmt.Sprint(f.did); got != tc.want {
+			t.Errorf("%d sockets are full: %s, want %s", tc.slow, got, tc.want)
+		}
+	}
+}
+
 // What the kernel has for the sockets counts, and Go collects so much the sooner.
 func TestMemoryCountsSockets(t *testing.T) {
 	const mib = 1 << 20
