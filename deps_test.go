@@ -58,7 +58,7 @@ var rules = []rule{
 		why: "the package decides by what it is given: a seed must repeat a whole fleet exactly",
 	},
 	{
-		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec"),
+		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec", "limit"),
 		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
 	},
 	{

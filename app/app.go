@@ -8,6 +8,7 @@ import (
 
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/limit"
 )
 
 // App is what a program adds to the chat server: handlers for routes of its own, filters, and events. Register everything,
@@ -26,7 +27,7 @@ type App struct {
 	after    []func(c *Call, result any, err error)
 	onOpen   []func(*Session)
 	onClose  []func(*Session)
-	rates    map[string]hosting.Rate // of routes (Limit)
+	rates    map[string]limit.Rate // of routes (Limit)
 
 	node   atomic.Pointer[hosting.Node] // nil before the server runs, and after it has ended
 	panics atomic.Uint64
@@ -107,10 +108,10 @@ func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
 // handler. The chat application's routes have -send-rate instead. Panics when the route has a limit already.
 func (a *App) Limit(route string, perSecond float64, burst int) {
 	if a.rates == nil {
-		a.rates = make(map[string]hosting.Rate)
+		a.rates = make(map[string]limit.Rate)
 	}
 	if _, twice := a.rates[route]; twice {
 		panic(fmt.Sprintf("app: %q is limited twice", route))
 	}
-	a.rates[route] = hosting.Rate{PerSecond: perSecond, Burst: burst}
+	a.rates[route] = limit.Rate{PerSecond: perSecond, Burst: burst}
 }

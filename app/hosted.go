@@ -12,6 +12,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/limit"
 )
 
 func init() { hosting.Of = func(a any) hosting.App { return (*hosted)(a.(*App)) } }
@@ -39,8 +40,11 @@ func (h *hosted) Check() error {
 		if _, own := a.handlers[route]; !own {
 			return fmt.Errorf("App.Limit: %q is no route of the App's", route)
 		}
-		if r == (hosting.Rate{}) {
+		if r == (limit.Rate{}) {
 			return fmt.Errorf("App.Limit: %q is limited to nothing; give a rate and a burst above 0", route)
+		}
+		if err := r.Check(); err != nil {
+			return fmt.Errorf("App.Limit: %q: %w", route, err)
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package limit
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/pomelod/pomelod/internal/seed"
 )
 
 const second = int64(1e9)
@@ -25,7 +27,7 @@ func TestBucket(t *testing.T) {
 	take(start+second/4-1, false)
 	take(start+second/4, true)
 	take(start+second/4, false)
-	if b.Full(start+second-1) || !b.Full(start+second) {
+	if b.Debt(start+second-1) != 1 || b.Debt(start+second) != 0 {
 		t.Error("full at the wrong time")
 	}
 	for range 3 { // idle for long: no more than the burst
@@ -52,7 +54,7 @@ func TestRefusalTakesNothing(t *testing.T) {
 func TestNoRateIsNoLimit(t *testing.T) {
 	var b Bucket
 	for range 100 {
-		if !b.Take(Rate{}, 0) || !b.Full(0) {
+		if !b.Take(Rate{}, 0) || b.Debt(0) != 0 {
 			t.Fatal("the zero rate limits")
 		}
 	}
@@ -62,8 +64,8 @@ func TestNoRateIsNoLimit(t *testing.T) {
 func TestBucketModel(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		r := Rate{PerSecond: 1 + rnd.IntN(2000), Burst: 1 + rnd.IntN(20)}
-		every := second / int64(r.PerSecond)
+		r := Rate{PerSecond: float64(1 + rnd.IntN(2000)), Burst: 1 + rnd.IntN(20)}
+		every := r.every()
 		var b Bucket
 		have := every * int64(r.Burst) // in the model: tokens, in the time that they take to come back
 		now, last := int64(rnd.IntN(1000)), int64(0)
@@ -79,8 +81,8 @@ func TestBucketModel(t *testing.T) {
 			if got := b.Take(r, now); got != want {
 				t.Fatalf("seed %d, step %d: %v, want %v", seed, i, got, want)
 			}
-			if full := have == every*int64(r.Burst); b.Full(now) != full {
-				t.Fatalf("seed %d, step %d: full is %v", seed, i, !full)
+			if debt := every*int64(r.Burst) - have; b.Debt(now) != debt {
+				t.Fatalf("seed %d, step %d: debt %d, want %d", seed, i, b.Debt(now), debt)
 			}
 		}
 	}
@@ -96,22 +98,127 @@ func TestParseRate(t *testing.T) {
 			t.Errorf("%q came back as %v, %v", text, again, err)
 		}
 	}
-	for _, text := range []string{"", "x", "1:", ":1", "1:0", "-1", "1:-1", "0:5", "5:5:5", "1e3", "2000000000", "1:2000000000", " 1"} {
-		if r, err := ParseRate(text); err != ErrRate {
+	for _, text := range []string{"", "x", "1:", ":1", "1:0", "-1", "1:-1", "0:5", "5:5:5", "1e3", " 1", "0:0"} {
+		if r, err := ParseRate(text); err != errRate {
 			t.Errorf("%q is taken: %v, %v", text, r, err)
 		}
 	}
 }
 
-// The largest rates do not overflow.
-func TestLargestRates(t *testing.T) {
-	for _, r := range []Rate{{1, MaxRate}, {MaxRate, MaxRate}, {MaxRate, 1}} {
-		b := Bucket(0)
-		if !b.Take(r, 1<<61) {
-			t.Errorf("%v refuses the first", r)
+// What a bucket cannot keep is refused, and the largest rates that it can keep do not overflow, also where a network has a multiple.
+func TestRateCheck(t *testing.T) {
+	for _, r := range []Rate{{}, {MinPerSecond, 1}, {MaxPerSecond, MaxBurst}, {MaxPerSecond, 1}, {1, 86400}, {12, MaxBurst}, {0.001, 86}} {
+		if err := r.Check(); err != nil {
+			t.Error(err)
 		}
-		if r.Burst > 1 && !b.Take(r, 1<<61) {
-			t.Errorf("%v refuses the second", r)
+		for _, r := range []Rate{r, r.times(levelTimes[levels-1])} {
+			b := Bucket(0)
+			b.TakeUpTo(r, 1<<40, 1<<61)
+			if !r.None() && (b.Debt(1<<61) > MaxFill || !b.Take(r, 1<<61) || b.Take(r, 1<<61)) {
+				t.Errorf("%v: not one token is left of all: %d", r, b)
+			}
+		}
+	}
+	for _, r := range []Rate{{0, 1}, {1, 0}, {-1, 1}, {MaxPerSecond + 1, 1}, {0.0001, 1}, {1, -1}, {100, MaxBurst + 1}, {0.001, 87}, {1, 86401}} {
+		if r.Check() == nil {
+			t.Errorf("%v was accepted", r)
+		}
+	}
+}
+
+// TakeUpTo leaves one token where there is one, and takes none that is not there.
+func TestTakeUpTo(t *testing.T) {
+	r := Rate{PerSecond: 10, Burst: 5}
+	for _, c := range []struct{ taken, n, left int }{{0, 0, 5}, {0, 3, 2}, {0, 4, 1}, {0, 9, 1}, {3, 9, 1}, {4, 1, 1}, {5, 1, 0}} {
+		var b Bucket
+		for range c.taken {
+			b.Take(r, second)
+		}
+		b.TakeUpTo(r, c.n, second)
+		left := 0
+		for b.Take(r, second) {
+			left++
+		}
+		if left != c.left {
+			t.Errorf("%+v: %d left", c, left)
+		}
+	}
+}
+
+// exactBucket is a token bucket without rounding: tokens come all the time, counted in 10^-12, and a take needs a whole one.
+type exactBucket struct {
+	milli, burst, tokens int64
+	at                   int64
+}
+
+const token = 1e12
+
+func (b *exactBucket) take(now int64) bool {
+	if passed := now - b.at; passed > b.burst/b.milli {
+		b.tokens = b.burst
+	} else {
+		b.tokens = min(b.tokens+passed*b.milli, b.burst)
+	}
+	b.at = now
+	if b.tokens < token {
+		return false
+	}
+	b.tokens -= token
+	return true
+}
+
+// A bucket whose clock is read as a loop does, when a second has passed and before anything is refused, against an exact one with silences
+// up to a day:
+//   - What the exact one admits of a session that keeps to it is admitted, always.
+//   - No more are admitted than burst, what the rate allows in that time and one second, and one.
+func TestBucketWithAnOldClock(t *testing.T) {
+	rnd := seed.Rand(t)
+	for range 300 {
+		milli := []int64{1, 100, 999, 1000, 50_000, 60_000, 333_333, 1_000_000, 10_000_000}[rnd.IntN(9)]
+		r := Rate{PerSecond: float64(milli) / 1000, Burst: []int{1, 2, 7, 200, 1000}[rnd.IntN(5)]}
+		if r.Check() != nil {
+			continue
+		}
+		polite := rnd.IntN(2) == 0
+		now := rnd.Int64N(400 * 24 * 3600 * second)
+		var b Bucket
+		exact := exactBucket{milli: milli, burst: int64(r.Burst) * token, tokens: int64(r.Burst) * token, at: now}
+		admitted, began, read := 0, now, now
+		for i := range 2000 {
+			switch rnd.IntN(6) {
+			case 0: // at once
+			case 1:
+				if rnd.IntN(20) == 0 {
+					now += rnd.Int64N(24 * 3600 * second)
+				} else {
+					now += rnd.Int64N(3 * second)
+				}
+			default: // about as fast as is allowed
+				now += int64(float64(second) / r.PerSecond * (0.5 + rnd.Float64()))
+			}
+			if now-read >= second {
+				read = now
+			}
+			before := exact
+			want := exact.take(now)
+			if polite && !want { // it waits
+				exact = before
+				continue
+			}
+			got := b.Take(r, read)
+			if !got {
+				read = now
+				got = b.Take(r, read)
+			}
+			if polite && !got {
+				t.Fatalf("%v: message %d was refused at %d ns, with %d tokens", r, i, now, before.tokens)
+			}
+			if got {
+				admitted++
+			}
+			if most := float64(r.Burst) + r.PerSecond*1.0001*(float64(now-began)/1e9+1) + 1; float64(admitted) > most {
+				t.Fatalf("%v: %d admitted in %d ns, at most %.1f may be", r, admitted, now-began, most)
+			}
 		}
 	}
 }

@@ -199,7 +199,7 @@ func (t *Table) take(c *chain, now int64, of func(*entry, *PerAddress) (*Bucket,
 			break
 		}
 		b, r := of(&t.entries[i], &t.limits[level])
-		b.take(r, now)
+		b.take(r, 1, now)
 	}
 	return true
 }
@@ -294,7 +294,7 @@ func (t *Table) Figures(now int64) Figures {
 
 // idle tells whether an entry that is not in use is as good as a new one.
 func (e *entry) idle(now int64) bool {
-	return e.connects.Full(now) && e.handshakes.Full(now) && e.requests.Full(now)
+	return e.connects.Debt(now) == 0 && e.handshakes.Debt(now) == 0 && e.requests.Debt(now) == 0
 }
 
 // chainOf is the chain of an entry that is in use.

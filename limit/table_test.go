@@ -377,7 +377,7 @@ func (m *model) take(a netip.Addr, r Rate, bucket func(*modelEntry) *Bucket, now
 		if r.None() {
 			return true
 		}
-		if !b.Take(Rate{r.PerSecond * times[i], r.Burst * times[i]}, now) {
+		if !b.Take(Rate{r.PerSecond * float64(times[i]), r.Burst * times[i]}, now) {
 			return false
 		}
 		taken = append(taken, b)
@@ -434,7 +434,7 @@ type modelConn struct {
 func runModel(t *testing.T, seed uint64, steps, most int) {
 	const addresses, networks = 40, 10
 	rnd := rand.New(rand.NewPCG(seed, 2))
-	rate := func() Rate { return Rate{1 + rnd.IntN(3), 1 + rnd.IntN(4)} }
+	rate := func() Rate { return Rate{float64(1 + rnd.IntN(3)), 1 + rnd.IntN(4)} }
 	limits := PerAddress{Conns: rnd.IntN(4), Connects: rate(), Handshakes: rate(), Requests: rate(), All: rnd.IntN(2) * 12, Handlers: rnd.IntN(4), AllHandlers: rnd.IntN(2) * 12}
 	if rnd.IntN(4) == 0 {
 		limits.Connects = Rate{}

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 )
 
 // A session that goes to another loop goes as bytes. So nothing of it can stay behind by accident, and going to another process will
@@ -76,15 +77,13 @@ func (l *loop) exportSession(s *session) []byte {
 		}
 	}
 	l.limiter.read()
-	first := s.meter.sends.lacks(l.limiter.sends)
-	if !s.meter.spoke { // the tick by which it must say something
-		first = int(secondsTo(uint32(s.meter.sends), l.np.Now()))
-	}
+	now := l.limiter.now
 	b := make([]byte, 0, 128)
 	b = append(b, sessionVersion, byte(s.proto), s.step, byte(s.variant.Framing), byte(s.transport))
 	for _, n := range [...]uint64{
 		flags, uint64(s.hops), uint64(s.beats & beatsCount), uint64(secondsTo(s.alive, l.np.Now())), l.keys[s.conn.Slot()],
-		uint64(s.meter.refused), uint64(s.meter.all.lacks(l.limiter.all)), uint64(first), uint64(s.meter.enters.lacks(l.limiter.enters)),
+		uint64(s.meter.refused), uint64(secondsTo(s.meter.first, l.np.Now())),
+		uint64(s.meter.all.Debt(now)), uint64(s.meter.sends.Debt(now)), uint64(s.meter.enters.Debt(now)),
 	} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -109,7 +108,8 @@ func (l *loop) importSession(s *session, b []byte) error {
 	d := stateReader{b: b}
 	version, proto, step, framing, by := d.byte(), protocolID(d.byte()), d.byte(), codec.Framing(d.byte()), transport(d.byte())
 	flags, hops, beaten, alive, key := d.upTo(math.MaxUint8), d.upTo(math.MaxUint8), d.upTo(beatsPerSecond), d.upTo(math.MaxUint32), d.upTo(math.MaxUint64)
-	refused, all, sends, enters := d.upTo(maxFlood), d.upTo(maxBurst), d.upTo(math.MaxUint32), d.upTo(maxBurst)
+	refused, first := d.upTo(maxFlood), d.upTo(math.MaxUint32)
+	all, sends, enters := d.upTo(uint64(limit.MaxFill)), d.upTo(uint64(limit.MaxFill)), d.upTo(uint64(limit.MaxFill))
 	var ws codec.WSReader
 	if rest, err := ws.ParseState(d.b); err != nil {
 		d.bad = true
@@ -130,12 +130,10 @@ func (l *loop) importSession(s *session, b []byte) error {
 		l.keys[s.conn.Slot()] = key
 	}
 	l.limiter.read()
+	bucket := func(debt uint64) limit.Bucket { return limit.Bucket(l.limiter.now + int64(debt)) }
 	s.meter = meter{
-		all: bucket(l.limiter.all + uint32(all)), sends: bucket(l.limiter.sends + uint32(sends)), enters: bucket(l.limiter.enters + uint32(enters)),
+		all: bucket(all), sends: bucket(sends), enters: bucket(enters), first: now + uint32(first),
 		refused: uint16(refused), begun: true, spoke: flags&exportedSpoke != 0,
-	}
-	if !s.meter.spoke {
-		s.meter.sends = bucket(now + uint32(sends))
 	}
 	s.owes = debts(flags/exportedBeat) & (owesBeat | owesPong)
 	if len(stash) > 0 || began > 0 || len(host) > 0 || flags&exportedOrigin != 0 || s.owes&owesPong != 0 {

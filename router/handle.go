@@ -9,6 +9,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -41,10 +42,7 @@ func newProgram(a *app.App) (*program, error) {
 	for _, r := range p.Routes() {
 		route := appRoute{name: r.Name, run: r.Run, inline: r.Inline}
 		if r.Rate != nil {
-			route.rate = &routeRate{Rate: Rate{r.Rate.PerSecond, r.Rate.Burst}, index: p.rates}
-			if err := route.rate.check("App.Limit: " + r.Name); err != nil {
-				return nil, err
-			}
+			route.rate = &routeRate{Rate: *r.Rate, index: p.rates}
 			p.rates++
 		}
 		p.routes = append(p.routes, route)
@@ -57,7 +55,7 @@ type known struct {
 	hosting.Session // static, as the loop and the address
 	loop            *loop
 	addr            channel.Addr
-	rates           []routeBucket // of routes that App.Limit names; owned by the loop
+	rates           []limit.Bucket // of routes that App.Limit names; owned by the loop
 }
 
 // Push implements hosting.Client.

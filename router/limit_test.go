@@ -11,13 +11,14 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/seed"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
 // publicLimits are what -limits public says of sessions (server/limits_session.go).
 func publicLimits(cfg *Config) {
 	l := &cfg.Limits
-	l.SessionRate, l.SendRate, l.EnterRate, l.Flood = Rate{100, 200}, Rate{60, 200}, Rate{2, 20}, 1000
+	l.SessionRate, l.SendRate, l.EnterRate, l.Flood = limit.Rate{PerSecond: 100, Burst: 200}, limit.Rate{PerSecond: 60, Burst: 200}, limit.Rate{PerSecond: 2, Burst: 20}, 1000
 	l.EarlyBytes, l.EarlyPackages, l.FirstSeconds = 16<<10, 64, 600
 	l.Rooms = channel.Limits{Members: 100_000, Rooms: 1_000_000}
 }
@@ -168,7 +169,7 @@ func TestRatesRefuse(t *testing.T) {
 
 // A refused enter is refused as enters are, and has no effect.
 func TestRateRefusesEnter(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.EnterRate = Rate{1, 2} })
+	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.EnterRate = limit.Rate{PerSecond: 1, Burst: 2} })
 	c, other := r.login(atConnector, false), r.login(atConnector, false)
 	other.enter("other", "r")
 	c.enter("a", "r")

@@ -31,13 +31,13 @@ type Limits struct {
 	Spread           int           // members from which on a room uses all loops
 	Delay            time.Duration // when clients' bytes wait for longer until a loop comes to them, it refuses messages; 0: never
 	// What sessions may do; 0 in any of these is no limit.
-	SessionRate   Rate   // messages and the like of one session
-	SendRate      Rate   // its sends, which go to many
-	EnterRate     Rate   // its enters: two pushes to many, and a list that may be long
-	Flood         int    // packages refused beyond those admitted, after which a session is ended
-	EarlyBytes    int    // before the end of the handshake, of packages
-	EarlyPackages int    // the same in packages
-	FirstSeconds  uint32 // from the handshake to the first message; not where there is an App
+	SessionRate   limit.Rate // messages and the like of one session
+	SendRate      limit.Rate // its sends, which go to many
+	EnterRate     limit.Rate // its enters: two pushes to many, and a list that may be long
+	Flood         int        // packages refused beyond those admitted, after which a session is ended
+	EarlyBytes    int        // before the end of the handshake, of packages
+	EarlyPackages int        // the same in packages
+	FirstSeconds  uint32     // from the handshake to the first message; not where there is an App
 	Rooms         channel.Limits
 	// HTTP and socket.io.
 	KeepAliveSeconds    uint32 // an idle HTTP connection
@@ -87,7 +87,12 @@ func (l *Limits) Check() error {
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
-	return errors.Join(l.SessionRate.check("-session-rate"), l.SendRate.check("-send-rate"), l.EnterRate.check("-enter-rate"))
+	for name, rate := range map[string]limit.Rate{"-session-rate": l.SessionRate, "-send-rate": l.SendRate, "-enter-rate": l.EnterRate} {
+		if err := rate.Check(); err != nil {
+			return fmt.Errorf("%s %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Config is what a Node is made of. It must not be changed afterwards.

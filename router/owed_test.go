@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 )
 
 // echo lets seconds pass in which a client sends ask each time it is told answer, at once and without end. It returns how often that
@@ -58,7 +59,7 @@ func (c *client) whole(text string) int {
 // says else is carried out, and nothing is refused or counted. So whatever limits there are.
 func TestEchoedHeartbeats(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"public": publicLimits, "none": nil, "tight": func(cfg *Config) { cfg.Limits.SessionRate, cfg.Limits.Flood = Rate{1, 1}, 1 },
+		"public": publicLimits, "none": nil, "tight": func(cfg *Config) { cfg.Limits.SessionRate, cfg.Limits.Flood = limit.Rate{PerSecond: 1, Burst: 1}, 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			forWires(t, func(t *testing.T, ws bool) {
@@ -89,7 +90,7 @@ func TestEchoedHeartbeats(t *testing.T) {
 // the session may say.
 func TestHeartbeatsBetweenMessages(t *testing.T) {
 	forWires(t, func(t *testing.T, ws bool) {
-		r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SessionRate = Rate{1, 1} })
+		r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SessionRate = limit.Rate{PerSecond: 1, Burst: 1} })
 		c := r.login(atConnector, ws)
 		c.rest()
 		for range 20 {
@@ -205,7 +206,7 @@ func TestOwedPongsOfEngineIO(t *testing.T) {
 func TestAnswersBeyondTheRate(t *testing.T) {
 	for _, kind := range []flavour{flavours[0], flavours[7], flavours[8]} {
 		t.Run(kind.name, func(t *testing.T) {
-			r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SessionRate = Rate{0.001, 1} })
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SessionRate = limit.Rate{PerSecond: 0.001, Burst: 1} })
 			c := r.sioLogin(kind)
 			ping, pong := "2::", "2::"
 			if kind.version == 4 {
@@ -225,7 +226,7 @@ func TestAnswersBeyondTheRate(t *testing.T) {
 
 // A connect is answered beyond the rate, and so is a 0.9 client that wants to know whether its packet came: they wait.
 func TestConnectBeyondTheRate(t *testing.T) {
-	tight := func(cfg *Config) { cfg.Limits.SessionRate = Rate{0.001, 1} }
+	tight := func(cfg *Config) { cfg.Limits.SessionRate = limit.Rate{PerSecond: 0.001, Burst: 1} }
 	for _, kind := range []flavour{flavours[3], flavours[7]} {
 		t.Run(kind.name, func(t *testing.T) {
 			r := newRig(t, shape{loops: 1}, tight)

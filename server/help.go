@@ -107,7 +107,7 @@ func placeholder(f *flag.Flag) string {
 		return "SIZE"
 	case *secondsFlag, *secondsOrNone, *durationFlag:
 		return "TIME"
-	case *rateFlag, *sessionRateFlag:
+	case *rateFlag:
 		return "RATE:BURST"
 	case *countFlag:
 		return "N"

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/limit"
-	"github.com/pomelod/pomelod/router"
 )
 
 // sessionLimits registers what sessions and rooms may do, and how much memory all of it may take. The defaults are those of
@@ -32,14 +31,14 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 		c.preset.declare(name, "0")
 	}
 	l := &c.limits
-	l.SessionRate, l.SendRate, l.Flood = router.Rate{PerSecond: 100, Burst: 200}, router.Rate{PerSecond: 60, Burst: 200}, 1000
-	l.EnterRate = router.Rate{PerSecond: 2, Burst: 20}
+	l.SessionRate, l.SendRate, l.Flood = limit.Rate{PerSecond: 100, Burst: 200}, limit.Rate{PerSecond: 60, Burst: 200}, 1000
+	l.EnterRate = limit.Rate{PerSecond: 2, Burst: 20}
 	l.EarlyBytes, l.EarlyPackages, l.FirstSeconds = 16<<10, 64, 600
 	l.Rooms.Members, l.Rooms.Rooms = 100_000, 1_000_000
 	c.memory = memoryAuto
-	add((*sessionRateFlag)(&l.SessionRate), "session-rate", "messages of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
-	add((*sessionRateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
-	add((*sessionRateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room included, `rate:burst`; more are refused")
+	add((*rateFlag)(&l.SessionRate), "session-rate", "messages of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
+	add((*rateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
+	add((*rateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room included, `rate:burst`; more are refused")
 	add((*countFlag)(&l.Flood), "flood", "`number` of refusals more than messages accepted, after which a session is disconnected")
 	add((*sizeOrNone)(&l.EarlyBytes), "handshake-bytes", "`bytes` a client may send before its handshake is done")
 	add((*countFlag)(&l.EarlyPackages), "handshake-packages", "`number` of packages a client may send before its handshake is done")
@@ -48,19 +47,6 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	add((*countFlag)(&l.Rooms.Rooms), "rooms", "`rooms` in all; enters that would make more are refused")
 	add((*durationFlag)(&l.Rooms.Slow), "slow-mode", "least `time` between two messages of one member in a room")
 	add(&c.memory, "memory", "`bytes` pomelod may take, the kernel's for its sockets included; auto is the limit of its cgroup, or four fifths of the machine's, or what a limit of the address space leaves. New connections and enters are refused from 80% on, and the largest backlogs closed from 90%")
-}
-
-// sessionRateFlag is a router.Rate: 100:200.
-type sessionRateFlag router.Rate
-
-func (r *sessionRateFlag) String() string {
-	return limit.Rate{PerSecond: int(r.PerSecond), Burst: r.Burst}.String()
-}
-
-func (r *sessionRateFlag) Set(text string) error {
-	rate, err := limit.ParseRate(text)
-	*r = sessionRateFlag{PerSecond: float64(rate.PerSecond), Burst: rate.Burst}
-	return err
 }
 
 // countFlag is a number; 0 is no limit.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 )
 
 // The chat application's routes.
@@ -74,13 +75,7 @@ type Route struct {
 	Name   string
 	Inline bool // its handler runs on the event loop
 	Run    RunFunc
-	Rate   *Rate // nil: no limit
-}
-
-// Rate is what App.Limit says: calls a second, and at once.
-type Rate struct {
-	PerSecond float64
-	Burst     int
+	Rate   *limit.Rate // of each session; nil: no limit
 }
 
 // Session is an app.Session as a node sees it. Safe from any goroutine.
