@@ -29,7 +29,7 @@ func (l *Loop) Keep(c *Conn, bytes int, since uint32) {
 		return
 	}
 	i := l.inbox(c)
-	l.inbound += bytes - i.kept
+	l.ledger.inbound += bytes - i.kept
 	i.kept, i.since = bytes, since
 	l.tidyInbox(c)
 }
@@ -45,14 +45,14 @@ func (l *Loop) inbox(c *Conn) *inbox {
 		}
 		c.in.at = len(l.inboxed)
 		l.inboxed = append(l.inboxed, c)
-		l.inbound += c.in.weight()
+		l.ledger.inbound += c.in.weight()
 	}
 	return c.in
 }
 
 // fill makes b the unconsumed bytes of c, and counts them.
 func (l *Loop) fill(c *Conn, b []byte) {
-	l.inbound += cap(b) - cap(c.in.b)
+	l.ledger.inbound += cap(b) - cap(c.in.b)
 	c.in.b = b
 }
 
@@ -94,7 +94,7 @@ func (l *Loop) dropInbox(c *Conn) {
 	if i == nil {
 		return
 	}
-	l.inbound -= i.weight()
+	l.ledger.inbound -= i.weight()
 	last := len(l.inboxed) - 1
 	l.inboxed[i.at] = l.inboxed[last]
 	l.inboxed[i.at].in.at = i.at

@@ -132,7 +132,7 @@ func (l *Loop) finalize(c *Conn) {
 		l.pulls.Add(-1)
 	} else {
 		fd := int(c.fd)
-		l.unread -= unreadOf(c)
+		l.ledger.unread -= unreadOf(c)
 		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
 		l.driver.Close(fd, c.watched)
 		l.budget.open[c.tag].Add(-1)

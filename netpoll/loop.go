@@ -62,6 +62,7 @@ type Loop struct {
 	clock
 	doorbell
 	wheel
+	ledger ledger
 
 	// Static after construction.
 	handler Handler
@@ -71,47 +72,38 @@ type Loop struct {
 	slice   int // sliceConns; tests have less
 
 	// Safe from any goroutine.
-	accepted  *Mailbox[incoming]
-	published atomic.Int64 // unsent and inbound, as last published to the budget
-	shedding  atomic.Bool  // the budget asks this loop to shed
-	open      atomic.Int64 // sockets, those posted by the acceptor included
-	pulls     atomic.Int64 // conns without a socket
+	accepted *Mailbox[incoming]
+	open     atomic.Int64 // sockets, those posted by the acceptor included
+	pulls    atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	fds              []uint32 // fd → slot + 1
-	dead             []*Conn
-	dirty            []*Conn
-	resumed          []*Conn
-	yielded          []*Conn // wait for the next turn
-	putOff           []*Conn // wait for a turn in which their client has something left
-	turns            uint32
-	shares           [clients]share // of this turn, by pass
-	serving          bool           // deliverLate is at work
-	asked            int            // what the conn that is being served has asked for in this turn
-	began            int64          // when it had asked for the first shareAsks
-	offers           []*Conn        // conns without a socket that the running passes have something for
-	passing          bool           // runPasses is at work
-	queued           []*Conn        // conns with unsent bytes
-	inboxed          []*Conn        // conns that have an inbox
-	unlooked         int            // of these, those that callLate has yet to look at
-	slowPublished    int64          // of queued, as last published to the budget
-	active           []*Group
-	early            int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
-	passed           int64 // when the last pass ended
-	backlog          int   // bytes in the logs of groups
-	unsent           int   // bytes that exist only for conns that could not take them
-	inbound          int   // bytes of inboxes
-	segments         int   // in the queues of all conns
-	unread           int   // sockets that are not watched for reading
-	waiting          int64 // unread, as last published to the budget
-	inboundPublished int64 // inbound, as last published to the budget
-	logs             bufferPool
-	spareLogs        []*log
-	outboxes         []*outbox
-	loans            map[*byte]*shared // by their first byte, what was lent and is queued
-	inboxes          []*inbox          // free
-	buf              []byte
-	scratch          []byte
+	fds       []uint32 // fd → slot + 1
+	dead      []*Conn
+	dirty     []*Conn
+	resumed   []*Conn
+	yielded   []*Conn // wait for the next turn
+	putOff    []*Conn // wait for a turn in which their client has something left
+	turns     uint32
+	shares    [clients]share // of this turn, by pass
+	serving   bool           // deliverLate is at work
+	asked     int            // what the conn that is being served has asked for in this turn
+	began     int64          // when it had asked for the first shareAsks
+	offers    []*Conn        // conns without a socket that the running passes have something for
+	passing   bool           // runPasses is at work
+	queued    []*Conn        // conns with unsent bytes
+	inboxed   []*Conn        // conns that have an inbox
+	unlooked  int            // of these, those that callLate has yet to look at
+	active    []*Group
+	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
+	passed    int64 // when the last pass ended
+	backlog   int   // bytes in the logs of groups
+	logs      bufferPool
+	spareLogs []*log
+	outboxes  []*outbox
+	loans     map[*byte]*shared // by their first byte, what was lent and is queued
+	inboxes   []*inbox          // free
+	buf       []byte
+	scratch   []byte
 
 	stats Stats
 }
@@ -121,10 +113,11 @@ type Loop struct {
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
 	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), handler: h, driver: d, limits: limits, budget: budget, slice: sliceConns}
 	l.doorbell = doorbell{driver: d, clock: &l.clock}
+	l.ledger = ledger{budget: budget, bell: &l.doorbell}
+	budget.loops = append(budget.loops, &l.ledger)
 	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}
 	l.buf = make([]byte, readBytes)
 	l.accepted = NewMailbox[incoming](l.Ring)
-	budget.add(l)
 	return l
 }
 
@@ -181,7 +174,7 @@ func (l *Loop) Turn() {
 	}
 	l.writeStaged(now)
 	l.early = 0
-	if l.shedding.Load() {
+	if l.ledger.shedding.Load() {
 		l.shed()
 	}
 	l.endEvent()
@@ -214,7 +207,7 @@ func (l *Loop) endEvent() {
 	for len(l.dead) > 0 {
 		l.reap()
 	}
-	l.budget.publish(l)
+	l.ledger.publish(len(l.queued))
 	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
 		l.Ring()
 	}
@@ -344,7 +337,7 @@ func (l *Loop) watch(c *Conn, want Interest) {
 		l.fail(c)
 		return
 	}
-	l.unread += int(c.watched&Readable) - int(want&Readable)
+	l.ledger.unread += int(c.watched&Readable) - int(want&Readable)
 	c.watched = want
 }
 
@@ -364,7 +357,7 @@ func (l *Loop) adopt(in *incoming) {
 	if !in.moved {
 		l.stats.Opened++
 	}
-	l.unread++
+	l.ledger.unread++
 	l.opened(c, in.Handler)
 	l.watch(c, Readable)
 	if len(in.Unsent) > 0 {

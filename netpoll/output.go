@@ -187,7 +187,7 @@ func (l *Loop) loan(b []byte) *shared {
 		l.loans[&b[0]] = s
 	}
 	if len(b) > len(s.b) {
-		l.unsent += len(b) - len(s.b)
+		l.ledger.unsent += len(b) - len(s.b)
 		s.b = b
 	}
 	return s
@@ -290,10 +290,10 @@ func (l *Loop) queue(o *outbox, s segment) {
 	if s.shared != nil {
 		s.shared.refs++
 	} else {
-		l.unsent += len(s.b)
+		l.ledger.unsent += len(s.b)
 		o.own += len(s.b)
 	}
-	l.segments++
+	l.ledger.segments++
 	o.queue = append(o.queue, s)
 	o.bytes += len(s.b)
 }
@@ -359,7 +359,7 @@ func (l *Loop) consume(o *outbox, n int) {
 	if n > 0 {
 		s := &o.queue[0]
 		if s.shared == nil {
-			l.unsent -= n
+			l.ledger.unsent -= n
 			o.own -= n
 		}
 		s.b = s.b[n:]
@@ -367,11 +367,11 @@ func (l *Loop) consume(o *outbox, n int) {
 }
 
 func (l *Loop) forget(o *outbox, s *segment) {
-	l.segments--
+	l.ledger.segments--
 	if s.shared != nil {
 		l.release(s.shared)
 	} else {
-		l.unsent -= len(s.b)
+		l.ledger.unsent -= len(s.b)
 		o.own -= len(s.b)
 	}
 	*s = segment{}
@@ -404,13 +404,13 @@ func (l *Loop) discard(c *Conn) {
 
 func (l *Loop) share(b []byte) *shared {
 	s := &shared{b: bytes.Clone(b), refs: 1}
-	l.unsent += len(b)
+	l.ledger.unsent += len(b)
 	return s
 }
 
 func (l *Loop) release(s *shared) {
 	if s.refs--; s.refs == 0 {
-		l.unsent -= len(s.b)
+		l.ledger.unsent -= len(s.b)
 		if s.lent {
 			delete(l.loans, &s.b[0])
 		}

@@ -30,8 +30,8 @@ type Stats struct {
 func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.Pulls = l.Pulls()
-	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.unsent, len(l.queued)
-	s.Unread = l.unread
+	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.ledger.unsent, len(l.queued)
+	s.Unread = l.ledger.unread
 	s.Delay = time.Duration(l.waited[1])
 	return s
 }

@@ -59,7 +59,7 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 		l.fail(c)
 		return
 	}
-	l.unread -= unreadOf(c)
+	l.ledger.unread -= unreadOf(c)
 	l.fds[c.fd] = 0
 	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)

@@ -1,0 +1,94 @@
+package netpoll
+
+import (
+	"cmp"
+	"slices"
+)
+
+// shedConns is how many conns a turn ends at most for want of memory: about a millisecond's work, see dueCalls. Until there have been
+// turns enough nobody is read for whom more would be kept (Loop.read).
+const shedConns = 64
+
+// shed ends conns for which this loop keeps most, until all loops together are within the budget or it has ended shedConns. It looks
+// once at each conn for which something is kept.
+func (l *Loop) shed() {
+	l.ledger.shedding.Store(false)
+	l.ledger.publishBytes()
+	if !l.budget.over() {
+		return
+	}
+	var space [shedConns]holder
+	for _, h := range heaviest(space[:0], l.queued, l.inboxed) {
+		if !l.budget.over() {
+			return
+		}
+		l.Kill(h.conn, ReasonMemory)
+		l.discard(h.conn)
+		l.dropInbox(h.conn)
+		l.ledger.publishBytes()
+	}
+}
+
+// holder is a conn and how many bytes are kept for it: for it alone, and for it and others together.
+type holder struct {
+	conn     *Conn
+	own, all int
+}
+
+func holderOf(c *Conn) holder {
+	h := holder{conn: c, own: c.in.weight()}
+	h.all = h.own
+	if o := c.out; o != nil {
+		h.own += o.own + len(o.queue)*segmentBytes
+		h.all += o.bytes
+	}
+	return h
+}
+
+// less tells whether g has to go before h. What is kept for a conn alone decides: ending one that shares what it waits for
+// with others frees nothing.
+func (h holder) less(g holder) bool { return h.own < g.own || h.own == g.own && h.all < g.all }
+
+// heaviest are those for whom most is kept, the first of them first, as many as top has room for. queued are the conns that have unsent
+// bytes, inboxed those that have an inbox; some are both.
+func heaviest(top []holder, queued, inboxed []*Conn) []holder {
+	for _, c := range queued {
+		top = addHeaviest(top, holderOf(c))
+	}
+	for _, c := range inboxed {
+		if c.out == nil || c.out.bytes == 0 { // else it is one of queued
+			top = addHeaviest(top, holderOf(c))
+		}
+	}
+	slices.SortFunc(top, func(a, b holder) int {
+		return cmp.Or(cmp.Compare(b.own, a.own), cmp.Compare(b.all, a.all))
+	})
+	return top
+}
+
+// addHeaviest puts h into top, a heap with the least in front, unless that is full of heavier ones.
+func addHeaviest(top []holder, h holder) []holder {
+	if n := len(top); n < cap(top) { // up
+		top = append(top, h)
+		for up := (n - 1) / 2; n > 0 && h.less(top[up]); up = (n - 1) / 2 {
+			top[n], n = top[up], up
+		}
+		top[n] = h
+		return top
+	}
+	if !top[0].less(h) {
+		return top
+	}
+	at := 0 // down
+	for child := 1; child < len(top); child = 2*at + 1 {
+		if child+1 < len(top) && top[child+1].less(top[child]) {
+			child++
+		}
+		if !top[child].less(h) {
+			break
+		}
+		top[at], at = top[child], child
+	}
+	top[at] = h
+	return top
+}
