@@ -1,0 +1,438 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/seed"
+)
+
+// oneOf is a number of any size.
+func oneOf(rng *rand.Rand) uint64 { return rng.Uint64() >> rng.IntN(64) }
+
+func textOf(rng *rand.Rand, longest int) string {
+	b := make([]byte, rng.IntN(longest+1))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return string(b)
+}
+
+func bytesOf(rng *rand.Rand, longest int) []byte {
+	if s := textOf(rng, longest); s != "" {
+		return []byte(s)
+	}
+	return nil
+}
+
+func idOf(rng *rand.Rand) ViewID {
+	return ViewID{View: oneOf(rng) | 1, Maker: channel.NewNode(uint16(1+rng.IntN(5)), oneOf(rng))}
+}
+
+func runOf(rng *rand.Rand) runID {
+	return runID{Name: "n" + textOf(rng, 20), Run: 1 + oneOf(rng)>>17}
+}
+
+func viewOf(rng *rand.Rand) *View {
+	v := &View{ID: idOf(rng), Members: idOf(rng)}
+	for range rng.IntN(maxAncestors + 1) {
+		v.Ancestors = append(v.Ancestors, idOf(rng))
+	}
+	for range rng.IntN(6) {
+		r := runOf(rng)
+		v.Names = append(v.Names, Name{Name: r.Name, Run: r.Run, Gone: oneOf(rng) >> 17, Roles: Roles(rng.IntN(8)), Host: textOf(rng, 20)})
+	}
+	some := []ViewID{{}, v.ID, idOf(rng), idOf(rng)}
+	number := func() uint16 { return uint16(rng.IntN(len(v.Names) + 1)) }
+	for i := range v.Shares {
+		s := &v.Shares[i]
+		s.Owner, s.Follower, s.Joiner = number(), number(), number()
+		for _, id := range s.ids() {
+			if *id = some[rng.IntN(len(some))]; rng.IntN(30) == 0 {
+				*id = idOf(rng)
+			}
+		}
+	}
+	return v
+}
+
+func itemsOf(rng *rand.Rand) (items []channel.Item) {
+	push := &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
+	for range rng.IntN(5) {
+		it := channel.Item{Kind: channel.ItemKind(1 + rng.IntN(6)), Part: uint16(rng.IntN(channel.Partitions)), N: oneOf(rng), Epoch: idOf(rng), Seq: oneOf(rng)}
+		if it.Kind == channel.ItemPush || it.Kind == channel.ItemDirect {
+			if it.Push = push; rng.IntN(3) == 0 {
+				push = &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
+			}
+		} else {
+			it.Body = bytesOf(rng, 300)
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+// messageOf is a message with something in each field of its kind, and nothing in others.
+func messageOf(rng *rand.Rand, kind Kind) *Message {
+	m := &Message{Kind: kind, Part: uint16(rng.IntN(channel.Partitions)), Epoch: idOf(rng)}
+	has := fieldsOf[kind]
+	for i, id := range m.ids() {
+		if has&(fieldNaming<<i) != 0 {
+			*id = idOf(rng)
+		}
+	}
+	for i, n := range m.numbers() {
+		if has&(fieldIndex<<i) != 0 {
+			*n = oneOf(rng)
+		}
+	}
+	if has&fieldNode != 0 {
+		m.Node = channel.Node(oneOf(rng))
+	}
+	if has&fieldRequest != 0 {
+		m.Request = channel.Request{Op: channel.OpSend, Part: m.Part, N: oneOf(rng), Room: textOf(rng, 20), User: textOf(rng, 20), Content: bytesOf(rng, 300)}
+	}
+	if has&fieldNumber != 0 {
+		m.Request.N = oneOf(rng)
+	}
+	if has&fieldRecords != 0 {
+		for range rng.IntN(4) {
+			m.Records = append(m.Records, channel.Record{Kind: channel.RecordAdd, Room: textOf(rng, 20), User: textOf(rng, 200), Num: oneOf(rng)})
+		}
+	}
+	if has&fieldItems != 0 {
+		m.Items = itemsOf(rng)
+	}
+	if has&fieldState != 0 {
+		m.State = bytesOf(rng, 1000)
+	}
+	return m
+}
+
+func bodyOf(rng *rand.Rand, kind packetKind) body {
+	switch kind {
+	case packetHeartbeat:
+		h := &heartbeat{
+			Versions: versions{1, uint8(1 + rng.IntN(5))}, Number: oneOf(rng), View: idOf(rng), Roles: Roles(rng.IntN(8)), Host: textOf(rng, 20), Address: textOf(rng, 40),
+			Load: oneOf(rng), Draining: rng.IntN(2) == 0, Deaf: rng.IntN(2) == 0, Ready: rng.IntN(2) == 0,
+		}
+		for range rng.IntN(6) {
+			h.Echoes = append(h.Echoes, echo{Peer: runOf(rng), Number: oneOf(rng), Alive: rng.IntN(2) == 0})
+		}
+		return h
+	case packetGreeting:
+		return &greeting{Versions: versions{1, 2}, Roles: Roles(rng.IntN(8)), Host: textOf(rng, maxName)}
+	case packetView:
+		return &viewBody{View: viewOf(rng)}
+	case packetFetch:
+		return &fetch{}
+	case packetAsk:
+		return &ask{Number: oneOf(rng)}
+	case packetAnswer:
+		a := &answer{Number: oneOf(rng)}
+		if rng.IntN(3) > 0 {
+			a.View = viewOf(rng)
+		}
+		return a
+	case packetBatch:
+		return &batch{To: oneOf(rng), Lane: lane(rng.IntN(int(lanes))), View: idOf(rng), Offset: oneOf(rng), Bytes: []byte("x" + textOf(rng, 300))}
+	case packetBatchAck:
+		return &batchAck{To: oneOf(rng), Lane: lane(rng.IntN(int(lanes))), Offset: oneOf(rng)}
+	}
+	panic("a kind without an example")
+}
+
+// Every packet is itself again after its encoding; what is cut short, and what has more at its end, is none. A heartbeat and a greeting
+// may have more, as later versions know more.
+func TestPacketsRoundTrip(t *testing.T) {
+	rng := seed.Rand(t)
+	for kind := packetHeartbeat; kind < packetKinds; kind++ {
+		for range 200 {
+			from, want := runOf(rng), bodyOf(rng, kind)
+			b := appendPacket([]byte("before"), 1, from, want)[len("before"):]
+			gotFrom, got, err := parsePacket(b)
+			if err != nil || gotFrom != from || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%v %+v\nbecame %v %+v, %v", from, want, gotFrom, got, err)
+			}
+			if kind == packetBatch {
+				continue // its bytes go to the end
+			}
+			if cut := rng.IntN(len(b)); isPacket(b[:cut]) {
+				t.Fatalf("the first %d of %d bytes of kind %d were accepted: %x", cut, len(b), kind, b)
+			}
+			_, got, err = parsePacket(append(slices.Clip(b), 7))
+			if later := kind == packetHeartbeat || kind == packetGreeting; later != (err == nil) || later && !reflect.DeepEqual(got, want) {
+				t.Fatalf("kind %d with more at its end: %v", kind, err)
+			}
+		}
+	}
+}
+
+func isPacket(b []byte) bool { _, _, err := parsePacket(b); return err == nil }
+
+func TestMessagesRoundTrip(t *testing.T) {
+	rng := seed.Rand(t)
+	for kind := KindRequest; kind < kinds; kind++ {
+		for range 500 {
+			want := messageOf(rng, kind)
+			b := appendMessage([]byte("before"), want)[len("before"):]
+			got, err := parseMessage(b)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%+v\nbecame %+v, %v", want, got, err)
+			}
+			if cut := rng.IntN(len(b)); isMessage(b[:cut]) {
+				t.Fatalf("the first %d of %d bytes were accepted: %x", cut, len(b), b)
+			}
+			if isMessage(append(slices.Clip(b), 0)) {
+				t.Fatalf("kind %d was accepted with more at its end", kind)
+			}
+		}
+	}
+}
+
+func isMessage(b []byte) bool { _, err := parseMessage(b); return err == nil }
+
+// What all loops of a node are pushed travels once, and arrives as one push.
+func TestAPushTravelsOnce(t *testing.T) {
+	m := &Message{Kind: KindItems, Part: 3}
+	body := bytes.Repeat([]byte("m"), 1000)
+	for loop := range 8 {
+		push := &codec.Push{Route: "onChat", Body: body}
+		m.Items = append(m.Items, channel.Item{Kind: channel.ItemPush, To: channel.Addr{Ref: channel.Ref(loop) << 56}, N: uint64(loop), Push: push})
+	}
+	b := appendMessage(nil, m)
+	if len(b) > 1500 {
+		t.Errorf("%d bytes for 8 loops", len(b))
+	}
+	got, err := parseMessage(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got.Items {
+		if p := got.Items[i].Push; p != got.Items[0].Push || p.Shared == nil || !bytes.Equal(p.Body, body) {
+			t.Fatalf("item %d has another push", i)
+		}
+	}
+}
+
+// Packets of other versions are told from malformed ones, and their senders are known.
+func TestUnknownVersions(t *testing.T) {
+	from := runID{"a", 7}
+	b := appendPacket(nil, 1, from, &fetch{})
+	for _, version := range []byte{0, 2, 255} {
+		b[1] = version
+		if got, _, err := parsePacket(b); got != from || !errors.Is(err, errVersion) {
+			t.Errorf("version %d: from %v, %v", version, got, err)
+		}
+	}
+	for _, tc := range []struct {
+		a, b versions
+		want uint8
+		ok   bool
+	}{
+		{versions{1, 1}, versions{1, 1}, 1, true},
+		{versions{1, 3}, versions{2, 5}, 3, true},
+		{versions{2, 5}, versions{1, 3}, 3, true},
+		{versions{3, 4}, versions{1, 2}, 2, false},
+		{versions{1, 2}, versions{3, 4}, 2, false},
+	} {
+		if v, ok := tc.a.common(tc.b); v != tc.want || ok != tc.ok {
+			t.Errorf("%v with %v: %d, %v", tc.a, tc.b, v, ok)
+		}
+	}
+}
+
+func TestMalformedPackets(t *testing.T) {
+	head := func(kind packetKind, body ...byte) []byte {
+		return append([]byte{byte(kind), 1, 1, 'a', 7}, body...)
+	}
+	maker := make([]byte, 8)
+	for _, tc := range []struct {
+		what string
+		b    []byte
+	}{
+		{"nothing", nil},
+		{"no kind", head(0)},
+		{"a kind that there is not", head(packetKinds)},
+		{"no name", []byte{byte(packetFetch), 1, 0, 7}},
+		{"no run", []byte{byte(packetFetch), 1, 1, 'a', 0}},
+		{"a run of 49 bits", append([]byte{byte(packetFetch), 1, 1, 'a'}, appendUint(nil, 1<<48)...)},
+		{"a number longer than it need be", head(packetAsk, 0x81, 0)},
+		{"a number without end", head(packetAsk, bytes.Repeat([]byte{0xff}, 20)...)},
+		{"a batch of nothing", head(packetBatch, append(append([]byte{1, 0, 1}, maker...), 0)...)},
+		{"a lane that there is not", head(packetBatchAck, 1, byte(lanes), 0)},
+		{"a yes that is neither", head(packetAnswer, 1, 2)},
+		{"an answer with half a view", head(packetAnswer, 1, 1, 1)},
+		{"no version", head(packetGreeting, 0, 0, 0, 0)},
+		{"a role that there is not", head(packetGreeting, 1, 1, 8, 0)},
+		{"more echoes than bytes", append(head(packetHeartbeat, append(append([]byte{1, 1, 1, 1}, maker...), 0, 0, 0, 0, 0)...), 0xff, 0xff, 0x7f)},
+	} {
+		if _, b, err := parsePacket(tc.b); !errors.Is(err, errPacket) || b != nil {
+			t.Errorf("%s: %+v, %v", tc.what, b, err)
+		}
+	}
+}
+
+// A view is encoded in one way only.
+func TestMalformedViews(t *testing.T) {
+	rng := seed.Rand(t)
+	good := func() *View {
+		v := &View{ID: ViewID{View: 9, Maker: 1}, Names: []Name{{Name: "a", Run: 1}}}
+		v.Shares[0].Epoch, v.Shares[1].Epoch = ViewID{View: 5}, ViewID{View: 6}
+		return v
+	}
+	parse := func(b []byte) *View {
+		r := reader{b: b}
+		v := r.view()
+		if r.end(); r.bad {
+			return nil
+		}
+		return v
+	}
+	if b := appendView(nil, good()); parse(b) == nil {
+		t.Fatal("a good view is refused")
+	}
+	for what, spoil := range map[string]func(*View){
+		"no id":                    func(v *View) { v.ID = ViewID{} },
+		"too many ancestors":       func(v *View) { v.Ancestors = make([]ViewID, maxAncestors+1) },
+		"an owner without a name":  func(v *View) { v.Shares[3].Owner = 2 },
+		"a member without a name":  func(v *View) { v.Names[0].Name = "" },
+		"a name of 256 bytes":      func(v *View) { v.Names[0].Name = strings.Repeat("n", 256) },
+		"a run of 49 bits":         func(v *View) { v.Names[0].Run = 1 << 48 },
+		"a role that there is not": func(v *View) { v.Names[0].Roles = 8 },
+	} {
+		v := good()
+		spoil(v)
+		if parse(appendView(nil, v)) != nil {
+			t.Errorf("accepted: %s", what)
+		}
+	}
+	b := appendView(nil, good())
+	table := bytes.LastIndex(b, append([]byte{2, 5}, make([]byte, 8)...)) // two ids, the first of them
+	for what, spoil := range map[string]func([]byte){
+		"an id twice":        func(b []byte) { b[table+1] = 6 },
+		"the zero id":        func(b []byte) { b[table+1] = 0 },
+		"an id of no share":  func(b []byte) { b[table+1+9+9+8+3] = 1 },
+		"ids in other order": func(b []byte) { b[table+1+9+9+3] = 2 },
+	} {
+		b := bytes.Clone(b)
+		spoil(b)
+		if parse(b) != nil {
+			t.Errorf("accepted: %s", what)
+		}
+	}
+	// The usual case: many partitions, few ids.
+	v := viewOf(rng)
+	if got := parse(appendView(nil, v)); !reflect.DeepEqual(got, v) {
+		t.Error("a view is another one after its encoding")
+	}
+}
+
+var writeGolden = flag.Bool("write-golden", false, "write testdata/golden.txt as the encoders have it now")
+
+// The bytes in testdata/golden.txt are the format: a fleet is upgraded node by node, so who changes them after a
+// release makes a new version.
+func TestGoldenBytes(t *testing.T) {
+	file, err := os.ReadFile("testdata/golden.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(file)) {
+		if strings.HasPrefix(line, "#") {
+			out.WriteString(line)
+		}
+	}
+	for kind := packetHeartbeat; kind < packetKinds; kind++ {
+		b := bodyOf(rand.New(rand.NewPCG(1, uint64(kind))), kind)
+		if a, is := b.(*answer); is {
+			a.View = nil
+		}
+		fmt.Fprintf(&out, "packet %d %T: %s\n", kind, b, packed(appendPacket(nil, 1, runID{"chat-1", 1700000000000}, b)))
+	}
+	for kind := KindRequest; kind < kinds; kind++ {
+		fmt.Fprintf(&out, "message %d: %s\n", kind, packed(appendMessage(nil, messageOf(rand.New(rand.NewPCG(1, uint64(kind))), kind))))
+	}
+	if *writeGolden {
+		if err := os.WriteFile("testdata/golden.txt", []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if out.String() != string(file) {
+		t.Errorf("the format has changed (if that is meant: go test ./cluster -run TestGoldenBytes -write-golden). What is encoded now:\n%s", out.String())
+	}
+}
+
+// packed is b in hex, and of a long one its ends, its length and a sum.
+func packed(b []byte) string {
+	if len(b) <= 300 {
+		return hex.EncodeToString(b)
+	}
+	sum := uint64(14695981039346656037)
+	for _, c := range b {
+		sum = (sum ^ uint64(c)) * 1099511628211
+	}
+	return fmt.Sprintf("%x … %x, %d bytes, FNV-1a %x", b[:50], b[len(b)-20:], len(b), sum)
+}
+
+// Whatever arrives: no panic, and what is accepted is encoded as it came.
+func FuzzParsePacket(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for kind := packetHeartbeat; kind < packetKinds; kind++ {
+		f.Add(appendPacket(nil, 1, runOf(rng), bodyOf(rng, kind)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		from, body, err := parsePacket(b)
+		if err != nil {
+			if body != nil {
+				t.Fatalf("%v and yet %+v", err, body)
+			}
+			return
+		}
+		again := appendPacket(nil, b[1], from, body)
+		switch body.(type) {
+		case *heartbeat, *greeting:
+			b = b[:min(len(b), len(again))]
+		}
+		if !bytes.Equal(again, b) {
+			t.Fatalf("%x\nis encoded as %x", b, again)
+		}
+	})
+}
+
+// Requests, items and records in a message may have more at their end, so what is encoded again is at most as long, and then stays.
+func FuzzParseMessage(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for kind := KindRequest; kind < kinds; kind++ {
+		f.Add(appendMessage(nil, messageOf(rng, kind)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseMessage(b)
+		if err != nil {
+			if m != nil {
+				t.Fatalf("%v and yet %+v", err, m)
+			}
+			return
+		}
+		again := appendMessage(nil, m)
+		if len(again) > len(b) {
+			t.Fatalf("%d bytes encode what came in %d", len(again), len(b))
+		}
+		m2, err := parseMessage(again)
+		if err != nil || !bytes.Equal(appendMessage(nil, m2), again) {
+			t.Fatalf("%+v\nbecame %+v, %v", m, m2, err)
+		}
+	})
+}
