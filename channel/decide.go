@@ -111,6 +111,7 @@ func (d *decision) decide() {
 		d.kick()
 	case OpSlow:
 		d.setSlow()
+	case OpNothing:
 	default:
 		d.reply(Refused)
 	}

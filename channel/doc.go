@@ -13,7 +13,7 @@
 //	post    hands the items to the outlets, then flushes each
 //
 // A panic in admit or decide leaves the state as it was. A Record is a plain value that says what was decided: "b is a member of r", and
-// not "b asked to enter". In one process records are applied and forgotten; who follows a partition gets them too (Worker.Follow). Applied
+// not "b asked to enter". In one process records are applied and forgotten; who follows a partition gets them too (Keeper). Applied
 // to an empty machine they make it the same, whatever the flags, clock or version there. An export is a sequence of records as well.
 //
 // A Worker is the partitions that run on one loop. They share memory, and nothing else: Export, Import and Release move one of them to

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 )
@@ -26,21 +27,39 @@ func appendFramed(dst []byte, r *Record) []byte {
 }
 
 // snapshot are the records of which a partition consists, at a time.
-func (s *state) snapshot(p *partition, now int64) func(yield func(Record) bool) {
+func (s *state) snapshot(p *partition, now int64) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		for _, room := range p.inOrder() {
-			if !yield(Record{Kind: RecordRoom, Room: room.name, Num: room.id.serial(), Time: int64(room.slow)}) ||
-				!yield(Record{Kind: RecordPush, Room: room.name, Num: room.seq}) ||
-				room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name, Num: room.panics}) {
-				return
-			}
-			for slot := room.first; slot != 0; slot = s.member(slot).next {
-				m := s.member(slot)
-				if !yield(Record{Kind: RecordAdd, Room: room.name, User: m.name, Addr: m.addr, Key: s.keys[slot]}) {
+			for r := range s.snapshotRoom(room) {
+				if !yield(r) {
 					return
 				}
 			}
 		}
+		s.snapshotRest(p, now)(yield)
+	}
+}
+
+// snapshotRoom are the records of which a room consists.
+func (s *state) snapshotRoom(room *Room) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		if !yield(Record{Kind: RecordRoom, Room: room.name, Num: room.id.serial(), Time: int64(room.slow)}) ||
+			!yield(Record{Kind: RecordPush, Room: room.name, Num: room.seq}) ||
+			room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name, Num: room.panics}) {
+			return
+		}
+		for slot := room.first; slot != 0; slot = s.member(slot).next {
+			m := s.member(slot)
+			if !yield(Record{Kind: RecordAdd, Room: room.name, User: m.name, Addr: m.addr, Key: s.keys[slot]}) {
+				return
+			}
+		}
+	}
+}
+
+// snapshotRest are the records that follow those of the rooms.
+func (s *state) snapshotRest(p *partition, now int64) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
 		for slot := p.heard; slot != 0; slot = s.voices[slot].next {
 			m := s.member(slot)
 			if !yield(Record{Kind: RecordSpoke, Room: m.room.name, User: m.name, Time: s.voices[slot].at}) {
@@ -96,8 +115,14 @@ func (s *state) read(p *partition, b []byte) error {
 	return nil
 }
 
-// Release forgets a partition: somebody else owns it now.
+// Release forgets a partition that the worker owns or follows: somebody else owns it now.
 func (w *Worker) Release(part uint16) {
-	w.state.release(w.state.parts[part])
-	w.countRooms()
+	if p := w.shadows[part]; p != nil {
+		delete(w.shadows, part)
+		_ = w.aside(func() error { w.state.empty(p); return nil })
+	}
+	if p := w.state.parts[part]; p != nil {
+		w.state.release(p)
+		w.countRooms()
+	}
 }

@@ -205,15 +205,11 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 	forPlants(t, func(t *testing.T, p *plant) {
 		w := p.stage.w
 		follower := newWorker(nil) // it has no outlets and no limits, and its clock stands still
-		w.Follow(func(part uint16, records []Record) {
-			var b []byte
-			for i := range records {
-				b = appendFramed(b, &records[i])
-			}
-			if err := follower.state.read(follower.state.parts[part], b); err != nil {
+		w.KeepBack(&kept{stage: p.stage, records: func(part uint16, records []Record) {
+			if err := follower.state.read(follower.state.parts[part], framed(records)); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}})
 		for step := range 1500 {
 			p.step()(w)
 			p.stage.items = p.stage.items[:0]

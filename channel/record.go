@@ -88,7 +88,7 @@ func (s *state) change(p *partition, r *Record) error {
 		s.applySlow(p, r)
 		return nil
 	case RecordPartition:
-		p.serial, p.now = r.Num, r.Time
+		p.serial, p.now, p.partly = r.Num, r.Time, false
 		return nil
 	case RecordRoom:
 		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number {

@@ -33,6 +33,8 @@ const (
 	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
 	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
 	OpSlow
+	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
+	OpNothing
 
 	ops
 )
@@ -62,8 +64,10 @@ func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }
 const Everybody = "*"
 
 // Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode is
-// what a flooded room needs.
-func (r *Request) Sheddable() bool { return r.Op != OpLeave && r.Op != OpKick && r.Op != OpSlow }
+// what a flooded room needs. Nothing has a number to keep.
+func (r *Request) Sheddable() bool {
+	return r.Op != OpLeave && r.Op != OpKick && r.Op != OpSlow && r.Op != OpNothing
+}
 
 // The bodies of answers (protocol.md §1): every refusal of enter has "error", which stock pages test.
 var (

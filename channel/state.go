@@ -23,6 +23,7 @@ type state struct {
 type partition struct {
 	number uint16
 	epoch  Epoch // who owns it, which is not part of the state
+	partly bool  // followed, and only some rooms have come; not part of the state
 
 	records   uint64 // have led to this state
 	serial    uint64 // of the last room
@@ -223,12 +224,21 @@ func (s *state) hush(p *partition, slot uint32) {
 
 // release forgets a partition.
 func (s *state) release(p *partition) {
+	s.empty(p)
+	s.parts[p.number] = nil
+}
+
+// empty forgets all rooms of a partition.
+func (s *state) empty(p *partition) {
 	for _, r := range p.rooms {
 		for r.first != 0 {
 			s.remove(p, r.first)
 		}
+		if p.rooms[r.name] == r { // it never had a member
+			delete(p.rooms, r.name)
+			s.rooms--
+		}
 	}
-	s.parts[p.number] = nil
 }
 
 // list is {"users":[names in order of entry]}, or that without its end when open. Of a room that only grows the list is kept, and

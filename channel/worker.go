@@ -15,7 +15,7 @@ type Worker struct {
 	limits     Limits
 	roomsOfAll *atomic.Int64 // rooms of all workers that share the count
 	nanos      func() int64
-	follow     func(part uint16, records []Record)
+	keeper     Keeper // nil: items go to outlets
 
 	state    state
 	d        decision
@@ -24,6 +24,9 @@ type Worker struct {
 	nodes    []nodeWays
 	touched  []*way // outlets that must be flushed
 	due      int64  // by the worker's clock, when a partition wants a Tick; 0: none does
+
+	shadows       map[uint16]*partition // that others own and the worker follows; nil while there are none
+	shadowMembers int                   // theirs, in state.index
 
 	// Where Handle stands, for who recovers from a panic.
 	applying bool
@@ -91,10 +94,6 @@ func (w *Worker) SetLimits(limits Limits, rooms *atomic.Int64, nanos func() int6
 	w.limits, w.roomsOfAll, w.nanos = limits, rooms, nanos
 }
 
-// Follow has f called with the records of each decision, before its items are posted. f may keep the strings in them, and nothing else.
-// Called before the worker owns anything.
-func (w *Worker) Follow(f func(part uint16, records []Record)) { w.follow = f }
-
 // Own makes the worker the owner of a partition that begins empty.
 func (w *Worker) Own(part uint16, epoch Epoch) {
 	w.state.parts[part] = &partition{number: part, epoch: epoch, begin: w.nanos()}
@@ -112,7 +111,7 @@ func (w *Worker) Stats() Stats {
 	s := Stats{
 		Enters: c[countEnters], EntersRefused: c[countEntersRefused], Leaves: c[countLeaves], Replaced: c[countReplaced],
 		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
-		Twice: c[countTwice], Rooms: w.state.rooms, Members: len(w.state.index),
+		Twice: c[countTwice], Rooms: w.state.rooms, Members: len(w.state.index) - w.shadowMembers,
 	}
 	copy(s.Limited[:], c[countLimited:])
 	return s
@@ -192,9 +191,6 @@ func (w *Worker) apply() {
 	if d.p.heard != 0 {
 		w.wantTick(d.p)
 	}
-	if w.follow != nil {
-		w.follow(d.p.number, d.records)
-	}
 	w.applying = false
 }
 
@@ -209,6 +205,10 @@ func (w *Worker) countRooms() {
 // post hands out the items of the decision. An outlet that panics loses an item, which its loop will miss; the others get theirs. The
 // item's room has one more chance.
 func (w *Worker) post() {
+	if w.keeper != nil {
+		w.keep()
+		return
+	}
 	w.next, w.lost = 0, 0
 	for !w.postRest() {
 	}
@@ -221,6 +221,16 @@ func (w *Worker) post() {
 			}
 		}
 	}
+}
+
+// keep is post for a worker whose decisions are kept back.
+func (w *Worker) keep() {
+	for i := range w.d.items {
+		if w.d.items[i].Kind == ItemPush {
+			w.counters[countPushes]++
+		}
+	}
+	w.keeper.Keep(w.d.p.number, w.d.records, w.d.items)
 }
 
 func (w *Worker) postRest() (done bool) {
@@ -318,6 +328,7 @@ func (w *Worker) Tick() {
 			w.d.tick(left)
 			left -= len(w.d.records)
 			w.apply()
+			w.post()
 		}
 	}
 }
@@ -335,18 +346,10 @@ func (w *Worker) wantTick(p *partition) {
 
 // DropNode executes, for every partition, the leaves of all members behind a node that has ended.
 func (w *Worker) DropNode(node Node) {
-	for _, p := range w.state.parts {
+	for part, p := range w.state.parts {
 		if p != nil {
-			w.d.reset(p, nil)
-			w.d.dropNode(node)
-			w.apply()
-			w.post()
+			w.DropNodeIn(uint16(part), node)
 		}
 	}
-	for i := range w.nodes {
-		if w.nodes[i].node == node {
-			w.nodes = append(w.nodes[:i], w.nodes[i+1:]...)
-			return
-		}
-	}
+	w.DropWays(node)
 }

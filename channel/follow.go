@@ -1,0 +1,213 @@
+package channel
+
+import (
+	"math"
+	"slices"
+)
+
+// Keeper takes what a worker decides, so that nothing leaves before others know of it. It takes the place of all outlets.
+type Keeper interface {
+	// Keep is given each decision after it was applied. The partition has Worker.Records records then. Slices are valid until it returns;
+	// what they refer to is immutable. It must not call the worker.
+	Keep(part uint16, records []Record, items []Item)
+	// Full is Outlet.Full for all rooms: nothing new may be admitted that is for that loop.
+	Full(OutletID) bool
+}
+
+// KeepBack gives everything the worker decides to k, and nothing to its outlets. Called before the worker owns anything.
+func (w *Worker) KeepBack(k Keeper) {
+	w.keeper, w.outlet = k, func(id OutletID) Outlet { return keptBack{k, id} }
+}
+
+// keptBack is an outlet that is only asked whether it is full.
+type keptBack struct {
+	k  Keeper
+	id OutletID
+}
+
+func (o keptBack) Post(Item)        {}
+func (o keptBack) Full(RoomID) bool { return o.k.Full(o.id) }
+func (o keptBack) Flush()           {}
+
+// Shadow makes the worker follow a partition that somebody else owns: it has a copy of the state, which begins empty and is filled by
+// Snapshot, kept up by Apply, and becomes the worker's own by Promote. What it had of the partition is forgotten.
+func (w *Worker) Shadow(part uint16) {
+	w.Release(part)
+	if w.shadows == nil {
+		w.shadows = make(map[uint16]*partition)
+	}
+	w.shadows[part] = &partition{number: part, partly: true, begin: math.MaxInt64}
+}
+
+// Shadows tells whether the worker follows a partition.
+func (w *Worker) Shadows(part uint16) bool { return w.shadows[part] != nil }
+
+// Promote makes the worker the owner of a partition that it follows and has in whole. Nothing is copied. Time goes on from the last
+// decision for which it mattered.
+func (w *Worker) Promote(part uint16, epoch Epoch) {
+	p := w.shadows[part]
+	if p == nil || p.partly {
+		panic("channel: promoted without a whole state")
+	}
+	delete(w.shadows, part)
+	p.epoch = epoch
+	p.begin = min(p.begin, w.nanos()-p.now)
+	w.state.parts[part] = p
+	w.shadowMembers -= p.members()
+	w.state.rooms += len(p.rooms)
+	w.countRooms()
+	if p.heard != 0 {
+		w.wantTick(p)
+	}
+}
+
+// Demote makes the worker a follower of a partition that it owns. It decides nothing any more, until Promote.
+func (w *Worker) Demote(part uint16) {
+	p := w.state.parts[part]
+	w.state.parts[part] = nil
+	if w.shadows == nil {
+		w.shadows = make(map[uint16]*partition)
+	}
+	w.shadows[part] = p
+	w.shadowMembers += p.members()
+	w.state.rooms -= len(p.rooms)
+	w.countRooms()
+}
+
+// members is how many there are in all rooms.
+func (p *partition) members() (n int) {
+	for _, room := range p.rooms {
+		n += room.count
+	}
+	return n
+}
+
+// Apply changes a partition that the worker follows by the records of one decision. Of one that it does not have in whole yet, records
+// of rooms that have not come are skipped, as the room will come with what they say. An error means that the two states differ: the caller
+// must forget this one.
+func (w *Worker) Apply(part uint16, records []Record) error {
+	p := w.shadows[part]
+	return w.aside(func() error {
+		for i := range records {
+			r := records[i]
+			r.room, r.slot = nil, 0 // the owner's
+			if p.partly && !p.takes(&r) {
+				continue
+			}
+			if err := w.state.apply(p, &r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// takes tells whether a record can be applied to a partition of which only some rooms have come: one of a room that has, or a new room's.
+// What belongs to no room comes last (SnapshotRest), but for slow modes.
+func (p *partition) takes(r *Record) bool {
+	switch r.Kind {
+	case RecordRoom, RecordSlow:
+		return true
+	case RecordAdd, RecordRemove, RecordReplace, RecordPush, RecordPanic:
+		return p.rooms[r.Room] != nil
+	}
+	return false
+}
+
+// aside changes shadows by f. What is counted is what the worker owns.
+func (w *Worker) aside(f func() error) error {
+	rooms, members := w.state.rooms, len(w.state.index)
+	err := f()
+	w.state.rooms = rooms
+	w.shadowMembers += len(w.state.index) - members
+	return err
+}
+
+// Serial is the number of the last room that was made in a partition which the worker owns or follows.
+func (w *Worker) Serial(part uint16) uint64 { return w.copyOf(part).serial }
+
+// Records is how many records have led to what a partition is, which the worker owns or follows.
+func (w *Worker) Records(part uint16) uint64 { return w.copyOf(part).records }
+
+// copyOf is a partition that the worker owns or follows.
+func (w *Worker) copyOf(part uint16) *partition {
+	if p := w.state.parts[part]; p != nil {
+		return p
+	}
+	return w.shadows[part]
+}
+
+// SnapshotRooms appends rooms of a partition, those that were made after number `after` and not after `upTo`, in that order, until there
+// are so many bytes; a room is always whole. last is the number of the last one. Room by room it is a part of a snapshot for
+// a follower that gets all records from its beginning on; upTo is Serial then, as rooms made later come as records.
+func (w *Worker) SnapshotRooms(dst []byte, part uint16, after, upTo uint64, bytes int) (b []byte, last uint64, more bool) {
+	p := w.copyOf(part)
+	last = after
+	for _, room := range p.inOrder() {
+		serial := room.id.serial()
+		if serial <= after || serial > upTo {
+			continue
+		}
+		if len(dst) >= bytes {
+			return dst, last, true
+		}
+		for r := range w.state.snapshotRoom(room) {
+			dst = appendFramed(dst, &r)
+		}
+		last = serial
+	}
+	return dst, last, false
+}
+
+// SnapshotRest appends what follows the last rooms and makes the follower's state whole.
+func (w *Worker) SnapshotRest(dst []byte, part uint16) []byte {
+	p := w.copyOf(part)
+	for r := range w.state.snapshotRest(p, p.now) {
+		dst = appendFramed(dst, &r)
+	}
+	return dst
+}
+
+// ApplySnapshot takes a part of a snapshot of a partition that the worker follows, and tells whether its state is whole now. Strings are
+// copied out of b. After an error the caller must forget the partition.
+func (w *Worker) ApplySnapshot(part uint16, b []byte) (whole bool, err error) {
+	p := w.shadows[part]
+	err = w.aside(func() error { return w.state.read(p, b) })
+	return !p.partly, err
+}
+
+// State appends the state of a partition that the worker owns or follows, as Export has it, but at the time of its last decision: the
+// owner and who follows it have the same.
+func (w *Worker) State(dst []byte, part uint16) []byte {
+	p := w.copyOf(part)
+	for r := range w.state.snapshot(p, p.now) {
+		dst = appendFramed(dst, &r)
+	}
+	return dst
+}
+
+// AppendNodes appends the nodes to which a partition has a channel, in order, which the worker owns or follows.
+func (w *Worker) AppendNodes(dst []Node, part uint16) []Node {
+	for _, c := range w.copyOf(part).nodes {
+		dst = append(dst, c.node)
+	}
+	return dst
+}
+
+// Counters are those of a partition's channel to a node: the last request that was executed and the last item. Zero without a channel.
+func (w *Worker) Counters(part uint16, node Node) (in, out uint64) {
+	return w.copyOf(part).counters(node)
+}
+
+// DropNodeIn executes, for one partition that the worker owns, the leaves of all members behind a node that has ended.
+func (w *Worker) DropNodeIn(part uint16, node Node) {
+	w.d.reset(w.state.parts[part], nil)
+	w.d.dropNode(node)
+	w.apply()
+	w.post()
+}
+
+// DropWays forgets the outlets of a node that has ended.
+func (w *Worker) DropWays(node Node) {
+	w.nodes = slices.DeleteFunc(w.nodes, func(n nodeWays) bool { return n.node == node })
+}

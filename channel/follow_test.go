@@ -1,0 +1,258 @@
+package channel
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// kept is a Keeper that passes the records on and posts the items to the stage's outlets.
+type kept struct {
+	stage   *stage
+	records func(part uint16, records []Record)
+}
+
+func (k *kept) outlet(id OutletID) *recorder {
+	return k.stage.outlet(int(id.Node.Number())<<8 | int(id.Loop))
+}
+
+func (k *kept) Keep(part uint16, records []Record, items []Item) {
+	if k.records != nil {
+		k.records(part, records)
+	}
+	for _, it := range items {
+		k.outlet(it.To.Outlet()).Post(it)
+	}
+}
+
+func (k *kept) Full(id OutletID) bool { return k.outlet(id).Full(0) }
+
+// framed is the encoding of records as a snapshot has them.
+func framed(records []Record) (b []byte) {
+	for i := range records {
+		b = appendFramed(b, &records[i])
+	}
+	return b
+}
+
+// parsed are records as they come out of their encoding.
+func parsed(t *testing.T, records []Record) (got []Record) {
+	for i := range records {
+		r, err := ParseRecord(AppendRecord(nil, &records[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r)
+	}
+	return got
+}
+
+// Partitions are followed from any moment on, by snapshots that come room by room while everything goes on, and who follows takes over at
+// any moment; who watches the outlets cannot tell. The other stage has one owner all the time.
+func TestTakeOversAreNotNoticed(t *testing.T) {
+	forPlants(t, func(t *testing.T, p *plant) {
+		p.limits.Rooms = 0
+		still := p.stage.w
+		still.limits.Rooms = 0
+		full := map[OutletID]bool{}
+		moved := newStage(t)
+		for _, o := range p.stage.outlets {
+			o.full = func(RoomID) bool { return full[OutletID{NewNode(uint16(o.id>>8), 0), uint8(o.id)}] }
+			moved.outlet(o.id).full = o.full
+		}
+		var workers [2]*Worker
+		rooms := new(atomic.Int64)
+		for i := range workers {
+			i := i
+			workers[i] = NewWorker(nil)
+			workers[i].SetLimits(p.limits, rooms, func() int64 { return p.now + int64(i)*12345 })
+			workers[i].KeepBack(&kept{stage: moved, records: func(part uint16, records []Record) {
+				if to := workers[1-i]; to.Shadows(part) {
+					if err := to.Apply(part, parsed(t, records)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}})
+		}
+		type share struct {
+			owner       int // of workers
+			after, upTo uint64
+			whole       bool
+		}
+		shares := map[uint16]*share{}
+		for _, name := range p.rooms {
+			if part := Partition(name); shares[part] == nil {
+				shares[part] = &share{}
+				workers[0].Own(part, testEpoch)
+			}
+		}
+		takeovers := 0
+		for step := range 3000 {
+			part := Partition(p.rooms[p.rng.IntN(len(p.rooms))])
+			s := shares[part]
+			from, to := workers[s.owner], workers[1-s.owner]
+			switch n := p.rng.IntN(20); {
+			case n == 0: // a new follower
+				to.Shadow(part)
+				s.after, s.upTo, s.whole = 0, from.Serial(part), false
+			case n < 4 && to.Shadows(part) && !s.whole:
+				b, last, more := from.SnapshotRooms(nil, part, s.after, s.upTo, 1)
+				s.after = last
+				if !more {
+					b = from.SnapshotRest(b, part)
+				}
+				whole, err := to.ApplySnapshot(part, b)
+				if err != nil || whole == more {
+					t.Fatalf("step %d: %v, whole %v, more %v", step, err, whole, more)
+				}
+				s.whole = whole
+			case n == 4 && s.whole: // a move, or a crash
+				takeovers++
+				last := from.state.parts[part] // else time would go on from the last decision for which it mattered
+				last.now = from.now(last)
+				to.shadows[part].now = last.now
+				if p.rng.IntN(2) == 0 {
+					from.Demote(part)
+				} else {
+					from.Release(part)
+					s.whole = false
+				}
+				to.Promote(part, testEpoch)
+				s.owner = 1 - s.owner
+			case n == 5: // stopped, and goes on
+				from.Demote(part)
+				if from.Owns(part) || from.Handle(&Request{Part: part}) {
+					t.Fatal("decides although it was stopped")
+				}
+				from.Promote(part, testEpoch)
+			}
+			if s.whole {
+				if got, want := workers[1-s.owner].State(nil, part), workers[s.owner].State(nil, part); !bytes.Equal(got, want) {
+					t.Fatalf("step %d, partition %d: the follower has\n%q\nthe owner\n%q", step, part, got, want)
+				}
+			}
+			for _, o := range p.stage.outlets {
+				full[OutletID{NewNode(uint16(o.id>>8), 0), uint8(o.id)}] = p.rng.IntN(20) == 0
+			}
+			if p.rng.IntN(40) == 0 {
+				gone := p.node(p.rng.IntN(2))
+				still.DropNode(gone)
+				workers[0].DropNode(gone)
+				workers[1].DropNode(gone)
+				sortByPart(p.stage.items)
+				sortByPart(moved.items)
+			} else {
+				r := p.request()
+				still.Handle(&r)
+				if !workers[shares[r.Part].owner].Handle(&r) {
+					t.Fatalf("step %d: not the owner", step)
+				}
+			}
+			p.now += int64(p.rng.IntN(20)) * int64(time.Millisecond)
+			if p.rng.IntN(10) == 0 {
+				still.Tick()
+				workers[0].Tick()
+				workers[1].Tick()
+			}
+			if got, want := moved.wire(), p.stage.wire(); !slices.Equal(got, want) {
+				t.Fatalf("step %d: got\n%q\nwant\n%q", step, got, want)
+			}
+			a, b := workers[0].Stats(), workers[1].Stats()
+			if s := still.Stats(); a.Rooms+b.Rooms != s.Rooms || a.Members+b.Members != s.Members || int64(s.Rooms) != rooms.Load() {
+				t.Fatalf("step %d: %d + %d rooms, counted %d, want %d; %d + %d members, want %d",
+					step, a.Rooms, b.Rooms, rooms.Load(), s.Rooms, a.Members, b.Members, s.Members)
+			}
+		}
+		if takeovers < 20 {
+			t.Errorf("only %d take-overs", takeovers)
+		}
+		for i, w := range workers {
+			for part := range shares {
+				w.Release(part)
+			}
+			if s := &w.state; len(s.index)+len(s.keys)+len(s.voices)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
+				t.Errorf("worker %d: after a release %d members, %d keys, %d voices, %d rooms are left", i, len(s.index), len(s.keys), len(s.voices), s.rooms)
+			}
+		}
+		if rooms.Load() != 0 {
+			t.Errorf("%d rooms are counted and none is there", rooms.Load())
+		}
+	})
+}
+
+// Records that do not fit are an error, and nothing is left of what the follower had when it is forgotten.
+func TestApplyTellsWhatDiffers(t *testing.T) {
+	s := newStage(t)
+	var last []Record
+	s.w.KeepBack(&kept{stage: s, records: func(_ uint16, records []Record) { last = parsed(t, records) }})
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(0, 2), "b", "r")
+	part := Partition("r")
+	f := NewWorker(nil)
+	f.Shadow(part)
+	if whole, err := f.ApplySnapshot(part, s.w.Export(nil, part)); !whole || err != nil {
+		t.Fatal(whole, err)
+	}
+	if err := f.Apply(part, last); err == nil {
+		t.Error("b is added again, and that is no error")
+	}
+	if n := f.Stats(); n.Rooms+n.Members != 0 {
+		t.Errorf("counts what others own: %+v", n)
+	}
+	f.Release(part)
+	if f.Shadows(part) || len(f.state.index)+f.shadowMembers != 0 {
+		t.Error("something is left")
+	}
+}
+
+// A partition's nodes can end one by one; other partitions keep theirs.
+func TestDropNodeIn(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(256, 2), "b", "r")
+	s.enter(at(256, 3), "c", "q")
+	part, node := Partition("r"), NewNode(1, 0)
+	if got := s.w.AppendNodes(nil, part); !slices.Equal(got, []Node{NewNode(0, 0), node}) {
+		t.Errorf("nodes %v", got)
+	}
+	if in, out := s.w.Counters(part, node); in != 1 || out != 1 {
+		t.Errorf("in %d, out %d", in, out)
+	}
+	s.items = nil
+	s.w.DropNodeIn(part, node)
+	s.want("0 " + userText(2, "onLeave", "b"))
+	if got := fmt.Sprint(s.w.AppendNodes(nil, part), s.members("q")); got != fmt.Sprint([]Node{NewNode(0, 0)}, `{"users":["c"]}`) {
+		t.Error(got)
+	}
+}
+
+// OpNothing has a number, like every request, and no other effect.
+func TestNothing(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.items = nil
+	r := Request{Op: OpNothing, Part: Partition("r"), Room: "r", From: at(0, 1), N: 2, Req: 7}
+	if !s.w.Handle(&r) || len(s.items) != 0 || r.Sheddable() {
+		t.Errorf("posted %v", s.items)
+	}
+	if in, _ := s.w.Counters(r.Part, r.From.Node); in != 2 {
+		t.Errorf("in %d", in)
+	}
+}
+
+// BenchmarkSnapshotRoom is the longest turn of an owner whose follower begins: a room of so many members.
+func BenchmarkSnapshotRoom(b *testing.B) {
+	for _, members := range []int{1000, 95_000} {
+		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
+			w := benchWorker(b, members, 1)
+			var snapshot []byte
+			for b.Loop() {
+				snapshot, _, _ = w.SnapshotRooms(snapshot[:0], Partition("r"), 0, 1, 1<<18)
+			}
+			b.SetBytes(int64(len(snapshot)))
+		})
+	}
+}
