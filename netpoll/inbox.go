@@ -139,7 +139,7 @@ func (l *Loop) callLate() {
 	for looks, calls := lateLooks, lateCalls; l.unlooked > 0 && looks > 0 && calls > 0; looks-- {
 		l.unlooked-- // downwards: who takes the place of one that has gone has been looked at
 		if c := l.inboxed[l.unlooked]; c.Alive() && l.unfinished(c) {
-			l.late(c)
+			l.call.late(c)
 			calls--
 		}
 	}

@@ -1,7 +1,5 @@
 package netpoll
 
-import "syscall"
-
 // life is how far a conn has come. Every change is made in this file, but for the first (slots.take gives a slot to a conn) and the moves
 // (transfer.go):
 //
@@ -9,9 +7,6 @@ import "syscall"
 //	          │                │    │       └─ Kill ─┤
 //	          └─ Kill ─────────┴─ broken ────────────┤
 //	          └─ its socket goes to another conn ────┘
-//
-// Close and Kill only mark a conn and put it into Loop.dead; the rest is done at the end of the event (Loop.reap), so that nothing is
-// taken away from under a caller.
 type life uint8
 
 const (
@@ -29,26 +24,42 @@ func (f life) writable() bool { return f-lifeOpen <= lifeLingering-lifeOpen }
 // Alive tells whether the conn has not been ended: what is written to it is sent.
 func (c *Conn) Alive() bool { return c.life == lifeOpen }
 
-// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read.
-func (l *Loop) Close(c *Conn, why Reason) {
-	if c.Alive() {
-		l.bringUp(c)
-		c.life, c.reason = lifeEnding, why
-		l.dead = append(l.dead, c)
-	}
+// ends has the conns whose life has gone on in this event. They are only marked, and what follows is done when the event ends (Loop.reap), so
+// that nothing is taken away from under a caller. Owned by the loop.
+//
+// A conn stands there at most once: from Close, or a Kill of one that was open, until it is told, and from a Kill of one that lingers.
+type ends struct {
+	marked []*Conn
 }
 
-// Kill ends c at once; what it has not taken is lost to it.
-func (l *Loop) Kill(c *Conn, why Reason) {
+// Kill ends c at once; what it has not taken is lost to it. Runs on the loop.
+func (e *ends) Kill(c *Conn, why Reason) {
 	switch c.life {
 	case lifeOpen:
 		c.life, c.reason = lifeBroken, why
-		l.dead = append(l.dead, c)
-	case lifeEnding: // it stands in dead
+		e.marked = append(e.marked, c)
+	case lifeEnding: // it is marked
 		c.life = lifeBroken
 	case lifeLingering:
 		c.life = lifeGone
-		l.dead = append(l.dead, c)
+		e.marked = append(e.marked, c)
+	}
+}
+
+// fail ends a conn whose socket has failed.
+func (e *ends) fail(c *Conn) { e.Kill(c, ReasonReset) }
+
+// close ends a conn that is open after it has been sent what there is for it.
+func (e *ends) close(c *Conn, why Reason) {
+	c.life, c.reason = lifeEnding, why
+	e.marked = append(e.marked, c)
+}
+
+// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read. Runs on the loop.
+func (l *Loop) Close(c *Conn, why Reason) {
+	if c.Alive() {
+		l.bringUp(c)
+		l.ends.close(c, why)
 	}
 }
 
@@ -60,13 +71,10 @@ func (l *Loop) KillAll(why Reason) {
 	}
 }
 
-// fail ends a conn whose socket has failed.
-func (l *Loop) fail(c *Conn) { l.Kill(c, ReasonReset) }
-
 // reap goes on with the conns that were ended. The handler may end others meanwhile.
 func (l *Loop) reap() {
-	for i := 0; i < len(l.dead); i++ {
-		c := l.dead[i]
+	for i := 0; i < len(l.ends.marked); i++ {
+		c := l.ends.marked[i]
 		if c.life == lifeEnding || c.life == lifeBroken {
 			l.tellEnd(c)
 		}
@@ -74,9 +82,15 @@ func (l *Loop) reap() {
 			l.finalize(c)
 		}
 	}
-	clear(l.dead)
-	l.dead = l.dead[:0]
+	clear(l.ends.marked)
+	l.ends.marked = l.ends.marked[:0]
 }
+
+const (
+	lingerSeconds = 2         // a closed conn's peer has this long to read the goodbye and close its end
+	lingerBytes   = 512 << 10 // of what it sends meanwhile, and at least lingerLeast counts for a read; a peer that goes on sending has its connection reset
+	lingerLeast   = 64
+)
 
 // tellEnd tells the handler that c has ended, and lets its socket linger: closing it while the peer's bytes are unread
 // would reset the connection and destroy what we sent last (RFC 1122 §4.2.2.13).
@@ -92,7 +106,7 @@ func (l *Loop) tellEnd(c *Conn) {
 	l.dropInbox(c)
 	l.SetDue(c, 0)
 	l.stats.Closed[c.reason]++
-	l.closed(c)
+	l.call.closed(c)
 	c.gen++
 	if c.life == lifeBroken || c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
 		c.life = lifeGone
@@ -107,17 +121,17 @@ func (l *Loop) tellEnd(c *Conn) {
 // lingered sends the end of a lingering conn's stream once everything before it is sent.
 func (l *Loop) lingered(c *Conn) {
 	if c.life == lifeLingering && c.Queued() == 0 {
-		l.driver.CloseWrite(int(c.fd))
+		l.sockets.finish(c)
 	}
 }
 
 // readRest throws away what a lingering conn's peer still sends, until it closes or has sent lingerBytes.
 func (l *Loop) readRest(c *Conn) {
-	n, errno := l.driver.Read(int(c.fd), l.buf)
-	if errno == syscall.EAGAIN {
+	b, ended := l.sockets.receive(c)
+	if b == nil && !ended {
 		return
 	}
-	if c.pos += uint32(max(n, lingerLeast)); errno != 0 || n == 0 || c.pos > lingerBytes {
+	if c.pos += uint32(max(len(b), lingerLeast)); ended || c.pos > lingerBytes {
 		l.fail(c)
 	}
 }
@@ -131,10 +145,7 @@ func (l *Loop) finalize(c *Conn) {
 	if c.IsPull() {
 		l.pulls.Add(-1)
 	} else {
-		fd := int(c.fd)
-		l.ledger.unread -= unreadOf(c)
-		l.fds[fd] = 0 // first of all: a later event of this batch may name fd
-		l.driver.Close(fd, c.watched)
+		l.sockets.close(c)
 		l.budget.open[c.tag].Add(-1)
 		l.open.Add(-1)
 	}
@@ -145,7 +156,7 @@ func (l *Loop) finalize(c *Conn) {
 func (l *Loop) vacate(c *Conn) {
 	c.life, c.reason = lifeGone, ReasonMoved // first: what the handler does to it now must not end it again
 	l.dropInbox(c)
-	l.closed(c)
+	l.call.closed(c)
 	l.SetDue(c, 0)
 	c.out = nil // it is empty
 	l.slots.put(c)

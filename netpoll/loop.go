@@ -1,13 +1,8 @@
 package netpoll
 
 import (
-	"fmt"
-	"log/slog"
 	"math"
-	"net/netip"
-	"runtime/debug"
 	"sync/atomic"
-	"syscall"
 )
 
 // Handler is what a Loop works for. Every method runs on the loop and must not block. A method may stage output
@@ -48,12 +43,8 @@ type Limits struct {
 }
 
 const (
-	readBytes     = 16 << 10  // one read, that others need not wait long; what a conn leaves unconsumed is copied
-	lingerSeconds = 2         // a closed conn's peer has this long to read the goodbye and close its end
-	lingerBytes   = 512 << 10 // of what it sends meanwhile, and at least lingerLeast counts for a read; a peer that goes on sending has its connection reset
-	lingerLeast   = 64
-	maxInboxKept  = 4 << 10  // bytes of a pooled inbox
-	heldBytes     = 16 << 10 // unconsumed bytes of a held conn above which it is not read
+	maxInboxKept = 4 << 10  // bytes of a pooled inbox
+	heldBytes    = 16 << 10 // unconsumed bytes of a held conn above which it is not read
 )
 
 // Loop owns conns and groups. All methods run on the loop unless they say otherwise.
@@ -62,14 +53,15 @@ type Loop struct {
 	clock
 	doorbell
 	wheel
+	ends
+	sockets
 	ledger ledger
+	call   calls
 
 	// Static after construction.
-	handler Handler
-	driver  Driver
-	limits  Limits
-	budget  *Budget
-	slice   int // sliceConns; tests have less
+	limits Limits
+	budget *Budget
+	slice  int // sliceConns; tests have less
 
 	// Safe from any goroutine.
 	accepted *Mailbox[incoming]
@@ -77,8 +69,6 @@ type Loop struct {
 	pulls    atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	fds       []uint32 // fd → slot + 1
-	dead      []*Conn
 	dirty     []*Conn
 	resumed   []*Conn
 	yielded   []*Conn // wait for the next turn
@@ -102,7 +92,6 @@ type Loop struct {
 	outboxes  []*outbox
 	loans     map[*byte]*shared // by their first byte, what was lent and is queued
 	inboxes   []*inbox          // free
-	buf       []byte
 	scratch   []byte
 
 	stats Stats
@@ -111,12 +100,13 @@ type Loop struct {
 // NewLoop makes a loop. Its driver must be turned by one goroutine, which then owns the loop. nanos is a monotonic
 // clock; nil means the real one.
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
-	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), handler: h, driver: d, limits: limits, budget: budget, slice: sliceConns}
+	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), limits: limits, budget: budget, slice: sliceConns}
 	l.doorbell = doorbell{driver: d, clock: &l.clock}
 	l.ledger = ledger{budget: budget, bell: &l.doorbell}
 	budget.loops = append(budget.loops, &l.ledger)
 	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}
-	l.buf = make([]byte, readBytes)
+	l.call = calls{handler: h, ends: &l.ends}
+	l.sockets = sockets{driver: d, conns: &l.slots, clock: &l.clock, ends: &l.ends, ledger: &l.ledger, buf: make([]byte, readBytes)}
 	l.accepted = NewMailbox[incoming](l.Ring)
 	return l
 }
@@ -127,12 +117,9 @@ func (l *Loop) Backlog() int { return l.backlog }
 // Open is the number of sockets the loop has or is about to have. Safe from any goroutine.
 func (l *Loop) Open() int { return int(l.open.Load()) }
 
-// LocalAddr is the address by which the peer reached us.
-func (l *Loop) LocalAddr(c *Conn) netip.AddrPort { return l.driver.LocalAddr(int(c.fd)) }
-
 // Ready tells the loop that fd may be read or written. It is a hint: fd may have been closed, or be another socket by now.
 func (l *Loop) Ready(fd int, readable, writable bool) {
-	c := l.byFD(fd)
+	c := l.sockets.owner(fd)
 	if c == nil {
 		return
 	}
@@ -164,7 +151,7 @@ func (l *Loop) mayMerge(c *Conn) bool {
 func (l *Loop) Turn() {
 	l.doorbell.answer()
 	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
-	l.handler.Turn()
+	l.call.handler.Turn()
 	l.callDue()
 	l.callLate()
 	l.deliverResumed()
@@ -187,7 +174,7 @@ func (l *Loop) writeStaged(now int64) {
 	l.runPasses(now)
 	l.passing = false
 	l.offerPassed()
-	l.handler.Passed()
+	l.call.handler.Passed()
 }
 
 // Tick tells the loop that a second may have passed.
@@ -197,18 +184,16 @@ func (l *Loop) Tick() {
 	l.unlooked = len(l.inboxed)
 	l.callLate()
 	l.checkQueues()
-	l.handler.Tick()
+	l.call.handler.Tick()
 	l.flushDirty()
 	l.endEvent()
 }
 
 // endEvent ends every event: the dead are reaped, and what is left to do rings for a turn.
 func (l *Loop) endEvent() {
-	for len(l.dead) > 0 {
-		l.reap()
-	}
+	l.reap()
 	l.ledger.publish(len(l.queued))
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || len(l.dead) > 0 || l.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
+	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || l.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
 		l.Ring()
 	}
 }
@@ -221,7 +206,7 @@ func (l *Loop) callDue() {
 		case c.life == lifeLingering:
 			l.fail(c) // the peer had its time to close
 		case c.Alive():
-			l.due(c)
+			l.call.due(c)
 		}
 	}
 }
@@ -257,17 +242,11 @@ func (l *Loop) read(c *Conn) {
 
 // receive reads c once.
 func (l *Loop) receive(c *Conn) {
-	n, errno := l.driver.Read(int(c.fd), l.buf)
-	switch {
-	case errno == syscall.EAGAIN:
-	case errno != 0:
-		l.fail(c)
-	case n == 0:
+	switch b, ended := l.sockets.receive(c); {
+	case ended:
 		l.Close(c, ReasonPeer)
-	default:
-		l.stats.BytesRead += uint64(n)
-		c.active = l.now
-		l.deliver(c, l.buf[:n])
+	case b != nil:
+		l.deliver(c, b)
 	}
 }
 
@@ -280,7 +259,8 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	}
 	used, next := 0, Transfer{}
 	if !c.waits.blocked() {
-		used, next = l.data(c, b)
+		l.asked = 0
+		used, next = l.call.data(c, b)
 	}
 	rest := b[used:]
 	if next.moves() && l.transfer(c, rest, &next) {
@@ -293,72 +273,16 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	l.retain(c, rest, first || used > 0)
 }
 
-// data calls the handler.
-func (l *Loop) data(c *Conn, b []byte) (used int, next Transfer) {
-	used = len(b) // if it panics
-	l.asked = 0
-	defer l.rescue(c)
-	return l.handler.Data(c, b)
-}
-
-// due calls the handler.
-func (l *Loop) due(c *Conn) {
-	defer l.rescue(c)
-	l.handler.Due(c)
-}
-
-// late calls the handler.
-func (l *Loop) late(c *Conn) {
-	defer l.rescue(c)
-	l.handler.Late(c)
-}
-
-// closed calls the handler.
-func (l *Loop) closed(c *Conn) {
-	defer l.rescue(c)
-	l.handler.Closed(c, c.reason)
-}
-
-// rescue is deferred around every call of the handler for one conn: a panic there costs that conn only.
-func (l *Loop) rescue(c *Conn) {
-	if r := recover(); r != nil {
-		l.stats.Panics++
-		slog.Error("panic while handling a connection; it is closed", "panic", fmt.Sprint(r), "peer", c.Peer(), "stack", string(debug.Stack()))
-		l.Kill(c, ReasonPanic)
-	}
-}
-
-func (l *Loop) watch(c *Conn, want Interest) {
-	if c.watched == want || !c.life.writable() || c.IsPull() { // mostly
-		return
-	}
-	if err := l.driver.Watch(int(c.fd), c.watched, want); err != nil {
-		slog.Error("cannot watch a socket; it is closed", "err", err, "peer", c.Peer())
-		l.fail(c)
-		return
-	}
-	l.ledger.unread += int(c.watched&Readable) - int(want&Readable)
-	c.watched = want
-}
-
-// unreadOf is 1 if c's socket is not watched for reading, else 0.
-func unreadOf(c *Conn) int { return 1 - int(c.watched&Readable) }
-
 // adopt makes a conn of a socket that was accepted, or comes from another loop.
 func (l *Loop) adopt(in *incoming) {
 	c := l.slots.take()
-	c.fd, c.tag, c.pass = in.fd, in.Tag, in.Pass
+	l.sockets.add(c, in.fd)
+	c.tag, c.pass, c.life = in.Tag, in.Pass, lifeOpen
 	c.SetPeer(in.Peer)
-	c.life = lifeOpen
-	for int(in.fd) >= len(l.fds) {
-		l.fds = append(l.fds, make([]uint32, slabConns)...)
-	}
-	l.fds[in.fd] = c.slot + 1
 	if !in.moved {
 		l.stats.Opened++
 	}
-	l.ledger.unread++
-	l.opened(c, in.Handler)
+	l.call.open(c, in.Handler)
 	l.watch(c, Readable)
 	if len(in.Unsent) > 0 {
 		l.enqueue(c, segment{b: in.Unsent})
@@ -366,17 +290,4 @@ func (l *Loop) adopt(in *incoming) {
 	if in.moved && c.Alive() {
 		l.deliver(c, in.Unread)
 	}
-}
-
-// opened calls the handler.
-func (l *Loop) opened(c *Conn, state []byte) {
-	defer l.rescue(c)
-	l.handler.Open(c, state)
-}
-
-func (l *Loop) byFD(fd int) *Conn {
-	if fd >= len(l.fds) || l.fds[fd] == 0 {
-		return nil
-	}
-	return l.slots.at(l.fds[fd] - 1)
 }

@@ -242,7 +242,7 @@ func (l *Loop) write(c *Conn, b []byte) (int, syscall.Errno) {
 	if c.IsPull() {
 		return l.offer(c, b), 0
 	}
-	n, errno := l.driver.Write(int(c.fd), b)
+	n, errno := l.sockets.driver.Write(int(c.fd), b)
 	l.stats.Writes++
 	l.stats.BytesWritten += uint64(n)
 	if n > 0 {

@@ -53,8 +53,7 @@ func (l *Loop) offer(c *Conn, b []byte) (n int) {
 		l.offers = append(l.offers, c)
 		return 0
 	}
-	defer l.rescue(c)
-	if n = l.handler.Write(c, b); n > 0 {
+	if n = l.call.write(c, b); n > 0 {
 		c.active = l.now
 	}
 	return n

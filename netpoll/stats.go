@@ -29,6 +29,7 @@ type Stats struct {
 // Stats tells the loop's figures. Runs on the loop.
 func (l *Loop) Stats() Stats {
 	s := l.stats
+	s.BytesRead, s.Panics = l.sockets.read, l.call.panics
 	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.ledger.unsent, len(l.queued)
 	s.Unread = l.ledger.unread

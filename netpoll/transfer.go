@@ -55,12 +55,9 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 			panic(err) // the encoder has written what its decoder refuses
 		}
 	}
-	if err := l.driver.Watch(int(c.fd), c.watched, None); err != nil {
-		l.fail(c)
+	if !l.sockets.release(c) {
 		return
 	}
-	l.ledger.unread -= unreadOf(c)
-	l.fds[c.fd] = 0
 	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)
 	l.open.Add(-1)
@@ -69,14 +66,13 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 
 // attach gives the socket of c to heir.
 func (l *Loop) attach(heir, c *Conn, rest []byte) {
-	fd := c.fd
 	rest = bytes.Clone(rest) // it may lie in c's inbox
 	unsent := l.TakeOutput(c)
-	heir.fd, heir.watched, heir.active = fd, c.watched, c.active
+	l.sockets.hand(c, heir)
+	heir.active = c.active
 	l.giveUp(heir)
 	heir.tag, heir.peer, heir.peerPort, heir.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
 	l.pulls.Add(-1)
-	l.fds[fd] = heir.slot + 1
 	l.vacate(c)
 	if o := heir.out; o != nil && o.bytes > 0 { // what a peer did not fetch goes to the socket as well
 		unsent = append(unsent, l.takeUnsent(heir)...)

@@ -165,7 +165,7 @@ func TestEndWithFrozenReaders(t *testing.T) {
 		}
 		return failures
 	}, weakness{edits: []edit{{"server/end.go", "context.WithTimeout(context.Background(), s.cfg.drain+drainGrace)", "context.WithCancel(context.Background())"},
-		{"netpoll/loop.go", "lingerSeconds = 2 ", "lingerSeconds = 60 "}}, fails: "pomelod does not end"})
+		{"netpoll/life.go", "lingerSeconds = 2 ", "lingerSeconds = 60 "}}, fails: "pomelod does not end"})
 }
 
 // A second SIGTERM ends pomelod at once, and with 1, however busy it is.
