@@ -55,6 +55,7 @@ func viewOf(rng *rand.Rand) *View {
 	}
 	some := []ViewID{{}, v.ID, idOf(rng), idOf(rng)}
 	number := func() uint16 { return uint16(rng.IntN(len(v.Names) + 1)) }
+	v.Shares = make([]Share, channel.Partitions)
 	for i := range v.Shares {
 		s := &v.Shares[i]
 		s.Owner, s.Follower, s.Joiner = number(), number(), number()
@@ -288,7 +289,7 @@ func TestMalformedPackets(t *testing.T) {
 func TestMalformedViews(t *testing.T) {
 	rng := seed.Rand(t)
 	good := func() *View {
-		v := &View{ID: ViewID{View: 9, Maker: 1}, Names: []Name{{Name: "a", Run: 1}}}
+		v := &View{ID: ViewID{View: 9, Maker: 1}, Names: []Name{{Name: "a", Run: 1}}, Shares: make([]Share, channel.Partitions)}
 		v.Shares[0].Epoch, v.Shares[1].Epoch = ViewID{View: 5}, ViewID{View: 6}
 		return v
 	}
@@ -306,6 +307,7 @@ func TestMalformedViews(t *testing.T) {
 	for what, spoil := range map[string]func(*View){
 		"no id":                    func(v *View) { v.ID = ViewID{} },
 		"too many ancestors":       func(v *View) { v.Ancestors = make([]ViewID, maxAncestors+1) },
+		"too many shares":          func(v *View) { v.Shares = append(v.Shares, Share{}) },
 		"an owner without a name":  func(v *View) { v.Shares[3].Owner = 2 },
 		"a member without a name":  func(v *View) { v.Names[0].Name = "" },
 		"a name of 256 bytes":      func(v *View) { v.Names[0].Name = strings.Repeat("n", 256) },
@@ -323,8 +325,8 @@ func TestMalformedViews(t *testing.T) {
 	for what, spoil := range map[string]func([]byte){
 		"an id twice":        func(b []byte) { b[table+1] = 6 },
 		"the zero id":        func(b []byte) { b[table+1] = 0 },
-		"an id of no share":  func(b []byte) { b[table+1+9+9+8+3] = 1 },
-		"ids in other order": func(b []byte) { b[table+1+9+9+3] = 2 },
+		"an id of no share":  func(b []byte) { b[table+1+9+9+2+8+3] = 1 },
+		"ids in other order": func(b []byte) { b[table+1+9+9+2+3] = 2 },
 	} {
 		b := bytes.Clone(b)
 		spoil(b)

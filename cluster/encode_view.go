@@ -36,6 +36,7 @@ func appendView(dst []byte, v *View) []byte {
 	for _, id := range table {
 		dst = appendViewID(dst, id)
 	}
+	dst = appendUint(dst, uint64(len(v.Shares)))
 	for i := range v.Shares {
 		s := &v.Shares[i]
 		dst = appendUint(appendUint(appendUint(dst, uint64(s.Owner)), uint64(s.Follower)), uint64(s.Joiner))
@@ -70,6 +71,12 @@ func (r *reader) view() *View {
 	for range r.count(9) {
 		table = append(table, r.viewID())
 	}
+	shares := r.count(8)
+	r.bad = r.bad || shares > channel.Partitions
+	if r.bad {
+		return nil
+	}
+	v.Shares = make([]Share, shares)
 	seen := 0 // of the table
 	for i := range v.Shares {
 		s, last := &v.Shares[i], uint64(len(v.Names))

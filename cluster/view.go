@@ -1,6 +1,10 @@
 package cluster
 
-import "github.com/pomelod/pomelod/channel"
+import (
+	"slices"
+
+	"github.com/pomelod/pomelod/channel"
+)
 
 // ViewID names a view: its number and who made it. It is also what channel.Epoch is, the id of the view that made somebody an owner. Ids are
 // ordered by number, then by maker (Less), so that of two views made at once all nodes choose the same one.
@@ -48,7 +52,7 @@ type View struct {
 	Members   ViewID   // the last view that changed who is a member
 	Ancestors []ViewID // the newest first, at most maxAncestors
 	Names     []Name   // row i has the number i+1
-	Shares    [channel.Partitions]Share
+	Shares    []Share  // of channel.Partitions; a simulation has fewer
 }
 
 // maxAncestors is how many views a node may have slept through and still be of the same fleet.
@@ -64,3 +68,27 @@ func (v *View) Node(number uint16) channel.Node {
 
 // Has tells whether a node is a member.
 func (v *View) Has(n channel.Node) bool { return n != 0 && v.Node(n.Number()) == n }
+
+// number is the number of a name, None if it has no row.
+func (v *View) number(name string) uint16 {
+	for i := range v.Names {
+		if v.Names[i].Name == name {
+			return uint16(i + 1)
+		}
+	}
+	return None
+}
+
+// run is the run of a number that is a member, 0 if none is.
+func (v *View) run(number uint16) uint64 {
+	if number == None || int(number) > len(v.Names) {
+		return 0
+	}
+	return v.Names[number-1].Run
+}
+
+// is tells whether a run is a member.
+func (v *View) is(id runID) bool { return id.Run != 0 && v.run(v.number(id.Name)) == id.Run }
+
+// follows tells whether old is among v's ancestors, the first view's none included.
+func (v *View) follows(old *View) bool { return old == nil || slices.Contains(v.Ancestors, old.ID) }

@@ -1,0 +1,348 @@
+package cluster
+
+import "slices"
+
+// outlook is what a maker knows when it plans, beside the view it begins from. Lists of nodes are in order of names.
+type outlook struct {
+	number uint64 // of the new view: more than any known, and not less than the wall clock
+	self   int    // the maker, in nodes
+	quorum int    // a view with fewer members is not made
+	force  bool   // a new maker's first view is made whatever changes
+	nodes  []prospect
+	told   []partOutlook // by partition
+}
+
+// prospect is a node that is a member or may become one. Lists of others are by their place in outlook.nodes.
+type prospect struct {
+	runID
+	roles    Roles
+	host     string
+	alive    bool
+	quiet    bool   // not heard for a while: nothing is moved until that is settled
+	ready    bool   // it has listened long enough, and may judge
+	draining bool   // it gets nothing more
+	hears    []bool // as far as is known
+	certain  []bool // as it has said itself, under their present runs
+	apart    []bool // it has not heard that one for a second on end, while the maker hears both well
+}
+
+// partOutlook is what a maker was told about a partition, and what it remembers. Ids are zero where nothing was told.
+type partOutlook struct {
+	inStep  ViewID // the joiner of this naming is in step
+	ready   ViewID // the follower has everything of this move
+	drop    ViewID // the follower or joiner of this naming does not acknowledge
+	shift   bool   // somebody wants the partition moved to its follower
+	expired bool   // its move has taken too long
+	rest    bool   // do not move it now
+	avoid   uint16 // a follower that was dropped lately; None: none
+}
+
+// At the same time.
+const (
+	maxMoving  = 2 // partitions on the way to another owner, or to another follower
+	maxJoining = 8 // joiners of one node's partitions on one other node
+)
+
+// plan is the view that should come after base, nil if base is good. base is nil in a fresh fleet. It depends on its arguments only.
+func plan(base *View, o *outlook) *View {
+	p := planner{base: base, o: o, number: make([]uint16, len(o.nodes)), at: make(map[uint16]int, len(o.nodes))}
+	if base == nil {
+		p.base = &View{Shares: make([]Share, len(o.told))}
+	}
+	p.changed = o.force
+	if !p.members() {
+		return nil
+	}
+	p.lead()
+	p.protect()
+	p.move()
+	if !p.changed {
+		return nil
+	}
+	return &p.v
+}
+
+// planner is one run of plan.
+type planner struct {
+	base    *View
+	o       *outlook
+	v       View
+	changed bool
+	number  []uint16       // by node: None if it has no row
+	at      map[uint16]int // the node of a number
+	owned   []int          // by node
+	moving  int
+}
+
+// members decides who is one; false: there is no view to be made.
+func (p *planner) members() bool {
+	o, v := p.o, &p.v
+	v.Names = slices.Clone(p.base.Names)
+	for i := range v.Names {
+		v.Names[i].Run = 0
+	}
+	for i := range o.nodes {
+		n := &o.nodes[i]
+		p.number[i] = p.base.number(n.Name)
+		if p.number[i] != None && n.alive && p.base.run(p.number[i]) == n.Run {
+			p.admit(i)
+		}
+	}
+	p.part()
+	for i := range v.Names {
+		if was := p.base.Names[i].Run; was != 0 && v.Names[i].Run == 0 {
+			v.Names[i].Gone = max(v.Names[i].Gone, was)
+		}
+	}
+	for i := range o.nodes {
+		if p.admissible(i) {
+			p.admit(i)
+		}
+	}
+	if !p.member(o.self) {
+		return false
+	}
+	count := 0
+	for i := range v.Names {
+		if v.Names[i].Run != 0 {
+			count++
+		}
+	}
+	if count < o.quorum {
+		return false
+	}
+	v.ID = ViewID{View: o.number, Maker: v.Node(p.number[o.self])}
+	v.Members = p.base.Members
+	if !slices.EqualFunc(v.Names, p.base.Names, func(a, b Name) bool { return a.Run == b.Run }) {
+		v.Members, p.changed = v.ID, true
+	}
+	if p.base.ID != (ViewID{}) {
+		v.Ancestors = append([]ViewID{p.base.ID}, p.base.Ancestors[:min(len(p.base.Ancestors), maxAncestors-1)]...)
+	}
+	return true
+}
+
+// admit makes a node a member, in its name's row or in the next one.
+func (p *planner) admit(i int) {
+	n := &p.o.nodes[i]
+	if p.number[i] == None {
+		p.v.Names = append(p.v.Names, Name{Name: n.Name})
+		p.number[i] = uint16(len(p.v.Names))
+	}
+	row := &p.v.Names[p.number[i]-1]
+	row.Run, row.Roles, row.Host = n.Run, n.roles, n.host
+	p.at[p.number[i]] = i
+}
+
+func (p *planner) member(i int) bool { return p.v.run(p.number[i]) != 0 }
+
+// part takes one of each pair of members out of which one does not hear the other: who is heard by fewer, else a connector before a chat node,
+// else the greater name, never the maker.
+func (p *planner) part() {
+	nodes := p.o.nodes
+	heard := make([]int, len(nodes))
+	for a := range nodes {
+		for b := range nodes {
+			if a != b && p.member(a) && p.member(b) && nodes[a].hears[b] && nodes[b].hears[a] {
+				heard[a]++
+			}
+		}
+	}
+	for a := range nodes {
+		for b := range nodes {
+			if a == b || !p.member(a) || !p.member(b) || !nodes[a].apart[b] {
+				continue
+			}
+			chatA, chatB := nodes[a].roles&RoleChat != 0, nodes[b].roles&RoleChat != 0
+			out := max(a, b)
+			switch {
+			case heard[a] < heard[b] || heard[a] == heard[b] && !chatA && chatB:
+				out = a
+			case heard[b] < heard[a] || chatA && !chatB:
+				out = b
+			}
+			if out == p.o.self {
+				out = a + b - out
+			}
+			p.v.Names[p.number[out]-1].Run = 0
+		}
+	}
+}
+
+// admissible tells whether a node that is no member may become one: a run greater than any that was left out, that hears all members and is
+// heard by them.
+func (p *planner) admissible(i int) bool {
+	o, n := p.o, &p.o.nodes[i]
+	if !n.alive || p.member(i) {
+		return false
+	}
+	if k := p.number[i]; k != None {
+		if n.Run <= p.v.Names[k-1].Gone || p.base.run(k) == n.Run && i != o.self {
+			return false
+		}
+	} else if len(p.v.Names) == 1<<16-1 {
+		return false
+	}
+	if i == o.self {
+		return true
+	}
+	if !n.ready {
+		return false
+	}
+	for k := range o.nodes {
+		if k != i && p.member(k) && !(o.nodes[k].hears[i] && n.hears[k] && (k == o.self || n.certain[k])) {
+			return false
+		}
+	}
+	return true
+}
+
+// stays is the node of a number that was a member and still is, as the same run.
+func (p *planner) stays(number uint16) (node int, ok bool) {
+	run := p.v.run(number)
+	return p.at[number], run != 0 && run == p.base.run(number)
+}
+
+// keeps tells whether nobody, or who stays, is behind a number.
+func (p *planner) keeps(number uint16) bool {
+	_, ok := p.stays(number)
+	return ok || number == None
+}
+
+// lead sees to it that each partition has an owner, and ends what has ended: joining, moving, and following of who is gone.
+func (p *planner) lead() {
+	p.v.Shares = slices.Clone(p.base.Shares)
+	p.owned = make([]int, len(p.o.nodes))
+	for i := range p.v.Shares {
+		if at, ok := p.stays(p.v.Shares[i].Owner); ok {
+			p.owned[at]++
+		}
+	}
+	for i := range p.v.Shares {
+		b, was, t := &p.v.Shares[i], p.v.Shares[i], &p.o.told[i]
+		_, led := p.stays(b.Owner)
+		if !p.keeps(b.Follower) || led && t.drop != (ViewID{}) && t.drop == b.Following { // whoever was to be dropped is the best who is left
+			b.Follower, b.Following, b.Moving = None, ViewID{}, ViewID{}
+		}
+		if !p.keeps(b.Joiner) || t.drop != (ViewID{}) && t.drop == b.Joining {
+			b.Joiner, b.Joining = None, ViewID{}
+		}
+		if !led {
+			p.succeed(b)
+		}
+		if b.Joiner != None && t.inStep == b.Joining {
+			b.Follower, b.Following, b.Joiner, b.Joining = b.Joiner, b.Joining, None, ViewID{}
+			b.Moving = ViewID{} // the follower that was meant has gone
+		}
+		switch {
+		case b.Moving == ViewID{}:
+		case t.ready == b.Moving:
+			b.Owner, b.Follower = b.Follower, b.Owner
+			b.Epoch, b.Following, b.Moving = p.v.ID, p.v.ID, ViewID{}
+		case t.expired:
+			b.Moving = ViewID{}
+		}
+		if b.Follower != None && b.Joiner != None || b.Moving != (ViewID{}) {
+			p.moving++
+		}
+		p.changed = p.changed || *b != was
+	}
+}
+
+// succeed gives a partition to its follower. Without one it is born anew.
+func (p *planner) succeed(b *Share) {
+	*b = Share{Owner: b.Follower, Born: b.Born}
+	if b.Owner == None {
+		b.Owner, b.Born = p.number[p.least(p.owned, None, None, None)], p.v.ID
+	}
+	b.Epoch = p.v.ID
+	p.owned[p.at[b.Owner]]++
+}
+
+// protect names joiners where there is no follower.
+func (p *planner) protect() {
+	follows := make([]int, len(p.o.nodes))
+	joins := make(map[[2]uint16]int)
+	for i := range p.v.Shares {
+		if b := &p.v.Shares[i]; b.Follower != None {
+			follows[p.at[b.Follower]]++
+		}
+		if b := &p.v.Shares[i]; b.Joiner != None {
+			follows[p.at[b.Joiner]]++
+			joins[[2]uint16{b.Owner, b.Joiner}]++
+		}
+	}
+	for i := range p.v.Shares {
+		b := &p.v.Shares[i]
+		if b.Follower != None || b.Joiner != None {
+			continue
+		}
+		at := p.least(follows, b.Owner, p.o.told[i].avoid, b.Owner)
+		if at < 0 || joins[[2]uint16{b.Owner, p.number[at]}] >= maxJoining {
+			continue
+		}
+		b.Joiner, b.Joining, p.changed = p.number[at], p.v.ID, true
+		follows[at]++
+		joins[[2]uint16{b.Owner, b.Joiner}]++
+	}
+}
+
+// move begins to move partitions to who has fewer, away from who is draining, and where somebody wants it.
+func (p *planner) move() {
+	for i := range p.o.nodes {
+		if p.member(i) && p.o.nodes[i].quiet {
+			return
+		}
+	}
+	owned := make([]int, len(p.o.nodes))
+	for i := range p.v.Shares {
+		owned[p.at[p.v.Shares[i].Owner]]++
+	}
+	for i := range p.v.Shares {
+		b, t := &p.v.Shares[i], &p.o.told[i]
+		if p.moving >= maxMoving {
+			return
+		}
+		if b.Follower == None || b.Joiner != None || b.Moving != (ViewID{}) || t.rest {
+			continue
+		}
+		to, from := p.least(owned, b.Owner, t.avoid, None), p.at[b.Owner]
+		uneven := to >= 0 && (owned[from]-owned[to] > 1 || p.o.nodes[from].draining && !p.o.nodes[to].draining)
+		switch {
+		case t.shift || uneven && b.Follower == p.number[to]:
+			b.Moving = p.v.ID
+			to = p.at[b.Follower]
+		case uneven:
+			b.Joiner, b.Joining = p.number[to], p.v.ID
+		default:
+			continue
+		}
+		owned[from]--
+		owned[to]++
+		p.moving++
+		p.changed = true
+	}
+}
+
+// least is the chat member with the least load that is none of two: one that is not draining if there is one, and on another host than a
+// third if there is one. -1: there is none.
+func (p *planner) least(load []int, not1, not2, host uint16) int {
+	best, bestRank := -1, 0
+	for i := range p.o.nodes {
+		n := &p.o.nodes[i]
+		if n.roles&RoleChat == 0 || !p.member(i) || p.number[i] == not1 || p.number[i] == not2 {
+			continue
+		}
+		rank := 0
+		if n.draining {
+			rank = 2
+		}
+		if host != None && n.host == p.o.nodes[p.at[host]].host {
+			rank++
+		}
+		if best < 0 || rank < bestRank || rank == bestRank && load[i] < load[best] {
+			best, bestRank = i, rank
+		}
+	}
+	return best
+}
