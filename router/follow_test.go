@@ -7,6 +7,7 @@ import (
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -126,5 +127,28 @@ func TestKnownSessionsStay(t *testing.T) {
 		if l.counters.moves != 0 {
 			t.Errorf("loop %d moved %d sessions", l.index, l.counters.moves)
 		}
+	}
+}
+
+// What a session has used of its rates goes along: who moves may not say more than who stays.
+func TestRatesMoveAlong(t *testing.T) {
+	moved := 0
+	for i := range 6 {
+		r := newRig(t, shape{loops: 3, follow: true}, func(c *Config) { c.Limits.SessionRate = limit.Rate{PerSecond: 0.001, Burst: 3} })
+		c := r.login(atConnector, true)
+		c.ask("no.such.route", "{}")
+		c.ask("no.such.route", "{}")
+		if got := c.enter("a", fmt.Sprint("r", i)); got != `{"users":["a"]}` {
+			t.Fatal(got)
+		}
+		if got := c.ask(routeSend, sendBody("x", "*")); got != `{"code":500,"reason":"session_rate"}` {
+			t.Errorf("room %d: %s", i, got)
+		}
+		for _, l := range r.node.loops {
+			moved += int(l.counters.moves)
+		}
+	}
+	if moved == 0 {
+		t.Error("nobody has moved")
 	}
 }
