@@ -47,42 +47,23 @@ func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
 	if falsy(uid) || uid[0] == '[' || n == 0 {
 		return channel.Refused
 	}
-	key := entryKey{}
+	index := 0
 	if name, isString := codec.StringValue(uid); isString && n > 1 { // what is no string hashes to 0
-		key.connector = codec.Dispatch(name, n)
+		index = codec.Dispatch(name, n)
 	}
-	to := l.node.connectors[key.connector]
+	to := l.node.connectors[index]
 	if to.Host != "" {
 		host = to.Host
 	} else if host == "" {
-		if key.host = l.localAddr(s); key.host.IsValid() {
-			host = key.host.String()
+		if local := l.localAddr(s); local.IsValid() {
+			host = local.String()
 		}
-	} else {
-		return appendEntry(nil, host, to.Port)
 	}
-	if b := l.entries[key]; b != nil {
-		return b
-	}
-	if len(l.entries) >= maxEntries {
-		clear(l.entries)
-	}
-	b := appendEntry(nil, host, to.Port)
-	l.entries[key] = b
-	return b
+	return entry(host, to.Port)
 }
 
-// entryKey tells apart the answers that a loop keeps: most clients get the same few.
-type entryKey struct {
-	connector int
-	host      netip.Addr // the zero value where the connector has a host of its own
-}
-
-// maxEntries bounds the answers that are kept, as a machine may have any number of addresses.
-const maxEntries = 256
-
-func appendEntry(b []byte, host string, port int) []byte {
-	b = append(b, `{"code":200,"host":`...)
+func entry(host string, port int) []byte {
+	b := append(make([]byte, 0, 64), `{"code":200,"host":`...)
 	b = codec.AppendString(b, host)
 	b = append(b, `,"port":`...)
 	b = strconv.AppendInt(b, int64(port), 10)

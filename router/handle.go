@@ -153,7 +153,9 @@ func (l *loop) call(s *session, c *call, r *appRoute, then func(*loop, *session,
 			l.answer(s, c, answer)
 			return
 		}
-		// What the handler pushed to this session is in the mail: the answer goes the same way.
+		// What the handler pushed to this session is in the mail, and the answer goes the same way behind it, as with other handlers
+		// (TestInlinePushComesBeforeTheAnswer). That way costs 0.8 µs and two allocations more, and a turn for each call that a client
+		// sends in one write; so an answer takes it only where there is something to come behind.
 		req := l.await(s, c, 0, channel.Refused, l.node.limits.RequestSeconds)
 		s.x.handling = true
 		l.postRun(len(answer), func() { l.handled(who.addr, call{}, req, answer, false, nil) })

@@ -28,8 +28,7 @@ type loop struct {
 
 	// Owned by the loop.
 	sessions   []*[slabSessions]session
-	keys       map[uint32]uint64   // by slot, of sessions that gave a secret (userKey)
-	entries    map[entryKey][]byte // immutable
+	keys       map[uint32]uint64 // by slot, of sessions that gave a secret (userKey)
 	extras     []*extra
 	rooms      rooms
 	worker     *channel.Worker              // the partitions that run here; reached by their inlets only

@@ -199,7 +199,7 @@ func NewNode(cfg Config) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, keys: make(map[uint32]uint64), entries: make(map[entryKey][]byte)}
+		l := &loop{node: n, index: i, keys: make(map[uint32]uint64)}
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits)
