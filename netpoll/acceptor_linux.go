@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	gerrors "github.com/panjf2000/gnet/v2/pkg/errors"
-	gnet "github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,11 +25,11 @@ const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 const acceptWarnEvery = 10 * time.Second
 
 // Acceptor accepts connections on one goroutine and posts them, in batches, to the loop that has the fewest.
-// gnet's own acceptor ends its engine when descriptors or memory run out; this one takes its listeners out of the poller,
-// refuses one waiting client with a spare descriptor, and comes back.
+// When descriptors or memory run out it takes its listeners out of the poller, refuses one waiting client with a spare descriptor, and
+// comes back.
 type Acceptor struct {
 	// Static after construction.
-	poller *gnet.Poller
+	poller *poller
 	loops  []*Loop
 	max    int
 	stop   int
@@ -66,14 +64,14 @@ type AcceptorStats struct {
 func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
 	a := &Acceptor{loops: loops, max: max, spare: -1, accept: unix.Accept4, batches: make([][]incoming, len(loops)), watching: true}
 	var err error
-	if a.poller, err = gnet.OpenPoller(); err != nil {
+	if a.poller, err = openPoller(); err != nil {
 		return nil, fmt.Errorf("open acceptor: %w", err)
 	}
 	if a.stop, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		_ = a.poller.Close()
+		_ = a.poller.close()
 		return nil, fmt.Errorf("open acceptor: %w", err)
 	}
-	if err = a.poller.AddRead(&gnet.PollAttachment{FD: a.stop}, false); err != nil {
+	if err = a.poller.watch(a.stop, None, Readable); err != nil {
 		a.closeOwn()
 		return nil, fmt.Errorf("open acceptor: %w", err)
 	}
@@ -89,7 +87,7 @@ func (a *Acceptor) Add(ln *Listener) error {
 	if !a.watching {
 		return nil
 	}
-	return a.poller.AddRead(&gnet.PollAttachment{FD: ln.fd}, false)
+	return a.poller.watch(ln.fd, None, Readable)
 }
 
 // Pause stops accepting; clients wait in the kernel's queue. Safe from any goroutine.
@@ -108,7 +106,7 @@ func (a *Acceptor) Resume() {
 	}
 	a.watching = true
 	for _, ln := range a.listeners {
-		if err := a.poller.AddRead(&gnet.PollAttachment{FD: ln.fd}, false); err != nil {
+		if err := a.poller.watch(ln.fd, None, Readable); err != nil {
 			slog.Error("cannot accept on this address any more; restart pomelod", "server", ln.Name, "addr", ln.Addr, "err", err)
 		}
 	}
@@ -120,7 +118,7 @@ func (a *Acceptor) unwatch() {
 	}
 	a.watching = false
 	for _, ln := range a.listeners {
-		_ = a.poller.Delete(ln.fd)
+		_ = a.poller.watch(ln.fd, Readable, None)
 	}
 }
 
@@ -140,21 +138,29 @@ func (a *Acceptor) Run() error {
 	if !a.running { // Close was faster, and has closed the poller too
 		return nil
 	}
-	err := a.poller.Polling(func(fd int, _ gnet.IOEvent, _ gnet.IOFlags) error {
-		if fd == a.stop {
-			return gerrors.ErrEngineShutdown
-		}
-		a.ready(fd)
-		return nil
-	})
+	err := a.poll()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closeListeners()
 	a.closeOwn()
-	if errors.Is(err, gerrors.ErrEngineShutdown) {
-		return nil
-	}
 	return err
+}
+
+// poll accepts until it is told to stop.
+func (a *Acceptor) poll() error {
+	for {
+		events, err := a.poller.wait()
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			fd := int(events[i].Fd)
+			if fd == a.stop {
+				return nil
+			}
+			a.ready(fd)
+		}
+	}
 }
 
 // Close closes all listeners: clients are refused from now on. Run returns, or need not be called. Safe from any goroutine.
@@ -182,7 +188,7 @@ func (a *Acceptor) closeListeners() {
 }
 
 func (a *Acceptor) closeOwn() {
-	_ = a.poller.Close()
+	_ = a.poller.close()
 	_ = unix.Close(a.stop)
 	if a.spare >= 0 {
 		_ = unix.Close(a.spare)

@@ -2,25 +2,21 @@ package netpoll
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
 
-	gerrors "github.com/panjf2000/gnet/v2/pkg/errors"
-	gnet "github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
-// Epoll drives one Loop with gnet's poller. The doorbell is our own level-triggered eventfd, because the task queue of
-// gnet's poller is drained until empty and therefore cannot yield to sockets: 100 slices of 1 ms made an echo wait
-// 98 ms through the queue and 3.6 ms with the eventfd. One timerfd a loop stands for a poll timeout, which
-// gnet's Polling does not take.
+// Epoll drives one Loop. The doorbell is a level-triggered eventfd, which stands in the kernel's queue of what is ready like any socket: so a loop
+// that always has more to do comes round to everybody. A timerfd ticks.
 type Epoll struct {
-	poller *gnet.Poller
+	poller *poller
 	bell   int
 	timer  int
 	stop   int
@@ -43,7 +39,7 @@ func NewEpoll() (*Epoll, error) {
 }
 
 func (d *Epoll) open() (err error) {
-	if d.poller, err = gnet.OpenPoller(); err != nil {
+	if d.poller, err = openPoller(); err != nil {
 		return err
 	}
 	for _, fd := range []*int{&d.bell, &d.stop} {
@@ -59,33 +55,45 @@ func (d *Epoll) open() (err error) {
 		return os.NewSyscallError("timerfd_settime", err)
 	}
 	for _, fd := range []int{d.bell, d.stop, d.timer} {
-		if err = d.poller.AddRead(&gnet.PollAttachment{FD: fd}, false); err != nil {
+		if err = d.poller.watch(fd, None, Readable); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// yieldNanos is how long a loop runs before it lets Go's scheduler look at what else there is. From 10 ms on the scheduler would see to it by
+// itself: its monitor sends a signal, takes the processor away in the middle of a wait, and looks again every 20 µs for a while, which costs
+// more than yielding. To yield at each wait costs most: the runtime wakes a thread to see what an idle processor could do, 1.8 futex calls and a
+// switch of threads for each message that finds the loop idle.
+const yieldNanos = 5e6
+
 // Run turns l until Stop. It takes the calling goroutine, which becomes the loop's owner.
 func (d *Epoll) Run(l *Loop) error {
-	err := d.poller.Polling(func(fd int, ev gnet.IOEvent, _ gnet.IOFlags) error {
-		switch fd {
-		case d.bell:
-			l.Turn()
-		case d.timer:
-			_, _ = unix.Read(d.timer, d.buf[:])
-			l.Tick()
-		case d.stop:
-			return gerrors.ErrEngineShutdown
-		default:
-			l.Ready(fd, ev&(gnet.ReadEvents|gnet.ErrEvents) != 0, ev&(gnet.WriteEvents|gnet.ErrEvents) != 0)
+	yielded := l.clock.nanos()
+	for {
+		if now := l.clock.nanos(); now-yielded > yieldNanos {
+			yielded = now
+			runtime.Gosched()
 		}
-		return nil
-	})
-	if errors.Is(err, gerrors.ErrEngineShutdown) {
-		return nil
+		events, err := d.poller.wait()
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			switch ev := &events[i]; int(ev.Fd) {
+			case d.bell:
+				l.Turn()
+			case d.timer:
+				_, _ = unix.Read(d.timer, d.buf[:])
+				l.Tick()
+			case d.stop:
+				return nil
+			default:
+				l.Ready(int(ev.Fd), ev.Events&eventsRead != 0, ev.Events&eventsWrite != 0)
+			}
+		}
 	}
-	return err
 }
 
 // Stop makes Run return. Safe from any goroutine.
@@ -105,7 +113,7 @@ func (d *Epoll) CloseAll() {
 		}
 	}
 	if d.poller != nil {
-		_ = d.poller.Close()
+		_ = d.poller.close()
 	}
 }
 
@@ -145,33 +153,8 @@ func (d *Epoll) Write(fd int, b []byte) (int, syscall.Errno) {
 	}
 }
 
-// Watch implements Driver. gnet's poller has no way to modify to "write only", so that one is a delete and an add.
-func (d *Epoll) Watch(fd int, old, new Interest) error {
-	if old == new {
-		return nil
-	}
-	pa := gnet.PollAttachment{FD: fd}
-	if old != None && (new == None || new == Writable) {
-		if err := d.poller.Delete(fd); err != nil {
-			return err
-		}
-		old = None
-	}
-	switch {
-	case new == None:
-		return nil
-	case new == Writable:
-		return d.poller.AddWrite(&pa, false)
-	case old == None && new == Readable:
-		return d.poller.AddRead(&pa, false)
-	case old == None:
-		return d.poller.AddReadWrite(&pa, false)
-	case new == Readable:
-		return d.poller.ModRead(&pa, false)
-	default:
-		return d.poller.ModReadWrite(&pa, false)
-	}
-}
+// Watch implements Driver.
+func (d *Epoll) Watch(fd int, old, new Interest) error { return d.poller.watch(fd, old, new) }
 
 // CloseWrite implements Driver.
 func (d *Epoll) CloseWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
