@@ -36,3 +36,9 @@ func (k *clock) tick() {
 	}
 	k.now += uint32(elapsed / int64(time.Second))
 }
+
+// goOn makes it second now.
+func (k *clock) goOn(now uint32) {
+	k.now = now
+	k.start = k.nanos() - int64(now-1)*int64(time.Second)
+}

@@ -9,8 +9,8 @@ import (
 // (Stage, Write, Push), join and leave groups, pause, and end conns; the loop carries all of it out after the method has
 // returned.
 type Handler interface {
-	// Open is called once for each conn that has a socket. state is what the handler gave to the conn's Transfer on the loop that it comes
-	// from, nil for a conn that was just accepted. It belongs to the handler.
+	// Open is called once for each conn that has a socket, and for each that is imported. state is what the handler gave to the conn's
+	// Transfer on the loop that it comes from, or what Import was given; nil for a conn that was just accepted. It belongs to the handler.
 	Open(c *Conn, state []byte)
 	// Data is given the bytes that have not been consumed yet, old ones first. It returns how many of them it consumed, and what becomes
 	// of the conn's socket. b may be changed in place; it is valid until Data returns. The rest is kept and given again when more has

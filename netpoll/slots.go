@@ -10,7 +10,8 @@ const (
 // slots is where a loop's conns live. A conn stays in its slot, so a pointer to it stays valid as long as it lives, and others may refer
 // to it by the number of its slot. Its methods run on the loop, but for Index.
 //
-// A slot is in free exactly while it has no conn, unless its generations are used up. Its conn keeps its number and generation meanwhile.
+// A slot is in free while it has no conn, unless its generations are used up; its number and generation stay. One whose conn came by its name
+// (claim) is there, too, and take passes over it.
 type slots struct {
 	index uint8 // of the loop
 	slabs []*[slabConns]Conn
@@ -53,21 +54,69 @@ func (s *slots) len() int { return len(s.slabs) * slabConns }
 // at is what is in a slot.
 func (s *slots) at(slot uint32) *Conn { return &s.slabs[slot/slabConns][slot%slabConns] }
 
-// take gives a slot to a new conn.
+// take gives a slot to a new conn, which makes it its own by its life.
 func (s *slots) take() *Conn {
-	if len(s.free) == 0 {
-		base := uint32(s.len())
-		slab := new([slabConns]Conn)
-		s.slabs = append(s.slabs, slab)
-		for i := slabConns - 1; i >= 0; i-- {
-			slab[i].slot, slab[i].gen = base+uint32(i), 1
-			s.free = append(s.free, base+uint32(i))
+	for {
+		if len(s.free) == 0 {
+			s.grow()
+		}
+		n := len(s.free) - 1
+		c := s.at(s.free[n])
+		s.free = s.free[:n]
+		if c.life == lifeFree && c.gen < lastGeneration {
+			return c
 		}
 	}
-	n := len(s.free) - 1
-	slot := s.free[n]
-	s.free = s.free[:n]
-	return s.at(slot)
+}
+
+// grow adds a slab.
+func (s *slots) grow() {
+	base := uint32(s.len())
+	slab := new([slabConns]Conn)
+	s.slabs = append(s.slabs, slab)
+	for i := slabConns - 1; i >= 0; i-- {
+		slab[i].slot, slab[i].gen = base+uint32(i), 1
+		s.free = append(s.free, base+uint32(i))
+	}
+}
+
+// claim gives the slot that id names to a conn that has had that name on another loop. It is nil when id is none of this loop's, or not free, or
+// may have been given here.
+func (s *slots) claim(id ID) *Conn {
+	if id.Loop() != s.index || int(id.slot()) >= s.len() {
+		return nil
+	}
+	c := s.at(id.slot())
+	if c.life != lifeFree || id.gen() == 0 || id.gen() >= c.gen {
+		return nil
+	}
+	c.gen = id.gen()
+	return c
+}
+
+// generations are those of the names that may be given next, by slot.
+func (s *slots) generations() []uint32 {
+	gens := make([]uint32, s.len())
+	for slot := range gens {
+		c := s.at(uint32(slot))
+		if gens[slot] = c.gen; c.life != lifeFree { // whether this one goes along or not, the next one is another
+			gens[slot] += 2
+		}
+	}
+	return gens
+}
+
+// follow makes slots that have had no conn those that come after others with these generations.
+func (s *slots) follow(gens []uint32) {
+	for s.len() < len(gens) {
+		s.grow()
+	}
+	s.free = s.free[:0]
+	for slot := len(gens) - 1; slot >= 0; slot-- { // the least are taken first, as ever
+		if s.at(uint32(slot)).gen = gens[slot]; gens[slot] < lastGeneration {
+			s.free = append(s.free, uint32(slot))
+		}
+	}
 }
 
 // put takes the slot of a conn back. Nothing may refer to the conn any more.

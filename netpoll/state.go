@@ -3,7 +3,10 @@ package netpoll
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
+
+	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
 // ConnState is all that a conn takes along when its socket goes to another loop, beside the socket itself. Its encoding is what a hand-over
@@ -14,73 +17,72 @@ type ConnState struct {
 	Peer netip.AddrPort
 
 	Unread []byte // received, and not consumed by the handler
-	Unsent []byte // staged or queued, and not taken by the peer
+	Unsent []byte // staged, queued or pushed to its group, and not taken by the peer
 
-	// Handler is what Handler.Open is given: the State of the Transfer.
+	// Handler is what Handler.Open is given: the State of the Transfer. nil is what new conns have.
 	Handler []byte
+
+	// Kept is what else there is to a conn that keeps its name (Export).
+	Kept Kept
+}
+
+// Kept is what a conn keeps that goes to a loop in the place of its own (Export, Import). A conn that goes to another loop begins anew in all
+// of this, under a name of that loop. Times are seconds until now, so that no clock goes along.
+type Kept struct {
+	Name    ID     // 0: it goes to another loop, and has nothing else of this
+	Waits   uint8  // why it is not read: a set of waits that a loop can take up again
+	Lingers uint32 // one more than the seconds that are left for its last bytes, if the handler has heard of its end; else 0
+	Idle    uint32 // since a byte last passed in either direction
+	Stuck   uint32 // since the peer last took some of Unsent
+	Exempt  uint32 // of Unsent, the bytes that do not count for Limits.Outbound
+	Begun   uint32 // since the peer owes what belongs to Unread
 }
 
 // connStateVersion is the first byte of the encoding.
-const connStateVersion = 1
+const connStateVersion = 2
 
-// ErrConnState is the error of ParseConnState: the input was not written by Append, or by that of a newer version.
+// ErrConnState is the error of ParseConnState: the input was not written by Append, or by that of another version.
 var ErrConnState = errors.New("malformed state of a connection")
 
-// Append appends the encoding of s to dst: a version, the tag, the peer's port and address (16 bytes, IPv6 form), then as varints the
-// pass, and each of the three texts behind its length; the handler's length is one more than it has bytes, 0 for nil.
+// Append appends the encoding of s to dst: a version, the tag, the peer's port and address (16 bytes, IPv6 form), the pass, unread and unsent
+// bytes, 1 and the handler's state or 0 for nil, and Kept in the order of its fields. Numbers are varints, bytes stand behind their length.
 func (s *ConnState) Append(dst []byte) []byte {
 	dst = append(dst, connStateVersion, s.Tag)
 	dst = binary.BigEndian.AppendUint16(dst, s.Peer.Port())
 	addr := s.Peer.Addr().As16()
 	dst = append(dst, addr[:]...)
 	dst = binary.AppendUvarint(dst, uint64(s.Pass))
-	dst = append(binary.AppendUvarint(dst, uint64(len(s.Unread))), s.Unread...)
-	dst = append(binary.AppendUvarint(dst, uint64(len(s.Unsent))), s.Unsent...)
+	dst = wirebytes.AppendBlock(wirebytes.AppendBlock(dst, s.Unread), s.Unsent)
 	if s.Handler == nil {
-		return append(dst, 0)
+		dst = append(dst, 0)
+	} else {
+		dst = wirebytes.AppendBlock(append(dst, 1), s.Handler)
 	}
-	return append(binary.AppendUvarint(dst, uint64(len(s.Handler))+1), s.Handler...)
+	k := &s.Kept
+	return wirebytes.AppendUints(dst, uint64(k.Name), uint64(k.Waits), uint64(k.Lingers), uint64(k.Idle), uint64(k.Stuck), uint64(k.Exempt), uint64(k.Begun))
 }
 
 // ParseConnState decodes what Append has encoded. The state's bytes lie in b.
 func ParseConnState(b []byte) (ConnState, error) {
-	const head = 2 + 2 + 16
-	if len(b) < head || b[0] != connStateVersion {
+	r := wirebytes.NewReader(b)
+	version, tag, port, addr := r.Byte(), r.Byte(), r.Take(2), r.Take(16)
+	if version != connStateVersion || !r.OK() {
 		return ConnState{}, ErrConnState
 	}
-	s := ConnState{
-		Tag:  b[1],
-		Peer: netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[4:head])).Unmap(), binary.BigEndian.Uint16(b[2:])),
+	s := ConnState{Tag: tag, Peer: netip.AddrPortFrom(netip.AddrFrom16([16]byte(addr)).Unmap(), binary.BigEndian.Uint16(port))}
+	s.Pass = Pass(r.UpTo(math.MaxUint32))
+	s.Unread, s.Unsent = r.Block(), r.Block()
+	if r.UpTo(1) == 1 {
+		s.Handler = append([]byte{}, r.Block()...)
 	}
-	b = b[head:]
-	var bad bool
-	number := func() uint64 {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			bad = true
-			return 0
-		}
-		b = b[n:]
-		return v
+	s.Kept = Kept{
+		Name: ID(r.Uint()), Waits: uint8(r.UpTo(uint64(waitsKept))), Lingers: number(&r), Idle: number(&r), Stuck: number(&r), Exempt: number(&r),
+		Begun: number(&r),
 	}
-	text := func(n uint64) []byte {
-		if bad || n > uint64(len(b)) {
-			bad = true
-			return nil
-		}
-		t := b[:n:n]
-		b = b[n:]
-		return t
-	}
-	pass := number()
-	s.Pass = Pass(pass)
-	s.Unread = text(number())
-	s.Unsent = text(number())
-	if n := number(); n > 0 {
-		s.Handler = text(n - 1)
-	}
-	if bad || uint64(s.Pass) != pass || len(b) > 0 {
+	if !r.End() {
 		return ConnState{}, ErrConnState
 	}
 	return s, nil
 }
+
+func number(r *wirebytes.Reader) uint32 { return uint32(r.UpTo(math.MaxUint32)) }

@@ -31,7 +31,7 @@ func FuzzConnState(f *testing.F) {
 // What a conn takes along arrives as it was; a handler's empty state is not none.
 func TestConnStateRoundTrip(t *testing.T) {
 	for _, handler := range [][]byte{nil, {}, []byte("state")} {
-		s := ConnState{Tag: 255, Pass: 1 << 31, Peer: netip.MustParseAddrPort("[2001:db8::1]:9"), Unread: []byte{}, Unsent: []byte("x"), Handler: handler}
+		s := ConnState{Tag: 255, Pass: 1 << 31, Peer: netip.MustParseAddrPort("[2001:db8::1]:9"), Unsent: []byte("x"), Handler: handler, Kept: Kept{Name: 1<<63 | 7, Waits: 3, Idle: 1, Stuck: 2, Exempt: 1, Begun: 4}}
 		got, err := ParseConnState(s.Append(nil))
 		if err != nil || !reflect.DeepEqual(got, s) {
 			t.Errorf("got %+v, want %+v (%v)", got, s, err)

@@ -50,6 +50,15 @@ type driver struct {
 // New makes an empty net.
 func New() *Net { return &Net{} }
 
+// Successor is a net for loops that take the place of n's. It has n's sockets, which are not watched until those loops are given them
+// (netpoll.Loop.Import). n must not be turned any more.
+func (n *Net) Successor() *Net {
+	for _, s := range n.sockets {
+		s.watched = netpoll.None
+	}
+	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets}
+}
+
 // Loop makes a loop with the next index. limits and budget as for netpoll.NewLoop.
 func (n *Net) Loop(h netpoll.Handler, limits netpoll.Limits, budget *netpoll.Budget) *netpoll.Loop {
 	d := n.Driver()
