@@ -5,11 +5,7 @@
 // long after, as by a route that has woken up. Nodes are cut off from each other in one direction or in both, lose the bus, or all lose it at once.
 package membus
 
-import (
-	"math/rand/v2"
-
-	"github.com/pomelod/pomelod/cluster"
-)
+import "math/rand/v2"
 
 const ms = 1_000_000
 
@@ -63,8 +59,6 @@ type Port struct {
 	receive     func(packet []byte)
 	noResponder func(name string)
 }
-
-var _ cluster.Bus = (*Port)(nil)
 
 // New makes a bus without nodes at time 0.
 func New(rng *rand.Rand) *Net {

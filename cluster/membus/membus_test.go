@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/seed"
 )
+
+var _ cluster.Bus = (*Port)(nil)
 
 // world is a net whose nodes note what they get.
 type world struct {

@@ -1,0 +1,553 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster/membus"
+	"github.com/pomelod/pomelod/internal/seed"
+)
+
+const testMS = 1_000_000
+
+// linkWorld is some nodes that are nothing but links, on a bus with faults.
+type linkWorld struct {
+	t     *testing.T
+	rng   *rand.Rand
+	net   *membus.Net
+	nodes []*linkNode
+	views []*View
+	sent  map[stream][]uint64
+	got   map[stream][]uint64
+}
+
+// stream is what keeps its order: all live messages between two runs, and what is for the follower of one partition.
+type stream struct {
+	from, to channel.Node
+	part     int // -1: live
+}
+
+type linkNode struct {
+	w      *linkWorld
+	name   string
+	run    uint64
+	links  *links
+	port   *membus.Port
+	view   int // the newest of w.views that it has
+	behind bool
+}
+
+func newLinkWorld(t *testing.T, rng *rand.Rand, nodes int, memory int64) *linkWorld {
+	w := &linkWorld{t: t, rng: rng, net: membus.New(rng), sent: map[stream][]uint64{}, got: map[stream][]uint64{}}
+	for i := range nodes {
+		n := &linkNode{w: w, name: fmt.Sprintf("n%d", i+1), run: uint64(100 + i)}
+		n.links = newLinks(runID{n.name, n.run}, memory)
+		n.port = w.net.Connect(n.name, n.receive, func(string) {})
+		w.nodes = append(w.nodes, n)
+	}
+	w.change()
+	for _, n := range w.nodes {
+		n.adopt(0)
+	}
+	return w
+}
+
+// change makes a view of all runs as they are.
+func (w *linkWorld) change() {
+	v := &View{ID: ViewID{View: uint64(len(w.views) + 1), Maker: 1}}
+	for _, n := range w.nodes {
+		v.Names = append(v.Names, Name{Name: n.name, Run: n.run})
+	}
+	w.views = append(w.views, v)
+}
+
+func (n *linkNode) adopt(view int) {
+	n.view, n.behind = view, false
+	n.take(n.links.adopt(n.w.views[view]))
+}
+
+func (n *linkNode) self() channel.Node { return n.w.views[n.view].Node(n.links.number) }
+
+func (n *linkNode) receive(b []byte) {
+	from, body, err := parsePacket(b)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	switch b := body.(type) {
+	case *batch:
+		arrived, behind := n.links.receive(from, b)
+		n.behind = n.behind || behind
+		n.take(arrived)
+	case *batchAck:
+		n.links.acked(from, b, n.w.net.Now())
+	}
+}
+
+// take notes what has arrived, and that it is what was sent next.
+func (n *linkNode) take(arrived []letter) {
+	for _, l := range arrived {
+		s, number := streamOf(l.from, n.self(), l.m)
+		at := len(n.w.got[s])
+		if sent := n.w.sent[s]; at >= len(sent) || sent[at] != number {
+			n.w.t.Fatalf("%v: message %d arrived as number %d, of %v", s, number, at, sent[max(0, min(at-2, len(sent))):])
+		}
+		n.w.got[s] = append(n.w.got[s], number)
+	}
+}
+
+func streamOf(from, to channel.Node, m *Message) (stream, uint64) {
+	switch m.Kind {
+	case KindRequest:
+		return stream{from, to, -1}, m.Request.N
+	case KindSnapshot, KindRecords:
+		return stream{from, to, int(m.Part)}, m.Index
+	}
+	panic("not a message of this test")
+}
+
+// send sends a message and notes it.
+func (n *linkNode) send(to channel.Node, m *Message) {
+	s, number := streamOf(n.self(), to, m)
+	n.w.sent[s] = append(n.w.sent[s], number)
+	n.links.send(to, m)
+}
+
+func (n *linkNode) sendLive(to channel.Node, size int) {
+	number := uint64(len(n.w.sent[stream{n.self(), to, -1}]) + 1)
+	n.send(to, &Message{Kind: KindRequest, Request: channel.Request{Op: channel.OpSend, N: number, Content: make([]byte, size)}})
+}
+
+func (n *linkNode) sendPart(to channel.Node, part uint16, kind Kind, size int) {
+	number := uint64(len(n.w.sent[stream{n.self(), to, int(part)}]) + 1)
+	m := &Message{Kind: kind, Part: part, Index: number}
+	if kind == KindSnapshot {
+		m.State = make([]byte, size)
+	} else {
+		m.Records = []channel.Record{{Kind: channel.RecordAdd, Room: string(make([]byte, size))}}
+	}
+	n.send(to, m)
+}
+
+// turn lets a millisecond pass.
+func (w *linkWorld) turn() {
+	w.net.Advance(w.net.Now() + testMS)
+	for _, n := range w.nodes {
+		n.links.flush(w.net.Now(), n.port)
+		if n.behind && w.rng.IntN(5) == 0 { // its fetch was answered
+			n.adopt(len(w.views) - 1)
+		}
+	}
+}
+
+// quiet heals everything, and lets time pass until all that has to arrive has.
+func (w *linkWorld) quiet(most int) {
+	w.t.Helper()
+	w.net.Heal()
+	w.net.Loss, w.net.Late, w.net.Twice = 0, 0, 0
+	for _, n := range w.nodes {
+		if n.view != len(w.views)-1 {
+			n.adopt(len(w.views) - 1)
+		}
+	}
+	for range most {
+		w.turn()
+		if !slices.ContainsFunc(w.nodes, func(n *linkNode) bool { return n.links.kept > 0 || n.links.pending() }) {
+			return
+		}
+	}
+	w.t.Fatalf("not everything is acknowledged after %d ms", most)
+}
+
+// pending tells whether something in a bulk stream has not been acknowledged.
+func (l *links) pending() bool {
+	return slices.ContainsFunc(l.peers, func(x *link) bool { return x != nil && x.out[laneBulk].base < x.out[laneBulk].end })
+}
+
+// all checks that between runs that live everything has arrived, and once; and that of others a beginning has, in order (take checks that).
+func (w *linkWorld) all() {
+	w.t.Helper()
+	last := w.views[len(w.views)-1]
+	for s, sent := range w.sent {
+		if last.Has(s.from) && last.Has(s.to) && len(w.got[s]) != len(sent) {
+			w.t.Fatalf("%v: %d of %d arrived", s, len(w.got[s]), len(sent))
+		}
+	}
+}
+
+// checkMemory compares what is counted with what is there.
+func (n *linkNode) checkMemory(longest int64) {
+	var kept int64
+	for _, x := range n.links.peers {
+		if x == nil {
+			continue
+		}
+		kept += x.weight()
+		if x.weight() > n.links.window+longest {
+			n.w.t.Fatalf("%d bytes are kept for one, and the window has %d", x.weight(), n.links.window)
+		}
+		for i := range x.out {
+			s := &x.out[i]
+			total := s.base + uint64(len(s.kept))
+			for _, p := range s.later {
+				total += uint64(len(p.b))
+			}
+			if total != s.end || s.sent < s.base || s.sent > s.base+uint64(len(s.kept)) {
+				n.w.t.Fatalf("a stream from %d, sent to %d, kept %d, ends at %d and not at %d", s.base, s.sent, len(s.kept), total, s.end)
+			}
+		}
+		if bulk := int64(len(x.out[laneBulk].kept)); bulk > bulkBytes {
+			n.w.t.Fatalf("%d bytes of snapshots at once", bulk)
+		}
+	}
+	if kept != n.links.kept {
+		n.w.t.Fatalf("%d bytes are kept and %d counted", kept, n.links.kept)
+	}
+	var waiting int64
+	for _, p := range n.links.parked {
+		waiting += int64(len(p.b.Bytes))
+	}
+	if waiting > n.links.memory {
+		n.w.t.Fatalf("%d bytes wait for a view", waiting)
+	}
+}
+
+// Whatever the bus does: what is sent over a link arrives once and in order while both runs live, and of a run that has ended a beginning.
+// Senders that ask full keep within the window.
+func TestLinks(t *testing.T) {
+	rng := seed.Rand(t)
+	for range 12 {
+		s := rng.Uint64()
+		if !t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) { randomLinks(t, rand.New(rand.NewPCG(s, 1))) }) {
+			return
+		}
+	}
+}
+
+func randomLinks(t *testing.T, rng *rand.Rand) {
+	w := newLinkWorld(t, rng, 2+rng.IntN(3), int64(1+rng.IntN(8))<<18)
+	w.net.Loss, w.net.Late, w.net.Twice = []float64{0, 0.02, 0.3}[rng.IntN(3)], 0.05, 0.02
+	const longest = 200 << 10
+	size := func() int {
+		if rng.IntN(50) == 0 {
+			return rng.IntN(longest - 100)
+		}
+		return rng.IntN(300)
+	}
+	for range 1000 {
+		for range rng.IntN(3) {
+			n := w.nodes[rng.IntN(len(w.nodes))]
+			to := w.views[n.view].Node(uint16(1 + rng.IntN(len(w.nodes))))
+			if to == n.self() || n.self() == 0 || n.links.full(to) {
+				continue
+			}
+			switch part := uint16(rng.IntN(3)); rng.IntN(40) {
+			case 0:
+				n.sendPart(to, part, KindSnapshot, rng.IntN(1<<20))
+			case 1, 2, 3, 4, 5, 6, 7, 8:
+				n.sendPart(to, part, KindRecords, size())
+			default:
+				n.sendLive(to, size())
+			}
+		}
+		switch n, until := w.nodes[rng.IntN(len(w.nodes))], w.net.Now()+rng.Int64N(400*testMS); rng.IntN(300) {
+		case 0: // it begins as a new run
+			n.run += 10
+			n.links.restart(n.run)
+			w.change()
+			n.adopt(len(w.views) - 1)
+		case 1: // the same members
+			w.change()
+			n.adopt(len(w.views) - 1)
+		case 2:
+			w.net.Cut(n.name, w.nodes[rng.IntN(len(w.nodes))].name, until)
+		case 3:
+			n.port.Away(until)
+		case 4:
+			w.net.Away(until)
+		}
+		w.turn()
+		for _, n := range w.nodes {
+			n.checkMemory(longest)
+		}
+	}
+	w.quiet(30_000)
+	w.all()
+	for _, n := range w.nodes {
+		if n.links.stats.Malformed > 0 {
+			t.Fatalf("malformed: %+v", n.links.stats)
+		}
+	}
+	if w.net.Stats.TooLong > 0 {
+		t.Fatalf("a packet of %d bytes", w.net.Stats.LongestLen)
+	}
+}
+
+// What an old route delivers after a run has ended belongs to nobody: neither the new run of the receiver nor that of the sender takes it.
+func TestOldRoutes(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	var kept [][]byte // what a has put on the wire
+	tap := busFunc(func(_ string, p []byte) { kept = append(kept, bytes.Clone(p)) })
+	a.sendLive(b.self(), 10)
+	a.links.flush(w.net.Now(), tap)
+	b.receive(kept[0])
+	w.all()
+
+	b.run++
+	b.links.restart(b.run)
+	w.change()
+	b.adopt(1)
+	a.adopt(1)
+	a.sendLive(b.self(), 10)
+	a.links.flush(w.net.Now(), tap)
+	b.receive(kept[0]) // for the run that has ended
+	if b.links.stats.Stray != 1 {
+		t.Errorf("a batch for an older run: %+v", b.links.stats)
+	}
+	b.receive(kept[1])
+	b.receive(kept[1])
+	if b.links.stats.Again != 1 {
+		t.Errorf("a batch twice: %+v", b.links.stats)
+	}
+	w.all()
+
+	a.run++
+	a.links.restart(a.run)
+	w.change()
+	a.adopt(2)
+	b.adopt(2)
+	b.receive(kept[1]) // of the run that has ended
+	if b.links.stats.Stray != 2 {
+		t.Errorf("a batch of an older run: %+v", b.links.stats)
+	}
+	w.quiet(100)
+	w.all()
+}
+
+type busFunc func(name string, b []byte)
+
+func (f busFunc) Send(name string, b []byte) { f(name, b) }
+func (f busFunc) Announce(b []byte)          { f("", b) }
+
+// A batch of a newer view waits, and what follows it too, until that view is there; under an older view everything is taken.
+func TestANewerViewStopsALink(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	w.change()
+	a.adopt(1)
+	for range 3 {
+		a.sendLive(b.self(), 10)
+		w.net.Advance(w.net.Now() + 5*testMS)
+		a.links.flush(w.net.Now(), a.port)
+	}
+	w.net.Advance(w.net.Now() + 5*testMS)
+	if s := (stream{a.self(), b.self(), -1}); !b.behind || len(w.got[s]) != 0 {
+		t.Fatalf("behind %v, got %v", b.behind, w.got[s])
+	}
+	if b.adopt(1); b.links.stats.Gaps > 0 {
+		t.Errorf("%+v", b.links.stats)
+	}
+	w.all()
+	w.change()
+	b.adopt(2) // a has an older one now
+	a.sendLive(b.self(), 10)
+	w.quiet(100)
+	w.all()
+}
+
+// What waits for a view is at most a window for each sender; the rest comes again.
+func TestWaitingForAViewIsBounded(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 3, 1<<20)
+	a, b := w.nodes[0], w.nodes[1]
+	w.change()
+	a.adopt(1)
+	for range 5 { // beyond full: what follows from what was admitted
+		a.sendLive(b.self(), 200<<10)
+	}
+	a.links.flush(w.net.Now(), a.port)
+	w.net.Advance(w.net.Now() + 5*testMS)
+	var waiting int
+	for _, p := range b.links.parked {
+		waiting += len(p.b.Bytes)
+	}
+	if int64(waiting) > b.links.window || b.links.stats.Overflow == 0 && a.links.stats.Batches > 1 {
+		t.Errorf("%d bytes wait, %+v", waiting, b.links.stats)
+	}
+	b.adopt(1)
+	w.quiet(1000)
+	w.all()
+}
+
+// While a snapshot of 20 MiB is on its way, a live message takes as long as otherwise, and no more than 1 MiB of the snapshot is copied at once. Records of the
+// same partition come behind it, those of another do not wait.
+func TestBulkLetsLiveMessagesPass(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	for range 10 {
+		a.sendPart(b.self(), 1, KindSnapshot, 2<<20)
+	}
+	a.sendPart(b.self(), 1, KindRecords, 10)
+	live, other, same := stream{a.self(), b.self(), -1}, stream{a.self(), b.self(), 2}, stream{a.self(), b.self(), 1}
+	turns := 0
+	for ; len(w.got[same]) < 11; turns++ {
+		if turns > 300 {
+			t.Fatal("the snapshot does not arrive")
+		}
+		a.sendLive(b.self(), 10)
+		a.sendPart(b.self(), 2, KindRecords, 10)
+		for range 4 {
+			w.turn()
+		}
+		if len(w.got[live]) != turns+1 || len(w.got[other]) != turns+1 {
+			t.Fatalf("turn %d: %d live messages and %d records of another partition arrived, %d messages about the snapshot", turns, len(w.got[live]), len(w.got[other]), len(w.got[same]))
+		}
+		a.checkMemory(1000)
+	}
+	if turns < 20 {
+		t.Errorf("20 MiB in %d turns: more than 1 MiB for an ack", turns)
+	}
+	w.quiet(100)
+	w.all()
+	if x := a.links.to(b.self()); x.behindBulk(&Message{Kind: KindRecords, Part: 1}) || len(x.bulk) != 0 {
+		t.Error("records still go behind a snapshot that has arrived")
+	}
+}
+
+// A window that is full refuses what is new and nothing else: two nodes that are full of each other's messages still say all that they have, and
+// acknowledge it.
+func TestTwoFullWindows(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, 1<<20)
+	a, b := w.nodes[0], w.nodes[1]
+	w.net.Away(1 << 62)
+	for _, n := range w.nodes {
+		to := w.views[0].Node(uint16(3 - n.links.number))
+		for !n.links.full(to) {
+			n.sendLive(to, 1000)
+		}
+		for range 10 { // answers
+			n.sendLive(to, 1000)
+		}
+	}
+	for range 200 {
+		w.turn()
+	}
+	w.net.Heal()
+	w.quiet(2000)
+	w.all()
+	if a.links.full(b.self()) || b.links.full(a.self()) {
+		t.Error("full without anything to send")
+	}
+}
+
+// To a peer that takes nothing one batch goes out each 50 ms, however much waits; when it takes something again, all of it soon does.
+func TestResendsAreFew(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	for !a.links.full(b.self()) {
+		a.sendLive(b.self(), 100<<10)
+	}
+	w.net.Cut(a.name, b.name, 3000*testMS)
+	w.turn()
+	first := w.net.Stats.Bytes
+	for range 2990 {
+		w.turn()
+	}
+	if again := w.net.Stats.Bytes - first; again > 3000/50*(batchBytes+1000) || again < 3000/50*batchBytes*9/10 {
+		t.Errorf("%d bytes in 3 s to a peer that is away", again)
+	}
+	start := w.net.Now()
+	w.quiet(1000)
+	w.all()
+	if took := (w.net.Now() - start) / testMS; took > 200 {
+		t.Errorf("%d ms until %d bytes were there", took, first)
+	}
+}
+
+// The windows of all peers are three quarters of the memory, and none is above a quarter.
+func TestWindows(t *testing.T) {
+	for _, tc := range []struct {
+		nodes  int
+		window int64
+	}{{1, 16 << 20}, {2, 16 << 20}, {4, 16 << 20}, {5, 12 << 20}, {49, 1 << 20}} {
+		w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), tc.nodes, defaultLinkMemory)
+		if got := w.nodes[0].links.window; got != tc.window {
+			t.Errorf("%d nodes: a window of %d", tc.nodes, got)
+		}
+	}
+}
+
+// What makes no sense ends a stream or costs a message, and never more memory than came.
+func TestMalformedStreams(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	from, offset := runID{a.name, a.run}, uint64(0)
+	say := func(stream []byte) []letter {
+		arrived, _ := b.links.receive(from, &batch{To: b.run, View: w.views[0].ID, Offset: offset, Bytes: stream})
+		offset += uint64(len(stream))
+		return arrived
+	}
+	good := appendSized(nil, func(dst []byte) []byte { return appendMessage(dst, &Message{Kind: KindAck, Index: 7}) })
+	if got := say(append([]byte{3, 1, 2, 3}, good...)); len(got) != 1 || b.links.stats.Malformed != 1 {
+		t.Errorf("after a message that cannot be read: %v, %+v", got, b.links.stats)
+	}
+	for i := range good { // byte by byte
+		if got := say(good[i : i+1]); (len(got) == 1) != (i == len(good)-1) {
+			t.Errorf("after byte %d of %d: %v", i, len(good), got)
+		}
+	}
+	say(appendUint(nil, maxMessage+1))
+	if got := say(good); len(got) != 0 || b.links.stats.Malformed != 2 {
+		t.Errorf("after a length that cannot be: %v, %+v", got, b.links.stats)
+	}
+	a.links.acked(runID{b.name, b.run}, &batchAck{To: a.run, Offset: 1 << 40}, 0)
+	if a.links.stats.Malformed != 1 {
+		t.Errorf("an ack of what was never sent: %+v", a.links.stats)
+	}
+}
+
+// Links cost no memory a message once they are warm, but for what arrives.
+func TestLinkAllocations(t *testing.T) {
+	w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	m := &Message{Kind: KindRequest, Request: channel.Request{Op: channel.OpSend, Content: make([]byte, 100)}}
+	nowhere := busFunc(func(string, []byte) {})
+	ack := &batchAck{To: a.run}
+	allocs := testing.AllocsPerRun(1000, func() {
+		for range 100 {
+			a.links.send(b.self(), m)
+		}
+		a.links.flush(1, nowhere)
+		ack.Offset = a.links.to(b.self()).out[laneLive].end
+		a.links.acked(runID{b.name, b.run}, ack, 1)
+	})
+	if allocs > 3 { // of 100 messages
+		t.Errorf("%.1f allocations for 100 messages", allocs)
+	}
+}
+
+func BenchmarkLinkMessage(b *testing.B) {
+	w := newLinkWorld(&testing.T{}, rand.New(rand.NewPCG(1, 1)), 2, defaultLinkMemory)
+	from, to := w.nodes[0], w.nodes[1]
+	m := &Message{Kind: KindRequest, Request: channel.Request{Op: channel.OpSend, Room: "lobby", User: "somebody", Target: channel.Everybody, Content: make([]byte, 100)}}
+	wire := busFunc(func(_ string, p []byte) {
+		id, body, _ := parsePacket(bytes.Clone(p))
+		to.links.receive(id, body.(*batch))
+	})
+	back := busFunc(func(_ string, p []byte) {
+		id, body, _ := parsePacket(p)
+		from.links.acked(id, body.(*batchAck), 1)
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 100 {
+			from.links.send(to.self(), m)
+		}
+		from.links.flush(1, wire)
+		to.links.flush(1, back)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/message")
+}
