@@ -12,8 +12,8 @@ type Driver interface {
 	Read(fd int, b []byte) (n int, errno syscall.Errno)
 	// Write writes once, without blocking and without SIGPIPE.
 	Write(fd int, b []byte) (n int, errno syscall.Errno)
-	// Watch changes which readiness of fd the driver reports. Level triggered. None means that fd is not watched at
-	// all: neither errors nor hang-ups are reported then.
+	// Watch changes which readiness of fd the driver reports. Level triggered. That the connection has failed is reported with any
+	// interest but None.
 	Watch(fd int, old, new Interest) error
 	// CloseWrite sends what is queued in the kernel and then the end of the stream.
 	CloseWrite(fd int)
@@ -30,10 +30,10 @@ type Driver interface {
 // Interest is the readiness a driver watches a descriptor for.
 type Interest uint8
 
-// The four interests.
+// What a descriptor may be watched for. None is not at all; a loop's sockets always have Failed.
 const (
-	None      Interest = 0
-	Readable  Interest = 1
-	Writable  Interest = 2
-	ReadWrite Interest = Readable | Writable
+	None     Interest = 0
+	Readable Interest = 1
+	Writable Interest = 2
+	Failed   Interest = 4 // by a reset, or because the peer acknowledges nothing
 )

@@ -90,6 +90,12 @@ func (d *Epoll) Run(l *Loop) error {
 			case d.stop:
 				return nil
 			default:
+				if ev.Events&^eventsFailed == 0 {
+					if hasFailed(ev.Fd) { // and is not another socket by now
+						l.Failed(int(ev.Fd))
+					}
+					continue
+				}
 				l.Ready(int(ev.Fd), ev.Events&eventsRead != 0, ev.Events&eventsWrite != 0)
 			}
 		}

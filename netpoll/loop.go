@@ -140,6 +140,14 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	l.endEvent()
 }
 
+// Failed is called by the driver when fd's connection has failed, unless it told so as readiness. Runs on the loop.
+func (l *Loop) Failed(fd int) {
+	if c := l.sockets.owner(fd); c != nil {
+		l.fail(c)
+		l.endEvent()
+	}
+}
+
 // mayMerge tells whether c's group was pushed to since it was last served: then c's own answer waits for the turn, and k
 // senders in one batch of events cost every member, senders included, one write.
 func (l *Loop) mayMerge(c *Conn) bool {

@@ -59,8 +59,17 @@ func (p *poller) watch(fd int, old, new Interest) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &ev))
 }
 
-// Events that say that a socket may be read, or written. Errors say both: who tries is told.
+// hasFailed tells whether fd's connection has failed.
+func hasFailed(fd int32) bool {
+	about := [1]unix.PollFd{{Fd: fd}}
+	n, err := unix.Poll(about[:], 0)
+	return n == 1 && err == nil && about[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+}
+
+// Events that say that a socket may be read, or written. Errors say both: who tries is told. They come alone when a socket is watched for
+// neither.
 const (
-	eventsRead  = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLERR | unix.EPOLLHUP
-	eventsWrite = unix.EPOLLOUT | unix.EPOLLERR | unix.EPOLLHUP
+	eventsFailed = unix.EPOLLERR | unix.EPOLLHUP
+	eventsRead   = unix.EPOLLIN | unix.EPOLLPRI | eventsFailed
+	eventsWrite  = unix.EPOLLOUT | eventsFailed
 )

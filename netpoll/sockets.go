@@ -46,8 +46,10 @@ func (s *sockets) owner(fd int) *Conn {
 	return s.conns.at(s.owners[fd] - 1)
 }
 
-// watch has the driver report what is wanted of c's socket. A conn that cannot be watched ends.
+// watch has the driver report what is wanted of c's socket, and always that it has failed: else a peer that is gone would keep the place of
+// a conn that is not read. A conn that cannot be watched ends.
 func (s *sockets) watch(c *Conn, want Interest) {
+	want |= Failed
 	if c.watched == want || !c.life.writable() || c.IsPull() { // mostly
 		return
 	}

@@ -104,9 +104,12 @@ func (s *Socket) End() { s.eof = true }
 func (s *Socket) Ready() {
 	r := s.watched&netpoll.Readable != 0 && (len(s.in) > 0 || s.eof || s.Err != 0)
 	w := s.watched&netpoll.Writable != 0 && (s.space() || s.Err != 0)
-	if r || w {
+	switch {
+	case r || w:
 		s.driver.net.Nanos += s.driver.net.Pause
 		s.driver.loop.Ready(s.FD, r, w)
+	case s.watched == netpoll.Failed && s.Err != 0:
+		s.driver.loop.Failed(s.FD)
 	}
 }
 
