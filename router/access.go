@@ -225,6 +225,13 @@ func (a *access) claim(c *netpoll.Conn, client netip.AddrPort) bool {
 	return ok
 }
 
+// turnAway ends a conn that its address may not have, at once, as the acceptor does. There is no goodbye to be read, and while the conn
+// waited for its peer to close it would have a place of -max-conns and count for nobody.
+func (l *loop) turnAway(s *session) {
+	s.phase = ended
+	l.np.Kill(s.conn, reasonAddress)
+}
+
 // client is where the sender of a request is. It fails with codec.ErrForwardedFor.
 func (l *loop) client(s *session, r *request) (netip.AddrPort, *codec.HTTPError) {
 	peer, a := s.conn.Peer(), l.node.access

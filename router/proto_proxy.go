@@ -28,7 +28,7 @@ func (p *proxy) data(s *session, b []byte) int {
 		s.conn.SetPeer(client)
 	}
 	if !p.l.node.access.claim(s.conn, s.conn.Peer()) {
-		p.l.end(s, reasonAddress)
+		p.l.turnAway(s)
 		return 0
 	}
 	p.l.sniffing(s)

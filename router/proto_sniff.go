@@ -22,7 +22,7 @@ func (p *sniff) data(s *session, b []byte) int {
 	case s.conn.Pass() != 0 || p.l.node.access.claim(s.conn, s.conn.Peer()): // nothing more will be told of where its client is
 		p.l.protocols[protoHybrid].(*hybrid).begin(s, codec.FramingTCP)
 	default:
-		p.l.end(s, reasonAddress)
+		p.l.turnAway(s)
 	}
 	return 0
 }
