@@ -99,7 +99,7 @@ func (l *Loop) Import(fd int, s *ConnState) error {
 func (l *Loop) keep(c *Conn, s *ConnState) {
 	k := &s.Kept
 	if len(s.Unread) > 0 {
-		l.fill(c, append(l.inbox(c).b[:0], s.Unread...))
+		l.inboxes.fill(c, append(l.inboxes.of(c).b[:0], s.Unread...))
 		c.in.begun = l.now - k.Begun
 	}
 	if len(s.Unsent) > 0 {
@@ -111,7 +111,7 @@ func (l *Loop) keep(c *Conn, s *ConnState) {
 		c.waits = c.waits&^waitsThrottled | waitsResumed
 	}
 	if c.waits&waitsResumed != 0 {
-		l.resumed = append(l.resumed, c)
+		l.waiting.resumed.add(c)
 		l.Ring()
 	}
 	if c.waits&(waitsPaused|waitsThrottled) == 0 {

@@ -103,7 +103,7 @@ func (l *Loop) tellEnd(c *Conn) {
 		l.flush(c)
 	}
 	l.Leave(c)
-	l.dropInbox(c)
+	l.inboxes.drop(c)
 	l.SetDue(c, 0)
 	l.stats.Closed[c.reason]++
 	l.call.closed(c)
@@ -155,7 +155,7 @@ func (l *Loop) finalize(c *Conn) {
 // vacate ends a conn whose socket belongs to another from now on.
 func (l *Loop) vacate(c *Conn) {
 	c.life, c.reason = lifeGone, ReasonMoved // first: what the handler does to it now must not end it again
-	l.dropInbox(c)
+	l.inboxes.drop(c)
 	l.call.closed(c)
 	l.SetDue(c, 0)
 	c.out = nil // it is empty

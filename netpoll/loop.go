@@ -42,11 +42,6 @@ type Limits struct {
 	Unfinished  uint32 // seconds in which a peer must finish what it has begun; beyond: Handler.Late. 0: no limit
 }
 
-const (
-	maxInboxKept = 4 << 10  // bytes of a pooled inbox
-	heldBytes    = 16 << 10 // unconsumed bytes of a held conn above which it is not read
-)
-
 // Loop owns conns and groups. All methods run on the loop unless they say otherwise.
 type Loop struct {
 	slots
@@ -55,6 +50,8 @@ type Loop struct {
 	wheel
 	ends
 	sockets
+	inboxes
+	waiting
 	ledger ledger
 	call   calls
 
@@ -70,19 +67,9 @@ type Loop struct {
 
 	// Owned by the loop.
 	dirty     []*Conn
-	resumed   []*Conn
-	yielded   []*Conn // wait for the next turn
-	putOff    []*Conn // wait for a turn in which their client has something left
-	turns     uint32
-	shares    [clients]share // of this turn, by pass
-	serving   bool           // deliverLate is at work
-	asked     int            // what the conn that is being served has asked for in this turn
-	began     int64          // when it had asked for the first shareAsks
-	offers    []*Conn        // conns without a socket that the running passes have something for
-	passing   bool           // runPasses is at work
-	queued    []*Conn        // conns with unsent bytes
-	inboxed   []*Conn        // conns that have an inbox
-	unlooked  int            // of these, those that callLate has yet to look at
+	offers    []*Conn // conns without a socket that the running passes have something for
+	passing   bool    // runPasses is at work
+	queued    []*Conn // conns with unsent bytes
 	active    []*Group
 	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
 	passed    int64 // when the last pass ended
@@ -91,7 +78,6 @@ type Loop struct {
 	spareLogs []*log
 	outboxes  []*outbox
 	loans     map[*byte]*shared // by their first byte, what was lent and is queued
-	inboxes   []*inbox          // free
 	scratch   []byte
 
 	stats Stats
@@ -107,6 +93,8 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}
 	l.call = calls{handler: h, ends: &l.ends}
 	l.sockets = sockets{driver: d, conns: &l.slots, clock: &l.clock, ends: &l.ends, ledger: &l.ledger, buf: make([]byte, readBytes)}
+	l.inboxes = inboxes{clock: &l.clock, ledger: &l.ledger, limit: limits.Unfinished}
+	l.waiting = waiting{clock: &l.clock, sockets: &l.sockets, shares: shares{bell: &l.doorbell, clock: &l.clock}}
 	l.accepted = NewMailbox[incoming](l.Ring)
 	return l
 }
@@ -162,7 +150,7 @@ func (l *Loop) Turn() {
 	l.call.handler.Turn()
 	l.callDue()
 	l.callLate()
-	l.deliverResumed()
+	l.goOn()
 	now := int64(0)
 	if len(l.active) > 0 {
 		now = l.nanos()
@@ -189,7 +177,7 @@ func (l *Loop) writeStaged(now int64) {
 func (l *Loop) Tick() {
 	l.clock.tick()
 	l.callDue() // first: what the handler says to those who are late is better than an end without a word
-	l.unlooked = len(l.inboxed)
+	l.inboxes.lookAtAll()
 	l.callLate()
 	l.checkQueues()
 	l.call.handler.Tick()
@@ -201,7 +189,7 @@ func (l *Loop) Tick() {
 func (l *Loop) endEvent() {
 	l.reap()
 	l.ledger.publish(len(l.queued))
-	if len(l.dirty) > 0 || len(l.active) > 0 || len(l.resumed) > 0 || len(l.yielded) > 0 || len(l.putOff) > 0 || l.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
+	if len(l.dirty) > 0 || len(l.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
 		l.Ring()
 	}
 }
@@ -241,8 +229,8 @@ func (l *Loop) read(c *Conn) {
 	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
 		l.Ring()
 		return
-	case l.spent(c):
-		l.yield(c)
+	case l.waiting.shares.spent(c.pass):
+		l.waiting.yield(c)
 		return
 	}
 	l.receive(c)
@@ -260,14 +248,14 @@ func (l *Loop) receive(c *Conn) {
 
 // deliver hands the handler what has arrived and keeps what it leaves.
 func (l *Loop) deliver(c *Conn, b []byte) {
-	first := c.Unread() == 0
-	if !first {
-		l.fill(c, append(c.in.b, b...))
-		b = c.in.b
+	if !c.Alive() { // its socket may have failed before it came to this
+		return
 	}
+	first := c.Unread() == 0
+	b = l.inboxes.join(c, b)
 	used, next := 0, Transfer{}
 	if !c.waits.blocked() {
-		l.asked = 0
+		l.waiting.shares.serve()
 		used, next = l.call.data(c, b)
 	}
 	rest := b[used:]
@@ -275,10 +263,63 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 		return
 	}
 	if !c.Alive() {
-		l.dropInbox(c)
+		l.inboxes.drop(c)
 		return
 	}
-	l.retain(c, rest, first || used > 0)
+	l.inboxes.retain(c, rest, first || used > 0)
+}
+
+// goOn lets those go on who had to wait, for as long as a turn may take for that, so that others are heard in between. Behind them come
+// those whose clients had had their share, each for as much as one conn may have.
+func (l *Loop) goOn() {
+	l.waiting.newTurn()
+	if !l.waiting.any() { // mostly, and then nobody looks at the clock
+		return
+	}
+	until := l.nanos() + resumeNanos
+	for c := l.waiting.nextResumed(); c != nil; c = l.waiting.nextResumed() {
+		l.watch(c, c.watched|Readable)
+		l.inboxes.restart(c)
+		l.deliver(c, nil)
+		if l.nanos() >= until {
+			break
+		}
+	}
+	if n := l.waiting.putOff.len(); n > 0 {
+		l.goOnPutOff(n)
+	}
+	l.waiting.endTurn()
+}
+
+// goOnPutOff is the second half of goOn, for the first n of those who were put off.
+func (l *Loop) goOnPutOff(n int) {
+	l.waiting.shares.exempt = true
+	until := l.nanos() + lateNanos
+	for c := l.waiting.nextPutOff(n); c != nil; c = l.waiting.nextPutOff(n) {
+		l.watch(c, c.watched|Readable)
+		if c.in == nil && !c.IsPull() {
+			l.receive(c)
+		} else {
+			l.deliver(c, nil)
+		}
+		if l.nanos() >= until {
+			break
+		}
+	}
+	l.waiting.shares.exempt = false
+}
+
+// callLate calls the handler for those who have begun something and not finished it in time. Each tick has all looked at who have begun
+// something, a share of them in each turn.
+func (l *Loop) callLate() {
+	looks := lateLooks
+	for range lateCalls {
+		c := l.inboxes.nextLate(&looks)
+		if c == nil {
+			return
+		}
+		l.call.late(c)
+	}
 }
 
 // adopt makes a conn of a socket that was accepted, or comes from another loop.
@@ -295,7 +336,7 @@ func (l *Loop) adopt(in *incoming) {
 	if len(in.Unsent) > 0 {
 		l.enqueue(c, segment{b: in.Unsent})
 	}
-	if in.moved && c.Alive() {
+	if in.moved {
 		l.deliver(c, in.Unread)
 	}
 }

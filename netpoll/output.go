@@ -220,9 +220,7 @@ func (l *Loop) tidyOutbox(c *Conn) {
 		return
 	}
 	c.out = nil
-	if c.waits&waitsTurn == 0 {
-		l.unblock(c, waitsThrottled)
-	}
+	l.waiting.emptied(c)
 	o.queue, o.moved, o.first, o.noBuffers = o.queue[:0], 0, 0, false
 	if cap(o.queue) > maxQueueKept {
 		o.queue = nil

@@ -103,6 +103,31 @@ func TestWatchWithoutMemory(t *testing.T) {
 	}
 }
 
+// A conn that goes on after a pause, and for which there is no memory to be watched then, ends: its handler is not given any bytes more.
+func TestResumeWithoutMemory(t *testing.T) {
+	for name, how := range map[string]struct {
+		stop, goOn func(*netpoll.Loop, *netpoll.Conn)
+	}{
+		"paused": {(*netpoll.Loop).Pause, (*netpoll.Loop).Resume},
+		"held":   {(*netpoll.Loop).Hold, (*netpoll.Loop).Release},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, h, l := one(t, wide, 1<<40)
+			c, s := w.connect(h)
+			id := c.ID(l)
+			w.do(h, func() { how.stop(l, c) })
+			s.Send(make([]byte, 100<<10))
+			w.net.Settle() // it is not watched for reading any more
+			s.WatchErr = syscall.ENOMEM
+			w.do(h, func() { how.goOn(l, c) }) // the witness notices what is wrong
+			w.net.Settle()
+			if why, ended := h.closed[id]; !ended || why != netpoll.ReasonReset || !s.Closed {
+				t.Errorf("ended %v for %d", ended, why)
+			}
+		})
+	}
+}
+
 // KillAll leaves nothing open, whatever state a conn is in.
 func TestKillAll(t *testing.T) {
 	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)

@@ -18,13 +18,13 @@ func (l *Loop) shed() {
 		return
 	}
 	var space [shedConns]holder
-	for _, h := range heaviest(space[:0], l.queued, l.inboxed) {
+	for _, h := range heaviest(space[:0], l.queued, l.inboxes.conns) {
 		if !l.budget.over() {
 			return
 		}
 		l.Kill(h.conn, ReasonMemory)
 		l.discard(h.conn)
-		l.dropInbox(h.conn)
+		l.inboxes.drop(h.conn)
 		l.ledger.publishBytes()
 	}
 }

@@ -81,7 +81,5 @@ func (l *Loop) attach(heir, c *Conn, rest []byte) {
 		l.enqueue(heir, segment{b: unsent})
 	}
 	l.watch(heir, heir.watched|Readable) // c may have been blocked until now
-	if heir.Alive() {
-		l.deliver(heir, rest)
-	}
+	l.deliver(heir, rest)
 }

@@ -67,7 +67,7 @@ func TestFragments(t *testing.T) {
 		landed: func(d delta) error { return d.atLeast("pomelod_read_bytes_total", 2*most) },
 		held:   func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="memory"}`, crowd/2) },
 		without: weakness{
-			edits: []edit{{"netpoll/inbox.go", "l.ledger.inbound += bytes - i.kept", "_ = bytes"}},
+			edits: []edit{{"netpoll/inboxes.go", "x.ledger.inbound += bytes - i.kept", "_ = bytes"}},
 			fails: "RSS rose from",
 		},
 	}.run(t)
