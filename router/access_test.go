@@ -105,6 +105,23 @@ func TestForgedForwardedFor(t *testing.T) {
 	r.counted(3, 1)
 }
 
+// Who asks for one thing at a time uses nothing of what the clients of its address share in a turn, over WebSocket too: so a loop that has
+// nothing else to do need not turn for it.
+func TestOneThingAtATimeIsNotShared(t *testing.T) {
+	for _, ws := range []bool{false, true} {
+		r := accessRig(t, 1, Access{PerAddress: limit.PerAddress{Conns: 10}})
+		r.peer, r.uncounted = personAddr, false
+		c := r.login(atConnector, ws)
+		for range 3 {
+			c.sock.Send(c.bytes(codec.PackageHeartbeat, nil))
+			c.sock.Ready()
+			if r.net.TurnLoop(0) {
+				t.Errorf("ws=%v: the loop had to turn for a heartbeat", ws)
+			}
+		}
+	}
+}
+
 // The log names an address that is refused something, once in ten seconds however many there are.
 func TestRefusedAddressesAreLogged(t *testing.T) {
 	var log bytes.Buffer

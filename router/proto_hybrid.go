@@ -90,7 +90,10 @@ func (p *hybrid) packages(s *session, b []byte, whole bool) (used int) {
 			return used
 		}
 		used += n
-		if s.phase == ended || p.l.np.Throttle(s.conn) {
+		if s.phase == ended || whole && used == len(b) { // a frame asks for its last package (frames)
+			return used
+		}
+		if p.l.np.Throttle(s.conn) {
 			return used
 		}
 	}
