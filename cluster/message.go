@@ -11,27 +11,29 @@ const (
 	KindRequest Kind = iota + 1
 	// KindNotOwner: Request.N of the receiver's requests has reached a node that does not own the partition under View.
 	KindNotOwner
-	// KindServe: the sender owns the partition since Epoch, born in Born; it has executed the receiver's requests up to In and numbered its
-	// items up to Out. The first message of an owner to a node, before its items.
+	// KindServe: the sender owns the partition since Epoch, born in Born; it has executed the receiver's requests up to In, numbered its
+	// items up to Out, and keeps those after Index. The first message of an owner to a node, before its items.
 	KindServe
-	// KindItems: Items of one decision, from the owner to a node, under Epoch.
+	// KindItems: Items of one decision, from the owner to a node, under Epoch. In is the request that led to them, if it was the receiver's; 0
+	// if not.
 	KindItems
 	// KindConfirm: the sender has applied all items up to Out, under Epoch, and has the answers to its requests up to In.
 	KindConfirm
 	// KindResend: the sender lacks items from Out+1 on.
 	KindResend
-	// KindSnapshot: State, as channel.Worker.Export has it, and the kept Items, at Index: from the owner to a follower or joiner.
+	// KindSnapshot: part number In of a snapshot, from the owner to a follower or joiner: State, as channel.Worker.SnapshotRooms has it, at
+	// Index; in the last part also what channel.Worker.SnapshotRest has, the kept Items, and the running Hash.
 	KindSnapshot
 	// KindRecords: Records and Items of the decision number Index, from the owner to a follower or joiner. Hash is the running hash after them,
 	// every 64th time.
 	KindRecords
-	// KindAck: the sender has all records up to Index.
+	// KindAck: the sender has all records up to Index, and so many parts of the snapshot: In.
 	KindAck
 	// KindConfirmed: Node has confirmed items up to Out, from the owner to a follower or joiner.
 	KindConfirmed
 	// KindInStep: the joiner named by Naming has everything that is released, from the owner to the maker.
 	KindInStep
-	// KindDropFollower: the follower named by Naming does not acknowledge, from the owner to the maker.
+	// KindDropFollower: the follower or joiner named by Naming does not acknowledge, from the owner to the maker.
 	KindDropFollower
 	// KindSealed: the owner has stopped at Index, as the move Moving wants, to the follower.
 	KindSealed
