@@ -305,15 +305,21 @@ func (l *links) receive(from runID, b *batch) (arrived []letter, behind bool) {
 	return nil, false
 }
 
-// park keeps a batch of a newer view: of each sender as much as its window.
+// park keeps a batch of a newer view: of each sender as much as its window. One that waits already has been sent again.
 func (l *links) park(from runID, b *batch) {
-	l.stats.Parked++
+	end := b.Offset + uint64(len(b.Bytes))
 	waiting, all := int64(len(b.Bytes)), int64(len(b.Bytes))
 	for _, p := range l.parked {
-		if all += int64(len(p.b.Bytes)); p.from == from {
-			waiting += int64(len(p.b.Bytes))
+		all += int64(len(p.b.Bytes))
+		if p.from != from {
+			continue
+		}
+		if waiting += int64(len(p.b.Bytes)); p.b.Lane == b.Lane && p.b.Offset <= b.Offset && end <= p.b.Offset+uint64(len(p.b.Bytes)) {
+			l.stats.Again++
+			return
 		}
 	}
+	l.stats.Parked++
 	if waiting > l.window || all > l.memory || len(l.parked) >= maxParked {
 		l.stats.Overflow++
 		return

@@ -359,27 +359,33 @@ func TestANewerViewStopsALink(t *testing.T) {
 	w.all()
 }
 
-// What waits for a view is at most a window for each sender; the rest comes again.
+// What waits for a view is at most a window for each sender, and each byte once; the rest comes again.
 func TestWaitingForAViewIsBounded(t *testing.T) {
 	w := newLinkWorld(t, seed.Rand(t), 3, 1<<20)
-	a, b := w.nodes[0], w.nodes[1]
-	w.change()
-	a.adopt(1)
-	for range 5 { // beyond full: what follows from what was admitted
-		a.sendLive(b.self(), 200<<10)
+	b, newer := w.nodes[1], ViewID{View: 2, Maker: 1}
+	waiting := func() (n int64) {
+		for _, p := range b.links.parked {
+			n += int64(len(p.b.Bytes))
+		}
+		return n
 	}
-	a.links.flush(w.net.Now(), a.port)
-	w.net.Advance(w.net.Now() + 5*testMS)
-	var waiting int
-	for _, p := range b.links.parked {
-		waiting += len(p.b.Bytes)
+	for _, from := range []runID{{"n1", 100}, {"n3", 102}} {
+		before := waiting()
+		for i := range 10 {
+			for range 3 {
+				_, behind := b.links.receive(from, &batch{To: b.run, View: newer, Offset: uint64(i * 50_000), Bytes: make([]byte, 50_000)})
+				if !behind {
+					t.Fatal("it does not know that its view is old")
+				}
+			}
+		}
+		if n := waiting() - before; n != 250_000 { // of 256 KiB
+			t.Errorf("%d bytes of %v wait", n, from)
+		}
 	}
-	if int64(waiting) > b.links.window || b.links.stats.Overflow == 0 && a.links.stats.Batches > 1 {
-		t.Errorf("%d bytes wait, %+v", waiting, b.links.stats)
+	if s := b.links.stats; s.Parked == 0 || s.Overflow == 0 || s.Again == 0 {
+		t.Errorf("%+v", s)
 	}
-	b.adopt(1)
-	w.quiet(1000)
-	w.all()
 }
 
 // While a snapshot of 20 MiB is on its way, a live message takes as long as otherwise, and no more than 1 MiB of the snapshot is copied at once. Records of the
@@ -465,6 +471,27 @@ func TestResendsAreFew(t *testing.T) {
 	if took := (w.net.Now() - start) / testMS; took > 200 {
 		t.Errorf("%d ms until %d bytes were there", took, first)
 	}
+}
+
+// Records that wait behind a snapshot count in the window; the snapshot does not.
+func TestRecordsBehindASnapshotFillTheWindow(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, 4<<20)
+	a, b := w.nodes[0], w.nodes[1]
+	if a.sendPart(b.self(), 1, KindSnapshot, 8<<20); a.links.full(b.self()) {
+		t.Error("full by a snapshot")
+	}
+	for range 9 {
+		a.sendPart(b.self(), 1, KindRecords, 100<<10)
+		a.links.flush(w.net.Now(), a.port)
+	}
+	if a.links.full(b.self()) {
+		t.Error("full by 0.9 of 1 MiB")
+	}
+	if a.sendPart(b.self(), 1, KindRecords, 200<<10); !a.links.full(b.self()) {
+		t.Error("not full by 1.1 of 1 MiB")
+	}
+	w.quiet(1000)
+	w.all()
 }
 
 // The windows of all peers are three quarters of the memory, and none is above a quarter.
