@@ -163,7 +163,8 @@ func (v *Variant) frame(dst []byte, at, head int) []byte {
 }
 
 // lastArray finds the last frame in staged frames and tells where it begins and how long its head is; head is 0 when it is no array
-// that another element may be added to.
+// that another element may be added to. The original of 2013 tells a sender its push and its answer in one array (protocol.md §4.2;
+// TestSIOBytes in router). The push was encoded once for all members, so its frame is a finished one and has to be found again.
 func (v *Variant) lastArray(staged []byte) (at, head int) {
 	end := 0
 	for frames := 0; end < len(staged); frames++ {

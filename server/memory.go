@@ -57,7 +57,7 @@ func limitOf(read func() (uint64, error)) int64 {
 const arena = 64 << 20
 
 // spaceLeft is how much memory a limit of the address space (ulimit -v) leaves, math.MaxInt64 for no limit. memlimit does not know
-// it, and clients who do not read would end the process (TestSmallAddressSpace in test/abuse). Most of what Go has taken when it has
+// such limits, and without this clients who do not read end the process: TestSmallAddressSpace in test/abuse shows it. Most of what Go has taken when it has
 // started is room that it will not use, such as maps of all memory there could be. An arena is kept back, as the last one may not
 // fit. Who starts pomelod with less than it needs is let try, and Go takes what it can.
 func spaceLeft(limit uint64, statm []byte) int64 {
