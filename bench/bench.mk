@@ -3,8 +3,8 @@
 bench: bench-clean bench-load bench-go ## measure against the floor, in about an hour, into bench/report (BENCH=quick: ten minutes; docs/BENCHMARKS.md)
 	@$(MAKE) --no-print-directory bench-report
 
-# What the load generator measures (bench/README.md): one JSON line a run and one of medians for each that takes part, into
-# bin/bench-*.jsonl. A void run ends make. For a quick look: make bench-wires ROUNDS=1 TIME=1s MEMBERS=200
+# What the load generator measures (bench/README.md): one JSON line a run, into bin/bench-*.jsonl, and a table of medians on the
+# terminal. A void run ends make. For a quick look: make bench-wires ROUNDS=1 TIME=1s MEMBERS=200
 ifeq ($(BENCH),quick)
 ROUNDS  ?= 1
 TIME    ?= 1s
@@ -30,7 +30,7 @@ FLOOR    = timeout 900 bin/floor
 OURS     = -server 'pomelod=$(POMELOD)'
 FLOORS   = -server 'floor=$(FLOOR)' -server 'floor-tick=$(FLOOR) -tick'
 
-LOADS = bench-broadcast bench-rooms bench-requests bench-connect bench-mixed bench-neighbour bench-frozen bench-churn bench-idle bench-growth bench-latency
+LOADS = bench-broadcast bench-rooms bench-requests bench-connect bench-mixed bench-neighbour bench-frozen bench-idle bench-growth bench-latency
 .PHONY: bench-load bench-wires bench-clean $(LOADS)
 bench-load: $(LOADS)
 $(LOADS) bench-wires: build bin/bench bin/floor
@@ -85,10 +85,6 @@ bench-frozen:
 	@rm -f bin/$@.jsonl
 	$(LOAD) frozen -row frozen -members 2000 -frozen 20 -before 15s $(RUN) -time $(FROZEN) $(OURS)
 
-bench-churn:
-	@rm -f bin/$@.jsonl
-	$(LOAD) churn -row churn -rooms 50 -room-size 20 -rate 1000 -churn 200 $(RUN) $(OURS)
-
 IDLE ?= 19000
 bench-idle:
 	@rm -f bin/$@.jsonl
@@ -129,11 +125,10 @@ bench-go:
 	@mkdir -p bin
 	$(GO) test -run '^$$' -bench '$(GOBENCH)' -benchtime $(GOTIME) -benchmem ./... >bin/bench-go.txt; code=$$?; cat bin/bench-go.txt; exit $$code
 
-# What the files say, as bench/report/report.md. bin/bench-config.json is what pomelod -print-config printed.
 .PHONY: bench-report
-bench-report: build bin/bench ## make bench/report anew of what the last runs wrote into bin
-	bin/pomelod -print-config >bin/bench-config.json
-	$(LOAD) report $(if $(filter quick,$(BENCH)),-quick ) -o bench/report -config bin/bench-config.json bin/bench-*.jsonl
+bench-report: bin/bench ## write bench/report/report.md of what the last runs left in bin
+	$(LOAD) report bin/bench-*.jsonl >bin/report.md
+	mv bin/report.md bench/report/report.md
 
 # Is this tree's pomelod slower than that of a revision? make bench-compare BASE=HEAD~1
 .PHONY: bench-compare

@@ -31,7 +31,6 @@ type callers struct {
 type caller struct {
 	*callers
 	conn *conn
-	way  int
 	body []byte
 	at   []int64 // in closed loop by inflight bounded, in open loop by what the socket takes
 	next uint32  // the id of the next answer, from 1
@@ -47,7 +46,7 @@ func (w *callers) connect(n int) error {
 	for w.up < n {
 		for len(w.all) < n && len(w.all)-w.up < pipeline {
 			i := len(w.all)
-			c := &caller{callers: w, next: 1, way: r.wayOf(i), body: fmt.Appendf(nil, `{"uid":"m%05d*room","rid":"room"}`, i)}
+			c := &caller{callers: w, next: 1, body: fmt.Appendf(nil, `{"uid":"m%05d*room","rid":"room"}`, i)}
 			w.all = append(w.all, c)
 			if err := r.connectGate(i, c); err != nil {
 				return err
@@ -164,7 +163,7 @@ func (c *caller) answered(_ *conn, id uint32, body []byte) {
 	}
 	c.next++
 	c.answers++
-	c.m.record(c.at[0], c.run.driver.now, c.way)
+	c.m.record(c.at[0], c.run.driver.now)
 	c.at = c.at[:copy(c.at, c.at[1:])]
 	if c.rate == 0 && !c.stop {
 		c.call(c.run.driver.now)

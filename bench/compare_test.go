@@ -43,7 +43,7 @@ func versus(by ...float64) *measured {
 	var runs []*result
 	for i, v := range by {
 		base := 4 + float64(i%3) // what the machine does
-		runs = append(runs, made("base", i+1, figure{cpuPerMillion, base}), made("head", i+1, figure{cpuPerMillion, base * v}))
+		runs = append(runs, made("base", i+1, figures{cpuPerMillion: base}), made("head", i+1, figures{cpuPerMillion: base * v}))
 	}
 	return rowOf(runs...)
 }
@@ -74,7 +74,7 @@ func TestCompare(t *testing.T) {
 		{"head lost something", voided(versus(1, 1, 1, 1, 1, 1, 1), "head"), same, exitSlower},
 	} {
 		var b strings.Builder
-		code, err := comparison{base: "base", least: 0.02}.compare(&b, []*measured{c.m})
+		code, err := compare(&b, []*measured{c.m})
 		if err != nil || code != c.code || !strings.Contains(b.String(), c.want) {
 			t.Errorf("%s: %d, %v\n%s", c.name, code, err, &b)
 		}
@@ -92,11 +92,11 @@ func TestCompareOfOneWireEach(t *testing.T) {
 	for round := 1; round <= 6; round++ {
 		for _, wire := range []string{"ws", "tcp"} {
 			by := map[string]float64{"ws": 1, "tcp": 2}[wire]
-			runs = append(runs, made("base/"+wire, round, figure{rssPerConn, 10}), made("head/"+wire, round, figure{rssPerConn, 10 * by}))
+			runs = append(runs, made("base/"+wire, round, figures{rssPerConn: 10}), made("head/"+wire, round, figures{rssPerConn: 10 * by}))
 		}
 	}
 	var words []string
-	for _, d := range (comparison{base: "base"}).differences(rowOf(runs...)) {
+	for _, d := range differences(rowOf(runs...)) {
 		words = append(words, fmt.Sprintf("%s %v %s", d.server, d.ratios.median, d.word))
 	}
 	if got := strings.Join(words, "; "); got != "head/ws 1 "+same+"; head/tcp 2 "+slower {

@@ -21,8 +21,6 @@ type crowd struct {
 	pushes  int64 // of any kind
 	err     error // why joining failed
 
-	announced func(m *member, route, body []byte) // takes onAdd and onLeave; nil: nobody does
-
 	// How they join.
 	abreast int           // so many come up at a time
 	wait    time.Duration // for what is there in a turn; 0 spins
@@ -48,8 +46,7 @@ type member struct {
 	name    string
 	room    *room
 	streams []stream // by the senders of its room
-	way     int
-	place   int // in its room
+	place   int      // in its room
 	begun   int64
 	sender  *sender // nil: only listens
 	joined  bool
@@ -102,7 +99,7 @@ func (w *crowd) begin(i, size int) error {
 		w.rooms = append(w.rooms, &room{name: fmt.Sprintf("%s-%d", w.run.tag, len(w.rooms))})
 	}
 	// Names are equally long, and so are their pushes.
-	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[n], way: w.run.wayOf(i), place: len(w.rooms[n].members), begun: clock()}
+	m := &member{crowd: w, name: fmt.Sprintf("m%05d", i), room: w.rooms[n], place: len(w.rooms[n].members), begun: clock()}
 	m.room.members = append(m.room.members, m)
 	w.members = append(w.members, m)
 	return w.run.connect(i, m)
@@ -155,9 +152,6 @@ func (m *member) pushed(_ *conn, route, body []byte) {
 	w.pushes++
 	k, ok := findMark(body)
 	if !ok && (string(route) == "onAdd" || string(route) == "onLeave") { // who leaves is counted where its conn ends
-		if w.announced != nil {
-			w.announced(m, route, body)
-		}
 		return
 	}
 	if !ok || k.sender >= len(w.senders) || w.senders[k.sender].member.room != m.room {
@@ -167,16 +161,16 @@ func (m *member) pushed(_ *conn, route, body []byte) {
 	}
 	s := w.senders[k.sender]
 	if m.streams[s.slot].take(k.number, w.run.faults()) {
-		w.load.delivered(s, k, w.run.driver.now, m.way)
+		w.load.delivered(s, k, w.run.driver.now)
 	}
 }
 
 // wayOf is how client i comes in.
-func (r *run) wayOf(i int) int { return i % len(r.entrant.ways) }
+func (r *run) wayOf(i int) way { return r.entrant.ways[i%len(r.entrant.ways)] }
 
 // connect begins connection number i, to the connector of its way.
 func (r *run) connect(i int, cl client) error {
-	w := r.entrant.ways[r.wayOf(i)]
+	w := r.wayOf(i)
 	if w.connector >= len(r.target.connectors) {
 		return fmt.Errorf("-wire %s: the server has %d connectors", w.name, len(r.target.connectors))
 	}
@@ -186,6 +180,6 @@ func (r *run) connect(i int, cl client) error {
 
 // connectGate is connect to the gate.
 func (r *run) connectGate(i int, cl client) error {
-	_, err := r.driver.connect(i, r.target.gate, r.entrant.ways[r.wayOf(i)].wire(), cl)
+	_, err := r.driver.connect(i, r.target.gate, r.wayOf(i).wire(), cl)
 	return err
 }

@@ -23,7 +23,6 @@ type driver struct {
 	hurried bool    // there are some
 	conns   []*conn // by descriptor
 	open    int
-	network byte // connections come from 127.0.network.x
 	events  []unix.EpollEvent
 	buf     []byte // what was just read
 	out     []byte // what is being written
@@ -39,24 +38,16 @@ type driver struct {
 
 var errInterrupted = errors.New("interrupted")
 
-// bootTime and startTime make clock: the machine's monotonic clock, the same in every process, read without a system call.
-var (
-	startTime = time.Now()
-	bootTime  = func() int64 {
-		var t unix.Timespec
-		unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-		return t.Nano()
-	}()
-)
+var startTime = time.Now()
 
-// clock is nanoseconds since the machine started.
-func clock() int64 { return bootTime + int64(time.Since(startTime)) }
+// clock is nanoseconds since the start, read without a system call.
+func clock() int64 { return int64(time.Since(startTime)) }
 
 // turnEvents bounds a turn. Messages are sent between turns, so a long one would send them late and in a bunch.
 const turnEvents = 64
 
 func newDriver(f *faults, interrupt <-chan os.Signal) (*driver, error) {
-	d := &driver{network: 1, events: make([]unix.EpollEvent, turnEvents), buf: make([]byte, 256<<10), out: make([]byte, 0, 512<<10), faults: f, interrupt: interrupt}
+	d := &driver{events: make([]unix.EpollEvent, turnEvents), buf: make([]byte, 256<<10), out: make([]byte, 0, 512<<10), faults: f, interrupt: interrupt}
 	for _, fd := range []*int{&d.epoll, &d.urgent} {
 		var err error
 		if *fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -98,7 +89,7 @@ func (d *driver) connect(i int, to netip.AddrPort, w wire, cl client) (*conn, er
 		sa = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 		if to.Addr().IsLoopback() {
 			unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, d.network, byte(1 + i%sources)}})
+			err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(1 + i%sources)}})
 		}
 	}
 	if err == nil {

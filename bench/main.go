@@ -4,7 +4,7 @@
 // talks to sockets, reads /proc, and shares no code with the server.
 //
 // One thread does everything. Its driver (driver.go) owns all conns; a conn talks its wire (wire.go) and belongs to a
-// client: a member of a crowd (crowd.go), one of callers (callers.go) or of comers (comers.go), or whatever a scenario makes. A scenario
+// client: a member of a crowd (crowd.go), one of callers (callers.go), or whatever a scenario makes. A scenario
 // (scenario_*.go) brings clients up, lets traffic.go, callers or itself send, and has a meter (meter.go) take what the
 // server used and what came of it. Each run gives one JSON line; main.go repeats runs over servers, wires and rounds, and
 // report.go makes medians of them.
@@ -59,12 +59,11 @@ func bench(args []string) (int, error) {
 		help(os.Stderr)
 		return exitWrong, nil
 	}
-	if c, ok := subcommands[args[0]]; ok {
-		code, err := c.run(args[1:])
-		if errors.Is(err, flag.ErrHelp) {
-			return 0, nil
-		}
-		return code, err
+	switch args[0] {
+	case "report":
+		return reportCommand(args[1:])
+	case "compare":
+		return compareCommand(args[1:])
 	}
 	kind, ok := scenarios[args[0]]
 	if !ok {
@@ -88,10 +87,12 @@ func help(w *os.File) {
 	for _, name := range scenarioNames() {
 		fmt.Fprintf(w, "  %-10s %s\n", name, scenarios[name].about)
 	}
-	fmt.Fprint(w, "\nand what reads the lines that they wrote (-out): bench report|compare [flags] FILE.jsonl...\n\n")
-	for _, name := range subcommandNames() {
-		fmt.Fprintf(w, "  %-10s %s\n", name, subcommands[name].about)
-	}
+	fmt.Fprint(w, `
+and of the lines that they wrote with -out:
+
+  bench report FILE.jsonl...     medians in Markdown, held against the bars
+  bench compare FILE.jsonl...    is the server named head slower than the one named base?
+`)
 }
 
 // rounded does all rounds of all entrants, in turn, so that what the machine does meanwhile meets them all.
@@ -127,7 +128,7 @@ func (o *options) rounded(name string, s scenario) (code int, err error) {
 			return 0, err
 		}
 	}
-	rep.medians()
+	rep.end()
 	if rep.void > 0 {
 		fmt.Fprintf(os.Stderr, "bench: %d of %d runs are void\n", rep.void, o.rounds*len(o.entrants))
 		return exitVoid, nil
@@ -180,7 +181,7 @@ type run struct {
 func (r *run) faults() *faults { return &r.result.Faults }
 
 // figure notes one number of the result.
-func (r *run) figure(name string, value float64) { r.result.Figures.set(name, value) }
+func (r *run) figure(name string, value float64) { r.result.Figures[name] = value }
 
 func (r *run) progress(format string, args ...any) {
 	r.report.progress(fmt.Sprintf("%s %s %d/%d: ", r.result.Scenario, r.result.Server, r.result.Round, r.rounds) + fmt.Sprintf(format, args...))

@@ -21,7 +21,6 @@ type meter struct {
 	busy, last        int64 // time in turns that found something; when the last turn ended
 	lag               int64 // the most that a message was sent after it was due
 	latency           histogram
-	byWay             []histogram // where clients come in several ways
 	begun             bool
 }
 
@@ -31,11 +30,7 @@ func newMeter(r *run) *meter {
 	runtime.GC()
 	debug.SetGCPercent(-1)
 	now := clock()
-	m := &meter{run: r, length: r.window, start: now, from: now + int64(r.warm), till: math.MaxInt64, last: now}
-	if n := len(r.entrant.ways); n > 1 {
-		m.byWay = make([]histogram, n)
-	}
-	return m
+	return &meter{run: r, length: r.window, start: now, from: now + int64(r.warm), till: math.MaxInt64, last: now}
 }
 
 // newSlice is newMeter for one of the slices of the window.
@@ -76,23 +71,15 @@ func (m *meter) add(o *meter) {
 	m.busy += o.busy
 	m.lag = max(m.lag, o.lag)
 	m.latency.add(&o.latency)
-	for i := range m.byWay {
-		m.byWay[i].add(&o.byWay[i])
-	}
 	rss := o.after.rss
 	m.before, m.after = m.before.plus(o.before), m.after.plus(o.after) // only differences count
 	m.after.rss = rss
 }
 
-// record notes the latency of what was meant to be sent at and came now to a client of a way, if at lies in the window. It
-// may come after.
-func (m *meter) record(at, now int64, way int) {
-	if !m.begun || at < m.from || at >= m.till {
-		return
-	}
-	m.latency.record(now - at)
-	if m.byWay != nil {
-		m.byWay[way].record(now - at)
+// record notes the latency of what was meant to be sent at and came now, if at lies in the window. It may come after.
+func (m *meter) record(at, now int64) {
+	if m.begun && at >= m.from && at < m.till {
+		m.latency.record(now - at)
 	}
 }
 
@@ -125,9 +112,6 @@ func (m *meter) end(what string, r *run) {
 		r.figure("rss_bytes", float64(m.after.rss))
 	}
 	m.latency.figures(r, "")
-	for i := range m.byWay {
-		r.figure("p99_us_"+r.entrant.ways[i].name, float64(m.byWay[i].quantile(0.99))/1e3)
-	}
 	if m.reads > 0 {
 		r.figure("per_read", got/float64(m.reads))
 	}

@@ -42,3 +42,16 @@ func realServer(t *testing.T) (addr string) {
 	t.Cleanup(s.stop)
 	return s.connectors[0].String()
 }
+
+// A room of pomelod's, over each of its wires, has nothing to complain of.
+func TestBroadcastOfPomelod(t *testing.T) {
+	for _, wire := range []string{"tcp", "ws", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"} {
+		t.Run(wire, func(t *testing.T) {
+			addr := realServer(t)
+			gently(t)
+			if r := trial(t, "broadcast", wire, addr, broadcastArgs...); r.Void {
+				t.Errorf("%+v", r.Faults)
+			}
+		})
+	}
+}

@@ -3,17 +3,13 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
-)
 
-// ticks per second of the times in /proc: fixed for user space.
-const ticks = 100
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+)
 
 // usage is what a server has used so far.
 type usage struct {
@@ -45,12 +41,10 @@ func newProcess(cpu int, pids ...int) process {
 	if cpu < 0 {
 		return p
 	}
-	names, _ := filepath.Glob("/proc/[0-9]*/comm")
-	want := fmt.Sprintf("ksoftirqd/%d", cpu)
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil && string(bytes.TrimSpace(b)) == want {
-			p.ksoftirqd, _ = strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			break
+	all, _ := procfs.AllProcs()
+	for _, proc := range all {
+		if name, err := proc.Comm(); err == nil && name == fmt.Sprintf("ksoftirqd/%d", cpu) {
+			p.ksoftirqd = proc.PID
 		}
 	}
 	return p
@@ -62,8 +56,8 @@ func (p process) usage() (u usage) {
 		if err != nil {
 			return usage{}
 		}
-		rss, anon := memory(pid)
-		u = usage{cpu: u.cpu + own, rss: u.rss + rss, anon: u.anon + anon, known: true}
+		s := status(pid)
+		u = usage{cpu: u.cpu + own, rss: u.rss + int64(s.VmRSS), anon: u.anon + int64(s.RssAnon), known: true}
 	}
 	if !u.known {
 		return u
@@ -71,64 +65,31 @@ func (p process) usage() (u usage) {
 	if p.ksoftirqd != 0 {
 		u.ksoftirqd, _ = cpuTime(p.ksoftirqd)
 	}
-	if p.cpu >= 0 {
-		u.softirq = softirqTime(p.cpu)
+	if fs, err := procfs.NewDefaultFS(); err == nil && p.cpu >= 0 {
+		if stat, err := fs.Stat(); err == nil {
+			u.softirq = seconds(stat.CPU[int64(p.cpu)].SoftIRQ)
+		}
 	}
 	u.cpu += u.ksoftirqd
 	return u
 }
 
-// cpuTime is utime and stime of a process.
+// cpuTime is user and system time of a process.
 func cpuTime(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	return parseStat(string(b))
+	stat, err := proc.Stat()
+	return seconds(stat.CPUTime()), err
 }
 
-// parseStat reads fields 14 and 15. The name before them may hold anything, so fields are counted from its end.
-func parseStat(s string) (time.Duration, error) {
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 13 {
-		return 0, fmt.Errorf("stat is cut short: %.80q", s)
-	}
-	user, err := strconv.ParseInt(f[11], 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / ticks), err
-}
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// softirqTime is the column softirq of a cpu in /proc/stat.
-func softirqTime(cpu int) time.Duration {
-	b, _ := os.ReadFile("/proc/stat")
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 7 && f[0] == fmt.Sprintf("cpu%d", cpu) {
-			n, _ := strconv.ParseInt(f[7], 10, 64)
-			return time.Duration(n) * (time.Second / ticks)
-		}
-	}
-	return 0
-}
-
-// memory is VmRSS and RssAnon of a process, in bytes.
-func memory(pid int) (rss, anon int64) {
-	s := status(pid)
-	return s["VmRSS"], s["RssAnon"]
-}
-
-// status is what /proc/PID/status has in kB, in bytes.
-func status(pid int) map[string]int64 {
-	s := map[string]int64{}
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(b)) {
-		name, value, _ := strings.Cut(line, ":")
-		if kb, ok := strings.CutSuffix(strings.TrimSpace(value), " kB"); ok {
-			n, _ := strconv.ParseInt(kb, 10, 64)
-			s[name] = n << 10
-		}
+// status is what /proc/PID/status says of a process; the zero value when that has ended.
+func status(pid int) (s procfs.ProcStatus) {
+	if proc, err := procfs.NewProc(pid); err == nil {
+		s, _ = proc.NewStatus()
 	}
 	return s
 }
@@ -146,24 +107,20 @@ func (p process) resetPeak() error {
 // peak is VmHWM: the most that VmRSS was. Of several processes, the sum of what each had at most, though perhaps not at once.
 func (p process) peak() (sum int64) {
 	for _, pid := range p.pids {
-		sum += status(pid)["VmHWM"]
+		sum += int64(status(pid).VmHWM)
 	}
 	return sum
 }
 
 // machine says in a few words where figures come from.
 func machine() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
 	model, n := "?", 0
-	for line := range strings.Lines(string(b)) {
-		name, value, _ := strings.Cut(line, ":")
-		switch strings.TrimSpace(name) {
-		case "processor":
-			n++
-		case "model name":
-			model = strings.TrimSpace(value)
+	if fs, err := procfs.NewDefaultFS(); err == nil {
+		if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
+			model, n = cpus[0].ModelName, len(cpus)
 		}
 	}
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return fmt.Sprintf("%d × %s, Linux %s", n, model, bytes.TrimSpace(kernel))
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	return fmt.Sprintf("%d × %s, Linux %s", n, model, unix.ByteSliceToString(u.Release[:]))
 }

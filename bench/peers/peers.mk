@@ -1,5 +1,5 @@
-# Other servers beside pomelod, the clients of each on its own wire (bench/peers/README.md): one JSON line a run and one of
-# medians for each server, into bin/bench-peers.jsonl. Nothing else should run meanwhile. About a quarter of an hour.
+# Other servers beside pomelod, the clients of each on its own wire (bench/peers/README.md): one JSON line a run, into
+# bin/bench-peers.jsonl. Nothing else should run meanwhile. About a quarter of an hour.
 PEER = timeout 900 bin/peers
 NODE = timeout 900 node bench/peers/node
 
