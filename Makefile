@@ -56,6 +56,14 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 race: ## run the Go tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
 
+# Two thousand take two cores a minute or two. One seed again, told in full: bin/sim.test -test.run 'TestSim$$' -test.v -sim.from N -sim.seeds 1 -sim.trace
+SEEDS ?= 2000
+.PHONY: sim
+sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under virtual time
+	@mkdir -p bin
+	$(GO) test -c -o bin/sim.test ./cluster
+	@bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
+
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
@@ -121,7 +129,7 @@ arm64: ## compile for arm64, and for a system that is not Linux
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod
 
 .PHONY: check
-check: lint test race fuzz arm64 ## everything that CI runs
+check: lint test race sim fuzz arm64 ## everything that CI runs
 
 .PHONY: clean
 clean: ## remove what was built and downloaded here

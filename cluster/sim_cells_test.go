@@ -1,0 +1,108 @@
+package cluster_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+)
+
+// cells count visits of the cells of ARCHITECTURE.md's tables: what came, and in which state it was met.
+type cells map[[2]string]int
+
+func (c cells) add(other cells) {
+	for k, n := range other {
+		c[k] += n
+	}
+}
+
+// What comes to a partition at its Holder, and in which states it may be met.
+var (
+	roles        = []string{"unprotected", "protected", "sealed", "joiner", "follower", "nobody"}
+	messageNames = map[cluster.Kind]string{
+		cluster.KindRequest: "request", cluster.KindConfirm: "confirm", cluster.KindResend: "resend", cluster.KindSnapshot: "snapshot",
+		cluster.KindRecords: "records", cluster.KindAck: "ack", cluster.KindConfirmed: "confirmed", cluster.KindSealed: "sealed",
+	}
+)
+
+// What comes to a node, by the first byte of a packet, and in which states it may be met.
+var (
+	states      = []string{"serving", "held", "suspended", "lost", "stopped"}
+	packetNames = [...]string{1: "heartbeat", "greeting", "view", "fetch", "ask", "answer", "batch", "batch ack"}
+)
+
+func (p *proc) state() string {
+	if !p.running() {
+		return "stopped"
+	}
+	return p.node.NodeState()
+}
+
+func (c cells) packet(p *proc, b []byte) { c[[2]string{packetNames[b[0]], p.state()}]++ }
+
+func (c cells) noResponder(p *proc) { c[[2]string{"no responders", p.state()}]++ }
+
+func (c cells) message(p *proc, m *cluster.Message) {
+	c[[2]string{messageNames[m.Kind], p.holder.RoleOf(m.Part)}]++
+}
+
+func (c cells) request(p *proc, r *channel.Request) {
+	name := "request of a session"
+	if r.Op == channel.OpLeave {
+		name = "leave of a session"
+	}
+	c[[2]string{name, p.state()}]++
+}
+
+// adopted counts what views make of partitions.
+func (c cells) adopted(before, after []string) {
+	for i := range before {
+		c[[2]string{"view: " + after[i], before[i]}]++
+	}
+}
+
+func (p *proc) roles_() (list []string) {
+	for part := range simParts {
+		list = append(list, p.holder.RoleOf(uint16(part)))
+	}
+	return list
+}
+
+// fault counts a fault once for each state that some partition or node of the fleet is in.
+func (c cells) fault(w *world, k faultKind) {
+	met := map[string]bool{}
+	for _, p := range w.procs {
+		if !p.up {
+			continue
+		}
+		met[p.state()] = true
+		for _, r := range p.roles_() {
+			met[r] = true
+		}
+	}
+	for s := range met {
+		c[[2]string{"fault: " + faultNames[k], s}]++
+	}
+}
+
+// table is the cells as text.
+func (c cells) table() (text string) {
+	columns := append(slices.Clone(roles), states...)
+	rows := map[string]bool{}
+	for k := range c {
+		rows[k[0]] = true
+	}
+	text = fmt.Sprintf("%-22s", "")
+	for _, s := range columns {
+		text += fmt.Sprintf("%12s", s)
+	}
+	for _, r := range slices.Sorted(maps.Keys(rows)) {
+		text += fmt.Sprintf("\n%-22s", r)
+		for _, s := range columns {
+			text += fmt.Sprintf("%12d", c[[2]string{r, s}])
+		}
+	}
+	return text
+}

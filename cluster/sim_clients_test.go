@@ -1,0 +1,426 @@
+package cluster_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+)
+
+// client is somebody who enters rooms, says things to all or to one, leaves, is cut, and comes back, by another connector too.
+type client struct {
+	w       *world
+	id      int
+	plain   bool // it cannot prove who it is, so it waits until its old session is gone
+	name    string
+	part    uint16
+	next    int64 // when it does something, ms
+	since   int64 // when it began to enter
+	s       *session
+	pending []*said
+	keep    bool // it comes back to the same room with the same name
+}
+
+// session is a session of a client on a connector.
+type session struct {
+	c     *client
+	p     *proc
+	ref   channel.Ref
+	name  string
+	part  uint16
+	room  channel.RoomID // 0: not in yet
+	req   uint32         // the last one
+	enter uint32         // of the enter
+	ended bool
+	left  bool // its leave was posted
+	seat  *seat
+}
+
+// seat is a membership, as its client saw it.
+type seat struct {
+	s        *session
+	part     uint16
+	name     string
+	from     int64
+	end      int64  // 0: not yet
+	by       bool   // the client ended it itself
+	why      string // else
+	list     map[string]bool
+	got      map[int]bool
+	lastFrom map[*session]int
+	seq      uint64
+}
+
+// said is something a client has sent.
+type said struct {
+	number int
+	s      *session
+	part   uint16
+	target string
+	at     int64
+	done   int64 // when it was acknowledged; 0: it was not
+	req    uint32
+	node   channel.Node // the sender's
+	// members are the sessions that were there, as the owner knew when it decided that answer, and had those that the answer was of.
+	members map[replyKey][]*session
+	had     []*session
+	place   [2]uint64 // where it came in the room: room and number
+}
+
+// replyKey names an answer, whoever delivers it in the end.
+type replyKey struct {
+	epoch cluster.ViewID
+	node  channel.Node
+	n     uint64
+}
+
+// saidIn is what a client said that led to items; nil: they are of something else.
+func (w *world) saidIn(items []channel.Item) *said {
+	for i := range items {
+		if it := &items[i]; it.Push != nil && it.Push.Route == "onChat" {
+			number, _ := strconv.Atoi(field(it.Push.Body, `"msg":"`))
+			return w.sends[number]
+		}
+	}
+	return nil
+}
+
+// membersOf are the sessions that must get m, as the state of the owner that executes it has them.
+func (w *world) membersOf(m *said, state []byte) (list []*session) {
+	for name, a := range members(state) {
+		if m.target != channel.Everybody && name != m.target {
+			continue
+		}
+		for _, p := range w.procs {
+			if p.up && p.node.Self() == a.Node && p.byRef[a.Ref] != nil {
+				list = append(list, p.byRef[a.Ref])
+			}
+		}
+	}
+	return list
+}
+
+// step lets a client do what it does next.
+func (c *client) step() {
+	switch {
+	case c.s == nil:
+		c.begin()
+	case c.s.room == 0:
+		c.next = c.w.now + 50
+		if c.w.now-c.since > 7000 {
+			c.w.violation("client %d has waited for its enter since %d", c.id, c.since)
+			c.hangUp()
+		}
+	default:
+		c.talk()
+	}
+}
+
+// begin enters a room by some connector.
+func (c *client) begin() {
+	w := c.w
+	if w.now > simStop {
+		return
+	}
+	c.next = w.now + 200
+	var open []*proc
+	for _, p := range w.procs {
+		if p.serves() {
+			open = append(open, p)
+		}
+	}
+	if len(open) == 0 {
+		w.sums["no connector"]++
+		return
+	}
+	p := open[w.rng.IntN(len(open))]
+	if c.name == "" || !c.keep && w.rng.IntN(3) > 0 {
+		c.name, c.part = fmt.Sprint("u", w.rng.IntN(26)), uint16(w.rng.IntN(simParts))
+		if w.rng.IntN(2) == 0 {
+			c.part = uint16(w.rng.IntN(2))
+		}
+	}
+	c.keep = false
+	p.refs++
+	s := &session{c: c, p: p, ref: p.refs, name: c.name, part: c.part}
+	p.sessions = append(p.sessions, s)
+	p.byRef[s.ref] = s
+	c.s, c.since, c.next = s, w.now, w.now+50
+	r := s.request(channel.OpEnter)
+	r.User = c.name
+	if !c.plain {
+		r.Key = uint64(c.id + 1)
+	}
+	s.enter = r.Req
+	if err := p.post(r); err != nil {
+		s.end("refused: not sent", false)
+		s.left = true
+	}
+}
+
+// talk says something, or goes.
+func (c *client) talk() {
+	w, s := c.w, c.s
+	c.next = w.now + 20 + int64(w.rng.IntN(300))
+	for _, m := range c.pending {
+		if w.now-m.at > 8000 {
+			w.violation("client %d has waited for the answer to %d since %d", c.id, m.number, m.at)
+			c.hangUp()
+			return
+		}
+	}
+	if w.now > simStop || !s.p.running() {
+		return
+	}
+	switch z := w.rng.IntN(100); {
+	case z < 75 && len(c.pending) < 3:
+		c.say(z < 18)
+	case z >= 97:
+		w.sums["leaves"]++
+		c.hangUp()
+	case z == 96:
+		w.sums["cuts"]++
+		c.keep = true
+		c.hangUp()
+	}
+}
+
+func (c *client) say(privately bool) {
+	w, s := c.w, c.s
+	m := &said{number: len(w.sends), s: s, part: s.part, target: channel.Everybody, at: w.now, node: s.p.node.Self(), members: map[replyKey][]*session{}}
+	if privately {
+		names := make([]string, 0, len(s.seat.list))
+		for name := range s.seat.list {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		m.target = names[w.rng.IntN(len(names))]
+	}
+	w.sends = append(w.sends, m)
+	r := s.request(channel.OpSend)
+	r.User, r.Target, r.Content = c.name, m.target, []byte(strconv.Quote(strconv.Itoa(m.number)))
+	m.req = r.Req
+	if err := s.p.post(r); err != nil {
+		w.sums["refused, not sent"]++
+		return
+	}
+	c.pending = append(c.pending, m)
+}
+
+// hangUp ends the client's session.
+func (c *client) hangUp() {
+	s := c.s
+	s.end("", true)
+	switch {
+	case s.p.running():
+		s.leave()
+	case s.p.up:
+		s.p.closed = append(s.p.closed, s)
+	}
+}
+
+// request is the session's next request, without what is special.
+func (s *session) request(op channel.Op) *channel.Request {
+	s.req++
+	r := &channel.Request{Op: op, Part: s.part, Req: s.req, From: channel.Addr{Node: s.p.node.Self(), Ref: s.ref}, Room: simRooms[s.part]}
+	return r
+}
+
+func (p *proc) post(r *channel.Request) error {
+	p.woken = true
+	p.w.cells.request(p, r)
+	return p.node.Request(r)
+}
+
+// leave posts the session's leave, whose end the client has seen or not.
+func (s *session) leave() {
+	if s.left || s.p.byRef[s.ref] != s {
+		return
+	}
+	s.left = true
+	r := s.request(channel.OpLeave)
+	r.Req, r.User = 0, s.name
+	if err := s.p.post(r); err != nil {
+		s.p.w.violation("a leave is refused: %v", err)
+	}
+}
+
+// end notes that the session has ended for its client.
+func (s *session) end(why string, by bool) {
+	if s.ended {
+		return
+	}
+	w := s.p.w
+	s.ended = true
+	if s.seat != nil {
+		s.seat.end, s.seat.why, s.seat.by = w.now, why, by
+	}
+	if !by {
+		w.sums["ended: "+why]++
+	}
+	if c := s.c; c.s == s {
+		c.s, c.pending = nil, nil
+		c.next = w.now + 50 + int64(w.rng.IntN(500))
+	}
+}
+
+// refused ends a request without an answer.
+func (s *session) refused(r *channel.Request, sent bool) {
+	w := s.p.w
+	w.sums[map[bool]string{false: "refused, not sent", true: "timeouts"}[sent]]++
+	if r.Op == channel.OpEnter {
+		s.end("its enter was not answered", false)
+		if sent {
+			s.leave()
+		}
+		return
+	}
+	s.answered(r.Req, false, replyKey{})
+}
+
+// answered takes the answer to a send.
+func (s *session) answered(req uint32, ok bool, key replyKey) {
+	c, w := s.c, s.p.w
+	if c.s != s {
+		return
+	}
+	for i, m := range c.pending {
+		if m.req != req {
+			continue
+		}
+		c.pending = slices.Delete(c.pending, i, i+1)
+		if !ok {
+			w.sums["refused"]++
+			return
+		}
+		m.done = w.now
+		had, ok := m.members[key]
+		if m.had = had; !ok {
+			w.violation("%d of client %d is acknowledged, and nobody has executed it", m.number, c.id)
+		}
+		w.sums["acknowledged sends"]++
+		if m.target == channel.Everybody && !s.seat.got[m.number] {
+			w.violation("client %d has the answer to %d before the message", c.id, m.number)
+		}
+		return
+	}
+	w.sums["late answers"]++
+}
+
+// Items are what the node's sessions get.
+func (p *proc) Items(part uint16, items []channel.Item) {
+	for i := range items {
+		p.item(part, &items[i])
+	}
+}
+
+func (p *proc) item(part uint16, it *channel.Item) {
+	if it.Kind == channel.ItemPush {
+		for _, s := range p.sessions {
+			if !s.ended && s.room == it.Room {
+				s.push(it)
+			}
+		}
+		return
+	}
+	s := p.byRef[it.To.Ref]
+	if s == nil || s.ended {
+		return
+	}
+	switch it.Kind {
+	case channel.ItemDirect:
+		s.hear(it)
+	case channel.ItemReply:
+		if it.Req != s.enter {
+			s.answered(it.Req, bytes.Equal(it.Body, channel.Done), replyKey{it.Epoch, it.To.Node, it.N})
+		} else {
+			s.end("its enter was refused", false)
+			s.left = true
+		}
+	case channel.ItemEnter:
+		s.enters(it)
+	case channel.ItemKick:
+		s.end("kicked: "+string(it.Body), false)
+	}
+}
+
+// enters takes the list of users.
+func (s *session) enters(it *channel.Item) {
+	w := s.p.w
+	s.room = it.Room
+	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, list: map[string]bool{}, got: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
+	body := string(it.Body) + it.End()
+	body = body[len(`{"users":[`) : len(body)-len(`]}`)]
+	for body != "" {
+		end := 1 + bytes.IndexByte([]byte(body[1:]), '"')
+		s.seat.list[body[1:end]] = true
+		body = body[end+1:]
+		if body != "" {
+			body = body[1:]
+		}
+	}
+	if !s.seat.list[s.name] || len(s.seat.list) != int(it.Count) {
+		w.violation("client %d enters as %s and gets the list %v, of %d", s.c.id, s.name, s.seat.list, it.Count)
+	}
+	w.seats = append(w.seats, s.seat)
+	w.live = append(w.live, s.seat)
+	s.c.next = w.now + int64(w.rng.IntN(200))
+	w.sums["enters"]++
+}
+
+// push takes a push to the room.
+func (s *session) push(it *channel.Item) {
+	if it.Seq != s.seat.seq+1 {
+		s.p.w.violation("client %d gets push %d of room %x after %d", s.c.id, it.Seq, uint64(it.Room), s.seat.seq)
+	}
+	s.seat.seq = it.Seq
+	s.hear(it)
+}
+
+// hear takes what a push or a direct message says.
+func (s *session) hear(it *channel.Item) {
+	w, t := s.p.w, s.seat
+	switch it.Push.Route {
+	case "onAdd":
+		name := field(it.Push.Body, `"user":"`)
+		if t.list[name] {
+			w.violation("client %d hears that %s comes, who is there", s.c.id, name)
+		}
+		t.list[name] = true
+	case "onLeave":
+		name := field(it.Push.Body, `"user":"`)
+		if !t.list[name] {
+			w.violation("client %d hears that %s goes, who is not there", s.c.id, name)
+		}
+		delete(t.list, name)
+	case "onChat":
+		number, _ := strconv.Atoi(field(it.Push.Body, `"msg":"`))
+		m := w.sends[number]
+		if t.got[number] {
+			w.violation("client %d gets %d twice", s.c.id, number)
+		}
+		t.got[number] = true
+		if number < t.lastFrom[m.s] {
+			w.violation("client %d gets %d after %d of the same sender", s.c.id, number, t.lastFrom[m.s])
+		}
+		t.lastFrom[m.s] = number
+		w.sums["deliveries"]++
+		if it.Kind != channel.ItemPush {
+			return
+		}
+		place := [2]uint64{uint64(it.Room), it.Seq}
+		if m.place != ([2]uint64{}) && m.place != place && (!w.split || w.quorum > 0) {
+			w.violation("%d stands at two places of its room: %x and %x", number, m.place, place)
+		}
+		m.place = place
+	}
+}
+
+func field(body []byte, key string) string {
+	_, rest, _ := bytes.Cut(body, []byte(key))
+	value, _, _ := bytes.Cut(rest, []byte{'"'})
+	return string(value)
+}

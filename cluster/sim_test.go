@@ -1,0 +1,75 @@
+package cluster_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	simSeeds = flag.Int("sim.seeds", 100, "how many seeds TestSim runs")
+	simFrom  = flag.Uint64("sim.from", 1, "the first of them")
+	simTrace = flag.Bool("sim.trace", false, "tell what happens in each millisecond; with -sim.seeds 1")
+)
+
+// simLine is what make sim ends with.
+var simLine string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if simLine != "" {
+		fmt.Print(simLine)
+	}
+	os.Exit(code)
+}
+
+// Whole fleets with faults: nothing that was acknowledged is lost in silence, names are unique, everything converges.
+func TestSim(t *testing.T) {
+	total, visited := sums{}, cells{}
+	for w := range runs(*simFrom, *simSeeds, *simTrace) {
+		total.add(w.sums)
+		visited.add(w.cells)
+		if len(w.bad) > 0 {
+			total["violations"] += len(w.bad)
+			if total["bad seeds"]++; total["bad seeds"] <= 5 {
+				t.Errorf("seed %d: nodes %d, quorum %d, split %v\n\t%s", w.seed, len(w.procs), w.quorum, w.split, strings.Join(w.bad[:min(len(w.bad), 6)], "\n\t"))
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(total)) {
+		t.Logf("%9d %s", total[k], k)
+	}
+	t.Logf("visits\n%s", visited.table())
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d acknowledged sends, %d deliveries checked, %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["acknowledged sends"], total["deliveries checked"], total["violations"])
+}
+
+// runs are worlds that have run, in order of their seeds; as many run at once as there are cores.
+func runs(from uint64, count int, trace bool) func(yield func(*world) bool) {
+	return func(yield func(*world) bool) {
+		slots := make(chan chan *world, runtime.GOMAXPROCS(0))
+		go func() {
+			for i := range count {
+				done := make(chan *world, 1)
+				slots <- done
+				go func() {
+					w := newWorld(from + uint64(i))
+					w.trace = trace
+					w.run()
+					done <- w
+				}()
+			}
+			close(slots)
+		}()
+		for done := range slots {
+			if !yield(<-done) {
+				return
+			}
+		}
+	}
+}

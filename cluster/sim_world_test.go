@@ -1,0 +1,518 @@
+package cluster_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/cluster/membus"
+)
+
+// The simulation: whole fleets in one goroutine, under virtual time of a millisecond a step. Nodes are real: bus sides, Holders, Workers, links and
+// encodings; only sockets and clients are not. A seed gives the fleet's shape, its faults and its clients, and repeats a run exactly.
+
+const (
+	ms         = int64(1e6)
+	simParts   = 16 // partitions, with one room each
+	simClients = 20
+	simStop    = 13000 // ms: clients stop and all faults have ended
+	simEnd     = 23000
+	simLast    = 12500 // no fault lasts longer
+)
+
+// simRooms are names of rooms, one for each partition.
+var simRooms = func() (names [simParts]string) {
+	for i, left := 0, simParts; left > 0; i++ {
+		name := fmt.Sprint("r", i)
+		if p := channel.Partition(name); p < simParts && names[p] == "" {
+			names[p] = name
+			left--
+		}
+	}
+	return names
+}()
+
+// world is one run.
+type world struct {
+	seed    uint64
+	rng     *rand.Rand
+	net     *membus.Net
+	now     int64 // ms
+	procs   []*proc
+	clients []*client
+	faults  []fault
+	quorum  int
+	split   bool  // nodes are cut off from each other: without a quorum both sides may go on
+	shifts  bool  // partitions move all the time
+	lossy   int64 // when the bus lost much last
+
+	sends  []*said // by number; the first is none
+	seats  []*seat
+	live   []*seat
+	double map[string]bool // names that two sessions have, as was said already
+	lost   map[string]bool
+
+	sums  sums
+	cells cells
+	bad   []string
+	trace bool
+}
+
+// sums are what runs add up to.
+type sums map[string]int
+
+func (s sums) add(other sums) {
+	for k, n := range other {
+		s[k] += n
+	}
+}
+
+// violation notes that a promise was broken.
+func (w *world) violation(format string, args ...any) {
+	if len(w.bad) < 20 {
+		w.bad = append(w.bad, fmt.Sprintf("%d ms: ", w.now)+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) logf(format string, args ...any) {
+	if w.trace {
+		fmt.Printf("%6d  %s\n", w.now, fmt.Sprintf(format, args...))
+	}
+}
+
+// newWorld makes a fleet of a random shape, with random faults to come.
+func newWorld(seed uint64) *world {
+	w := &world{seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), sums: sums{}, cells: cells{}, sends: []*said{nil}, double: map[string]bool{}, lost: map[string]bool{}}
+	w.net = membus.New(w.rng)
+	w.net.Loss, w.net.Twice, w.net.Late = 0.001, 0.002, 0.0015
+	const all = cluster.RoleChat | cluster.RoleConnector
+	var roles []cluster.Roles
+	switch w.rng.IntN(4) {
+	case 0:
+		roles = []cluster.Roles{all, all}
+	case 1:
+		roles = []cluster.Roles{all, all, all}
+	default:
+		roles = []cluster.Roles{cluster.RoleChat, cluster.RoleChat, cluster.RoleChat, cluster.RoleConnector, cluster.RoleConnector, cluster.RoleConnector}
+	}
+	if w.rng.IntN(4) == 0 && len(roles) > 2 {
+		w.quorum = len(roles)/2 + 1
+	}
+	w.shifts = w.rng.IntN(2) == 0
+	late := -1
+	for i, r := range roles {
+		p := &proc{w: w, i: i, name: fmt.Sprint("n", i), roles: r, host: fmt.Sprint("h", i%2), skew: int64(w.rng.IntN(4000)), base: int64(w.rng.IntN(1e6)) * ms}
+		w.procs = append(w.procs, p)
+		if late < 0 && w.rng.IntN(8) == 0 {
+			late = i
+			w.faults = append(w.faults, fault{at: 1000 + int64(w.rng.IntN(6000)), kind: faultStart, a: i})
+			continue
+		}
+		w.faults = append(w.faults, fault{at: 1 + int64(w.rng.IntN(300)), kind: faultStart, a: i})
+	}
+	w.planFaults(len(roles))
+	for i := range simClients {
+		w.clients = append(w.clients, &client{w: w, id: i, next: 2500 + int64(w.rng.IntN(1000)), plain: i%3 == 0})
+	}
+	w.sums["nodes"], w.sums["clients"], w.sums["seeds"] = len(roles), simClients, 1
+	return w
+}
+
+// run runs it to its end, with all checks.
+func (w *world) run() {
+	for w.now = 1; w.now < simEnd; w.now++ {
+		w.fail()
+		w.net.Advance(w.now * ms)
+		for _, p := range w.procs {
+			if p.running() {
+				p.turn()
+			}
+		}
+		for _, c := range w.clients {
+			if c.next <= w.now {
+				c.step()
+			}
+		}
+		if w.now%20 == 0 {
+			w.checkNames()
+		}
+		if w.trace {
+			w.traceViews()
+		}
+	}
+	w.checkEnd()
+}
+
+func (w *world) traceViews() {
+	for _, p := range w.procs {
+		if p.node == nil || p.node.View() == nil || p.node.View().ID == p.traced {
+			continue
+		}
+		v := p.node.View()
+		p.traced = v.ID
+		s := ""
+		for i := range v.Names {
+			s += fmt.Sprintf(" %s/%d", v.Names[i].Name, v.Names[i].Run)
+		}
+		for i := range v.Shares {
+			b := &v.Shares[i]
+			s += fmt.Sprintf(" %d>%d<%d", b.Owner, b.Follower, b.Joiner)
+			if b.Moving.View != 0 {
+				s += "M"
+			}
+		}
+		w.logf("%s run %d adopts %d of %x:%s", p.name, p.node.Self().Incarnation(), v.ID.View, uint64(v.ID.Maker), s)
+	}
+}
+
+// A fault.
+type faultKind int
+
+const (
+	faultKill faultKind = iota // and restart, or not
+	faultCut                   // both ways between two
+	faultCutOneWay
+	faultGroups  // the fleet falls apart
+	faultAway    // one has no bus
+	faultAllAway // nobody has
+	faultPause   // one or two are stopped
+	faultLoss    // the bus loses every third packet
+	faultDrain
+	faultClock // the wall clock of one jumps
+	faultKinds
+
+	// What follows from faults.
+	faultStart
+	faultLossEnds
+	faultDrainEnds
+)
+
+var faultNames = [...]string{"kill", "cut", "one-way cut", "groups", "away", "all away", "pause", "loss", "drain", "clock", "", "start"}
+
+type fault struct {
+	at   int64 // ms
+	kind faultKind
+	a, b int
+	for_ int64
+}
+
+// planFaults draws the faults of a run. Each kind is as frequent as in practice it is bad: kills and pauses more.
+func (w *world) planFaults(nodes int) {
+	for range 2 + w.rng.IntN(4) {
+		k := faultKind(w.rng.IntN(int(faultKinds) + 3))
+		switch {
+		case k > faultKinds:
+			k = faultKill
+		case k == faultKinds:
+			k = faultPause
+		}
+		w.faults = append(w.faults, fault{at: 3500 + int64(w.rng.IntN(6500)), kind: k, a: w.rng.IntN(nodes), b: w.rng.IntN(nodes), for_: 300 + int64(w.rng.IntN(6000))})
+		if k >= faultCut && k <= faultAway {
+			w.split = true
+		}
+	}
+}
+
+// fail lets the faults happen whose time has come.
+func (w *world) fail() {
+	for i := 0; i < len(w.faults); i++ {
+		if f := w.faults[i]; f.at == w.now {
+			w.failOnce(f)
+		}
+	}
+	if w.net.Loss > 0.1 {
+		w.lossy = w.now
+	}
+	for _, p := range w.procs {
+		if !p.running() || p.away() {
+			p.sick = w.now
+		}
+		if p.node != nil {
+			p.node.Away(p.away())
+		}
+	}
+}
+
+func (w *world) failOnce(f fault) {
+	p, q := w.procs[f.a], w.procs[f.b]
+	till := min(w.now+f.for_, simLast)
+	if f.kind < faultKinds {
+		w.logf("FAULT %s %s %s till %d", faultNames[f.kind], p.name, q.name, till)
+		w.sums["faults"]++
+		w.sums["fault "+faultNames[f.kind]]++
+		w.cells.fault(w, f.kind)
+	}
+	then := func(kind faultKind, at int64) { w.faults = append(w.faults, fault{at: at, kind: kind, a: f.a}) }
+	switch f.kind {
+	case faultKill:
+		chats := 0
+		for _, x := range w.procs {
+			if x.up && x.roles&cluster.RoleChat != 0 {
+				chats++
+			}
+		}
+		if !p.up || p.roles&cluster.RoleChat != 0 && chats < 2 {
+			return
+		}
+		p.kill()
+		if w.rng.IntN(3) > 0 || len(w.procs) == 2 || w.quorum > 0 {
+			then(faultStart, w.now+50+int64(w.rng.IntN(3000)))
+		}
+	case faultCut:
+		w.net.Cut(p.name, q.name, till*ms)
+		w.net.Cut(q.name, p.name, till*ms)
+	case faultCutOneWay:
+		w.net.Cut(p.name, q.name, till*ms)
+	case faultGroups:
+		g := w.rng.IntN(1 << len(w.procs))
+		for a, x := range w.procs {
+			for b, y := range w.procs {
+				if g>>a&1 != g>>b&1 {
+					w.net.Cut(x.name, y.name, till*ms)
+				}
+			}
+		}
+	case faultAway:
+		p.awayTill = till
+		if p.up {
+			p.port.Away(till * ms)
+		}
+	case faultAllAway:
+		w.net.Away(till * ms)
+		for _, x := range w.procs {
+			x.awayTill = max(x.awayTill, till)
+		}
+	case faultPause:
+		p.paused = till
+		if w.rng.IntN(3) == 0 {
+			q.paused = till
+		}
+	case faultLoss:
+		w.net.Loss = 0.3
+		then(faultLossEnds, till)
+	case faultLossEnds:
+		w.net.Loss = 0.001
+	case faultDrain:
+		p.draining = true
+		then(faultDrainEnds, till)
+	case faultDrainEnds:
+		p.draining = false
+		if p.node != nil {
+			p.node.Drain(false)
+		}
+	case faultClock:
+		p.skew += int64(w.rng.IntN(20000)) - 10000
+	case faultStart:
+		if !p.up {
+			p.boot()
+		}
+	}
+}
+
+// proc is a process: a node with its sessions.
+type proc struct {
+	w     *world
+	i     int
+	name  string
+	roles cluster.Roles
+	host  string
+
+	up       bool
+	draining bool
+	paused   int64 // until, ms
+	awayTill int64
+	sick     int64 // when it was stopped, dead or away last
+	skew     int64 // of the wall clock, in ms: it is a second or more after the beginning in any case
+	base     int64 // what its monotonic clock began with, in ns
+
+	node     *cluster.Node
+	port     *membus.Port
+	holder   *cluster.Holder
+	worker   *channel.Worker
+	woken    bool // something has come since the last turn
+	turned   int64
+	traced   cluster.ViewID
+	sessions []*session
+	byRef    map[channel.Ref]*session
+	refs     channel.Ref // the last one
+	closed   []*session  // whose clients have gone while the process was stopped
+}
+
+func (p *proc) running() bool { return p.up && p.w.now >= p.paused }
+func (p *proc) away() bool    { return p.w.now < p.awayTill }
+func (p *proc) mono() int64   { return p.base + p.w.now*ms }
+func (p *proc) wall() int64   { return max(1_000_000+p.w.now+p.skew, 1) }
+
+// serves tells whether a client that comes now is let in.
+func (p *proc) serves() bool {
+	return p.roles&cluster.RoleConnector != 0 && p.running() && !p.node.Suspended() && p.w.now-p.turned < 50
+}
+
+// boot starts the process.
+func (p *proc) boot() {
+	p.up, p.paused = true, 0
+	p.worker = channel.NewWorker(nil)
+	p.worker.SetLimits(channel.Limits{}, new(atomic.Int64), p.mono)
+	p.holder = cluster.NewHolder(p.worker, func(to channel.Node, m *cluster.Message) {
+		p.woken = true
+		p.node.Send(to, m)
+	})
+	p.worker.KeepBack(witness{p.holder, p})
+	p.port = p.w.net.Connect(p.name, func(b []byte) {
+		p.woken = true
+		p.w.cells.packet(p, b)
+		p.node.Receive(b)
+	}, func(name string) {
+		p.woken = true
+		p.w.cells.noResponder(p)
+		p.node.NoResponder(name)
+	})
+	if p.away() {
+		p.port.Away(p.awayTill * ms)
+	}
+	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Timeout: 5000 * ms}
+	p.node = cluster.New(cluster.WithParts(config, simParts), p.port, p)
+	p.node.Drain(p.draining)
+	p.sessions, p.byRef, p.closed = nil, map[channel.Ref]*session{}, nil
+	p.turned = p.w.now
+}
+
+// witness sees what a worker decides, on the way to its Holder.
+type witness struct {
+	*cluster.Holder
+	p *proc
+}
+
+// Keep notes, with the answer to what a client says, whom the owner has in the room.
+func (x witness) Keep(part uint16, records []channel.Record, items []channel.Item) {
+	if m := x.p.w.saidIn(items); m != nil {
+		for i := range items {
+			if it := &items[i]; it.Kind == channel.ItemReply {
+				m.members[replyKey{it.Epoch, it.To.Node, it.N}] = x.p.w.membersOf(m, x.p.worker.State(nil, part))
+			}
+		}
+	}
+	x.Holder.Keep(part, records, items)
+}
+
+// kill ends the process at once.
+func (p *proc) kill() {
+	p.up = false
+	p.port.Close()
+	for _, s := range p.sessions {
+		if !s.ended {
+			s.end("its connector died", false)
+			s.c.keep = p.w.rng.IntN(2) == 0
+		}
+	}
+	p.node, p.holder, p.worker = nil, nil, nil
+}
+
+// turn lets the process do what is due. It does something at least each 10 ms.
+func (p *proc) turn() {
+	for _, s := range p.closed {
+		s.leave()
+	}
+	p.closed = nil
+	if !p.woken && (p.w.now+int64(p.i)*3)%10 != 0 {
+		return
+	}
+	p.woken = false
+	p.turned = p.w.now
+	p.node.Drain(p.draining)
+	if p.w.shifts && p.w.now < simStop && p.w.rng.IntN(10) == 0 {
+		p.node.Shift(uint16(p.w.rng.IntN(simParts)))
+	}
+	before := p.node.View()
+	p.node.Turn(p.mono(), p.wall())
+	p.holder.Tick(p.mono())
+	if p.node.View() != before {
+		p.w.viewed(p, before, p.node.View())
+	}
+}
+
+// viewed counts what a view changes, as its maker adopts it, and looks whether it is just.
+func (w *world) viewed(p *proc, old, v *cluster.View) {
+	if v.ID.Maker != p.node.Self() {
+		return
+	}
+	w.sums["views"]++
+	if old == nil {
+		for _, x := range w.procs {
+			if x != p && x.node != nil && x.node.View() != nil && x.node.View().ID != v.ID {
+				w.split = true
+				w.sums["second fleets"]++
+			}
+		}
+		return
+	}
+	for i := range v.Shares {
+		a, b := &old.Shares[i], &v.Shares[i]
+		switch {
+		case b.Born != a.Born:
+			w.sums["born anew"]++
+		case b.Epoch != a.Epoch && b.Following == v.ID:
+			w.sums["moves"]++
+		case b.Epoch != a.Epoch:
+			w.sums["promotions"]++
+		}
+		if b.Follower != cluster.None && b.Following == a.Joining && a.Joiner != cluster.None {
+			w.sums["followers in step"]++
+		}
+		if a.Follower != cluster.None && b.Follower == cluster.None && a.Epoch == b.Epoch && v.Has(old.Node(a.Follower)) {
+			w.sums["followers dropped"]++
+		}
+	}
+	for i := range old.Names {
+		if node := old.Node(uint16(i + 1)); node != 0 && !v.Has(node) {
+			w.sums["left out"]++
+			j := slices.IndexFunc(w.procs, func(x *proc) bool { return x.name == old.Names[i].Name })
+			if x := w.procs[j]; x != p && x.up && x.node.Self() == node && w.now-x.sick > 3600 && w.now-w.lossy > 3600 && !w.split {
+				w.violation("%s leaves out %s, which has been well since %d", p.name, x.name, x.sick)
+			}
+		}
+	}
+}
+
+// Home.
+
+func (p *proc) Adopt(v *cluster.View, self channel.Node) {
+	before := p.roles_()
+	p.holder.Adopt(v, self)
+	p.w.cells.adopted(before, p.roles_())
+}
+
+func (p *proc) Message(from channel.Node, m *cluster.Message) {
+	p.w.cells.message(p, m)
+	p.holder.Receive(from, m)
+}
+
+func (p *proc) Lost(part uint16, why string) {
+	p.w.sums["lost partitions told"]++
+	for _, s := range p.sessions {
+		if !s.ended && s.part == part {
+			s.end("messages were lost: "+why, false)
+		}
+	}
+}
+
+func (p *proc) Refused(r *channel.Request, sent bool) {
+	if s := p.byRef[r.From.Ref]; s != nil && !s.ended {
+		s.refused(r, sent)
+	}
+}
+
+func (p *proc) Restart(old channel.Node) {
+	p.w.logf("%s goes on as a new run", p.name)
+	p.w.sums["new runs"]++
+	p.holder.Restart()
+	for _, s := range p.sessions {
+		if !s.ended {
+			s.end("its connector was left out", false)
+		}
+	}
+	p.sessions, p.byRef = nil, map[channel.Ref]*session{}
+}
