@@ -3,6 +3,7 @@ package netpoll_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
@@ -220,6 +221,40 @@ func TestShedInTurns(t *testing.T) {
 		if _, ended := h.closed[id]; !ended && size > least+100 {
 			t.Errorf("one with %d bytes is left, and one with %d was ended", size, least)
 		}
+	}
+}
+
+// To end many costs hardly more than to end one: each conn of a crowd is looked at once in a turn, and not once for each that is ended.
+// The best of some turns is compared with the best of others, so it does not matter how fast the machine is.
+func TestShedLooksOnce(t *testing.T) {
+	const crowd, each, turns, ended, much = 20_000, 1000, 20, 64, 12
+	w, h, _ := one(t, wide, crowd*each*4)
+	h.onData = func(*netpoll.Conn, []byte) int { return 0 }
+	for range crowd {
+		_, s := w.connect(h)
+		s.Send(make([]byte, each))
+	}
+	w.net.Settle()
+	kept := w.budget.Total() / crowd // for each
+	best := func(n int) time.Duration {
+		least := time.Hour
+		for range turns {
+			before := len(h.closed)
+			w.budget.SetLimit(w.budget.Total() - int64(n-1)*kept - 1)
+			w.net.TurnLoop(0) // finds out that it is too much
+			began := time.Now()
+			w.net.TurnLoop(0)
+			least = min(least, time.Since(began))
+			if got := len(h.closed) - before; got != n {
+				t.Fatalf("%d were ended, not %d", got, n)
+			}
+		}
+		return least
+	}
+	one, many := best(1), best(ended)
+	t.Logf("of %d: 1 ended in %v, %d in %v", crowd, one, ended, many)
+	if many > much*one {
+		t.Errorf("to end %d takes %v, to end one %v", ended, many, one)
 	}
 }
 
