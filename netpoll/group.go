@@ -42,7 +42,7 @@ func (l *Loop) Leave(c *Conn) {
 		return
 	}
 	if c.Alive() {
-		l.bringUp(c)
+		l.outboxes.bringUp(c)
 	}
 	i, last := int(c.pos), len(g.conns)-1
 	if p := g.log; p != nil {
@@ -62,13 +62,6 @@ func (l *Loop) Leave(c *Conn) {
 		l.dropLog(g)
 	} else if g.log != nil && g.log.cursor == last {
 		l.turnRound(g) // c was the only one still to be visited
-	}
-}
-
-// bringUp stages what c's group has for it so far.
-func (l *Loop) bringUp(c *Conn) {
-	if g := c.group; g != nil && c.cut < g.end {
-		l.Commit(c, l.Stage(c))
 	}
 }
 

@@ -46,11 +46,9 @@ func (l *Loop) export(c *Conn) ConnState {
 	}
 	queued := 0
 	if o := c.out; o != nil {
-		for i := range o.queue {
-			s.Unsent = append(s.Unsent, o.queue[i].b...)
-		}
+		s.Unsent = o.queue.appendTo(s.Unsent)
 		queued = len(s.Unsent)
-		s.Unsent = o.appendStaged(s.Unsent, 0, o.staged())
+		s.Unsent = o.stage.appendTo(s.Unsent, 0, o.stage.len())
 		if queued > 0 {
 			s.Kept.Exempt, s.Kept.Stuck = uint32(o.first), l.now-o.moved
 		}
@@ -103,7 +101,7 @@ func (l *Loop) keep(c *Conn, s *ConnState) {
 		c.in.begun = l.now - k.Begun
 	}
 	if len(s.Unsent) > 0 {
-		l.enqueue(c, segment{b: append([]byte(nil), s.Unsent...)})
+		l.outboxes.enqueue(c, segment{b: append([]byte(nil), s.Unsent...)})
 		c.out.first, c.out.moved = int(min(k.Exempt, uint32(len(s.Unsent)))), l.now-k.Stuck
 	}
 	c.waits = waits(k.Waits) & waitsKept

@@ -58,7 +58,7 @@ func (e *ends) close(c *Conn, why Reason) {
 // Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read. Runs on the loop.
 func (l *Loop) Close(c *Conn, why Reason) {
 	if c.Alive() {
-		l.bringUp(c)
+		l.outboxes.bringUp(c)
 		l.ends.close(c, why)
 	}
 }
@@ -100,7 +100,7 @@ func (l *Loop) tellEnd(c *Conn) {
 	case c.IsPull(): // also what is queued is offered once more: nobody can come for it later
 		l.Fetch(c)
 	default:
-		l.flush(c)
+		l.outboxes.flush(c)
 	}
 	l.Leave(c)
 	l.inboxes.drop(c)
@@ -138,7 +138,7 @@ func (l *Loop) readRest(c *Conn) {
 
 // finalize closes the socket and frees the slot of a conn that is gone.
 func (l *Loop) finalize(c *Conn) {
-	l.discard(c)
+	l.outboxes.discard(c)
 	c.out = nil
 	l.SetDue(c, 0)
 	l.giveUp(c)

@@ -52,8 +52,11 @@ type Loop struct {
 	sockets
 	inboxes
 	waiting
+	outboxes
 	ledger ledger
+	memory sharing
 	call   calls
+	offers offers
 
 	// Static after construction.
 	limits Limits
@@ -66,19 +69,12 @@ type Loop struct {
 	pulls    atomic.Int64 // conns without a socket
 
 	// Owned by the loop.
-	dirty     []*Conn
-	offers    []*Conn // conns without a socket that the running passes have something for
-	passing   bool    // runPasses is at work
-	queued    []*Conn // conns with unsent bytes
 	active    []*Group
 	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
 	passed    int64 // when the last pass ended
 	backlog   int   // bytes in the logs of groups
 	logs      bufferPool
 	spareLogs []*log
-	outboxes  []*outbox
-	loans     map[*byte]*shared // by their first byte, what was lent and is queued
-	scratch   []byte
 
 	stats Stats
 }
@@ -95,6 +91,11 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l.sockets = sockets{driver: d, conns: &l.slots, clock: &l.clock, ends: &l.ends, ledger: &l.ledger, buf: make([]byte, readBytes)}
 	l.inboxes = inboxes{clock: &l.clock, ledger: &l.ledger, limit: limits.Unfinished}
 	l.waiting = waiting{clock: &l.clock, sockets: &l.sockets, shares: shares{bell: &l.doorbell, clock: &l.clock}}
+	l.memory = sharing{ledger: &l.ledger}
+	l.offers = offers{call: &l.call, clock: &l.clock}
+	l.outboxes = outboxes{
+		driver: d, clock: &l.clock, ends: &l.ends, sockets: &l.sockets, waiting: &l.waiting, offers: &l.offers, memory: &l.memory, limits: &l.limits,
+	}
 	l.accepted = NewMailbox[incoming](l.Ring)
 	return l
 }
@@ -112,16 +113,13 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 		return
 	}
 	if writable && c.out != nil && c.out.bytes > 0 {
-		l.drain(c)
+		l.outboxes.drain(c)
 	}
 	if readable {
 		l.read(c)
 	}
 	if o := c.out; o != nil && o.dirty && !l.mayMerge(c) {
-		if n := len(l.dirty); l.dirty[n-1] == c {
-			l.dirty = l.dirty[:n-1]
-		}
-		l.flush(c)
+		l.outboxes.flushOwn(c)
 	}
 	l.lingered(c)
 	l.writeAtOnce()
@@ -165,11 +163,13 @@ func (l *Loop) Turn() {
 
 // writeStaged writes what is staged and what the active groups have, as much of it as a turn may from now on.
 func (l *Loop) writeStaged(now int64) {
-	l.flushDirty()
-	l.passing = true
+	l.outboxes.flushDirty()
+	l.offers.later = true
 	l.runPasses(now)
-	l.passing = false
-	l.offerPassed()
+	l.offers.later = false
+	for c := l.offers.next(); c != nil; c = l.offers.next() {
+		l.Fetch(c)
+	}
 	l.call.handler.Passed()
 }
 
@@ -179,9 +179,9 @@ func (l *Loop) Tick() {
 	l.callDue() // first: what the handler says to those who are late is better than an end without a word
 	l.inboxes.lookAtAll()
 	l.callLate()
-	l.checkQueues()
+	l.outboxes.check()
 	l.call.handler.Tick()
-	l.flushDirty()
+	l.outboxes.flushDirty()
 	l.endEvent()
 }
 
@@ -205,14 +205,6 @@ func (l *Loop) callDue() {
 			l.call.due(c)
 		}
 	}
-}
-
-func (l *Loop) flushDirty() {
-	for i := 0; i < len(l.dirty); i++ {
-		l.flush(l.dirty[i])
-	}
-	clear(l.dirty)
-	l.dirty = l.dirty[:0]
 }
 
 func (l *Loop) read(c *Conn) {
@@ -334,7 +326,7 @@ func (l *Loop) adopt(in *incoming) {
 	l.call.open(c, in.Handler)
 	l.watch(c, Readable)
 	if len(in.Unsent) > 0 {
-		l.enqueue(c, segment{b: in.Unsent})
+		l.outboxes.enqueue(c, segment{b: in.Unsent})
 	}
 	if in.moved {
 		l.deliver(c, in.Unread)

@@ -157,8 +157,8 @@ func (l *Loop) visit(g *Group, c *Conn) {
 	}
 	c.cut, p.low = to, min(p.low, to)
 	if o := c.out; o != nil {
-		if o.staged() > 0 { // staged since the flush of this turn: keep order, and one write
-			o.stage = p.appendTo(o.stage, from, to)
+		if o.stage.len() > 0 { // staged since the flush of this turn: keep order, and one write
+			o.stage.b = p.appendTo(o.stage.b, from, to)
 			return
 		}
 		if o.bytes > 0 {
@@ -173,7 +173,7 @@ func (l *Loop) visit(g *Group, c *Conn) {
 		}
 		off := max(from, k.base)
 		b := k.b[off-k.base:] // to is the end of a chunk
-		n, errno := l.write(c, b)
+		n, errno := l.outboxes.write(c, b)
 		if errno != 0 {
 			l.fail(c)
 			return
@@ -204,13 +204,13 @@ func (l *Loop) refer(c *Conn, from, off, to uint64) {
 	}
 	for i := range p.copies {
 		if s := &p.copies[i]; off < s.end() && to > s.base && c.Alive() {
-			l.enqueue(c, segment{b: s.b[max(off, s.base)-s.base : min(to, s.end())-s.base], shared: s.shared})
+			l.outboxes.enqueue(c, segment{b: s.b[max(off, s.base)-s.base : min(to, s.end())-s.base], shared: s.shared})
 		}
 	}
 }
 
 func (l *Loop) copyOf(p *log, from, to uint64) piece {
-	return piece{from, l.share(p.appendTo(make([]byte, 0, to-from), from, to))}
+	return piece{from, l.memory.copy(p.appendTo(make([]byte, 0, to-from), from, to))}
 }
 
 // turnRound begins the next round of a pass: what all have got in the last one is forgotten, and the log with it when that was
@@ -234,7 +234,7 @@ func (l *Loop) turnRound(g *Group) {
 	}
 	done = 0
 	for ; done < len(p.copies) && p.copies[done].end() <= p.low; done++ {
-		l.release(p.copies[done].shared)
+		l.memory.release(p.copies[done].shared)
 	}
 	p.copies = drop(p.copies, done)
 	p.cursor, p.low = 0, g.end
@@ -258,7 +258,7 @@ func (l *Loop) dropLog(g *Group) {
 		l.recycle(&p.chunks[i])
 	}
 	for i := range p.copies {
-		l.release(p.copies[i].shared)
+		l.memory.release(p.copies[i].shared)
 	}
 	if cap(p.chunks) <= maxChunksKept && cap(p.copies) <= maxChunksKept && len(l.spareLogs) < maxPooledBuffers {
 		*p = log{chunks: drop(p.chunks, len(p.chunks)), copies: drop(p.copies, len(p.copies))}

@@ -34,58 +34,51 @@ func (l *Loop) Feed(c *Conn, b []byte) {
 
 // Fetch says that the peer of c, a conn without a socket, is there: what waits for it goes to Handler.Write, and so does what
 // is staged. Runs on the loop, but not within Handler.Write: what that was given would be given again, or change under it.
-func (l *Loop) Fetch(c *Conn) {
+func (x *outboxes) Fetch(c *Conn) {
 	if c.out != nil && c.out.bytes > 0 {
-		l.drain(c)
+		x.drain(c)
 	}
-	if c.out != nil && c.out.staged() > 0 && c.out.bytes == 0 {
-		l.flush(c)
+	if c.out != nil && c.out.stage.len() > 0 && c.out.bytes == 0 {
+		x.flush(c)
 	}
-}
-
-// offer is what stands in for a write to the socket of c. A pass only notes that it has something for c: the handler may
-// push to any group and change its members, also those the pass is going through.
-func (l *Loop) offer(c *Conn, b []byte) (n int) {
-	switch {
-	case !c.life.writable(): // killed, perhaps by the offer before this one
-		return 0
-	case l.passing:
-		l.offers = append(l.offers, c)
-		return 0
-	}
-	if n = l.call.write(c, b); n > 0 {
-		c.active = l.now
-	}
-	return n
-}
-
-// offerPassed offers what the passes of this turn had for conns without a socket.
-func (l *Loop) offerPassed() {
-	for _, c := range l.offers {
-		l.Fetch(c)
-	}
-	clear(l.offers)
-	l.offers = l.offers[:0]
 }
 
 // TakeOutput takes c out of its group and returns everything c has not been given yet, in order. The handler stages it
 // again, mostly in another form. Runs on the loop.
 func (l *Loop) TakeOutput(c *Conn) []byte {
 	l.Leave(c)
-	return l.takeUnsent(c)
+	return l.outboxes.take(c)
 }
 
-// takeUnsent is TakeOutput without what c's group has for it.
-func (l *Loop) takeUnsent(c *Conn) []byte {
-	o := c.out
-	if o == nil {
-		return nil
+// offers stands in for writes to conns without a socket: the handler is offered the bytes. While passes run, conns are only noted, and
+// fetch afterwards: the handler may push to any group and change its members, also those a pass is going through. Owned by the loop.
+type offers struct {
+	call  *calls
+	clock *clock
+	later bool // passes run
+	noted line
+}
+
+// offer returns how many bytes of b the handler took.
+func (p *offers) offer(c *Conn, b []byte) (n int) {
+	switch {
+	case !c.life.writable(): // killed, perhaps by the offer before this one
+		return 0
+	case p.later:
+		p.noted.add(c)
+		return 0
 	}
-	b := make([]byte, 0, o.bytes+o.staged())
-	for i := range o.queue {
-		b = append(b, o.queue[i].b...)
+	if n = p.call.write(c, b); n > 0 {
+		c.active = p.clock.now
 	}
-	b = o.appendStaged(b, 0, o.staged())
-	l.discard(c)
-	return b
+	return n
+}
+
+// next is one that was noted, in the order in which they were; nil if there is none.
+func (p *offers) next() *Conn {
+	c := p.noted.next(p.noted.len())
+	if c == nil && p.noted.at > 0 {
+		p.noted.forget()
+	}
+	return c
 }

@@ -18,12 +18,12 @@ func (l *Loop) shed() {
 		return
 	}
 	var space [shedConns]holder
-	for _, h := range heaviest(space[:0], l.queued, l.inboxes.conns) {
+	for _, h := range heaviest(space[:0], l.outboxes.queued, l.inboxes.conns) {
 		if !l.budget.over() {
 			return
 		}
 		l.Kill(h.conn, ReasonMemory)
-		l.discard(h.conn)
+		l.outboxes.discard(h.conn)
 		l.inboxes.drop(h.conn)
 		l.ledger.publishBytes()
 	}
@@ -39,7 +39,7 @@ func holderOf(c *Conn) holder {
 	h := holder{conn: c, own: c.in.weight()}
 	h.all = h.own
 	if o := c.out; o != nil {
-		h.own += o.own + len(o.queue)*segmentBytes
+		h.own += o.own + len(o.segments)*segmentBytes
 		h.all += o.bytes
 	}
 	return h

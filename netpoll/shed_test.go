@@ -17,7 +17,7 @@ func TestHeaviest(t *testing.T) {
 		for range rng.IntN(40) {
 			c := new(Conn)
 			if rng.IntN(2) == 0 {
-				c.out = &outbox{bytes: 1 + rng.IntN(5), queue: make([]segment, rng.IntN(3))}
+				c.out = &outbox{queue: queue{bytes: 1 + rng.IntN(5), segments: make([]segment, rng.IntN(3))}}
 				c.out.own = rng.IntN(c.out.bytes + 1)
 				queued = append(queued, c)
 			}

@@ -30,6 +30,7 @@ type Stats struct {
 func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.BytesRead, s.Panics = l.sockets.read, l.call.panics
+	s.BytesWritten, s.Writes, s.WritesNoBuffers = l.outboxes.written, l.outboxes.writes, l.outboxes.noBuffers
 	s.Throttled, s.Yielded, s.PutOff = l.waiting.throttles, l.waiting.yields, l.waiting.putOffs
 	s.Pulls = l.Pulls()
 	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.ledger.unsent, len(l.queued)

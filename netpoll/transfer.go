@@ -27,7 +27,7 @@ func (l *Loop) transfer(c *Conn, rest []byte, next *Transfer) bool {
 		return false
 	}
 	if c.Alive() {
-		l.flush(c)
+		l.outboxes.flush(c)
 	}
 	if !c.Alive() {
 		return false
@@ -75,10 +75,10 @@ func (l *Loop) attach(heir, c *Conn, rest []byte) {
 	l.pulls.Add(-1)
 	l.vacate(c)
 	if o := heir.out; o != nil && o.bytes > 0 { // what a peer did not fetch goes to the socket as well
-		unsent = append(unsent, l.takeUnsent(heir)...)
+		unsent = append(unsent, l.outboxes.take(heir)...)
 	}
 	if len(unsent) > 0 {
-		l.enqueue(heir, segment{b: unsent})
+		l.outboxes.enqueue(heir, segment{b: unsent})
 	}
 	l.watch(heir, heir.watched|Readable) // c may have been blocked until now
 	l.deliver(heir, rest)

@@ -165,7 +165,7 @@ func TestSlowNewcomer(t *testing.T) {
 			return nil
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_sends_total", words) },
-		without: weakness{edits: []edit{{"netpoll/output.go", "o.moved, o.first = l.now, n", "o.moved = l.now"}}, fails: "have entered"},
+		without: weakness{edits: []edit{{"netpoll/outboxes.go", "o.moved, o.first = x.clock.now, n", "o.moved = x.clock.now"}}, fails: "have entered"},
 	}.run(t)
 }
 
@@ -203,7 +203,7 @@ func TestUnreadLists(t *testing.T) {
 			return d.atLeast("pomelod_enters_total", longRoom+newcomers)
 		},
 		without: weakness{
-			edits: []edit{{"netpoll/output.go", "l.queue(o, segment{b: o.lent[max(from-begin, 0):], shared: l.loan(o.lent)})", "copied(max(from, begin), end)"}},
+			edits: []edit{{"netpoll/outboxes.go", "o.queue.add(segment{b: lent[max(from-begin, 0):], shared: x.memory.loan(lent)}, x.memory)", "copied(max(from, begin), end)"}},
 			fails: "RSS rose from",
 		},
 	}.run(t)
