@@ -25,7 +25,7 @@ type keptBack struct {
 	id OutletID
 }
 
-func (o keptBack) Post(Item)        {}
+func (o keptBack) Post(*Item)       {}
 func (o keptBack) Full(RoomID) bool { return o.k.Full(o.id) }
 func (o keptBack) Flush()           {}
 

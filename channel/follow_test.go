@@ -24,7 +24,7 @@ func (k *kept) Keep(part uint16, records []Record, items []Item) {
 		k.records(part, records)
 	}
 	for _, it := range items {
-		k.outlet(it.To.Outlet()).Post(it)
+		k.outlet(it.To.Outlet()).Post(&it)
 	}
 }
 

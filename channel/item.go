@@ -5,8 +5,8 @@ import "github.com/pomelod/pomelod/codec"
 // Outlet carries a worker's items to one loop of one node, in order. Declared here because the worker is its user.
 type Outlet interface {
 	// Post hands over an item. It never blocks, never does I/O and never fails; what must not be accepted is refused
-	// before anything is posted for it (Full).
-	Post(Item)
+	// before anything is posted for it (Full). The item is valid until Post returns; what it refers to is immutable.
+	Post(*Item)
 	// Full tells that the loop has more to write than it should, altogether or for this room: nothing new may be
 	// admitted.
 	Full(RoomID) bool

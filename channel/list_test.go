@@ -91,9 +91,9 @@ func TestListsAreReadMeanwhile(t *testing.T) {
 // toReader is an outlet whose lists another goroutine reads.
 type toReader chan Item
 
-func (o toReader) Post(it Item) {
+func (o toReader) Post(it *Item) {
 	if it.Kind == ItemEnter {
-		o <- it
+		o <- *it
 	}
 }
 func (o toReader) Full(RoomID) bool { return false }
@@ -127,7 +127,7 @@ func TestFillingARoomAllocatesLittle(t *testing.T) {
 // nowhere is an outlet that forgets what it is given.
 type nowhere struct{}
 
-func (nowhere) Post(Item)        {}
+func (nowhere) Post(*Item)       {}
 func (nowhere) Full(RoomID) bool { return false }
 func (nowhere) Flush()           {}
 

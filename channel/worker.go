@@ -251,7 +251,7 @@ func (w *Worker) postRest() (done bool) {
 			to.touched = true
 			w.touched = append(w.touched, to)
 		}
-		to.Post(*it)
+		to.Post(it)
 	}
 	for n := len(w.touched); n > 0; n = len(w.touched) {
 		to := w.touched[n-1]

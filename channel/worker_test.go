@@ -32,11 +32,11 @@ type recorder struct {
 	post  func(Item)        // called before an item is kept; may panic
 }
 
-func (o *recorder) Post(it Item) {
+func (o *recorder) Post(it *Item) {
 	if o.post != nil {
-		o.post(it)
+		o.post(*it)
 	}
-	o.stage.items = append(o.stage.items, posted{o.id, it})
+	o.stage.items = append(o.stage.items, posted{o.id, *it})
 }
 
 func (o *recorder) Flush() {}

@@ -112,9 +112,11 @@ func (l *loop) enter(s *session, c *call) {
 	}
 	uid := user + "*" + room
 	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
-	if l.submit(s, c, req) {
-		x := s.x
-		x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != ""
+	x := l.extra(s)
+	x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != "" // first: the answer may come before submit returns
+	if !l.submit(s, c, req) {
+		x.entering, x.rename = "", false
+		l.tidy(s)
 	}
 }
 

@@ -116,7 +116,6 @@ func (l *loop) dispatch(s *session, c *call) bool {
 		l.learnText(s, c)
 	}
 	c.route.handle.do(l, s, c)
-	l.endEvent()
 	return true
 }
 

@@ -43,7 +43,6 @@ var endings = map[string]struct {
 		r.home(room).inlet(channel.Partition(room)).Post(channel.Request{
 			Op: channel.OpEnter, From: channel.Addr{Node: r.node.id, Ref: 1<<56 | 1<<31}, Room: room, Part: channel.Partition(room), User: "a", Key: secretKey([]byte(`"0123456789abcdef"`)), Req: 1,
 		})
-		r.home(room).endEvent()
 	}, `kick 0 {"reason":"replaced by a new session of yours"}`},
 }
 

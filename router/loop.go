@@ -33,11 +33,9 @@ type loop struct {
 	rooms      rooms
 	worker     *channel.Worker              // the partitions that run here; reached by their inlets only
 	arriving   map[uint16][]channel.Request // by partition on its way here: what waits for it
-	requests   []channel.Request            // of this loop, for this loop's worker
-	items      []channel.Item               // of this loop's worker, for this loop
-	request    channel.Request              // the one the worker is handling
+	requests   []channel.Request            // that wait for this loop's worker, while it is at work (catchUp)
 	current    call                         // the one a handler is carrying out
-	running    bool                         // endEvent is at work
+	running    bool                         // the worker decides, or what one has decided is being carried out
 	serial     uint32                       // numbers requests
 	scratch    []byte
 	inflater   codec.Inflater
@@ -95,13 +93,13 @@ func (l *loop) Turn() {
 		switch {
 		case m.request != nil:
 			l.inbox.Add(-m.request.Weight())
-			l.execute(m.request)
-			l.endEvent()
+			(*ownInlet)(l).Post(*m.request)
 		case m.run != nil:
 			l.run(m.run)
 		default:
+			l.running = true
 			l.apply(&m.item)
-			l.endEvent()
+			l.catchUp()
 		}
 	})
 	if more {
@@ -115,7 +113,7 @@ const mailSlice = 256
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
 	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
-		l.run(l.worker.Tick)
+		l.run(l.tick)
 		l.postRun(0, l.Tick) // there may be more than is done at once
 	}
 }
@@ -129,7 +127,6 @@ func (l *loop) run(f func()) {
 		}
 	}()
 	f()
-	l.endEvent()
 }
 
 // submit posts a session's request to the owner of its room and notes that an answer is due. When the owner has
@@ -160,33 +157,20 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	return l.serial
 }
 
-// endEvent is called when an event has been handled, a message above all. Mostly there is nothing left to do then.
-func (l *loop) endEvent() {
-	if len(l.requests)+len(l.items) > 0 && !l.running {
-		l.runLocal()
-	}
+// tick lets time pass for this loop's partitions.
+func (l *loop) tick() {
+	l.running = true
+	defer l.catchUp()
+	l.worker.Tick()
 }
 
-// runLocal lets this loop's worker handle the loop's own requests and applies what it decides, until neither is left. Items are
-// applied only after the worker has returned, so nothing here is re-entered.
-func (l *loop) runLocal() {
+// catchUp lets this loop's worker handle the loop's own requests, and those that come meanwhile. What it decides is carried out as it is
+// posted; requests that this leads to wait, so nothing here is re-entered.
+func (l *loop) catchUp() {
 	l.running = true
 	defer func() { l.running = false }()
-	for r, i := 0, 0; ; {
-		if i < len(l.items) {
-			it := l.items[i]
-			i++
-			l.apply(&it)
-			continue
-		}
-		clear(l.items)
-		l.items, i = l.items[:0], 0
-		if r == len(l.requests) {
-			break
-		}
-		l.request = l.requests[r]
-		r++
-		l.execute(&l.request)
+	for i := 0; i < len(l.requests); i++ {
+		l.execute(&l.requests[i])
 	}
 	clear(l.requests)
 	l.requests = l.requests[:0]
@@ -302,7 +286,6 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer)
 		next = l.transfer(s)
 	}
 	l.np.Keep(c, kept, since)
-	l.endEvent()
 	return used, next
 }
 

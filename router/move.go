@@ -89,7 +89,7 @@ func (m *move) arrive(b []byte) {
 	delete(l.arriving, m.part)
 	for i := range waiting {
 		l.inbox.Add(-waiting[i].Weight())
-		l.execute(&waiting[i])
+		(*ownInlet)(l).Post(waiting[i])
 	}
 	<-l.node.moving
 	close(m.done)

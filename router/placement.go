@@ -35,7 +35,7 @@ func (l *loop) inlet(part uint16) channel.Inlet {
 	return at.inlet
 }
 
-// ownInlet leads from a loop to the partitions that run on it: into a queue that endEvent empties before the event ends.
+// ownInlet leads from a loop to the partitions that run on it, where a request is executed at once, or behind the one that is being executed.
 type ownInlet loop
 
 // Post implements channel.Inlet. Runs on the loop.
@@ -44,6 +44,9 @@ func (in *ownInlet) Post(r channel.Request) {
 		r = roundTripRequest(r)
 	}
 	in.requests = append(in.requests, r)
+	if !in.running {
+		(*loop)(in).catchUp()
+	}
 }
 
 // Full implements channel.Inlet.
@@ -72,15 +75,15 @@ type outlet struct {
 }
 
 // Post implements channel.Outlet.
-func (o *outlet) Post(it channel.Item) {
+func (o *outlet) Post(it *channel.Item) {
 	if o.to.node.roundTrip {
 		it = roundTripItem(it)
 	}
 	if o.from == o.to {
-		o.to.items = append(o.to.items, it)
+		o.to.apply(it)
 		return
 	}
-	m := mail{item: it, weight: itemBytes(&it)}
+	m := mail{item: *it, weight: itemBytes(it)}
 	o.to.mailBytes.Add(m.weight)
 	o.held = append(o.held, m)
 }
@@ -130,10 +133,10 @@ func roundTripRequest(r channel.Request) channel.Request {
 	return decoded
 }
 
-func roundTripItem(it channel.Item) channel.Item {
-	decoded, err := channel.ParseItem(channel.AppendItem(nil, &it))
+func roundTripItem(it *channel.Item) *channel.Item {
+	decoded, err := channel.ParseItem(channel.AppendItem(nil, it))
 	if err != nil {
 		panic(err)
 	}
-	return decoded
+	return &decoded
 }

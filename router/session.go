@@ -177,22 +177,22 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	delete(l.keys, c.Slot())
 	l.freeExtra(s)
 	*s = session{phase: ended}
-	l.endEvent()
 }
 
 // depart takes the session out of its room and forgets what it waits for. Its transport may live on.
 func (l *loop) depart(s *session) {
 	from := l.addr(s.conn)
-	if s.room != nil {
-		l.leave(from, s.user(), s.roomName(), s.room.id.Partition())
+	if r := s.room; r != nil {
 		l.rooms.exit(s)
+		l.leave(from, s.user(), s.roomName(), r.id.Partition())
 	}
 	if x := s.x; x != nil {
+		clear(x.pending)
+		x.pending = x.pending[:0]
 		if x.entering != "" {
 			l.leaveEntering(from, x)
 		}
-		clear(x.pending)
-		x.pending, x.entering, x.rename, x.handling = x.pending[:0], "", false, false
+		x.entering, x.rename, x.handling = "", false, false
 	}
 	l.closed(s)
 	s.handle = nil
@@ -261,7 +261,6 @@ func (l *loop) Due(c *netpoll.Conn) {
 		l.expireClient(s)
 		l.schedule(s)
 	}
-	l.endEvent()
 }
 
 // expireClient deals with a client that has not been heard of in its time.
@@ -279,7 +278,6 @@ func (l *loop) expireClient(s *session) {
 func (l *loop) Late(c *netpoll.Conn) {
 	s := l.session(c)
 	l.protocol(s).late(s)
-	l.endEvent()
 }
 
 // expireRequests gives up what a worker has not answered in time. A worker that does so later finds nobody waiting; an
