@@ -94,6 +94,10 @@ var rules = []rule{
 		why: "the load generator is a stranger: sharing code with the server would share its mistakes and hide its costs",
 	},
 	{
+		from: ours(""), except: ours("netpoll"), to: []string{"github.com/panjf2000/gnet"},
+		why: "gnet's poller has traps that netpoll knows; one package to change when it changes",
+	},
+	{
 		from: ours(""), except: ours("codec", "interop"), to: []string{"github.com/bytedance/sonic", "github.com/gobwas"},
 		why: "codec checks and repairs what these libraries let pass, and the build tag pomelod_stdjson must leave sonic out altogether; interop is a client",
 	},
