@@ -11,7 +11,7 @@ type Group struct {
 	conns  []*Conn
 	end    uint64 // of the stream
 	log    *log   // nil when nobody lacks anything
-	active bool   // stands in loop.active
+	active bool   // stands in passes.active
 	passed int64  // when it was last given a slice
 }
 
@@ -26,8 +26,8 @@ func (g *Group) Backlog() int {
 	return int(g.end - g.log.base())
 }
 
-// Join puts c, which must be in no group, into g. It gets what is pushed from now on.
-func (l *Loop) Join(c *Conn, g *Group) {
+// Join puts c, which must be in no group, into g. It gets what is pushed from now on. Runs on the loop.
+func (s *passes) Join(c *Conn, g *Group) {
 	c.group, c.pos, c.cut = g, uint32(len(g.conns)), g.end
 	g.conns = append(g.conns, c)
 	if g.log != nil {
@@ -35,14 +35,14 @@ func (l *Loop) Join(c *Conn, g *Group) {
 	}
 }
 
-// Leave takes c out of its group. What the group had for c so far is staged for it, unless c is ending.
-func (l *Loop) Leave(c *Conn) {
+// Leave takes c out of its group. What the group had for c so far is staged for it, unless c is ending. Runs on the loop.
+func (s *passes) Leave(c *Conn) {
 	g := c.group
 	if g == nil {
 		return
 	}
 	if c.Alive() {
-		l.outboxes.bringUp(c)
+		s.outboxes.bringUp(c)
 	}
 	i, last := int(c.pos), len(g.conns)-1
 	if p := g.log; p != nil {
@@ -59,9 +59,9 @@ func (l *Loop) Leave(c *Conn) {
 	c.group = nil
 	if last == 0 {
 		g.conns = nil
-		l.dropLog(g)
+		s.dropLog(g)
 	} else if g.log != nil && g.log.cursor == last {
-		l.turnRound(g) // c was the only one still to be visited
+		s.turnRound(g) // c was the only one still to be visited
 	}
 }
 
@@ -71,28 +71,28 @@ func (g *Group) move(from, to int) {
 	c.pos = uint32(to)
 }
 
-// Push appends one encoded push to the group's stream. frame is copied.
-func (l *Loop) Push(g *Group, frame []byte) {
+// Push appends one encoded push to the group's stream. frame is copied. Runs on the loop.
+func (s *passes) Push(g *Group, frame []byte) {
 	if len(g.conns) == 0 || len(frame) == 0 {
 		return
 	}
 	p := g.log
 	if p == nil {
-		p = l.takeLog(g.end)
+		p = s.takeLog(g.end)
 		g.log = p
 	}
 	n := len(p.chunks)
 	if n == 0 || len(p.chunks[n-1].b)+len(frame) > chunkBytes {
-		p.chunks = append(p.chunks, chunk{base: g.end, b: l.logs.get()})
+		p.chunks = append(p.chunks, chunk{base: g.end, b: s.buffers.get()})
 		n++
 	}
 	k := &p.chunks[n-1]
 	k.b = append(k.b, frame...)
 	g.end += uint64(len(frame))
-	l.backlog += len(frame)
+	s.backlog += len(frame)
 	p.todo, p.fresh = len(g.conns), true
 	if !g.active {
 		g.active = true
-		l.active = append(l.active, g)
+		s.active = append(s.active, g)
 	}
 }

@@ -53,6 +53,7 @@ type Loop struct {
 	inboxes
 	waiting
 	outboxes
+	passes
 	ledger ledger
 	memory sharing
 	call   calls
@@ -61,20 +62,11 @@ type Loop struct {
 	// Static after construction.
 	limits Limits
 	budget *Budget
-	slice  int // sliceConns; tests have less
 
 	// Safe from any goroutine.
 	accepted *Mailbox[incoming]
 	open     atomic.Int64 // sockets, those posted by the acceptor included
 	pulls    atomic.Int64 // conns without a socket
-
-	// Owned by the loop.
-	active    []*Group
-	early     int64 // ns that events have spent on passes since the last turn or the last time without any (writeAtOnce)
-	passed    int64 // when the last pass ended
-	backlog   int   // bytes in the logs of groups
-	logs      bufferPool
-	spareLogs []*log
 
 	stats Stats
 }
@@ -82,7 +74,7 @@ type Loop struct {
 // NewLoop makes a loop. Its driver must be turned by one goroutine, which then owns the loop. nanos is a monotonic
 // clock; nil means the real one.
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
-	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), limits: limits, budget: budget, slice: sliceConns}
+	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), limits: limits, budget: budget}
 	l.doorbell = doorbell{driver: d, clock: &l.clock}
 	l.ledger = ledger{budget: budget, bell: &l.doorbell}
 	budget.loops = append(budget.loops, &l.ledger)
@@ -96,12 +88,10 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l.outboxes = outboxes{
 		driver: d, clock: &l.clock, ends: &l.ends, sockets: &l.sockets, waiting: &l.waiting, offers: &l.offers, memory: &l.memory, limits: &l.limits,
 	}
+	l.passes = passes{clock: &l.clock, ends: &l.ends, outboxes: &l.outboxes, memory: &l.memory, slice: sliceConns}
 	l.accepted = NewMailbox[incoming](l.Ring)
 	return l
 }
-
-// Backlog is the number of bytes pushed to groups and not yet passed on.
-func (l *Loop) Backlog() int { return l.backlog }
 
 // Open is the number of sockets the loop has or is about to have. Safe from any goroutine.
 func (l *Loop) Open() int { return int(l.open.Load()) }
@@ -118,7 +108,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	if readable {
 		l.read(c)
 	}
-	if o := c.out; o != nil && o.dirty && !l.mayMerge(c) {
+	if o := c.out; o != nil && o.dirty && !l.passes.mayMerge(c) {
 		l.outboxes.flushOwn(c)
 	}
 	l.lingered(c)
@@ -134,13 +124,6 @@ func (l *Loop) Failed(fd int) {
 	}
 }
 
-// mayMerge tells whether c's group was pushed to since it was last served: then c's own answer waits for the turn, and k
-// senders in one batch of events cost every member, senders included, one write.
-func (l *Loop) mayMerge(c *Conn) bool {
-	g := c.group
-	return g != nil && g.log != nil && g.log.fresh
-}
-
 // Turn does everything that waits; the driver calls it after Ring.
 func (l *Loop) Turn() {
 	l.doorbell.answer()
@@ -150,22 +133,33 @@ func (l *Loop) Turn() {
 	l.callLate()
 	l.goOn()
 	now := int64(0)
-	if len(l.active) > 0 {
+	if len(l.passes.active) > 0 {
 		now = l.nanos()
 	}
 	l.writeStaged(now)
-	l.early = 0
+	l.passes.early = 0
 	if l.ledger.shedding.Load() {
 		l.shed()
 	}
 	l.endEvent()
 }
 
+// writeAtOnce writes what an event has left for the turn, if no turn is due anyway and waiting would merge nothing.
+func (l *Loop) writeAtOnce() {
+	if len(l.passes.active) == 0 || l.doorbell.rung.Load() {
+		return
+	}
+	if now := l.nanos(); l.passes.mayBegin(now) {
+		l.writeStaged(now)
+		l.passes.early += l.passes.last - now
+	}
+}
+
 // writeStaged writes what is staged and what the active groups have, as much of it as a turn may from now on.
 func (l *Loop) writeStaged(now int64) {
 	l.outboxes.flushDirty()
 	l.offers.later = true
-	l.runPasses(now)
+	l.passes.run(now)
 	l.offers.later = false
 	for c := l.offers.next(); c != nil; c = l.offers.next() {
 		l.Fetch(c)
@@ -187,9 +181,11 @@ func (l *Loop) Tick() {
 
 // endEvent ends every event: the dead are reaped, and what is left to do rings for a turn.
 func (l *Loop) endEvent() {
-	l.reap()
-	l.ledger.publish(len(l.queued))
-	if len(l.dirty) > 0 || len(l.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
+	if len(l.ends.marked) > 0 {
+		l.reap()
+	}
+	l.ledger.publish(len(l.outboxes.queued))
+	if len(l.outboxes.dirty) > 0 || len(l.passes.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
 		l.Ring()
 	}
 }

@@ -31,9 +31,10 @@ func (l *Loop) Stats() Stats {
 	s := l.stats
 	s.BytesRead, s.Panics = l.sockets.read, l.call.panics
 	s.BytesWritten, s.Writes, s.WritesNoBuffers = l.outboxes.written, l.outboxes.writes, l.outboxes.noBuffers
+	s.Rounds = l.passes.rounds
 	s.Throttled, s.Yielded, s.PutOff = l.waiting.throttles, l.waiting.yields, l.waiting.putOffs
 	s.Pulls = l.Pulls()
-	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.backlog, l.ledger.unsent, len(l.queued)
+	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.passes.backlog, l.ledger.unsent, len(l.outboxes.queued)
 	s.Unread = l.ledger.unread
 	s.Delay = time.Duration(l.waited[1])
 	return s
