@@ -16,10 +16,17 @@ type fleet struct {
 	t      *testing.T
 	nodes  []*actor // by number, from 1
 	view   *View
-	queues map[[2]int][]*Message // from, to
+	queues map[[2]int][]letterOf // from, to
 	shut   map[[2]int]bool       // what is sent waits
 	now    int64
-	quiet  map[string]bool // wishes that were heard, by text
+	later  []func()    // what sessions do when they are next asked
+	fetch  func() bool // whether a node that meets a newer view has it by now; nil: it adopts views when the test says so
+}
+
+// letterOf is a message and the view under which it was sent.
+type letterOf struct {
+	m    *Message
+	view ViewID
 }
 
 // actor is a node of a fleet. It is its own Home.
@@ -35,13 +42,17 @@ type actor struct {
 	log    []string   // what its sessions were told
 	nosent int        // of Refused
 	last   uint64     // number of the last item
-	ref    channel.Ref
+	view   ViewID
+
+	look      func(*channel.Item) // nil: items are logged
+	onLost    func()
+	onRefused func(r *channel.Request, sent bool)
 }
 
 var thePart = channel.Partition("r")
 
 func newFleet(t *testing.T, n int) *fleet {
-	f := &fleet{t: t, queues: map[[2]int][]*Message{}, shut: map[[2]int]bool{}, now: 1e9, quiet: map[string]bool{}, view: &View{Shares: make([]Share, channel.Partitions)}}
+	f := &fleet{t: t, queues: map[[2]int][]letterOf{}, shut: map[[2]int]bool{}, now: 1e9, view: &View{Shares: make([]Share, channel.Partitions)}}
 	f.nodes = append(f.nodes, nil)
 	for i := range n {
 		f.nodes = append(f.nodes, &actor{f: f, number: i + 1})
@@ -75,7 +86,7 @@ func (p *actor) post(to channel.Node, m *Message) {
 	i := int(to.Number())
 	if x := p.f.nodes[i]; x.up && x.node() == to {
 		key := [2]int{p.number, i}
-		p.f.queues[key] = append(p.f.queues[key], got)
+		p.f.queues[key] = append(p.f.queues[key], letterOf{got, p.view})
 	}
 }
 
@@ -85,6 +96,10 @@ func (p *actor) Items(part uint16, items []channel.Item) {
 			p.f.t.Fatalf("node %d: item %d after %d", p.number, it.N, p.last)
 		}
 		p.last++
+		if p.look != nil {
+			p.look(&it)
+			continue
+		}
 		s := fmt.Sprintf("%d", it.To.Ref)
 		switch it.Kind {
 		case channel.ItemPush, channel.ItemDirect:
@@ -100,13 +115,19 @@ func (p *actor) Lost(part uint16, why string) {
 	p.log = append(p.log, "LOST "+why)
 	c := p.desk.parts[part]
 	p.last = c.last
+	if p.onLost != nil {
+		p.onLost()
+	}
 }
 
 func (p *actor) Refused(r *channel.Request, sent bool) {
+	if p.onRefused != nil {
+		p.onRefused(r, sent)
+	}
 	p.log = append(p.log, fmt.Sprintf("REFUSED %d sent=%v", r.From.Ref, sent))
 }
 
-// change makes the next view, of the runs that are up, and has the nodes adopt it: all that are up, or those that are given.
+// change makes the next view, of the runs that are up, and has the nodes adopt it: all that are up, or those that are given; 0 is nobody.
 func (f *fleet) change(how func(s *Share, id ViewID), who ...int) {
 	f.t.Helper()
 	v := *f.view
@@ -137,7 +158,8 @@ func (f *fleet) change(how func(s *Share, id ViewID), who ...int) {
 }
 
 func (p *actor) adopt(v *View) {
-	if p.up {
+	if p != nil && p.up && Less(p.view, v.ID) && v.Has(p.node()) {
+		p.view = v.ID
 		p.holder.Adopt(v, p.node())
 		p.desk.adopt(v, p.node())
 	}
@@ -172,9 +194,19 @@ func (f *fleet) round() (any bool) {
 			}
 			list := f.queues[key]
 			f.queues[key] = nil
-			for _, m := range list {
+			for n, x := range list {
+				to := f.nodes[j]
+				if Less(to.view, x.view) {
+					if f.fetch != nil && f.fetch() {
+						to.adopt(f.view)
+					}
+					if Less(to.view, x.view) {
+						f.queues[key] = append(list[n:len(list):len(list)], f.queues[key]...)
+						break
+					}
+				}
 				any = true
-				f.nodes[j].deliver(f.nodes[i].node(), m)
+				to.deliver(f.nodes[i].node(), x.m)
 			}
 		}
 	}

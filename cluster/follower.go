@@ -30,7 +30,7 @@ func (h *Holder) receiveAsFollower(p *held, m *Message) {
 	case m.Kind == KindSnapshot || m.Kind == KindRecords:
 		h.inOrder(p, m)
 	case m.Kind == KindConfirmed:
-		p.confirmed(m.Node, m.Out)
+		h.confirmed(p, m.Node, m.Out)
 	case m.Kind == KindSealed:
 		t.sealed, t.sealIndex = m.Moving, m.Index
 		h.sayReady(p)

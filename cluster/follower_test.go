@@ -27,9 +27,9 @@ func TestFollowerThatDiffers(t *testing.T) {
 			f.shut[[2]int{1, 2}] = true
 			f.send(3, 1, "a", "one")
 			f.settle()
-			for _, m := range f.queues[[2]int{1, 2}] {
-				if m.Kind == KindRecords {
-					spoil(m)
+			for _, x := range f.queues[[2]int{1, 2}] {
+				if x.m.Kind == KindRecords {
+					spoil(x.m)
 				}
 			}
 			f.shut = map[[2]int]bool{}
@@ -103,7 +103,7 @@ func TestSnapshotInParts(t *testing.T) {
 		way := [2]int{1, 2}
 		f.shut[way] = true
 		f.change(func(s *Share, id ViewID) { s.Joiner, s.Joining = 2, id })
-		var lanes [2][]*Message
+		var lanes [2][]letterOf
 		for i := 0; f.wish(KindInStep) == nil || i < 200; i++ {
 			if i < 150 {
 				any()
@@ -112,7 +112,7 @@ func TestSnapshotInParts(t *testing.T) {
 			f.settle()
 			for _, m := range f.queues[way] {
 				lane := 0
-				if m.Kind == KindSnapshot || len(lanes[1]) > 0 {
+				if m.m.Kind == KindSnapshot || len(lanes[1]) > 0 {
 					lane = 1
 				}
 				lanes[lane] = append(lanes[lane], m)
@@ -122,7 +122,7 @@ func TestSnapshotInParts(t *testing.T) {
 				if lane := rng.IntN(2); len(lanes[lane]) > 0 {
 					m := lanes[lane][0]
 					lanes[lane] = lanes[lane][1:]
-					f.nodes[2].deliver(f.nodes[1].node(), m)
+					f.nodes[2].deliver(f.nodes[1].node(), m.m)
 				}
 			}
 			if i > 5000 {

@@ -135,7 +135,6 @@ func (h *Holder) dropOutlets(old *View) {
 	for i := range old.Names {
 		if node := old.Node(uint16(i + 1)); node != 0 && !h.view.Has(node) {
 			h.worker.DropWays(node)
-			delete(h.kept, node)
 		}
 	}
 }

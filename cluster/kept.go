@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"slices"
 
 	"github.com/pomelod/pomelod/channel"
@@ -66,8 +67,9 @@ func (p *held) keep(u unit) {
 	p.kept[i].units = append(p.kept[i].units, u)
 }
 
-// confirmed forgets what a node has applied, and tells how many bytes that were.
-func (p *held) confirmed(node channel.Node, out uint64) (bytes int64) {
+// confirmed forgets what a node has applied.
+func (h *Holder) confirmed(p *held, node channel.Node, out uint64) {
+	var bytes int64
 	for i := range p.kept {
 		k := &p.kept[i]
 		if k.node != node {
@@ -82,9 +84,10 @@ func (p *held) confirmed(node channel.Node, out uint64) (bytes int64) {
 		if k.units = k.units[n:]; len(k.units) == 0 {
 			k.units = nil
 		}
-		return bytes
 	}
-	return 0
+	if p.role == owns {
+		h.counted(node, -bytes)
+	}
 }
 
 // last is the number of the unit's last item.
@@ -94,8 +97,8 @@ func (u *unit) last() uint64 { return u.items[len(u.items)-1].N }
 func (h *Holder) forgetGone(p *held, records []channel.Record) {
 	for i := range records {
 		if r := &records[i]; r.Kind == channel.RecordGone {
+			h.confirmed(p, r.Addr.Node, math.MaxUint64)
 			p.kept = slices.DeleteFunc(p.kept, func(k keptFor) bool { return k.node == r.Addr.Node })
-			delete(h.kept, r.Addr.Node)
 		}
 	}
 }
@@ -104,8 +107,14 @@ func (h *Holder) forgetGone(p *held, records []channel.Record) {
 func (h *Holder) count(p *held, sign int64) {
 	for _, k := range p.kept {
 		for i := range k.units {
-			h.kept[k.node] += sign * k.units[i].bytes
+			h.counted(k.node, sign*k.units[i].bytes)
 		}
+	}
+}
+
+func (h *Holder) counted(node channel.Node, bytes int64) {
+	if h.kept[node] += bytes; h.kept[node] == 0 {
+		delete(h.kept, node)
 	}
 }
 

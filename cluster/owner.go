@@ -252,7 +252,7 @@ func (h *Holder) Keep(part uint16, records []channel.Record, items []channel.Ite
 	for _, u := range units {
 		o.out = append(o.out, u)
 		p.keep(u)
-		h.kept[u.node] += u.bytes
+		h.counted(u.node, u.bytes)
 	}
 	h.forgetGone(p, records)
 	h.release(p)
@@ -332,7 +332,7 @@ func (h *Holder) receiveAsOwner(p *held, from channel.Node, m *Message) {
 	case KindAck:
 		h.acked(p, from, m)
 	case KindConfirm:
-		h.confirmed(p, from, m)
+		h.hasConfirmed(p, from, m)
 	case KindResend:
 		h.resend(p, from, m.Out)
 	default:
@@ -413,9 +413,9 @@ func (h *Holder) watch(p *held, again bool) {
 	}
 }
 
-// confirmed takes the word of a node that it has applied items.
-func (h *Holder) confirmed(p *held, from channel.Node, m *Message) {
-	h.kept[from] -= p.confirmed(from, m.Out)
+// hasConfirmed takes the word of a node that it has applied items.
+func (h *Holder) hasConfirmed(p *held, from channel.Node, m *Message) {
+	h.confirmed(p, from, m.Out)
 	for _, x := range [...]*slot{p.owner.follower, p.owner.joiner} {
 		if x != nil {
 			h.post(x.node, &Message{Kind: KindConfirmed, Part: p.part, Epoch: p.epoch, Naming: x.naming, Node: from, Out: m.Out})
