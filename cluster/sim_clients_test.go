@@ -144,6 +144,12 @@ func (c *client) begin() {
 		}
 	}
 	c.keep = false
+	c.enter(p)
+}
+
+// enter enters the client's room by a connector.
+func (c *client) enter(p *proc) {
+	w := c.w
 	p.refs++
 	s := &session{c: c, p: p, ref: p.refs, name: c.name, part: c.part}
 	p.sessions = append(p.sessions, s)
@@ -177,7 +183,11 @@ func (c *client) talk() {
 	}
 	switch z := w.rng.IntN(100); {
 	case z < 75 && len(c.pending) < 3:
-		c.say(z < 18)
+		target := channel.Everybody
+		if z < 18 {
+			target = c.somebody()
+		}
+		c.say(target)
 	case z >= 97:
 		w.sums["leaves"]++
 		c.hangUp()
@@ -188,26 +198,30 @@ func (c *client) talk() {
 	}
 }
 
-func (c *client) say(privately bool) {
-	w, s := c.w, c.s
-	m := &said{number: len(w.sends), s: s, part: s.part, target: channel.Everybody, at: w.now, node: s.p.node.Self(), members: map[replyKey][]*session{}}
-	if privately {
-		names := make([]string, 0, len(s.seat.list))
-		for name := range s.seat.list {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		m.target = names[w.rng.IntN(len(names))]
+// somebody is one of those whom the client knows to be there.
+func (c *client) somebody() string {
+	names := make([]string, 0, len(c.s.seat.list))
+	for name := range c.s.seat.list {
+		names = append(names, name)
 	}
+	slices.Sort(names)
+	return names[c.w.rng.IntN(len(names))]
+}
+
+// say says something to all or to one.
+func (c *client) say(target string) *said {
+	w, s := c.w, c.s
+	m := &said{number: len(w.sends), s: s, part: s.part, target: target, at: w.now, node: s.p.node.Self(), members: map[replyKey][]*session{}}
 	w.sends = append(w.sends, m)
 	r := s.request(channel.OpSend)
 	r.User, r.Target, r.Content = c.name, m.target, []byte(strconv.Quote(strconv.Itoa(m.number)))
 	m.req = r.Req
 	if err := s.p.post(r); err != nil {
 		w.sums["refused, not sent"]++
-		return
+		return m
 	}
 	c.pending = append(c.pending, m)
+	return m
 }
 
 // hangUp ends the client's session.

@@ -123,27 +123,33 @@ func newWorld(seed uint64) *world {
 
 // run runs it to its end, with all checks.
 func (w *world) run() {
-	for w.now = 1; w.now < simEnd; w.now++ {
-		w.fail()
-		w.net.Advance(w.now * ms)
-		for _, p := range w.procs {
-			if p.running() {
-				p.turn()
-			}
-		}
-		for _, c := range w.clients {
-			if c.next <= w.now {
-				c.step()
-			}
-		}
-		if w.now%20 == 0 {
-			w.checkNames()
-		}
-		if w.trace {
-			w.traceViews()
-		}
+	for w.now < simEnd {
+		w.step()
 	}
 	w.checkEnd()
+}
+
+// step lets a millisecond pass.
+func (w *world) step() {
+	w.now++
+	w.fail()
+	w.net.Advance(w.now * ms)
+	for _, p := range w.procs {
+		if p.running() {
+			p.turn()
+		}
+	}
+	for _, c := range w.clients {
+		if c.next <= w.now {
+			c.step()
+		}
+	}
+	if w.now%20 == 0 {
+		w.checkNames()
+	}
+	if w.trace {
+		w.traceViews()
+	}
 }
 
 func (w *world) traceViews() {
@@ -320,6 +326,8 @@ type proc struct {
 	roles cluster.Roles
 	host  string
 
+	limits channel.Limits
+
 	up       bool
 	draining bool
 	paused   int64 // until, ms
@@ -355,7 +363,7 @@ func (p *proc) serves() bool {
 func (p *proc) boot() {
 	p.up, p.paused = true, 0
 	p.worker = channel.NewWorker(nil)
-	p.worker.SetLimits(channel.Limits{}, new(atomic.Int64), p.mono)
+	p.worker.SetLimits(p.limits, new(atomic.Int64), p.mono)
 	p.holder = cluster.NewHolder(p.worker, func(to channel.Node, m *cluster.Message) {
 		p.woken = true
 		p.node.Send(to, m)

@@ -23,6 +23,10 @@ type Net struct {
 	// Packets take MinDelay to MaxDelay; 1 and 3 ms unless they are changed.
 	MinDelay, MaxDelay int64
 
+	// Filter, if there is one, tells for each packet how much longer it takes, in ns, and with it all that its sender sends the same node after it;
+	// less than nothing: it is lost.
+	Filter func(from, to string, packet []byte) (extra int64)
+
 	Stats Stats
 
 	rng   *rand.Rand
@@ -40,7 +44,7 @@ type Stats struct {
 	Sent       uint64 // an announcement once for each node that is on the bus
 	Bytes      uint64
 	Delivered  uint64
-	Lost       uint64 // by Loss
+	Lost       uint64 // by Loss or Filter
 	Cut        uint64
 	Away       uint64 // sent or arrived while a node had no bus
 	Twice      uint64
@@ -169,8 +173,15 @@ func (n *Net) send(from, to *Port, packet []byte) {
 		n.Stats.Lost++
 		return
 	}
+	extra := int64(0)
+	if n.Filter != nil {
+		if extra = n.Filter(from.name, to.name, packet); extra < 0 {
+			n.Stats.Lost++
+			return
+		}
+	}
 	pair := [2]string{from.name, to.name}
-	at := max(n.now+n.MinDelay+n.rng.Int64N(n.MaxDelay-n.MinDelay+1), n.fifo[pair])
+	at := max(n.now+extra+n.MinDelay+n.rng.Int64N(n.MaxDelay-n.MinDelay+1), n.fifo[pair])
 	n.fifo[pair] = at
 	e := event{at: at, to: to, packet: packet}
 	n.push(e)

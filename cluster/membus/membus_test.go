@@ -104,6 +104,22 @@ func TestFaults(t *testing.T) {
 	w.expect(t, "away when it arrives")
 	w.Heal()
 
+	w.Filter = func(from, to string, packet []byte) int64 {
+		switch {
+		case to == "c":
+			return -1
+		case string(packet) == "slow":
+			return 10 * ms
+		}
+		return 0
+	}
+	a.Announce([]byte("slow"))
+	a.Send("b", []byte("behind it"))
+	w.expect(t, "slow")
+	w.Advance(w.Now() + 5*ms)
+	w.expect(t, "slow and later", "b got slow", "b got behind it")
+	w.Filter = nil
+
 	w.Loss = 1
 	a.Announce([]byte("8"))
 	w.expect(t, "lost")

@@ -1,0 +1,312 @@
+package cluster_test
+
+import (
+	"testing"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+)
+
+// Schedules of views and nodes.
+
+// An owner is stopped for so long that another one takes its place, wakes, and executes what had come: nobody gets any of it.
+func TestStoppedOwnerWakesAndAnswers(t *testing.T) {
+	s := formed(t, "cccnn", 0)
+	part := s.partOf(s.procs[1])
+	x, y := s.enter(s.procs[3], part, "x"), s.enter(s.procs[4], part, "y")
+	old := s.owner(part)
+	run := old.node.Self()
+	old.paused = s.now + 6000
+	m := x.c.say(all)
+	s.until("what was said goes to the new owner", 4500, func() bool { return m.done != 0 })
+	s.chats(2500, x, y)
+	s.end()
+	s.here(x, y)
+	if old.node.Self() == run {
+		t.Error("who was left out goes on as the same run")
+	}
+}
+
+// The fleet falls in two halves with two makers. Without a quorum both go on, and in the end there is one.
+func TestBothHalvesOfASplit(t *testing.T) {
+	s := formed(t, "aaaa", 0)
+	x, y := s.enter(s.procs[0], 0, "x"), s.enter(s.procs[2], 0, "y")
+	s.apart(6000, s.procs[:2], s.procs[2:])
+	s.until("both halves make views", 6000, func() bool {
+		return s.procs[0].node.View().ID.Maker.Number() != s.procs[2].node.View().ID.Maker.Number()
+	})
+	s.chats(1500, x, y)
+	z := s.come(s.procs[3], 0, "x", false) // a name that the other half has, maybe
+	s.chats(2000, x, y, z)
+	s.end()
+}
+
+// With a quorum the lesser half refuses, and names are unique; the greater half goes on.
+func TestBothHalvesOfASplitWithAQuorum(t *testing.T) {
+	s := formed(t, "aaa", 2)
+	x, y := s.enter(s.procs[0], 0, "x"), s.enter(s.procs[2], 0, "y")
+	s.apart(8000, s.procs[:2], s.procs[2:])
+	s.until("the lesser half does not serve", 3000, func() bool { return !s.procs[2].serves() })
+	s.until("the greater half does again", 4500, func() bool { return s.procs[0].serves() && s.owner(0) != s.procs[2] })
+	if !x.ended {
+		s.says(x, all, 4500)
+	}
+	z := s.come(s.procs[1], 0, "y", false)
+	s.until("y comes again where it is served", 5000, func() bool { return z.room != 0 || z.ended })
+	s.chats(2000, x, y, z)
+	s.end()
+}
+
+// A node is cut off and back again and again, for as long as it takes to be left out: each time the fleet has one view in the end.
+func TestViewsBounce(t *testing.T) {
+	s := formed(t, "aaaa", 0)
+	x := s.enter(s.procs[1], s.partOf(s.procs[0]), "x")
+	for range 4 {
+		s.apart(3300, s.procs[3:], s.procs[:3])
+		s.chats(3700, x)
+	}
+	s.end()
+	s.here(x)
+}
+
+// Nobody has the bus for 5 s: what is asked is refused within a second, and when it is back nobody has left and no node was left out.
+func TestBusAwayForFiveSeconds(t *testing.T) {
+	s := formed(t, "cccnn", 0)
+	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 1, "y")
+	members := s.view().Members
+	s.noBus(5000, s.procs...)
+	s.pass(1000)
+	before := s.sums["refused, not sent"]
+	if x.c.say(all); s.sums["refused, not sent"] != before+1 {
+		t.Error("what was said without a bus was not refused at once")
+	}
+	s.pass(4000)
+	s.until("it serves again", 2000, s.procs[3].serves)
+	s.here(x, y)
+	s.says(x, "y", 1000)
+	s.end()
+	s.here(x, y)
+	if s.view().Members != members {
+		t.Error("nodes were left out because nobody had the bus")
+	}
+}
+
+// The least name, which makes the views, is stopped for 8 s: another one does meanwhile, and it begins anew.
+func TestLeastNameStoppedForEightSeconds(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	x, y := s.enter(s.procs[1], 2, "x"), s.enter(s.procs[2], 2, "y")
+	s.procs[0].paused = s.now + 8000
+	s.until("another one makes views", 5500, func() bool { return s.procs[1].node.View().ID.Maker.Number() != s.procs[0].node.Self().Number() })
+	s.says(x, "y", 3000)
+	s.chats(3000, x, y)
+	s.end()
+	s.here(x, y)
+}
+
+// A connector is stopped for 2.3 s, which is not dead: it has missed nothing and lost nobody.
+func TestConnectorOnlySlept(t *testing.T) {
+	s := formed(t, "cccnn", 0)
+	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 1, "y")
+	s.procs[3].paused = s.now + 2300
+	var last *said
+	for range 20 {
+		last = y.c.say(all)
+		s.pass(100)
+	}
+	s.until("x has all of it", 3000, func() bool { return s.got(last, x, y) })
+	s.end()
+	s.here(x, y)
+	s.says(x, all, 1000)
+}
+
+// Partitions move all the time while a node that has begun anew catches up.
+func TestViewsChangeWhileANodeCatchesUp(t *testing.T) {
+	s := formed(t, "cccnn", 0)
+	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 1, "y")
+	s.procs[2].kill()
+	s.chats(500, x, y)
+	s.procs[2].boot()
+	s.shifts = true
+	s.chats(6000, x, y)
+	s.shifts = false
+	s.end()
+	s.here(x, y)
+}
+
+// One node after the other is drained, ended and begun again, while clients chat and one more dies.
+func TestRollingRestartWithAKill(t *testing.T) {
+	for _, when := range []int64{300, 1700, 3100, 4500} {
+		s := formed(t, "cccnn", 0)
+		x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 2, "y")
+		kill := s.now + when
+		for _, p := range s.procs[:3] {
+			p.draining = true
+			for i := 0; i < 100 && p.up; i++ {
+				s.chats(20, x, y)
+				if s.now >= kill && kill > 0 {
+					kill = 0
+					s.procs[2].kill()
+				}
+			}
+			if p.draining = false; p.up {
+				p.kill()
+			}
+			s.chats(200, x, y)
+			for _, q := range s.procs[:3] {
+				if !q.up {
+					q.boot()
+				}
+			}
+			s.calm()
+		}
+		s.end()
+	}
+}
+
+// Wall clocks differ by hours, and one jumps back while the fleet works. Views and incarnations go on, as their numbers never do.
+func TestClocksThatDiffer(t *testing.T) {
+	s := newStage(t, "aaa", 0)
+	for i, p := range s.procs {
+		p.skew = int64(i) * 3_600_000
+		p.boot()
+	}
+	s.calm()
+	part := s.partOf(s.procs[2])
+	x, y := s.enter(s.procs[0], part, "x"), s.enter(s.procs[1], part, "y")
+	for _, p := range s.procs {
+		p.skew = 0
+	}
+	before := s.view()
+	s.procs[2].kill()
+	s.pass(100)
+	s.procs[2].boot() // with a clock that is hours before its last run's
+	s.chats(6000, x, y)
+	s.end()
+	s.here(x, y)
+	if !cluster.Less(before.ID, s.view().ID) || s.procs[2].node.Self() == 0 {
+		t.Error("the numbers of views went back with the clock")
+	}
+}
+
+// Owner and follower have other limits: the follower does as the owner has decided.
+func TestFlagsThatDiffer(t *testing.T) {
+	s := newStage(t, "cccnn", 0)
+	for i, p := range s.procs {
+		p.limits = channel.Limits{Members: 2 + i}
+		p.boot()
+	}
+	s.calm()
+	part := s.partOf(s.procs[2]) // 4 members
+	var in []*session
+	for _, name := range []string{"a", "b", "c", "d"} {
+		in = append(in, s.enter(s.procs[3], part, name))
+	}
+	s.owner(part).kill()
+	s.until("the new owner serves", 4500, func() bool { return s.owner(part) != nil })
+	s.says(in[3], "a", 4500)
+	s.end()
+	s.here(in...)
+}
+
+// Two nodes begin in the same millisecond: one fleet.
+func TestColdStartOfTwo(t *testing.T) {
+	s := newStage(t, "aa", 0)
+	for _, p := range s.procs {
+		p.skew = 0
+		p.boot()
+	}
+	s.calm()
+	x := s.enter(s.procs[1], 3, "x")
+	s.says(x, all, 100)
+	s.end()
+}
+
+// that: the fresh fleet's is newer, and it joins.
+func TestFreshFleetAndANodeThatSleptThroughItsStart(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	s.split = true // two fleets, for a while
+	for range 30 { // many views, in little time
+		s.maker().node.Shift(s.partOf(s.procs[1]))
+		s.pass(30)
+	}
+	s.procs[2].paused = s.now + 9000
+	s.procs[0].kill()
+	s.procs[1].kill()
+	s.pass(10)
+	s.procs[0].boot()
+	s.procs[1].boot()
+	s.until("they form a fleet", 5000, func() bool { return s.procs[0].node.Self() != 0 && s.procs[1].node.Self() != 0 })
+	x := s.enter(s.procs[0], 1, "x")
+	s.end()
+	s.here(x)
+}
+
+// A node is cut off, left out and heard again before it has learned of that. Its old run is not admitted again.
+func TestLeftOutAndReadmittedBeforeItKnew(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	x, y := s.enter(s.procs[0], 1, "x"), s.enter(s.procs[2], 1, "y")
+	old := s.procs[2].node.Self()
+	s.net.Filter = func(from, to string, b []byte) int64 { // views are slow, everything else is not
+		if to == "n2" && packetNames[b[0]] == "view" {
+			return 1500 * ms
+		}
+		return 0
+	}
+	s.apart(3600, s.procs[2:], s.procs[:2])
+	s.until("it is left out", 4500, func() bool { return !s.view().Has(old) })
+	for range 4000 {
+		s.pass(1)
+		if s.view().Has(old) {
+			t.Fatal("a run that was left out is a member again")
+		}
+	}
+	s.chats(500, x, y)
+	s.end()
+	s.here(x)
+}
+
+// All nodes but one end, one after the other. The last one has everything.
+func TestLastSurvivor(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	x := s.enter(s.procs[2], 1, "x")
+	var others []*session
+	for part := range uint16(simParts) {
+		others = append(others, s.enter(s.procs[2], part, "somebody"))
+	}
+	s.procs[0].kill()
+	s.calm()
+	s.procs[1].kill()
+	s.calm()
+	s.here(append(others, x)...)
+	s.says(x, all, 100)
+	s.end()
+}
+
+// Two chat nodes do not hear each other, and a third node hears both: there is one fleet all the same, without one of them as long as that lasts.
+func TestTwoMakersHeardByAThird(t *testing.T) {
+	s := formed(t, "ccnn", 0)
+	x, y := s.enter(s.procs[2], 1, "x"), s.enter(s.procs[3], 2, "y")
+	s.apart(9000, s.procs[:1], s.procs[1:2])
+	s.chats(5000, x, y)
+	views := s.sums["views"]
+	s.chats(3000, x, y)
+	if n := s.sums["views"] - views; n > 20 {
+		t.Errorf("%d views in 3 s: the fleet does not come to rest", n)
+	}
+	s.end()
+}
+
+// One connector is stopped for a while, and another one dies: nobody else is left out.
+func TestPausedConnectorWhileAnotherDies(t *testing.T) {
+	s := formed(t, "cccnnn", 0)
+	x := s.enter(s.procs[3], 1, "x")
+	s.procs[4].paused = s.now + 2500
+	s.pass(300)
+	s.procs[5].kill()
+	s.chats(6000, x)
+	s.end()
+	s.here(x)
+	if s.sums["left out"] != 1 {
+		t.Errorf("%d were left out", s.sums["left out"])
+	}
+}
