@@ -24,12 +24,8 @@ func contrast(t *testing.T, attack func(t *testing.T, binary string, flags ...st
 		return
 	}
 	for _, w := range without {
-		t.Run("undefended: "+w.fails, func(t *testing.T) {
-			all := strings.Join(attack(t, build(t, w.edits...), w.flags...), "\n")
-			if !strings.Contains(all, w.fails) {
-				t.Errorf("without its defence the server did not fail with %q but with: %s", w.fails, all)
-			}
-			t.Logf("failed as it should: %.300s", all)
+		later(t, "undefended: "+w.fails, func(t *testing.T) {
+			w.judge(t, attack(t, build(t, w.edits...), w.flags...))
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -294,10 +295,14 @@ func pipeline(a *arena, url string, times int) error {
 	return nil
 }
 
-// lowPort is a port nobody has, on any address, nor gets by connecting: for flags, which several servers have one after the other.
+var ports atomic.Int64
+
+// lowPort is a port nobody has, on any address, nor gets by connecting or asking again: for flags, which several servers have one after
+// the other.
 func lowPort(t testing.TB) string {
 	t.Helper()
-	for port := 20_000 + os.Getpid()%5000; port < 30_000; port++ {
+	for tries := 0; tries < 5000; tries++ {
+		port := 20_000 + (os.Getpid()+int(ports.Add(1)))%10_000
 		if l, err := net.Listen("tcp", fmt.Sprint("0.0.0.0:", port)); err == nil {
 			l.Close()
 			return strconv.Itoa(port)

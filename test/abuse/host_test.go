@@ -13,7 +13,7 @@ import (
 // The gate tells a client the host by which it came. One host that is long would come back with each of many short requests.
 func TestGateHost(t *testing.T) {
 	const requests = 200
-	gate := freeAddr(t)
+	gate := "127.0.0.1:" + lowPort(t)
 	scenario{
 		name:  "gate's host",
 		flags: append(slices.Clone(unmetered), "-gate", gate),

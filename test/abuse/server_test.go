@@ -35,9 +35,8 @@ const (
 type edit struct{ File, Old, New string }
 
 var builds struct {
-	sync.Mutex
-	dir  string            // of the binaries, removed by TestMain
-	done map[string]string // binaries by their edits
+	dir  string   // of the binaries, removed by TestMain
+	done sync.Map // by program and edits: a function that returns the binary, once it is built
 }
 
 // build returns a pomelod, with the race detector where the tests have it. With edits it is one without some of its defences: the
@@ -50,18 +49,18 @@ func build(t testing.TB, edits ...edit) string {
 // buildProgram is build for a program that has an App.
 func buildProgram(t testing.TB, program string, edits ...edit) string {
 	t.Helper()
-	builds.Lock()
-	defer builds.Unlock()
-	key := fmt.Sprint(program, edits)
-	if b := builds.done[key]; b != "" {
-		return b
-	}
-	if builds.done == nil {
-		builds.done = make(map[string]string)
-	}
-	dir, err := os.MkdirTemp(builds.dir, "")
+	once, _ := builds.done.LoadOrStore(fmt.Sprint(program, edits), sync.OnceValues(func() (string, error) { return buildOnce(program, edits) }))
+	binary, err := once.(func() (string, error))()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return binary
+}
+
+func buildOnce(program string, edits []edit) (string, error) {
+	dir, err := os.MkdirTemp(builds.dir, "")
+	if err != nil {
+		return "", err
 	}
 	args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, "pomelod")}
 	if raceEnabled {
@@ -74,7 +73,7 @@ func buildProgram(t testing.TB, program string, edits ...edit) string {
 		}
 		name, err := overlay.Write(root, dir, planted)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		args = append(args, "-overlay", name)
 	}
@@ -84,10 +83,9 @@ func buildProgram(t testing.TB, program string, edits ...edit) string {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
-	builds.done[key] = filepath.Join(dir, "pomelod")
-	return builds.done[key]
+	return filepath.Join(dir, "pomelod"), nil
 }
 
 // server is a pomelod of its own process.

@@ -92,7 +92,7 @@ func TestVanishedClients(t *testing.T) {
 	land := newIsland(t)
 	port := lowPort(t)
 	scenario{
-		name:  "vanished clients",
+		name: "vanished clients", together: true,
 		flags: []string{"-listen", "0.0.0.0:" + port, "-heartbeat", "1s"},
 		attack: func(a *arena) error {
 			if err := land.cut(false); err != nil {
