@@ -36,6 +36,12 @@ func (b *Bucket) take(r Rate, n int, now int64) {
 	}
 }
 
+// Charge takes n tokens for what has been done already, those that there are not too: the next who asks waits for them.
+func (b *Bucket) Charge(r Rate, n int, now int64) {
+	b.take(r, n, now)
+	*b = min(*b, Bucket(now+MaxFill))
+}
+
 // Debt is the time in which the bucket will be full, in nanoseconds: 0 when it is as good as a new one, and never more than
 // MaxFill. Bucket(now + debt) is the same bucket on a clock that reads now.
 func (b Bucket) Debt(now int64) int64 { return max(int64(b)-now, 0) }

@@ -175,6 +175,28 @@ func (t *Table) RequestBy(ref Ref, now int64) Verdict {
 	return verdict(t.take(&c, now, requests))
 }
 
+// Charge has an answer count as so many requests more than the one that Request or RequestBy granted. ref is that of the connection, 0
+// where addr counts instead.
+func (t *Table) Charge(ref Ref, addr netip.Addr, n int, now int64) {
+	if t.limits[0].Requests.None() || n == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.chainOf(uint32(ref))
+	if ref == 0 {
+		c = t.find(addr, now)
+		defer t.release(&c)
+	}
+	for level, i := range c {
+		if i == 0 {
+			break
+		}
+		b, r := requests(&t.entries[i], &t.limits[level])
+		b.Charge(r, n, now)
+	}
+}
+
 func requests(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.requests, l.Requests }
 
 func verdict(granted bool) Verdict {

@@ -202,6 +202,29 @@ func TestRequestsOfAnAddress(t *testing.T) {
 	}
 }
 
+// What an answer costs beside is paid afterwards, by the connection or by the address, also where there is less.
+func TestChargedRequests(t *testing.T) {
+	a := addr("2001:db8::1")
+	for _, connected := range []bool{false, true} {
+		tb := NewTable(PerAddress{Requests: Rate{1, 3}}, 10)
+		var ref Ref
+		if connected {
+			ref, _ = tb.Connect(a, 0)
+		}
+		tb.Charge(ref, a, 2, 0)
+		if tb.Request(a, 0) != Granted || tb.Request(a, 0) != TooOften {
+			t.Error("of three tokens two are not gone")
+		}
+		tb.Charge(ref, a, 5, 0)
+		if tb.Request(a, 5*second) != TooOften || tb.Request(a, 6*second) != Granted {
+			t.Error("what was not there is not paid later")
+		}
+		if tb.Request(addr("2001:db8:0:1::1"), 6*second) != Granted {
+			t.Error("another address pays")
+		}
+	}
+}
+
 // An address has a share of handlers of each kind, and its networks have a part of all.
 func TestHandlersOfAnAddress(t *testing.T) {
 	tb := NewTable(PerAddress{Handlers: 4, AllHandlers: 16}, 100)

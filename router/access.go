@@ -160,6 +160,16 @@ func (a *access) request(pass netpoll.Pass, addr netip.Addr) bool {
 	return false
 }
 
+// charge has an answer count as so many requests more.
+func (a *access) charge(pass netpoll.Pass, addr netip.Addr, n int) {
+	switch {
+	case pass != 0 && pass != passUncounted:
+		a.table.Charge(limit.Ref(pass), addr, n, a.nanos())
+	case !a.exempt(addr):
+		a.table.Charge(0, addr, n, a.nanos())
+	}
+}
+
 // begin tells whether another handler of that kind may run for a connection that has pass, of addr. If so it counts until done.
 func (a *access) begin(pass netpoll.Pass, addr netip.Addr, kind limit.Kind) bool {
 	if a.table == nil || pass == passUncounted || a.table.Begin(limit.Ref(pass), kind) == limit.Granted {

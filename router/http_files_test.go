@@ -4,7 +4,31 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/pomelod/pomelod/limit"
 )
+
+// A file counts by its length, where it is sent: a client gets as many as its address may ask for answers of a kilobyte.
+func TestFilesAreChargedByLength(t *testing.T) {
+	for name, head := range map[string]string{"of a client": "", "of a proxy's client": "X-Forwarded-For: 192.0.2.7"} {
+		r := accessRig(t, 1, Access{PerAddress: limit.PerAddress{Requests: limit.Rate{PerSecond: 1, Burst: 30}}})
+		r.node.files = map[string]*File{"/long": {Path: "/long", ContentType: "text/plain", ETag: `"x"`, Body: make([]byte, 10<<10)}}
+		if head == "" {
+			r.peer, r.uncounted = personAddr, false
+		}
+		ask := func(request string) int { return r.web(atConnector).ask(request).status }
+		for range 5 { // 5 tokens
+			if got := ask(strings.Replace(get("/long", head), "GET", "HEAD", 1)); got != 200 {
+				t.Fatalf("%s: a HEAD was answered %d", name, got)
+			}
+		}
+		for i, want := range []int{200, 200, 200, 429} { // 11 each, of 25
+			if got := ask(get("/long", head)); got != want {
+				t.Errorf("%s: file %d was answered %d, not %d", name, i, got, want)
+			}
+		}
+	}
+}
 
 // A file is sent as it is or compressed, with its own headers, and not again to whom has it.
 func TestFiles(t *testing.T) {
