@@ -22,26 +22,28 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// Source is where the figures come from. All functions are safe from any goroutine.
+// Source is what a Server shows. Its functions must be safe from any goroutine.
 type Source struct {
-	Snapshot func(context.Context) (*router.Snapshot, error)
+	Snapshot func(context.Context) (*router.Snapshot, error) // metrics of all event loops; waits for them
 	Accepted func() netpoll.AcceptorStats
-	Ready    func() bool
-	Memory   func() Memory        // nil: nobody watches it
-	Logs     func() logsink.Stats // nil where the log is somebody else's
+	Ready    func() bool          // what /readyz answers
+	Memory   func() Memory        // nil where no budget is watched
+	Logs     func() logsink.Stats // nil where the log goes elsewhere
 	Version  string
 
-	// Profiles has /debug/pprof served.
+	// Profiles turns on /debug/pprof.
 	Profiles bool
-	// Hosts are names by which machines reach the server, besides addresses and names without a dot.
+	// Hosts are the host names that requests may carry, besides IP addresses and names without a dot. All others are refused, as a web page
+	// could send them (guard.go).
 	Hosts []string
 }
 
-// Memory is how much there may be and is, bytes. Budget is 0 when there is none.
+// Memory is how much memory the process uses, in bytes.
 type Memory struct {
-	Used, Budget int64
-	Refusing     bool // new connections and enters
-	Closing      bool // the largest backlogs
+	Used     int64
+	Budget   int64 // 0: no budget
+	Refusing bool  // new connections and enters are refused
+	Closing  bool  // the connections with the largest backlogs are being closed
 }
 
 // memory is what Memory tells, if anybody does.
@@ -73,7 +75,7 @@ func Listen(addr string) (net.Listener, error) {
 // New makes a server of a listener, which belongs to it from now on. Serve begins to answer.
 func New(ln net.Listener, src Source) *Server {
 	return &Server{ln: &fewConns{Listener: ln}, http: &http.Server{
-		Handler:        Handler(src),
+		Handler:        handler(src),
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   answerTimeout,
 		IdleTimeout:    2 * time.Minute, // a scrape a minute keeps its connection
@@ -111,8 +113,8 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// Handler answers /livez, /readyz, /metrics and, with src.Profiles, /debug/pprof.
-func Handler(src Source) http.Handler {
+// handler answers /livez, /readyz, /metrics and, with src.Profiles, /debug/pprof.
+func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
 

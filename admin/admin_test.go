@@ -41,7 +41,7 @@ func ask(h http.Handler, path string, headers ...string) *httptest.ResponseRecor
 func TestGuard(t *testing.T) {
 	src := source()
 	src.Profiles, src.Hosts = true, []string{"metrics.example.com"}
-	h := Handler(src)
+	h := handler(src)
 	for _, tc := range []struct {
 		name    string
 		headers []string
@@ -83,11 +83,11 @@ func TestGuard(t *testing.T) {
 
 func TestProfilesOnlyIfWanted(t *testing.T) {
 	src := source()
-	if w := ask(Handler(src), "/debug/pprof/cmdline", "Host", "localhost"); w.Code != 404 {
+	if w := ask(handler(src), "/debug/pprof/cmdline", "Host", "localhost"); w.Code != 404 {
 		t.Error(w.Code)
 	}
 	src.Profiles = true
-	if w := ask(Handler(src), "/debug/pprof/cmdline", "Host", "localhost"); w.Code != 200 {
+	if w := ask(handler(src), "/debug/pprof/cmdline", "Host", "localhost"); w.Code != 200 {
 		t.Error(w.Code)
 	}
 }
@@ -185,7 +185,7 @@ func TestProfilesForEver(t *testing.T) {
 	src := source()
 	src.Profiles = true
 	for _, seconds := range []string{"61", "1e9", "Inf", "NaN", "9999999999999"} {
-		if w := ask(Handler(src), "/debug/pprof/trace?seconds="+seconds, "Host", "localhost"); w.Code != 400 {
+		if w := ask(handler(src), "/debug/pprof/trace?seconds="+seconds, "Host", "localhost"); w.Code != 400 {
 			t.Errorf("%s seconds: %d", seconds, w.Code)
 		}
 	}

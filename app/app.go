@@ -33,14 +33,14 @@ type App struct {
 	panics atomic.Uint64
 }
 
-// HandlerFunc answers a call: the result is sent as JSON, nil as {}. An error is sent as {"code":500}, an *Error with its own
-// code. A panic counts as an error.
+// HandlerFunc handles a call. Its result is sent as JSON, nil as {}. An error is answered {"code":500}, an *Error with its own code. A panic
+// is logged and counts as an error.
 type HandlerFunc func(c *Call) (result any, err error)
 
-// FilterFunc sees a call before its handler. An error answers the call; the handler does not run.
+// FilterFunc sees a call before its handler. If it returns an error, that is the answer and the handler does not run.
 type FilterFunc func(c *Call) error
 
-// Error is an error whose code the client gets: {"code":Code}.
+// Error is an error of a handler or filter that is answered {"code":Code}.
 type Error struct {
 	Code int
 	Text string // for the log
@@ -58,17 +58,17 @@ type filter struct {
 	fn    FilterFunc
 }
 
-// New makes an App without anything.
+// New makes an App with the default limits and no handlers.
 func New() *App {
 	return &App{Timeout: 30 * time.Second, MaxRunning: 1024, handlers: make(map[string]handler)}
 }
 
 // Handle registers the handler of route "serverType.handler.method". It runs on a goroutine of its own, one at a time for each
-// session; the session's next message waits for it. Panics when the route is taken or is none.
+// session; the session's next message waits for it. Panics when the route has a handler or is malformed.
 func (a *App) Handle(route string, fn HandlerFunc) { a.register(route, fn, false) }
 
 // HandleInline is Handle for a handler that runs on the event loop: it costs no goroutine and must not block, not even
-// for a lock held elsewhere for long.
+// on a lock that others hold for long: all clients of the loop wait meanwhile.
 func (a *App) HandleInline(route string, fn HandlerFunc) { a.register(route, fn, true) }
 
 func (a *App) register(route string, fn HandlerFunc, inline bool) {
@@ -85,9 +85,9 @@ func (a *App) register(route string, fn HandlerFunc, inline bool) {
 	a.handlers[route] = handler{fn: fn, inline: inline}
 }
 
-// Before adds a filter for one route, which may be one of the chat application's (say, to refuse words in
-// chat.chatHandler.send), or for every route of the App's own when route is empty. Filters run in the order added,
-// where the handler runs; those of the chat application's routes on a goroutine.
+// Before adds a filter for a route. It may be one of the chat application's, say to refuse words in chat.chatHandler.send. An empty route
+// stands for all routes of the App's own. Filters run in the order in which they were added, on the goroutine of the handler; those of the
+// chat application's routes on a goroutine of their own.
 func (a *App) Before(route string, fn FilterFunc) {
 	a.before = append(a.before, filter{route, fn})
 }
@@ -95,8 +95,8 @@ func (a *App) Before(route string, fn FilterFunc) {
 // After adds a function that sees every call of the App's own routes after its handler, with what it returned.
 func (a *App) After(fn func(c *Call, result any, err error)) { a.after = append(a.after, fn) }
 
-// OnOpen adds a function that is called when a session has finished its handshake. It runs on the event loop, must
-// not block, and is before any call of that session.
+// OnOpen adds a function that is called when a session has finished its handshake, before any call of that session. It runs on the event
+// loop and must not block.
 func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
 
 // OnClose adds a function that is called once when a session that was opened has ended. It runs on the event loop and must
@@ -105,7 +105,7 @@ func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
 
 // Limit bounds how often each session may call one of the App's own routes: perSecond calls in the long run, burst at once. A
 // request beyond it is answered {"code":500,"reason":"route_rate"} and a notify is dropped; neither reaches filters or
-// handler. The chat application's routes have -send-rate instead. Panics when the route has a limit already.
+// handler. The chat application's routes have -send-rate and -enter-rate instead. Panics when the route has a limit already.
 func (a *App) Limit(route string, perSecond float64, burst int) {
 	if a.rates == nil {
 		a.rates = make(map[string]limit.Rate)

@@ -6,7 +6,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// Call is one request or notify on its way to a handler. It belongs to the handler.
+// Call is one request or notify of a client. The handler owns it and may keep it.
 type Call struct {
 	// Session is who called.
 	Session *Session
@@ -20,8 +20,8 @@ type Call struct {
 	ctx context.Context
 }
 
-// Context ends when the call's time is over or its session ends.
+// Context returns a context that ends when the call's time is over (App.Timeout) or its session ends.
 func (c *Call) Context() context.Context { return c.ctx }
 
-// Bind decodes the body into v, which is as for encoding/json. The error answers 500 when it is returned.
+// Bind decodes the body into v as encoding/json does. A handler may return the error: the client gets code 500.
 func (c *Call) Bind(v any) error { return codec.Unmarshal(c.Body, v) }

@@ -14,11 +14,11 @@ import (
 
 // Errors of App's pushes.
 var (
-	// ErrBusy means that too much waits for the room's worker already. Nothing was pushed.
+	// ErrBusy means that too many requests wait for the room, or the room or its loops have too much to send. Nothing was pushed.
 	ErrBusy = errors.New("the room's worker is busy; try again later")
-	// ErrNotRunning means that the App's server does not run: not yet, or no more.
+	// ErrNotRunning means that the App's server has not started yet, or has ended.
 	ErrNotRunning = errors.New("the server is not running")
-	// ErrTooLong means that a push is longer than half of what a connection may have unsent.
+	// ErrTooLong means that a push is longer than half of -outbound.
 	ErrTooLong = errors.New("push is too long: raise -outbound or send less")
 	// ErrRoute means that a push has no route, or one longer than 255 bytes.
 	ErrRoute = errors.New("a push needs a route of 1 to 255 bytes")
@@ -28,13 +28,13 @@ var (
 	ErrAbsent = errors.New("nobody of that name is in the room")
 )
 
-// Push sends a push to user in room. It is in order with what the room is told. Whether the user is there is not told (PushContext).
+// Push sends a push to the member of room called user, in order with all that the room is sent. It does not report whether there is such
+// a member; PushContext does.
 func (a *App) Push(room, user, route string, body any) error {
 	return a.push(room, user, route, body)
 }
 
-// PushRoom sends a push to every member of room. A room that is empty or has too much to take already gets none, which is
-// not told (PushRoomContext).
+// PushRoom sends a push to every member of room. It does not report whether the room was empty or too busy to take it; PushRoomContext does.
 func (a *App) PushRoom(room, route string, body any) error {
 	return a.push(room, channel.Everybody, route, body)
 }
@@ -47,8 +47,8 @@ func (a *App) push(room, target, route string, body any) error {
 	return node.Request(channel.Request{Op: channel.OpPush, Room: room, Target: target, Route: route, Content: content})
 }
 
-// Broadcast sends a push to every session that has finished its handshake, in a room or not. Between it and what rooms are
-// told there is no order.
+// Broadcast sends a push to every session that has finished its handshake, in a room or not. A client may get it before or after a push
+// to its room that was sent at the same time.
 func (a *App) Broadcast(route string, body any) error {
 	node, content, err := a.encodePush(route, body)
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *App) Broadcast(route string, body any) error {
 	return node.Broadcast(&codec.Push{Route: route, Body: content, Shared: new(codec.SharedFrames)})
 }
 
-// Kick ends user's session in room with a reason that it is told. Whether the user was there is not told (KickContext).
+// Kick ends the session of user in room and tells the client the reason. It does not report whether the user was there; KickContext does.
 func (a *App) Kick(room, user, reason string) error {
 	node, err := a.running()
 	if err != nil {
@@ -136,9 +136,10 @@ func (a *App) ask(ctx context.Context, r channel.Request) error {
 	return nil
 }
 
-// Members are the names of those who are in room, in the order in which they entered; none if there is no such room. Like all functions
-// with a ctx it waits for the answer, at most until ctx ends or for -request-timeout, so it must not be called where an event loop would
-// wait: in OnOpen, OnClose and HandleInline.
+// Members returns the names of the members of room in the order in which they entered, none if there is no such room.
+//
+// Like all functions with a ctx it waits for the answer until ctx ends, or at most for -request-timeout. So do not call these functions on
+// an event loop: in OnOpen, OnClose or a handler of HandleInline.
 func (a *App) Members(ctx context.Context, room string) ([]string, error) {
 	node, err := a.running()
 	if err != nil {
@@ -157,12 +158,12 @@ func (a *App) Members(ctx context.Context, room string) ([]string, error) {
 	return list.Users, nil
 }
 
-// KickContext is Kick that waits and tells: ErrAbsent if the user was not in the room.
+// KickContext does what Kick does and waits for the outcome: ErrAbsent if the user was not in the room.
 func (a *App) KickContext(ctx context.Context, room, user, reason string) error {
 	return a.ask(ctx, kickRequest(room, user, reason))
 }
 
-// PushContext is Push that waits and tells: ErrAbsent if the user was not in the room, ErrBusy if there is too much for it to take already.
+// PushContext does what Push does and waits for the outcome: ErrAbsent if the user was not in the room, ErrBusy if the room is too busy.
 func (a *App) PushContext(ctx context.Context, room, user, route string, body any) error {
 	_, content, err := a.encodePush(route, body)
 	if err != nil {
@@ -171,7 +172,7 @@ func (a *App) PushContext(ctx context.Context, room, user, route string, body an
 	return a.ask(ctx, channel.Request{Op: channel.OpPush, Room: room, Target: user, Route: route, Content: content})
 }
 
-// PushRoomContext is PushRoom that waits and tells: ErrAbsent if the room is empty, ErrBusy if it has too much to take already.
+// PushRoomContext does what PushRoom does and waits for the outcome: ErrAbsent if the room is empty, ErrBusy if it is too busy.
 func (a *App) PushRoomContext(ctx context.Context, room, route string, body any) error {
 	return a.PushContext(ctx, room, channel.Everybody, route, body)
 }
@@ -180,10 +181,9 @@ func kickRequest(room, user, reason string) channel.Request {
 	return channel.Request{Op: channel.OpKick, Room: room, Target: user, Content: codec.AppendString(nil, reason)}
 }
 
-// SetSlowMode has every member of room wait for at least d between two messages, and newcomers before their first; a
-// message that comes too soon is answered {"code":500,"reason":"slow_mode","wait":SECONDS}. 0 turns it off, and a negative d gives the room
-// what -slow-mode says. It holds for the name, whether anybody is in the room or not, until the process ends. At most a day, in
-// milliseconds.
+// SetSlowMode makes each member of room wait for at least d between two messages, and newcomers before their first one. A message that
+// comes too soon is answered {"code":500,"reason":"slow_mode","wait":SECONDS}. d is at most a day, in whole milliseconds; 0 turns slow
+// mode off, a negative d returns to -slow-mode. The setting stays with the room's name until the process ends, even while the room is empty.
 func (a *App) SetSlowMode(room string, d time.Duration) error {
 	node, err := a.running()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/pomelod/pomelod/internal/hosting"
 )
 
-// Session is a client as handlers see it: from handshake to close. Safe from any goroutine.
+// Session is a connected client, from handshake to close. Safe from any goroutine.
 type Session struct {
 	// Static after construction.
 	app    *App
@@ -24,11 +24,11 @@ type Session struct {
 	closed bool
 }
 
-// RemoteAddr is where the client was when the session began: as its proxy tells it, if that is a trusted one. The port is 0 when
-// the proxy tells none. A client that polls may have moved since.
+// RemoteAddr is the client's address when the session began, as a trusted proxy tells it if there is one. The port is 0 when the proxy
+// tells none. The address of a client that polls may have changed since.
 func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
-// User is the name under which the session is in a room; empty when it is in none.
+// User is the session's name in its room, empty when it is in none.
 func (s *Session) User() string { user, _ := s.where(); return user }
 
 // Room is the room the session is in, empty when it is in none.
@@ -40,7 +40,7 @@ func (s *Session) where() (user, room string) {
 	return s.user, s.room
 }
 
-// Set keeps a value with the session until it ends.
+// Set stores a value under key until the session ends.
 func (s *Session) Set(key string, value any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,14 +50,14 @@ func (s *Session) Set(key string, value any) {
 	s.data[key] = value
 }
 
-// Get is the value that Set kept, or nil.
+// Get returns the value that Set stored under key, or nil.
 func (s *Session) Get(key string) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.data[key]
 }
 
-// Closed tells whether the session has ended.
+// Closed reports whether the session has ended.
 func (s *Session) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,5 +74,5 @@ func (s *Session) Push(route string, body any) error {
 	return s.client.Push(&codec.Push{Route: route, Body: content})
 }
 
-// Kick ends the session with a reason that it is told.
+// Kick ends the session and tells the client the reason.
 func (s *Session) Kick(reason string) { s.client.Kick(reason) }

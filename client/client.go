@@ -54,7 +54,7 @@ var (
 	ErrClosed = errors.New("client is closed")
 )
 
-// Dial connects and shakes hands, in timeout at most.
+// Dial connects to addr ("host:port") and shakes hands. timeout bounds both together.
 func Dial(addr string, timeout time.Duration) (*Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
@@ -99,8 +99,8 @@ func (c *Client) handshake() error {
 	return c.write(codec.PackageHandshakeAck, nil)
 }
 
-// Request asks and decodes the answer into reply, which may be nil. An answer with a code other than 200 is an error.
-// Pushes that the server sent before the answer are there for Next when Request returns.
+// Request sends body, as JSON, to a route, waits for the answer and decodes it into reply, which may be nil. An answer with a code other
+// than 200 is an error that wraps ErrRefused. Pushes that the server sent before the answer are ready for Next when Request returns.
 func (c *Client) Request(route string, body, reply any) error {
 	answer := make(chan []byte, 1)
 	if err := c.send(codec.MessageRequest, route, body, answer); err != nil {
@@ -122,12 +122,12 @@ func (c *Client) Request(route string, body, reply any) error {
 	return json.Unmarshal(b, reply)
 }
 
-// Notify sends a message that is not answered.
+// Notify sends body, as JSON, to a route. There is no answer.
 func (c *Client) Notify(route string, body any) error {
 	return c.send(codec.MessageNotify, route, body, nil)
 }
 
-// Next waits for the next push.
+// Next waits for the next push. It fails when the connection has ended and all pushes before that were taken.
 func (c *Client) Next() (Push, error) {
 	select {
 	case p := <-c.pushes:
@@ -142,7 +142,7 @@ func (c *Client) Next() (Push, error) {
 	}
 }
 
-// Close ends the connection.
+// Close ends the connection. Requests and Next that wait fail with ErrClosed.
 func (c *Client) Close() error {
 	c.fail(ErrClosed)
 	return nil

@@ -13,7 +13,7 @@ func TestDictionarySortsLikeJavaScript(t *testing.T) {
 	if !slices.Equal(d.routes, want) {
 		t.Errorf("%q, want %q", d.routes, want)
 	}
-	if got := d.AppendHandshake(nil); HasAstral(got) || !ValidJSON(append(append([]byte("{"), got...), '}')) {
+	if got := d.AppendHandshake(nil); hasAstral(got) || !ValidJSON(append(append([]byte("{"), got...), '}')) {
 		t.Errorf("handshake %s", got)
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"unicode/utf16"
 )
 
-// Dispatch picks one of n servers for s, a uid or a rid: DispatchSum modulo n (protocol.md §9.1).
+// Dispatch picks one of n servers for s, a uid or a rid: dispatchSum modulo n (protocol.md §9.1).
 // It is -1 when n is not positive, because there is nobody to pick.
 func Dispatch(s string, n int) int {
 	if n <= 0 {
 		return -1
 	}
-	return int(uint64(DispatchSum(s)) % uint64(n))
+	return int(uint64(dispatchSum(s)) % uint64(n))
 }
 
-// DispatchSum is the hash behind Dispatch: the CRC-32 of the low byte of each UTF-16 code unit
+// dispatchSum is the hash behind Dispatch: the CRC-32 of the low byte of each UTF-16 code unit
 // of s, read as a signed number, without its sign (protocol.md §9.1). The largest sum is 1<<31.
-func DispatchSum(s string) uint32 {
+func dispatchSum(s string) uint32 {
 	crc := ^uint32(0)
 	for _, r := range s {
 		if r >= 0x10000 {

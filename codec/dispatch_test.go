@@ -20,7 +20,7 @@ func TestDispatchSumOfLatin1IsItsCRC(t *testing.T) {
 			bytes[i] = byte(r)
 		}
 		want := int64(int32(crc32.ChecksumIEEE(bytes)))
-		if got := int64(DispatchSum(string(latin))); got != max(want, -want) {
+		if got := int64(dispatchSum(string(latin))); got != max(want, -want) {
 			t.Fatalf("%d characters: %d, want %d", len(latin), got, want)
 		}
 	}

@@ -113,22 +113,22 @@ type HTTPHead struct {
 // it took, the blank line included. n == 0 without an error means that more are needed:
 // call again with the same bytes and more behind them, and with nowSearched as searched
 // (0 at first), so that a client dripping bytes costs O(n) in all. A head of more than
-// limit bytes is refused with 431. Errors are *HTTPError.
-func ParseHTTPHead(b []byte, searched, limit int) (h HTTPHead, n, nowSearched int, err error) {
+// limit bytes is refused with 431.
+func ParseHTTPHead(b []byte, searched, limit int) (h HTTPHead, n, nowSearched int, err *HTTPError) {
 	within := b[:min(len(b), limit)]
-	n, herr := findHeadEnd(within, searched)
-	if herr == nil && n == 0 {
+	n, err = findHeadEnd(within, searched)
+	if err == nil && n == 0 {
 		if len(b) <= limit {
 			return HTTPHead{}, 0, len(within), nil
 		}
-		herr = errHTTPTooLong
+		err = errHTTPTooLong
 	}
-	if herr == nil {
+	if err == nil {
 		h.ContentLength = -1
-		herr = h.parse(b[:n:n])
+		err = h.parse(b[:n:n])
 	}
-	if herr != nil { // not returned as it is: a nil *HTTPError would be an error
-		return HTTPHead{}, 0, 0, herr
+	if err != nil {
+		return HTTPHead{}, 0, 0, err
 	}
 	return h, n, 0, nil
 }

@@ -64,9 +64,9 @@ type HTTPBody struct {
 //
 // limit bounds the decoded body: one that will be longer is refused with 413 as soon as that is
 // known. It bounds the wire too, lest many tiny chunks pass: none may start after more than 1 KiB
-// and four times limit have arrived (413). A malformed body is refused with 400. Errors are
-// *HTTPError; s is of no use after one.
-func (s *HTTPBody) End(h *HTTPHead, b []byte, limit int) (n int, done bool, err error) {
+// and four times limit have arrived (413). A malformed body is refused with 400. s is of no use
+// after an error.
+func (s *HTTPBody) End(h *HTTPHead, b []byte, limit int) (n int, done bool, err *HTTPError) {
 	if !h.Chunked {
 		size := max(h.ContentLength, 0)
 		switch {
@@ -85,8 +85,8 @@ func (s *HTTPBody) End(h *HTTPHead, b []byte, limit int) (n int, done bool, err 
 			s.skipData(len(b) - s.pos)
 			continue
 		}
-		if herr := s.step(b[s.pos], limit); herr != nil { // not returned as it is: a nil *HTTPError would be an error
-			return 0, false, herr
+		if err := s.step(b[s.pos], limit); err != nil {
+			return 0, false, err
 		}
 		s.pos++
 	}

@@ -63,7 +63,7 @@ func AppendHTTPError(dst []byte, e *HTTPError) []byte {
 	return append(dst, e.Reason...)
 }
 
-// RetryAfter is how many seconds a client is told to wait that was answered 429.
+// RetryAfter is the value of Retry-After in answers with status 429, in seconds.
 const RetryAfter = "5"
 
 func appendStatusLine(dst []byte, status int) []byte {

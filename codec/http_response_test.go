@@ -51,7 +51,7 @@ func TestCheckUpgrade(t *testing.T) {
 				t.Errorf("IsUpgrade is %v", h.IsUpgrade())
 			}
 			err = h.CheckUpgrade()
-			if c.want == nil && err != nil || c.want != nil && err != error(c.want) {
+			if err != c.want {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 		})

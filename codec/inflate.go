@@ -8,17 +8,17 @@ import (
 	"io"
 )
 
-// ErrInflate is returned for a compressed body that is damaged, or that is longer than it may be.
-var ErrInflate = errors.New("compressed body cannot be inflated")
+// errInflate is returned for a compressed body that is damaged, or that is longer than it may be.
+var errInflate = errors.New("compressed body cannot be inflated")
 
 const (
 	// maxRatio is how much longer than its compressed form a body may be: JSON and text come to 20 at the most, zeros to 1000.
 	maxRatio = 100
 	// minInflated is the length that is allowed whatever the ratio: short repetitive text compresses well.
 	minInflated = 4 << 10
-	// MaxCompressed is how long the compressed form may be, in bytes. The time that inflating takes is bounded by it and not by what
+	// maxCompressed is how long the compressed form may be, in bytes. The time that inflating takes is bounded by it and not by what
 	// comes out: 40 bytes are enough for another Huffman table.
-	MaxCompressed = 32 << 10
+	maxCompressed = 32 << 10
 )
 
 // Inflater inflates bodies whose message flag has bit 4 (protocol.md §2.5). Its readers, some 40 KiB each, are made when they are
@@ -40,17 +40,17 @@ func isZlib(b []byte) bool {
 	return len(b) > 2 && b[0]&0x0f == 8 && b[0]>>4 <= 7 && (uint(b[0])<<8|uint(b[1]))%31 == 0
 }
 
-// AppendInflated appends what b, gzip or zlib data, is when inflated, at most limit bytes. With ErrInflate dst is returned as it was. What
+// AppendInflated appends what b, gzip or zlib data, is when inflated, at most limit bytes. On an error, which is the peer's fault, dst is returned as it was. What
 // follows the data is ignored.
 func (f *Inflater) AppendInflated(dst, b []byte, limit int) ([]byte, error) {
-	if len(b) > MaxCompressed {
-		return dst, ErrInflate
+	if len(b) > maxCompressed {
+		return dst, errInflate
 	}
 	f.in.Reset(b)
 	defer f.in.Reset(nil)
 	r, err := f.reader(b)
 	if err != nil {
-		return dst, ErrInflate
+		return dst, errInflate
 	}
 	limit = min(limit, max(minInflated, maxRatio*len(b)))
 	out := dst
@@ -62,11 +62,11 @@ func (f *Inflater) AppendInflated(dst, b []byte, limit int) ([]byte, error) {
 		out = out[:len(out)+n]
 		switch {
 		case len(out)-len(dst) > limit:
-			return dst, ErrInflate
+			return dst, errInflate
 		case err == io.EOF:
 			return out, nil
 		case err != nil:
-			return dst, ErrInflate
+			return dst, errInflate
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (f *Inflater) reader(b []byte) (r io.Reader, err error) {
 	case isZlib(b):
 		err = f.zlib.(zlib.Resetter).Reset(&f.in, nil)
 	default:
-		return nil, ErrInflate
+		return nil, errInflate
 	}
 	switch {
 	case err != nil:

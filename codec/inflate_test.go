@@ -49,23 +49,23 @@ func TestInflate(t *testing.T) {
 				t.Errorf("%s %d: its own length is too long: %v", kind, i, err)
 			}
 			if len(want) > 0 {
-				if got, err := f.AppendInflated([]byte("x"), b, len(want)-1); err != ErrInflate || string(got) != "x" {
+				if got, err := f.AppendInflated([]byte("x"), b, len(want)-1); err != errInflate || string(got) != "x" {
 					t.Errorf("%s %d: a byte more than may be: %v", kind, i, err)
 				}
 			}
 			for _, n := range []int{0, 1, 3, len(b) / 2, len(b) - 1} {
-				if _, err := f.AppendInflated(nil, b[:n], 1<<18); err != ErrInflate {
+				if _, err := f.AppendInflated(nil, b[:n], 1<<18); err != errInflate {
 					t.Errorf("%s %d cut at %d: %v", kind, i, n, err)
 				}
 			}
 			damaged := bytes.Clone(b)
 			damaged[len(b)-5] ^= 1 // in the checksum
-			if _, err := f.AppendInflated(nil, damaged, 1<<18); err != ErrInflate {
+			if _, err := f.AppendInflated(nil, damaged, 1<<18); err != errInflate {
 				t.Errorf("%s %d damaged: %v", kind, i, err)
 			}
 		}
 		for _, n := range []int{8 << 10, 200 << 10, 100 << 20} {
-			if got, err := f.AppendInflated(nil, compress(t, kind, make([]byte, n))[:min(MaxCompressed, len(compress(t, kind, make([]byte, n))))], 256<<10); err != ErrInflate || got != nil {
+			if got, err := f.AppendInflated(nil, compress(t, kind, make([]byte, n))[:min(maxCompressed, len(compress(t, kind, make([]byte, n))))], 256<<10); err != errInflate || got != nil {
 				t.Errorf("%s: %d zeros are accepted: %v", kind, n, err)
 			}
 		}
@@ -149,7 +149,7 @@ func BenchmarkInflate(b *testing.B) {
 			}
 		})
 	}
-	for name, in := range map[string][]byte{"tables": tables(MaxCompressed), "zeros": compress(b, "zlib", make([]byte, 256<<10)), "stored": append([]byte{0x78, 0x9c}, bytes.Repeat([]byte{0, 0, 0, 255, 255}, MaxCompressed/5-1)...)} {
+	for name, in := range map[string][]byte{"tables": tables(maxCompressed), "zeros": compress(b, "zlib", make([]byte, 256<<10)), "stored": append([]byte{0x78, 0x9c}, bytes.Repeat([]byte{0, 0, 0, 255, 255}, maxCompressed/5-1)...)} {
 		b.Run("hostile/"+name, func(b *testing.B) {
 			var f Inflater
 			dst := make([]byte, 0, 300<<10)

@@ -5,7 +5,7 @@ package codec
 // The text is checked by our own scanner first, so every engine accepts the same: sonic alone
 // lets raw control characters, bad escapes or deep nesting pass in some modes, and leaves them
 // to whoever is sent the value next. Text that is not UTF-8 is read as NormalizeUTF8 reads it.
-// The errors are ErrSyntax, ErrDepth, or the engine's own when a value does not fit v.
+// It fails for text that is not one JSON value, or is nested too deeply (128 levels), and when a value does not fit v.
 //
 // Nothing in v aliases b afterwards: the caller may reuse b at once.
 func Unmarshal(b []byte, v any) error {

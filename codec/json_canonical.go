@@ -19,7 +19,7 @@ import (
 //   - of members with equal keys the last one counts, in the place of the first. Keys that look like array indices keep their place,
 //     other than in JavaScript. Keys that differ in lone surrogates only are taken for equal, as Go's parser does
 //
-// MaxJSONDepth bounds the nesting before all of this. The work is that of reading the text, and for objects n log n in their members.
+// maxJSONDepth bounds the nesting before all of this. The work is that of reading the text, and for objects n log n in their members.
 
 // maxNumber is how long a number may be: Jackson refuses more than 1000 bytes, Python integers of more than 4300 digits.
 const maxNumber = 100
@@ -29,7 +29,7 @@ const minBigInteger = len("9223372036854775808")
 
 // IsCanonical tells whether raw, valid JSON in valid UTF-8, can be sent to every client as it is. If not, AppendCanonical makes it so.
 func IsCanonical(raw []byte) bool {
-	return !HasAstral(raw) && IsPlain(raw)
+	return !hasAstral(raw) && IsPlain(raw)
 }
 
 // IsPlain is IsCanonical but for characters above U+FFFF, which cost AppendCanonical next to nothing. Text that is not plain it writes
@@ -41,7 +41,7 @@ func IsPlain(raw []byte) bool {
 		return true // nearly all content is a string
 	}
 	kept := hashPool.Get().(*[]uint64)
-	hashes, _, plain := checkPlain((*kept)[:0], raw, i, MaxJSONDepth)
+	hashes, _, plain := checkPlain((*kept)[:0], raw, i, maxJSONDepth)
 	if cap(hashes) <= maxHashesKept {
 		*kept = hashes
 	}
@@ -62,7 +62,7 @@ func AppendCanonical(dst, raw []byte) []byte {
 		return appendEscaped(dst, raw)
 	}
 	w := rewriter{dst: dst}
-	end, ok := w.value(raw, skipSpace(raw, 0), MaxJSONDepth)
+	end, ok := w.value(raw, skipSpace(raw, 0), maxJSONDepth)
 	if !ok || skipSpace(raw, end) < len(raw) {
 		return appendEscaped(w.dst[:len(dst)], raw)
 	}

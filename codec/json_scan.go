@@ -6,20 +6,20 @@ import (
 	"math/bits"
 )
 
-// MaxJSONDepth is how many arrays and objects may stand inside one another, the outermost
+// maxJSONDepth is how many arrays and objects may stand inside one another, the outermost
 // counted. Chat bodies use two or three. The limit bounds the stack of our scanner and of
-// every parser a forwarded value reaches; deeper text is refused with ErrDepth.
-const MaxJSONDepth = 128
+// every parser a forwarded value reaches; deeper text is refused with errDepth.
+const maxJSONDepth = 128
 
 var (
-	// ErrSyntax is returned for text that is not exactly one JSON value (RFC 8259).
-	ErrSyntax = errors.New("malformed JSON")
+	// errSyntax is returned for text that is not exactly one JSON value (RFC 8259).
+	errSyntax = errors.New("malformed JSON")
 
-	// ErrDepth is returned for JSON nested deeper than MaxJSONDepth.
-	ErrDepth = errors.New("JSON nested too deeply")
+	// errDepth is returned for JSON nested deeper than maxJSONDepth.
+	errDepth = errors.New("JSON nested too deeply")
 
-	// ErrNotObject is returned by Object.Err for text that does not begin with a brace.
-	ErrNotObject = errors.New("JSON is not an object")
+	// errNotObject is returned by Object.Err for text that does not begin with a brace.
+	errNotObject = errors.New("JSON is not an object")
 )
 
 // Object iterates over the members of a JSON object without allocating:
@@ -50,9 +50,9 @@ func ScanObject(b []byte) Object {
 	i := skipSpace(b, 0)
 	switch {
 	case i == len(b):
-		return Object{i: i, done: true, err: ErrSyntax}
+		return Object{i: i, done: true, err: errSyntax}
 	case b[i] != '{':
-		return Object{i: i, done: true, err: ErrNotObject}
+		return Object{i: i, done: true, err: errNotObject}
 	}
 	o := Object{b: b, i: skipSpace(b, i+1)}
 	if o.i < len(b) && b[o.i] == '}' {
@@ -71,9 +71,9 @@ func (o *Object) Next() (key, value []byte, ok bool) {
 	b := o.b
 	key, i, ok := scanKey(b, o.i)
 	if !ok {
-		return nil, nil, o.fail(i, ErrSyntax)
+		return nil, nil, o.fail(i, errSyntax)
 	}
-	end, err := skipValue(b, i, MaxJSONDepth-1)
+	end, err := skipValue(b, i, maxJSONDepth-1)
 	if err != nil {
 		return nil, nil, o.fail(end, err)
 	}
@@ -85,12 +85,12 @@ func (o *Object) Next() (key, value []byte, ok bool) {
 	case i < len(b) && b[i] == '}':
 		o.finish(i + 1)
 	default:
-		return nil, nil, o.fail(i, ErrSyntax)
+		return nil, nil, o.fail(i, errSyntax)
 	}
 	return key, value, true
 }
 
-// Err is what ended the iteration early: ErrSyntax, ErrDepth, ErrNotObject, or nil.
+// Err says why the iteration ended early: the text is no object, no JSON, or nested too deeply. Nil when it did not.
 func (o *Object) Err() error { return o.err }
 
 func (o *Object) fail(i int, err error) bool {
@@ -102,7 +102,7 @@ func (o *Object) fail(i int, err error) bool {
 func (o *Object) finish(i int) {
 	o.i, o.done = skipSpace(o.b, i), true
 	if o.i < len(o.b) {
-		o.err = ErrSyntax
+		o.err = errSyntax
 	}
 }
 
@@ -147,7 +147,7 @@ func (a *array) next() (value []byte, ok bool) {
 	if a.done {
 		return nil, false
 	}
-	end, err := skipValue(a.b, a.i, MaxJSONDepth-1)
+	end, err := skipValue(a.b, a.i, maxJSONDepth-1)
 	if err != nil {
 		a.done, a.err = true, err
 		return nil, false
@@ -160,7 +160,7 @@ func (a *array) next() (value []byte, ok bool) {
 	case i < len(a.b) && a.b[i] == ']':
 		a.finish(i + 1)
 	default:
-		a.done, a.err = true, ErrSyntax
+		a.done, a.err = true, errSyntax
 		return nil, false
 	}
 	return value, true
@@ -169,18 +169,18 @@ func (a *array) next() (value []byte, ok bool) {
 func (a *array) finish(i int) {
 	a.done = true
 	if skipSpace(a.b, i) < len(a.b) {
-		a.err = ErrSyntax
+		a.err = errSyntax
 	}
 }
 
-// ValidJSON tells whether b is one JSON value, nested no deeper than MaxJSONDepth, with at most
+// ValidJSON tells whether b is one JSON value, nested no deeper than maxJSONDepth, with at most
 // white space around it. Like Object it does not examine bytes above 0x7F.
 func ValidJSON(b []byte) bool { return checkJSON(b) == nil }
 
 func checkJSON(b []byte) error {
-	end, err := skipValue(b, skipSpace(b, 0), MaxJSONDepth)
+	end, err := skipValue(b, skipSpace(b, 0), maxJSONDepth)
 	if err == nil && skipSpace(b, end) < len(b) {
-		err = ErrSyntax
+		err = errSyntax
 	}
 	return err
 }
@@ -189,7 +189,7 @@ func checkJSON(b []byte) error {
 // may still be opened.
 func skipValue(b []byte, i, depth int) (end int, err error) {
 	if i >= len(b) {
-		return i, ErrSyntax
+		return i, errSyntax
 	}
 	ok := false
 	switch b[i] {
@@ -197,12 +197,12 @@ func skipValue(b []byte, i, depth int) (end int, err error) {
 		end, _, ok = skipString(b, i)
 	case '{':
 		if depth == 0 {
-			return i, ErrDepth
+			return i, errDepth
 		}
 		return skipObject(b, i, depth-1)
 	case '[':
 		if depth == 0 {
-			return i, ErrDepth
+			return i, errDepth
 		}
 		return skipArray(b, i, depth-1)
 	case 't':
@@ -215,7 +215,7 @@ func skipValue(b []byte, i, depth int) (end int, err error) {
 		end, ok = skipNumber(b, i)
 	}
 	if !ok {
-		return end, ErrSyntax
+		return end, errSyntax
 	}
 	return end, nil
 }
@@ -227,15 +227,15 @@ func skipObject(b []byte, i, depth int) (end int, err error) {
 	}
 	for {
 		if i >= len(b) || b[i] != '"' {
-			return i, ErrSyntax
+			return i, errSyntax
 		}
 		end, _, ok := skipString(b, i)
 		if !ok {
-			return end, ErrSyntax
+			return end, errSyntax
 		}
 		i = skipSpace(b, end)
 		if i >= len(b) || b[i] != ':' {
-			return i, ErrSyntax
+			return i, errSyntax
 		}
 		if i, err = skipValue(b, skipSpace(b, i+1), depth); err != nil {
 			return i, err
@@ -247,7 +247,7 @@ func skipObject(b []byte, i, depth int) (end int, err error) {
 		case i < len(b) && b[i] == '}':
 			return i + 1, nil
 		default:
-			return i, ErrSyntax
+			return i, errSyntax
 		}
 	}
 }
@@ -268,7 +268,7 @@ func skipArray(b []byte, i, depth int) (end int, err error) {
 		case i < len(b) && b[i] == ']':
 			return i + 1, nil
 		default:
-			return i, ErrSyntax
+			return i, errSyntax
 		}
 	}
 }

@@ -25,10 +25,10 @@ func TestScanObjectYieldsMembers(t *testing.T) {
 
 func TestScanObjectErrors(t *testing.T) {
 	for in, want := range map[string]error{
-		"": ErrSyntax, " ": ErrSyntax, "[]": ErrNotObject, "null": ErrNotObject, `"{"`: ErrNotObject,
-		"{": ErrSyntax, "{}}": ErrSyntax, `{"a":1}x`: ErrSyntax, `{"a":1`: ErrSyntax, `{"a":1,`: ErrSyntax,
-		`{"a":1,}`: ErrSyntax, `{"a":[1,{"b":"\q"}]}`: ErrSyntax, `{"a`: ErrSyntax, `{"a\`: ErrSyntax, `{"a":"\u12`: ErrSyntax,
-		strings.Repeat(`{"a":`, 129): ErrDepth, `{"a":` + strings.Repeat("[", 100_000): ErrDepth, "{}": nil, " { } ": nil,
+		"": errSyntax, " ": errSyntax, "[]": errNotObject, "null": errNotObject, `"{"`: errNotObject,
+		"{": errSyntax, "{}}": errSyntax, `{"a":1}x`: errSyntax, `{"a":1`: errSyntax, `{"a":1,`: errSyntax,
+		`{"a":1,}`: errSyntax, `{"a":[1,{"b":"\q"}]}`: errSyntax, `{"a`: errSyntax, `{"a\`: errSyntax, `{"a":"\u12`: errSyntax,
+		strings.Repeat(`{"a":`, 129): errDepth, `{"a":` + strings.Repeat("[", 100_000): errDepth, "{}": nil, " { } ": nil,
 	} {
 		o := ScanObject([]byte(in))
 		for {

@@ -159,7 +159,7 @@ func appendUnit(dst []byte, r rune) []byte {
 // appendEscaped appends raw, the inside of a string or JSON, both in valid UTF-8, with characters above U+FFFF as pairs
 // of \u escapes (protocol.md §2.6).
 func appendEscaped(dst, raw []byte) []byte {
-	if !HasAstral(raw) {
+	if !hasAstral(raw) {
 		return append(dst, raw...)
 	}
 	from := 0

@@ -15,11 +15,11 @@ func TestUnmarshalRejects(t *testing.T) {
 		`{"a":.5}`, `{"a":+1}`, `{'a':1}`, `{a:1}`, `{"a":1,}`, `[1,]`, `NaN`, `{"a":"\ud8"}`, `{"a":tru}`, `{"b":{"a":"\x"}}`, "\ufeff{}",
 	} {
 		var v any
-		if err := Unmarshal([]byte(in), &v); !errors.Is(err, ErrSyntax) {
+		if err := Unmarshal([]byte(in), &v); !errors.Is(err, errSyntax) {
 			t.Errorf("%q: %v, %v", in, v, err)
 		}
 		var s struct{ A string }
-		if err := Unmarshal([]byte(in), &s); !errors.Is(err, ErrSyntax) {
+		if err := Unmarshal([]byte(in), &s); !errors.Is(err, errSyntax) {
 			t.Errorf("%q into a struct: %v, %v", in, s, err)
 		}
 	}
@@ -28,14 +28,14 @@ func TestUnmarshalRejects(t *testing.T) {
 func TestUnmarshalDepth(t *testing.T) {
 	nested := func(n int) []byte { return []byte(strings.Repeat("[", n) + strings.Repeat("]", n)) }
 	var v any
-	if err := Unmarshal(nested(MaxJSONDepth), &v); err != nil {
+	if err := Unmarshal(nested(maxJSONDepth), &v); err != nil {
 		t.Error(err)
 	}
-	for _, n := range []int{MaxJSONDepth + 1, 100_000, 5_000_000} {
-		if err := Unmarshal(nested(n), &v); err != ErrDepth {
+	for _, n := range []int{maxJSONDepth + 1, 100_000, 5_000_000} {
+		if err := Unmarshal(nested(n), &v); err != errDepth {
 			t.Errorf("%d: %v", n, err)
 		}
-		if err := Unmarshal([]byte(strings.Repeat(`{"a":`, n)), &v); err != ErrDepth {
+		if err := Unmarshal([]byte(strings.Repeat(`{"a":`, n)), &v); err != errDepth {
 			t.Errorf("%d: %v", n, err)
 		}
 	}

@@ -30,20 +30,20 @@ const (
 )
 
 var (
-	// ErrMessageEmpty means that a data package had no body, so no flag byte.
-	ErrMessageEmpty = errors.New("message is empty")
+	// errMessageEmpty means that a data package had no body, so no flag byte.
+	errMessageEmpty = errors.New("message is empty")
 
-	// ErrMessageID means that a message ends inside its id.
-	ErrMessageID = errors.New("message ends inside its id")
+	// errMessageID means that a message ends inside its id.
+	errMessageID = errors.New("message ends inside its id")
 
-	// ErrMessageRoute means that a message ends inside its route or before it.
-	ErrMessageRoute = errors.New("message ends inside its route")
+	// errMessageRoute means that a message ends inside its route or before it.
+	errMessageRoute = errors.New("message ends inside its route")
 
-	// ErrMessageType means that a message to be encoded has a type above 3.
-	ErrMessageType = errors.New("message type cannot be encoded")
+	// errMessageType means that a message to be encoded has a type above 3.
+	errMessageType = errors.New("message type cannot be encoded")
 
-	// ErrRouteTooLong means that a route to be encoded has more than MaxRouteBytes.
-	ErrRouteTooLong = errors.New("route exceeds 255 bytes")
+	// errRouteTooLong means that a route to be encoded has more than MaxRouteBytes.
+	errRouteTooLong = errors.New("route exceeds 255 bytes")
 )
 
 // Message is one message as found in the body of a data package. Its slices alias that
@@ -70,7 +70,7 @@ func (t MessageType) hasRoute() bool {
 // the original; every other input is a message.
 func ParseMessage(b []byte) (Message, error) {
 	if len(b) == 0 {
-		return Message{}, ErrMessageEmpty
+		return Message{}, errMessageEmpty
 	}
 	flag := b[0]
 	m := Message{
@@ -83,7 +83,7 @@ func ParseMessage(b []byte) (Message, error) {
 	if m.Type.hasID() {
 		id, n := parseMessageID(b)
 		if n == 0 {
-			return Message{}, ErrMessageID
+			return Message{}, errMessageID
 		}
 		m.ID, m.IDBytes, b = id, uint8(min(n, 255)), b[n:]
 	}
@@ -92,12 +92,12 @@ func ParseMessage(b []byte) (Message, error) {
 		switch {
 		case m.Compressed:
 			if len(b) < 2 {
-				return Message{}, ErrMessageRoute
+				return Message{}, errMessageRoute
 			}
 			m.Code, b = uint16(b[0])<<8|uint16(b[1]), b[2:]
 		default:
 			if len(b) == 0 || len(b) < 1+int(b[0]) {
-				return Message{}, ErrMessageRoute
+				return Message{}, errMessageRoute
 			}
 			end := 1 + int(b[0])
 			m.Route, b = b[1:end:end], b[end:]
@@ -146,33 +146,33 @@ func AppendResponseHead(dst []byte, id uint32, idBytes uint8) []byte {
 	return dst
 }
 
-// AppendPushHead appends the head of a push whose route travels as text; the body
-// follows. With ErrRouteTooLong dst is returned as it was.
-func AppendPushHead(dst []byte, route string) ([]byte, error) {
+// appendPushHead appends the head of a push whose route travels as text; the body
+// follows. A route of more than MaxRouteBytes is an error, and dst is returned as it was.
+func appendPushHead(dst []byte, route string) ([]byte, error) {
 	if len(route) > MaxRouteBytes {
-		return dst, ErrRouteTooLong
+		return dst, errRouteTooLong
 	}
 	dst = append(dst, byte(MessagePush)<<flagTypeShift, byte(len(route)))
 	return append(dst, route...), nil
 }
 
-// AppendPushHeadCode appends the head of a push whose route is in the dictionary under
+// appendPushHeadCode appends the head of a push whose route is in the dictionary under
 // code; the body follows.
-func AppendPushHeadCode(dst []byte, code uint16) []byte {
+func appendPushHeadCode(dst []byte, code uint16) []byte {
 	return append(dst, byte(MessagePush)<<flagTypeShift|flagCode, byte(code>>8), byte(code))
 }
 
 // AppendMessage appends m in full, for clients, tests and whoever needs a message that
 // the heads above do not cover. Members that the type does not have are not written: the
-// id of a notify or push, the route of a response. Errors are ErrMessageType and
-// ErrRouteTooLong; with either dst is returned as it was.
+// id of a notify or push, the route of a response. An unknown type
+// or a route of more than MaxRouteBytes is an error, and dst is returned as it was.
 func AppendMessage(dst []byte, m Message) ([]byte, error) {
 	if m.Type > MessagePush {
-		return dst, ErrMessageType
+		return dst, errMessageType
 	}
 	withText := m.Type.hasRoute() && !m.Compressed
 	if withText && len(m.Route) > MaxRouteBytes {
-		return dst, ErrRouteTooLong
+		return dst, errRouteTooLong
 	}
 
 	flag := byte(m.Type) << flagTypeShift

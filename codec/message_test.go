@@ -10,20 +10,20 @@ func TestParseMessageRejectsShortInput(t *testing.T) {
 		name, hex string
 		want      error
 	}{
-		{"nothing", "", ErrMessageEmpty},
-		{"request without id", "00", ErrMessageID},
-		{"response without id", "04", ErrMessageID},
-		{"id that goes on", "0480", ErrMessageID},
-		{"long id that goes on", "04ffffffffffffffffff", ErrMessageID},
-		{"request without route", "0001", ErrMessageRoute},
-		{"notify without route", "02", ErrMessageRoute},
-		{"push without route", "06", ErrMessageRoute},
-		{"route shorter than its length", "000105616263", ErrMessageRoute},
-		{"longest route, one byte missing", "02ff" + strings.Repeat("61", 254), ErrMessageRoute},
-		{"request without code", "0101", ErrMessageRoute},
-		{"request with half a code", "010100", ErrMessageRoute},
-		{"notify with half a code", "0300", ErrMessageRoute},
-		{"push without code", "07", ErrMessageRoute},
+		{"nothing", "", errMessageEmpty},
+		{"request without id", "00", errMessageID},
+		{"response without id", "04", errMessageID},
+		{"id that goes on", "0480", errMessageID},
+		{"long id that goes on", "04ffffffffffffffffff", errMessageID},
+		{"request without route", "0001", errMessageRoute},
+		{"notify without route", "02", errMessageRoute},
+		{"push without route", "06", errMessageRoute},
+		{"route shorter than its length", "000105616263", errMessageRoute},
+		{"longest route, one byte missing", "02ff" + strings.Repeat("61", 254), errMessageRoute},
+		{"request without code", "0101", errMessageRoute},
+		{"request with half a code", "010100", errMessageRoute},
+		{"notify with half a code", "0300", errMessageRoute},
+		{"push without code", "07", errMessageRoute},
 	} {
 		if m, err := ParseMessage(wireHex(t, c.hex)); err != c.want || m.Body != nil {
 			t.Errorf("%s: %+v, %v, want %v", c.name, m, err, c.want)
@@ -83,13 +83,13 @@ func TestParseMessageIgnoresWhatTheTypeDoesNotHave(t *testing.T) {
 
 func TestAppendMessageErrorsLeaveDst(t *testing.T) {
 	long := Message{Type: MessageNotify, Route: make([]byte, MaxRouteBytes+1)}
-	if b, err := AppendMessage([]byte("x"), long); err != ErrRouteTooLong || string(b) != "x" {
+	if b, err := AppendMessage([]byte("x"), long); err != errRouteTooLong || string(b) != "x" {
 		t.Errorf("long route: %q, %v", b, err)
 	}
-	if b, err := AppendPushHead([]byte("x"), string(long.Route)); err != ErrRouteTooLong || string(b) != "x" {
+	if b, err := appendPushHead([]byte("x"), string(long.Route)); err != errRouteTooLong || string(b) != "x" {
 		t.Errorf("long push route: %q, %v", b, err)
 	}
-	if b, err := AppendMessage([]byte("x"), Message{Type: 4}); err != ErrMessageType || string(b) != "x" {
+	if b, err := AppendMessage([]byte("x"), Message{Type: 4}); err != errMessageType || string(b) != "x" {
 		t.Errorf("type 4: %q, %v", b, err)
 	}
 	long.Type = MessageResponse // has no route, so none is too long

@@ -56,9 +56,9 @@ const (
 )
 
 var (
-	// ErrPackageType means that the first byte of a package is not 1..5. Over TCP the
+	// errPackageType means that the first byte of a package is not 1..5. Over TCP the
 	// connection is destroyed without an answer (protocol.md §2.2).
-	ErrPackageType = errors.New("package type is not 1..5")
+	errPackageType = errors.New("package type is not 1..5")
 
 	// ErrPackageTooLong means that a package announces a body longer than the caller's
 	// limit. It is reported from the head, before any of the body is buffered.
@@ -84,7 +84,7 @@ func ParsePackage(b []byte, limit int) (p Package, n int, err error) {
 	}
 	t := PackageType(b[0])
 	if t < PackageHandshake || t > PackageKick {
-		return Package{}, 0, ErrPackageType
+		return Package{}, 0, errPackageType
 	}
 	body := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
 	if body > limit {

@@ -33,7 +33,7 @@ func TestParsePackageJudgesTheHeadAlone(t *testing.T) {
 		switch {
 		case valid && err != ErrPackageTooLong:
 			t.Errorf("type %d, too long: %v", first, err)
-		case !valid && err != ErrPackageType:
+		case !valid && err != errPackageType:
 			t.Errorf("type %d: %v", first, err)
 		}
 	}

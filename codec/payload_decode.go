@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// ErrPayload is returned by AppendPackets for a body that is not a payload of its form: the session
+// errPayload is returned by AppendPackets for a body that is not a payload of its form: the session
 // it came for is closed (protocol.md §6.3, §7).
-var ErrPayload = errors.New("malformed payload")
+var errPayload = errors.New("malformed payload")
 
 // maxPayloadDigits is how long the length before a packet may be, leading zeros counted: more than
 // any packet needs, and no overflow.
 const maxPayloadDigits = 9
 
 // AppendPackets appends the packets of an HTTP body to stream. None is empty, text is UTF-8, and
-// those of Engine.IO begin with a type there is. body is not changed. On ErrPayload the packets
+// those of Engine.IO begin with a type there is. body is not changed. On an error the packets
 // before the fault have been appended, which the original would have processed too.
 //
 // PayloadSIO09 has no errors: garbage is skipped, a POST is answered alike whatever is in it.
@@ -65,17 +65,17 @@ func appendPackets09(stream, body []byte) []byte {
 
 func appendPackets3(stream, body []byte) ([]byte, error) {
 	if len(body) == 0 {
-		return stream, ErrPayload
+		return stream, errPayload
 	}
 	for len(body) > 0 {
 		n, i, ok := payloadLength(body, '0')
 		if !ok || i == len(body) || body[i] != ':' {
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 		body = body[i+1:]
 		end, missing := skipUnits(body, n)
 		if missing > 0 {
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 		packet := body[:end]
 		body = body[end:]
@@ -83,12 +83,12 @@ func appendPackets3(stream, body []byte) ([]byte, error) {
 		case end == 0: // "0:", no packet at all
 		case end > 1 && packet[0] == payloadBase64 && packet[1] == engineMessage:
 			if stream, ok = appendBase64(stream, packet[2:]); !ok {
-				return stream, ErrPayload
+				return stream, errPayload
 			}
 		case isEngineType(packet[0]):
 			stream = appendText3(stream, packet)
 		default:
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 	}
 	return stream, nil
@@ -101,10 +101,10 @@ func appendPackets3(stream, body []byte) ([]byte, error) {
 // stays; only ids from 0xC280 on can have two such characters together that are taken for one.
 func appendText3(stream, packet []byte) []byte {
 	at := len(stream)
-	stream = AppendPacketHead(stream, 0)
+	stream = appendPacketHead(stream, 0)
 	stream, ok := appendLatin1(stream, packet)
-	if !ok || !utf8.Valid(stream[at+PacketHeadBytes:]) {
-		stream = append(stream[:at+PacketHeadBytes], packet...)
+	if !ok || !utf8.Valid(stream[at+packetHeadBytes:]) {
+		stream = append(stream[:at+packetHeadBytes], packet...)
 	}
 	return endPacket(stream, at, false)
 }
@@ -144,7 +144,7 @@ func appendPackets3Binary(stream, body []byte) ([]byte, error) {
 		n, i, ok := payloadLength(body[1:], 0)
 		i++
 		if !ok || kind > payloadBinary || i == len(body) || body[i] != payloadLengthEnd || n > len(body)-i-1 {
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 		packet := body[i+1 : i+1+n]
 		body = body[i+1+n:]
@@ -154,10 +154,10 @@ func appendPackets3Binary(stream, body []byte) ([]byte, error) {
 			stream = AppendPacket(stream, NormalizeUTF8(packet))
 		case kind == payloadBinary && packet[0] == engineMessageValue:
 			at := len(stream)
-			stream = append(AppendPacketHead(stream, 0), packet[1:]...)
+			stream = append(appendPacketHead(stream, 0), packet[1:]...)
 			stream = endPacket(stream, at, true)
 		default:
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 	}
 	return stream, nil
@@ -177,7 +177,7 @@ func appendPackets4(stream, body []byte) ([]byte, error) {
 			ok = false
 		}
 		if !ok {
-			return stream, ErrPayload
+			return stream, errPayload
 		}
 	}
 	return stream, nil
@@ -202,7 +202,7 @@ func payloadLength(b []byte, zero byte) (n, digits int, ok bool) {
 // appendBase64 appends a binary packet; padding may be missing, the original does not mind.
 func appendBase64(stream, text []byte) ([]byte, bool) {
 	at := len(stream)
-	stream = AppendPacketHead(stream, 0)
+	stream = appendPacketHead(stream, 0)
 	stream, err := base64.RawStdEncoding.AppendDecode(stream, bytes.TrimRight(text, "="))
 	if err != nil {
 		return stream[:at], false

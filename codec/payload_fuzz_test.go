@@ -44,11 +44,11 @@ func FuzzPayload(f *testing.F) {
 		form := PayloadForm(form8) % (PayloadEIO4 + 1)
 		before := bytes.Clone(b)
 		stream, err := AppendPackets([]byte("old"), b, form)
-		if !bytes.Equal(b, before) || string(stream[:3]) != "old" || err != nil && (err != ErrPayload || form == PayloadSIO09) {
+		if !bytes.Equal(b, before) || string(stream[:3]) != "old" || err != nil && (err != errPayload || form == PayloadSIO09) {
 			t.Fatalf("%q: %q, %v", before, stream, err)
 		}
 		stream = stream[3:]
-		if len(stream) > (PacketHeadBytes+3)*len(b) {
+		if len(stream) > (packetHeadBytes+3)*len(b) {
 			t.Fatalf("%d bytes of packets from %d", len(stream), len(b))
 		}
 		for i, packet := range packetsIn(t, stream) {
@@ -66,7 +66,7 @@ func fuzzStream(b []byte, form PayloadForm) (stream []byte) {
 	for chunk := range bytes.SplitSeq(b, []byte{0xFE}) {
 		at := len(stream)
 		if data, ok := bytes.CutPrefix(chunk, []byte{'@'}); ok && form != PayloadSIO09 {
-			stream = append(AppendPacketHead(stream, 0), data...)
+			stream = append(appendPacketHead(stream, 0), data...)
 			stream = endPacket(stream, at, true)
 			continue
 		}

@@ -14,39 +14,39 @@ import "encoding/binary"
 // A text packet is UTF-8 and begins with its type, a digit; a binary one is the data of an
 // Engine.IO message without the type.
 
-// PacketHeadBytes is what a stream adds to each packet.
-const PacketHeadBytes = 4
+// packetHeadBytes is what a stream adds to each packet.
+const packetHeadBytes = 4
 
 const packetBinary = 1 << 31
 
-// AppendPacketHead appends the head of a text packet of n bytes, n < 1<<31; they must follow.
-func AppendPacketHead(dst []byte, n int) []byte {
+// appendPacketHead appends the head of a text packet of n bytes, n < 1<<31; they must follow.
+func appendPacketHead(dst []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(n))
 }
 
 // AppendPacket appends a text packet.
 func AppendPacket(dst, packet []byte) []byte {
-	return append(AppendPacketHead(dst, len(packet)), packet...)
+	return append(appendPacketHead(dst, len(packet)), packet...)
 }
 
 // NextPacket cuts the first packet off a stream: it aliases stream and took n bytes of it with its
 // head. n == 0 means that stream holds no whole packet.
 func NextPacket(stream []byte) (packet []byte, isBinary bool, n int) {
-	if len(stream) < PacketHeadBytes {
+	if len(stream) < packetHeadBytes {
 		return nil, false, 0
 	}
 	head := binary.BigEndian.Uint32(stream)
 	size := int(head &^ packetBinary)
-	if size > len(stream)-PacketHeadBytes {
+	if size > len(stream)-packetHeadBytes {
 		return nil, false, 0
 	}
-	n = PacketHeadBytes + size
-	return stream[PacketHeadBytes:n:n], head&packetBinary != 0, n
+	n = packetHeadBytes + size
+	return stream[packetHeadBytes:n:n], head&packetBinary != 0, n
 }
 
 // endPacket writes the head of the packet whose bytes were appended behind room for it at stream[at:].
 func endPacket(stream []byte, at int, isBinary bool) []byte {
-	head := uint32(len(stream) - at - PacketHeadBytes)
+	head := uint32(len(stream) - at - packetHeadBytes)
 	if isBinary {
 		head |= packetBinary
 	}

@@ -18,7 +18,7 @@ func TestNextPacketWaitsForWholePackets(t *testing.T) {
 			t.Errorf("of %d bytes: %q, %v, %d", cut, packet, isBinary, n)
 		}
 	}
-	if packet, isBinary, n := NextPacket(stream[6:]); len(packet) != 0 || isBinary || n != PacketHeadBytes {
+	if packet, isBinary, n := NextPacket(stream[6:]); len(packet) != 0 || isBinary || n != packetHeadBytes {
 		t.Errorf("empty packet: %q, %v, %d", packet, isBinary, n)
 	}
 	if packet, isBinary, n := NextPacket([]byte{0x80, 0, 0, 1, 'x', 'y'}); string(packet) != "x" || !isBinary || n != 5 {
@@ -27,7 +27,7 @@ func TestNextPacketWaitsForWholePackets(t *testing.T) {
 	if _, _, n := NextPacket([]byte{0xff, 0xff, 0xff, 0xff, 'x'}); n != 0 {
 		t.Errorf("the longest packet: %d", n)
 	}
-	if got := AppendPacketHead([]byte("x"), 1<<31-1); string(got) != "x\x7f\xff\xff\xff" {
+	if got := appendPacketHead([]byte("x"), 1<<31-1); string(got) != "x\x7f\xff\xff\xff" {
 		t.Errorf("the longest packet's head is %x", got)
 	}
 }
@@ -74,14 +74,14 @@ func TestAppendPackets(t *testing.T) {
 		{PayloadSIO09, "\ufffd5\ufffd3:::😀", nil, nil}, // ends inside the character
 		{PayloadSIO09, "3:::\xff", []string{"3:::\ufffd"}, nil},
 
-		{PayloadEIO3Text, "", nil, ErrPayload},
+		{PayloadEIO3Text, "", nil, errPayload},
 		{PayloadEIO3Text, "1:2", []string{"2"}, nil},
 		{PayloadEIO3Text, "01:2", []string{"2"}, nil},
 		{PayloadEIO3Text, "0:1:20:", []string{"2"}, nil},
 		{PayloadEIO3Text, "6:2probe1:5", []string{"2probe", "5"}, nil},
 		{PayloadEIO3Text, "3:4é你", []string{"4é你"}, nil},
 		{PayloadEIO3Text, "3:4😀1:2", []string{"4😀", "2"}, nil},
-		{PayloadEIO3Text, "2:4😀1:2", nil, ErrPayload},
+		{PayloadEIO3Text, "2:4😀1:2", nil, errPayload},
 		{PayloadEIO3Text, "3:4\u00c3\u00a9", []string{"4é"}, nil},
 		{PayloadEIO3Text, "5:4\u00f0\u009f\u0098\u0080", []string{"4😀"}, nil},
 		{PayloadEIO3Text, "4:4\u00f0\u009f\u0098", []string{"4\u00f0\u009f\u0098"}, nil},
@@ -92,18 +92,18 @@ func TestAppendPackets(t *testing.T) {
 		{PayloadEIO3Text, "4:b4QQ", []string{"@A"}, nil},
 		{PayloadEIO3Text, "6:b4QQ==1:2", []string{"@A", "2"}, nil},
 		{PayloadEIO3Text, "2:b4", []string{"@"}, nil},
-		{PayloadEIO3Text, "1:b", nil, ErrPayload},
-		{PayloadEIO3Text, "2:b2", nil, ErrPayload},
-		{PayloadEIO3Text, "3:b4!", nil, ErrPayload},
-		{PayloadEIO3Text, "1:7", nil, ErrPayload},
-		{PayloadEIO3Text, "1:21", []string{"2"}, ErrPayload},
-		{PayloadEIO3Text, "1:21:", []string{"2"}, ErrPayload},
-		{PayloadEIO3Text, "1:2-1:2", []string{"2"}, ErrPayload},
-		{PayloadEIO3Text, " 1:2", nil, ErrPayload},
-		{PayloadEIO3Text, "+1:2", nil, ErrPayload},
-		{PayloadEIO3Text, ":2", nil, ErrPayload},
-		{PayloadEIO3Text, "0000000001:2", nil, ErrPayload},
-		{PayloadEIO3Text, "999999999:2", nil, ErrPayload},
+		{PayloadEIO3Text, "1:b", nil, errPayload},
+		{PayloadEIO3Text, "2:b2", nil, errPayload},
+		{PayloadEIO3Text, "3:b4!", nil, errPayload},
+		{PayloadEIO3Text, "1:7", nil, errPayload},
+		{PayloadEIO3Text, "1:21", []string{"2"}, errPayload},
+		{PayloadEIO3Text, "1:21:", []string{"2"}, errPayload},
+		{PayloadEIO3Text, "1:2-1:2", []string{"2"}, errPayload},
+		{PayloadEIO3Text, " 1:2", nil, errPayload},
+		{PayloadEIO3Text, "+1:2", nil, errPayload},
+		{PayloadEIO3Text, ":2", nil, errPayload},
+		{PayloadEIO3Text, "0000000001:2", nil, errPayload},
+		{PayloadEIO3Text, "999999999:2", nil, errPayload},
 		{PayloadEIO3Text, "2:4\xff", []string{"4\ufffd"}, nil},
 
 		{PayloadEIO3Binary, "", nil, nil},
@@ -114,31 +114,31 @@ func TestAppendPackets(t *testing.T) {
 		{PayloadEIO3Binary, "\x00\x03\xff4\u00c3", []string{"4\u00c3"}, nil},
 		{PayloadEIO3Binary, "\x00\x02\xff4\xff", []string{"4\ufffd"}, nil},
 		{PayloadEIO3Binary, "\x01\x01\xff\x04", []string{"@"}, nil},
-		{PayloadEIO3Binary, "\x01\x01\xff4", nil, ErrPayload}, // the type is a value here
-		{PayloadEIO3Binary, "\x00\x01\xff\x04", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x02\x01\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x02\x00\xff", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00\x02\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00\x0a\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00\x01", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00\x01\xff2\x00", []string{"2"}, ErrPayload},
-		{PayloadEIO3Binary, "\x00" + strings.Repeat("\x09", 9) + "\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "\x00" + strings.Repeat("\x00", 9) + "\x01\xff2", nil, ErrPayload},
-		{PayloadEIO3Binary, "1:2", nil, ErrPayload},
+		{PayloadEIO3Binary, "\x01\x01\xff4", nil, errPayload}, // the type is a value here
+		{PayloadEIO3Binary, "\x00\x01\xff\x04", nil, errPayload},
+		{PayloadEIO3Binary, "\x02\x01\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "\x02\x00\xff", nil, errPayload},
+		{PayloadEIO3Binary, "\x00\x02\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "\x00\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "\x00\x0a\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "\x00\x01", nil, errPayload},
+		{PayloadEIO3Binary, "\x00", nil, errPayload},
+		{PayloadEIO3Binary, "\x00\x01\xff2\x00", []string{"2"}, errPayload},
+		{PayloadEIO3Binary, "\x00" + strings.Repeat("\x09", 9) + "\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "\x00" + strings.Repeat("\x00", 9) + "\x01\xff2", nil, errPayload},
+		{PayloadEIO3Binary, "1:2", nil, errPayload},
 
 		{PayloadEIO4, "2", []string{"2"}, nil},
 		{PayloadEIO4, "40\x1e42[]\x1ebQQ==", []string{"40", "42[]", "@A"}, nil},
 		{PayloadEIO4, "b\x1ebQQ", []string{"@", "@A"}, nil},
 		{PayloadEIO4, "4\u00c3\u00a9", []string{"4\u00c3\u00a9"}, nil},
-		{PayloadEIO4, "", nil, ErrPayload},
-		{PayloadEIO4, "2\x1e", []string{"2"}, ErrPayload},
-		{PayloadEIO4, "\x1e2", nil, ErrPayload},
-		{PayloadEIO4, "2\x1e\x1e2", []string{"2"}, ErrPayload},
-		{PayloadEIO4, "2\x1e7", []string{"2"}, ErrPayload},
-		{PayloadEIO4, "bQ", nil, ErrPayload},
-		{PayloadEIO4, "b-_", nil, ErrPayload},
+		{PayloadEIO4, "", nil, errPayload},
+		{PayloadEIO4, "2\x1e", []string{"2"}, errPayload},
+		{PayloadEIO4, "\x1e2", nil, errPayload},
+		{PayloadEIO4, "2\x1e\x1e2", []string{"2"}, errPayload},
+		{PayloadEIO4, "2\x1e7", []string{"2"}, errPayload},
+		{PayloadEIO4, "bQ", nil, errPayload},
+		{PayloadEIO4, "b-_", nil, errPayload},
 		{PayloadEIO4, "4\xff", []string{"4\ufffd"}, nil},
 	} {
 		stream, err := AppendPackets(AppendPacket(nil, []byte("old")), []byte(c.body), c.form)

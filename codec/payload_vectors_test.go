@@ -59,7 +59,7 @@ func appendEIOVector(t *testing.T, stream []byte, p eioVectorPacket) []byte {
 	t.Helper()
 	if data, ok := strings.CutPrefix(p.Data, "@"); ok && p.Type == "message" {
 		at := len(stream)
-		stream = append(AppendPacketHead(stream, 0), wireHex(t, data)...)
+		stream = append(appendPacketHead(stream, 0), wireHex(t, data)...)
 		return endPacket(stream, at, true)
 	}
 	for i, name := range eioVectorTypes {
@@ -111,7 +111,7 @@ func (c framingVector) checkEIO3(t *testing.T) {
 	var wantErr error
 	for _, p := range c.By1x {
 		if p.Type == "error" || p.Type == "" { // one without a type the original would ignore
-			wantErr = ErrPayload
+			wantErr = errPayload
 			break
 		}
 		want = appendEIOVector(t, want, p)

@@ -13,8 +13,7 @@ import (
 // them; of a single field the last value counts, and one that is overwritten is only measured,
 // not looked into. Required fields are not enforced; an empty b is {}.
 //
-// On an error, which is the peer's fault, dst is returned as it was: ErrProtoTruncated,
-// ErrProtoTag, ErrProtoRange, ErrProtoType or ErrProtoDepth. The work is bounded by the size of
+// On an error, which is the peer's fault, dst is returned as it was. The work is bounded by the size of
 // b times the number of repeated fields and levels, the output by the size of b times the longest
 // name of a field; b is not kept.
 func (m *ProtoMessage) AppendDecode(dst, b []byte) ([]byte, error) {
@@ -29,7 +28,7 @@ func (m *ProtoMessage) AppendDecode(dst, b []byte) ([]byte, error) {
 func (m *ProtoMessage) HasFourByteUTF8(b []byte) bool { return m.hasFourByteUTF8(b, 1) }
 
 func (m *ProtoMessage) hasFourByteUTF8(b []byte, depth int) bool {
-	if depth > maxProtoDepth || !HasAstral(b) {
+	if depth > maxProtoDepth || !hasAstral(b) {
 		return false
 	}
 	for i := 0; i < len(b); {
@@ -63,7 +62,7 @@ type span struct {
 
 func (m *ProtoMessage) appendObject(dst, b []byte, depth int) ([]byte, error) {
 	if depth > maxProtoDepth {
-		return nil, ErrProtoDepth
+		return nil, errProtoDepth
 	}
 	var inline [inlineFields]span
 	spans, err := m.survey(inline[:0], b)
@@ -136,7 +135,7 @@ func (m *ProtoMessage) readHead(b []byte, i int) (field, start int, err error) {
 	}
 	field, ok := m.byTag(head >> 3)
 	if !ok {
-		return 0, 0, fmt.Errorf("%w %d", ErrProtoTag, head>>3)
+		return 0, 0, fmt.Errorf("%w %d", errProtoTag, head>>3)
 	}
 	return field, start, nil
 }
@@ -147,14 +146,14 @@ func (f *protoField) skip(b []byte, i int) (end int, err error) {
 		return f.skipOne(b, i)
 	}
 	if f.kind == kindUnknown {
-		return 0, ErrProtoType // elements without bytes: any count would be possible
+		return 0, errProtoType // elements without bytes: any count would be possible
 	}
 	count, i, err := readUvarint(b, i)
 	if err != nil {
 		return 0, err
 	}
 	if count > uint64(len(b)-i) { // an element has a byte at least: no lying count loops
-		return 0, ErrProtoTruncated
+		return 0, errProtoTruncated
 	}
 	for ; count > 0; count-- {
 		if i, err = f.skipOne(b, i); err != nil {
@@ -178,7 +177,7 @@ func (f *protoField) skipOne(b []byte, i int) (end int, err error) {
 		end = i
 	}
 	if err == nil && end > len(b) {
-		err = ErrProtoTruncated
+		err = errProtoTruncated
 	}
 	return end, err
 }

@@ -67,8 +67,8 @@ const (
 )
 
 // ParseProtos parses the texts of serverProtos.json and clientProtos.json; an empty text counts
-// as {}. Keys that declare nothing are skipped as in the original (protocol.md §3.1). Errors are
-// ErrSyntax, ErrDepth, ErrNotObject or ErrProtoDefinition, with the place before them.
+// as {}. Keys that declare nothing are skipped as in the original (protocol.md §3.1). An
+// error names the file and the place in it.
 func ParseProtos(server, client []byte) (*Protos, error) {
 	p := &Protos{}
 	var err error
@@ -156,7 +156,7 @@ func parseProtoSet(text []byte) (protoSet, error) {
 // type yet: link finds it when all are there, so a definition that contains itself is no loop.
 func parseProtoMessage(raw []byte, depth int) (*ProtoMessage, error) {
 	if depth > maxProtoDepth {
-		return nil, fmt.Errorf("%w: nested too deeply", ErrProtoDefinition)
+		return nil, fmt.Errorf("%w: nested too deeply", errProtoDefinition)
 	}
 	members, err := orderedMembers(raw)
 	if err != nil {
@@ -192,7 +192,7 @@ func parseProtoMessage(raw []byte, depth int) (*ProtoMessage, error) {
 func (m *ProtoMessage) declare(words []string, rawTag []byte) error {
 	n, err := strconv.ParseUint(string(rawTag), 10, 32)
 	if err != nil || n > maxProtoTag {
-		return fmt.Errorf("%w: tag %s is not an integer up to %d", ErrProtoDefinition, rawTag, maxProtoTag)
+		return fmt.Errorf("%w: tag %s is not an integer up to %d", errProtoDefinition, rawTag, maxProtoTag)
 	}
 	tag := uint32(n)
 	for _, t := range m.tags {
@@ -202,7 +202,7 @@ func (m *ProtoMessage) declare(words []string, rawTag []byte) error {
 	}
 	f := protoField{option: words[0], typ: words[1], name: words[2], tag: tag}
 	if f.name == "__messages" || f.name == "__tags" {
-		return fmt.Errorf("%w: the name is reserved", ErrProtoDefinition)
+		return fmt.Errorf("%w: the name is reserved", errProtoDefinition)
 	}
 	f.label = append(AppendString(nil, f.name), ':')
 	if i, taken := m.byName[f.name]; taken {
@@ -331,7 +331,7 @@ func orderedMembers(raw []byte) ([]member, error) {
 		places[name] = len(members)
 		members = append(members, member{name, value})
 	}
-	if err := o.Err(); err == ErrNotObject {
+	if err := o.Err(); err == errNotObject {
 		return nil, err
 	} else if err != nil {
 		line := 1 + bytes.Count(raw[:min(o.i, len(raw))], []byte("\n"))

@@ -22,12 +22,12 @@ const inlineFields = 16
 // that begin with an integer become it, strings that are JSON numbers become floats and so do
 // booleans (0 and 1), a repeated field that is no array is left out.
 //
-// On an error dst is returned as it was: ErrProtoRequired, ErrProtoEmpty, ErrProtoType,
-// ErrProtoRange, ErrProtoDepth, or Object.Err's. body is not kept.
+// It fails when a required field is missing, when nothing would be written, when a field cannot hold
+// its value, and for nesting that is too deep; dst is returned as it was then. body is not kept.
 func (m *ProtoMessage) AppendEncode(dst, body []byte, opts ProtoOptions) ([]byte, error) {
 	out, err := m.appendFields(dst, body, opts, 1)
 	if err == nil && len(out) == len(dst) {
-		err = ErrProtoEmpty
+		err = errProtoEmpty
 	}
 	if err != nil {
 		return dst, fmt.Errorf("encode protobuf: %w", err)
@@ -43,7 +43,7 @@ type slot struct {
 
 func (m *ProtoMessage) appendFields(dst, body []byte, opts ProtoOptions, depth int) ([]byte, error) {
 	if depth > maxProtoDepth {
-		return nil, ErrProtoDepth
+		return nil, errProtoDepth
 	}
 	var inline [inlineFields]slot
 	slots, err := m.collect(inline[:0], body)
@@ -55,7 +55,7 @@ func (m *ProtoMessage) appendFields(dst, body []byte, opts ProtoOptions, depth i
 			continue
 		}
 		if !opts.FillStrings || m.fields[i].kind != kindString {
-			return nil, fmt.Errorf("%w: %s", ErrProtoRequired, m.fields[i].name)
+			return nil, fmt.Errorf("%w: %s", errProtoRequired, m.fields[i].name)
 		}
 		slots = append(slots, slot{i, []byte(`""`)})
 	}
@@ -120,7 +120,7 @@ func (f *protoField) appendRepeated(dst, raw []byte, opts ProtoOptions, depth in
 		return dst, nil
 	}
 	if f.kind == kindUnknown {
-		return nil, ErrProtoType // elements without bytes would be nothing but a count
+		return nil, errProtoType // elements without bytes would be nothing but a count
 	}
 	counted := f.kind != kindString && f.kind != kindMessage
 	if counted {
@@ -155,7 +155,7 @@ func (f *protoField) appendValue(dst, raw []byte, opts ProtoOptions, depth int) 
 			u = zigzag(n)
 		}
 		if u > maxProtoInteger { // so are negative numbers in a uInt32
-			return nil, ErrProtoRange
+			return nil, errProtoRange
 		}
 		return appendUvarint(dst, u), nil
 	case kindFloat, kindDouble:
@@ -172,7 +172,7 @@ func (f *protoField) appendValue(dst, raw []byte, opts ProtoOptions, depth int) 
 		return endDelimited(appendText(append(dst, 0), raw, opts), start), nil
 	case kindMessage:
 		if raw[0] != '{' {
-			return nil, ErrProtoType
+			return nil, errProtoType
 		}
 		start := len(dst) + 1
 		dst, err := f.message.appendFields(append(dst, 0), raw, opts, depth+1)
@@ -207,8 +207,8 @@ func appendText(dst, raw []byte, opts ProtoOptions) []byte {
 	default:
 		dst = append(dst, raw...)
 	}
-	if opts.CESU8 && HasAstral(dst[start:]) {
-		dst = AppendCESU8(dst[:start], string(dst[start:]))
+	if opts.CESU8 && hasAstral(dst[start:]) {
+		dst = appendCESU8(dst[:start], string(dst[start:]))
 	}
 	return dst
 }
@@ -223,10 +223,10 @@ func jsonInteger(raw []byte) (int64, error) {
 	}
 	x, err := strconv.ParseFloat(text, 64)
 	if err != nil && !math.IsInf(x, 0) { // text is a boolean, a container or no number
-		return 0, ErrProtoType
+		return 0, errProtoType
 	}
 	if x = math.Trunc(x); math.Abs(x) > maxProtoInteger {
-		return 0, ErrProtoRange
+		return 0, errProtoRange
 	}
 	return int64(x), nil
 }
@@ -255,10 +255,10 @@ func jsonFloat(raw []byte) (float64, error) {
 		raw = []byte(strings.TrimSpace(s))
 	}
 	if len(raw) == 0 {
-		return 0, ErrProtoType
+		return 0, errProtoType
 	}
 	if end, ok := skipNumber(raw, 0); !ok || end < len(raw) {
-		return 0, ErrProtoType
+		return 0, errProtoType
 	}
 	x, _ := strconv.ParseFloat(string(raw), 64) // out of range is infinite, as in JavaScript
 	return x, nil

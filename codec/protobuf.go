@@ -35,7 +35,7 @@ const (
 const (
 	// maxProtoDepth is how many messages may stand inside one another, the outermost counted,
 	// in definitions and on the wire. It bounds the stack when a definition contains itself,
-	// and keeps what is decoded within MaxJSONDepth.
+	// and keeps what is decoded within maxJSONDepth.
 	maxProtoDepth = 32
 
 	// maxProtoInteger is the largest integer that is exact in JavaScript, on the wire after
@@ -47,33 +47,33 @@ const (
 )
 
 var (
-	// ErrProtoDefinition is returned for definition files with parts no codec could use:
+	// errProtoDefinition is returned for definition files with parts no codec could use:
 	// values of the wrong kind, tags out of range, nesting beyond 32 levels.
-	ErrProtoDefinition = errors.New("bad protobuf definition")
+	errProtoDefinition = errors.New("bad protobuf definition")
 
-	// ErrProtoRequired is returned on encoding when a required field is missing or null.
-	ErrProtoRequired = errors.New("required field missing")
+	// errProtoRequired is returned on encoding when a required field is missing or null.
+	errProtoRequired = errors.New("required field missing")
 
-	// ErrProtoEmpty is returned on encoding when no field would be written at all, which the
+	// errProtoEmpty is returned on encoding when no field would be written at all, which the
 	// original counts as a failure.
-	ErrProtoEmpty = errors.New("no field to write")
+	errProtoEmpty = errors.New("no field to write")
 
-	// ErrProtoType is returned on encoding for a value its field cannot hold, and in both
+	// errProtoType is returned on encoding for a value its field cannot hold, and in both
 	// directions for elements of a type that has no form on the wire.
-	ErrProtoType = errors.New("value does not fit its field")
+	errProtoType = errors.New("value does not fit its field")
 
-	// ErrProtoRange is returned for integers a field cannot hold: negative ones in a uInt32,
+	// errProtoRange is returned for integers a field cannot hold: negative ones in a uInt32,
 	// and those that JavaScript could not hold exactly.
-	ErrProtoRange = errors.New("integer out of range")
+	errProtoRange = errors.New("integer out of range")
 
-	// ErrProtoTruncated is returned on decoding when a message ends inside a field.
-	ErrProtoTruncated = errors.New("message ends inside a field")
+	// errProtoTruncated is returned on decoding when a message ends inside a field.
+	errProtoTruncated = errors.New("message ends inside a field")
 
-	// ErrProtoTag is returned on decoding for a tag the definition does not have.
-	ErrProtoTag = errors.New("unknown tag")
+	// errProtoTag is returned on decoding for a tag the definition does not have.
+	errProtoTag = errors.New("unknown tag")
 
-	// ErrProtoDepth is returned for messages nested deeper than 32 levels.
-	ErrProtoDepth = errors.New("messages nested too deeply")
+	// errProtoDepth is returned for messages nested deeper than 32 levels.
+	errProtoDepth = errors.New("messages nested too deeply")
 )
 
 // ProtoOptions are what AppendEncode leaves to its caller.
@@ -83,7 +83,7 @@ type ProtoOptions struct {
 	CESU8 bool
 
 	// FillStrings writes "" for required strings that are missing or null, at any level,
-	// after the fields that are there, instead of failing with ErrProtoRequired. For onChat,
+	// after the fields that are there, instead of failing. For onChat,
 	// so that every recipient gets a message it can decode (protocol.md §3.2).
 	FillStrings bool
 }
@@ -110,23 +110,23 @@ func readUvarint(b []byte, i int) (n uint64, end int, err error) {
 	}
 	for shift := uint(0); shift < 70; shift += 7 {
 		if i >= len(b) {
-			return 0, i, ErrProtoTruncated
+			return 0, i, errProtoTruncated
 		}
 		c := b[i]
 		i++
 		if shift < 56 {
 			n |= uint64(c&0x7F) << shift
 		} else if c&0x7F != 0 {
-			return 0, i, ErrProtoRange
+			return 0, i, errProtoRange
 		}
 		if c < 0x80 {
 			if n > maxProtoInteger {
-				return 0, i, ErrProtoRange
+				return 0, i, errProtoRange
 			}
 			return n, i, nil
 		}
 	}
-	return 0, i, ErrProtoRange
+	return 0, i, errProtoRange
 }
 
 // readLength reads the varint length at b[i], which must not reach past the end of b, and
@@ -137,7 +137,7 @@ func readLength(b []byte, i int) (start, end int, err error) {
 		return 0, 0, err
 	}
 	if n > uint64(len(b)-start) {
-		return 0, 0, ErrProtoTruncated
+		return 0, 0, errProtoTruncated
 	}
 	return start, start + int(n), nil
 }

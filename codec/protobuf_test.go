@@ -23,10 +23,10 @@ func mustProtos(t testing.TB, server string) *Protos {
 func TestParseProtosRejects(t *testing.T) {
 	deep := strings.Repeat(`{"message A":`, 40) + "{}" + strings.Repeat("}", 40)
 	for in, want := range map[string]error{
-		`{`: ErrSyntax, `[]`: ErrNotObject, `{"r":5}`: ErrNotObject, `{"r":{"message X":5}}`: ErrNotObject,
-		`{"r":{"optional uInt32 a":"1"}}`: ErrProtoDefinition, `{"r":{"optional uInt32 a":1.5}}`: ErrProtoDefinition,
-		`{"r":{"optional uInt32 a":-1}}`: ErrProtoDefinition, `{"r":{"optional uInt32 a":268435456}}`: ErrProtoDefinition,
-		`{"r":{"optional uInt32 __tags":1}}`: ErrProtoDefinition, `{"r":` + deep + `}`: ErrProtoDefinition,
+		`{`: errSyntax, `[]`: errNotObject, `{"r":5}`: errNotObject, `{"r":{"message X":5}}`: errNotObject,
+		`{"r":{"optional uInt32 a":"1"}}`: errProtoDefinition, `{"r":{"optional uInt32 a":1.5}}`: errProtoDefinition,
+		`{"r":{"optional uInt32 a":-1}}`: errProtoDefinition, `{"r":{"optional uInt32 a":268435456}}`: errProtoDefinition,
+		`{"r":{"optional uInt32 __tags":1}}`: errProtoDefinition, `{"r":` + deep + `}`: errProtoDefinition,
 	} {
 		if _, err := ParseProtos([]byte(in), nil); !errors.Is(err, want) {
 			t.Errorf("server %s: %v", in, err)
@@ -52,7 +52,7 @@ func TestParsedDefinitionHasJavaScriptsOrder(t *testing.T) {
 	if got := string(p.server.text); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
-	if text := p.AppendHandshake([]byte("{")); HasAstral(text) || !json.Valid(append(text, '}')) {
+	if text := p.AppendHandshake([]byte("{")); hasAstral(text) || !json.Valid(append(text, '}')) {
 		t.Errorf("handshake %s", text)
 	}
 	// Both tags of the name that was taken mean its last declaration.
@@ -90,11 +90,11 @@ func TestEncodeFillsRequiredStrings(t *testing.T) {
 			t.Errorf("%s arrives as %s, %v", in, got, err)
 		}
 	}
-	if _, err := m.AppendEncode(nil, []byte(`{"msg":null,"from":"a","target":"*"}`), ProtoOptions{}); !errors.Is(err, ErrProtoRequired) {
+	if _, err := m.AppendEncode(nil, []byte(`{"msg":null,"from":"a","target":"*"}`), ProtoOptions{}); !errors.Is(err, errProtoRequired) {
 		t.Errorf("without the option: %v", err)
 	}
 	number := mustProtos(t, `{"r":{"required uInt32 a":1}}`).Server("r")
-	if _, err := number.AppendEncode(nil, []byte(`{}`), fill); !errors.Is(err, ErrProtoRequired) {
+	if _, err := number.AppendEncode(nil, []byte(`{}`), fill); !errors.Is(err, errProtoRequired) {
 		t.Errorf("a number: %v", err)
 	}
 }
@@ -125,12 +125,12 @@ func TestEncodeMakesValuesFit(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]error{
-		`{"u":-1}`: ErrProtoRange, `{"u":9007199254740992}`: ErrProtoRange, `{"u":1e999}`: ErrProtoRange, `{"u":"-1"}`: ErrProtoRange,
-		`{"i":4503599627370496}`: ErrProtoRange, `{"u":"abc"}`: ErrProtoType, `{"u":""}`: ErrProtoType, `{"u":"-"}`: ErrProtoType,
-		`{"u":true}`: ErrProtoType, `{"u":[1]}`: ErrProtoType, `{"u":{}}`: ErrProtoType, `{"d":"x"}`: ErrProtoType, `{"d":"inf"}`: ErrProtoType,
-		`{"d":""}`: ErrProtoType, `{"d":[]}`: ErrProtoType, `{"us":[1,null]}`: ErrProtoType, `{"us":["a"]}`: ErrProtoType, `{"m":5}`: ErrProtoType,
-		`{"ms":[null]}`: ErrProtoType, `{"bs":[true]}`: ErrProtoType, `{}`: ErrProtoEmpty, `{"x":1}`: ErrProtoEmpty, `{"us":[]}`: ErrProtoEmpty,
-		`{"u":1`: ErrSyntax, `[]`: ErrNotObject,
+		`{"u":-1}`: errProtoRange, `{"u":9007199254740992}`: errProtoRange, `{"u":1e999}`: errProtoRange, `{"u":"-1"}`: errProtoRange,
+		`{"i":4503599627370496}`: errProtoRange, `{"u":"abc"}`: errProtoType, `{"u":""}`: errProtoType, `{"u":"-"}`: errProtoType,
+		`{"u":true}`: errProtoType, `{"u":[1]}`: errProtoType, `{"u":{}}`: errProtoType, `{"d":"x"}`: errProtoType, `{"d":"inf"}`: errProtoType,
+		`{"d":""}`: errProtoType, `{"d":[]}`: errProtoType, `{"us":[1,null]}`: errProtoType, `{"us":["a"]}`: errProtoType, `{"m":5}`: errProtoType,
+		`{"ms":[null]}`: errProtoType, `{"bs":[true]}`: errProtoType, `{}`: errProtoEmpty, `{"x":1}`: errProtoEmpty, `{"us":[]}`: errProtoEmpty,
+		`{"u":1`: errSyntax, `[]`: errNotObject,
 	} {
 		if got, err := m.AppendEncode([]byte("x"), []byte(in), ProtoOptions{}); !errors.Is(err, want) || string(got) != "x" {
 			t.Errorf("%s: %q, %v; want %v", in, got, err, want)
@@ -178,11 +178,11 @@ func TestRecursiveDefinitionIsBounded(t *testing.T) {
 	if got, err := m.AppendDecode(nil, wire); err != nil || !bytes.Equal(got, nest(maxProtoDepth)) {
 		t.Errorf("%s, %v", got, err)
 	}
-	if _, err := m.AppendEncode(nil, nest(maxProtoDepth+1), ProtoOptions{}); !errors.Is(err, ErrProtoDepth) {
+	if _, err := m.AppendEncode(nil, nest(maxProtoDepth+1), ProtoOptions{}); !errors.Is(err, errProtoDepth) {
 		t.Error(err)
 	}
 	deeper := append([]byte{1<<3 | 2, byte(len(wire))}, wire...)
-	if _, err := m.AppendDecode(nil, deeper); !errors.Is(err, ErrProtoDepth) {
+	if _, err := m.AppendDecode(nil, deeper); !errors.Is(err, errProtoDepth) {
 		t.Error(err)
 	}
 }
@@ -190,20 +190,20 @@ func TestRecursiveDefinitionIsBounded(t *testing.T) {
 func TestDecodeRejects(t *testing.T) {
 	m := mustProtos(t, fitProtos).Server("r")
 	for in, want := range map[string]error{
-		"\x0a\x05ab":   ErrProtoTruncated, // string
-		"\x0a":         ErrProtoTruncated,
-		"\x10\x80":     ErrProtoTruncated, // uInt32
-		"\x21\x00\x00": ErrProtoTruncated, // double
-		"\x28\xff\xff\xff\xff\xff\xff\xff\x0f\x01": ErrProtoTruncated, // count of nearly everything
-		"\x28\x02\x01": ErrProtoTruncated,
-		"\x3a\x02\x0a\x05\x10\x05\x10\x05\x10\x05":         ErrProtoTruncated, // text that leaves its message
-		"\x10\x80\x80\x80\x80\x80\x80\x80\x10":             ErrProtoRange,     // 2^53
-		"\x10\xff\xff\xff\xff\xff\xff\xff\xff\x7f":         ErrProtoRange,
-		"\x10\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00": ErrProtoRange,
-		"\x48\xff\xff\xff\xff\x0f":                         ErrProtoType, // many elements without bytes
-		"\x78\x01":                                         ErrProtoTag,
-		"\x00":                                             ErrProtoTag,
-		"\xff\xff\xff\xff\xff\xff\xff\x0f":                 ErrProtoTag,
+		"\x0a\x05ab":   errProtoTruncated, // string
+		"\x0a":         errProtoTruncated,
+		"\x10\x80":     errProtoTruncated, // uInt32
+		"\x21\x00\x00": errProtoTruncated, // double
+		"\x28\xff\xff\xff\xff\xff\xff\xff\x0f\x01": errProtoTruncated, // count of nearly everything
+		"\x28\x02\x01": errProtoTruncated,
+		"\x3a\x02\x0a\x05\x10\x05\x10\x05\x10\x05":         errProtoTruncated, // text that leaves its message
+		"\x10\x80\x80\x80\x80\x80\x80\x80\x10":             errProtoRange,     // 2^53
+		"\x10\xff\xff\xff\xff\xff\xff\xff\xff\x7f":         errProtoRange,
+		"\x10\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00": errProtoRange,
+		"\x48\xff\xff\xff\xff\x0f":                         errProtoType, // many elements without bytes
+		"\x78\x01":                                         errProtoTag,
+		"\x00":                                             errProtoTag,
+		"\xff\xff\xff\xff\xff\xff\xff\x0f":                 errProtoTag,
 	} {
 		if got, err := m.AppendDecode([]byte("x"), []byte(in)); !errors.Is(err, want) || string(got) != "x" {
 			t.Errorf("%x: %s, %v; want %v", in, got, err, want)

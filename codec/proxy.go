@@ -34,16 +34,16 @@ var (
 	proxyV1Start   = []byte("PROXY ")
 )
 
-// MaxProxyHeader is the length of the longest header that ParseProxyHeader takes.
-const MaxProxyHeader = proxyHeadBytes + maxProxyV2Length
+// maxProxyHeader is the length of the longest header that ParseProxyHeader takes.
+const maxProxyHeader = proxyHeadBytes + maxProxyV2Length
 
-// ErrProxyHeader means that a connection does not begin with a PROXY protocol header, or with a malformed one, or one for what is
+// errProxyHeader means that a connection does not begin with a PROXY protocol header, or with a malformed one, or one for what is
 // not TCP.
-var ErrProxyHeader = errors.New("not a PROXY protocol header")
+var errProxyHeader = errors.New("not a PROXY protocol header")
 
 // ParseProxyHeader reads the header at the start of b, and returns whom the proxy speaks for and the bytes it took. An
 // address that is not valid means the proxy itself, or that it does not know. n == 0 without an error means that more
-// bytes are needed. It fails with ErrProxyHeader, as soon as that is certain.
+// bytes are needed. It fails as soon as it is certain that b begins with no such header.
 func ParseProxyHeader(b []byte) (client netip.AddrPort, n int, err error) {
 	switch {
 	case begins(b, proxySignature):
@@ -51,7 +51,7 @@ func ParseProxyHeader(b []byte) (client netip.AddrPort, n int, err error) {
 	case begins(b, proxyV1Start):
 		return parseProxyV1(b)
 	}
-	return client, 0, ErrProxyHeader
+	return client, 0, errProxyHeader
 }
 
 // begins tells whether b begins with start, or could if it were longer.
@@ -62,7 +62,7 @@ func begins(b, start []byte) bool {
 
 func parseProxyV2(b []byte) (client netip.AddrPort, n int, err error) {
 	if len(b) > len(proxySignature) && b[12]>>4 != proxyV2 {
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	}
 	if len(b) < proxyHeadBytes {
 		return client, 0, nil
@@ -70,7 +70,7 @@ func parseProxyV2(b []byte) (client netip.AddrPort, n int, err error) {
 	command, family, length := b[12]&0xf, b[13], int(binary.BigEndian.Uint16(b[14:]))
 	local := command == proxyLocal
 	if length > maxProxyV2Length || !local && command != proxyProxy {
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	}
 	n = proxyHeadBytes + length
 	addresses := 0
@@ -81,11 +81,11 @@ func parseProxyV2(b []byte) (client netip.AddrPort, n int, err error) {
 	case family == proxyTCP6:
 		addresses = proxyTCP6Bytes
 	default: // UDP and Unix sockets
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	}
 	switch {
 	case length < addresses:
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	case len(b) < n:
 		return client, 0, nil
 	}
@@ -104,7 +104,7 @@ func parseProxyV1(b []byte) (client netip.AddrPort, n int, err error) {
 	end := bytes.IndexByte(line, '\n')
 	switch {
 	case end < 0 && len(b) >= maxProxyV1Bytes, end > 0 && line[end-1] != '\r':
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	case end < 0:
 		return client, 0, nil
 	}
@@ -115,14 +115,14 @@ func parseProxyV1(b []byte) (client netip.AddrPort, n int, err error) {
 		return client, n, nil
 	}
 	if len(fields) != 5 || family != "TCP4" && family != "TCP6" {
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	}
 	from, ok1 := proxyAddr(fields[1], family)
 	_, ok2 := proxyAddr(fields[2], family)
 	port, ok3 := proxyPort(fields[3])
 	_, ok4 := proxyPort(fields[4])
 	if !ok1 || !ok2 || !ok3 || !ok4 {
-		return client, 0, ErrProxyHeader
+		return client, 0, errProxyHeader
 	}
 	return netip.AddrPortFrom(from, port), n, nil
 }

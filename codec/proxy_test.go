@@ -76,7 +76,7 @@ func TestParseProxyHeaderRefuses(t *testing.T) {
 		"too long": v2("21 11 0219"), "too long for local": v2("20 00 ffff"), "too short for IPv4": v2("21 11 000b"),
 		"too short for IPv6": v2("21 21 0023"), "UDP": v2("21 12 000c"), "Unix": v2("21 31 00d8"), "no such family": v2("21 41 000c"),
 	} {
-		if got, n, err := ParseProxyHeader([]byte(text)); err != ErrProxyHeader || n != 0 || got.IsValid() {
+		if got, n, err := ParseProxyHeader([]byte(text)); err != errProxyHeader || n != 0 || got.IsValid() {
 			t.Errorf("%s is taken: %v, %d, %v", name, got, n, err)
 		}
 	}
@@ -93,13 +93,13 @@ func FuzzParseProxyHeader(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		client, n, err := ParseProxyHeader(b)
-		if n > len(b) || n > MaxProxyHeader || err != nil && (n != 0 || client.IsValid()) || n == 0 && client.IsValid() {
+		if n > len(b) || n > maxProxyHeader || err != nil && (n != 0 || client.IsValid()) || n == 0 && client.IsValid() {
 			t.Fatalf("%v, %d, %v", client, n, err)
 		}
 		if client.Addr().Is4In6() || client.Addr().Zone() != "" {
 			t.Fatalf("%v is no plain address", client)
 		}
-		if n == 0 && err == nil && len(b) >= MaxProxyHeader {
+		if n == 0 && err == nil && len(b) >= maxProxyHeader {
 			t.Fatalf("%d bytes are not enough", len(b))
 		}
 		if n > 0 {

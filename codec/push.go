@@ -36,8 +36,8 @@ const (
 // WebSocket tells whether the client is at the other end of a WebSocket.
 func (f Framing) WebSocket() bool { return f == FramingWS || f == FramingSIO09WS || f == FramingEIOWS }
 
-// Pull tells whether the client fetches.
-func (f Framing) Pull() bool { return f == FramingSIO09Pull || f == FramingEIOPull }
+// pull tells whether the client fetches.
+func (f Framing) pull() bool { return f == FramingSIO09Pull || f == FramingEIOPull }
 
 func (f Framing) hybrid() bool { return f <= FramingWS }
 func (f Framing) sio09() bool  { return f == FramingSIO09WS || f == FramingSIO09Pull }
@@ -77,11 +77,11 @@ func (p *Push) encode(dst []byte, v *Variant) []byte {
 	}
 	if code, ok := v.Dict.Code(p.Route); ok {
 		dst = v.AppendPackageHead(dst, PackageData, 1+2+len(body))
-		dst = AppendPushHeadCode(dst, code)
+		dst = appendPushHeadCode(dst, code)
 	} else {
 		route := p.Route[:min(len(p.Route), MaxRouteBytes)]
 		dst = v.AppendPackageHead(dst, PackageData, 1+1+len(route)+len(body))
-		dst, _ = AppendPushHead(dst, route)
+		dst, _ = appendPushHead(dst, route)
 	}
 	return append(dst, body...)
 }

@@ -17,7 +17,7 @@ const (
 
 // AppendPacket appends a socket.io 0.9 or Engine.IO packet, text, framed as clients of v get it.
 func (v *Variant) AppendPacket(dst, packet []byte) []byte {
-	if v.Framing.Pull() {
+	if v.Framing.pull() {
 		return AppendPacket(dst, packet)
 	}
 	return AppendWSFrame(dst, WSText, packet)
@@ -149,8 +149,8 @@ func (v *Variant) frame(dst []byte, at, head int) []byte {
 	n := len(dst) - at - head
 	var h [10]byte
 	var want []byte
-	if v.Framing.Pull() {
-		want = AppendPacketHead(h[:0], n)
+	if v.Framing.pull() {
+		want = appendPacketHead(h[:0], n)
 	} else {
 		want = AppendWSHead(h[:0], WSText, n)
 	}
@@ -190,9 +190,9 @@ func (v *Variant) lastArray(staged []byte) (at, head int) {
 // frameSize is the size of the head and of the rest of the frame at the start of b; head is 0 when it is none of ours.
 func (v *Variant) frameSize(b []byte) (head, n int) {
 	switch {
-	case v.Framing.Pull() && len(b) >= PacketHeadBytes:
-		return PacketHeadBytes, int(binary.BigEndian.Uint32(b) &^ (1 << 31))
-	case v.Framing.Pull() || len(b) < 2 || b[0]&0xF0 != 0x80:
+	case v.Framing.pull() && len(b) >= packetHeadBytes:
+		return packetHeadBytes, int(binary.BigEndian.Uint32(b) &^ (1 << 31))
+	case v.Framing.pull() || len(b) < 2 || b[0]&0xF0 != 0x80:
 		return 0, 0
 	case b[1] < 126:
 		return 2, int(b[1])

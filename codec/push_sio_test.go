@@ -25,7 +25,7 @@ func framed(v *Variant, packets ...string) string {
 	for _, p := range packets {
 		n := len(p)
 		switch {
-		case v.Framing.Pull():
+		case v.Framing.pull():
 			b = append(b, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 		case n < 126:
 			b = append(b, 0x81, byte(n))

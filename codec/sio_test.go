@@ -111,7 +111,7 @@ func TestAppendEventText(t *testing.T) {
 		`2["message",1]`, `2["message",null]`, `2["message",["x"]]`, `2["message",{"x":"x"}]`, `2["msg","x"]`, `2["Message","x"]`,
 		`2["message ","x"]`, `2[1,"x"]`, `2[bad`, `2["message","x"`, `2["message","x",]`, `2["message","x"]]`, `2["message","x",bad]`,
 		`2["message","x"]"y"`, `2["message","\x"]`, "2[\"message\",\"\n\"]", `2["message","\ud8"]`,
-		`2["message","x",` + strings.Repeat("[", MaxJSONDepth) + strings.Repeat("]", MaxJSONDepth) + `]`,
+		`2["message","x",` + strings.Repeat("[", maxJSONDepth) + strings.Repeat("]", maxJSONDepth) + `]`,
 	} {
 		p, _ := ParseSIOPacket([]byte(in))
 		if text, ok := p.AppendEventText([]byte("dst")); ok || string(text) != "dst" {

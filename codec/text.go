@@ -82,9 +82,9 @@ func brokenPrefix(b []byte) int {
 	return 2
 }
 
-// AppendCESU8 appends s with every character above U+FFFF as two three-byte surrogates, the
+// appendCESU8 appends s with every character above U+FFFF as two three-byte surrogates, the
 // only form browser clients read back (protocol.md §2.6). An invalid byte becomes U+FFFD.
-func AppendCESU8(dst []byte, s string) []byte {
+func appendCESU8(dst []byte, s string) []byte {
 	for _, r := range s {
 		if r < 0x10000 {
 			dst = utf8.AppendRune(dst, r)
@@ -101,7 +101,7 @@ func AppendCESU8(dst []byte, s string) []byte {
 // HasFourByteUTF8 tells whether b holds a well-formed sequence of four bytes: a character above U+FFFF in UTF-8, which a client that
 // writes CESU-8 never sends.
 func HasFourByteUTF8(b []byte) bool {
-	if !HasAstral(b) {
+	if !hasAstral(b) {
 		return false
 	}
 	for i, c := range b {
@@ -114,8 +114,8 @@ func HasFourByteUTF8(b []byte) bool {
 	return false
 }
 
-// HasAstral tells whether b, valid UTF-8, holds a character above U+FFFF: a byte of 0xF0 or more.
-func HasAstral(b []byte) bool {
+// hasAstral tells whether b, valid UTF-8, holds a character above U+FFFF: a byte of 0xF0 or more.
+func hasAstral(b []byte) bool {
 	const top = 0x8080808080808080
 	i := 0
 	for ; i+8 <= len(b); i += 8 {

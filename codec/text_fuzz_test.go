@@ -36,12 +36,12 @@ func FuzzNormalizeUTF8(f *testing.F) {
 			t.Fatalf("ASCII %q became %q", x, y)
 		}
 		// What a browser would have sent of the same text reads the same.
-		if back := NormalizeUTF8(AppendCESU8(nil, string(got))); !bytes.Equal(back, got) {
+		if back := NormalizeUTF8(appendCESU8(nil, string(got))); !bytes.Equal(back, got) {
 			t.Fatalf("%q came back from CESU-8 as %q", got, back)
 		}
 		// The fast scan and the plain one agree.
-		if HasAstral(got) != (bytes.IndexFunc(got, func(r rune) bool { return r >= 0x10000 }) >= 0) {
-			t.Fatalf("HasAstral(%q) is wrong", got)
+		if hasAstral(got) != (bytes.IndexFunc(got, func(r rune) bool { return r >= 0x10000 }) >= 0) {
+			t.Fatalf("hasAstral(%q) is wrong", got)
 		}
 	})
 }
@@ -78,13 +78,13 @@ func FuzzScanObject(f *testing.F) {
 	for _, s := range jsonSeeds {
 		f.Add([]byte(s))
 	}
-	f.Add([]byte(strings.Repeat(`{"a":`, MaxJSONDepth) + "1" + strings.Repeat("}", MaxJSONDepth)))
-	f.Add([]byte(strings.Repeat(`{"a":`, MaxJSONDepth) + "{}" + strings.Repeat("}", MaxJSONDepth)))
+	f.Add([]byte(strings.Repeat(`{"a":`, maxJSONDepth) + "1" + strings.Repeat("}", maxJSONDepth)))
+	f.Add([]byte(strings.Repeat(`{"a":`, maxJSONDepth) + "{}" + strings.Repeat("}", maxJSONDepth)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = NormalizeUTF8(b)
 		valid := json.Valid(b)
-		if valid && jsonDepth(b) > MaxJSONDepth {
-			if checkJSON(b) != ErrDepth {
+		if valid && jsonDepth(b) > maxJSONDepth {
+			if checkJSON(b) != errDepth {
 				t.Fatalf("deep %q: %v", b, checkJSON(b))
 			}
 			return
@@ -127,7 +127,7 @@ func FuzzStringRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		want := string(NormalizeUTF8([]byte(s)))
 		literal := AppendString([]byte("x"), s)[1:]
-		if HasAstral(literal) || !ValidJSON(literal) {
+		if hasAstral(literal) || !ValidJSON(literal) {
 			t.Fatalf("%q: literal %s", s, literal)
 		}
 		if got, ok := StringValue(literal); !ok || got != want {
@@ -153,7 +153,7 @@ func FuzzJSONEngines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		text := NormalizeUTF8(bytes.Clone(b))
-		if json.Valid(text) && jsonDepth(text) > MaxJSONDepth {
+		if json.Valid(text) && jsonDepth(text) > maxJSONDepth {
 			return
 		}
 		var got, want any
@@ -239,7 +239,7 @@ func FuzzProtoDecode(f *testing.F) {
 			}
 			return
 		}
-		if !json.Valid(text) || !ValidJSON(text) || HasAstral(text) {
+		if !json.Valid(text) || !ValidJSON(text) || hasAstral(text) {
 			t.Fatalf("%x decodes to %s", b, text)
 		}
 		if len(text) > 64+32*len(b) {

@@ -44,7 +44,7 @@ func TestNormalizeUTF8ReturnsValidTextItself(t *testing.T) {
 }
 
 func TestAppendCESU8(t *testing.T) {
-	if got := string(AppendCESU8([]byte("x"), "aé漢😀\U0010FFFF\xff")); got !=
+	if got := string(appendCESU8([]byte("x"), "aé漢😀\U0010FFFF\xff")); got !=
 		"xaé漢\xed\xa0\xbd\xed\xb8\x80\xed\xaf\xbf\xed\xbf\xbf\ufffd" {
 		t.Errorf("%q", got)
 	}
@@ -53,7 +53,7 @@ func TestAppendCESU8(t *testing.T) {
 func TestHasAstralAtEveryOffset(t *testing.T) {
 	for i := range 20 {
 		pad := strings.Repeat("\uffff", i)
-		if HasAstral([]byte(pad)) || !HasAstral([]byte(pad+"\U00010000")) || !HasAstral([]byte("😀"+pad)) {
+		if hasAstral([]byte(pad)) || !hasAstral([]byte(pad+"\U00010000")) || !hasAstral([]byte("😀"+pad)) {
 			t.Errorf("wrong at %d", i)
 		}
 	}

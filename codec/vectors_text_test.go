@@ -92,19 +92,19 @@ func TestStringVectors(t *testing.T) {
 		// The original reads a pair as six U+FFFD; the Rule of §2.6 wants the character.
 		// Of lone surrogates both make three.
 		want := c.ServerDecodesBrowser
-		if HasAstral([]byte(text)) {
+		if hasAstral([]byte(text)) {
 			want = text
 		}
 		if got := NormalizeUTF8(cesu); string(got) != want {
 			t.Errorf("browser's bytes read as %q, want %q", got, want)
 		}
 		lone := !slices.Equal(utf16.Encode([]rune(text)), c.CodeUnits)
-		if got := AppendCESU8(nil, text); !lone && !bytes.Equal(got, cesu) {
+		if got := appendCESU8(nil, text); !lone && !bytes.Equal(got, cesu) {
 			t.Errorf("CESU-8 %x, want %x", got, cesu)
 		}
 		var back string
 		literal := AppendString(nil, text)
-		if err := json.Unmarshal(literal, &back); err != nil || back != text || HasAstral(literal) {
+		if err := json.Unmarshal(literal, &back); err != nil || back != text || hasAstral(literal) {
 			t.Errorf("literal %s read as %q, %v", literal, back, err)
 		}
 	})
@@ -118,7 +118,7 @@ type crcVector struct {
 
 func TestCRCVectors(t *testing.T) {
 	runTextVectors(t, "crc.json", func(t *testing.T, c crcVector) {
-		if got := DispatchSum(c.Input); got != c.Abs {
+		if got := dispatchSum(c.Input); got != c.Abs {
 			t.Errorf("sum of %q is %d, want %d", c.Input, got, c.Abs)
 		}
 		if len(c.Index) == 0 {
@@ -283,13 +283,13 @@ func (c protoVector) checkBytes(t *testing.T, m *ProtoMessage) {
 func (c protoVector) checkBrowser(t *testing.T, m *ProtoMessage) {
 	wire := unhexText(t, c.BrowserHex)
 	if full := unhexText(t, *c.Hex); len(wire) < len(full) {
-		if got, err := m.AppendDecode(nil, wire); !errors.Is(err, ErrProtoTruncated) {
+		if got, err := m.AppendDecode(nil, wire); !errors.Is(err, errProtoTruncated) {
 			t.Errorf("cut double decodes to %s, %v", got, err)
 		}
 		return
 	}
 	checkDecoded(t, m, wire, c.Decoded)
-	if HasAstral(c.Msg) || bytes.Contains(c.Msg, []byte(`\ud83d`)) {
+	if hasAstral(c.Msg) || bytes.Contains(c.Msg, []byte(`\ud83d`)) {
 		got, err := m.AppendEncode(nil, c.Msg, ProtoOptions{CESU8: true})
 		if err != nil || !bytes.Equal(got, wire) {
 			t.Errorf("for browsers encodes to %x, %v; want %x", got, err, wire)
@@ -328,7 +328,7 @@ func checkDecoded(t *testing.T, m *ProtoMessage, wire []byte, want []byte) []byt
 	if !reflect.DeepEqual(jsonTokens(t, got), jsonTokens(t, want)) {
 		t.Errorf("%x decodes to %s\nwant %s", wire, got, want)
 	}
-	if HasAstral(got) || !ValidJSON(got) {
+	if hasAstral(got) || !ValidJSON(got) {
 		t.Errorf("%s is not canonical JSON", got)
 	}
 	return got

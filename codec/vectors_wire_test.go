@@ -119,8 +119,8 @@ func checkPackageDecode(t *testing.T, c wireVectorCase) {
 	for _, want := range c.Packages {
 		p, n, err := ParsePackage(rest, MaxPackageBody)
 		if want.Type < 1 || want.Type > 5 {
-			if err != ErrPackageType || n != 0 {
-				t.Errorf("type %d: got %d, %v, want ErrPackageType", want.Type, n, err)
+			if err != errPackageType || n != 0 {
+				t.Errorf("type %d: got %d, %v, want errPackageType", want.Type, n, err)
 			}
 			return
 		}
@@ -217,7 +217,7 @@ func checkMessageAgain(t *testing.T, m Message) {
 	t.Helper()
 	b, err := AppendMessage(nil, m)
 	if m.Type > MessagePush {
-		if err != ErrMessageType {
+		if err != errMessageType {
 			t.Errorf("type %d encoded, %v", m.Type, err)
 		}
 		return
@@ -239,9 +239,9 @@ func checkMessageHeads(t *testing.T, m Message, want []byte) {
 	case m.Type == MessageResponse && !m.Compressed:
 		head = AppendResponseHead(nil, m.ID, 0)
 	case m.Type == MessagePush && m.Compressed:
-		head = AppendPushHeadCode(nil, m.Code)
+		head = appendPushHeadCode(nil, m.Code)
 	case m.Type == MessagePush:
-		head, _ = AppendPushHead(nil, string(m.Route))
+		head, _ = appendPushHead(nil, string(m.Route))
 	default:
 		return
 	}

@@ -33,27 +33,18 @@ const (
 	WSCloseNormal      = 1000 // what protocol.md §2.3 closes with
 	WSCloseGoingAway   = 1001
 	WSCloseProtocol    = 1002
-	WSCloseUnsupported = 1003
 	WSCloseNoStatus    = 1005 // a close frame without a code; never on the wire
 	WSCloseInvalidData = 1007
 	WSClosePolicy      = 1008
 	WSCloseTooBig      = 1009
-	WSCloseInternal    = 1011
-	WSCloseRestart     = 1012
-	WSCloseTryAgain    = 1013
 )
 
 const (
+	// maxWSControlPayload bounds ping, pong and close frames, RFC 6455 §5.5.
+	maxWSControlPayload = 125
 
-	// MaxWSClientHeadBytes is the largest head of a frame we read. Whoever buffers for
-	// Next needs room for the message limit plus this.
-	MaxWSClientHeadBytes = 14
-
-	// MaxWSControlPayload bounds ping, pong and close frames, RFC 6455 §5.5.
-	MaxWSControlPayload = 125
-
-	// MaxWSCloseReason is what a close frame has left for its reason, in bytes of UTF-8.
-	MaxWSCloseReason = MaxWSControlPayload - 2
+	// maxWSCloseReason is what a close frame has left for its reason, in bytes of UTF-8.
+	maxWSCloseReason = maxWSControlPayload - 2
 )
 
 const (
@@ -135,12 +126,12 @@ func (r *WSReader) Began() bool { return r.open != nil && !r.open.more }
 // fragmented message in a buffer of the reader's own, and is valid until the next call or
 // until b changes. The n bytes must not be passed in again.
 //
-// An error is a *WSError. Whatever the head alone reveals is reported before the payload
-// has arrived. After an error or a close the connection is over; call Next no more.
-func (r *WSReader) Next(b []byte, limit int) (ev WSEvent, n int, err error) {
-	head, size, werr := r.parseHead(b, limit)
-	if werr != nil {
-		return WSEvent{}, 0, werr
+// Whatever the head alone reveals is reported before the payload has arrived. After an error
+// or a close the connection is over; call Next no more.
+func (r *WSReader) Next(b []byte, limit int) (ev WSEvent, n int, err *WSError) {
+	head, size, err := r.parseHead(b, limit)
+	if err != nil {
+		return WSEvent{}, 0, err
 	}
 	if head == 0 || len(b)-head < size {
 		return WSEvent{}, 0, nil
@@ -152,19 +143,19 @@ func (r *WSReader) Next(b []byte, limit int) (ev WSEvent, n int, err error) {
 	kind, fin := WSKind(b[0]&wsOpcode), b[0]&wsFin != 0
 	switch {
 	case kind == WSClose:
-		ev, werr = parseWSClose(payload)
+		ev, err = parseWSClose(payload)
 	case kind >= WSClose:
 		ev = WSEvent{Kind: kind, Payload: payload}
 	case fin && kind != wsContinuation:
 		ev = WSEvent{Kind: kind, Payload: payload}
 		if kind == WSText && !utf8.Valid(payload) {
-			werr = errWSText
+			err = errWSText
 		}
 	default:
-		ev, werr = r.fragment(kind, fin, payload)
+		ev, err = r.fragment(kind, fin, payload)
 	}
-	if werr != nil { // not returned as it is: a nil *WSError would be an error
-		return WSEvent{}, 0, werr
+	if err != nil {
+		return WSEvent{}, 0, err
 	}
 	return ev, n, nil
 }
@@ -232,7 +223,7 @@ func (r *WSReader) checkHead(b0, b1 byte) *WSError {
 		if !fin {
 			return errWSControlFrag
 		}
-		if b1&wsLength > MaxWSControlPayload {
+		if b1&wsLength > maxWSControlPayload {
 			return errWSControlLong
 		}
 	case wsContinuation:
@@ -330,7 +321,7 @@ func validWSCloseCode(code uint16) bool {
 }
 
 // AppendWSHead appends the head of an unfragmented, unmasked frame whose payload of n
-// bytes follows; n is at most MaxWSControlPayload for ping, pong and close.
+// bytes follows; n is at most maxWSControlPayload for ping, pong and close.
 func AppendWSHead(dst []byte, kind WSKind, n int) []byte {
 	dst = append(dst, wsFin|byte(kind))
 	switch {
@@ -350,13 +341,13 @@ func AppendWSFrame(dst []byte, kind WSKind, payload []byte) []byte {
 
 // AppendWSClose appends a close frame. Code 0 or WSCloseNoStatus gives one without a body,
 // so that the code of a close event can be echoed as it is. reason is UTF-8 and is cut, at
-// a rune, to MaxWSCloseReason.
+// a rune, to maxWSCloseReason.
 func AppendWSClose(dst []byte, code uint16, reason string) []byte {
 	if code == 0 || code == WSCloseNoStatus {
 		return AppendWSHead(dst, WSClose, 0)
 	}
-	if len(reason) > MaxWSCloseReason {
-		end := MaxWSCloseReason
+	if len(reason) > maxWSCloseReason {
+		end := maxWSCloseReason
 		for end > 0 && !utf8.RuneStart(reason[end]) {
 			end--
 		}

@@ -34,7 +34,7 @@ func wsSeen(ev WSEvent) string {
 
 // wsFeed feeds wire to a reader in pieces of step bytes, 0 for all at once, as a
 // connection would: what was taken is gone, the rest stays and grows.
-func wsFeed(t testing.TB, wire []byte, step, limit int) (seen []string, err error) {
+func wsFeed(t testing.TB, wire []byte, step, limit int) (seen []string, err *WSError) {
 	t.Helper()
 	wire = bytes.Clone(wire)
 	if step == 0 {
@@ -48,7 +48,7 @@ func wsFeed(t testing.TB, wire []byte, step, limit int) (seen []string, err erro
 			if n < 0 || n > end-start || err != nil && n != 0 {
 				t.Fatalf("took %d of %d, %v", n, end-start, err)
 			}
-			if len(ev.Payload) > max(limit, MaxWSControlPayload) || (ev.Kind < WSClose && len(ev.Payload) > limit) {
+			if len(ev.Payload) > max(limit, maxWSControlPayload) || (ev.Kind < WSClose && len(ev.Payload) > limit) {
 				t.Fatalf("payload of %d bytes, limit %d", len(ev.Payload), limit)
 			}
 			if err != nil {
@@ -202,7 +202,7 @@ func TestWSCloseCodes(t *testing.T) {
 	for code := range 1 << 16 {
 		valid := code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 		_, err := wsFeed(t, wsClientFrame(0x88, string([]byte{byte(code >> 8), byte(code)})), 0, 10)
-		if valid && err != nil || !valid && err != error(errWSCloseCode) {
+		if valid && err != nil || !valid && err != errWSCloseCode {
 			t.Errorf("code %d: %v", code, err)
 		}
 	}

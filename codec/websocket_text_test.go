@@ -32,7 +32,7 @@ func feedTextFragments(t *testing.T, fragments []string) int {
 			b0 |= 0x80
 		}
 		_, n, err := r.Next(wsClientFrame(b0, f), 1<<20)
-		if err == error(errWSText) {
+		if err == errWSText {
 			return i
 		}
 		if err != nil || n == 0 {

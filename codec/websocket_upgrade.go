@@ -31,10 +31,10 @@ var (
 // and not the HTTP side should answer it.
 func (h *HTTPHead) IsUpgrade() bool { return h.UpgradeWebSocket }
 
-// CheckUpgrade reports why the request cannot be upgraded as an *HTTPError, or nil. With
+// CheckUpgrade reports why the request cannot be upgraded, or nil. With
 // nil AppendUpgradeResponse(dst, h.SecWebSocketKey, h.Subprotocol()) answers it, and the
 // bytes behind the head are the first frames.
-func (h *HTTPHead) CheckUpgrade() error {
+func (h *HTTPHead) CheckUpgrade() *HTTPError {
 	switch {
 	case string(h.Method) != "GET":
 		return errUpgradeMethod

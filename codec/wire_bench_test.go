@@ -32,8 +32,8 @@ func TestWirePathsDoNotAllocate(t *testing.T) {
 		{"WSReader.Next error", func() { r.Next(bad, 1024) }},
 		{"AppendPackageHead", func() { AppendPackageHead(dst, PackageData, 64) }},
 		{"AppendResponseHead", func() { AppendResponseHead(dst, 1<<31, 0) }},
-		{"AppendPushHead", func() { AppendPushHead(dst, "onChat") }},
-		{"AppendPushHeadCode", func() { AppendPushHeadCode(dst, 7) }},
+		{"appendPushHead", func() { appendPushHead(dst, "onChat") }},
+		{"appendPushHeadCode", func() { appendPushHeadCode(dst, 7) }},
 		{"AppendWSHead", func() { AppendWSHead(dst, WSBinary, 70000) }},
 		{"AppendWSClose", func() { AppendWSClose(dst, WSCloseNormal, "bye") }},
 		{"ParseHTTPHead", func() { ParseHTTPHead(head, 0, 8192) }},
@@ -89,7 +89,7 @@ func BenchmarkAppendPush(b *testing.B) {
 	for b.Loop() {
 		out := AppendWSHead(dst, WSBinary, 12+100)
 		out = AppendPackageHead(out, PackageData, 8+100)
-		AppendPushHead(out, "onChat")
+		appendPushHead(out, "onChat")
 	}
 }
 

@@ -72,7 +72,7 @@ func FuzzParseMessage(f *testing.F) {
 		}
 		enc, err := AppendMessage(nil, m)
 		if m.Type > MessagePush {
-			if err != ErrMessageType {
+			if err != errMessageType {
 				t.Fatal(err)
 			}
 			return
@@ -107,7 +107,7 @@ func FuzzWSReader(f *testing.F) {
 				t.Fatalf("step %d: %v, %v\nat once: %v, %v", step, seen, err, whole, wholeErr)
 			}
 		}
-		if werr, ok := wholeErr.(*WSError); wholeErr != nil && (!ok || len(werr.Reason) > MaxWSCloseReason) {
+		if wholeErr != nil && len(wholeErr.Reason) > maxWSCloseReason {
 			t.Fatalf("error %v", wholeErr)
 		}
 		in := bytes.Clone(b)
@@ -144,7 +144,7 @@ func checkHTTPHead(t *testing.T, b []byte, limit int) {
 		t.Fatalf("at once %+v, %d, %v\nin drops %+v, %d, %v", h, n, err, h2, n2, err2)
 	}
 	if n == 0 || err != nil {
-		if herr, ok := err.(*HTTPError); n != 0 || err != nil && (!ok || herr.Status < 400) {
+		if n != 0 || err != nil && err.Status < 400 {
 			t.Fatalf("%d, %v", n, err)
 		}
 		return

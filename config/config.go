@@ -16,7 +16,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// Project is what a directory says for one environment.
+// Project is the configuration of a Pomelo project in one environment.
 type Project struct {
 	Env string
 	// Servers are the entries of servers.json in the order of the file, clusters expanded. Nil when there is no such file.
@@ -48,7 +48,7 @@ type Server struct {
 	hasPort bool // a clientPort was given
 }
 
-// DefaultEnv is Pomelo's.
+// DefaultEnv is the environment that Pomelo uses when it is told none.
 const DefaultEnv = "development"
 
 // knownTypes are the server types pomelod can be.
@@ -63,8 +63,7 @@ var ignoredKeys = []string{"args", "cpu", "auto-restart", "restart-force", "serv
 // files are what Load reads, if it is there.
 var files = []string{"servers.json", "master.json", "dictionary.json", "serverProtos.json", "clientProtos.json"}
 
-// EmptyError means that a directory has none of the files for this environment. It says where they are, as far as that was
-// to be found.
+// EmptyError means that a directory has no configuration files for this environment. Its fields say where there are some, as far as Load has found any.
 type EmptyError struct {
 	Env  string
 	Path string   // the directory meant, relative to the one given; empty: unknown
@@ -104,7 +103,8 @@ func hasFiles(dir fs.FS, sub string) bool {
 	})
 }
 
-// Load reads a project's directory for env. Files that are not there are left out; without any it fails with an *EmptyError.
+// Load reads the config directory of a project for the environment env. A missing file is no error, but if all are missing the error is an
+// *EmptyError.
 func Load(dir fs.FS, env string) (*Project, error) {
 	if !hasFiles(dir, ".") && !hasFiles(dir, env) {
 		return nil, findMeant(dir, env)

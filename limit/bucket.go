@@ -1,12 +1,13 @@
 package limit
 
-// Bucket is a token bucket: the time at which it will be full again, in nanoseconds. So a check is an addition and two comparisons, and
-// the zero value, ready to use, is a full one. A time that is too early, such as a reading of the clock that is reused for a
-// second, only makes a bucket refuse what it has room for, or lets a full one give what the rate is for the difference more. Not safe for
-// concurrent use.
+// Bucket is a token bucket, stored as the time at which it will be full again, in nanoseconds. A check is an addition and two comparisons;
+// the zero value is a full bucket. Not safe for concurrent use.
+//
+// A caller may reuse one reading of the clock for a while. Then a bucket may refuse too early, which a new reading settles, and may give
+// at most what the rate allows in the time since that reading too much.
 type Bucket int64
 
-// Take takes a token if there is one.
+// Take takes a token, and returns false if there is none.
 func (b *Bucket) Take(r Rate, now int64) bool {
 	if !b.Has(r, now) {
 		return false
@@ -15,12 +16,12 @@ func (b *Bucket) Take(r Rate, now int64) bool {
 	return true
 }
 
-// Has tells whether there is a token.
+// Has reports whether the bucket holds a token.
 func (b Bucket) Has(r Rate, now int64) bool {
 	return r.None() || b.Debt(now)+r.every() <= r.every()*int64(r.Burst)
 }
 
-// TakeUpTo takes n tokens, or as many as there are while one is left.
+// TakeUpTo takes n tokens, or fewer so that one token is left.
 func (b *Bucket) TakeUpTo(r Rate, n int, now int64) {
 	if r.None() {
 		return
@@ -36,12 +37,12 @@ func (b *Bucket) take(r Rate, n int, now int64) {
 	}
 }
 
-// Charge takes n tokens for what has been done already, those that there are not too: the next who asks waits for them.
+// Charge takes n tokens for what has been done already, even if there are fewer: whoever asks next waits for them.
 func (b *Bucket) Charge(r Rate, n int, now int64) {
 	b.take(r, n, now)
 	*b = min(*b, Bucket(now+MaxFill))
 }
 
-// Debt is the time in which the bucket will be full, in nanoseconds: 0 when it is as good as a new one, and never more than
-// MaxFill. Bucket(now + debt) is the same bucket on a clock that reads now.
+// Debt is how long the bucket needs to be full again, in nanoseconds: 0 for a full one, at most MaxFill. Bucket(now + debt) is the same
+// bucket on another clock, which reads now.
 func (b Bucket) Debt(now int64) int64 { return max(int64(b)-now, 0) }

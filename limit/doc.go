@@ -1,5 +1,6 @@
-// Package limit counts what clients do, and says when it is too much: by token bucket (Bucket), and for each address by Table.
+// Package limit counts what clients do and says when it is too much. A Bucket limits how often one thing may happen, a Table what each
+// network address may have and do.
 //
-// It has no clock and no goroutine: whoever asks says what time it is, in nanoseconds of a clock that only goes forward. So
-// every answer can be tested exactly, and what is not asked about costs nothing.
+// The package has no clock and no goroutine. Each caller passes the time, now, in nanoseconds of a clock that never goes back, so tests
+// can check every answer exactly.
 package limit

@@ -14,15 +14,15 @@ type Rate struct {
 	Burst     int
 }
 
-// What a Rate may be. With these bounds the times of a bucket, also at the multiples that networks get, stay far below 2^63 ns.
+// The bounds of a Rate. Within them the times of a Bucket stay far below 2^63 ns, even at 16 times the rate (Table).
 const (
 	MinPerSecond = 0.001
 	MaxPerSecond = 1_000_000
 	MaxBurst     = 1_000_000
-	MaxFill      = 24 * 3600 * int64(1e9) // nanoseconds in which an empty bucket must be full again
+	MaxFill      = 24 * 3600 * int64(1e9) // how long an empty bucket may take to be full again, in nanoseconds
 )
 
-// Check returns an error unless a bucket can keep r.
+// Check returns an error if r is out of bounds. The error names the bounds.
 func (r Rate) Check() error {
 	fits := r.PerSecond >= MinPerSecond && r.PerSecond <= MaxPerSecond && r.Burst >= 1 && r.Burst <= MaxBurst
 	if r == (Rate{}) || fits && float64(r.Burst)/r.PerSecond*1e9 <= float64(MaxFill) {
@@ -32,7 +32,7 @@ func (r Rate) Check() error {
 		r, MinPerSecond, MaxPerSecond, MaxBurst)
 }
 
-// None tells whether r is no limit.
+// None reports whether r sets no limit.
 func (r Rate) None() bool { return r.Burst == 0 }
 
 // every is the time in nanoseconds in which one token comes back.
@@ -43,7 +43,7 @@ func (r Rate) times(n int) Rate {
 	return Rate{PerSecond: r.PerSecond * float64(n), Burst: r.Burst * n}
 }
 
-// String is what ParseRate reads, if PerSecond is a whole number.
+// String formats r as ParseRate reads it: "100:500", or "0" for no limit.
 func (r Rate) String() string {
 	if r == (Rate{}) {
 		return "0"
@@ -54,7 +54,8 @@ func (r Rate) String() string {
 // errRate means that a text is no rate.
 var errRate = errors.New("must be a rate and a burst such as 100:500 (100 a second, 500 at once), or 0 for no limit")
 
-// ParseRate reads "100:500", 100 a second and 500 at once; "100" is "100:100", and "0" no limit. An error says what a rate looks like.
+// ParseRate parses "100:500", which is 100 a second and 500 at once. "100" is "100:100"; "0" is no limit. The error tells an operator what
+// to write.
 func ParseRate(text string) (Rate, error) {
 	perSecond, burst, both := strings.Cut(text, ":")
 	if !both {

@@ -7,46 +7,45 @@ import (
 	"sync"
 )
 
-// PerAddress is what one address may have and do. Zero values are no limits. What counts as one address, and what the networks
-// around an IPv6 address may, is in network.go.
+// PerAddress is what one address may have and do. A field that is 0 sets no limit. network.go says what counts as one address, and what
+// the networks around an IPv6 address may have.
 type PerAddress struct {
-	Conns      int  // connections at a time, and sessions that poll
-	Connects   Rate // connections
-	Handshakes Rate
+	Conns      int  // open connections and polling sessions
+	Connects   Rate // new connections
+	Handshakes Rate // sessions begun
 	Requests   Rate // HTTP requests
-	Handlers   int  // handlers of an App that run at a time, of each Kind
+	Handlers   int  // calls of an App that run at the same time, of each Kind
 
-	// All is how many connections there can be in all, and AllHandlers how many handlers of each Kind, 0 if that is not known:
-	// networks are held to a part of it.
+	// All is how many connections the server takes, and AllHandlers how many calls of each Kind: a network never gets all of them. 0 if
+	// not known.
 	All, AllHandlers int
 }
 
-// None tells whether nothing is limited.
+// None reports whether p sets no limit at all.
 func (p *PerAddress) None() bool {
 	return p.Conns == 0 && p.Connects.None() && p.Handshakes.None() && p.Requests.None() && p.Handlers == 0
 }
 
-// Kind is a kind of handlers. What one kind does leaves the share of the other as it is.
+// Kind is a kind of App calls, numbered from 0. Each kind has a share of its own.
 type Kind uint8
 
-// Kinds is how many kinds there are.
+// Kinds is the number of kinds.
 const Kinds = 2
 
-// Verdict says whether something may be done, or what forbids it.
+// Verdict is the answer to a client that wants something.
 type Verdict uint8
 
 // The verdicts.
 const (
-	Granted  Verdict = iota
-	TooMany          // the address has PerAddress.Conns or Handlers already
-	TooOften         // more than PerAddress.Connects, Handshakes or Requests
+	Granted  Verdict = iota // it may go on
+	TooMany                 // refused: the address has as many as PerAddress.Conns or Handlers
+	TooOften                // refused: the address exceeds PerAddress.Connects, Handshakes or Requests
 )
 
-// Ref names what a connection is counted under. 0 names nothing.
+// Ref is the entry of a Table that a connection counts under. 0 is no entry.
 type Ref uint32
 
-// MaxAddresses is how many addresses and networks NewTable's caller normally lets a table tell apart: some 8 MB when all are in
-// use.
+// MaxAddresses is how many addresses and networks a server tells apart: about 8 MB when all are in use (NewTable).
 const MaxAddresses = 65_536
 
 // sharedEntries are for addresses beyond those that a table tells apart. Such an address shares one with those few whose
@@ -54,14 +53,13 @@ const MaxAddresses = 65_536
 // newcomers takes as many refusing entries, that is, at PerAddress.Conns each, more connections than a process has.
 const sharedEntries = 1024
 
-// Table counts for each address, and for the networks around it. An entry that is not in use (it has no connection, and no handler
-// runs for it) and has got all its tokens back is forgotten, as it is no different from one never seen. When there are too many, the
-// unused one that was longest not heard of is forgotten early; when all are in use, newcomers share entries.
+// Table counts what each address, and each network around it, has and does. It has an entry for each of them. An entry without
+// connections and calls is forgotten when its buckets are full. When there is no room for a new address, the idle entry that was used
+// longest ago is forgotten early; when no entry is idle, new addresses share entries.
 //
-// Safe from any goroutine: one mutex, held for up to three look-ups and a few additions. It is not divided, because it is asked
-// once or twice in a connection's life, for an HTTP request, and where a goroutine is begun for a handler, but never for a message: at
-// 30,000 connections a second it is held for about a hundredth of the time, and one list tells exactly which address was longest not
-// heard of.
+// Safe from any goroutine: one mutex, held for up to three look-ups and a few additions. It is asked when a connection begins and ends,
+// for each HTTP request and for each call of an App, never for a message. At 30,000 connections a second the mutex is held for about
+// a hundredth of the time, so the table is not divided.
 type Table struct {
 	// Static after construction.
 	limits [levels]PerAddress
@@ -95,7 +93,7 @@ func (e *entry) used() bool { return e.conns > 0 || e.handlers != [Kinds]uint32{
 // chain is an entry and those of the networks around it, by level; 0 where there is none.
 type chain [levels]uint32
 
-// NewTable makes a table that tells at most so many addresses and networks apart, at least as many as one address needs.
+// NewTable makes a table with entries for so many addresses and networks; 3 at least, as one IPv6 address needs them.
 func NewTable(limits PerAddress, addresses int) *Table {
 	return &Table{
 		limits: limits.byLevel(), most: max(addresses, levels), seed: maphash.MakeSeed(),
@@ -103,12 +101,12 @@ func NewTable(limits PerAddress, addresses int) *Table {
 	}
 }
 
-// Connect is asked for each new connection. With Granted it counts until Leave.
+// Connect decides on a new connection. One that is granted counts until Leave.
 func (t *Table) Connect(addr netip.Addr, now int64) (Ref, Verdict) {
 	return t.enter(addr, true, now)
 }
 
-// Hold is Connect for what is no new connection but lasts like one: a session that polls.
+// Hold decides on a new polling session, which counts as a connection until Leave but not in PerAddress.Connects.
 func (t *Table) Hold(addr netip.Addr, now int64) (Ref, Verdict) {
 	return t.enter(addr, false, now)
 }
@@ -140,7 +138,7 @@ func (t *Table) enter(addr netip.Addr, connects bool, now int64) (Ref, Verdict) 
 	return Ref(c[0]), Granted
 }
 
-// Handshake is asked for each handshake.
+// Handshake decides on a session that is about to begin.
 func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
 	if t.limits[0].Handshakes.None() {
 		return Granted
@@ -152,7 +150,7 @@ func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
 	return verdict(t.take(&c, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.handshakes, l.Handshakes }))
 }
 
-// Request is asked for each HTTP request of an address whose connection counts for another, or for nobody: a proxy's.
+// Request decides on an HTTP request of addr that came by a proxy's connection, which does not count for addr.
 func (t *Table) Request(addr netip.Addr, now int64) Verdict {
 	if t.limits[0].Requests.None() {
 		return Granted
@@ -164,7 +162,7 @@ func (t *Table) Request(addr netip.Addr, now int64) Verdict {
 	return verdict(t.take(&c, now, requests))
 }
 
-// RequestBy is Request for a connection that counts under ref.
+// RequestBy decides on an HTTP request by a connection that counts under ref.
 func (t *Table) RequestBy(ref Ref, now int64) Verdict {
 	if t.limits[0].Requests.None() {
 		return Granted
@@ -226,7 +224,7 @@ func (t *Table) take(c *chain, now int64, of func(*entry, *PerAddress) (*Bucket,
 	return true
 }
 
-// Leave ends what Connect or Hold granted; exactly once for each.
+// Leave ends what Connect or Hold granted. It must be called exactly once for each.
 func (t *Table) Leave(ref Ref, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -254,8 +252,8 @@ func (t *Table) quit(i uint32) {
 	}
 }
 
-// Begin is asked for each handler that is to run for a connection that counts under ref. With Granted it counts until End, which may
-// come after the connection's Leave.
+// Begin decides on a call of an App by a connection that counts under ref. One that is granted counts until End, which may come after
+// the connection's Leave.
 func (t *Table) Begin(ref Ref, kind Kind) Verdict {
 	if t.limits[0].Handlers == 0 {
 		return Granted
@@ -276,7 +274,7 @@ func (t *Table) Begin(ref Ref, kind Kind) Verdict {
 	return Granted
 }
 
-// End ends what Begin granted; exactly once for each.
+// End ends what Begin granted. It must be called exactly once for each.
 func (t *Table) End(ref Ref, kind Kind, now int64) {
 	if t.limits[0].Handlers == 0 {
 		return
@@ -293,14 +291,14 @@ func (t *Table) End(ref Ref, kind Kind, now int64) {
 	t.forget(now)
 }
 
-// Figures are a table's at one time.
+// Figures are metrics of a Table.
 type Figures struct {
-	Addresses int    // known now
-	Conns     int    // granted and not ended
-	Shared    uint64 // times since the start that an address had to share an entry
+	Addresses int    // addresses that have an entry
+	Conns     int    // connections and polling sessions, granted and not ended
+	Shared    uint64 // how often, since the start, an address had to share an entry
 }
 
-// Figures tells what there is, and forgets whom it can.
+// Figures returns the metrics, after forgetting all entries that can be forgotten.
 func (t *Table) Figures(now int64) Figures {
 	t.mu.Lock()
 	defer t.mu.Unlock()

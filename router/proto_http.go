@@ -154,7 +154,7 @@ func (p *httpServer) request(s *session, b []byte) int {
 	limits := &l.node.limits
 	head, n, searched, err := codec.ParseHTTPHead(b, h.searched, limits.HeadBytes)
 	if err != nil {
-		p.refuse(s, err.(*codec.HTTPError), false)
+		p.refuse(s, err, false)
 		return len(b)
 	}
 	if n == 0 {
@@ -191,7 +191,7 @@ func (p *httpServer) request(s *session, b []byte) int {
 	}
 	size, done, err := h.body.End(&head, b[n:], limit)
 	if err != nil {
-		p.refuse(s, err.(*codec.HTTPError), h.reply.headOnly)
+		p.refuse(s, err, h.reply.headOnly)
 		return len(b)
 	}
 	if !done {
@@ -273,7 +273,7 @@ func (p *httpServer) serveNothing(s *session, r *request) {
 func (p *httpServer) acceptWebSocket(s *session, r *request) *codec.HTTPError {
 	l := p.l
 	if err := r.head.CheckUpgrade(); err != nil {
-		return err.(*codec.HTTPError)
+		return err
 	}
 	l.np.Commit(s.conn, codec.AppendUpgradeResponse(l.np.Stage(s.conn), r.head.SecWebSocketKey, r.head.Subprotocol()))
 	p.drop(s.x)

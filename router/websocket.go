@@ -33,11 +33,11 @@ func (l *loop) frames(s *session, b []byte, p framed) (used int) {
 	for used < len(b) {
 		ev, n, err := s.ws.Next(b[used:], l.limiter.longest(&s.meter)+codec.PackageHeadBytes)
 		if err != nil {
-			e, why := err.(*codec.WSError), netpoll.Reason(reasonProtocol)
-			if e.Code == codec.WSCloseTooBig {
+			why := netpoll.Reason(reasonProtocol)
+			if err.Code == codec.WSCloseTooBig {
 				why = l.limiter.tooLong(&s.meter)
 			}
-			l.endWith(s, why, e.Code, e.Reason)
+			l.endWith(s, why, err.Code, err.Reason)
 			return len(b)
 		}
 		if n == 0 {

@@ -121,9 +121,9 @@ func meetManager(p *plan) (*manager, error) {
 	return m, err
 }
 
-// Run serves until ctx ends, with flags as on the command line and no environment; for tests and programs that own their
-// process. bound, if not nil, is told the addresses by name (gate, connector, an id of servers.json, admin) before
-// anything is served; clients may connect from then on.
+// Run serves until ctx ends, with flags as on the command line; the environment is not read. It is for tests and for programs that own
+// their process. bound, if not nil, is called once, with the listeners' addresses by name (gate, connector, an id of servers.json, admin);
+// clients may connect from then on.
 func Run(ctx context.Context, app *app.App, flags []string, bound func(map[string]net.Addr)) error {
 	cfg, err := parseFlags(flags, nil, io.Discard)
 	if err != nil {

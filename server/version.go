@@ -11,7 +11,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// Version is told by -version and by the metric pomelod_info. Set it at build time: -ldflags "-X
+// Version is what -version prints and the metric pomelod_info carries. Set it at build time: -ldflags "-X
 // github.com/pomelod/pomelod/server.Version=1.2.3".
 var Version = "devel"
 

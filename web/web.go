@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// Policy is the Content-Security-Policy of the page. All it runs and shows comes from the server itself. It connects wherever the
-// gate sends it. No text becomes markup: of Trusted Types there is only the one that names the worker's script.
+// Policy is the Content-Security-Policy of the page. Scripts, styles and images come from the server itself; connections may go anywhere,
+// as the gate may name any host. Trusted Types keep text from becoming markup: the only policy is the one for the worker's script.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss: http: https:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types chat-worker"
 
-// File is one file that is served as it is.
+// File is a static file and its HTTP headers.
 type File struct {
 	Path        string // of the URL, such as /chat.js
 	ContentType string
@@ -39,7 +39,7 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// Files are the page and its client. They are made anew with each call; a server asks once, when it starts.
+// Files returns the page and its client module. Each call compresses them anew, so call it once.
 func Files() []File {
 	var files []File
 	err := fs.WalkDir(content, ".", func(name string, entry fs.DirEntry, err error) error {

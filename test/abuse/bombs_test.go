@@ -122,7 +122,7 @@ func TestJSONBombs(t *testing.T) {
 				d.atLeast("pomelod_handshakes_refused_total", 3), d.atLeast("pomelod_sends_total", 50))
 		},
 		without: weakness{
-			edits: []edit{{"codec/json_scan.go", "const MaxJSONDepth = 128", "const MaxJSONDepth = 1 << 40"}},
+			edits: []edit{{"codec/json_scan.go", "const maxJSONDepth = 128", "const maxJSONDepth = 1 << 40"}},
 			fails: "100,000 arrays in one another, as content: answered {}",
 		},
 	}.run(t)
