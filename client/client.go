@@ -54,7 +54,7 @@ var (
 	ErrClosed = errors.New("client is closed")
 )
 
-// Dial connects to addr ("host:port") and shakes hands. timeout bounds both together.
+// Dial connects to addr ("host:port") and shakes hands. timeout bounds each of the two.
 func Dial(addr string, timeout time.Duration) (*Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, timeout)
 	if err != nil {
