@@ -10,4 +10,8 @@ func TestConnSize(t *testing.T) {
 	if size := unsafe.Sizeof(Conn{}); size != 96 {
 		t.Errorf("a conn takes %d bytes", size)
 	}
+	var c Conn
+	if end := unsafe.Offsetof(c.pos); max(unsafe.Offsetof(c.fd), unsafe.Offsetof(c.life), unsafe.Offsetof(c.cut), unsafe.Offsetof(c.out), unsafe.Offsetof(c.active)) >= end || end > 32 {
+		t.Error("a pass touches two cache lines of a conn")
+	}
 }
