@@ -64,6 +64,9 @@ const (
 	PacketKinds = int(packetKinds)
 )
 
+// WhyLost is why members end whose owner knows less than their node.
+const WhyLost = whyLost
+
 // RecordsOf are the records of an exported state.
 func RecordsOf(state []byte) (records []channel.Record) {
 	for r := (reader{b: state}); len(r.b) > 0; {

@@ -284,7 +284,7 @@ func (l *links) receive(from runID, b *batch) (arrived []letter, behind bool) {
 		return nil, true
 	}
 	x := l.from(from)
-	if x == nil {
+	if x == nil || !l.view.continues(b.View) { // who has a view beside this one will begin as a new run when it learns of it
 		l.stats.Stray++
 		return nil, false
 	}

@@ -62,6 +62,9 @@ func (w *linkWorld) change() {
 	for _, n := range w.nodes {
 		v.Names = append(v.Names, Name{Name: n.name, Run: n.run})
 	}
+	for _, old := range w.views {
+		v.Ancestors = append(v.Ancestors, old.ID)
+	}
 	w.views = append(w.views, v)
 }
 
@@ -357,6 +360,26 @@ func TestANewerViewStopsALink(t *testing.T) {
 	a.sendLive(b.self(), 10)
 	w.quiet(100)
 	w.all()
+}
+
+// Two views came of one, each without the other. What was sent under one is nothing to who has the other: a node that has a share in both would
+// mix what two owners decided.
+func TestAViewBesideThisOne(t *testing.T) {
+	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	a, b := w.nodes[0], w.nodes[1]
+	w.change()
+	w.change()
+	w.views[2].Ancestors = w.views[2].Ancestors[:1]
+	a.adopt(1)
+	a.sendLive(b.self(), 10)
+	a.links.flush(w.net.Now(), a.port)
+	w.net.Advance(w.net.Now() + 5*testMS) // it waits at b for the newer view
+	b.adopt(2)
+	a.links.flush(w.net.Now()+resendAfter, a.port)
+	w.net.Advance(w.net.Now() + 5*testMS)
+	if s := (stream{a.self(), b.self(), -1}); len(w.got[s]) != 0 || b.links.stats.Stray == 0 {
+		t.Errorf("%d messages were taken, %+v", len(w.got[s]), b.links.stats)
+	}
 }
 
 // What waits for a view is at most a window for each sender, and each byte once; the rest comes again.

@@ -110,8 +110,7 @@ func (c *client) step() {
 		c.begin()
 	case c.s.room == 0:
 		c.next = c.w.now + 50
-		if c.w.now-c.since > 7000 {
-			c.w.violation("client %d has waited for its enter since %d", c.id, c.since)
+		if c.s.patience(c.since) {
 			c.hangUp()
 		}
 	default:
@@ -172,8 +171,7 @@ func (c *client) talk() {
 	w, s := c.w, c.s
 	c.next = w.now + 20 + int64(w.rng.IntN(300))
 	for _, m := range c.pending {
-		if w.now-m.at > 8000 {
-			w.violation("client %d has waited for the answer to %d since %d", c.id, m.number, m.at)
+		if s.patience(m.at) {
 			c.hangUp()
 			return
 		}
@@ -196,6 +194,19 @@ func (c *client) talk() {
 		c.keep = true
 		c.hangUp()
 	}
+}
+
+// patience tells whether a client has waited for too long. It must not have to while its connector is well.
+func (s *session) patience(since int64) (over bool) {
+	w := s.p.w
+	if w.now-since <= 8000 {
+		return false
+	}
+	w.sums["clients who gave up"]++
+	if w.now-s.p.sick > 8000 {
+		w.violation("client %d at %s, which is well, has waited since %d", s.c.id, s.p.name, since)
+	}
+	return true
 }
 
 // somebody is one of those whom the client knows to be there.

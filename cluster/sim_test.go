@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 100, "how many seeds TestSim runs")
+	simSeeds = flag.Int("sim.seeds", 0, "how many seeds TestSim runs; 0: a few, and with -failfast up to 500, to the first bad one")
 	simFrom  = flag.Uint64("sim.from", 1, "the first of them")
 	simTrace = flag.Bool("sim.trace", false, "tell what happens in each millisecond; with -sim.seeds 1")
 )
@@ -31,13 +31,24 @@ func TestMain(m *testing.M) {
 // Whole fleets with faults: nothing that was acknowledged is lost in silence, names are unique, everything converges.
 func TestSim(t *testing.T) {
 	total, visited := sums{}, cells{}
-	for w := range runs(*simFrom, *simSeeds, *simTrace) {
+	count, first := *simSeeds, flag.Lookup("test.failfast").Value.String() == "true"
+	switch {
+	case count > 0:
+	case first:
+		count = 500
+	default:
+		count = simFew
+	}
+	for w := range runs(*simFrom, count, *simTrace) {
 		total.add(w.sums)
 		visited.add(w.cells)
 		if len(w.bad) > 0 {
 			total["violations"] += len(w.bad)
 			if total["bad seeds"]++; total["bad seeds"] <= 5 {
 				t.Errorf("seed %d: nodes %d, quorum %d, split %v\n\t%s", w.seed, len(w.procs), w.quorum, w.split, strings.Join(w.bad[:min(len(w.bad), 6)], "\n\t"))
+			}
+			if first {
+				break
 			}
 		}
 	}

@@ -500,9 +500,13 @@ func (p *proc) Message(from channel.Node, m *cluster.Message) {
 
 func (p *proc) Lost(part uint16, why string) {
 	p.w.sums["lost partitions told"]++
+	if why == cluster.WhyLost {
+		p.w.violation("%s has seen more of partition %d than its owner knows", p.name, part)
+	}
 	for _, s := range p.sessions {
 		if !s.ended && s.part == part {
 			s.end("messages were lost: "+why, false)
+			s.leave() // the owner may have it as a member
 		}
 	}
 }

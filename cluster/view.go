@@ -90,5 +90,8 @@ func (v *View) run(number uint16) uint64 {
 // is tells whether a run is a member.
 func (v *View) is(id runID) bool { return id.Run != 0 && v.run(v.number(id.Name)) == id.Run }
 
-// follows tells whether old is among v's ancestors, the first view's none included.
+// follows tells whether old is among v's ancestors; nothing is before the first view.
 func (v *View) follows(old *View) bool { return old == nil || slices.Contains(v.Ancestors, old.ID) }
+
+// continues tells whether an id is v's, or that of an ancestor.
+func (v *View) continues(id ViewID) bool { return id == v.ID || slices.Contains(v.Ancestors, id) }
