@@ -7,10 +7,28 @@ type incoming struct {
 	ConnState
 }
 
-// Adopt gives the loop an open, non-blocking socket and what belongs to it. The loop owns both from now on. An Acceptor does this with
-// what it accepts; tests do it with sockets of their own. Safe from any goroutine.
+// Adopt gives the loop an open, non-blocking socket and what belongs to it. The loop owns both from now on, and opens the conn in its next turn.
+// Safe from any goroutine.
 func (l *Loop) Adopt(fd int, s ConnState) {
-	l.open.Add(1)
-	l.budget.open[s.Tag].Add(1)
+	l.counts.add(s.Tag)
 	l.accepted.Post(incoming{fd: int32(fd), ConnState: s})
+}
+
+// adopt makes a conn of a socket that was accepted, or comes from another loop.
+func (l *Loop) adopt(in *incoming) {
+	c := l.slots.take()
+	l.sockets.add(c, in.fd)
+	c.tag, c.pass, c.life = in.Tag, in.Pass, lifeOpen
+	c.SetPeer(in.Peer)
+	if !in.moved {
+		l.counts.opened++
+	}
+	l.call.open(c, in.Handler)
+	l.watch(c, Readable)
+	if len(in.Unsent) > 0 {
+		l.outboxes.enqueue(c, segment{b: in.Unsent})
+	}
+	if in.moved {
+		l.deliver(c, in.Unread)
+	}
 }

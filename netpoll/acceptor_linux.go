@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -90,15 +91,8 @@ func (a *Acceptor) Add(ln *Listener) error {
 	return a.poller.watch(ln.fd, None, Readable)
 }
 
-// Pause stops accepting; clients wait in the kernel's queue. Safe from any goroutine.
-func (a *Acceptor) Pause() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.unwatch()
-}
-
-// Resume ends a Pause. Safe from any goroutine.
-func (a *Acceptor) Resume() {
+// resume has listeners watched again. Safe from any goroutine.
+func (a *Acceptor) resume() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || a.watching {
@@ -222,8 +216,9 @@ func (a *Acceptor) ready(fd int) {
 	}
 	for i, batch := range a.batches {
 		for _, c := range batch {
-			a.loops[i].accepted.Post(c)
+			a.loops[i].Adopt(int(c.fd), c.ConnState)
 		}
+		a.accepted.Add(uint64(len(batch))) // last: who sees that may look for them
 		a.batches[i] = batch[:0]
 	}
 }
@@ -239,12 +234,11 @@ func (a *Acceptor) listener(fd int) *Listener {
 
 // hand gives a new socket to the loop with the fewest.
 func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
-	best, total := 0, 0
+	best, fewest, total, batched := 0, math.MaxInt, 0, 0
 	for i, l := range a.loops {
-		n := l.Open()
-		total += n
-		if n < a.loops[best].Open() {
-			best = i
+		n := l.Open() + len(a.batches[i])
+		if total, batched = total+n, batched+len(a.batches[i]); n < fewest {
+			best, fewest = i, n
 		}
 	}
 	if a.full.Load() {
@@ -252,8 +246,8 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 		refuse(fd)
 		return
 	}
-	open := &a.loops[0].budget.open[ln.tag]
-	if total >= a.max || ln.Max > 0 && open.Load() >= int64(ln.Max) {
+	open := a.loops[0].budget.open[ln.tag].Load() + int64(batched) // a batch is of one listener
+	if total >= a.max || ln.Max > 0 && open >= int64(ln.Max) {
 		a.refused.Add(1)
 		refuse(fd)
 		return
@@ -266,9 +260,6 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 			return
 		}
 	}
-	a.accepted.Add(1)
-	a.loops[best].open.Add(1)
-	open.Add(1)
 	a.batches[best] = append(a.batches[best], c)
 }
 
@@ -314,7 +305,7 @@ func (a *Acceptor) rest(message string, err error, hint string) {
 	}
 	a.pause = min(max(2*a.pause, minAcceptPause), maxAcceptPause)
 	a.paused.Add(1)
-	time.AfterFunc(a.pause, a.Resume)
+	time.AfterFunc(a.pause, a.resume)
 }
 
 func (a *Acceptor) openSpare() {

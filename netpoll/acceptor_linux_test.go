@@ -108,10 +108,41 @@ func TestNewSocketsGoToTheLoopWithTheFewest(t *testing.T) {
 		a.hand(new(Listener), -1, &unix.SockaddrInet4{})
 	}
 	for i, l := range loops {
-		if l.Open() != 7 {
-			t.Errorf("loop %d has %d", i, l.Open())
+		if n := l.Open() + len(a.batches[i]); n != 7 {
+			t.Errorf("loop %d has %d", i, n)
 		}
 	}
+}
+
+// While accepting is paused clients wait in the kernel's queue; then they are accepted, and counted.
+func TestPausedAcceptor(t *testing.T) {
+	ln, err := Listen("x", "127.0.0.1:0", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewLoop(0, nil, quietDriver{}, Limits{}, NewBudget(1<<20), nil)
+	a, err := NewAcceptor([]*Loop{l}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Add(ln); err != nil {
+		t.Fatal(err)
+	}
+	a.Pause()
+	conn, err := net.Dial("tcp", ln.Addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if a.ready(ln.fd); a.Stats().Accepted != 0 || l.Open() != 0 {
+		t.Errorf("%d accepted, %d on the loop", a.Stats().Accepted, l.Open())
+	}
+	a.Resume()
+	if a.ready(ln.fd); a.Stats().Accepted != 1 || l.Open() != 1 || l.budget.open[7].Load() != 1 {
+		t.Errorf("%d accepted, %d on the loop, %d by tag", a.Stats().Accepted, l.Open(), l.budget.open[7].Load())
+	}
+	l.accepted.Drain(1000, func(c *incoming) { _ = unix.Close(int(c.fd)) })
 }
 
 // Whoever is refused, for whatever reason, sees the end of the stream: its socket is closed, and not reset for what it has sent already.

@@ -78,8 +78,7 @@ func (l *Loop) Import(fd int, s *ConnState) error {
 		l.pulls.Add(1)
 	} else {
 		l.sockets.add(c, int32(fd))
-		l.open.Add(1)
-		l.budget.open[c.tag].Add(1)
+		l.counts.add(c.tag)
 	}
 	if k.Lingers > 0 {
 		c.life = lifeLingering

@@ -105,7 +105,7 @@ func (l *Loop) tellEnd(c *Conn) {
 	l.Leave(c)
 	l.inboxes.drop(c)
 	l.SetDue(c, 0)
-	l.stats.Closed[c.reason]++
+	l.counts.closed[c.reason]++
 	l.call.closed(c)
 	c.gen++
 	if c.life == lifeBroken || c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
@@ -142,13 +142,10 @@ func (l *Loop) finalize(c *Conn) {
 	c.out = nil
 	l.SetDue(c, 0)
 	l.giveUp(c)
-	if c.IsPull() {
-		l.pulls.Add(-1)
-	} else {
+	if !c.IsPull() {
 		l.sockets.close(c)
-		l.budget.open[c.tag].Add(-1)
-		l.open.Add(-1)
 	}
+	l.counts.remove(c)
 	l.slots.put(c)
 }
 

@@ -14,12 +14,9 @@ func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
 	c.fd, c.tag, c.peer, c.peerPort = noSocket, tag, peer.Addr().As16(), peer.Port()
 	c.life, c.active = lifeOpen, l.now
 	l.pulls.Add(1)
-	l.stats.Opened++
+	l.counts.opened++
 	return c
 }
-
-// Pulls is the number of conns without a socket. Safe from any goroutine.
-func (l *Loop) Pulls() int { return int(l.pulls.Load()) }
 
 // IsPull tells whether c has no socket.
 func (c *Conn) IsPull() bool { return c.fd == noSocket }

@@ -28,14 +28,15 @@ type Stats struct {
 
 // Stats tells the loop's figures. Runs on the loop.
 func (l *Loop) Stats() Stats {
-	s := l.stats
-	s.BytesRead, s.Panics = l.sockets.read, l.call.panics
-	s.BytesWritten, s.Writes, s.WritesNoBuffers = l.outboxes.written, l.outboxes.writes, l.outboxes.noBuffers
-	s.Rounds = l.passes.rounds
-	s.Throttled, s.Yielded, s.PutOff = l.waiting.throttles, l.waiting.yields, l.waiting.putOffs
-	s.Pulls = l.Pulls()
-	s.Conns, s.Backlog, s.Unsent, s.Slow = l.Open(), l.passes.backlog, l.ledger.unsent, len(l.outboxes.queued)
-	s.Unread = l.ledger.unread
-	s.Delay = time.Duration(l.waited[1])
-	return s
+	return Stats{
+		Opened: l.counts.opened, Closed: l.counts.closed, Panics: l.call.panics,
+		BytesRead:    l.sockets.read,
+		BytesWritten: l.outboxes.written, Writes: l.outboxes.writes, WritesNoBuffers: l.outboxes.noBuffers,
+		Rounds:    l.passes.rounds,
+		Throttled: l.waiting.throttles, Yielded: l.waiting.yields, PutOff: l.waiting.putOffs,
+
+		Conns: l.Open(), Pulls: l.Pulls(),
+		Backlog: l.passes.backlog, Unsent: l.ledger.unsent, Slow: len(l.outboxes.queued), Unread: l.ledger.unread,
+		Delay: time.Duration(l.doorbell.waited[1]),
+	}
 }

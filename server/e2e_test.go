@@ -453,21 +453,6 @@ func cpuTime(t testing.TB, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// While accepting is paused clients wait in the kernel's queue; then they are served.
-func TestPausedAcceptor(t *testing.T) {
-	s := start(t)
-	s.acceptor.Pause()
-	c := dial(t, s.addr("connector"))
-	c.write(codec.AppendPackage(nil, codec.PackageHandshake, []byte(`{"sys":{}}`)))
-	if n := s.acceptor.Stats().Accepted; n != 0 {
-		t.Errorf("%d were accepted", n)
-	}
-	s.acceptor.Resume()
-	if p := c.next(); p.Type != codec.PackageHandshake {
-		t.Error(p)
-	}
-}
-
 // A doorbell that is rung after the end writes nothing: its descriptor's number may be somebody else's by then.
 func TestRingAfterTheEnd(t *testing.T) {
 	a := app.New()

@@ -176,7 +176,7 @@ func TestNoDescriptors(t *testing.T) {
 			return errors.Join(d.atLeast(`pomelod_refused_total{reason="descriptors"}`, 1), d.atMost("pomelod_accept_pauses_total", 30))
 		},
 		without: weakness{
-			edits: []edit{{"netpoll/acceptor_linux.go", "	time.AfterFunc(a.pause, a.Resume)", "	go a.Resume()"}},
+			edits: []edit{{"netpoll/acceptor_linux.go", "	time.AfterFunc(a.pause, a.resume)", "	go a.resume()"}},
 			fails: "pomelod_accept_pauses_total has grown by",
 		},
 	}.run(t)

@@ -1,0 +1,96 @@
+package netpoll
+
+// read reads c, if it may be read now.
+func (l *Loop) read(c *Conn) {
+	switch {
+	case c.life == lifeLingering:
+		l.readRest(c)
+		return
+	case c.life != lifeOpen:
+		return
+	case c.waits&(waitsPaused|waitsThrottled) != 0, c.waits&waitsHeld != 0 && c.Unread() > heldBytes, // level triggering would spin
+		c.waits&waitsResumed != 0 && c.in != nil: // what it has sent before comes first
+		l.watch(c, c.watched&^Readable)
+		return
+	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
+		l.Ring()
+		return
+	case l.waiting.shares.spent(c.pass):
+		l.waiting.yield(c)
+		return
+	}
+	l.receive(c)
+}
+
+// receive reads c once.
+func (l *Loop) receive(c *Conn) {
+	switch b, ended := l.sockets.receive(c); {
+	case ended:
+		l.Close(c, ReasonPeer)
+	case b != nil:
+		l.deliver(c, b)
+	}
+}
+
+// deliver hands the handler what has arrived and keeps what it leaves.
+func (l *Loop) deliver(c *Conn, b []byte) {
+	if !c.Alive() { // its socket may have failed before it came to this
+		return
+	}
+	first := c.Unread() == 0
+	b = l.inboxes.join(c, b)
+	used, next := 0, Transfer{}
+	if !c.waits.blocked() {
+		l.waiting.shares.serve()
+		used, next = l.call.data(c, b)
+	}
+	rest := b[used:]
+	if next.moves() && l.transfer(c, rest, &next) {
+		return
+	}
+	if !c.Alive() {
+		l.inboxes.drop(c)
+		return
+	}
+	l.inboxes.retain(c, rest, first || used > 0)
+}
+
+// goOn lets those go on who had to wait, for as long as a turn may take for that, so that others are heard in between. Behind them come
+// those whose clients had had their share, each for as much as one conn may have.
+func (l *Loop) goOn() {
+	l.waiting.newTurn()
+	if !l.waiting.any() { // mostly, and then nobody looks at the clock
+		return
+	}
+	until := l.nanos() + resumeNanos
+	for c := l.waiting.nextResumed(); c != nil; c = l.waiting.nextResumed() {
+		l.watch(c, c.watched|Readable)
+		l.inboxes.restart(c)
+		l.deliver(c, nil)
+		if l.nanos() >= until {
+			break
+		}
+	}
+	if n := l.waiting.putOff.len(); n > 0 {
+		l.goOnPutOff(n)
+	}
+	l.waiting.endTurn()
+}
+
+// goOnPutOff is the second half of goOn, for the first n of those who were put off.
+func (l *Loop) goOnPutOff(n int) {
+	l.waiting.shares.exempt = true
+	until := l.nanos() + lateNanos
+	for c := l.waiting.nextPutOff(n); c != nil; c = l.waiting.nextPutOff(n) {
+		l.watch(c, c.watched|Readable)
+		if c.in == nil && !c.IsPull() {
+			l.receive(c)
+		} else {
+			l.deliver(c, nil)
+		}
+		if l.nanos() >= until {
+			break
+		}
+	}
+	l.waiting.shares.exempt = false
+}
