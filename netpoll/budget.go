@@ -2,8 +2,8 @@ package netpoll
 
 import "sync/atomic"
 
-// Budget is what loops have in common: a bound on the bytes they keep for conns, unsent or received in part, and how many sockets each listener's tag has. Safe from
-// any goroutine, except where noted.
+// Budget is what loops have in common: a bound on what they buffer for conns, unsent or received in part, and how many sockets each
+// listener's tag has. Safe from any goroutine, except where noted.
 type Budget struct {
 	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
 	Gate Gate
@@ -11,13 +11,13 @@ type Budget struct {
 	// Set it before a loop turns.
 	RoundTrip bool
 
-	limit  atomic.Int64
-	total  atomic.Int64      // bytes kept in both directions
-	in     atomic.Int64      // of these, those received
-	slow   atomic.Int64      // conns with unsent bytes
-	unread atomic.Int64      // sockets that are not read
-	open   [256]atomic.Int64 // by tag
-	loops  []*ledger         // static once all loops are made
+	limit    atomic.Int64
+	buffered atomic.Int64      // bytes, in both directions
+	in       atomic.Int64      // of these, those received
+	slow     atomic.Int64      // conns with unsent bytes
+	unread   atomic.Int64      // sockets that are not read
+	open     [256]atomic.Int64 // by tag
+	loops    []*ledger         // static once all loops are made
 }
 
 // NewBudget makes a budget of limit bytes for the loops that will be made with it.
@@ -27,7 +27,7 @@ func NewBudget(limit int64) *Budget {
 	return b
 }
 
-// SetLimit changes the bound. Loops that hold too much end conns as soon as they turn, which they are made to.
+// SetLimit changes the bound. If it is less than before, all loops are made to turn, and those who have too much end conns then.
 func (b *Budget) SetLimit(limit int64) {
 	if b.limit.Swap(limit) > limit {
 		for _, k := range b.loops {
@@ -42,20 +42,20 @@ func (b *Budget) Slow() int { return int(b.slow.Load()) }
 // Unread is the number of sockets that are not read: what their peers send stays in the kernel, up to what a socket may have there.
 func (b *Budget) Unread() int { return int(b.unread.Load()) }
 
-// Total is the number of bytes that all loops keep for conns, in both directions. What several slow conns share counts once.
-func (b *Budget) Total() int64 { return b.total.Load() }
+// Buffered is how many bytes all loops buffer for conns, in both directions. What several slow conns share counts once.
+func (b *Budget) Buffered() int64 { return b.buffered.Load() }
 
-// Inbound is how many of these belong to messages that have begun to arrive, and to what else could not be handled yet.
+// Inbound is how many of these have been received: parts of messages, and what else could not be handled yet.
 func (b *Budget) Inbound() int64 { return b.in.Load() }
 
-// over tells whether loops keep more than they may.
-func (b *Budget) over() bool { return b.total.Load() > b.limit.Load() }
+// over tells whether that is more than it may be.
+func (b *Budget) over() bool { return b.buffered.Load() > b.limit.Load() }
 
-// askToShed asks the loop that keeps most. With equals it is asker's.
+// askToShed asks the loop that has most buffered; among equals the asker.
 func (b *Budget) askToShed(asker *ledger) {
 	most := asker
 	for _, k := range b.loops {
-		if k.kept.Load() > most.kept.Load() {
+		if k.buffered.Load() > most.buffered.Load() {
 			most = k
 		}
 	}

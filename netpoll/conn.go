@@ -33,7 +33,7 @@ const (
 	ReasonSlow
 	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
 	ReasonStuck
-	// ReasonMemory: all conns together held more bytes, in both directions, than Limits.OutboundAll, and this one the most.
+	// ReasonMemory: all conns together held more bytes, in both directions, than Limits.Buffered, and this one the most.
 	ReasonMemory
 	// ReasonPanic: the handler panicked on this conn's bytes.
 	ReasonPanic

@@ -165,8 +165,8 @@ func TestBudgetEndsTheLargestBacklog(t *testing.T) {
 	if hs[0].closed[large] != netpoll.ReasonMemory || !small.Alive() || !last.Alive() {
 		t.Fatalf("large: %v, small alive %v, last alive %v", hs[0].closed[large], small.Alive(), last.Alive())
 	}
-	if want := int64(6000 + 2*netpoll.SegmentBytes); budget.Total() != want {
-		t.Fatalf("total %d, want %d", budget.Total(), want)
+	if want := int64(6000 + 2*netpoll.SegmentBytes); budget.Buffered() != want {
+		t.Fatalf("total %d, want %d", budget.Buffered(), want)
 	}
 }
 
@@ -189,13 +189,13 @@ func TestBudgetEndsTheLargestInput(t *testing.T) {
 		return c
 	}
 	whole := send(hs[0], 150_000, 0)
-	if budget.Total() != 0 || budget.Inbound() != 0 {
+	if budget.Buffered() != 0 || budget.Inbound() != 0 {
 		t.Fatalf("%d bytes of a message that was taken", budget.Inbound())
 	}
 	few := send(hs[1], 1000, 'x')
 	small, large := send(hs[0], 40_000, 'x'), send(hs[1], 90_000, 'x')
-	if n := budget.Inbound(); n < 130_000 || n != budget.Total() {
-		t.Fatalf("%d bytes of half messages are known, %d in all", n, budget.Total())
+	if n := budget.Inbound(); n < 130_000 || n != budget.Buffered() {
+		t.Fatalf("%d bytes of half messages are known, %d in all", n, budget.Buffered())
 	}
 	last := send(hs[0], 60_000, 'x')
 	if hs[1].closed[large] != netpoll.ReasonMemory || !whole.Alive() || !few.Alive() || !small.Alive() || !last.Alive() {
@@ -210,8 +210,8 @@ func TestBudgetEndsTheLargestInput(t *testing.T) {
 		h.loop.Ring()
 	}
 	n.Settle()
-	if budget.Total() != 0 || budget.Inbound() != 0 {
-		t.Errorf("%d bytes of nobody", budget.Total())
+	if budget.Buffered() != 0 || budget.Inbound() != 0 {
+		t.Errorf("%d bytes of nobody", budget.Buffered())
 	}
 }
 

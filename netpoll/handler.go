@@ -29,10 +29,15 @@ type Handler interface {
 	Passed()
 }
 
-// Limits bound what conns may hold. See design.md §5.
+// Limits bound what conns may hold. docs/ARCHITECTURE.md, "What is bounded", has them beside all others.
 type Limits struct {
-	Outbound    int    // unsent bytes of one conn, behind the write with which it fell behind; beyond: ReasonSlow
-	Stuck       uint32 // seconds in which a conn with unsent bytes must take one; beyond: ReasonStuck
-	OutboundAll int64  // bytes kept in both directions by all loops that share a Budget; beyond: ReasonMemory for the largest
-	Unfinished  uint32 // seconds in which a peer must finish what it has begun; beyond: Handler.Late. 0: no limit
+	// Outbound is how many unsent bytes one conn may have, behind the write with which it fell behind; beyond it ends with ReasonSlow.
+	Outbound int
+	// Stuck is in how many seconds a conn with unsent bytes must take one; beyond it ends with ReasonStuck.
+	Stuck uint32
+	// Buffered is how many bytes may be buffered, unsent or received in part, for the conns of all loops that share a Budget; beyond, those with the
+	// most end with ReasonMemory.
+	Buffered int64
+	// Unfinished is in how many seconds a peer must finish what it has begun; beyond, Handler.Late is called. 0 is no limit.
+	Unfinished uint32
 }

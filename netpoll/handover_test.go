@@ -104,7 +104,7 @@ func (h *echoes) Tick() {
 
 func newEchoes(t *testing.T, limits netpoll.Limits) (*looptest.Net, *echoes) {
 	n, h := looptest.New(), &echoes{t: t, pulls: map[netpoll.ID][]byte{}, stop: map[netpoll.ID]byte{}, names: map[netpoll.ID]bool{}, limits: limits}
-	h.loop = n.Loop(h, limits, netpoll.NewBudget(limits.OutboundAll))
+	h.loop = n.Loop(h, limits, netpoll.NewBudget(limits.Buffered))
 	return n, h
 }
 
@@ -132,7 +132,7 @@ func handOver(t *testing.T, n *looptest.Net, h *echoes) (*looptest.Net, *echoes)
 	})
 	next := n.Successor()
 	to := &echoes{t: t, pulls: h.pulls, stop: h.stop, names: h.names, limits: h.limits}
-	to.loop = next.Loop(to, h.limits, netpoll.NewBudget(h.limits.OutboundAll))
+	to.loop = next.Loop(to, h.limits, netpoll.NewBudget(h.limits.Buffered))
 	if err := to.loop.TakeNames(names); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestHandOver(t *testing.T) {
 func runEchoes(t *testing.T, rng *rand.Rand, over bool) (told []string) {
 	// In every other round what is left to do goes along. Then nobody is ended: what has been written by then depends on when it is.
 	loose := rng.IntN(2) == 0
-	limits := netpoll.Limits{Outbound: 40 << 10, Stuck: 6, OutboundAll: 1 << 30, Unfinished: 4}
+	limits := netpoll.Limits{Outbound: 40 << 10, Stuck: 6, Buffered: 1 << 30, Unfinished: 4}
 	if loose {
 		limits.Outbound, limits.Stuck, limits.Unfinished = 1<<30, 1000, 0
 	}

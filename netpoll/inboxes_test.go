@@ -53,8 +53,8 @@ func TestBudgetCountsWhatHandlersKeep(t *testing.T) {
 	some, s3 := w.connect(h)
 	send(s1, 20_000)
 	send(s2, 60_000)
-	if n := w.budget.Inbound(); n != 80_000 || w.budget.Total() != n {
-		t.Fatalf("%d bytes are kept, and %d are counted, %d in all", 80_000, n, w.budget.Total())
+	if n := w.budget.Inbound(); n != 80_000 || w.budget.Buffered() != n {
+		t.Fatalf("%d bytes are kept, and %d are counted, %d in all", 80_000, n, w.budget.Buffered())
 	}
 	send(s3, 30_000)
 	if h.closed[id] != netpoll.ReasonMemory || !few.Alive() || !some.Alive() {
@@ -67,7 +67,7 @@ func TestBudgetCountsWhatHandlersKeep(t *testing.T) {
 	}
 	s3.Send([]byte("."))
 	w.net.Settle()
-	if n := w.budget.Total(); n != 0 {
+	if n := w.budget.Buffered(); n != 0 {
 		t.Errorf("nothing is kept, and %d bytes are counted", n)
 	}
 }
@@ -202,7 +202,7 @@ func TestShedInTurns(t *testing.T) {
 	for _, s := range socks {
 		s.Send(make([]byte, 1000))
 	}
-	for turns := 0; w.budget.Total() > most; turns++ {
+	for turns := 0; w.budget.Buffered() > most; turns++ {
 		before := len(h.closed)
 		w.net.Events()
 		w.net.TurnLoop(0)
@@ -235,12 +235,12 @@ func TestShedLooksOnce(t *testing.T) {
 		s.Send(make([]byte, each))
 	}
 	w.net.Settle()
-	kept := w.budget.Total() / crowd // for each
+	kept := w.budget.Buffered() / crowd // for each
 	best := func(n int) time.Duration {
 		least := time.Hour
 		for range turns {
 			before := len(h.closed)
-			w.budget.SetLimit(w.budget.Total() - int64(n-1)*kept - 1)
+			w.budget.SetLimit(w.budget.Buffered() - int64(n-1)*kept - 1)
 			w.net.TurnLoop(0) // finds out that it is too much
 			began := time.Now()
 			w.net.TurnLoop(0)
@@ -271,7 +271,7 @@ func TestBudgetCountsSegments(t *testing.T) {
 		w.do(h, func() { l.Push(&g, []byte("x")) })
 		w.net.Settle()
 	}
-	if n := w.budget.Total(); n < 10*100*netpoll.SegmentBytes {
+	if n := w.budget.Buffered(); n < 10*100*netpoll.SegmentBytes {
 		t.Errorf("%d bytes are counted for 1000 segments", n)
 	}
 }

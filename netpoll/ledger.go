@@ -2,8 +2,8 @@ package netpoll
 
 import "sync/atomic"
 
-// ledger counts what one loop keeps for its conns, and tells the Budget, which the loop shares with others. Everything that is kept is
-// counted by whoever keeps it, at the moment at which it begins and ends to exist: after each event the sums are what is there.
+// ledger counts what is buffered for the conns of one loop, and tells the Budget, which the loop shares with others. Whoever buffers something
+// counts it when it begins and ends to exist: after each event the sums are what is there.
 type ledger struct {
 	// Static after construction.
 	budget *Budget
@@ -17,17 +17,17 @@ type ledger struct {
 	told     struct{ inbound, slow, unread int64 }
 
 	// Safe from any goroutine.
-	kept     atomic.Int64 // what keeps said when the budget was told last
-	shedding atomic.Bool  // the budget asks this loop to end those for whom it keeps most
+	buffered atomic.Int64 // sum, when the budget was told last
+	shedding atomic.Bool  // the budget asks this loop to end those for whom most is buffered
 }
 
-// keeps is how many bytes the loop keeps.
-func (k *ledger) keeps() int64 {
+// sum is how many bytes are buffered for the conns of this loop.
+func (k *ledger) sum() int64 {
 	return int64(k.unsent) + int64(k.segments)*segmentBytes + int64(k.inbound)
 }
 
-// publish tells the budget what the loop keeps, how many of its conns have unsent bytes and how many of its sockets are not read. If all loops
-// together keep too much, the loop that keeps most is asked to shed in its next turn.
+// publish tells the budget how much is buffered, how many conns have unsent bytes (slow) and how many sockets are not read. If it is too much
+// for all loops together, the loop that has most is asked to shed in its next turn.
 func (k *ledger) publish(slow int) {
 	k.publishBytes()
 	publish(&k.budget.slow, &k.told.slow, int64(slow))
@@ -40,9 +40,9 @@ func (k *ledger) publish(slow int) {
 // publishBytes is the first half of publish.
 func (k *ledger) publishBytes() {
 	publish(&k.budget.in, &k.told.inbound, int64(k.inbound))
-	if d := k.keeps() - k.kept.Load(); d != 0 {
-		k.kept.Add(d)
-		k.budget.total.Add(d)
+	if d := k.sum() - k.buffered.Load(); d != 0 {
+		k.buffered.Add(d)
+		k.budget.buffered.Add(d)
 	}
 }
 

@@ -26,8 +26,8 @@ func TestLedgers(t *testing.T) {
 		loops[i].publish(i)
 	}
 	const first = 600 + 2*segmentBytes
-	if b.Total() != first || b.Inbound() != 500 || b.Slow() != 3 || b.Unread() != 3 {
-		t.Errorf("%d bytes, %d of them inbound, %d slow, %d unread", b.Total(), b.Inbound(), b.Slow(), b.Unread())
+	if b.Buffered() != first || b.Inbound() != 500 || b.Slow() != 3 || b.Unread() != 3 {
+		t.Errorf("%d bytes, %d of them inbound, %d slow, %d unread", b.Buffered(), b.Inbound(), b.Slow(), b.Unread())
 	}
 	loops[2].unsent = 1001 - first
 	for range 2 {
@@ -42,7 +42,7 @@ func TestLedgers(t *testing.T) {
 		loops[i].unsent, loops[i].segments, loops[i].inbound, loops[i].unread = 0, 0, 0, 0
 		loops[i].publish(0)
 	}
-	if b.Total() != 0 || b.Inbound() != 0 || b.Slow() != 0 || b.Unread() != 0 {
-		t.Errorf("left: %d bytes, %d of them inbound, %d slow, %d unread", b.Total(), b.Inbound(), b.Slow(), b.Unread())
+	if b.Buffered() != 0 || b.Inbound() != 0 || b.Slow() != 0 || b.Unread() != 0 {
+		t.Errorf("left: %d bytes, %d of them inbound, %d slow, %d unread", b.Buffered(), b.Inbound(), b.Slow(), b.Unread())
 	}
 }

@@ -137,8 +137,8 @@ func TestPullsShareWhatTheyLack(t *testing.T) {
 	s.Room = 10
 	w.do(h, func() { l.Push(&g, make([]byte, 3000)) })
 	w.net.Settle()
-	if st := l.Stats(); st.Unsent != 3000 || st.Slow != 6 || w.budget.Total() != 3000+6*netpoll.SegmentBytes {
-		t.Fatalf("unsent %d, slow %d, budget %d", st.Unsent, st.Slow, w.budget.Total())
+	if st := l.Stats(); st.Unsent != 3000 || st.Slow != 6 || w.budget.Buffered() != 3000+6*netpoll.SegmentBytes {
+		t.Fatalf("unsent %d, slow %d, budget %d", st.Unsent, st.Slow, w.budget.Buffered())
 	}
 	w.do(h, func() { l.Write(pulls[0], make([]byte, 50)) })
 	h.onWrite = (&basket{takes: -1}).write
@@ -163,8 +163,8 @@ func TestBudgetEndsPulls(t *testing.T) {
 	w.do(a, func() { a.loop.Write(small, make([]byte, 3000)); a.loop.Write(large, make([]byte, 5000)) })
 	w.do(b, func() { b.loop.Write(other, make([]byte, 3000)) })
 	w.net.Settle()
-	if a.closed[id] != netpoll.ReasonMemory || !small.Alive() || !other.Alive() || w.budget.Total() != 6000+2*netpoll.SegmentBytes {
-		t.Fatalf("large: %d; small alive %v, other alive %v, total %d", a.closed[id], small.Alive(), other.Alive(), w.budget.Total())
+	if a.closed[id] != netpoll.ReasonMemory || !small.Alive() || !other.Alive() || w.budget.Buffered() != 6000+2*netpoll.SegmentBytes {
+		t.Fatalf("large: %d; small alive %v, other alive %v, total %d", a.closed[id], small.Alive(), other.Alive(), w.budget.Buffered())
 	}
 }
 

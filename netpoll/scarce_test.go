@@ -16,7 +16,7 @@ func TestWriteWithoutMemory(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOBUFS, syscall.ENOMEM} {
 		for _, backlog := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v,backlog=%v", errno, backlog), func(t *testing.T) {
-				w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 20, OutboundAll: 1 << 20}, 1<<20)
+				w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 20, Buffered: 1 << 20}, 1<<20)
 				var g netpoll.Group
 				c, s := w.connect(h)
 				other, rich := w.connect(h)
@@ -67,7 +67,7 @@ func TestWriteWithoutMemory(t *testing.T) {
 // A kernel that has no memory for too long counts as a peer that takes nothing; a conn that closes meanwhile says its goodbye
 // when it can.
 func TestWriteWithoutMemoryEnds(t *testing.T) {
-	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, Buffered: 1 << 20}, 1<<20)
 	stays, s := w.connect(h)
 	closes, s2 := w.connect(h)
 	id := stays.ID(l)
@@ -93,7 +93,7 @@ func TestWriteWithoutMemoryEnds(t *testing.T) {
 
 // Without memory to watch a new socket that one is closed, and nobody else notices.
 func TestWatchWithoutMemory(t *testing.T) {
-	w, h, _ := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	w, h, _ := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, Buffered: 1 << 20}, 1<<20)
 	c, s := w.connect(h)
 	poor := w.net.Connect(h.loop, 1)
 	poor.WatchErr = syscall.ENOMEM
@@ -130,7 +130,7 @@ func TestResumeWithoutMemory(t *testing.T) {
 
 // KillAll leaves nothing open, whatever state a conn is in.
 func TestKillAll(t *testing.T) {
-	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, OutboundAll: 1 << 20}, 1<<20)
+	w, h, l := one(t, netpoll.Limits{Outbound: 1 << 20, Stuck: 5, Buffered: 1 << 20}, 1<<20)
 	_, plain := w.connect(h)
 	lingering, s := w.connect(h)
 	backlog, slow := w.connect(h)

@@ -232,7 +232,7 @@ func (w *world) end(t testing.TB) {
 	if n := w.gate.left(); n != 0 {
 		t.Errorf("%d passes have not come back", n)
 	}
-	if n := w.budget.Total() + w.budget.Inbound(); n != 0 {
+	if n := w.budget.Buffered() + w.budget.Inbound(); n != 0 {
 		t.Errorf("%d unsent bytes are counted in the budget, none are there", n)
 	}
 	if n := w.net.Unclosed(); n != 0 {

@@ -100,7 +100,7 @@ func TestStuckMemberIsEndedAlone(t *testing.T) {
 // When all connections together have too much unsent, the largest backlog goes, and no other.
 func TestTotalOutboundEndsTheLargest(t *testing.T) {
 	change := func(c *Config) {
-		c.Limits.Conn.Outbound, c.Limits.Conn.OutboundAll, c.Limits.PackageBytes = 60_000, 100_000, 10_000
+		c.Limits.Conn.Outbound, c.Limits.Conn.Buffered, c.Limits.PackageBytes = 60_000, 100_000, 10_000
 	}
 	forLoops(t, change, func(t *testing.T, r *rig) {
 		all := r.members(5, "r")
@@ -117,7 +117,7 @@ func TestTotalOutboundEndsTheLargest(t *testing.T) {
 				}
 			}
 		}
-		if n := r.node.budget.Total(); n < 60_000 || largest.ended() {
+		if n := r.node.budget.Buffered(); n < 60_000 || largest.ended() {
 			t.Fatalf("%d bytes unsent before the bound, ended %v", n, largest.ended())
 		}
 		for range 4 {
@@ -142,7 +142,7 @@ func TestTotalOutboundEndsTheLargest(t *testing.T) {
 				t.Errorf("other %d: ended %v, has %d of 7 messages", i, c.ended(), chats)
 			}
 		}
-		if n := r.node.budget.Total(); n != 0 {
+		if n := r.node.budget.Buffered(); n != 0 {
 			t.Errorf("%d bytes unsent at the end", n)
 		}
 	})

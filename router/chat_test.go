@@ -423,9 +423,9 @@ func TestGapEndsMembers(t *testing.T) {
 func TestLimitsThatCannotWork(t *testing.T) {
 	for _, change := range []func(*Limits){
 		func(l *Limits) { l.PackageBytes = l.Conn.Outbound },
-		func(l *Limits) { l.Conn.OutboundAll = 1 },
+		func(l *Limits) { l.Conn.Buffered = 1 },
 		func(l *Limits) { l.NameBytes = 256 },
-		func(l *Limits) { l.PackageBytes, l.Conn.Outbound, l.Conn.OutboundAll = 1<<24, 1<<25, 1<<26 },
+		func(l *Limits) { l.PackageBytes, l.Conn.Outbound, l.Conn.Buffered = 1<<24, 1<<25, 1<<26 },
 	} {
 		l := DefaultLimits()
 		change(&l)

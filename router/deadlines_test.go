@@ -207,7 +207,7 @@ func TestUnfinishedMessage(t *testing.T) {
 				t.Errorf("ended: %v, %d counted", c.ended(), r.closedFor(reasonUnfinished))
 			}
 			r.net.Seconds(5)
-			if n := r.node.Usage().Unsent; n != 0 {
+			if n := r.node.Usage().Buffered; n != 0 {
 				t.Errorf("%d bytes of nobody are counted", n)
 			}
 		})
@@ -226,12 +226,12 @@ func TestFinishedMessages(t *testing.T) {
 		first := fragment(0, heartbeat[:1])
 		c.sock.Send(first)
 		r.net.Seconds(1)
-		if n := r.node.Usage().Unsent; n < 1 || n > 1000 {
+		if n := r.node.Usage().Buffered; n < 1 || n > 1000 {
 			t.Fatalf("%d bytes are counted for a fragment", n)
 		}
 		c.sock.Send(last)
 		r.net.Settle()
-		if n := r.node.Usage().Unsent; n != 0 {
+		if n := r.node.Usage().Buffered; n != 0 {
 			t.Fatalf("%d bytes are counted, and nothing is kept", n)
 		}
 		c.sock.Send(whole)

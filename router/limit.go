@@ -241,7 +241,7 @@ func (l *loop) overRoute(s *session, r *routeRate) bool {
 
 // Usage is what a node takes of memory outside of Go's, and what it could give back. Safe from any goroutine.
 func (n *Node) Usage() Usage {
-	u := Usage{Unsent: n.budget.Total(), Slow: n.budget.Slow(), Unread: n.budget.Unread()}
+	u := Usage{Buffered: n.budget.Buffered(), Slow: n.budget.Slow(), Unread: n.budget.Unread()}
 	for _, l := range n.loops {
 		u.Conns += l.np.Open()
 	}
@@ -250,17 +250,17 @@ func (n *Node) Usage() Usage {
 
 // Usage is what Node.Usage tells.
 type Usage struct {
-	Conns  int   // sockets
-	Slow   int   // conns with unsent bytes
-	Unread int   // sockets that are not read
-	Unsent int64 // bytes kept for them, and for those who have sent messages in part
+	Conns    int   // sockets
+	Slow     int   // conns with unsent bytes
+	Unread   int   // sockets that are not read
+	Buffered int64 // bytes buffered for all connections, in both directions
 }
 
 // SetShort tells the node that memory is short: enters and new polling sessions are refused. Safe from any goroutine.
 func (n *Node) SetShort(short bool) { n.short.Store(short) }
 
-// SetUnsent bounds what is kept for all conns, unsent and half received, from now on, at most Limits.Conn.OutboundAll; beyond it
-// those for whom it is most are closed. Safe from any goroutine.
-func (n *Node) SetUnsent(bytes int64) {
-	n.budget.SetLimit(min(bytes, n.limits.Conn.OutboundAll))
+// SetBuffered bounds from now on what is buffered for all connections, at most to Limits.Conn.Buffered; beyond it those for whom it is most
+// are closed. Safe from any goroutine.
+func (n *Node) SetBuffered(bytes int64) {
+	n.budget.SetLimit(min(bytes, n.limits.Conn.Buffered))
 }

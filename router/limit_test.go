@@ -565,15 +565,15 @@ func TestUnsentIsBoundedLater(t *testing.T) {
 				all[0].ask(routeSend, sendBody(text, fmt.Sprint("n", i+1)))
 			}
 		}
-		if u := r.node.Usage(); u.Slow != 3 || u.Conns != 4 || u.Unsent < 30_000 {
+		if u := r.node.Usage(); u.Slow != 3 || u.Conns != 4 || u.Buffered < 30_000 {
 			t.Fatalf("%+v", u)
 		}
-		r.node.SetUnsent(16_000)
+		r.node.SetBuffered(16_000)
 		r.net.Settle()
 		if !all[3].sock.Closed || all[2].ended() || all[1].ended() || r.closedFor(netpoll.ReasonMemory) != 1 {
 			t.Errorf("closed: %v %v %v", all[1].ended(), all[2].ended(), all[3].sock.Closed)
 		}
-		r.node.SetUnsent(math.MaxInt64)
+		r.node.SetBuffered(math.MaxInt64)
 		for range 4 {
 			all[0].ask(routeSend, sendBody(text, "n1"))
 		}

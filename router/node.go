@@ -53,7 +53,7 @@ type Limits struct {
 // DefaultLimits are design.md §5's.
 func DefaultLimits() Limits {
 	return Limits{
-		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, OutboundAll: 256 << 20},
+		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, Buffered: 256 << 20},
 		PackageBytes: 256 << 10, HeadBytes: 16 << 10, HeadSeconds: 5, HandshakeSeconds: 20, IdleSeconds: 90,
 		RequestSeconds: 5, Inflight: 32, Inbox: 16384, LoopBytes: 32 << 20, RoomBytes: 1 << 20, NameBytes: 64, Spread: 256, Delay: time.Second,
 		KeepAliveSeconds: 60, Pulls: 20_000, PingSeconds: 25, PingTimeoutSeconds: 60, PingTimeout4Seconds: 20, PollSeconds: 20,
@@ -70,8 +70,8 @@ func (l *Limits) Check() error {
 	case l.PackageBytes > l.Conn.Outbound/2:
 		return fmt.Errorf("a message of %d bytes does not fit into half of what a connection may have unsent (%d bytes): raise -outbound to at least %d or lower -max-package",
 			l.PackageBytes, l.Conn.Outbound, 2*l.PackageBytes)
-	case l.Conn.OutboundAll < int64(l.Conn.Outbound):
-		return fmt.Errorf("-max-outbound (%d bytes for all connections) is less than -outbound (%d for one): raise it", l.Conn.OutboundAll, l.Conn.Outbound)
+	case l.Conn.Buffered < int64(l.Conn.Outbound):
+		return fmt.Errorf("-max-buffered (%d bytes for all connections) is less than -outbound (%d for one): raise it", l.Conn.Buffered, l.Conn.Outbound)
 	case l.Inbox < 1 || l.Inflight < 1:
 		return fmt.Errorf("-inbox %d and -inflight %d: must be at least 1, or every request would be refused", l.Inbox, l.Inflight)
 	case l.NameBytes < 1 || l.NameBytes > 255:
@@ -158,7 +158,7 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
-		budget: netpoll.NewBudget(cfg.Limits.Conn.OutboundAll), roundTrip: cfg.RoundTrip,
+		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
 	if n.protocols = cfg.protocols; n.protocols == nil {

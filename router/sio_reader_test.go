@@ -305,8 +305,8 @@ func (r *rig) balanced() {
 			r.t.Errorf("worker %d: left are %d rooms, %d members, inbox %d; %d panics", i, s.Rooms, s.Members, l.inbox.Load(), s.Panics)
 		}
 	}
-	if n := r.net.Unclosed(); n != 0 || r.node.budget.Total() != 0 {
-		r.t.Errorf("%d sockets are open, %d bytes unsent", n, r.node.budget.Total())
+	if n := r.net.Unclosed(); n != 0 || r.node.budget.Buffered() != 0 {
+		r.t.Errorf("%d sockets are open, %d bytes unsent", n, r.node.budget.Buffered())
 	}
 }
 

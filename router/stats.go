@@ -108,7 +108,7 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 // any goroutine but a loop's.
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
-		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.loops)), Unsent: n.budget.Total() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
+		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.loops)), Unsent: n.budget.Buffered() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
 		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {

@@ -66,7 +66,7 @@ const ofAddress, ofAll = 20_000, 80_000
 type holding struct {
 	state  string
 	user   int    // bytes in this process that are the connection's own and in no budget
-	kept   int    // bytes that count in -max-outbound, as they may at most
+	kept   int    // bytes that count in -max-buffered, as they may at most
 	kernel int    // bytes of the socket
 	ends   string // what ends the state
 }
@@ -121,22 +121,22 @@ func size(n int) string {
 // holdingsTable is the text.
 func holdingsTable(c *settings) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| one of these | own | kept | kernel | %d of one address | %d in all | sum bounded by | ended by |\n", ofAddress, ofAll)
+	fmt.Fprintf(&b, "| one of these | own | buffered | kernel | %d of one address | %d in all | sum bounded by | ended by |\n", ofAddress, ofAll)
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, h := range holdings(c) {
 		bound := "the number of connections"
 		switch {
 		case h.kept > 0 && h.kernel > idleSocket:
-			bound = "`-max-outbound`; the kernel's by `-memory`"
+			bound = "`-max-buffered`; the kernel's by `-memory`"
 		case h.kept > 0:
-			bound = "`-max-outbound`"
+			bound = "`-max-buffered`"
 		}
 		sum := func(n int) string {
 			text := size(n * (h.user + h.kernel))
 			if h.kept > 0 {
 				kept := n * h.kept
-				text += " + " + size(min(kept, int(c.limits.Conn.OutboundAll)))
-				if kept > int(c.limits.Conn.OutboundAll) {
+				text += " + " + size(min(kept, int(c.limits.Conn.Buffered)))
+				if kept > int(c.limits.Conn.Buffered) {
 					text += " (of " + size(kept) + ")"
 				}
 			}

@@ -86,8 +86,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	size(&l.PackageBytes, "max-package", "longest message from a client, `bytes`")
 	size(&l.HeadBytes, "max-head", "longest HTTP request head, `bytes`")
 	size(&l.Conn.Outbound, "outbound", "what one connection may have unsent, `bytes`; beyond it is closed")
-	outboundAll := sizeFlag(l.Conn.OutboundAll)
-	f.Var(&outboundAll, "max-outbound", "what all connections together may have unsent, and sent of messages not yet complete, `bytes`; beyond it those who have most are closed")
+	buffered := sizeFlag(l.Conn.Buffered)
+	f.Var(&buffered, "max-buffered", "what may be buffered for all connections together, unsent or received in part, `bytes`; beyond it those who have most are closed")
 	size(&l.LoopBytes, "loop-backlog", "unwritten pushes of one event loop, `bytes`; beyond it new messages are refused")
 	size(&l.RoomBytes, "room-backlog", "unwritten pushes of one room on one event loop, `bytes`; beyond it its new messages are refused")
 	size(&l.NameBytes, "max-name", "longest name of a user or a room, in `bytes` of JSON: a Chinese character has three, an emoji, which is escaped, twelve")
@@ -142,10 +142,10 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 		return c, nil
 	}
 	c.budget = findBudget(c.memory, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft())
-	if err := c.defaultOutbound(); err != nil {
+	if err := c.defaultBuffered(); err != nil {
 		return nil, err
 	}
-	l.Conn.OutboundAll = int64(outboundAll)
+	l.Conn.Buffered = int64(buffered)
 	return c, c.check()
 }
 

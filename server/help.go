@@ -41,7 +41,7 @@ var helpGroups = []struct{ title, names string }{
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
 	{"What a session or a room may do", "session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},
-	{"Sizes", "max-package max-head outbound max-outbound room-backlog loop-backlog"},
+	{"Sizes", "max-package max-head outbound max-buffered room-backlog loop-backlog"},
 	{"Event loops", "loops move spread max-delay inflight inbox"},
 }
 

@@ -130,17 +130,16 @@ func (m *memoryFlag) Set(text string) error {
 // minMemory is the least budget with which anything works.
 const minMemory = 32 << 20
 
-// defaultOutbound is how much may wait for slow clients in all where -max-outbound does not say: at most what it always was,
-// and at most a quarter of the memory there is.
-func (c *settings) defaultOutbound() error {
+// defaultBuffered sets -max-buffered where it is not given: to its default, or a quarter of the memory there is if that is less.
+func (c *settings) defaultBuffered() error {
 	if c.budget.bytes > 0 && c.budget.bytes < minMemory {
 		return fmt.Errorf("memory of %d bytes (%s): pomelod needs at least %d; give it more, or -memory 0 for no limit", c.budget.bytes, c.budget.source, minMemory)
 	}
-	if c.budget.bytes == 0 || c.set["max-outbound"] {
+	if c.budget.bytes == 0 || c.set["max-buffered"] {
 		return nil
 	}
-	if quarter := max(c.budget.bytes/4, int64(c.limits.Conn.Outbound)); quarter < c.limits.Conn.OutboundAll {
-		return c.flags.Set("max-outbound", strconv.FormatInt(quarter, 10))
+	if quarter := max(c.budget.bytes/4, int64(c.limits.Conn.Outbound)); quarter < c.limits.Conn.Buffered {
+		return c.flags.Set("max-buffered", strconv.FormatInt(quarter, 10))
 	}
 	return nil
 }

@@ -97,11 +97,11 @@ const (
 // memory compares what pomelod takes with its budget, once a second.
 type memory struct {
 	// Static after construction.
-	budget int64
-	read   func() (goBytes int64, usage router.Usage)
-	refuse func(bool)  // new connections and enters
-	unsent func(int64) // bound what waits for slow clients
-	limit  func(int64) // have Go collect from here on; nil when GOMEMLIMIT says so already
+	budget   int64
+	read     func() (goBytes int64, usage router.Usage)
+	refuse   func(bool)  // new connections and enters
+	buffered func(int64) // bound what is buffered for connections
+	limit    func(int64) // have Go collect from here on; nil when GOMEMLIMIT says so already
 
 	used     atomic.Int64
 	refusing atomic.Bool
@@ -137,9 +137,9 @@ func (m *memory) step(now time.Time) {
 	case is: // a quarter of the backlogs each second, the largest first, until there is enough
 		// Where they and their sockets are a hundredth of the budget, it would end people for nothing. Sockets that are full count even
 		// if next to nothing waits behind each: else many such would fill the memory and be left alone.
-		m.unsent(max(usage.Unsent/4*3, m.budget/100-full))
+		m.buffered(max(usage.Buffered/4*3, m.budget/100-full))
 	case was:
-		m.unsent(math.MaxInt64)
+		m.buffered(math.MaxInt64)
 	}
 	if m.refusing.Load() && now.Sub(m.warned) >= memoryWarnEvery {
 		m.warned = now
@@ -193,10 +193,10 @@ func newMemory(s *server) *memory {
 		return nil
 	}
 	m := &memory{
-		budget: s.cfg.budget.bytes,
-		read:   func() (int64, router.Usage) { return goMemory(), s.node.Usage() },
-		refuse: func(on bool) { s.acceptor.SetRefuse(on); s.node.SetShort(on) },
-		unsent: s.node.SetUnsent,
+		budget:   s.cfg.budget.bytes,
+		read:     func() (int64, router.Usage) { return goMemory(), s.node.Usage() },
+		refuse:   func(on bool) { s.acceptor.SetRefuse(on); s.node.SetShort(on) },
+		buffered: s.node.SetBuffered,
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		m.limit = func(n int64) { debug.SetMemoryLimit(n) }

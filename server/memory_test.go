@@ -77,10 +77,10 @@ func newFakeMemory(budget int64) *fakeMemory {
 	f := &fakeMemory{}
 	note := func(format string, args ...any) { f.did = append(f.did, fmt.Sprintf(format, args...)) }
 	f.memory = &memory{
-		budget: budget,
-		read:   func() (int64, router.Usage) { return f.reading, f.usage },
-		refuse: func(on bool) { note("refuse %v", on) },
-		unsent: func(n int64) { note("unsent %d", n) },
+		budget:   budget,
+		read:     func() (int64, router.Usage) { return f.reading, f.usage },
+		refuse:   func(on bool) { note("refuse %v", on) },
+		buffered: func(n int64) { note("buffered %d", n) },
 	}
 	return f
 }
@@ -100,16 +100,16 @@ func TestMemorySteps(t *testing.T) {
 		{750, true, "[]"},
 		{749, false, "[refuse false]"},
 		{790, false, "[]"},
-		{900, true, "[refuse true unsent 600]"},
-		{890, true, "[unsent 600]"},
-		{850, true, "[unsent 600]"},
-		{849, true, "[unsent 9223372036854775807]"},
+		{900, true, "[refuse true buffered 600]"},
+		{890, true, "[buffered 600]"},
+		{850, true, "[buffered 600]"},
+		{849, true, "[buffered 9223372036854775807]"},
 		{849, true, "[]"},
-		{2000, true, "[unsent 600]"},
-		{100, false, "[refuse false unsent 9223372036854775807]"},
+		{2000, true, "[buffered 600]"},
+		{100, false, "[refuse false buffered 9223372036854775807]"},
 		{100, false, "[]"},
 	} {
-		f.did, f.reading, f.usage.Unsent = nil, tc.reading, 800
+		f.did, f.reading, f.usage.Buffered = nil, tc.reading, 800
 		now = now.Add(memoryEvery)
 		f.step(now)
 		if got := fmt.Sprint(f.did); got != tc.want || f.state().Refusing != tc.refusing {
@@ -125,13 +125,13 @@ func TestMemoryTakesFullSockets(t *testing.T) {
 		slow int
 		want string
 	}{
-		{0, "[refuse true unsent 10485760]"},
-		{10, "[refuse true unsent 7864320]"},
-		{40, "[refuse true unsent 3072]"},
-		{4000, "[refuse true unsent 3072]"},
+		{0, "[refuse true buffered 10485760]"},
+		{10, "[refuse true buffered 7864320]"},
+		{40, "[refuse true buffered 3072]"},
+		{4000, "[refuse true buffered 3072]"},
 	} {
 		f := newFakeMemory(1000 * mib)
-		f.reading, f.usage = 950*mib, router.Usage{Slow: tc.slow, Unsent: 4096}
+		f.reading, f.usage = 950*mib, router.Usage{Slow: tc.slow, Buffered: 4096}
 		f.step(time.Now())
 		if got := fmt.Sprint(f.did); got != tc.want {
 			t.Errorf("%d sockets are full: %s, want %s", tc.slow, got, tc.want)
@@ -168,11 +168,11 @@ func TestOutboundIsPartOfTheBudget(t *testing.T) {
 		{[]string{"-memory", "100GiB"}, 256 << 20},
 		{[]string{"-memory", "0"}, 256 << 20},
 		{[]string{"-limits", "off"}, 256 << 20},
-		{[]string{"-memory", "256MiB", "-max-outbound", "100MiB"}, 100 << 20},
+		{[]string{"-memory", "256MiB", "-max-buffered", "100MiB"}, 100 << 20},
 		{[]string{"-memory", "32MiB", "-outbound", "16MiB"}, 16 << 20},
 	} {
 		c, err := parseFlags(tc.args, nil, io.Discard)
-		if err != nil || c.limits.Conn.OutboundAll != tc.want {
+		if err != nil || c.limits.Conn.Buffered != tc.want {
 			t.Errorf("%v: %v, %v", tc.args, c, err)
 		}
 	}

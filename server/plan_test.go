@@ -66,7 +66,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{"", "-max-conns -1", "ulimit"},
 		{"", "-max-conns 99999999", "ulimit"},
 		{"", "-max-package 1MiB", "-outbound"},
-		{"", "-max-outbound 1KiB", "-max-outbound"},
+		{"", "-max-buffered 1KiB", "-max-buffered"},
 		{"", "-max-package x", "256KiB"},
 		{"", "-max-package -1", "256KiB"},
 		{"", "-stuck-timeout 10ms", "whole seconds"},

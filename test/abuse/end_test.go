@@ -130,7 +130,7 @@ func (s *server) until(text string) {
 func TestEndWithFrozenReaders(t *testing.T) {
 	const drain, rooms, frozen, backlog = time.Second, 2, 20, 5 << 20
 	contrast(t, func(t *testing.T, binary string, flags ...string) (failures []string) {
-		s := start(t, binary, append([]string{"-drain", drain.String(), "-outbound", "64MiB", "-max-outbound", "1GiB", "-limits", "off"}, flags...)...)
+		s := start(t, binary, append([]string{"-drain", drain.String(), "-outbound", "64MiB", "-max-buffered", "1GiB", "-limits", "off"}, flags...)...)
 		frozenGuests(t, s.addr, rooms, frozen)
 		body := fmt.Sprintf(`{"content":%q,"target":"*"}`, strings.Repeat("x", 100<<10))
 		for r := range rooms {

@@ -11,7 +11,7 @@ import (
 )
 
 // Clients who send fragments of WebSocket messages that never end, up to what a message may have, are kept no more of than
-// -max-outbound in all: they count as half messages do, and go first. Who reads slowly meanwhile is not who pays for them.
+// -max-buffered in all: they count as half messages do, and go first. Who reads slowly meanwhile is not who pays for them.
 func TestFragments(t *testing.T) {
 	const crowd, pieces, piece, most = 600, 16, 16 << 10, 16 << 20
 	if raceEnabled {
@@ -20,7 +20,7 @@ func TestFragments(t *testing.T) {
 	first, more := wsFrame(0x02, make([]byte, piece)), wsFrame(0x00, make([]byte, piece-100))
 	scenario{
 		name:  "fragments",
-		flags: []string{"-max-outbound", fmt.Sprint(most)},
+		flags: []string{"-max-buffered", fmt.Sprint(most)},
 		busy:  "to send so much in so short a time keeps both processors copying",
 		attack: func(a *arena) error {
 			before := a.peak()

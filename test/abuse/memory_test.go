@@ -76,7 +76,7 @@ func TestMemory(t *testing.T) {
 			return errors.Join(d.atLeast(`pomelod_refused_total{reason="memory"}`, 1), d.atLeast(`pomelod_limited_total{reason="memory"}`, 1),
 				d.atLeast(closedForMemory, taken))
 		},
-		without: weakness{flags: []string{"-memory", "16GiB", "-max-outbound", "1GiB"}, fails: "RSS rose from"},
+		without: weakness{flags: []string{"-memory", "16GiB", "-max-buffered", "1GiB"}, fails: "RSS rose from"},
 	}.run(t)
 }
 
@@ -122,12 +122,12 @@ func (a *arena) crowdUntilShort(idle *peer, budget int) error {
 	return fmt.Errorf("memory is not short with %d connections that do nothing: an enter was answered %s", n, answer)
 }
 
-// Clients who begin long messages and never end them, each as long as may be, are kept no more of than -max-outbound in all.
+// Clients who begin long messages and never end them, each as long as may be, are kept no more of than -max-buffered in all.
 func TestHalfMessages(t *testing.T) {
 	const crowd, declared, sent, most = 200, 250 << 10, 200 << 10, 8 << 20
 	scenario{
 		name:  "half messages",
-		flags: []string{"-max-outbound", fmt.Sprint(most)},
+		flags: []string{"-max-buffered", fmt.Sprint(most)},
 		attack: func(a *arena) error {
 			half := append([]byte{byte(codec.PackageData), declared >> 16, declared >> 8 & 0xff, declared & 0xff}, make([]byte, sent)...)
 			for i := range crowd {
@@ -149,7 +149,7 @@ func TestHalfMessages(t *testing.T) {
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_read_bytes_total", most) },
 		held:    func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="memory"}`, crowd/2) },
-		without: weakness{flags: []string{"-max-outbound", "1GiB"}, fails: "of half messages are kept"},
+		without: weakness{flags: []string{"-max-buffered", "1GiB"}, fails: "of half messages are kept"},
 	}.run(t)
 }
 
