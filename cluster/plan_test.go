@@ -74,16 +74,6 @@ func owners(v *View) map[string]int {
 	return m
 }
 
-func followers(v *View) map[string]int {
-	m := map[string]int{}
-	for _, b := range v.Shares {
-		if b.Follower != None {
-			m[v.Names[b.Follower-1].Name]++
-		}
-	}
-	return m
-}
-
 func members(v *View) string {
 	var names []string
 	for _, n := range v.Names {

@@ -1,0 +1,331 @@
+package cluster
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/pomelod/pomelod/channel"
+)
+
+// tried is a node alone in a test, which is its bus and its Home.
+type tried struct {
+	*Node
+	t        *testing.T
+	at       int64            // ns
+	sent     map[string][]any // bodies of packets; under "" what was announced
+	items    [][]channel.Item
+	restarts []channel.Node
+	adopted  []ViewID
+}
+
+func (x *tried) Send(name string, b []byte) {
+	_, body, err := parsePacket(slices.Clone(b))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.sent[name] = append(x.sent[name], body)
+}
+func (x *tried) Announce(b []byte)                        { x.Send("", b) }
+func (x *tried) Adopt(v *View, self channel.Node)         { x.adopted = append(x.adopted, v.ID) }
+func (x *tried) Message(from channel.Node, m *Message)    {}
+func (x *tried) Items(part uint16, items []channel.Item)  { x.items = append(x.items, items) }
+func (x *tried) Lost(part uint16, why string)             {}
+func (x *tried) Refused(r *channel.Request, certain bool) {}
+func (x *tried) Restart(old channel.Node)                 { x.restarts = append(x.restarts, old) }
+func (x *tried) is(kind packetKind, name string) (n int) { // how many packets of a kind were sent
+	for _, b := range x.sent[name] {
+		if b.(body).packetKind() == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// try begins a node "b", a chat node with run 20, that has listened for long enough.
+func try(t *testing.T, quorum int) *tried {
+	x := &tried{t: t, at: 1, sent: map[string][]any{}}
+	x.Node = New(Config{Name: "b", Run: 20, Roles: RoleChat | RoleConnector, Quorum: quorum, Timeout: 5000 * ms, parts: 4}, x, x)
+	x.Turn(x.at, 1000)
+	return x
+}
+
+// after lets time pass, in turns of 10 ms; each is called before each of them.
+func (x *tried) after(d int64, each ...func()) {
+	for end := x.at + d; x.at < end; {
+		x.at += 10 * ms
+		for _, f := range each {
+			f()
+		}
+		x.Turn(x.at, 1000+x.at/ms)
+	}
+}
+
+// hear gives the node a packet.
+func (x *tried) hear(name string, run uint64, b body) {
+	x.Receive(appendPacket(nil, 1, runID{name, run}, b))
+}
+
+// beatOf is a heartbeat of somebody who has heard the node's last one.
+func (x *tried) beatOf(v *View) *heartbeat {
+	h := &heartbeat{Versions: spoken, Number: uint64(x.at), Roles: RoleChat, Ready: true}
+	if v != nil {
+		h.View = v.ID
+	}
+	h.Echoes = []echo{{Peer: runID{"a", 10}, Number: 1, Alive: true}, {Peer: x.peers.self, Number: x.peers.beat, Alive: true}, {Peer: runID{"c", 30}, Number: 1, Alive: true}}
+	return h
+}
+
+// fleetOf is a view of a/10, b/20 and c/30, made by a; b owns all four partitions, a follows.
+func fleetOf(number uint64, before *View) *View {
+	v := &View{ID: ViewID{View: number, Maker: channel.NewNode(1, 10)}, Names: []Name{{Name: "a", Run: 10, Roles: RoleChat}, {Name: "b", Run: 20, Roles: RoleChat}, {Name: "c", Run: 30, Roles: RoleChat}}}
+	v.Members = v.ID
+	for range 4 {
+		v.Shares = append(v.Shares, Share{Owner: 2, Epoch: v.ID, Born: v.ID})
+	}
+	if before != nil {
+		v.Ancestors = append([]ViewID{before.ID}, before.Ancestors...)
+		v.Members, v.Shares = before.Members, before.Shares
+	}
+	return v
+}
+
+// member makes the node one of a fleet whose others it hears.
+func member(t *testing.T, quorum int) (x *tried, v *View, others func()) {
+	x = try(t, quorum)
+	v = fleetOf(5000, nil)
+	others = func() {
+		x.hear("a", 10, x.beatOf(x.view))
+		x.hear("c", 30, x.beatOf(x.view))
+	}
+	x.hear("a", 10, &viewBody{View: v})
+	x.after(3000*ms, others)
+	if x.Self() != channel.NewNode(2, 20) || x.Suspended() {
+		t.Fatalf("%x is no member that serves", uint64(x.Self()))
+	}
+	return x, v, others
+}
+
+func TestNodeTakesNewerViewsOnly(t *testing.T) {
+	x, v, _ := member(t, 0)
+	next := fleetOf(5001, v)
+	x.hear("a", 10, &viewBody{View: next})
+	x.hear("a", 10, &viewBody{View: v})
+	x.after(10 * ms)
+	if x.View().ID != next.ID || len(x.adopted) != 2 || len(x.restarts) != 0 {
+		t.Errorf("view %v, adopted %v, restarts %v", x.View().ID, x.adopted, x.restarts)
+	}
+	if x.is(packetFetch, "a") != 0 {
+		t.Error("it fetches a view that it has")
+	}
+	h := x.beatOf(next)
+	h.View.View++
+	x.hear("a", 10, h)
+	if x.after(10 * ms); x.is(packetFetch, "a") != 1 {
+		t.Error("it does not fetch a newer view")
+	}
+}
+
+// A view that the node is not in, or that has not come of its own, makes it a new run, greater than all that were left out; so does one that
+// says that its run was left out before it was a member.
+func TestNodeGoesOnAsANewRun(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(v *View)
+		run    uint64
+	}{
+		{"left out", func(v *View) { v.Names[1].Run, v.Names[1].Gone = 0, 20 }, 0},
+		{"left out, and a greater one before", func(v *View) { v.Names[1].Run, v.Names[1].Gone = 0, 1<<40 }, 1<<40 + 1},
+		{"a view beside its own", func(v *View) { v.Ancestors = nil }, 0},
+	} {
+		x, v, others := member(t, 0)
+		next := fleetOf(5001, v)
+		c.change(next)
+		x.hear("a", 10, &viewBody{View: next})
+		x.after(10 * ms)
+		if len(x.restarts) != 1 || x.restarts[0] != channel.NewNode(2, 20) || x.Self() != 0 || !x.Suspended() {
+			t.Errorf("%s: restarts %v, self %x", c.name, x.restarts, uint64(x.Self()))
+		}
+		if x.peers.self.Run <= 20 || c.run != 0 && x.peers.self.Run != c.run {
+			t.Errorf("%s: run %d", c.name, x.peers.self.Run)
+		}
+		if x.after(100*ms, others); x.is(packetView, "") != 0 {
+			t.Errorf("%s: it makes a view", c.name)
+		}
+	}
+}
+
+// A newcomer whose clock has gone back hears of its earlier run, and takes a greater one. A member does not care.
+func TestNodeLearnsItsRun(t *testing.T) {
+	x := try(t, 0)
+	h := x.beatOf(nil)
+	h.Echoes[1].Peer.Run = 70
+	h.Echoes[1].Number = 0
+	x.hear("a", 10, h)
+	if x.after(10 * ms); x.peers.self.Run <= 70 {
+		t.Errorf("run %d", x.peers.self.Run)
+	}
+	x, _, _ = member(t, 0)
+	x.hear("a", 10, h)
+	if x.after(10 * ms); x.peers.self.Run != 20 {
+		t.Errorf("a member goes on as run %d", x.peers.self.Run)
+	}
+}
+
+// A node that slept has missed anything: it calls nobody dead before it has listened for as long as dying takes, and refuses until the maker has
+// heard it again.
+func TestNodeThatSlept(t *testing.T) {
+	x, _, others := member(t, 0)
+	c := func() { x.hear("c", 30, x.beatOf(x.view)) } // while the maker is slow
+	x.at += 8000 * ms
+	c()
+	x.Turn(x.at, 9000)
+	if !x.Suspended() || x.Request(&channel.Request{Op: channel.OpSend, Req: 1}) != ErrNotSent {
+		t.Error("it goes on as if nothing had happened")
+	}
+	if x.after(2000*ms, c); x.is(packetView, "") != 0 || x.is(packetAsk, "c") != 0 {
+		t.Error("it judges")
+	}
+	if x.after(100*ms, others); x.Suspended() {
+		t.Error("it is heard, and does not go on")
+	}
+	x.Away(true)
+	if x.after(10 * ms); !x.Suspended() {
+		t.Error("it goes on without a bus")
+	}
+}
+
+// Without a quorum nothing leaves that its owners decided; all else does, and when the quorum is back, the rest in its order.
+func TestNodeWithoutQuorum(t *testing.T) {
+	x, v, others := member(t, 2)
+	x.after(2500 * ms) // they hear it no longer, or it them
+	if !x.Suspended() {
+		t.Fatal("it serves")
+	}
+	send := func(n uint64) {
+		x.Node.Send(x.Self(), &Message{Kind: KindItems, Epoch: v.ID, Items: []channel.Item{{N: n, To: channel.Addr{Node: x.Self()}}}})
+	}
+	send(1)
+	x.after(10 * ms)
+	send(2)
+	x.after(10 * ms)
+	if len(x.items) != 0 {
+		t.Fatal("items leave")
+	}
+	if x.is(packetView, "") != 0 {
+		t.Error("it makes a view")
+	}
+	send(3)
+	x.after(1000*ms, others)
+	var got []uint64
+	for _, items := range x.items {
+		got = append(got, items[0].N)
+	}
+	if !slices.Equal(got, []uint64{1, 2, 3}) {
+		t.Errorf("items %v", got)
+	}
+}
+
+// The maker dies: the next one asks everybody for the newest view, waits for the answers, and goes on from there.
+func TestMakerSucceeds(t *testing.T) {
+	x, v, _ := member(t, 0)
+	c := func() { x.hear("c", 30, x.beatOf(x.view)) }
+	x.after(2900*ms, c)
+	if x.is(packetAsk, "c") != 0 {
+		t.Fatal("it asks before the maker is dead")
+	}
+	x.after(300*ms, c)
+	if x.is(packetAsk, "c") != 1 || x.is(packetView, "") != 0 {
+		t.Fatalf("%d asks, %d views", x.is(packetAsk, "c"), x.is(packetView, ""))
+	}
+	next := fleetOf(5100, v)
+	x.hear("c", 30, &answer{Number: x.maker.ask, View: next})
+	if x.after(100*ms, c); x.View().ID.View != 5100 {
+		t.Fatalf("it does not adopt what it is told: %v", x.View().ID)
+	}
+	x.hear("c", 30, &answer{Number: x.maker.ask, View: next}) // it has asked again
+	x.after(100*ms, c)
+	if got := x.View(); got.ID.Maker != x.Self() || !got.continues(next.ID) || got.Names[0].Run != 0 || got.Names[0].Gone != 10 || got.Names[2].Run != 30 {
+		t.Errorf("%+v", got)
+	}
+	if uint64(x.wall) > 5100 && x.View().ID.View < uint64(x.wall)-200 {
+		t.Errorf("number %d at %d", x.View().ID.View, x.wall)
+	}
+}
+
+// While the maker lives nobody else makes views; it is not a's turn when a is another run.
+func TestMakerLives(t *testing.T) {
+	x, _, others := member(t, 0)
+	if x.after(5000*ms, others); x.is(packetAsk, "c") != 0 || x.is(packetView, "") != 0 {
+		t.Error("two make views")
+	}
+	x.after(1500*ms, func() {
+		x.hear("a", 11, &greeting{Versions: spoken})
+		x.hear("c", 30, x.beatOf(x.view))
+	})
+	if x.is(packetAsk, "c") == 0 {
+		t.Error("the maker has ended, and nobody follows")
+	}
+}
+
+// A pair parts only when one has not heard the other for a second on end, while the maker hears both well.
+func TestMakerPartsPairs(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		hears int64 // once in so long it has heard the other again
+		doubt bool  // the bus says between its heartbeats that nobody is there
+		parts bool
+	}{
+		{"one does not hear the other", 1 << 62, false, true},
+		{"it hears it now and then", 900 * ms, false, false},
+		{"the maker has its doubts", 1 << 62, true, false},
+	} {
+		x, v, _ := member(t, 0)
+		mine := fleetOf(5001, v)
+		mine.ID.Maker = x.Self()
+		x.hear("a", 10, &viewBody{View: mine})
+		begin := x.at
+		x.after(4000*ms, func() {
+			x.hear("a", 10, x.beatOf(x.view))
+			switch since := x.at - begin; {
+			case since%(500*ms) <= 10*ms:
+				h := x.beatOf(x.view)
+				h.Echoes[0].Alive = since < 500*ms
+				x.hear("c", 30, h)
+			case since%c.hears <= 10*ms:
+				x.hear("c", 30, x.beatOf(x.view))
+			case c.doubt:
+				x.NoResponder("c")
+			}
+		})
+		if parted := x.View().Names[2].Run == 0 || x.View().Names[0].Run == 0; parted != c.parts {
+			t.Errorf("%s: %+v", c.name, x.View().Names)
+		}
+	}
+}
+
+// What was told about another move, naming or epoch does not count.
+func TestMakerNotes(t *testing.T) {
+	id := func(n uint64) ViewID { return ViewID{View: n, Maker: 1} }
+	v := &View{Shares: []Share{{Owner: 1, Follower: 2, Joiner: 3, Epoch: id(1), Following: id(2), Joining: id(3), Moving: id(4)}}}
+	for _, c := range []struct {
+		m    Message
+		want makerPart
+	}{
+		{Message{Kind: KindInStep, Epoch: id(1), Naming: id(3)}, makerPart{inStep: id(3)}},
+		{Message{Kind: KindInStep, Epoch: id(1), Naming: id(2)}, makerPart{}},
+		{Message{Kind: KindInStep, Epoch: id(9), Naming: id(3)}, makerPart{}},
+		{Message{Kind: KindReady, Epoch: id(1), Moving: id(4)}, makerPart{ready: id(4)}},
+		{Message{Kind: KindReady, Epoch: id(1), Moving: id(3)}, makerPart{}},
+		{Message{Kind: KindReady, Epoch: id(9), Moving: id(4)}, makerPart{}},
+		{Message{Kind: KindDropFollower, Epoch: id(1), Naming: id(2)}, makerPart{drop: id(2)}},
+		{Message{Kind: KindDropFollower, Epoch: id(1), Naming: id(3)}, makerPart{drop: id(3)}},
+		{Message{Kind: KindDropFollower, Epoch: id(1), Naming: id(4)}, makerPart{}},
+		{Message{Kind: KindDropFollower, Epoch: id(9), Naming: id(2)}, makerPart{}},
+		{Message{Kind: KindInStep, Part: 1, Epoch: id(1), Naming: id(3)}, makerPart{}},
+	} {
+		k := newMaker(1, 0)
+		if k.note(v, &c.m); k.parts[0] != c.want {
+			t.Errorf("%+v: %+v", c.m, k.parts[0])
+		}
+	}
+}
