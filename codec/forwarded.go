@@ -16,10 +16,10 @@ func (h *HTTPHead) forwarded(value []byte) {
 	h.XForwardedFor = value
 }
 
-// ForwardedFor is the client's address by the X-Forwarded-For of a request that came from a trusted proxy: from the right,
-// where the nearest proxy wrote, the first one that is not trusted itself. What is left of that its author may have made
-// up. If all are trusted it is the leftmost. It is not valid when there is no such header, or nothing in it. It fails with
-// ErrForwardedFor when what stands in its place is no address.
+// ForwardedFor is the client's address as X-Forwarded-For tells it, for a request that came from a trusted proxy. Each proxy appends
+// an address at the right. So the client is the rightmost address that is not a trusted proxy's, or the leftmost if all are trusted; what
+// stands to the left of it may be made up. The result is not valid when the header is missing or empty. The error is ErrForwardedFor
+// when there is no address where the client's should be.
 func (h *HTTPHead) ForwardedFor(trusted func(netip.Addr) bool) (client netip.Addr, err error) {
 	for i := -1; i < len(h.earlierForwardedFor); i++ {
 		line := h.XForwardedFor

@@ -47,8 +47,8 @@ func Hostname(host []byte) []byte {
 // maxOrigin is the longest origin there can be: a scheme, a host and a port, bytes.
 const maxOrigin = len("https://") + maxHostname + len(":65535")
 
-// HasOrigin tells whether the request names an origin that can be one; any other is nobody's, and
-// is not said back.
+// HasOrigin reports whether the request has an Origin header that can be an origin. Any other is
+// never repeated in an answer.
 func (h *HTTPHead) HasOrigin() bool {
 	return len(h.Origin) > 0 && len(h.Origin) <= maxOrigin && bytes.IndexByte(h.Origin, ' ') < 0
 }
@@ -88,8 +88,8 @@ func sameFold(a, b []byte) bool {
 // maxRequestHeaders is the longest list of headers that a preflight is granted, bytes.
 const maxRequestHeaders = 512
 
-// RequestHeaders is the list of headers that a preflight asks leave for (Fetch standard,
-// CORS-preflight), nil when it is none or too long.
+// RequestHeaders is the value of Access-Control-Request-Headers, which a preflight has (Fetch
+// standard, CORS-preflight); nil when it is malformed or too long.
 func (h *HTTPHead) RequestHeaders() []byte {
 	list := h.AccessControlRequestHeaders
 	if len(list) > maxRequestHeaders {

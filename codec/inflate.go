@@ -40,8 +40,8 @@ func isZlib(b []byte) bool {
 	return len(b) > 2 && b[0]&0x0f == 8 && b[0]>>4 <= 7 && (uint(b[0])<<8|uint(b[1]))%31 == 0
 }
 
-// AppendInflated appends what b, gzip or zlib data, is when inflated, at most limit bytes. On an error, which is the peer's fault, dst is returned as it was. What
-// follows the data is ignored.
+// AppendInflated inflates b, which is gzip or zlib data, and appends the result, at most limit bytes. On an error, which is the peer's
+// fault, dst is returned as it was. What follows the data is ignored.
 func (f *Inflater) AppendInflated(dst, b []byte, limit int) ([]byte, error) {
 	if len(b) > maxCompressed {
 		return dst, errInflate

@@ -76,8 +76,8 @@ type Package struct {
 // beginning of a package: over TCP call again with more, over WebSocket, where packages
 // do not span frames, the frame is malformed.
 //
-// Both errors are found from the 4 head bytes alone, so that garbage is not first
-// buffered up to the length it happens to announce.
+// It fails for a type that is not 1 to 5 and, with ErrPackageTooLong, for a body longer than
+// limit: as soon as the 4 bytes of the head are there, so that garbage is not buffered first.
 func ParsePackage(b []byte, limit int) (p Package, n int, err error) {
 	if len(b) < PackageHeadBytes {
 		return Package{}, 0, nil
