@@ -3,6 +3,9 @@ package limit
 // Bucket is a token bucket, stored as the time at which it will be full again, in nanoseconds. A check is an addition and two comparisons;
 // the zero value is a full bucket. Not safe for concurrent use.
 //
+// A Limiter of golang.org/x/time/rate does the same in 80 bytes, with a lock and a clock of its own. There are three buckets for each address
+// and each session, and a session's are asked for each message.
+//
 // A caller may reuse one reading of the clock for a while. Then a bucket may refuse too early, which a new reading settles, and may give
 // at most what the rate allows in the time since that reading too much.
 type Bucket int64

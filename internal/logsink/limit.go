@@ -13,9 +13,9 @@ import (
 const linesPerWindow = 20
 
 // Limit is a slog.Handler that passes on only so many warnings and errors a minute from one place in the program: a
-// client may cause the same fault, say a panic, as often as it likes. How many it kept back is logged when the minute is over.
-// Lines below warnings are about the life of the process, or somebody asked for them; no client causes them. Safe from
-// any goroutine.
+// client may cause the same fault, say a panic, as often as it likes. How many it kept back is logged when the minute is over, which
+// golang.org/x/time/rate could not tell. Lines below warnings are about the life of the process, or somebody asked for them; no client
+// causes them. Safe from any goroutine.
 type Limit struct {
 	next   slog.Handler
 	places *places // shared with the handlers made of this one
