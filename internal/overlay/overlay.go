@@ -40,12 +40,6 @@ func Write(root, dir string, edits []Edit) (name string, err error) {
 	return name, os.WriteFile(name, b, 0o644)
 }
 
-// Check tells whether edits fit.
-func Check(root string, edits ...Edit) error {
-	_, err := apply(root, edits)
-	return err
-}
-
 // apply returns the edited texts, by absolute path.
 func apply(root string, edits []Edit) (map[string]string, error) {
 	texts := make(map[string]string)
