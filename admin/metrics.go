@@ -47,7 +47,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("written_bytes_total", "Bytes written to clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesWritten }),
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
 	counter("writes_postponed_total", "Writes for which the kernel had no memory (ENOBUFS, ENOMEM); what they carried was kept and sent later.", "loop", func(l *loopFigures) uint64 { return l.Net.WritesNoBuffers }),
-	counter("passes_total", "Rounds in which all members of a group were written to.", "loop", func(l *loopFigures) uint64 { return l.Net.Rounds }),
+	counter("rounds_total", "Rounds of passes: each wrote to all members of a group what they lacked.", "loop", func(l *loopFigures) uint64 { return l.Net.Rounds }),
 	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
 	counter("overrun_refused_total", "Messages refused because a loop came to its clients' bytes too late (-max-delay).", "loop", func(l *loopFigures) uint64 { return l.Overrun }),
 	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),

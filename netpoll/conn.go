@@ -29,22 +29,22 @@ const (
 	ReasonPeer Reason = iota
 	// ReasonReset: the socket failed; reset, unreachable or timed out in the kernel.
 	ReasonReset
-	// ReasonSlow: more unsent bytes than Limits.Outbound, behind the write with which it fell behind.
+	// ReasonSlow: it had more unsent bytes than Limits.Outbound, behind the write with which it fell behind.
 	ReasonSlow
-	// ReasonStuck: unsent bytes, and not one of them taken for Limits.Stuck.
+	// ReasonStuck: it had unsent bytes, and took none of them for Limits.Stuck.
 	ReasonStuck
-	// ReasonMemory: all conns together held more bytes, in both directions, than Limits.Buffered, and this one the most.
+	// ReasonMemory: more than Limits.Buffered was buffered for all conns together, and most of it for this one.
 	ReasonMemory
 	// ReasonPanic: the handler panicked on this conn's bytes.
 	ReasonPanic
-	// ReasonMoved: its socket belongs to another conn now (Attach, Move). Not counted.
+	// ReasonMoved: its socket is another conn's now (Transfer). Not counted.
 	ReasonMoved
 	// ReasonHandler is the first reason that is the handler's own.
 	ReasonHandler
 )
 
-// Conn is one socket on a loop, or a peer that fetches (OpenPull). It is plain data, so that a slab can hold it and a later process can be handed it: no
-// closure, goroutine, channel or timer object. Owned by the loop; no method may be called elsewhere.
+// Conn is one socket on a loop, or a peer that fetches (OpenPull). It is plain data, without closure, goroutine or timer, so that a slot can hold it
+// and another process can be given it. Each part of the loop keeps its part of it. Owned by the loop; no method may be called elsewhere.
 type Conn struct {
 	// What a pass touches of a member comes first. It lies in one cache line at either place that 96 bytes have in lines of 64; out being
 	// elsewhere, it was two lines, cold ones in all rooms but the busiest.
@@ -76,7 +76,8 @@ type Conn struct {
 // ID is the name by which other goroutines can reach the conn through its loop's mail.
 func (c *Conn) ID(l *Loop) ID { return newID(l.index, c.slot, c.gen) }
 
-// Slot is the conn's index on its loop, below Loop.Slots. A handler keeps what belongs to the conn in an array of its own.
+// Slot is the conn's index on its loop, so that a handler can keep what belongs to the conn in an array of its own. Another conn has it after this one
+// has been closed. Slots are numbered from 0; a loop has as many as it has had conns at a time, and at most 255 more.
 func (c *Conn) Slot() uint32 { return c.slot }
 
 // Tag is the tag of the listener that accepted the conn.

@@ -37,3 +37,11 @@ func (n *counts) remove(c *Conn) {
 	n.budget.open[c.tag].Add(-1)
 	n.open.Add(-1)
 }
+
+// giveUp tells the gate that c's pass is used up.
+func (n *counts) giveUp(c *Conn) {
+	if c.pass != 0 && n.budget.Gate != nil {
+		n.budget.Gate.Leave(c.pass)
+	}
+	c.pass = 0
+}

@@ -1,23 +1,40 @@
 // Package netpoll moves bytes between sockets and one owner goroutine per event loop.
 //
 // A Loop owns conns, the groups they are in, their unsent bytes and their deadlines. It knows nothing of rooms,
-// sessions or wires: those belong to the Handler it calls. Three things turn a loop: epoll (Epoll), a test that turns
-// it by hand (package looptest), and one day a goroutine for TLS; all of them implement Driver.
+// sessions or wires: those belong to the Handler it calls. Two things turn a loop: epoll (Epoll), and a test that turns
+// it by hand (package looptest). Both implement Driver.
 //
-// The model, in the order things happen:
+// The model, in the order things happen (turn.go):
 //
-//	ready(fd)  one socket has bytes or room: read, Handler.Data, write that conn's own answers
-//	turn       the doorbell rang: adopt accepted sockets, Handler.Turn (mail, workers), deliver to resumed conns,
-//	           write staged answers, one slice of every active pass, reap the dead
-//	tick       once a second: deadlines, stuck peers
+//	ready(fd)  a socket has bytes or room: read, Handler.Data, write that conn's own answers
+//	turn       the doorbell rang: adopt accepted sockets, Handler.Turn (mail, workers), call those who are due or late, let those go on who
+//	           had to wait, write staged answers, then a slice of every active pass, shed, reap who has ended
+//	tick       once a second: deadlines, stuck peers, Handler.Tick
+//
+// Output is only ever staged by a Handler; the loop writes it afterwards, so no Handler method can be re-entered by a
+// failing write. A Group is a set of conns that get the same bytes: what is pushed to it gathers in a log, and a pass goes round the
+// members and writes to each, at its visit, all that it has not had yet. So a busy loop merges by itself and a quiet one adds no delay.
+//
+// # What a Loop is made of
+//
+// Each part is a type with its own fields, and says what always holds. A part knows only parts that stand further down here, and calls nothing
+// back but the handler.
+//
+//	Loop      turn.go, deliver.go, life.go, transfer.go, handover.go, accepted.go, shed.go: what an event, a turn and a tick make of the parts
+//	passes    groups and their logs: who lacks which part of a stream (pass.go, group.go, log.go)
+//	outboxes  what conns have yet to be sent (outboxes.go; stage.go and queue.go are what an outbox is made of)
+//	offers    writes to conns without a socket (pull.go)
+//	waiting   who is not read, or not yet, and who goes on next; shares is how much of a turn a client may have
+//	inboxes   what peers have sent, and is kept; who has not finished in time what he began
+//	sockets   descriptors: whose each is, and what it is watched for
+//	calls     the handler, and what a panic there costs
+//	ends      whose life has gone on in this event
+//	wheel     deadlines
+//	ledger    how many bytes are buffered, for the Budget that loops share; counts is how many conns there are
+//	doorbell  who asked for a turn, and how long it took; clock is what time it is; slots is where conns live
 //
 // An Acceptor gives a loop its sockets, if a Gate lets them in; the Gate hears when each is gone.
 //
-// Output is only ever staged by a Handler; the loop writes it afterwards, so no Handler method can be re-entered by a
-// failing write. A Group is a set of conns that get the same bytes: what is pushed to it gathers in a log, and a pass
-// writes the log with one write a member. Pushes that arrive while a pass runs gather in the next log, so a busy loop
-// merges by itself and a quiet one adds no delay.
-//
-// Ownership words used below: "Runs on the loop" means the method may be called only by the goroutine that turns the
-// loop, which is where every Handler method runs. "Safe from any goroutine" means what it says.
+// Ownership words used below: "Runs on the loop" means that the method may be called only by the goroutine that turns the
+// loop, which is where every Handler method runs. "Owned by the loop" says the same of a type. "Safe from any goroutine" means what it says.
 package netpoll

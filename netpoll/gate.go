@@ -28,11 +28,3 @@ func (c *Conn) SetPass(p Pass) { c.pass = p }
 
 // SetPeer says that the other end is not where the socket leads, but behind a proxy. Runs on the loop.
 func (c *Conn) SetPeer(peer netip.AddrPort) { c.peer, c.peerPort = peer.Addr().As16(), peer.Port() }
-
-// giveUp tells the gate that c's pass is used up.
-func (l *Loop) giveUp(c *Conn) {
-	if c.pass != 0 && l.budget.Gate != nil {
-		l.budget.Gate.Leave(c.pass)
-	}
-	c.pass = 0
-}

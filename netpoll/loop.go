@@ -1,10 +1,10 @@
 package netpoll
 
-// Loop owns conns, the groups they are in, what they have yet to send and to be sent, and their deadlines. Each of these is a type of its own, with
+// Loop owns conns, the groups they are in, their input and output, and their deadlines. Each of these is a type of its own, with
 // its fields, its methods and what always holds, in a file of its own; Loop is what an event, a turn and a tick make of them (turn.go), how bytes come to the handler
 // (deliver.go), how conns end (life.go), and how they go to another loop (transfer.go) or process (handover.go).
 //
-// The types know only those above them, and call nothing back but the handler, by calls. All methods run on the loop unless they say otherwise.
+// A type knows only those above it in the list, and calls nothing back but the handler, by calls. All methods run on the loop unless they say otherwise.
 type Loop struct {
 	slots            // where conns live: Find, Each
 	clock            // what time it is: Now, Nanos
@@ -12,7 +12,7 @@ type Loop struct {
 	wheel            // what is due when: SetDue
 	ends             // whose life has gone on in this event: Kill
 	counts           // how many there are: Open, Pulls
-	ledger   ledger  // how many bytes are kept, for the Budget
+	ledger   ledger  // how many bytes are buffered, for the Budget
 	call     calls   // the handler, and what a panic there costs
 	sockets          // descriptors: whose each is, what it is watched for
 	inboxes          // what peers have sent, and is kept: Keep, TakeInput

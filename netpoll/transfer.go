@@ -70,7 +70,7 @@ func (l *Loop) attach(heir, c *Conn, rest []byte) {
 	unsent := l.TakeOutput(c)
 	l.sockets.hand(c, heir)
 	heir.active = c.active
-	l.giveUp(heir)
+	l.counts.giveUp(heir)
 	heir.tag, heir.peer, heir.peerPort, heir.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
 	l.pulls.Add(-1)
 	l.vacate(c)
