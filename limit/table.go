@@ -111,7 +111,7 @@ func (t *Table) Hold(addr netip.Addr, now int64) (Ref, Verdict) {
 	return t.enter(addr, false, now)
 }
 
-func (t *Table) enter(addr netip.Addr, connects bool, now int64) (Ref, Verdict) {
+func (t *Table) enter(addr netip.Addr, isNew bool, now int64) (Ref, Verdict) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.find(addr, now)
@@ -121,7 +121,7 @@ func (t *Table) enter(addr netip.Addr, connects bool, now int64) (Ref, Verdict) 
 			return 0, TooMany
 		}
 	}
-	if connects && !t.take(&c, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.connects, l.Connects }) {
+	if isNew && !t.take(&c, now, connects) {
 		return 0, TooOften
 	}
 	for level, i := range c {
@@ -186,14 +186,31 @@ func (t *Table) Charge(ref Ref, addr netip.Addr, n int, now int64) {
 		c = t.find(addr, now)
 		defer t.release(&c)
 	}
+	t.charge(&c, n, now, requests)
+}
+
+// ChargeConnects has the connection that counts under ref count as so many new ones more.
+func (t *Table) ChargeConnects(ref Ref, n int, now int64) {
+	if t.limits[0].Connects.None() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.chainOf(uint32(ref))
+	t.charge(&c, n, now, connects)
+}
+
+func (t *Table) charge(c *chain, n int, now int64, of func(*entry, *PerAddress) (*Bucket, Rate)) {
 	for level, i := range c {
 		if i == 0 {
 			break
 		}
-		b, r := requests(&t.entries[i], &t.limits[level])
+		b, r := of(&t.entries[i], &t.limits[level])
 		b.Charge(r, n, now)
 	}
 }
+
+func connects(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.connects, l.Connects }
 
 func requests(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.requests, l.Requests }
 

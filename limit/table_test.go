@@ -225,6 +225,24 @@ func TestChargedRequests(t *testing.T) {
 	}
 }
 
+// A connection may count as several.
+func TestChargedConnects(t *testing.T) {
+	tb := NewTable(PerAddress{Connects: Rate{1, 10}}, 10)
+	a := addr("192.0.2.1")
+	ref, _ := tb.Connect(a, 0)
+	tb.ChargeConnects(ref, 8, 0)
+	if _, v := tb.Connect(a, 0); v != Granted {
+		t.Error("the tenth is refused")
+	}
+	tb.ChargeConnects(ref, 20, 0)
+	if _, v := tb.Connect(a, 20*second); v != TooOften {
+		t.Error("what was not there is not paid later")
+	}
+	if _, v := tb.Connect(a, 21*second); v != Granted {
+		t.Error("it is not paid yet")
+	}
+}
+
 // An address has a share of handlers of each kind, and its networks have a part of all.
 func TestHandlersOfAnAddress(t *testing.T) {
 	tb := NewTable(PerAddress{Handlers: 4, AllHandlers: 16}, 100)

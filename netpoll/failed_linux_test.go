@@ -9,6 +9,33 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 )
 
+// Of what a peer goes on sending after the end of its conn little is read where it was sending too much.
+func TestLingerBriefly(t *testing.T) {
+	for _, tc := range []struct {
+		end   func(l *netpoll.Loop, c *netpoll.Conn)
+		least int // that is read
+		most  int
+	}{
+		{func(l *netpoll.Loop, c *netpoll.Conn) { l.Close(c, netpoll.ReasonHandler) }, 500 << 10, 600 << 10},
+		{func(l *netpoll.Loop, c *netpoll.Conn) { l.CloseBriefly(c, netpoll.ReasonHandler) }, 60 << 10, 100 << 10},
+	} {
+		w, h, l := one(t, wide, 1<<40)
+		_, s := w.connect(h)
+		h.onData = func(c *netpoll.Conn, b []byte) int { tc.end(l, c); return len(b) }
+		sent := 0
+		for ; !s.Closed; sent += 4 << 10 {
+			s.Send(make([]byte, 4<<10))
+			w.net.Settle()
+			if sent > tc.most {
+				t.Fatalf("%d bytes were read", sent)
+			}
+		}
+		if sent < tc.least {
+			t.Errorf("only %d bytes were read", sent)
+		}
+	}
+}
+
 // unread are ways in which a conn comes not to be read. A peer may have sent as much as it can by then.
 var unread = map[string]func(l *netpoll.Loop, c *netpoll.Conn){
 	"paused": func(l *netpoll.Loop, c *netpoll.Conn) { l.Pause(c) },

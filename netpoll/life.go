@@ -8,6 +8,15 @@ func (l *Loop) Close(c *Conn, why Reason) {
 	}
 }
 
+// CloseBriefly is Close for a peer that sends more than it may: of what it goes on sending no more is read than was under way. Runs on the
+// loop.
+func (l *Loop) CloseBriefly(c *Conn, why Reason) {
+	if c.Alive() {
+		c.waits |= waitsBriefly
+		l.Close(c, why)
+	}
+}
+
 // KillAll ends every conn at once, also those that only wait for their peer to close: for the end of the process, when there is no
 // more time. Runs on the loop.
 func (l *Loop) KillAll(why Reason) {
@@ -35,6 +44,7 @@ const (
 	lingerSeconds = 2         // a closed conn's peer has this long to read the goodbye and close its end
 	lingerBytes   = 512 << 10 // of what it sends meanwhile, and at least lingerLeast counts for a read; a peer that goes on sending has its connection reset
 	lingerLeast   = 64
+	lingerBriefly = 2 * receiveBuffer // instead of lingerBytes, after CloseBriefly
 )
 
 // tellEnd tells the handler that c has ended, and lets its socket linger: closing it while the peer's bytes are unread
@@ -57,7 +67,11 @@ func (l *Loop) tellEnd(c *Conn) {
 		c.life = lifeGone
 		return
 	}
+	brief := c.waits&waitsBriefly != 0
 	c.life, c.waits, c.pos = lifeLingering, 0, 0
+	if brief {
+		c.pos = lingerBytes - lingerBriefly
+	}
 	l.SetDue(c, l.now+lingerSeconds)
 	l.watch(c, c.watched|Readable)
 	l.lingered(c)

@@ -18,6 +18,7 @@ const (
 	waitsHeld                        // Hold: Handler.Data is not called, but the peer's end is noticed
 	waitsResumed                     // it stands in waiting.resumed, to be read on
 	waitsTurn                        // it stands in waiting.yielded or waiting.putOff, for a later turn
+	waitsBriefly                     // CloseBriefly: it is closed, and lingers for little
 )
 
 // waitsBlocked are the reasons for not calling Handler.Data.

@@ -156,9 +156,17 @@ func (a *access) request(pass netpoll.Pass, addr netip.Addr) bool {
 	if verdict == limit.Granted {
 		return true
 	}
+	if pass != 0 && pass != passUncounted {
+		a.table.ChargeConnects(limit.Ref(pass), againConnects, a.nanos())
+	}
 	a.refuse(refusedRequests, addr)
 	return false
 }
+
+// againConnects is how many new connections it counts as when one is closed because its address asks too much over HTTP: it, the refusal,
+// reading what comes behind and the next one cost as much. Else who is refused would come back as often as -addr-connects lets it, and
+// that burst would cost more than the requests.
+const againConnects = 20
 
 // charge has an answer count as so many requests more.
 func (a *access) charge(pass netpoll.Pass, addr netip.Addr, n int) {

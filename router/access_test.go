@@ -122,6 +122,21 @@ func TestOneThingAtATimeIsNotShared(t *testing.T) {
 	}
 }
 
+// Who asks too much over HTTP is closed, and does not come back as often as who did not: each time counts as many connections.
+func TestRefusedRequestsCostConnections(t *testing.T) {
+	r := accessRig(t, 1, Access{PerAddress: limit.PerAddress{Conns: 100, Requests: limit.Rate{PerSecond: 1, Burst: 1}, Connects: limit.Rate{PerSecond: 1, Burst: 50}}})
+	r.peer, r.uncounted = personAddr, false
+	for i, want := range []int{200, 429, 429, 429} { // 1 connection, and three times 21
+		if p := r.web(atGate).ask(get("/gate/queryEntry?uid=x")); p.status != want {
+			t.Errorf("%d: %v", i, p)
+		}
+	}
+	if r.dial(atConnector) != nil {
+		t.Error("it has 50 connections at once, and 64 are used up")
+	}
+	r.refusals(map[string]uint64{"addr_requests": 3, "addr_connects": 1})
+}
+
 // The log names an address that is refused something, once in ten seconds however many there are.
 func TestRefusedAddressesAreLogged(t *testing.T) {
 	var log bytes.Buffer

@@ -292,6 +292,11 @@ func (p *httpServer) refuse(s *session, err *codec.HTTPError, headOnly bool) {
 		out = out[:at+bytes.Index(out[at:], []byte("\r\n\r\n"))+4]
 	}
 	l.np.Commit(s.conn, out)
+	if err == errRequests {
+		s.phase = ended
+		l.np.CloseBriefly(s.conn, reasonHTTP)
+		return
+	}
 	p.hangUp(s)
 }
 
