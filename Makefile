@@ -46,6 +46,10 @@ test-json:
 abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
 	$(GO) test -count=1 -timeout 30m ./test/abuse
 
+.PHONY: abuse-long
+abuse-long: ## make three of the attacks as large as they were when they did harm; wants 4 GB of memory
+	$(GO) test -count=1 -timeout 30m -v -run 'TestLong$$' ./test/abuse -long
+
 # With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
 SOAK ?= 10m
 .PHONY: soak

@@ -118,7 +118,7 @@ func (f flood) run(a *arena, connections int) error {
 		for {
 			p, err := f.open(a, i)
 			if err == nil {
-				p.late = 3 * time.Second
+				p.late = 6 * time.Second
 				err = p.flood(f.says(p))
 				p.Close()
 			}

@@ -13,14 +13,20 @@ import (
 // Clients who send fragments of WebSocket messages that never end, up to what a message may have, are kept no more of than
 // -max-buffered in all: they count as half messages do, and go first. Who reads slowly meanwhile is not who pays for them.
 func TestFragments(t *testing.T) {
-	const crowd, pieces, piece, most = 600, 16, 16 << 10, 16 << 20
 	if raceEnabled {
 		t.Skip("the race detector's memory is not the server's")
 	}
+	const most = 16 << 20
+	fragments("fragments", 600, most, "-max-buffered", fmt.Sprint(most)).run(t)
+}
+
+// fragments are sent by a crowd, of whom so many bytes may be kept.
+func fragments(name string, crowd, most int, flags ...string) scenario {
+	const pieces, piece = 16, 16 << 10
 	first, more := wsFrame(0x02, make([]byte, piece)), wsFrame(0x00, make([]byte, piece-100))
-	scenario{
-		name:  "fragments",
-		flags: []string{"-max-buffered", fmt.Sprint(most)},
+	return scenario{
+		name:  name,
+		flags: flags,
 		busy:  "to send so much in so short a time keeps both processors copying",
 		attack: func(a *arena) error {
 			before := a.peak()
@@ -50,7 +56,7 @@ func TestFragments(t *testing.T) {
 					}
 					_ = p.raw(frame) // who has been closed meanwhile may go on
 				}
-				if kept := a.metrics()["pomelod_inbound_bytes"]; kept > most+crowd*2*piece {
+				if kept := a.metrics()["pomelod_inbound_bytes"]; kept > float64(most+crowd*2*piece) {
 					return fmt.Errorf("%.0f bytes of fragments are kept", kept)
 				}
 			}
@@ -64,13 +70,13 @@ func TestFragments(t *testing.T) {
 			}
 			return nil
 		},
-		landed: func(d delta) error { return d.atLeast("pomelod_read_bytes_total", 2*most) },
-		held:   func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="memory"}`, crowd/2) },
+		landed: func(d delta) error { return d.atLeast("pomelod_read_bytes_total", 2*float64(most)) },
+		held:   func(d delta) error { return d.atLeast(closedForMemory, float64(crowd/2)) },
 		without: weakness{
 			edits: []edit{{"netpoll/inboxes.go", "x.ledger.inbound += bytes - i.kept", "_ = bytes"}},
 			fails: "RSS rose from",
 		},
-	}.run(t)
+	}
 }
 
 // Who has begun a message has its time to end it. Neither pings nor more fragments, nor bytes of what never ends, prolong that; on

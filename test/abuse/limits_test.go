@@ -72,7 +72,7 @@ func TestFewDescriptors(t *testing.T) {
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				p.late = time.Second
+				p.late = 5 * time.Second
 				peers[i] = p
 			}
 			in, refused := 0, 0

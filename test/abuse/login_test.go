@@ -150,7 +150,7 @@ func TestBytesBeforeLogin(t *testing.T) {
 		name: "bytes before login",
 		attack: func(a *arena) error {
 			for range rounds {
-				if err := a.linger(earlyStages, a.n(each), 3*time.Second); err != nil {
+				if err := a.linger(earlyStages, a.n(each), 6*time.Second); err != nil {
 					return err
 				}
 			}

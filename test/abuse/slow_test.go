@@ -162,7 +162,7 @@ func TestFrozenReaders(t *testing.T) {
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				p.late = 2 * time.Second
+				p.late = 5 * time.Second
 				readers = append(readers, p)
 			}
 			before := a.peak()
