@@ -296,7 +296,10 @@ func (f *fleet) promote(who ...int) {
 // ask has a session of a node ask for something. It does not settle.
 func (f *fleet) ask(node int, r channel.Request) {
 	f.t.Helper()
-	r.Part, r.Room = thePart, "r"
+	r.Part = thePart
+	if r.Room == "" {
+		r.Room = "r"
+	}
 	if err := f.nodes[node].desk.request(&r, f.now); err != nil {
 		f.t.Fatal(err)
 	}
@@ -305,6 +308,20 @@ func (f *fleet) ask(node int, r channel.Request) {
 func (f *fleet) enter(node int, ref channel.Ref, user string) {
 	f.t.Helper()
 	f.ask(node, channel.Request{Op: channel.OpEnter, Req: uint32(ref), From: channel.Addr{Ref: ref}, User: user})
+}
+
+// otherRoom is a room beside "r" in its partition.
+func otherRoom() string {
+	for i := 0; ; i++ {
+		if s := fmt.Sprint("s", i); channel.Partition(s) == thePart {
+			return s
+		}
+	}
+}
+
+func (f *fleet) enterRoom(node int, ref channel.Ref, user, room string) {
+	f.t.Helper()
+	f.ask(node, channel.Request{Op: channel.OpEnter, Req: uint32(ref), From: channel.Addr{Ref: ref}, User: user, Room: room})
 }
 
 func (f *fleet) send(node int, ref channel.Ref, user, text string) {

@@ -118,7 +118,9 @@ func (h *Holder) takeSnapshot(p *held, m *Message) bool {
 		return true
 	}
 	p.trail.whole, p.hash = true, m.Hash
-	p.kept = nil
+	for i := range p.kept {
+		p.kept[i].units = nil
+	}
 	for i := range m.Items { // each by itself: which decisions they were of no longer matters
 		it := m.Items[i : i+1 : i+1]
 		p.keep(unit{node: it[0].To.Node, items: it, bytes: weightOf(&it[0], nil)})

@@ -361,6 +361,7 @@ func TestJoinerIsCalledInStepByTheOwner(t *testing.T) {
 	acks := f.queues[[2]int{2, 1}]
 	f.queues[[2]int{2, 1}] = acks[1:] // of the snapshot, and not of the record
 	f.nodes[1].deliver(f.nodes[2].node(), acks[0].m)
+	f.settle()
 	if f.wish(KindInStep) != nil {
 		t.Error("in step, and lacks what was released")
 	}
@@ -374,28 +375,109 @@ func TestJoinerIsCalledInStepByTheOwner(t *testing.T) {
 	f.same(1, 2)
 }
 
-// A joiner that is made the owner by mistake has nothing, says so, and members are told: no loss is silent.
+// A joiner that is made the owner by mistake does not have everything, says so, and members are told: no loss is silent.
 func TestJoinerIsNotPromoted(t *testing.T) {
+	for parts := range 2 {
+		f := newFleet(t, 3)
+		f.nodes[1].holder.partBytes = 1
+		f.owned(None, None)
+		f.enter(3, 1, "a")
+		f.enterRoom(3, 2, "a", otherRoom())
+		f.settle()
+		f.shut[[2]int{2, 1}] = true // only the first part goes out
+		f.shut[[2]int{1, 2}] = parts == 0
+		f.join(2)
+		f.send(3, 1, "a", "one")
+		f.settle()
+		f.forgetLogs()
+		if p := f.nodes[2].holder.parts[thePart]; p.trail.parts != uint64(parts) || p.trail.whole {
+			t.Fatalf("it has %d parts", p.trail.parts)
+		}
+		f.kill(1)
+		f.shut = map[[2]int]bool{}
+		f.change(func(s *Share, id ViewID) { *s = Share{Owner: 2, Epoch: id, Born: s.Born} })
+		f.settle()
+		f.want(3, "LOST "+whyLost)
+		if s := f.nodes[2].holder.Stats(); s.Empty != 1 || s.Takeovers != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.enter(3, 3, "a")
+		f.settle()
+		f.want(3, `3 {"users":["a"]}`)
+		f.answered()
+	}
+}
+
+// A follower that its owner does not know as a joiner is in step when it has the whole snapshot, and output waits for that.
+func TestFollowerWithAPartOfTheSnapshot(t *testing.T) {
 	f := newFleet(t, 3)
+	f.nodes[1].holder.partBytes = 1
 	f.owned(None, None)
 	f.enter(3, 1, "a")
-	f.settle()
-	f.shut[[2]int{1, 2}] = true
-	f.join(2)
-	f.send(3, 1, "a", "one")
+	f.enterRoom(3, 2, "a", otherRoom())
 	f.settle()
 	f.forgetLogs()
-	f.kill(1)
+	f.change(func(s *Share, id ViewID) { s.Follower, s.Following = 2, id })
+	f.round()
+	f.shut[[2]int{1, 2}] = true // the second part waits
+	f.settle()
+	f.send(3, 1, "a", "one")
+	f.settle()
+	h := f.nodes[1].holder
+	h.Receive(f.nodes[2].node(), &Message{Kind: KindAck, Part: thePart, Epoch: f.view.Shares[thePart].Epoch, Naming: f.view.Shares[thePart].Following,
+		Index: h.parts[thePart].index, In: 1}) // the records have overtaken it
+	f.settle()
+	f.want(3)
 	f.shut = map[[2]int]bool{}
-	f.change(func(s *Share, id ViewID) { *s = Share{Owner: 2, Epoch: id, Born: s.Born} })
 	f.settle()
-	f.want(3, "LOST "+whyLost)
-	if s := f.nodes[2].holder.Stats(); s.Empty != 1 || s.Takeovers != 0 {
-		t.Errorf("%+v", s)
+	f.want(3, chat("a", "one"), `1 {}`)
+	f.same(1, 2)
+}
+
+// What a follower acknowledged before it was dropped says nothing of what it has when it joins again.
+func TestAckOfAnotherNaming(t *testing.T) {
+	f := populated(t)
+	f.shut[[2]int{2, 1}] = true
+	f.send(3, 1, "a", "one")
+	f.settle()
+	f.change(func(s *Share, id ViewID) { s.Follower, s.Following = None, ViewID{} })
+	f.settle()
+	f.shut[[2]int{1, 2}], f.shut[[2]int{2, 1}] = true, false
+	f.queues[[2]int{2, 1}] = append(f.queues[[2]int{2, 1}], f.queues[[2]int{2, 1}]...)
+	old := f.queues[[2]int{2, 1}]
+	f.queues[[2]int{2, 1}] = nil
+	f.change(func(s *Share, id ViewID) { s.Joiner, s.Joining = 2, id })
+	f.queues[[2]int{2, 1}] = old
+	f.settle()
+	if f.wish(KindInStep) != nil && f.wish(KindInStep).Naming == f.view.Shares[thePart].Joining {
+		t.Error("in step without a snapshot")
 	}
-	f.enter(3, 2, "a")
+	f.shut = map[[2]int]bool{}
 	f.settle()
-	f.want(3, `2 {"users":["a"]}`)
+	f.follow()
+	f.same(1, 2)
+}
+
+// A request that was sent to an owner once, and comes late, is not executed by the same node when it is the owner again: numbers may have begun
+// anew since.
+func TestRequestOfAnotherEpoch(t *testing.T) {
+	f := newFleet(t, 3)
+	f.owned(2, None)
+	f.shut[[2]int{3, 1}] = true
+	f.enter(3, 1, "a")
+	f.seal()
+	f.settle()
+	f.swap()
+	f.settle()
+	f.want(3, `1 {"users":["a"]}`)
+	f.change(func(s *Share, id ViewID) { s.Follower, s.Following = None, ViewID{} })
+	f.settle()
+	f.kill(2)
+	f.change(func(s *Share, id ViewID) { *s = Share{Owner: 1, Epoch: id, Born: id} })
+	f.enter(3, 2, "b")
+	f.shut = map[[2]int]bool{}
+	f.settle()
+	f.want(3, "LOST "+whyBorn, `2 {"users":["b"]}`)
 	f.answered()
 }
 

@@ -19,6 +19,7 @@ type unit struct {
 // keptFor are the units that a node has not confirmed, in order. Their items' numbers have no gaps.
 type keptFor struct {
 	node  channel.Node
+	out   uint64 // the node has confirmed everything up to this number
 	units []unit
 }
 
@@ -54,36 +55,39 @@ func weightOf(it *channel.Item, before []channel.Item) int64 {
 	return n
 }
 
-// keep adds what a node has to confirm.
+// at is where the items for a node are kept.
+func (p *held) at(node channel.Node) *keptFor {
+	for i := range p.kept {
+		if k := &p.kept[i]; k.node == node {
+			return k
+		}
+	}
+	p.kept = append(p.kept, keptFor{node: node})
+	return &p.kept[len(p.kept)-1]
+}
+
+// keep adds what a node has to confirm, unless it has: a follower may hear of that first.
 func (p *held) keep(u unit) {
 	if len(u.items) == 0 {
 		return
 	}
-	i := slices.IndexFunc(p.kept, func(k keptFor) bool { return k.node == u.node })
-	if i < 0 {
-		i = len(p.kept)
-		p.kept = append(p.kept, keptFor{node: u.node})
+	if k := p.at(u.node); u.last() > k.out {
+		k.units = append(k.units, u)
 	}
-	p.kept[i].units = append(p.kept[i].units, u)
 }
 
 // confirmed forgets what a node has applied.
 func (h *Holder) confirmed(p *held, node channel.Node, out uint64) {
+	k := p.at(node)
+	k.out = max(k.out, out)
 	var bytes int64
-	for i := range p.kept {
-		k := &p.kept[i]
-		if k.node != node {
-			continue
-		}
-		n := 0
-		for n < len(k.units) && k.units[n].last() <= out {
-			bytes += k.units[n].bytes
-			n++
-		}
-		clear(k.units[:n]) // it keeps bodies alive
-		if k.units = k.units[n:]; len(k.units) == 0 {
-			k.units = nil
-		}
+	n := 0
+	for ; n < len(k.units) && k.units[n].last() <= out; n++ {
+		bytes += k.units[n].bytes
+	}
+	clear(k.units[:n]) // it keeps bodies alive
+	if k.units = k.units[n:]; len(k.units) == 0 {
+		k.units = nil
 	}
 	if p.role == owns {
 		h.counted(node, -bytes)
