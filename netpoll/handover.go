@@ -62,6 +62,9 @@ func (l *Loop) export(c *Conn) ConnState {
 	return s
 }
 
+// Arriving tells whether a socket is on its way to the loop that it has yet to adopt. Export does not know of it. Runs on the loop.
+func (l *Loop) Arriving() bool { return !l.accepted.Empty() }
+
 // Import makes the conn that Export has told of, under its name: fd is its socket, -1 if it had none. The handler is told by Open, also of a
 // conn without a socket; it sets the conn's deadline and its group. Nothing is read or written before the next event. An error means that
 // the name is not one of this loop's, or taken; then nothing was done, and fd is still the caller's. Runs on the loop.

@@ -76,13 +76,11 @@ func ParseConnState(b []byte) (ConnState, error) {
 		s.Handler = append([]byte{}, r.Block()...)
 	}
 	s.Kept = Kept{
-		Name: ID(r.Uint()), Waits: uint8(r.UpTo(uint64(waitsKept))), Lingers: number(&r), Idle: number(&r), Stuck: number(&r), Exempt: number(&r),
-		Begun: number(&r),
+		Name: ID(r.Uint()), Waits: uint8(r.UpTo(uint64(waitsKept))), Lingers: r.Uint32(), Idle: r.Uint32(), Stuck: r.Uint32(), Exempt: r.Uint32(),
+		Begun: r.Uint32(),
 	}
 	if !r.End() {
 		return ConnState{}, ErrConnState
 	}
 	return s, nil
 }
-
-func number(r *wirebytes.Reader) uint32 { return uint32(r.UpTo(math.MaxUint32)) }

@@ -135,6 +135,21 @@ func (a *access) counted(addr netip.Addr, count func(netip.Addr, int64) (limit.R
 	return netpoll.Pass(ref), true
 }
 
+// again counts anew what had a pass in the node in whose place this one is. Who is there already stays, whatever the limits are now.
+func (a *access) again(old netpoll.Pass, peer netip.Addr) netpoll.Pass {
+	switch {
+	case old == 0: // a trusted proxy has yet to tell whose it is
+		return 0
+	case old == passUncounted:
+		return passUncounted
+	}
+	pass, ok := a.hold(peer)
+	if !ok {
+		return passUncounted
+	}
+	return pass
+}
+
 // handshake tells whether addr may begin another session.
 func (a *access) handshake(addr netip.Addr) bool {
 	if a.exempt(addr) || a.table.Handshake(addr, a.nanos()) == limit.Granted {

@@ -46,8 +46,11 @@ func (a *asks) answer(it *channel.Item) {
 	}
 }
 
-// asker is the address of one who is no session: the loop that takes the answer.
+// asker is the address of one who is no session: the loop that takes the answer. nil is any.
 func (n *Node) asker(l *loop) channel.Addr {
+	if l == nil {
+		l = n.loops[0]
+	}
 	return channel.Addr{Node: n.id, Ref: channel.Ref(l.index) << 56}
 }
 

@@ -19,6 +19,8 @@ type rig struct {
 	t    testing.TB
 	net  *looptest.Net
 	node *Node
+	cfg  Config // of node
+	far  *Node  // where the partitions are, nil: here
 	next int
 	peer netip.Addr // where connections come from
 	from string     // the Origin line that WebSockets are opened with; empty: none
@@ -73,7 +75,7 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.node = node
+	r.node, r.cfg = node, cfg
 	for _, l := range node.Loops() {
 		r.net.Attach(l)
 	}

@@ -31,6 +31,7 @@ func (c *call) partition(room string) uint16 {
 
 // route is what a listener does with one route.
 type route struct {
+	name     string
 	handle   handler
 	request  *codec.ProtoMessage // how a body that is not JSON is encoded; nil: JSON only
 	response *codec.ProtoMessage // how the answer is; nil: JSON

@@ -1,194 +1,346 @@
 package router
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/wirebytes"
 	"github.com/pomelod/pomelod/limit"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
-// A session that goes to another loop goes as bytes. So nothing of it can stay behind by accident, and going to another process will
-// take nothing but another way for the bytes. Numbers are varints, strings are prefixed by their length. Times are told as what is left
-// of them: no clock goes along. A later version may add fields at the end.
+// A session that goes to another loop goes as bytes: to a loop of this node, where it gets another name, or to one that takes the place of
+// its own (handover.go). So nothing of it can stay behind by accident. Numbers are varints, strings are prefixed by their length. Times are
+// told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 1
+const sessionVersion = 2
 
-// errSession is the error of importSession: its input was not written by exportSession, or by that of a newer version.
+// errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
 
 // The flags of an exported session.
 const (
 	exportedCESU = 1 << iota
 	exportedOrigin
+	exportedBegun
 	exportedSpoke
 	exportedBeat
 	exportedPong
+	exportedRoom
+	exportedRename
+	exportedHTTP
+	exportedPull
 )
 
-// staysError says why a session cannot be exported now.
-type staysError uint8
+// stays says why a session cannot go elsewhere now. 0: it can.
+type stays uint8
 
 const (
-	staysEnded    staysError = iota + 1 // it has ended, or its socket is another's already
-	staysOpening                        // its handshake is not finished, or it is no session but an HTTP connection
-	staysPolling                        // it has no socket
-	staysInRoom                         // its room knows it by its address
-	staysInFlight                       // a worker or an App's handler is to answer it
-	staysKnown                          // an App holds its Session, which names its loop
+	staysEnded     stays = iota + 1 // it has ended, or its socket is another's already
+	staysHandled                    // a function of the App is at work for it
+	staysKnown                      // an App holds its Session, which names its loop
+	staysOpening                    // its handshake is not finished, or it is no session but an HTTP connection
+	staysPolling                    // its client's connections know it by its name
+	staysInRoom                     // its room knows it by its name
+	staysInFlight                   // a partition is to answer it by its name
+	staysMalformed                  // the loop that took over could not read its state
+	staysReasons
 )
 
-var staysReasons = [...]string{
-	staysEnded: "it has ended", staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
-	staysInFlight: "an answer to it is due", staysKnown: "the App knows it",
+var staysTexts = [staysReasons]string{
+	staysEnded: "it has ended", staysHandled: "an App's function is at work for it", staysKnown: "the App knows it",
+	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
+	staysInFlight: "an answer to it is due", staysMalformed: "its state could not be read",
 }
 
-// Error implements error.
-func (e staysError) Error() string { return "the session cannot be exported: " + staysReasons[e] }
+// String says it in words.
+func (r stays) String() string { return staysTexts[r] }
 
-// exportable is nil for a session that can be exported, or a staysError.
-func (s *session) exportable() error {
+// exportable says why s cannot go to a loop that takes the place of its own, where it keeps its name.
+func (s *session) exportable() stays {
 	switch {
-	case s.phase == ended || s.leaving() || !s.conn.Alive():
+	case s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.phase != working:
-		return staysOpening
+	case s.x != nil && s.x.handling:
+		return staysHandled
+	case s.handle != nil:
+		return staysKnown
+	}
+	return 0
+}
+
+// movable says why s cannot go to another loop, where it gets another name: somebody knows the one that it has.
+func (s *session) movable() stays {
+	switch why := s.exportable(); {
+	case why != 0:
+		return why
+	case s.phase == ended:
+		return staysEnded
 	case s.conn.IsPull():
 		return staysPolling
+	case s.phase != working:
+		return staysOpening
 	case s.room != nil:
 		return staysInRoom
 	case s.inflight() > 0:
 		return staysInFlight
-	case s.handle != nil:
-		return staysKnown
 	}
-	return nil
+	return 0
 }
 
 // exportSession encodes what s, which is exportable or was until its move began, is beside its conn (netpoll.ConnState) and its listener,
 // which the conn's tag tells.
 func (l *loop) exportSession(s *session) []byte {
-	flags := uint64(0)
-	for i, set := range [...]bool{s.variant.CESU, s.x != nil && s.x.origin, s.meter.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0} {
-		if set {
-			flags |= 1 << i
-		}
-	}
-	l.limiter.read()
-	now := l.limiter.now
-	b := make([]byte, 0, 128)
-	b = append(b, sessionVersion, byte(s.proto), s.step, byte(s.variant.Framing), byte(s.transport))
-	for _, n := range [...]uint64{
-		flags, uint64(s.hops), uint64(s.beats & beatsCount), uint64(secondsTo(s.alive, l.np.Now())), l.keys[s.conn.Slot()],
-		uint64(s.meter.refused), uint64(secondsTo(s.meter.first, l.np.Now())),
-		uint64(s.meter.all.Debt(now)), uint64(s.meter.sends.Debt(now)), uint64(s.meter.enters.Debt(now)),
-	} {
-		b = binary.AppendUvarint(b, n)
-	}
-	b = s.ws.AppendState(b)
 	x := s.x
 	if x == nil {
 		x = new(extra)
 	}
+	framing, cesu := uint8(0), false
+	if s.variant != nil {
+		framing, cesu = 1+uint8(s.variant.Framing), s.variant.CESU
+	}
+	flags, m := uint64(0), &s.meter
+	for i, set := range [...]bool{
+		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil,
+	} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	now := l.np.Now()
 	began := uint64(0)
 	if x.begun != 0 {
-		began = 1 + uint64(l.np.Now()-x.begun)
+		began = 1 + uint64(now-x.begun)
 	}
-	b = binary.AppendUvarint(b, began)
+	l.limiter.read()
+	at := l.limiter.now
+	b := append(make([]byte, 0, 160), sessionVersion, byte(s.phase), byte(s.proto), s.step, framing, byte(s.transport))
+	b = wirebytes.AppendUints(b, flags, uint64(s.hops), uint64(s.beats.in(now)), timeLeft(s.alive, now), l.keys[s.conn.Slot()],
+		uint64(m.refused), uint64(m.early), uint64(secondsTo(m.first, now)), uint64(m.all.Debt(at)), uint64(m.sends.Debt(at)), uint64(m.enters.Debt(at)), began)
+	b = s.ws.AppendState(b)
 	for _, block := range [...][]byte{x.stash, []byte(x.host), x.ping} {
-		b = append(binary.AppendUvarint(b, uint64(len(block))), block...)
+		b = wirebytes.AppendBlock(b, block)
+	}
+	if s.room != nil {
+		b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(s.room.id), uint64(s.star)), s.uid)
+	}
+	b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(x.star)), x.entering)
+	b = wirebytes.AppendUints(b, uint64(len(x.pending)))
+	for i := range x.pending {
+		b = x.pending[i].append(b, now)
+	}
+	b = wirebytes.AppendUints(b, uint64(x.errand.task), uint64(x.errand.session))
+	if x.http != nil {
+		b = x.http.append(b, now)
+	}
+	if x.pull != nil {
+		b = x.pull.append(b)
 	}
 	return b
 }
 
-// importSession makes s, which is new, the session that exportSession has encoded on another loop.
+// importSession makes s, which is new, the session that exportSession has encoded on another loop. A room that it is in must be known here.
 func (l *loop) importSession(s *session, b []byte) error {
-	d := stateReader{b: b}
-	version, proto, step, framing, by := d.byte(), protocolID(d.byte()), d.byte(), codec.Framing(d.byte()), transport(d.byte())
-	flags, hops, beaten, alive, key := d.upTo(math.MaxUint8), d.upTo(math.MaxUint8), d.upTo(beatsPerSecond), d.upTo(math.MaxUint32), d.upTo(math.MaxUint64)
-	refused, first := d.upTo(maxFlood), d.upTo(math.MaxUint32)
-	all, sends, enters := d.upTo(uint64(limit.MaxFill)), d.upTo(uint64(limit.MaxFill)), d.upTo(uint64(limit.MaxFill))
-	var ws codec.WSReader
-	if rest, err := ws.ParseState(d.b); err != nil {
-		d.bad = true
-	} else {
-		d.b = rest
+	r, now := wirebytes.NewReader(b), l.np.Now()
+	at := s.profile
+	to, x := session{conn: s.conn, profile: at}, extra{}
+	version := r.Byte()
+	to.phase, to.proto, to.step = phase(r.Byte()), protocolID(r.Byte()), r.Byte()
+	framing, by := r.Byte(), transport(r.Byte())
+	flags := r.Uint()
+	to.hops, to.beats = uint8(r.UpTo(math.MaxUint8)), beats(now<<4)|beats(r.UpTo(beatsPerSecond))
+	to.alive = tickIn(r.UpTo(neverDue), now)
+	key := r.Uint()
+	to.meter = meter{refused: uint16(r.UpTo(maxFlood)), early: r.Uint32(), first: now + r.Uint32(), begun: flags&exportedBegun != 0, spoke: flags&exportedSpoke != 0}
+	l.limiter.read()
+	for _, bucket := range [...]*limit.Bucket{&to.meter.all, &to.meter.sends, &to.meter.enters} {
+		*bucket = limit.Bucket(l.limiter.now + int64(r.UpTo(uint64(limit.MaxFill))))
 	}
-	began, stash, host, ping := d.upTo(math.MaxUint32), d.block(), d.block(), d.block()
-	v := s.profile.variants[variantKey{framing: framing, cesu: flags&exportedCESU != 0}]
-	if d.bad || version != sessionVersion || int(by) >= len(l.transports) || v == nil || !l.node.carries(proto, framing) {
+	began := r.Uint32()
+	r.Parse(to.ws.ParseState)
+	x.stash, x.host = append([]byte(nil), r.Block()...), string(r.Block())
+	x.ping = append([]byte(nil), r.Block()...)
+	if flags&exportedRoom != 0 {
+		to.room = l.rooms.byID[channel.RoomID(r.Uint())]
+		to.star, to.uid = uint8(r.UpTo(math.MaxUint8)), string(r.Block())
+		if to.room == nil {
+			r.Fail()
+		}
+	}
+	x.star, x.entering, x.rename = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), flags&exportedRename != 0
+	for range r.UpTo(uint64(len(r.Rest()))) {
+		x.pending = append(x.pending, parsePending(&r, at, now))
+	}
+	x.errand = errand{task(r.UpTo(uint64(taskProbe))), netpoll.ID(r.Uint())}
+	if flags&exportedHTTP != 0 {
+		x.http = parseHTTPConn(&r, now)
+	}
+	if flags&exportedPull != 0 {
+		x.pull = parsePull(&r)
+	}
+	if framing > 0 {
+		to.variant = at.variants[variantKey{framing: codec.Framing(framing - 1), cesu: flags&exportedCESU != 0}]
+	}
+	if version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == nil) != (framing == 0) || !l.consistent(&to, &x) {
 		return errSession
 	}
-	now := l.np.Now()
-	s.proto, s.step, s.variant, s.phase, s.ws = proto, step, v, working, ws
-	s.hops = uint8(hops)
-	s.beats = beats(now<<4) | beats(beaten)
-	l.countTransport(s, by)
+	x.origin = flags&exportedOrigin != 0
+	to.owes = debts(flags/exportedBeat) & (owesBeat | owesPong)
+	if began > 0 {
+		x.begun = max(now-min(now, began-1), 1)
+	}
+	*s = to
+	*l.extra(s) = x
+	if s.owes&owesPong == 0 {
+		l.tidy(s)
+	}
 	if key != 0 {
 		l.keys[s.conn.Slot()] = key
 	}
-	l.limiter.read()
-	bucket := func(debt uint64) limit.Bucket { return limit.Bucket(l.limiter.now + int64(debt)) }
-	s.meter = meter{
-		all: bucket(all), sends: bucket(sends), enters: bucket(enters), first: now + uint32(first),
-		refused: uint16(refused), begun: true, spoke: flags&exportedSpoke != 0,
+	l.countTransport(s, by)
+	if s.room != nil {
+		l.rooms.joinGroup(s, s.room)
 	}
-	s.owes = debts(flags/exportedBeat) & (owesBeat | owesPong)
-	if len(stash) > 0 || began > 0 || len(host) > 0 || flags&exportedOrigin != 0 || s.owes&owesPong != 0 {
-		x := l.extra(s)
-		x.host, x.origin = string(host), flags&exportedOrigin != 0
-		x.ping = append(x.ping[:0], ping...)
-		if len(stash) > 0 {
-			x.stash = stash
-		}
-		if began > 0 {
-			x.begun = max(now-min(now, uint32(began-1)), 1)
-		}
-	}
-	s.alive = now + uint32(alive)
+	l.keepInput(s)
 	l.schedule(s)
 	return nil
+}
+
+// consistent tells whether s, with x for its extra, can be a session: what its protocol and others rely on holds.
+func (l *loop) consistent(s *session, x *extra) bool {
+	if int(s.proto) >= len(l.protocols) || s.phase > ended || s.phase == ended && (x.pull == nil || !x.pull.ended) {
+		return false
+	}
+	_, isPolled := l.protocols[s.proto].(polled)
+	pulls := s.conn.IsPull()
+	switch s.proto {
+	case protoSniff, protoProxy, protoHTTP:
+		if s.variant != nil || s.phase != opening || pulls {
+			return false
+		}
+	default:
+		if s.variant == nil || !l.node.carries(s.proto, s.variant.Framing) || isPull(s.variant.Framing) != pulls {
+			return false
+		}
+	}
+	probes := s.proto == protoProbe3 || s.proto == protoProbe4
+	switch {
+	case (x.http != nil) != (s.proto == protoHTTP), (x.pull != nil) != pulls, pulls && !isPolled, probes != (x.errand.task == taskProbe), probes && s.phase != opening:
+	case (x.errand.task == taskPoll || x.errand.task == taskPost) && x.http == nil:
+	case s.phase == working && !s.meter.begun:
+	case s.room != nil && (s.phase != working || !isUID(s.uid, s.star)):
+	case (x.entering != "") != (len(x.pending) > 0 && x.pending[0].op == channel.OpEnter), x.entering != "" && (s.phase != working || !isUID(x.entering, x.star)):
+	case x.rename && (s.room == nil || x.entering == ""):
+	case len(x.pending) > 0 && (x.pending[0].body != nil || s.phase != working):
+	default:
+		return true
+	}
+	return false
+}
+
+// isPull tells whether clients with this framing poll.
+func isPull(f codec.Framing) bool { return f == codec.FramingSIO09Pull || f == codec.FramingEIOPull }
+
+// isUID tells whether uid is user*room, with the star where it should be.
+func isUID(uid string, star uint8) bool { return int(star) < len(uid) && uid[star] == '*' }
+
+// append encodes a request in flight.
+func (p *pending) append(b []byte, now uint32) []byte {
+	kept := uint64(0)
+	if p.body != nil {
+		kept = 1
+	}
+	b = wirebytes.AppendUints(b, uint64(p.req), uint64(p.id), uint64(p.idBytes), uint64(p.op), timeLeft(p.due, now), kept)
+	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, p.route.name), p.body)
+}
+
+// parsePending decodes a request of a session of a listener. Its route may be gone: then its answer is JSON.
+func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
+	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpSend))), due: tickIn(r.UpTo(neverDue), now)}
+	kept := r.UpTo(1) == 1
+	p.route = orUnknown(at.routes[string(r.Block())])
+	body := r.Block()
+	if kept {
+		p.body, p.due = append([]byte{}, body...), neverDue
+	} else if len(body) > 0 || p.op != channel.OpEnter && p.op != channel.OpSend {
+		r.Fail()
+	}
+	p.refusal = p.op.RefusedBody()
+	return p
+}
+
+// append encodes what a connection has while it speaks HTTP. Where the request ends that is being received is found out anew.
+func (h *httpConn) append(b []byte, now uint32) []byte {
+	flags, rep := uint64(0), &h.reply
+	for i, set := range h.flags() {
+		if *set {
+			flags |= 1 << i
+		}
+	}
+	b = wirebytes.AppendUints(b, flags, uint64(secondsTo(h.handshake, now)), uint64(rep.form))
+	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, rep.origin), rep.callback)
+}
+
+func (h *httpConn) flags() [10]*bool {
+	rep := &h.reply
+	return [...]*bool{&h.timed, &h.continued, &h.charged, &h.served, &rep.headOnly, &rep.keepAlive, &rep.tls, &rep.listed, &rep.wants, &rep.cookie}
+}
+
+func parseHTTPConn(r *wirebytes.Reader, now uint32) *httpConn {
+	h := new(httpConn)
+	flags := r.UpTo(1<<len(h.flags()) - 1)
+	for i, set := range h.flags() {
+		*set = flags>>i&1 != 0
+	}
+	h.handshake = now + r.Uint32()
+	h.reply.form = codec.PayloadForm(r.UpTo(uint64(codec.PayloadEIO4)))
+	h.reply.origin, h.reply.callback = string(r.Block()), string(r.Block())
+	return h
+}
+
+// append encodes what a session has whose client polls.
+func (p *pull) append(b []byte) []byte {
+	flags := uint64(0)
+	for i, set := range [...]bool{p.probed, p.text, p.ended} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	b = wirebytes.AppendUints(b, flags, uint64(p.why), uint64(p.get), uint64(p.probe), uint64(len(p.posts)))
+	for _, id := range p.posts {
+		b = wirebytes.AppendUints(b, uint64(id))
+	}
+	return b
+}
+
+func parsePull(r *wirebytes.Reader) *pull {
+	flags := r.UpTo(7)
+	p := &pull{probed: flags&1 != 0, text: flags&2 != 0, ended: flags&4 != 0}
+	p.why, p.get, p.probe = netpoll.Reason(r.UpTo(uint64(reasons-1))), netpoll.ID(r.Uint()), netpoll.ID(r.Uint())
+	for range r.UpTo(uint64(len(r.Rest()))) {
+		p.posts = append(p.posts, netpoll.ID(r.Uint()))
+	}
+	return p
 }
 
 // secondsTo is how many seconds there are until tick.
 func secondsTo(tick, now uint32) uint32 { return max(tick, now) - now }
 
-// stateReader takes an exported session apart; after the first fault everything is zero.
-type stateReader struct {
-	b   []byte
-	bad bool
-}
-
-func (d *stateReader) byte() byte {
-	if len(d.b) == 0 {
-		d.bad = true
-	}
-	if d.bad {
+// timeLeft is one more than the seconds until tick, 0 for never.
+func timeLeft(tick, now uint32) uint64 {
+	if tick == neverDue {
 		return 0
 	}
-	v := d.b[0]
-	d.b = d.b[1:]
-	return v
+	return 1 + uint64(secondsTo(tick, now))
 }
 
-func (d *stateReader) upTo(most uint64) uint64 {
-	v, n := binary.Uvarint(d.b)
-	if d.bad = d.bad || n <= 0 || v > most; d.bad {
-		return 0
+// tickIn is the tick of which timeLeft has told.
+func tickIn(left uint64, now uint32) uint32 {
+	if left == 0 || left-1 >= uint64(neverDue-now) {
+		return neverDue
 	}
-	d.b = d.b[n:]
-	return v
-}
-
-// block is a string of bytes, which lies in the input.
-func (d *stateReader) block() []byte {
-	n := d.upTo(uint64(len(d.b)))
-	if d.bad = d.bad || n > uint64(len(d.b)); d.bad {
-		return nil
-	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
-	return v
+	return now + uint32(left-1)
 }

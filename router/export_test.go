@@ -2,10 +2,12 @@ package router
 
 import (
 	"bytes"
-	"errors"
+	"net/netip"
 	"regexp"
 	"testing"
+	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -15,7 +17,7 @@ func (r *rig) thaw() (n int) {
 	for _, l := range r.node.loops {
 		l.np.Each(func(c *netpoll.Conn) {
 			s := l.session(c)
-			if s.exportable() != nil {
+			if s.movable() != 0 {
 				return
 			}
 			n++
@@ -114,59 +116,170 @@ func TestThawedAfterEveryByte(t *testing.T) {
 	}
 }
 
-// A session that cannot be exported says why.
+// A session that cannot go to another loop, or to one that takes the place of its own, says why.
 func TestWhyASessionStays(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, nil)
+	a := app.New()
+	a.Timeout = time.Second
+	a.Handle("connector.x.wait", func(c *app.Call) (any, error) {
+		<-c.Context().Done()
+		return nil, nil
+	})
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
 	l := r.node.loops[0]
-	why := func() (e staysError) {
-		l.np.Each(func(c *netpoll.Conn) { errors.As(l.session(c).exportable(), &e) })
-		return e
+	check := func(c *client, move, hand stays) {
+		t.Helper()
+		var s *session
+		l.np.Export(func(conn *netpoll.Conn, fd int, _ *netpoll.ConnState) {
+			if fd == c.sock.FD {
+				s = l.session(conn)
+			}
+		})
+		if got := s.movable(); got != move {
+			t.Errorf("to another loop: %v, want %v", got, move)
+		}
+		if got := s.exportable(); got != hand {
+			t.Errorf("to a loop in this one's place: %v, want %v", got, hand)
+		}
 	}
 	c := r.connect(atConnector, false)
-	if got := why(); got != staysOpening || got.Error() == "" {
-		t.Errorf("a new conn: %v", got)
-	}
+	check(c, staysOpening, 0)
 	c.send(codec.PackageHandshake, []byte(`{"sys":{}}`))
 	c.send(codec.PackageHandshakeAck, nil)
 	r.net.Settle()
 	c.pump()
-	if got := why(); got != 0 {
-		t.Errorf("one that works: %v", got)
+	check(c, 0, 0)
+	c.request(routeEnter, enterBody("a", "r"))
+	r.net.Settle()
+	check(c, staysInRoom, 0)
+
+	waits := r.login(atConnector, false)
+	waits.request("connector.x.wait", "{}")
+	r.net.Settle()
+	check(waits, staysHandled, staysHandled)
+	r.net.Seconds(2)
+	r.until(func() bool { return l.counters.handlerTimeouts > 0 })
+	check(waits, staysKnown, staysKnown)
+
+	gone := r.login(atConnector, false)
+	l.np.Each(func(conn *netpoll.Conn) {
+		if s := l.session(conn); s.phase == working && s.room == nil && s.handle == nil {
+			l.np.Close(conn, reasonKick)
+			if s.movable() != staysEnded || s.exportable() != staysEnded {
+				t.Errorf("one that ends: %v, %v", s.movable(), s.exportable())
+			}
+			l.np.Ring()
+		}
+	})
+	r.net.Settle()
+	if open(r, gone) {
+		t.Error("it has not ended")
 	}
-	c.enter("a", "r")
-	if got := why(); got != staysInRoom {
-		t.Errorf("one in a room: %v", got)
+	for why := stays(1); why < staysReasons; why++ {
+		if why.String() == "" {
+			t.Errorf("reason %d has no words", why)
+		}
+	}
+}
+
+// exportedSessions are states of sessions of all kinds.
+func exportedSessions(t testing.TB) (states [][]byte) {
+	r := twoNodes(t, shape{loops: 1}, 1, nil)
+	for _, ws := range []bool{false, true} {
+		c := r.withSecret(ws, "0123456789abcdef")
+		c.sock.Send(maskedFrame(0x02, []byte("begun")))
+	}
+	r.login(atConnector, true).enter("a", "r")
+	r.connect(atConnector, true).send(codec.PackageHandshake, []byte(`{"sys":{}}`))
+	for _, sent := range []string{
+		"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\nGET / HT", "GET /socket.io/?EIO=3&transport=polling HTTP/1.1\r\nHost: h\r\nOrigin: http://o\r\n\r\n",
+		"GET /socket.io/1/ HTTP/1.1\r\nHost: h\r\n\r\n", "PO", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n12",
+	} {
+		r.connect(atConnector, false).sock.Send([]byte(sent))
+	}
+	r.net.Settle()
+	waits := r.login(atConnector, false)
+	waits.request(routeEnter, enterBody("b", "r"))
+	for range 12 {
+		waits.send(codec.PackageHeartbeat, nil)
+	}
+	r.net.Events() // the other node has yet to answer
+	l := r.node.loops[0]
+	l.np.Each(func(c *netpoll.Conn) { states = append(states, l.exportSession(l.session(c))) })
+	return states
+}
+
+// A session's state is refused whole if anything is missing, follows, or is of another version.
+func TestMalformedSessionsAreRefused(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	r.uncounted = true
+	r.login(atConnector, false).enter("z", "r")
+	l := r.node.loops[0]
+	r.connect(atConnector, false)
+	var sock *netpoll.Conn
+	l.np.Each(func(c *netpoll.Conn) { sock = c })
+	pull := l.np.OpenPull(atConnector, sock.Peer())
+	refused := func(b []byte) bool {
+		for _, c := range []*netpoll.Conn{sock, pull} {
+			s := l.newSession(c)
+			if l.importSession(s, b) == nil {
+				l.depart(s)
+				l.countTransport(s, 0)
+				return false
+			}
+			if *s != (session{conn: c, profile: s.profile}) {
+				t.Error("something was taken of what was refused")
+			}
+		}
+		return true
+	}
+	states := exportedSessions(t)
+	if len(states) < 11 {
+		t.Fatalf("%d states", len(states))
+	}
+	for _, b := range states {
+		if refused(b) {
+			t.Errorf("refused: %x", b)
+		}
+		for n := range b {
+			if !refused(b[:n]) {
+				t.Errorf("%d bytes of it are enough: %x", n, b)
+			}
+		}
+		if !refused(append(bytes.Clone(b), 0)) {
+			t.Errorf("one byte more is none too many: %x", b)
+		}
+		for _, version := range []byte{0, sessionVersion - 1, sessionVersion + 1} {
+			if other := append([]byte{version}, b[1:]...); !refused(other) {
+				t.Errorf("version %d was read", version)
+			}
+		}
 	}
 }
 
 // FuzzImportSession reads any bytes as a session's state: they are refused, or make a session that exports the same as often as it is
 // asked, and serves its client.
 func FuzzImportSession(f *testing.F) {
-	seeds := newRig(f, shape{loops: 1}, nil)
-	for _, ws := range []bool{false, true} {
-		c := seeds.withSecret(ws, "0123456789abcdef")
-		c.sock.Send(maskedFrame(0x02, []byte("begun")))
-		seeds.net.Settle()
+	for _, b := range exportedSessions(f) {
+		f.Add(b, []byte("\x04\x00\x00\x00"))
 	}
-	l := seeds.node.loops[0]
-	l.np.Each(func(c *netpoll.Conn) {
-		if s := l.session(c); s.exportable() == nil {
-			f.Add(l.exportSession(s), []byte("\x04\x00\x00\x00"))
-		}
-	})
 	f.Fuzz(func(t *testing.T, state, sent []byte) {
 		if len(state)+len(sent) > 4096 {
 			return
 		}
 		r := newRig(t, shape{loops: 1}, nil)
+		r.uncounted = true
+		r.login(atConnector, false).enter("z", "r")
 		c := r.connect(atConnector, false)
 		l := r.node.loops[0]
-		l.np.Each(func(conn *netpoll.Conn) {
+		pull := l.np.OpenPull(atConnector, netip.AddrPortFrom(r.peer, 1))
+		l.newSession(pull)
+		imported := func(conn *netpoll.Conn) bool {
 			s := l.session(conn)
-			if l.importSession(s, bytes.Clone(state)) != nil {
-				return
+			if s.phase != opening || s.variant != nil || l.importSession(s, bytes.Clone(state)) != nil {
+				return false
 			}
 			once := l.exportSession(s)
+			l.np.Leave(conn)
 			*s = session{conn: conn, profile: s.profile, transport: s.transport}
 			if err := l.importSession(s, bytes.Clone(once)); err != nil {
 				t.Fatalf("exported %x, of %x: %v", once, state, err)
@@ -174,8 +287,20 @@ func FuzzImportSession(f *testing.F) {
 			if again := l.exportSession(s); !bytes.Equal(again, once) {
 				t.Fatalf("exported  %x\nand again %x", once, again)
 			}
-		})
+			return true
+		}
+		var conns []*netpoll.Conn
+		l.np.Each(func(conn *netpoll.Conn) { conns = append(conns, conn) })
+		for _, conn := range conns {
+			if !imported(conn) && conn == pull {
+				l.np.Kill(pull, netpoll.ReasonPeer)
+			}
+		}
 		c.sock.Send(sent)
+		if pull.Alive() {
+			l.np.Feed(pull, codec.AppendPacket(nil, sent))
+			l.np.Fetch(pull)
+		}
 		r.net.Settle()
 		r.net.Seconds(2)
 		if s := l.np.Stats(); s.Panics+l.counters.panics != 0 {

@@ -12,7 +12,7 @@ const maxHops = 2
 // follow begins a session's move to where its room is. It tells whether it did; then the request must be left unconsumed, and is
 // carried out there. A session that an App knows stays: its handle names the loop.
 func (l *loop) follow(s *session, c *call) bool {
-	if !c.route.handle.follows || !l.node.follow || s.hops >= maxHops || s.exportable() != nil {
+	if !c.route.handle.follows || !l.node.follow || s.hops >= maxHops || s.movable() != 0 {
 		return false
 	}
 	if l.node.broadcasts.Load() > 0 || l.node.closing.Load() { // it must not slip to where Drain has looked already
@@ -25,6 +25,9 @@ func (l *loop) follow(s *session, c *call) bool {
 		return false
 	}
 	to := l.node.placement.Load()[c.partition(room)].loop
+	if to == nil { // on another node
+		return false
+	}
 	if to == l {
 		if _, large := l.rooms.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
 			return false

@@ -151,7 +151,7 @@ func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds
 	}
 	x := l.extra(s)
 	x.pending = append(x.pending, pending{
-		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, proto: c.route.response, refusal: refusal, due: l.np.Now() + seconds,
+		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, route: c.route, refusal: refusal, due: l.np.Now() + seconds,
 	})
 	l.schedule(s)
 	return l.serial
@@ -280,13 +280,20 @@ func (l *loop) Passed() {
 func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
 	s := l.session(c)
 	used = l.data(s, b)
+	if s.x != nil {
+		next = l.transfer(s)
+	}
+	l.keepInput(s)
+	return used, next
+}
+
+// keepInput tells the conn's loop how much is kept of what s has sent, and since when its client owes the rest.
+func (l *loop) keepInput(s *session) {
 	kept, since := s.ws.Kept(), uint32(0)
 	if x := s.x; x != nil {
 		kept, since = kept+cap(x.stash), x.begun
-		next = l.transfer(s)
 	}
-	l.np.Keep(c, kept, since)
-	return used, next
+	l.np.Keep(s.conn, kept, since)
 }
 
 // data gives bytes to the protocols that s speaks, one after the other.

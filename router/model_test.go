@@ -45,6 +45,7 @@ type model struct {
 	whispers  map[string]*modelWhisper
 	failed    int
 	moving    bool // partitions move
+	taken     bool // nodes take the place of others
 	moves     int
 }
 
@@ -70,7 +71,11 @@ type asked struct {
 }
 
 func newModel(t *testing.T, rng *rand.Rand, sh shape) *model {
-	m := &model{t: t, rng: rng, r: newRig(t, sh, nil), whispers: map[string]*modelWhisper{}}
+	return newModelOf(t, rng, newRig(t, sh, nil))
+}
+
+func newModelOf(t *testing.T, rng *rand.Rand, r *rig) *model {
+	m := &model{t: t, rng: rng, r: r, whispers: map[string]*modelWhisper{}}
 	m.r.net.Pause = rng.Int64N(2) * 300_000 // pushes are written at the end of an event, or in a turn
 	for i := range modelRooms {
 		w := &modelClient{client: m.r.login(atConnector, i%2 == 0)}
@@ -89,6 +94,10 @@ func (m *model) run(steps int) {
 		if m.moving && m.rng.IntN(4) == 0 {
 			m.moveSome()
 		}
+		if m.taken && m.rng.IntN(40) == 0 {
+			m.r.handOver(m.rng.IntN(10) == 0)
+			m.moves++
+		}
 		switch m.rng.IntN(10) {
 		case 0:
 			if len(m.clients) < 25 {
@@ -96,6 +105,9 @@ func (m *model) run(steps int) {
 			}
 		case 1, 2, 3:
 			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
+			if far := m.r.net.Beside; far != nil {
+				far.TurnLoop(m.rng.IntN(len(m.r.far.loops)))
+			}
 		case 4:
 			m.r.net.Events()
 		default:

@@ -49,16 +49,16 @@ func (n *Node) MovePartition(ctx context.Context, part uint16, to int) error {
 
 // beginMove begins a move, if the partition is not where it should be. n.moving is held until it is done.
 func (n *Node) beginMove(part uint16, to *loop) *move {
+	n.posting.Lock() // who posts from outside has posted, or will see the new placement
+	defer n.posting.Unlock()
 	old := n.placement.Load()
 	m := &move{part: part, from: old[part].loop, to: to, done: make(chan struct{})}
-	if m.from == to {
+	if m.from == to || m.from == nil { // nil: it is on another node
 		return nil
 	}
 	next := *old
 	next[part] = place{(*mailInlet)(to), to}
-	n.posting.Lock() // who posts from outside has posted, or will see the new placement
 	n.placement.Store(&next)
-	n.posting.Unlock()
 	for _, l := range n.loops {
 		l.postRun(0, func() { m.from.postRun(0, m.word) })
 	}

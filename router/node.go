@@ -115,6 +115,14 @@ type Config struct {
 	// Nanos is the loops' clock; nil means the real one.
 	Nanos func() int64
 
+	// Outlets finds the outlets of other nodes; nil while there are none.
+	Outlets func(channel.OutletID) channel.Outlet
+	// Predecessor is what Node.Export of the node has told in whose place this one is (handover.go). Its loops then own nothing until ImportLoop
+	// gives them what it had.
+	Predecessor []byte
+	// Elsewhere is the way to all partitions, if they begin on other nodes; nil if they begin here. Safe from any goroutine.
+	Elsewhere channel.Inlet
+
 	protocols []row // what clients may speak; nil for the table of that name
 }
 
@@ -138,11 +146,13 @@ type Node struct {
 	cesu8      CESU8
 	protocols  []row // what clients may speak
 	sids       *sids
-	files      map[string]*File // by path
-	closing    atomic.Bool      // Drain has begun
-	ending     atomic.Bool      // its time is over: nobody is served any more
-	short      atomic.Bool      // of memory (SetShort)
-	broadcasts atomic.Int32     // of App.Broadcast, as many as loops that have yet to do theirs
+	files      map[string]*File                      // by path
+	closing    atomic.Bool                           // Drain has begun
+	ending     atomic.Bool                           // its time is over: nobody is served any more
+	short      atomic.Bool                           // of memory (SetShort)
+	broadcasts atomic.Int32                          // of App.Broadcast, as many as loops that have yet to do theirs
+	elsewhere  func(channel.OutletID) channel.Outlet // outlets of other nodes; nil: there are none
+	strays     atomic.Uint64                         // requests and items from or for loops that are not there
 }
 
 // MaxLoops is the number of loops that a session's address has room for.
@@ -159,7 +169,8 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
-		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
+		elsewhere: cfg.Outlets,
+		follow:    !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
 	if n.protocols = cfg.protocols; n.protocols == nil {
 		n.protocols = protocols
@@ -170,9 +181,6 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.budget.Gate, n.budget.RoundTrip = n.access, cfg.RoundTrip
-	if n.sids, err = newSIDs(); err != nil {
-		return nil, err
-	}
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {
 		n.files[cfg.Files[i].Path] = &cfg.Files[i]
@@ -190,7 +198,15 @@ func NewNode(cfg Config) (*Node, error) {
 		}
 	}
 	began := uint64(time.Now().UnixMilli())
-	n.id = channel.NewNode(0, began)
+	if cfg.Predecessor != nil {
+		err = n.succeed(cfg.Predecessor, cfg.Loops)
+	} else {
+		n.id = channel.NewNode(0, began)
+		n.sids, err = newSIDs(newKey())
+	}
+	if err != nil {
+		return nil, err
+	}
 	rooms := new(atomic.Int64)
 	conn := cfg.Limits.Conn
 	conn.Unfinished = cfg.Limits.HandshakeSeconds
@@ -212,9 +228,11 @@ func NewNode(cfg Config) (*Node, error) {
 		l.worker = channel.NewWorker(n.outlets(l))
 		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
 	}
-	places, epoch := newPlacement(n.loops), channel.Epoch{View: began, Maker: n.id}
-	for part, at := range places {
-		at.loop.worker.Own(uint16(part), epoch)
+	places, epoch := newPlacement(n.loops, cfg.Elsewhere), channel.Epoch{View: began, Maker: n.id}
+	if cfg.Predecessor == nil && cfg.Elsewhere == nil {
+		for part, at := range places {
+			at.loop.worker.Own(uint16(part), epoch)
+		}
 	}
 	n.placement.Store(places)
 	if n.app != nil {
@@ -230,11 +248,6 @@ func (n *Node) Loops() []*netpoll.Loop {
 		loops[i] = l.np
 	}
 	return loops
-}
-
-// outlets finds the outlets of what runs on from.
-func (n *Node) outlets(from *loop) func(channel.OutletID) channel.Outlet {
-	return func(id channel.OutletID) channel.Outlet { return &outlet{from: from, to: n.loops[id.Loop]} }
 }
 
 // silence is how long a client may be silent: twice the heartbeat interval, and a second because ticks are whole seconds.

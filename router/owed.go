@@ -33,6 +33,14 @@ func (b *beats) one(tick uint32) bool {
 	return true
 }
 
+// in is how many were counted in the second tick.
+func (b beats) in(tick uint32) beats {
+	if b&^beatsCount != beats(tick<<4) {
+		return 0
+	}
+	return b & beatsCount
+}
+
 // answers tells whether a package or frame of n bytes that asks whether we are there is to be answered now. If not, the answer is
 // owed. A second one that is owed already is charged, like whatever has no answer: who goes on like that is a flood,
 // and the session may have ended.

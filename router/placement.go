@@ -12,13 +12,17 @@ type placement [channel.Partitions]place
 // place is where one partition is.
 type place struct {
 	inlet channel.Inlet // the way to its owner from any goroutine
-	loop  *loop         // the loop on which the owner runs
+	loop  *loop         // the loop on which the owner runs; nil: on another node
 }
 
-// newPlacement deals the partitions out to the loops in turn.
-func newPlacement(loops []*loop) *placement {
+// newPlacement deals the partitions out to the loops in turn, unless they are elsewhere.
+func newPlacement(loops []*loop, elsewhere channel.Inlet) *placement {
 	p := new(placement)
 	for part := range p {
+		if elsewhere != nil {
+			p[part] = place{inlet: elsewhere}
+			continue
+		}
 		l := loops[part%len(loops)]
 		p[part] = place{(*mailInlet)(l), l}
 	}

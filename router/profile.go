@@ -64,7 +64,7 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) 
 	p.routes = make(map[string]*route)
 	add := func(name string, h handler) {
 		if t := serverType(name); t != Gate && t != Connector || t == p.Type {
-			p.routes[name] = &route{handle: h, request: p.Protos.Client(name), response: p.Protos.Server(name)}
+			p.routes[name] = &route{name: name, handle: h, request: p.Protos.Client(name), response: p.Protos.Server(name)}
 		}
 	}
 	for name, h := range builtin {

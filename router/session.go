@@ -68,7 +68,7 @@ type pending struct {
 	idBytes uint8
 	op      channel.Op
 	due     uint32 // tick at which it is given up
-	proto   *codec.ProtoMessage
+	route   *route
 	body    []byte // the answer, when it was decided here and only waits for its turn
 	// refusal is the answer when it is given up.
 	refusal []byte
@@ -312,7 +312,7 @@ func (l *loop) finish(s *session, body []byte, end string) {
 		if p.body != nil {
 			body, end = p.body, ""
 		}
-		l.respond(s, p.id, p.idBytes, body, end, p.proto)
+		l.respond(s, p.id, p.idBytes, body, end, p.route.response)
 	}
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
@@ -335,7 +335,7 @@ func (l *loop) goOn(s *session) {
 // answer answers a call that needs no worker, after those before it.
 func (l *loop) answer(s *session, c *call, body []byte) {
 	if s.inflight() > 0 {
-		s.x.pending = append(s.x.pending, pending{id: c.id, idBytes: c.idBytes, due: neverDue, proto: c.route.response, body: body})
+		s.x.pending = append(s.x.pending, pending{id: c.id, idBytes: c.idBytes, due: neverDue, route: c.route, body: body})
 		return
 	}
 	l.respond(s, c.id, c.idBytes, body, "", c.route.response)

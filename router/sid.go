@@ -14,18 +14,25 @@ import (
 // sids makes session ids that clients of polling transports show with each request: the name of the session's conn and
 // 56 bits that only this process can compute, so nobody speaks for a session without having been told its id, and no table has
 // to be kept. The first character tells the loop (mechanisms: a connection moves to its session). Safe from any goroutine.
-type sids struct{ block cipher.Block }
+type sids struct {
+	key   [16]byte
+	block cipher.Block
+}
 
 const (
 	sidBytes = 8 + 7
 	sidChars = sidBytes / 3 * 4 // 20, as those of socket.io
 )
 
-func newSIDs() (*sids, error) {
-	var key [16]byte
-	_, _ = rand.Read(key[:]) // never fails
+func newSIDs(key [16]byte) (*sids, error) {
 	block, err := aes.NewCipher(key[:])
-	return &sids{block}, err
+	return &sids{key, block}, err
+}
+
+// newKey is a key that nobody else has.
+func newKey() (key [16]byte) {
+	_, _ = rand.Read(key[:]) // never fails
+	return key
 }
 
 // append appends the session id of id.

@@ -11,7 +11,7 @@ import (
 // A sid names its conn. Whoever is told the public id of a conn, whose name may be guessed, can make no sid of it, nor can a sid be changed
 // in one byte.
 func TestSIDCannotBeMade(t *testing.T) {
-	k, err := newSIDs()
+	k, err := newSIDs(newKey())
 	if err != nil {
 		t.Fatal(err)
 	}

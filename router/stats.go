@@ -28,6 +28,7 @@ const (
 	reasonEarly      // too much before the end of the handshake
 	reasonIdle       // no message since the handshake
 	reasonUnfinished // it began a message and did not finish it in time
+	reasons
 )
 
 // reasonNames are the values of the label "reason" of pomelod_closed_total.

@@ -2,7 +2,10 @@
 // which are bytes behind their length.
 package wirebytes
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Reader takes an encoding apart. After the first fault everything it returns is zero, so that a decoder asks once, at its end,
 // whether its input was good (End, OK). The zero Reader has nothing to read. Blocks lie in the input.
@@ -77,8 +80,11 @@ func (r *Reader) UpTo(most uint64) uint64 {
 	return v
 }
 
-// Uint64 returns a number of eight bytes, the highest first.
-func (r *Reader) Uint64() uint64 {
+// Uint32 returns a varint of at most 32 bits.
+func (r *Reader) Uint32() uint32 { return uint32(r.UpTo(math.MaxUint32)) }
+
+// Fixed64 returns a number of eight bytes, the highest first.
+func (r *Reader) Fixed64() uint64 {
 	if b := r.Take(8); b != nil {
 		return binary.BigEndian.Uint64(b)
 	}

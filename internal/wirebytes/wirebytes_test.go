@@ -12,7 +12,7 @@ func TestReader(t *testing.T) {
 	b = AppendBlock(append(b, 0, 0, 0, 0, 0, 0, 1, 2), []byte(nil))
 	read := func(b []byte) (got []any, r Reader) {
 		r = NewReader(b)
-		got = []any{r.Byte(), string(r.Block()), r.UpTo(0), r.UpTo(300), r.Uint(), r.Uint64(), r.Block() == nil}
+		got = []any{r.Byte(), string(r.Block()), r.UpTo(0), r.UpTo(300), r.Uint(), r.Fixed64(), r.Block() == nil}
 		return got, r
 	}
 	got, r := read(b)

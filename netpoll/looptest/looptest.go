@@ -19,6 +19,9 @@ type Net struct {
 	WriteNanos int64 // that a write takes
 	sockets    []*Socket
 	loops      []*driver
+
+	// Beside has loops that are turned with these, and whose clock is this net's: of another process, say. nil: there are none.
+	Beside *Net
 }
 
 // Socket is the far end of a connection.
@@ -56,7 +59,7 @@ func (n *Net) Successor() *Net {
 	for _, s := range n.sockets {
 		s.watched = netpoll.None
 	}
-	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets}
+	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets, Beside: n.Beside}
 }
 
 // Loop makes a loop with the next index. limits and budget as for netpoll.NewLoop.
@@ -142,7 +145,7 @@ func (n *Net) Turn() bool {
 			d.loop.Turn()
 		}
 	}
-	return any
+	return n.Beside != nil && n.Beside.Turn() || any
 }
 
 // TurnLoop turns loop i if its doorbell was rung. It tells whether it was.
@@ -202,8 +205,10 @@ func (n *Net) busy() bool {
 func (n *Net) Seconds(k int) {
 	for range k {
 		n.Nanos += int64(time.Second)
-		for _, d := range n.loops {
-			d.loop.Tick()
+		for m := n; m != nil; m = m.Beside {
+			for _, d := range m.loops {
+				d.loop.Tick()
+			}
 		}
 		n.Settle()
 	}

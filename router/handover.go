@@ -1,0 +1,203 @@
+package router
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/wirebytes"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// A node can take the place of another one, in the same process or the next: loop by loop, each session under its name, with all that it has.
+// To others, partitions of other nodes included, nothing has happened. The old node must be at rest: its loops read no sockets, and their
+// mail is empty. Then Export tells what the node is, and ExportLoop what a loop has; they change nothing. The new node is made with
+// Config.Predecessor, and its loops are given what the old ones had by ImportLoop before they turn.
+
+// What the encodings of a node and of a loop begin with.
+const (
+	nodeStateVersion = 1
+	loopStateVersion = 1
+)
+
+// errNodeState is the error of what was not written by Export or ExportLoop, or by those of another version.
+var errNodeState = errors.New("malformed state of a node, or of another version")
+
+// ErrAtWork is the error of ExportLoop: mail, a socket or a partition is on its way to the loop.
+var ErrAtWork = errors.New("the event loop has not come to rest")
+
+// LoopState is all that a loop has, but for the sockets themselves.
+type LoopState struct {
+	// Shared is what sessions have in common.
+	Shared []byte
+	Conns  []ExportedConn
+	// Stays counts the sessions that cannot go, by reason in words. Who imports has the others told that they left.
+	Stays map[string]int
+}
+
+// ExportedConn is a conn with its session.
+type ExportedConn struct {
+	FD    int    // the socket; -1 for a client that polls
+	State []byte // netpoll.ConnState
+}
+
+// Export encodes what the node is to others: its name and incarnation, the number of its loops, and the key of its session ids. Safe from any
+// goroutine.
+func (n *Node) Export() []byte {
+	b := append([]byte{nodeStateVersion}, n.sids.key[:]...)
+	return wirebytes.AppendUints(b, uint64(n.id), uint64(len(n.loops)))
+}
+
+// succeed makes n, whose loops have yet to be made, the node that b tells of.
+func (n *Node) succeed(b []byte, loops int) (err error) {
+	r := wirebytes.NewReader(b)
+	version, key, id, theirs := r.Byte(), r.Take(16), r.Uint(), r.Uint()
+	if version != nodeStateVersion || !r.End() {
+		return errNodeState
+	}
+	if theirs != uint64(loops) {
+		return fmt.Errorf("-loops %d: must stay %d while a running server is taken over", loops, theirs)
+	}
+	n.id = channel.Node(id)
+	n.sids, err = newSIDs([16]byte(key))
+	return err
+}
+
+// ExportLoop encodes all that loop i has. Runs on that loop, or where it is not turned.
+func (n *Node) ExportLoop(i int) (*LoopState, error) {
+	l := n.loops[i]
+	if l.np.Arriving() || !l.mail.Empty() || len(l.arriving)+len(l.requests) > 0 {
+		return nil, ErrAtWork
+	}
+	st := &LoopState{Stays: make(map[string]int)}
+	var leaves [][]byte
+	l.np.Export(func(c *netpoll.Conn, fd int, s *netpoll.ConnState) {
+		if c.Alive() {
+			in := l.session(c)
+			if why := in.exportable(); why != 0 {
+				st.Stays[why.String()]++
+				leaves = append(leaves, l.leavesOf(in)...)
+				return
+			}
+			s.Handler = l.exportSession(in)
+		}
+		st.Conns = append(st.Conns, ExportedConn{fd, s.Append(nil)})
+	})
+	b := wirebytes.AppendBlock([]byte{loopStateVersion}, l.np.AppendNames(nil))
+	b = wirebytes.AppendUints(b, uint64(l.serial), uint64(len(l.rooms.byID)))
+	for _, id := range slices.Sorted(maps.Keys(l.rooms.byID)) {
+		r := l.rooms.byID[id]
+		b = appendEpoch(wirebytes.AppendUints(b, uint64(r.id), r.seq), r.epoch)
+		b = wirebytes.AppendBlock(b, r.large)
+	}
+	for part := range uint16(channel.Partitions) {
+		if l.worker.Owns(part) {
+			b = appendEpoch(wirebytes.AppendUints(b, 1, uint64(part)), l.worker.Epoch(part))
+			b = wirebytes.AppendBlock(b, l.worker.Export(nil, part))
+		}
+	}
+	b = wirebytes.AppendUints(b, 0, uint64(len(leaves)))
+	for _, leave := range leaves {
+		b = wirebytes.AppendBlock(b, leave)
+	}
+	st.Shared = b
+	return st, nil
+}
+
+// leavesOf are the requests, encoded, that take a session out of its rooms that does not go along.
+func (l *loop) leavesOf(s *session) (leaves [][]byte) {
+	add := func(user, room string) {
+		r := channel.Request{Op: channel.OpLeave, From: l.addr(s.conn), User: user, Room: room, Part: channel.Partition(room)}
+		leaves = append(leaves, channel.AppendRequest(nil, &r))
+	}
+	if s.room != nil {
+		add(s.user(), s.roomName())
+	}
+	if x := s.x; x != nil && x.entering != "" {
+		add(x.entering[:x.star], x.entering[int(x.star)+1:])
+	}
+	return leaves
+}
+
+// ImportLoop gives loop i, which has had nothing, what the loop in whose place it is had. An error means that the state cannot be read: then the
+// node must not be used. A conn that cannot be taken stays its owner's, and is counted in lost. Called before the loop is turned.
+func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
+	l := n.loops[i]
+	leaves, err := l.importShared(st.Shared)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range st.Conns {
+		s, err := netpoll.ParseConnState(c.State)
+		if err == nil {
+			s.Pass = n.access.again(s.Pass, s.Peer.Addr())
+			err = l.np.Import(c.FD, &s)
+		}
+		if err != nil {
+			lost++
+		}
+	}
+	for _, r := range l.rooms.byID {
+		if len(r.groups) == 0 {
+			l.rooms.forget(r)
+		}
+	}
+	l.postRun(0, func() { // when all loops have their partitions
+		for _, r := range leaves {
+			l.inlet(r.Part).Post(r)
+		}
+	})
+	return lost, nil
+}
+
+// importShared reads LoopState.Shared.
+func (l *loop) importShared(b []byte) (leaves []channel.Request, err error) {
+	r := wirebytes.NewReader(b)
+	version, names := r.Byte(), r.Block()
+	l.serial = r.Uint32()
+	for range r.UpTo(uint64(len(r.Rest()))) {
+		room := &room{id: channel.RoomID(r.Uint()), seq: r.Uint()}
+		room.epoch, room.large = parseEpoch(&r), string(r.Block())
+		if l.rooms.byID[room.id] = room; room.large != "" {
+			l.rooms.large[room.large] = struct{}{}
+		}
+	}
+	next := *l.node.placement.Load()
+	for r.UpTo(1) == 1 {
+		part := uint16(r.UpTo(channel.Partitions - 1))
+		epoch, state := parseEpoch(&r), r.Block()
+		if !r.OK() {
+			break
+		}
+		if err := l.worker.Import(part, epoch, state); err != nil {
+			return nil, fmt.Errorf("partition %d: %w", part, err)
+		}
+		next[part] = place{(*mailInlet)(l), l}
+	}
+	for range r.UpTo(uint64(len(r.Rest()))) {
+		leave, err := channel.ParseRequest(r.Block())
+		if err != nil {
+			return nil, err
+		}
+		leaves = append(leaves, leave)
+	}
+	if version != loopStateVersion || !r.End() {
+		return nil, errNodeState
+	}
+	if err := l.np.TakeNames(names); err != nil {
+		return nil, err
+	}
+	l.node.placement.Store(&next)
+	return leaves, nil
+}
+
+func appendEpoch(b []byte, e channel.Epoch) []byte {
+	return binary.BigEndian.AppendUint64(wirebytes.AppendUints(b, e.View), uint64(e.Maker))
+}
+
+func parseEpoch(r *wirebytes.Reader) channel.Epoch {
+	return channel.Epoch{View: r.Uint(), Maker: channel.Node(r.Fixed64())}
+}
