@@ -71,23 +71,26 @@ func TestViewsBounce(t *testing.T) {
 
 // Nobody has the bus for 5 s: what is asked is refused within a second, and when it is back nobody has left and no node was left out.
 func TestBusAwayForFiveSeconds(t *testing.T) {
-	s := formed(t, "cccnn", 0)
-	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 1, "y")
-	members := s.view().Members
-	s.noBus(5000, s.procs...)
-	s.pass(1000)
-	before := s.sums["refused, not sent"]
-	if x.c.say(all); s.sums["refused, not sent"] != before+1 {
-		t.Error("what was said without a bus was not refused at once")
-	}
-	s.pass(4000)
-	s.until("it serves again", 2000, s.procs[3].serves)
-	s.here(x, y)
-	s.says(x, "y", 1000)
-	s.end()
-	s.here(x, y)
-	if s.view().Members != members {
-		t.Error("nodes were left out because nobody had the bus")
+	for _, nodes := range []string{"cccnn", "aa"} {
+		s := formed(t, nodes, 0)
+		last := len(s.procs) - 1
+		x, y := s.enter(s.procs[last-1], 1, "x"), s.enter(s.procs[last], 1, "y")
+		members := s.view().Members
+		s.noBus(5000, s.procs...)
+		s.pass(1000)
+		before := s.sums["refused, not sent"]
+		if x.c.say(all); s.sums["refused, not sent"] != before+1 {
+			t.Error("what was said without a bus was not refused at once")
+		}
+		s.pass(4000)
+		s.until("it serves again", 2000, s.procs[last-1].serves)
+		s.here(x, y)
+		s.says(x, "y", 1000)
+		s.end()
+		s.here(x, y)
+		if s.view().Members != members {
+			t.Error("nodes were left out because nobody had the bus")
+		}
 	}
 }
 
@@ -309,4 +312,27 @@ func TestPausedConnectorWhileAnotherDies(t *testing.T) {
 	if s.sums["left out"] != 1 {
 		t.Errorf("%d were left out", s.sums["left out"])
 	}
+}
+
+// A node is admitted, and left out again before it has had any view. It learns of both at once, and begins anew.
+func TestLeftOutBeforeItsFirstView(t *testing.T) {
+	s := newStage(t, "aaa", 0)
+	for _, p := range s.procs[:2] {
+		p.boot()
+	}
+	s.calm()
+	s.net.Filter = func(from, to string, b []byte) int64 {
+		if kind := packetNames[b[0]]; to == "n2" && (kind == "view" || kind == "answer") {
+			return -1
+		}
+		return 0
+	}
+	s.procs[2].boot()
+	s.until("it is admitted", 5000, func() bool { return len(s.view().Names) == 3 && s.view().Names[2].Run != 0 })
+	s.oneWay(4000, s.procs[2:], s.procs[:2]) // it hears them, so it does not begin a fleet of its own
+	s.until("it is left out", 4500, func() bool { return s.view().Names[2].Run == 0 })
+	if s.procs[2].node.View() != nil {
+		t.Fatal("it has a view")
+	}
+	s.end()
 }
