@@ -256,3 +256,25 @@ func BenchmarkSnapshotRoom(b *testing.B) {
 		})
 	}
 }
+
+// A new owner goes on to forget who has spoken in slow rooms, when the time comes by its own clock.
+func TestPromotedWantsTick(t *testing.T) {
+	s, now := limitedStage(t, Limits{Slow: time.Second})
+	s.enter(at(0, 1), "a", "r")
+	*now = int64(500 * time.Millisecond)
+	s.enter(at(0, 2), "b", "r")
+	part := Partition("r")
+	f := NewWorker(func(OutletID) Outlet { return nowhere{} })
+	f.SetLimits(Limits{}, new(atomic.Int64), func() int64 { return *now + 1000 })
+	f.Shadow(part)
+	if whole, err := f.ApplySnapshot(part, s.w.Export(nil, part)); !whole || err != nil {
+		t.Fatal(whole, err)
+	}
+	if f.Due() != 0 {
+		t.Errorf("a follower wants a tick at %d", f.Due())
+	}
+	f.Promote(part, testEpoch)
+	if want := int64(time.Second) + 1000; f.Due() != want {
+		t.Errorf("due at %d, want %d", f.Due(), want)
+	}
+}
