@@ -66,7 +66,7 @@ SEEDS ?= 2000
 sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under virtual time
 	@mkdir -p bin
 	$(GO) test -c -o bin/sim.test ./cluster
-	@bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
+	@GOGC=400 bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
 
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser

@@ -106,3 +106,47 @@ func (c cells) table() (text string) {
 	}
 	return text
 }
+
+// reached are the cells that a thousand runs come to; the others that are not empty in ARCHITECTURE.md have tests of their own.
+var reached = map[string][]string{
+	"request":              {"unprotected", "protected", "sealed", "follower", "nobody"},
+	"confirm":              {"unprotected", "protected", "sealed", "follower"},
+	"ack":                  {"unprotected", "protected", "sealed", "follower"},
+	"confirmed":            {"protected", "sealed", "joiner", "follower", "nobody"},
+	"records":              {"joiner", "follower", "nobody"},
+	"snapshot":             {"joiner"},
+	"sealed":               {"follower"},
+	"view: unprotected":    {"unprotected", "protected", "sealed", "joiner", "follower", "nobody"},
+	"view: protected":      {"unprotected", "protected", "sealed", "follower"},
+	"view: sealed":         {"unprotected", "protected", "sealed", "follower"},
+	"view: follower":       {"sealed", "joiner", "follower"},
+	"view: joiner":         {"joiner", "follower", "nobody"},
+	"view: nobody":         {"follower", "nobody"},
+	"heartbeat":            states,
+	"greeting":             states,
+	"view":                 states,
+	"fetch":                {"serving", "held", "suspended", "lost"},
+	"ask":                  {"serving", "held", "suspended", "lost"},
+	"answer":               {"serving", "held", "suspended", "lost"},
+	"batch":                states,
+	"batch ack":            {"serving", "held", "suspended", "stopped"},
+	"no responders":        {"serving", "held", "suspended"},
+	"request of a session": {"serving", "held", "suspended"},
+	"leave of a session":   {"serving", "held", "suspended"},
+	"fault: kill":          {"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost", "stopped"},
+	"fault: pause":         {"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost", "stopped"},
+}
+
+// missed are the cells of reached that nobody came to.
+func (c cells) missed() (list []string, of int) {
+	for row, columns := range reached {
+		for _, s := range columns {
+			of++
+			if c[[2]string{row, s}] == 0 {
+				list = append(list, row+" × "+s)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list, of
+}

@@ -56,8 +56,12 @@ func TestSim(t *testing.T) {
 		t.Logf("%9d %s", total[k], k)
 	}
 	t.Logf("visits\n%s", visited.table())
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d acknowledged sends, %d deliveries checked, %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["acknowledged sends"], total["deliveries checked"], total["violations"])
+	missed, of := visited.missed()
+	if count >= 1000 && len(missed) > 0 {
+		t.Errorf("nobody came to %v", missed)
+	}
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d acknowledged sends, %d deliveries checked, %d of %d cells, %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["acknowledged sends"], total["deliveries checked"], of-len(missed), of, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.

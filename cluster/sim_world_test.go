@@ -98,7 +98,8 @@ func newWorld(seed uint64) *world {
 	default:
 		roles = []cluster.Roles{cluster.RoleChat, cluster.RoleChat, cluster.RoleChat, cluster.RoleConnector, cluster.RoleConnector, cluster.RoleConnector}
 	}
-	if w.rng.IntN(4) == 0 && len(roles) > 2 {
+	dense := seed%2 == 0
+	if len(roles) > 2 && (!dense && w.rng.IntN(4) == 0 || dense && w.rng.IntN(4) > 0) {
 		w.quorum = len(roles)/2 + 1
 	}
 	w.shifts = w.rng.IntN(2) == 0
@@ -113,7 +114,7 @@ func newWorld(seed uint64) *world {
 		}
 		w.faults = append(w.faults, fault{at: 1 + int64(w.rng.IntN(300)), kind: faultStart, a: i})
 	}
-	w.planFaults(len(roles))
+	w.planFaults(len(roles), dense)
 	for i := range simClients {
 		w.clients = append(w.clients, &client{w: w, id: i, next: 2500 + int64(w.rng.IntN(1000)), plain: i%3 == 0})
 	}
@@ -205,9 +206,14 @@ type fault struct {
 	for_ int64
 }
 
-// planFaults draws the faults of a run. Each kind is as frequent as in practice it is bad: kills and pauses more.
-func (w *world) planFaults(nodes int) {
-	for range 2 + w.rng.IntN(4) {
+// planFaults draws the faults of a run. Kills and pauses are the most frequent. Of every second run they are dense: most of them come before the
+// fleet has got over the one before, so that each meets nodes that are held or suspended and partitions without a follower.
+func (w *world) planFaults(nodes int, dense bool) {
+	count, last := 2+w.rng.IntN(4), int64(0)
+	if dense {
+		count += 2
+	}
+	for i := range count {
 		k := faultKind(w.rng.IntN(int(faultKinds) + 3))
 		switch {
 		case k > faultKinds:
@@ -215,7 +221,15 @@ func (w *world) planFaults(nodes int) {
 		case k == faultKinds:
 			k = faultPause
 		}
-		w.faults = append(w.faults, fault{at: 3500 + int64(w.rng.IntN(6500)), kind: k, a: w.rng.IntN(nodes), b: w.rng.IntN(nodes), for_: 300 + int64(w.rng.IntN(6000))})
+		if dense && w.quorum > 0 && i == 0 {
+			k = []faultKind{faultGroups, faultGroups, faultAway, faultAllAway, faultPause}[w.rng.IntN(5)]
+		}
+		f := fault{at: 3500 + int64(w.rng.IntN(6500)), kind: k, a: w.rng.IntN(nodes), b: w.rng.IntN(nodes), for_: 300 + int64(w.rng.IntN(6000))}
+		if dense && i > 0 && w.rng.IntN(4) > 0 {
+			f.at = min(last+int64(w.rng.IntN(2500)), 10000)
+		}
+		last = f.at
+		w.faults = append(w.faults, f)
 		if k >= faultCut && k <= faultAway {
 			w.split = true
 		}
