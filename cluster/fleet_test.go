@@ -40,7 +40,6 @@ type actor struct {
 	desk   *desk
 	wishes []*Message // to this node as the maker
 	log    []string   // what its sessions were told
-	nosent int        // of Refused
 	last   uint64     // number of the last item
 	view   ViewID
 

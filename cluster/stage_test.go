@@ -224,20 +224,6 @@ func (s *stage) oneWay(for_ int64, a, b []*proc) {
 	}
 }
 
-// others are all nodes but some.
-func (s *stage) others(not ...*proc) (list []*proc) {
-next:
-	for _, p := range s.procs {
-		for _, n := range not {
-			if n == p {
-				continue next
-			}
-		}
-		list = append(list, p)
-	}
-	return list
-}
-
 // noBus takes the bus from a node, or from all.
 func (s *stage) noBus(for_ int64, list ...*proc) {
 	for _, p := range list {
