@@ -39,21 +39,20 @@ const (
 type stays uint8
 
 const (
-	staysEnded     stays = iota + 1 // it has ended, or its socket is another's already
-	staysHandled                    // a function of the App is at work for it
-	staysKnown                      // an App holds its Session, which names its loop
-	staysOpening                    // its handshake is not finished, or it is no session but an HTTP connection
-	staysPolling                    // its client's connections know it by its name
-	staysInRoom                     // its room knows it by its name
-	staysInFlight                   // a partition is to answer it by its name
-	staysMalformed                  // the loop that took over could not read its state
+	staysEnded    stays = iota + 1 // it has ended, or its socket is another's already
+	staysHandled                   // a function of the App is at work for it
+	staysKnown                     // an App holds its Session, which names its loop
+	staysOpening                   // its handshake is not finished, or it is no session but an HTTP connection
+	staysPolling                   // its client's connections know it by its name
+	staysInRoom                    // its room knows it by its name
+	staysInFlight                  // a partition is to answer it by its name
 	staysReasons
 )
 
 var staysTexts = [staysReasons]string{
 	staysEnded: "it has ended", staysHandled: "an App's function is at work for it", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
-	staysInFlight: "an answer to it is due", staysMalformed: "its state could not be read",
+	staysInFlight: "an answer to it is due",
 }
 
 // String says it in words.
