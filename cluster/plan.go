@@ -222,6 +222,9 @@ func (p *planner) lead() {
 		b, was, t := &p.v.Shares[i], p.v.Shares[i], &p.o.told[i]
 		_, led := p.stays(b.Owner)
 		if !p.keeps(b.Follower) || led && t.drop != (ViewID{}) && t.drop == b.Following { // whoever was to be dropped is the best who is left
+			if b.Follower != None {
+				p.v.Members = p.v.ID // a quorum must have this view before the owner goes on alone
+			}
 			b.Follower, b.Following, b.Moving = None, ViewID{}, ViewID{}
 		}
 		if !p.keeps(b.Joiner) || t.drop != (ViewID{}) && t.drop == b.Joining {

@@ -68,6 +68,7 @@ func TestSim(t *testing.T) {
 func TestSimSeeds(t *testing.T) {
 	for seed, bug := range map[uint64]string{
 		375:  "what was sent under a view beside one's own was taken",
+		720:  "an owner went on without its follower by a view that no quorum had",
 		365:  "whoever waits at a connector that is stopped counted as not answered",
 		689:  "the same, without a quorum",
 		1231: "the same, of six",
