@@ -13,8 +13,10 @@ import (
 	"time"
 )
 
-// fill brings n members into a room, each of whom reads what there is. name is the beginning of their names.
+// fill brings n members into a room, each of whom reads what there is. name is the beginning of their names. A few come at a time: all at once
+// they would have to read faster than a process at the lowest priority can.
 func (a *arena) fill(n int, name, room string) error {
+	const few = 25
 	before := a.metrics()["pomelod_members"]
 	for i := range n {
 		p, err := a.dial(i % 250)
@@ -26,10 +28,20 @@ func (a *arena) fill(n int, name, room string) error {
 			return err
 		}
 		go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
+		if come := i + 1; come%few == 0 || come == n {
+			if err := a.awaitMembers(before, come); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// awaitMembers waits until there are n members more than before. On a slow machine that may take long, as long as it goes on.
+func (a *arena) awaitMembers(before float64, n int) error {
 	in := 0.0
-	for end := time.Now().Add(patience); in < float64(n); time.Sleep(20 * time.Millisecond) {
-		if now := a.metrics()["pomelod_members"] - before; now > in { // on a slow machine it may take longer, as long as it goes on
+	for end := time.Now().Add(patience); in < float64(n); time.Sleep(5 * time.Millisecond) {
+		if now := a.metrics()["pomelod_members"] - before; now > in {
 			in, end = now, time.Now().Add(patience)
 		}
 		if time.Now().After(end) {
@@ -47,6 +59,7 @@ func renames(name string, members int) scenario {
 	const renamers, rate, seconds = 60, 60, 3
 	return scenario{
 		name: name,
+		busy: "3,600 lists and pushes a second to thousands of readers in one process of low priority: p99 4 to 12 ms on two processors",
 		attack: func(a *arena) error {
 			if err := a.fill(a.n(members), "member", "renames"); err != nil {
 				a.t.Fatal(err)
