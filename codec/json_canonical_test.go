@@ -92,6 +92,9 @@ func manyKeys(size int) string {
 }
 
 func TestCanonicalDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what IsCanonical keeps in a pool is thrown away at random")
+	}
 	for _, in := range []string{`"hello"`, `{"a":{"b":[1,2.5e3,{"c":"d","e":null}]},"f":true}`, `12`} {
 		raw := []byte(in)
 		if n := testing.AllocsPerRun(100, func() {

@@ -92,6 +92,9 @@ func TestAppendCanonical(t *testing.T) {
 }
 
 func TestScanningDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("what AppendCanonical keeps in a pool is thrown away at random")
+	}
 	in, dst := []byte(chatBody), make([]byte, 0, 256)
 	for name, f := range map[string]func(){
 		"scan":      func() { scanAll(in) },
