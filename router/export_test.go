@@ -120,11 +120,13 @@ func TestThawedAfterEveryByte(t *testing.T) {
 func TestWhyASessionStays(t *testing.T) {
 	a := app.New()
 	a.Timeout = time.Second
+	over := make(chan struct{})
+	defer close(over)
 	a.Handle("connector.x.wait", func(c *app.Call) (any, error) {
-		<-c.Context().Done()
+		<-over // its goroutine reads the clock when it ends, which goes on until then
 		return nil, nil
 	})
-	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App, c.Access = a, Access{} })
 	l := r.node.loops[0]
 	check := func(c *client, move, hand stays) {
 		t.Helper()
@@ -152,14 +154,6 @@ func TestWhyASessionStays(t *testing.T) {
 	r.net.Settle()
 	check(c, staysInRoom, 0)
 
-	waits := r.login(atConnector, false)
-	waits.request("connector.x.wait", "{}")
-	r.net.Settle()
-	check(waits, staysHandled, staysHandled)
-	r.net.Seconds(2)
-	r.until(func() bool { return l.counters.handlerTimeouts > 0 })
-	check(waits, staysKnown, staysKnown)
-
 	gone := r.login(atConnector, false)
 	l.np.Each(func(conn *netpoll.Conn) {
 		if s := l.session(conn); s.phase == working && s.room == nil && s.handle == nil {
@@ -174,6 +168,14 @@ func TestWhyASessionStays(t *testing.T) {
 	if open(r, gone) {
 		t.Error("it has not ended")
 	}
+
+	waits := r.login(atConnector, false)
+	waits.request("connector.x.wait", "{}")
+	r.net.Settle()
+	check(waits, staysHandled, staysHandled)
+	r.net.Seconds(2)
+	r.until(func() bool { return l.counters.handlerTimeouts > 0 })
+	check(waits, staysKnown, staysKnown)
 	for why := stays(1); why < staysReasons; why++ {
 		if why.String() == "" {
 			t.Errorf("reason %d has no words", why)
