@@ -68,6 +68,7 @@ func supervise(t *testing.T, flags ...string) *supervised {
 		t.Fatal(err, "\n", s.log())
 	}
 	s.waitLog(`"inherited":true`)
+	s.waitLog(`"msg":"ready"`) // it serves before it says so, and one that is ended in between never does: restart counts on it
 	return s
 }
 
