@@ -72,8 +72,8 @@ func entry(host string, port int) []byte {
 
 // localAddr is the address by which the client itself reached us: where a gate is reachable, so is a connector beside it.
 func (l *loop) localAddr(s *session) netip.Addr {
-	if s.profile.Addr.IsValid() {
-		return s.profile.Addr
+	if at := l.profile(s); at.Addr.IsValid() {
+		return at.Addr
 	}
 	return l.np.LocalAddr(s.conn).Addr()
 }
@@ -92,7 +92,7 @@ func (l *loop) enter(s *session, c *call) {
 	body, ok := c.object()
 	rawUser, rawRoom, secret := enterMembers(&body)
 	user, room := nameValue(rawUser), nameValue(rawRoom)
-	key := l.keys[s.conn.Slot()]
+	key := s.secret()
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
 		key = secretKey(secret)
 	}

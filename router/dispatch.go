@@ -113,7 +113,7 @@ func (l *loop) dispatch(s *session, c *call) bool {
 		l.answer(s, c, channel.Refused)
 		return true
 	}
-	if s.variant.CESU && l.node.cesu8 == CESU8Auto {
+	if l.variant(s).CESU && l.node.cesu8 == CESU8Auto {
 		l.learnText(s, c)
 	}
 	c.route.handle.do(l, s, c)

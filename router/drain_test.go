@@ -328,7 +328,7 @@ func TestBroadcastPanic(t *testing.T) {
 	r := appRig(t, shape{loops: 3, follow: true}, a)
 	broken := r.login(atConnector, true)
 	l := r.node.loops[0]
-	l.np.Each(func(c *netpoll.Conn) { l.session(c).variant = nil })
+	l.np.Each(func(c *netpoll.Conn) { l.session(c).variant = 0 })
 	if err := a.Broadcast("onAll", nil); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 2
+const sessionVersion = 3
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
@@ -65,7 +65,7 @@ func (s *session) exportable() stays {
 		return staysEnded
 	case s.x != nil && s.x.handling:
 		return staysHandled
-	case s.handle != nil:
+	case s.known() != nil:
 		return staysKnown
 	}
 	return 0
@@ -98,8 +98,8 @@ func (l *loop) exportSession(s *session) []byte {
 		x = new(extra)
 	}
 	framing, cesu := uint8(0), false
-	if s.variant != nil {
-		framing, cesu = 1+uint8(s.variant.Framing), s.variant.CESU
+	if v := l.variant(s); v != nil {
+		framing, cesu = 1+uint8(v.Framing), v.CESU
 	}
 	flags, m := uint64(0), &s.meter
 	for i, set := range [...]bool{
@@ -114,12 +114,16 @@ func (l *loop) exportSession(s *session) []byte {
 	if x.begun != 0 {
 		began = 1 + uint64(now-x.begun)
 	}
+	opening := uint64(m.opening)
+	if m.begun {
+		opening = uint64(secondsTo(m.opening, now))
+	}
 	l.limiter.read()
 	at := l.limiter.now
 	b := append(make([]byte, 0, 160), sessionVersion, byte(s.phase), byte(s.proto), s.step, framing, byte(s.transport))
-	b = wirebytes.AppendUints(b, flags, uint64(s.hops), uint64(s.beats.in(now)), timeLeft(s.alive, now), l.keys[s.conn.Slot()],
-		uint64(m.refused), uint64(m.early), uint64(secondsTo(m.first, now)), uint64(m.all.Debt(at)), uint64(m.sends.Debt(at)), uint64(m.enters.Debt(at)), began)
-	b = s.ws.AppendState(b)
+	b = wirebytes.AppendUints(b, flags, uint64(s.hops), uint64(s.beats.in(now)), timeLeft(s.alive, now), s.secret(),
+		uint64(m.refused), opening, uint64(m.all.Debt(at)), uint64(m.sends.Debt(at)), uint64(m.enters.Debt(at)), began)
+	b = x.ws.AppendState(b)
 	for _, block := range [...][]byte{x.stash, []byte(x.host), x.ping} {
 		b = wirebytes.AppendBlock(b, block)
 	}
@@ -144,8 +148,8 @@ func (l *loop) exportSession(s *session) []byte {
 // importSession makes s, which is new, the session that exportSession has encoded on another loop. A room that it is in must be known here.
 func (l *loop) importSession(s *session, b []byte) error {
 	r, now := wirebytes.NewReader(b), l.np.Now()
-	at := s.profile
-	to, x := session{conn: s.conn, profile: at}, extra{}
+	at := l.profile(s)
+	to, x := session{conn: s.conn}, extra{}
 	version := r.Byte()
 	to.phase, to.proto, to.step = phase(r.Byte()), protocolID(r.Byte()), r.Byte()
 	framing, by := r.Byte(), transport(r.Byte())
@@ -153,13 +157,16 @@ func (l *loop) importSession(s *session, b []byte) error {
 	to.hops, to.beats = uint8(r.UpTo(math.MaxUint8)), beats(now<<4)|beats(r.UpTo(beatsPerSecond))
 	to.alive = tickIn(r.UpTo(neverDue), now)
 	key := r.Uint()
-	to.meter = meter{refused: uint16(r.UpTo(maxFlood)), early: r.Uint32(), first: now + r.Uint32(), begun: flags&exportedBegun != 0, spoke: flags&exportedSpoke != 0}
+	to.meter = meter{refused: uint16(r.UpTo(maxFlood)), opening: r.Uint32(), begun: flags&exportedBegun != 0, spoke: flags&exportedSpoke != 0}
+	if to.meter.begun {
+		to.meter.opening += now
+	}
 	l.limiter.read()
 	for _, bucket := range [...]*limit.Bucket{&to.meter.all, &to.meter.sends, &to.meter.enters} {
 		*bucket = limit.Bucket(l.limiter.now + int64(r.UpTo(uint64(limit.MaxFill))))
 	}
 	began := r.Uint32()
-	r.Parse(to.ws.ParseState)
+	r.Parse(x.ws.ParseState)
 	x.stash, x.host = append([]byte(nil), r.Block()...), string(r.Block())
 	x.ping = append([]byte(nil), r.Block()...)
 	if flags&exportedRoom != 0 {
@@ -181,9 +188,9 @@ func (l *loop) importSession(s *session, b []byte) error {
 		x.pull = parsePull(&r)
 	}
 	if framing > 0 {
-		to.variant = at.variants[variantKey{framing: codec.Framing(framing - 1), cesu: flags&exportedCESU != 0}]
+		to.variant = at.variant(codec.Framing(framing-1), flags&exportedCESU != 0)
 	}
-	if version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == nil) != (framing == 0) || !l.consistent(&to, &x) {
+	if version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == 0) != (framing == 0) || (began > 0) != (x.ws.Kept() > 0) || !l.consistent(&to, &x) {
 		return errSession
 	}
 	x.origin = flags&exportedOrigin != 0
@@ -197,7 +204,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 		l.tidy(s)
 	}
 	if key != 0 {
-		l.keys[s.conn.Slot()] = key
+		s.needRare().secret = key
 	}
 	l.countTransport(s, by)
 	if s.room != nil {
@@ -217,11 +224,11 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	pulls := s.conn.IsPull()
 	switch s.proto {
 	case protoSniff, protoProxy, protoHTTP:
-		if s.variant != nil || s.phase != opening || pulls {
+		if s.variant != 0 || s.phase != opening || pulls {
 			return false
 		}
 	default:
-		if s.variant == nil || !l.node.carries(s.proto, s.variant.Framing) || isPull(s.variant.Framing) != pulls {
+		if v := l.variant(s); v == nil || !l.node.carries(s.proto, v.Framing) || isPull(v.Framing) != pulls {
 			return false
 		}
 	}

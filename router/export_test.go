@@ -23,9 +23,8 @@ func (r *rig) thaw() (n int) {
 			n++
 			state := l.exportSession(s)
 			l.countTransport(s, 0)
-			delete(l.keys, c.Slot())
 			l.freeExtra(s)
-			*s = session{conn: c, profile: s.profile}
+			*s = session{conn: c}
 			l.np.SetDue(c, 0)
 			if err := l.importSession(s, bytes.Clone(state)); err != nil {
 				r.t.Fatalf("%v: %x", err, state)
@@ -156,7 +155,7 @@ func TestWhyASessionStays(t *testing.T) {
 
 	gone := r.login(atConnector, false)
 	l.np.Each(func(conn *netpoll.Conn) {
-		if s := l.session(conn); s.phase == working && s.room == nil && s.handle == nil {
+		if s := l.session(conn); s.phase == working && s.room == nil && s.known() == nil {
 			l.np.Close(conn, reasonKick)
 			if s.movable() != staysEnded || s.exportable() != staysEnded {
 				t.Errorf("one that ends: %v, %v", s.movable(), s.exportable())
@@ -228,7 +227,7 @@ func TestMalformedSessionsAreRefused(t *testing.T) {
 				l.countTransport(s, 0)
 				return false
 			}
-			if *s != (session{conn: c, profile: s.profile}) {
+			if *s != (session{conn: c}) {
 				t.Error("something was taken of what was refused")
 			}
 		}
@@ -277,12 +276,12 @@ func FuzzImportSession(f *testing.F) {
 		l.newSession(pull)
 		imported := func(conn *netpoll.Conn) bool {
 			s := l.session(conn)
-			if s.phase != opening || s.variant != nil || l.importSession(s, bytes.Clone(state)) != nil {
+			if s.phase != opening || s.variant != 0 || l.importSession(s, bytes.Clone(state)) != nil {
 				return false
 			}
 			once := l.exportSession(s)
 			l.np.Leave(conn)
-			*s = session{conn: conn, profile: s.profile, transport: s.transport}
+			*s = session{conn: conn, transport: s.transport}
 			if err := l.importSession(s, bytes.Clone(once)); err != nil {
 				t.Fatalf("exported %x, of %x: %v", once, state, err)
 			}

@@ -11,7 +11,7 @@ import (
 type Footprint struct {
 	netpoll.Footprint
 	SessionBytes int // a session
-	ExtraBytes   int // what one has while it speaks HTTP, polls, or waits for something
+	ExtraBytes   int // what one has while it speaks HTTP, polls or waits for something, or when it has given a secret
 	PendingBytes int // a request that waits for its answer, without what was answered
 	FormFactor   int // how much longer the form of a JSONP session may be than what it says
 }
@@ -21,7 +21,7 @@ func FootprintOf() Footprint {
 	return Footprint{
 		Footprint:    netpoll.FootprintOf(),
 		SessionBytes: int(unsafe.Sizeof(session{})),
-		ExtraBytes:   int(unsafe.Sizeof(extra{}) + unsafe.Sizeof(httpConn{}) + unsafe.Sizeof(pull{})),
+		ExtraBytes:   int(unsafe.Sizeof(extra{}) + unsafe.Sizeof(rare{}) + unsafe.Sizeof(httpConn{}) + unsafe.Sizeof(pull{})),
 		PendingBytes: int(unsafe.Sizeof(pending{})),
 		FormFactor:   formFactor,
 	}

@@ -82,15 +82,16 @@ func (k *known) Kick(reason string) {
 
 // handle is what the App knows s by, made when it is first needed: plain chat sessions have none.
 func (l *loop) handle(s *session) *known {
-	if s.handle == nil {
+	x := s.needRare()
+	if x.known == nil {
 		k := &known{loop: l, addr: l.addr(s.conn)}
 		k.Session = l.node.app.NewSession(k, s.conn.Peer())
 		if s.room != nil {
 			k.SetWhere(s.user(), s.roomName())
 		}
-		s.handle = k
+		x.known = k
 	}
-	return s.handle
+	return x.known
 }
 
 // opened tells the App of a session that has finished its handshake.
@@ -103,9 +104,9 @@ func (l *loop) opened(s *session) {
 
 // closed tells the App of a session's end.
 func (l *loop) closed(s *session) {
-	if s.handle != nil {
-		s.handle.End()
-		l.node.app.Closed(s.handle.Session)
+	if k := s.known(); k != nil {
+		k.End()
+		l.node.app.Closed(k.Session)
 	}
 }
 
@@ -205,7 +206,7 @@ func (l *loop) handled(addr channel.Addr, c call, req uint32, answer []byte, pas
 
 // direct stages a push for one session.
 func (l *loop) direct(s *session, p *codec.Push) {
-	l.np.Commit(s.conn, p.AppendFrame(l.np.Stage(s.conn), s.variant))
+	l.np.Commit(s.conn, p.AppendFrame(l.np.Stage(s.conn), l.variant(s)))
 }
 
 // broadcast stages a push for the sessions from slot on, so many in a turn that neither the turn nor what is staged grows

@@ -11,8 +11,7 @@ type meter struct {
 	all     limit.Bucket // of Limits.SessionRate
 	sends   limit.Bucket // of Limits.SendRate
 	enters  limit.Bucket // of Limits.EnterRate
-	first   uint32       // tick by which the first message must have come
-	early   uint32       // bytes of packages before the session worked
+	opening uint32       // until it works: bytes of its packages. Then the tick by which its first message must have come
 	refused uint16       // packages refused, less those admitted since; before the session worked all its packages
 	begun   bool         // it has worked
 	spoke   bool         // a message has come
@@ -72,10 +71,10 @@ func (lim *limiter) refuse(m *meter, why limitReason) (flood bool) {
 
 // early charges a package of n bytes before the end of the handshake. It returns false when that is too much.
 func (lim *limiter) early(m *meter, n int) bool {
-	m.early += uint32(n)
+	m.opening += uint32(n)
 	m.count()
 	l := lim.limits
-	return (l.EarlyBytes == 0 || int(m.early) <= l.EarlyBytes) && (l.EarlyPackages == 0 || int(m.refused) <= l.EarlyPackages)
+	return (l.EarlyBytes == 0 || int(m.opening) <= l.EarlyBytes) && (l.EarlyPackages == 0 || int(m.refused) <= l.EarlyPackages)
 }
 
 // count counts a package that is not admitted.
@@ -106,7 +105,7 @@ func (lim *limiter) tooLong(m *meter) netpoll.Reason {
 // begin gives a session that works from now on its rates. One that is opened again, as socket.io may do, has what it had.
 func (lim *limiter) begin(m *meter) {
 	if !m.begun {
-		*m = meter{begun: true, first: lim.np.Now() + lim.limits.FirstSeconds}
+		*m = meter{begun: true, opening: lim.np.Now() + lim.limits.FirstSeconds}
 	}
 }
 
@@ -214,7 +213,7 @@ func (l *loop) early(s *session, n int) bool {
 // session may be what it wants: it listens only.
 func (l *loop) speaks(s *session) bool {
 	m := &s.meter
-	if !m.begun || m.spoke || l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < m.first {
+	if !m.begun || m.spoke || l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < m.opening {
 		return true
 	}
 	l.end(s, reasonIdle)

@@ -28,7 +28,6 @@ type loop struct {
 
 	// Owned by the loop.
 	sessions   []*[slabSessions]session
-	keys       map[uint32]uint64 // by slot, of sessions that gave a secret (userKey)
 	extras     []*extra
 	rooms      rooms
 	worker     *channel.Worker              // the partitions that run here; reached by their inlets only
@@ -204,8 +203,8 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
 			l.rooms.exit(s)
-			if s.handle != nil {
-				s.handle.SetWhere("", "")
+			if k := s.known(); k != nil {
+				k.SetWhere("", "")
 			}
 		}
 	case channel.ItemReply:
@@ -263,8 +262,8 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	}
 	s.uid, s.star = x.entering, x.star
 	l.rooms.join(s, it)
-	if s.handle != nil {
-		s.handle.SetWhere(s.user(), s.roomName())
+	if k := s.known(); k != nil {
+		k.SetWhere(s.user(), s.roomName())
 	}
 }
 
@@ -289,9 +288,9 @@ func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer)
 
 // keepInput tells the conn's loop how much is kept of what s has sent, and since when its client owes the rest.
 func (l *loop) keepInput(s *session) {
-	kept, since := s.ws.Kept(), uint32(0)
+	kept, since := 0, uint32(0)
 	if x := s.x; x != nil {
-		kept, since = kept+cap(x.stash), x.begun
+		kept, since = x.ws.Kept()+cap(x.stash), x.begun
 	}
 	l.np.Keep(s.conn, kept, since)
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -215,10 +216,10 @@ func NewNode(cfg Config) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i, keys: make(map[uint32]uint64)}
+		l := &loop{node: n, index: i}
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
-		l.rooms.init(l.np, &n.limits)
+		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
 		l.limiter = limiter{np: l.np, limits: &n.limits}
 		l.polls.l = l
 		l.makeProtocols()

@@ -48,7 +48,7 @@ func (p *packets) goodbye(s *session, code uint16, reason string) {
 
 // send stages a packet.
 func (p *packets) send(s *session, packet []byte) {
-	p.l.np.Commit(s.conn, s.variant.AppendPacket(p.l.np.Stage(s.conn), packet))
+	p.l.np.Commit(s.conn, p.l.variant(s).AppendPacket(p.l.np.Stage(s.conn), packet))
 }
 
 // pinged, in session.step, says that we asked whether the client is there, and wait for its word.

@@ -51,7 +51,7 @@ func (ps *polls) open(from *session, r *request, p *base, framing codec.Framing)
 	p.frame(in, framing)
 	x := l.extra(in)
 	x.pull = new(pull)
-	if in.profile.Type == Gate {
+	if l.profile(in).Type == Gate {
 		x.host = l.http.hostOf(from, r)
 	}
 	return in, nil
@@ -69,7 +69,7 @@ func (n *Node) pulls() int {
 // pulled finds the session a request names, of this listener.
 func (l *loop) pulled(s *session, r *request) *session {
 	in := l.holder(r.pull)
-	if in == nil || in.profile != s.profile {
+	if in == nil || in.conn.Tag() != s.conn.Tag() {
 		return nil
 	}
 	return in
@@ -311,16 +311,16 @@ func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting stri
 	ps.releasePosts(p)
 	in.x.stash = l.np.TakeInput(in.conn)
 	waiting := l.np.TakeOutput(in.conn)
-	in.variant = in.profile.variants[variantKey{framing: framing}]
+	in.variant = l.profile(in).variant(framing, false)
 	if r := in.room; r != nil {
 		l.rooms.dropEmpty(r)
 		l.rooms.joinGroup(in, r)
 	}
 	out := l.np.Stage(in.conn)
 	if greeting != "" {
-		out = in.variant.AppendPacket(out, []byte(greeting))
+		out = l.variant(in).AppendPacket(out, []byte(greeting))
 	}
-	l.np.Commit(in.conn, appendPackets(out, in.variant, waiting))
+	l.np.Commit(in.conn, appendPackets(out, l.variant(in), waiting))
 	x := l.extra(s)
 	x.errand, x.heir = errand{}, in.conn.ID(l.np)
 	l.tidy(in)

@@ -40,13 +40,27 @@ type Profile struct {
 
 	routes     map[string]*route
 	handshakes [2][2][]byte // [client has the dictionary][client has the protos], without the last brace
-	variants   map[variantKey]*codec.Variant
+	variants   map[variantKey]variantID
 }
 
 type variantKey struct {
 	framing codec.Framing
 	cesu    bool
 }
+
+// variantID numbers the variants of a node, from 1; 0 is none. A session keeps the number, which is smaller than a pointer.
+type variantID uint8
+
+// variant is the number of how clients with this framing get what is sent to them by this listener; 0 when they cannot be here.
+func (p *Profile) variant(framing codec.Framing, cesu bool) variantID {
+	return p.variants[variantKey{framing, cesu}]
+}
+
+// profile is the listener that s came by.
+func (l *loop) profile(s *session) *Profile { return l.node.profiles[s.conn.Tag()] }
+
+// variant is how s gets what is sent to it; nil while it is not known how its bytes travel.
+func (l *loop) variant(s *session) *codec.Variant { return l.rooms.variants[s.variant] }
 
 // HandlerRoutes are the routes of all handlers, the chat application's and the App's (which may be nil), for the dictionary.
 func HandlerRoutes(a *app.App) []string {
@@ -80,7 +94,7 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) 
 			p.handshakes[dict][protos] = p.handshakeText(dict == 0, protos == 0)
 		}
 	}
-	p.variants = make(map[variantKey]*codec.Variant)
+	p.variants = make(map[variantKey]variantID)
 	for i := range rows {
 		if rows[i].variants == nil {
 			continue
@@ -90,7 +104,7 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) 
 			if err != nil {
 				return err
 			}
-			p.variants[variantKey{v.Framing, v.CESU}] = numbered
+			p.variants[variantKey{v.Framing, v.CESU}] = 1 + variantID(numbered.Index)
 		}
 	}
 	return nil

@@ -214,7 +214,7 @@ func (p *engineIO) upgrade(s *session, r *request) *codec.HTTPError {
 	}
 	p.speak(s)
 	p.count(s, eioWS)
-	if s.profile.Type == Gate {
+	if l.profile(s).Type == Gate {
 		l.extra(s).host = l.http.hostOf(s, r)
 	}
 	p.welcome(s, "[]")

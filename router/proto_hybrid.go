@@ -56,11 +56,11 @@ func (p *hybrid) upgrade(s *session, r *request) *codec.HTTPError {
 	if err := l.http.acceptWebSocket(s, r); err != nil {
 		return err
 	}
-	if s.profile.Type == Gate {
+	if l.profile(s).Type == Gate {
 		l.extra(s).host = l.http.hostOf(s, r)
 	}
 	p.begin(s, codec.FramingWS)
-	if s.profile.Protos != nil && len(r.head.Origin) > 0 {
+	if l.profile(s).Protos != nil && len(r.head.Origin) > 0 {
 		l.extra(s).origin = true
 	}
 	l.until(s, max(handshake, l.np.Now()+l.node.limits.HeadSeconds))
@@ -68,7 +68,7 @@ func (p *hybrid) upgrade(s *session, r *request) *codec.HTTPError {
 }
 
 func (p *hybrid) data(s *session, b []byte) int {
-	if s.variant.Framing.WebSocket() {
+	if p.l.variant(s).Framing.WebSocket() {
 		return p.l.frames(s, b, p)
 	}
 	return p.packages(s, b, false)
@@ -116,10 +116,10 @@ func (p *hybrid) message(s *session, payload []byte, _ bool) (left []byte) {
 func (p *hybrid) again(s *session, left []byte) int { return p.packages(s, left, true) }
 
 // alive: heartbeats are life, and any other package (protocol.md §2.7).
-func (p *hybrid) alive(s *session) uint32 { return p.l.np.Now() + p.l.node.silence(s.profile) }
+func (p *hybrid) alive(s *session) uint32 { return p.l.np.Now() + p.l.node.silence(p.l.profile(s)) }
 
 func (p *hybrid) silent(s *session, waiting bool) {
-	if s.phase == working && s.profile.HeartbeatSeconds == 0 { // then bytes in either direction are life
+	if s.phase == working && p.l.profile(s).HeartbeatSeconds == 0 { // then bytes in either direction are life
 		if until := s.conn.Active() + p.l.node.limits.IdleSeconds; until > p.l.np.Now() {
 			s.alive = until
 			return
@@ -129,7 +129,7 @@ func (p *hybrid) silent(s *session, waiting bool) {
 }
 
 func (p *hybrid) beat(s *session) {
-	p.l.np.Commit(s.conn, s.variant.AppendPackage(p.l.np.Stage(s.conn), codec.PackageHeartbeat, nil))
+	p.l.np.Commit(s.conn, p.l.variant(s).AppendPackage(p.l.np.Stage(s.conn), codec.PackageHeartbeat, nil))
 }
 
 func (p *hybrid) goodbye(s *session, code uint16, reason string) {
@@ -154,7 +154,7 @@ func (p *hybrid) take(s *session, pkg codec.Package) bool {
 		if s.phase == opening && s.step == hybridWaitAck {
 			s.phase = working
 			l.heard(s)
-			if s.profile.HeartbeatSeconds > 0 {
+			if l.profile(s).HeartbeatSeconds > 0 {
 				p.beat(s)
 			}
 			l.opened(s)
@@ -162,7 +162,7 @@ func (p *hybrid) take(s *session, pkg codec.Package) bool {
 	case codec.PackageHeartbeat:
 		switch {
 		case s.phase != working:
-		case s.profile.HeartbeatSeconds == 0:
+		case l.profile(s).HeartbeatSeconds == 0:
 			l.charge(s, codec.PackageHeadBytes+len(pkg.Body))
 			l.heard(s)
 		default:
@@ -200,10 +200,11 @@ func (p *hybrid) call(s *session, b []byte) bool {
 	default:
 		return l.ignore(s, b)
 	}
+	at := l.profile(s)
 	if !m.Compressed {
-		c.route = orUnknown(s.profile.routes[string(m.Route)])
-	} else if name, ok := s.profile.Dict.Route(m.Code); ok {
-		c.route = orUnknown(s.profile.routes[name])
+		c.route = orUnknown(at.routes[string(m.Route)])
+	} else if name, ok := at.Dict.Route(m.Code); ok {
+		c.route = orUnknown(at.routes[name])
 	} else {
 		l.counters.unknownRoutes++
 		l.charge(s, len(b))
@@ -223,7 +224,7 @@ type clientSys struct {
 func (p *hybrid) handshake(s *session, body []byte) {
 	l := p.l
 	client, ok := parseHandshake(body)
-	at := s.profile
+	at := l.profile(s)
 	var user []byte
 	code := ""
 	switch {
@@ -241,12 +242,12 @@ func (p *hybrid) handshake(s *session, body []byte) {
 	}
 	if code != "" {
 		l.counters.handshakesRefused++
-		l.np.Commit(s.conn, s.variant.AppendPackage(l.np.Stage(s.conn), codec.PackageHandshake, []byte(code)))
+		l.np.Commit(s.conn, l.variant(s).AppendPackage(l.np.Stage(s.conn), codec.PackageHandshake, []byte(code)))
 		l.end(s, reasonHandshake)
 		return
 	}
 	if key := userKey(client.user); key != 0 {
-		l.keys[s.conn.Slot()] = key
+		s.needRare().secret = key
 	}
 	l.settleText(s, &client, body)
 	text := at.handshakes[same(at.Dict.Version(), client.dictVersion)][same(at.Protos.Version(), client.protoVersion)]
@@ -254,7 +255,7 @@ func (p *hybrid) handshake(s *session, body []byte) {
 	if len(user) > 0 {
 		n += len(`,"user":`) + len(user)
 	}
-	out := s.variant.AppendPackageHead(l.np.Stage(s.conn), codec.PackageHandshake, n)
+	out := l.variant(s).AppendPackageHead(l.np.Stage(s.conn), codec.PackageHandshake, n)
 	out = append(out, text...)
 	if len(user) > 0 {
 		out = append(append(out, `,"user":`...), user...)

@@ -38,13 +38,13 @@ func (p *probe) packet(s *session, b []byte, _ bool) bool {
 	case in == nil || in.x == nil || in.x.pull == nil:
 		l.end(s, reasonProtocol)
 	case string(b) == "2probe":
-		l.np.Commit(s.conn, s.variant.AppendPacket(l.np.Stage(s.conn), []byte("3probe")))
+		l.np.Commit(s.conn, l.variant(s).AppendPacket(l.np.Stage(s.conn), []byte("3probe")))
 		in.x.pull.probed = true
 		if in.x.pull.get != 0 { // the client waits for this GET's end
 			l.polls.idle(in)
 		}
 	case string(b) == "5" && in.x.pull.ended: // the client will not fetch the reason, so it goes this way
-		l.np.Commit(s.conn, appendPackets(l.np.Stage(s.conn), s.variant, l.np.TakeOutput(in.conn)))
+		l.np.Commit(s.conn, appendPackets(l.np.Stage(s.conn), l.variant(s), l.np.TakeOutput(in.conn)))
 		l.np.Close(in.conn, in.x.pull.why)
 	case string(b) == "5":
 		l.polls.takeSocket(in, s, codec.FramingEIOWS, "")

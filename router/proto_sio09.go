@@ -272,7 +272,7 @@ func (p *sio09) alive(s *session) uint32 {
 	switch {
 	case s.phase != working: // it has its time for the first connection
 		return s.alive
-	case s.variant.Framing.WebSocket():
+	case p.l.variant(s).Framing.WebSocket():
 		return p.nextPing(s)
 	case s.x != nil && s.x.pull != nil && s.x.pull.get != 0:
 		return now + limits.PollSeconds + limits.PingTimeoutSeconds
@@ -281,7 +281,7 @@ func (p *sio09) alive(s *session) uint32 {
 }
 
 func (p *sio09) silent(s *session, waiting bool) {
-	if !s.variant.Framing.WebSocket() || !p.ping(s, "2::", p.l.node.limits.PingTimeoutSeconds) {
+	if !p.l.variant(s).Framing.WebSocket() || !p.ping(s, "2::", p.l.node.limits.PingTimeoutSeconds) {
 		p.base.silent(s, waiting)
 	}
 }

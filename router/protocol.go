@@ -165,7 +165,7 @@ func (p *base) silent(s *session, waiting bool) {
 }
 
 func (p *base) kick(s *session, reason string) {
-	p.l.np.Commit(s.conn, s.variant.AppendKick(p.l.np.Stage(s.conn), codec.AppendString(nil, reason)))
+	p.l.np.Commit(s.conn, p.l.variant(s).AppendKick(p.l.np.Stage(s.conn), codec.AppendString(nil, reason)))
 }
 
 // speak makes s speak this protocol from now on. Its state there is 0.
@@ -173,7 +173,7 @@ func (p *base) speak(s *session) { s.proto, s.step = p.id, 0 }
 
 // frame settles how s gets what is sent to it.
 func (p *base) frame(s *session, framing codec.Framing) {
-	s.variant = s.profile.variants[variantKey{framing: framing}]
+	s.variant = p.l.profile(s).variant(framing, false)
 }
 
 // count counts s under the nth of the protocol's transports.

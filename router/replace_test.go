@@ -56,7 +56,7 @@ func TestReplace(t *testing.T) {
 		r.net.Settle()
 		other.want(`push 0 onLeave {"route":"onLeave","user":"a"}`)
 		for i, l := range r.node.loops {
-			if n := len(l.keys); n > 4 {
+			if n := l.secrets(); n > 4 {
 				t.Errorf("loop %d keeps %d secrets", i, n)
 			}
 		}

@@ -27,18 +27,20 @@ type variantGroup struct {
 
 // rooms are what a loop knows of rooms that have members here. Owned by the loop, but for crowded.
 type rooms struct {
-	np      *netpoll.Loop
-	limits  *Limits
-	byID    map[channel.RoomID]*room
-	large   map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
-	encoded []byte              // a push
+	np       *netpoll.Loop
+	limits   *Limits
+	variants []*codec.Variant // by variantID. Static after construction
+	byID     map[channel.RoomID]*room
+	large    map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
+	encoded  []byte              // a push
 	// crowded are the rooms whose members here do not keep up: workers refuse new messages for them. A set of its own and not a field of the
 	// room, because workers on other loops read it; it is nearly always empty. Safe from any goroutine.
 	crowded atomic.Pointer[map[channel.RoomID]struct{}]
 }
 
-func (rs *rooms) init(np *netpoll.Loop, limits *Limits) {
-	rs.np, rs.limits, rs.byID, rs.large = np, limits, make(map[channel.RoomID]*room), make(map[string]struct{})
+func (rs *rooms) init(np *netpoll.Loop, limits *Limits, variants []*codec.Variant) {
+	rs.np, rs.limits, rs.variants = np, limits, variants
+	rs.byID, rs.large = make(map[channel.RoomID]*room), make(map[string]struct{})
 }
 
 // renewRoom forgets what the loop knows of a room if somebody enters and the worker has come to another place in its stream: then it has
@@ -67,19 +69,20 @@ func (rs *rooms) join(s *session, it *channel.Item) {
 
 // joinGroup adds s to the group of its variant.
 func (rs *rooms) joinGroup(s *session, r *room) {
+	v := rs.variants[s.variant]
 	for _, vg := range r.groups {
-		if vg.variant == s.variant {
+		if vg.variant == v {
 			rs.np.Join(s.conn, &vg.group)
 			return
 		}
 	}
-	vg := &variantGroup{variant: s.variant}
+	vg := &variantGroup{variant: v}
 	r.groups = append(r.groups, vg)
 	rs.np.Join(s.conn, &vg.group)
 }
 
 // changeVariant has s read from now on what clients of v read. What its room had for it until now is staged first, as it was encoded.
-func (rs *rooms) changeVariant(s *session, v *codec.Variant) {
+func (rs *rooms) changeVariant(s *session, v variantID) {
 	r := s.room
 	if r == nil {
 		s.variant = v

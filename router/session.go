@@ -10,13 +10,16 @@ import (
 
 // session is one client's protocol state, from the first byte to the end. Plain data, owned by the loop of its conn;
 // it lies in a slab of the loop, at the conn's slot.
+//
+// Idle members are most of what a server has, so a session is small (TestSessionIsSmall). What few sessions have lies behind a pointer: in
+// extra what passes, in rare what stays.
 type session struct {
 	conn      *netpoll.Conn
-	profile   *Profile
-	variant   *codec.Variant // nil until the transport is known
-	room      *room          // nil: not in a room
-	uid       string         // user*room while in a room, one string that the worker shares
-	star      uint8          // where the star is
+	room      *room  // nil: not in a room
+	x         *extra // nil when there is nothing unusual; pooled
+	rare      *rare  // nil: it has nothing of that
+	uid       string // user*room while in a room, one string that the worker shares
+	star      uint8  // where the star is
 	phase     phase
 	proto     protocolID // what it speaks
 	step      uint8      // what its protocol knows of it besides
@@ -24,11 +27,9 @@ type session struct {
 	hops      uint8      // moves to other loops (follow)
 	owes      debts      // answers that wait for the next second
 	beats     beats      // heartbeats and pings answered in this second
-	ws        codec.WSReader
-	alive     uint32 // tick until which the client need not be heard of
-	meter     meter  // what it has used of its limits
-	x         *extra // nil when there is nothing unusual; pooled
-	handle    *known // nil until an App's function has seen the session
+	alive     uint32     // tick until which the client need not be heard of
+	variant   variantID  // how it gets what is sent to it (loop.variant)
+	meter     meter      // what it has used of its limits
 }
 
 // phase is where a session stands. Everything finer is its protocol's (session.proto, session.step).
@@ -40,17 +41,18 @@ const (
 	ended
 )
 
-// extra is what few sessions have at a time.
+// extra is what few sessions have at a time, and none for long: loop.tidy takes it back.
 type extra struct {
-	pending []pending // requests at a worker, oldest first
-	stash   []byte    // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
-	ping    []byte    // the WebSocket ping whose pong is owed (owesPong)
-	begun   uint32    // tick at which a WebSocket message in fragments began, while it has not ended
-	host    string    // the host by which a gate's client reached us, as codec.Hostname has it: 255 bytes at most
-	origin  bool      // its upgrade had an Origin; until the handshake
-	http    *httpConn // while it speaks HTTP
-	errand  errand    // what the connection does for a session that is not its own
-	pull    *pull     // while its client polls
+	pending []pending      // requests at a worker, oldest first
+	stash   []byte         // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
+	ping    []byte         // the WebSocket ping whose pong is owed (owesPong)
+	begun   uint32         // tick at which a WebSocket message in fragments began, while it has not ended
+	ws      codec.WSReader // what has come of that message
+	host    string         // the host by which a gate's client reached us, as codec.Hostname has it: 255 bytes at most
+	origin  bool           // its upgrade had an Origin; until the handshake
+	http    *httpConn      // while it speaks HTTP
+	errand  errand         // what the connection does for a session that is not its own
+	pull    *pull          // while its client polls
 	// Where its socket goes when Data returns (transfer).
 	to   *loop      // nil: nowhere
 	heir netpoll.ID // session here that takes it over; 0: none
@@ -59,6 +61,36 @@ type extra struct {
 	star     uint8
 	rename   bool // same room, new name
 	handling bool // a handler of the App's has the oldest pending request
+}
+
+// rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
+type rare struct {
+	known  *known // nil until an App's function has seen the session
+	secret uint64 // hash of the secret it gave (secretKey); 0: none
+}
+
+// known is what an App knows s by; nil: no function of it has seen s.
+func (s *session) known() *known {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.known
+}
+
+// secret is the hash of the secret that s gave; 0: none.
+func (s *session) secret() uint64 {
+	if s.rare == nil {
+		return 0
+	}
+	return s.rare.secret
+}
+
+// needRare gives s its rare state.
+func (s *session) needRare() *rare {
+	if s.rare == nil {
+		s.rare = new(rare)
+	}
+	return s.rare
 }
 
 // pending is a request a worker has yet to answer.
@@ -157,7 +189,7 @@ func (l *loop) newSession(c *netpoll.Conn) *session {
 		l.sessions = append(l.sessions, new([slabSessions]session))
 	}
 	s := l.session(c)
-	*s = session{conn: c, profile: l.node.profiles[c.Tag()]}
+	*s = session{conn: c}
 	return s
 }
 
@@ -174,7 +206,6 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	l.polls.connGone(s)
 	l.polls.sessionGone(s)
 	l.countTransport(s, 0)
-	delete(l.keys, c.Slot())
 	l.freeExtra(s)
 	*s = session{phase: ended}
 }
@@ -195,7 +226,9 @@ func (l *loop) depart(s *session) {
 		x.entering, x.rename, x.handling = "", false, false
 	}
 	l.closed(s)
-	s.handle = nil
+	if s.rare != nil {
+		s.rare.known = nil
+	}
 }
 
 func (l *loop) leave(from channel.Addr, user, room string, part uint16) {
@@ -287,7 +320,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		p := s.x.pending[0]
 		if s.x.handling {
 			l.counters.handlerTimeouts++
-			s.handle.Abandon()
+			s.known().Abandon()
 		} else {
 			l.counters.timeouts++
 		}
@@ -346,8 +379,9 @@ func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end st
 	if id == 0 || !s.conn.Alive() {
 		return
 	}
-	if end != "" && s.variant.Verbatim(proto) { // the list of a large room is not copied for each that enters
-		l.np.Commit(s.conn, s.variant.AppendResponseHead(l.np.Stage(s.conn), id, idBytes, len(body)+len(end)))
+	v := l.variant(s)
+	if end != "" && v.Verbatim(proto) { // the list of a large room is not copied for each that enters
+		l.np.Commit(s.conn, v.AppendResponseHead(l.np.Stage(s.conn), id, idBytes, len(body)+len(end)))
 		l.np.Lend(s.conn, body)
 		l.np.Commit(s.conn, append(l.np.Stage(s.conn), end...))
 		return
@@ -356,7 +390,7 @@ func (l *loop) respond(s *session, id uint32, idBytes uint8, body []byte, end st
 		l.scratch = append(append(l.scratch[:0], body...), end...)
 		body = l.scratch
 	}
-	l.np.Commit(s.conn, s.variant.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
+	l.np.Commit(s.conn, v.AppendResponse(l.np.Stage(s.conn), id, idBytes, body, proto))
 	l.scratch = keep(l.scratch)
 }
 

@@ -260,7 +260,7 @@ func TestOneWritePerMemberAndPass(t *testing.T) {
 			present := map[*codec.Variant]int{}
 			for _, c := range all {
 				if at, s := c.where(); at == l {
-					present[s.variant]++
+					present[l.variant(s)]++
 				}
 			}
 			for _, room := range l.rooms.byID {

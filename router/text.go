@@ -42,7 +42,7 @@ func (l *loop) settleText(s *session, client *clientSys, handshake []byte) {
 		origin, s.x.origin = true, false
 		l.tidy(s)
 	}
-	if client.clientType != "js-websocket" || s.profile.Protos == nil {
+	if client.clientType != "js-websocket" || l.profile(s).Protos == nil {
 		return
 	}
 	switch l.node.cesu8 {
@@ -53,7 +53,7 @@ func (l *loop) settleText(s *session, client *clientSys, handshake []byte) {
 			return
 		}
 	}
-	s.variant = s.profile.variants[variantKey{s.variant.Framing, true}]
+	s.variant = l.profile(s).variant(l.variant(s).Framing, true)
 }
 
 // learnText looks whether a client that gets CESU-8 wrote UTF-8 itself: then it reads it as well. It does so from the next push on.
@@ -65,6 +65,6 @@ func (l *loop) learnText(s *session, c *call) {
 		utf8 = codec.HasFourByteUTF8(c.body)
 	}
 	if utf8 {
-		l.rooms.changeVariant(s, s.profile.variants[variantKey{s.variant.Framing, false}])
+		l.rooms.changeVariant(s, l.profile(s).variant(l.variant(s).Framing, false))
 	}
 }

@@ -31,7 +31,11 @@ func (l *loop) frames(s *session, b []byte, p framed) (used int) {
 		}
 	}
 	for used < len(b) {
-		ev, n, err := s.ws.Next(b[used:], l.limiter.longest(&s.meter)+codec.PackageHeadBytes)
+		var r codec.WSReader
+		if s.x != nil {
+			r = s.x.ws
+		}
+		ev, n, err := r.Next(b[used:], l.limiter.longest(&s.meter)+codec.PackageHeadBytes)
 		if err != nil {
 			why := netpoll.Reason(reasonProtocol)
 			if err.Code == codec.WSCloseTooBig {
@@ -47,7 +51,7 @@ func (l *loop) frames(s *session, b []byte, p framed) (used int) {
 		switch ev.Kind {
 		case codec.WSText, codec.WSBinary:
 			if s.x != nil && s.x.begun != 0 {
-				s.x.begun = 0
+				s.x.begun, s.x.ws = 0, r
 				l.tidy(s)
 			}
 			if left := p.message(s, ev.Payload, ev.Kind == codec.WSBinary); left != nil {
@@ -64,8 +68,9 @@ func (l *loop) frames(s *session, b []byte, p framed) (used int) {
 			}
 			l.endWith(s, reasonGoodbye, code, string(ev.Payload))
 		case codec.WSNone: // a fragment; the last one is the message
-			if s.ws.Began() {
-				l.extra(s).begun = l.np.Now()
+			if r.Began() {
+				x := l.extra(s)
+				x.begun, x.ws = l.np.Now(), r
 			}
 			if n < smallFrame || !s.meter.begun {
 				l.charge(s, n)
@@ -87,7 +92,7 @@ const smallFrame = 256
 
 // closeFrame stages a close frame for s, if it is on a WebSocket. plain is the code to say when code is 0.
 func (l *loop) closeFrame(s *session, code, plain uint16, reason string) {
-	if !s.variant.Framing.WebSocket() {
+	if !l.variant(s).Framing.WebSocket() {
 		return
 	}
 	if code == 0 {

@@ -75,10 +75,10 @@ type holding struct {
 func holdings(c *settings) []holding {
 	l, f := &c.limits, router.FootprintOf()
 	conn := f.ConnBytes + f.SessionBytes
-	http := conn + f.ExtraBytes
+	http := conn + f.ExtraBytes               // or any other that is not plain
 	grown := func(n int) int { return 2 * n } // a buffer that grows by appending has room for twice as much, at most
 	seconds := func(name string) string { return "`-" + name + "`" }
-	room := conn + inRoom(l.NameBytes)
+	room := http + inRoom(l.NameBytes)
 	return []holding{
 		{"connected, said nothing", conn, 0, idleSocket, seconds("handshake-timeout")},
 		{"in an HTTP head", http, grown(l.HeadBytes + f.ReadBytes), idleSocket, seconds("head-timeout")},
@@ -93,7 +93,7 @@ func holdings(c *settings) []holding {
 		{"working, in a room", room, 0, idleSocket, "silence: `-heartbeat`"},
 		{"requests at workers", room + l.Inflight*f.PendingBytes, grown(f.ReadBytes), unreadSocket, seconds("request-timeout")},
 		{"unsent messages", room, l.Conn.Outbound, fullSocket + unreadSocket, seconds("stuck-timeout")},
-		{"a polling session, its queue full", http + inRoom(l.NameBytes), l.Conn.Outbound, 0, seconds("sio-timeout")},
+		{"a polling session, its queue full", room, l.Conn.Outbound, 0, seconds("sio-timeout")},
 		{"told goodbye, which it does not take", conn, l.Conn.Outbound, fullSocket, fmt.Sprintf("%d s, %s sent", f.LingerSeconds, size(f.LingerBytes))},
 	}
 }

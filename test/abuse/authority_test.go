@@ -91,7 +91,7 @@ func TestForeignRoutes(t *testing.T) {
 		landed: func(d delta) error { return d.atLeast("pomelod_requests_total", 100) },
 		held:   func(d delta) error { return d.atLeast("pomelod_unknown_routes_total", sent+2*2*(codes/10)) },
 		without: weakness{
-			edits: []edit{{"router/proto_hybrid.go", "s.profile.routes[string(m.Route)]", `s.profile.routes[string(bytes.Trim(m.Route, "\x00."))]`}},
+			edits: []edit{{"router/proto_hybrid.go", "at.routes[string(m.Route)]", `at.routes[string(bytes.Trim(m.Route, "\x00."))]`}},
 			fails: "was carried out",
 		},
 	}.run(t)
