@@ -18,8 +18,8 @@
 //
 // # What is never lost
 //
-// The owner executes a request, sends the records and items of that decision to its follower, and keeps the items back until the follower
-// has acknowledged them. Both keep an item until the node it is for has confirmed it. Requests are kept by the node they came from until
+// The owner executes requests, sends the records and items of its decisions to its follower at the end of the turn, and keeps the items back
+// until the follower has acknowledged them. Both keep an item until the node it is for has confirmed it. Requests are kept by the node they came from until
 // their answer is there. A new owner sends again what is not confirmed, and nodes send it again what it has not executed; numbers on both
 // ways (channel.Item.N, channel.Request.N) make twice into once.
 package cluster

@@ -17,7 +17,8 @@ type fleet struct {
 	nodes  []*actor // by number, from 1
 	view   *View
 	queues map[[2]int][]letterOf // from, to
-	shut   map[[2]int]bool       // what is sent waits
+	posted map[Kind]int
+	shut   map[[2]int]bool // what is sent waits
 	now    int64
 	later  []func()    // what sessions do when they are next asked
 	fetch  func() bool // whether a node that meets a newer view has it by now; nil: it adopts views when the test says so
@@ -51,7 +52,7 @@ type actor struct {
 var thePart = channel.Partition("r")
 
 func newFleet(t *testing.T, n int) *fleet {
-	f := &fleet{t: t, queues: map[[2]int][]letterOf{}, shut: map[[2]int]bool{}, now: 1e9, view: &View{Shares: make([]Share, channel.Partitions)}}
+	f := &fleet{t: t, queues: map[[2]int][]letterOf{}, posted: map[Kind]int{}, shut: map[[2]int]bool{}, now: 1e9, view: &View{Shares: make([]Share, channel.Partitions)}}
 	f.nodes = append(f.nodes, nil)
 	for i := range n {
 		f.nodes = append(f.nodes, &actor{f: f, number: i + 1})
@@ -82,6 +83,7 @@ func (p *actor) post(to channel.Node, m *Message) {
 	if err != nil {
 		p.f.t.Fatal(err)
 	}
+	p.f.posted[m.Kind]++
 	i := int(to.Number())
 	if x := p.f.nodes[i]; x.up && x.node() == to {
 		key := [2]int{p.number, i}
@@ -174,7 +176,7 @@ func (f *fleet) kill(i int) {
 	}
 }
 
-// settle delivers everything that is not held up, in turns, until nothing more comes.
+// settle delivers everything that is not held up, in turns, until nothing more comes. Each turn begins with what Holders have to send.
 func (f *fleet) settle() {
 	f.t.Helper()
 	for rounds := 0; f.round(); rounds++ {
@@ -185,6 +187,11 @@ func (f *fleet) settle() {
 }
 
 func (f *fleet) round() (any bool) {
+	for _, p := range f.nodes[1:] {
+		if p.up {
+			p.holder.Flush()
+		}
+	}
 	for i := 1; i < len(f.nodes); i++ {
 		for j := 1; j < len(f.nodes); j++ {
 			key := [2]int{i, j}

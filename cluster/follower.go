@@ -44,7 +44,7 @@ func (h *Holder) receiveAsFollower(p *held, m *Message) {
 func (h *Holder) inOrder(p *held, m *Message) {
 	if !h.isNext(p, m) {
 		if m.base() < p.index { // it came before
-			h.ack(p)
+			h.wantFlush(p)
 			return
 		}
 		h.stats.Early++
@@ -59,8 +59,7 @@ func (h *Holder) inOrder(p *held, m *Message) {
 			p.trail.early = slices.Delete(early, i, i+1)
 		}
 	}
-	h.ack(p)
-	h.sayReady(p)
+	h.wantFlush(p)
 }
 
 // base is the index at which a part of a snapshot was taken, or to which the records are added.
@@ -96,7 +95,7 @@ func (h *Holder) take(p *held, m *Message) bool {
 		h.differs(p, errHash)
 		return false
 	}
-	for _, u := range unitsOf(m.Index, m.Items, 0, 0) {
+	for _, u := range unitsOf(m.Index, m.Items, nil) {
 		p.keep(u)
 	}
 	h.forgetGone(p, m.Records)

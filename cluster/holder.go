@@ -9,11 +9,15 @@ import (
 // Holder is the loop side of a node: it holds the partitions that run on one loop, as owner, follower or joiner, just as the newest view says.
 // It wraps the loop's Worker, whose decisions it keeps back until a follower has them. It has no clock and no goroutine. Its methods must be
 // called by one goroutine at a time.
+//
+// What is decided in a turn of the loop leaves at its end, by Flush: each partition has one message of records a turn, one acknowledgement and
+// one message of items to each node, however many requests there were.
 type Holder struct {
 	// Static after construction.
 	worker    *channel.Worker
 	post      func(to channel.Node, m *Message)
-	partBytes int // how much of a snapshot goes out at once, at least: a room is always whole
+	mine      func(part uint16) bool // nil: all partitions run on the loop
+	partBytes int                    // how much of a snapshot goes out at once, at least: a room is always whole
 
 	self  channel.Node
 	view  *View
@@ -24,7 +28,8 @@ type Holder struct {
 	kept        map[channel.Node]int64 // bytes of items that a node has not confirmed, of owned partitions
 	asking      channel.Node           // whose request is being executed, and its number
 	asked       uint64
-	encoded     []byte // memory for hashing
+	dirty       []uint16 // partitions for which Flush has something to do
+	encoded     []byte   // memory for hashing
 	stats       HolderStats
 }
 
@@ -74,9 +79,10 @@ const (
 type held struct {
 	part  uint16
 	role  role
+	dirty bool // in Holder.dirty
 	epoch ViewID
 	born  ViewID
-	// index is the number of records that have led to the state: of the owner's last decision, or of the last one that came.
+	// index is the number of records that have led to the state: those the owner has sent, or of the last one that came.
 	index uint64
 	hash  uint64     // of all records since the partition was born
 	kept  []keptFor  // items that nodes have not confirmed, in the order in which nodes came
@@ -84,13 +90,17 @@ type held struct {
 	trail followSide // role waits, follows
 }
 
-// NewHolder makes a Holder of a loop's worker, which owns nothing yet. post takes a message for a node of the view, this one included; it
-// must not call the Holder.
+// NewHolder makes a Holder of a loop's worker, which owns nothing yet. post takes a message for a node of the view, this one included, and owns
+// it from then on; it must not call the Holder.
 func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *Holder {
 	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, kept: make(map[channel.Node]int64)}
 	worker.KeepBack(h)
 	return h
 }
+
+// Only leaves all partitions to Holders of other loops but those that mine names. It is called before the first Adopt, and mine must always
+// give the same answers: a partition has one Holder on a node.
+func (h *Holder) Only(mine func(part uint16) bool) { h.mine = mine }
 
 // Stats are the Holder's figures.
 func (h *Holder) Stats() HolderStats { return h.stats }
@@ -100,7 +110,7 @@ func (h *Holder) Restart() {
 	for part := range h.parts {
 		h.forget(uint16(part))
 	}
-	h.view, h.self = nil, 0
+	h.view, h.self, h.dirty = nil, 0, nil
 	clear(h.kept)
 }
 
@@ -115,15 +125,18 @@ func (h *Holder) forget(part uint16) {
 	}
 }
 
-// Adopt takes a view that is newer than the last one, and does what it says. self is this node in it.
+// Adopt takes a view that is newer than the last one, and does what it says. self is this node in it. What was decided before leaves first.
 func (h *Holder) Adopt(v *View, self channel.Node) {
 	old := h.view
 	if h.self != self {
 		h.Restart()
 	}
+	h.Flush()
 	h.view, h.self = v, self
 	for part := range v.Shares {
-		h.adopt(uint16(part), &v.Shares[part])
+		if h.mine == nil || h.mine(uint16(part)) {
+			h.adopt(uint16(part), &v.Shares[part])
+		}
 	}
 	if old != nil && old.Members != v.Members {
 		h.dropOutlets(old)
@@ -174,7 +187,7 @@ func (h *Holder) await(part uint16, s *Share) {
 	}
 }
 
-// Receive takes a message about a partition. It may keep m. What comes under another epoch than the view's is dropped: its sender will learn
+// Receive takes a message about a partition of this Holder's. It may keep m. What comes under another epoch than the view's is dropped: its sender will learn
 // of the view, and send anew what still matters.
 func (h *Holder) Receive(from channel.Node, m *Message) {
 	if h.view == nil || !h.view.Has(from) || int(m.Part) >= len(h.view.Shares) {
@@ -200,7 +213,33 @@ func (h *Holder) Receive(from channel.Node, m *Message) {
 	h.receiveAsFollower(p, m)
 }
 
-// Tick does what time demands. now is the node's monotonic clock, in ns. It wants to be called at least each 20 ms.
+// wantFlush notes that the next Flush has something to do for a partition.
+func (h *Holder) wantFlush(p *held) {
+	if !p.dirty {
+		p.dirty = true
+		h.dirty = append(h.dirty, p.part)
+	}
+}
+
+// Flush sends what Receive, Tick and the worker's decisions have led to since the last one. It ends each turn of the loop.
+func (h *Holder) Flush() {
+	for _, part := range h.dirty {
+		p := h.parts[part]
+		if p == nil || !p.dirty { // somebody else's by now, or begun anew
+			continue
+		}
+		p.dirty = false
+		if p.role == owns {
+			h.settle(p)
+		} else {
+			h.ack(p)
+			h.sayReady(p)
+		}
+	}
+	h.dirty = h.dirty[:0]
+}
+
+// Tick does what time demands. now is the node's monotonic clock, in ns. It wants to be called at least each 20 ms, before Flush.
 func (h *Holder) Tick(now int64) {
 	if h.last != 0 {
 		h.clock += min(now-h.last, maxStep)

@@ -69,7 +69,7 @@ func TestItemsKnownAlreadyAreConfirmedAgain(t *testing.T) {
 	f.shut[[2]int{2, 1}] = false
 	f.shut[[2]int{3, 1}] = false
 	f.send(3, 1, "a", "one")
-	for range 3 { // request, records, ack
+	for range 4 { // request, records, ack, items
 		f.round()
 	}
 	f.shut[[2]int{3, 1}] = true // the confirmation does not arrive

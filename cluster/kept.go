@@ -7,11 +7,11 @@ import (
 	"github.com/pomelod/pomelod/channel"
 )
 
-// unit is the items of one decision for one node. Immutable.
+// unit is the items of one turn's decisions for one node. Immutable.
 type unit struct {
 	node  channel.Node
-	index uint64 // of the decision
-	in    uint64 // the request of node's that was executed; 0: somebody else's
+	index uint64 // of the last of the decisions
+	asked        // the requests of node's that were executed, if any were
 	items []channel.Item
 	bytes int64
 }
@@ -23,11 +23,20 @@ type keptFor struct {
 	units []unit
 }
 
-// unitsOf splits a decision's items by node. The node whose request it was has a unit even without an item, so that it learns that the
-// request was executed. The items are copied.
-func unitsOf(index uint64, items []channel.Item, asking channel.Node, in uint64) (units []unit) {
-	if asking != 0 {
-		units = append(units, unit{node: asking, index: index, in: in})
+// asked are requests of one node that were executed, one after the other, by their numbers. 0: none.
+type asked struct{ first, last uint64 }
+
+// askedBy is asked and by whom.
+type askedBy struct {
+	node channel.Node
+	asked
+}
+
+// unitsOf splits the items of decisions by node. Nodes whose requests were executed have a unit even without an item, so that they learn of
+// that. The items are copied.
+func unitsOf(index uint64, items []channel.Item, asking []askedBy) (units []unit) {
+	for _, a := range asking {
+		units = append(units, unit{node: a.node, index: index, asked: a.asked})
 	}
 	for i := range items {
 		node := items[i].To.Node
@@ -71,7 +80,7 @@ func (p *held) keep(u unit) {
 	if len(u.items) == 0 {
 		return
 	}
-	if k := p.at(u.node); u.last() > k.out {
+	if k := p.at(u.node); u.lastItem() > k.out {
 		k.units = append(k.units, u)
 	}
 }
@@ -82,7 +91,7 @@ func (h *Holder) confirmed(p *held, node channel.Node, out uint64) {
 	k.out = max(k.out, out)
 	var bytes int64
 	n := 0
-	for ; n < len(k.units) && k.units[n].last() <= out; n++ {
+	for ; n < len(k.units) && k.units[n].lastItem() <= out; n++ {
 		bytes += k.units[n].bytes
 	}
 	clear(k.units[:n]) // it keeps bodies alive
@@ -94,8 +103,8 @@ func (h *Holder) confirmed(p *held, node channel.Node, out uint64) {
 	}
 }
 
-// last is the number of the unit's last item.
-func (u *unit) last() uint64 { return u.items[len(u.items)-1].N }
+// lastItem is the number of the unit's last item.
+func (u *unit) lastItem() uint64 { return u.items[len(u.items)-1].N }
 
 // forgetGone forgets what is kept for nodes that records say have ended.
 func (h *Holder) forgetGone(p *held, records []channel.Record) {

@@ -14,8 +14,8 @@ const (
 	// KindServe: the sender owns the partition since Epoch, born in Born; it has executed the receiver's requests up to In, numbered its
 	// items up to Out, and keeps those after Index. The first message of an owner to a node, before its items.
 	KindServe
-	// KindItems: Items of one decision, from the owner to a node, under Epoch. In is the request that led to them, if it was the receiver's; 0
-	// if not.
+	// KindItems: Items of one turn's decisions, from the owner to a node, under Epoch. In is the last of the receiver's requests that led to them;
+	// 0 if none did.
 	KindItems
 	// KindConfirm: the sender has applied all items up to Out, under Epoch, and has the answers to its requests up to In.
 	KindConfirm
@@ -24,8 +24,8 @@ const (
 	// KindSnapshot: part number In of a snapshot, from the owner to a follower or joiner: State, as channel.Worker.SnapshotRooms has it, at
 	// Index; in the last part also what channel.Worker.SnapshotRest has, the kept Items, and the running Hash.
 	KindSnapshot
-	// KindRecords: Records and Items of the decision number Index, from the owner to a follower or joiner. Hash is the running hash after them,
-	// every 64th time.
+	// KindRecords: Records and Items of one turn's decisions, from the owner to a follower or joiner. Index is the number of the last of the
+	// records, Hash the running hash after them, every 64th time.
 	KindRecords
 	// KindAck: the sender has all records up to Index, and so many parts of the snapshot: In.
 	KindAck

@@ -11,14 +11,26 @@ type ownerSide struct {
 	follower, joiner *slot
 	sealed           ViewID // the move for which it has stopped; zero: it goes on
 	queue            []Message
-	out              []unit         // decided and not released
+	decided          pending        // since the last Flush
+	out              []unit         // sent to who follows, and not released
 	released         uint64         // index up to which everything has been
 	served           []channel.Node // who has been told that this node is the owner
-	decisions        uint64         // since the last hash was sent
+	sends            uint64         // of records, since the last hash was sent
 }
 
-// hashEvery is how many decisions there are to a hash.
-const hashEvery = 64
+// pending is what was decided and not sent to who follows. The worker has it, and held.index does not count it.
+type pending struct {
+	records []channel.Record
+	items   []channel.Item
+	asking  []askedBy
+}
+
+const (
+	// hashEvery is how many sends of records there are to a hash.
+	hashEvery = 64
+	// maxPending is how many records and items wait for the end of the turn: a turn may be long.
+	maxPending = 4096
+)
 
 // slot is a follower or joiner, as its owner sees it.
 type slot struct {
@@ -67,7 +79,7 @@ func (h *Holder) adoptOwned(part uint16, s *Share) {
 		h.serveAll(p)
 	}
 	h.seal(p, s)
-	h.release(p)
+	h.settle(p)
 }
 
 // hasAll tells whether a partition's state is whole: the node follows it, or owned it until it was stopped.
@@ -102,6 +114,7 @@ func (h *Holder) takeOver(p *held, s *Share) {
 		}
 	}
 	h.seal(p, s)
+	h.commit(p)
 	h.serveAll(p)
 	h.release(p)
 }
@@ -123,8 +136,16 @@ func (h *Holder) serve(p *held, node channel.Node) {
 	}
 }
 
+// sayServe tells a node how far the partition has come. Requests whose decisions are not released have not been executed yet: another owner may
+// not know of them.
 func (h *Holder) sayServe(p *held, node channel.Node) {
 	in, out := h.worker.Counters(p.part, node)
+	for i := range p.owner.out {
+		if u := &p.owner.out[i]; u.node == node && u.first > 0 && u.index > p.owner.released {
+			in = u.first - 1
+			break
+		}
+	}
 	h.post(node, &Message{Kind: KindServe, Part: p.part, Epoch: p.epoch, Born: p.born, In: in, Out: out, Index: p.floor(node, out)})
 }
 
@@ -235,38 +256,79 @@ func (h *Holder) execute(r *channel.Request) {
 	h.asking = 0
 }
 
+// add takes a decision, and by whose request it was made.
+func (d *pending) add(records []channel.Record, items []channel.Item, asking channel.Node, n uint64) {
+	d.records, d.items = append(d.records, records...), append(d.items, items...)
+	if asking == 0 {
+		return
+	}
+	for i := range d.asking {
+		if d.asking[i].node == asking {
+			d.asking[i].last = n
+			return
+		}
+	}
+	d.asking = append(d.asking, askedBy{asking, asked{n, n}})
+}
+
 // Full is for the worker alone: nothing new may be admitted for a node that has a window of items to confirm.
 func (h *Holder) Full(id channel.OutletID) bool { return h.kept[id.Node] >= keptWindow }
 
-// Keep is for the worker alone. It sends a decision to those who follow, and keeps its items until they have it.
+// Keep is for the worker alone. It takes a decision, which leaves with the others of the turn.
 func (h *Holder) Keep(part uint16, records []channel.Record, items []channel.Item) {
 	if len(records) == 0 && len(items) == 0 {
 		return
 	}
 	p := h.parts[part]
+	d := &p.owner.decided
+	d.add(records, items, h.asking, h.asked)
+	h.wantFlush(p)
+	if len(d.records)+len(d.items) >= maxPending {
+		h.commit(p)
+	}
+}
+
+// settle sends what there is to be sent of an owned partition.
+func (h *Holder) settle(p *held) {
+	h.commit(p)
+	for _, x := range [...]*slot{p.owner.follower, p.owner.joiner} {
+		if x != nil && !x.all && x.had == x.sent {
+			h.sendPart(p, x)
+		}
+	}
+	h.release(p)
+	h.approach(p)
+}
+
+// commit sends what was decided to those who follow, and keeps its items until they have it. Before that neither a snapshot nor an item may
+// leave: they would be of a state that those who follow cannot come to.
+func (h *Holder) commit(p *held) {
 	o := &p.owner
-	p.index = h.worker.Records(part)
-	p.hash, h.encoded = mix(p.hash, h.encoded, records)
-	units := unitsOf(p.index, items, h.asking, h.asked)
-	h.sendRecords(p, records, items)
-	for _, u := range units {
+	d := o.decided
+	if len(d.records) == 0 {
+		return
+	}
+	o.decided = pending{}
+	p.index = h.worker.Records(p.part)
+	p.hash, h.encoded = mix(p.hash, h.encoded, d.records)
+	for _, u := range unitsOf(p.index, d.items, d.asking) {
 		o.out = append(o.out, u)
 		p.keep(u)
 		h.counted(u.node, u.bytes)
 	}
-	h.forgetGone(p, records)
-	h.release(p)
+	h.sendRecords(p, &d)
+	h.forgetGone(p, d.records)
 }
 
-// sendRecords sends a decision to follower and joiner.
-func (h *Holder) sendRecords(p *held, records []channel.Record, items []channel.Item) {
+// sendRecords sends decisions to follower and joiner.
+func (h *Holder) sendRecords(p *held, d *pending) {
 	o := &p.owner
 	if o.follower == nil && o.joiner == nil {
 		return
 	}
-	m := Message{Kind: KindRecords, Part: p.part, Epoch: p.epoch, Index: p.index, Records: slices.Clone(records), Items: slices.Clone(items)}
-	if o.decisions++; o.decisions >= hashEvery {
-		o.decisions, m.Hash = 0, max(p.hash, 1)
+	m := Message{Kind: KindRecords, Part: p.part, Epoch: p.epoch, Index: p.index, Records: d.records, Items: d.items}
+	if o.sends++; o.sends >= hashEvery {
+		o.sends, m.Hash = 0, max(p.hash, 1)
 	}
 	for _, x := range [...]*slot{o.follower, o.joiner} {
 		if x != nil {
@@ -323,7 +385,7 @@ func (h *Holder) release(p *held) {
 func (h *Holder) sendUnit(p *held, u *unit) {
 	if h.view.Has(u.node) {
 		h.serve(p, u.node)
-		h.post(u.node, &Message{Kind: KindItems, Part: p.part, Epoch: p.epoch, In: u.in, Items: u.items})
+		h.post(u.node, &Message{Kind: KindItems, Part: p.part, Epoch: p.epoch, In: u.last, Items: u.items})
 	}
 }
 
@@ -356,11 +418,7 @@ func (h *Holder) acked(p *held, from channel.Node, m *Message) {
 		x.acked = max(x.acked, m.Index)
 	}
 	x.passed(max(x.acked, m.Index), p.index)
-	if !x.all && x.had == x.sent {
-		h.sendPart(p, x)
-	}
-	h.release(p)
-	h.approach(p)
+	h.wantFlush(p)
 }
 
 // passed forgets when records were sent that have been acknowledged.
@@ -425,6 +483,7 @@ func (h *Holder) hasConfirmed(p *held, from channel.Node, m *Message) {
 
 // resend sends items again that a node lacks. Where they are gone it is told how far they are.
 func (h *Holder) resend(p *held, node channel.Node, after uint64) {
+	h.commit(p)
 	_, out := h.worker.Counters(p.part, node)
 	if p.floor(node, out) > after {
 		h.sayServe(p, node)
@@ -432,7 +491,7 @@ func (h *Holder) resend(p *held, node channel.Node, after uint64) {
 	for i := range p.kept {
 		if k := &p.kept[i]; k.node == node {
 			for j := range k.units {
-				if u := &k.units[j]; u.index <= p.owner.released && u.last() > after {
+				if u := &k.units[j]; u.index <= p.owner.released && u.lastItem() > after {
 					h.sendUnit(p, u)
 				}
 			}

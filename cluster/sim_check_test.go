@@ -21,7 +21,7 @@ func (w *world) checkNames() {
 			continue
 		}
 		k := key{t.part, t.name}
-		if o := seen[k]; o != nil {
+		if o := seen[k]; o != nil && o.s.c != t.s.c { // who comes again takes their own place: the old session's kick is on its way
 			w.sums["double names seen"]++
 			if !w.split || w.quorum > 0 {
 				w.violation("%s is twice in room %d: client %d at %s and client %d at %s", t.name, t.part, o.s.c.id, o.s.p.name, t.s.c.id, t.s.p.name)

@@ -380,6 +380,7 @@ func (p *proc) boot() {
 	p.worker.SetLimits(p.limits, new(atomic.Int64), p.mono)
 	p.holder = cluster.NewHolder(p.worker, func(to channel.Node, m *cluster.Message) {
 		p.woken = true
+		p.w.sums["messages of Holders"]++
 		p.node.Send(to, m)
 	})
 	p.worker.KeepBack(witness{p.holder, p})
@@ -451,6 +452,7 @@ func (p *proc) turn() {
 	before := p.node.View()
 	p.node.Turn(p.mono(), p.wall())
 	p.holder.Tick(p.mono())
+	p.holder.Flush()
 	if p.node.View() != before {
 		p.w.viewed(p, before, p.node.View())
 	}
