@@ -197,6 +197,26 @@ func (p *peers) look(v *View, connected bool, now int64) {
 	}
 }
 
+// silent are members that were not heard for so long that it may be this node that does not hear. What is sent to them makes the bus say whether
+// they are there at all.
+func (p *peers) silent(v *View, now int64) (names []string) {
+	for i := range v.Names {
+		row := &v.Names[i]
+		if row.Run == 0 || row.Name == p.self.Name {
+			continue
+		}
+		x := p.find(row.Name)
+		if x == nil { // gone before this node heard it
+			x, _ = p.hear(runID{row.Name, row.Run}, now-deadAfter)
+			x.noResponders = x.heard
+		}
+		if now-x.heard >= noneWithin && x.noResponders <= x.heard {
+			names = append(names, row.Name)
+		}
+	}
+	return names
+}
+
 // lease tells whether a quorum has heard this node lately. Members only: as members of v that have adopted a view with v's members.
 func (p *peers) lease(v *View, now int64, membersOnly bool) bool {
 	count := 1

@@ -336,3 +336,23 @@ func TestLeftOutBeforeItsFirstView(t *testing.T) {
 	}
 	s.end()
 }
+
+// A node has the view of a fleet that it is not in, and all of that fleet ends. Nothing is sent to the dead for any other reason, so it asks
+// whether they are there: else it would take itself for the one who does not hear, for ever.
+func TestAllEndBeforeANewcomerJoins(t *testing.T) {
+	s := newStage(t, "aaa", 0)
+	for _, p := range s.procs[:2] {
+		p.boot()
+	}
+	s.calm()
+	s.procs[2].boot()
+	s.until("it has their view", 1500, func() bool { return s.procs[2].node.View() != nil })
+	s.procs[0].kill()
+	s.procs[1].kill()
+	if s.procs[2].node.Self() != 0 {
+		t.Fatal("it is a member")
+	}
+	s.until("it makes a fleet of its own", 6000, func() bool { return s.procs[2].node.Self() != 0 && s.procs[2].serves() })
+	s.says(s.enter(s.procs[2], 1, "x"), all, 100)
+	s.end()
+}

@@ -49,6 +49,11 @@ func (n *Node) beat() {
 	}
 	n.peers.heartbeat(h, n.now)
 	n.announce(h)
+	if n.view != nil {
+		for _, name := range n.peers.silent(n.view, n.now) {
+			n.send(name, &fetch{})
+		}
+	}
 }
 
 // look looks at everything that happens because nothing comes.
