@@ -7,10 +7,13 @@ import (
 	"github.com/pomelod/pomelod/limit"
 )
 
-// Idle members are most of what a server has. 256 sessions of 96 bytes fill a size class of Go's.
+// Idle members are most of what a server has. A slab must fill pages of Go's heap, which are of 8 KiB, or there is a rest that nobody uses.
 func TestSessionIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(session{}); size > 96 {
 		t.Errorf("a session has %d bytes", size)
+	}
+	if slab := unsafe.Sizeof([slabSessions]session{}); slab%8192 != 0 || slab < 32<<10 {
+		t.Errorf("a slab of %d bytes fills no pages", slab)
 	}
 }
 

@@ -123,8 +123,9 @@ func (l *loop) session(c *netpoll.Conn) *session {
 	return &l.sessions[slot/slabSessions][slot%slabSessions]
 }
 
-// slabSessions is the number of sessions in a slab; sessions never move.
-const slabSessions = 256
+// slabSessions is the number of sessions in a slab; sessions never move. These are six whole pages of Go's heap, while 256 sessions would
+// fall into a size class that is a tenth larger.
+const slabSessions = 512
 
 // extra gives s its extra, from the pool.
 func (l *loop) extra(s *session) *extra {
