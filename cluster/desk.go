@@ -20,6 +20,7 @@ type desk struct {
 	view      *View
 	parts     [channel.Partitions]*counter // nil: nothing was ever asked of the partition
 	toConfirm []uint16
+	busy      bool  // nothing is confirmed now
 	bytes     int64 // of all requests that are kept
 	stats     deskStats
 }
@@ -301,14 +302,20 @@ func (d *desk) turn(now int64) {
 	if d.view == nil {
 		return
 	}
-	for _, part := range d.toConfirm {
+	toConfirm := d.toConfirm
+	if d.busy {
+		toConfirm = nil
+	}
+	for _, part := range toConfirm {
 		c, s := d.parts[part], &d.view.Shares[part]
 		c.confirm = false
 		if owner := d.view.Node(s.Owner); owner != 0 {
 			d.post(owner, &Message{Kind: KindConfirm, Part: part, Epoch: s.Epoch, In: c.in, Out: c.last})
 		}
 	}
-	d.toConfirm = d.toConfirm[:0]
+	if !d.busy {
+		d.toConfirm = d.toConfirm[:0]
+	}
 	for part, c := range d.parts {
 		if c != nil && len(c.requests) > 0 {
 			d.giveUp(uint16(part), c, now)

@@ -61,7 +61,8 @@ type Node struct {
 	newest   uint64 // the greatest number of any view heard of
 	away     bool   // the bus is not connected
 	draining bool
-	beatAt   int64 // when the last heartbeat was sent
+	load     uint64 // sessions
+	beatAt   int64  // when the last heartbeat was sent
 	beatNow  bool
 	lookAt   int64 // when the node looked at everything last
 

@@ -42,7 +42,7 @@ func (n *Node) beat() {
 		return
 	}
 	n.beatAt, n.beatNow = n.now, false
-	h := &heartbeat{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address,
+	h := &heartbeat{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load,
 		Draining: n.draining, Ready: n.now >= n.maker.ready}
 	if n.view != nil {
 		h.View = n.view.ID

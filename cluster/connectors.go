@@ -1,0 +1,43 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Connector is a member to which a gate may send clients.
+type Connector struct {
+	Name    string
+	Address string // Config.Address
+	Load    uint64 // Node.Load
+}
+
+// Connectors appends the connectors of the view that may be given clients, in order of names: those that were heard lately, that nobody suspects and
+// that are not draining. The node itself is one of them if it is a connector and serves.
+func (n *Node) Connectors(dst []Connector) []Connector {
+	if n.view == nil {
+		return dst
+	}
+	first := len(dst)
+	for i := range n.view.Names {
+		row := &n.view.Names[i]
+		switch x := n.peers.find(row.Name); {
+		case row.Run == 0 || row.Roles&RoleConnector == 0:
+		case row.Name == n.config.Name:
+			if row.Run == n.peers.self.Run && !n.draining && !n.Suspended() {
+				dst = append(dst, Connector{row.Name, n.config.Address, n.load})
+			}
+		case x != nil && x.Run == row.Run && x.fresh(n.now) && x.said != nil && !x.said.Draining:
+			dst = append(dst, Connector{row.Name, x.said.Address, x.said.Load})
+		}
+	}
+	slices.SortFunc(dst[first:], func(a, b Connector) int { return cmp.Compare(a.Name, b.Name) })
+	return dst
+}
+
+// Load is what gates compare connectors by: the number of sessions. It goes out with the next heartbeat.
+func (n *Node) Load(sessions uint64) { n.load = sessions }
+
+// Busy tells that this node's loops have more to do than they should. While that is so nothing is confirmed: owners go on sending what they
+// must, and admit nothing new once a window of it is unconfirmed.
+func (n *Node) Busy(busy bool) { n.desk.busy = busy }
