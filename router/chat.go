@@ -3,7 +3,6 @@ package router
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"strconv"
 	"unicode"
@@ -43,15 +42,11 @@ func uidOf(b []byte) (uid []byte) {
 
 // entryOf is the gate's answer to a raw JSON uid. host is the one by which the client reached us, as far as it told.
 func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
-	n := len(l.node.connectors)
-	if falsy(uid) || uid[0] == '[' || n == 0 {
+	d := l.node.connectors.Load()
+	if falsy(uid) || uid[0] == '[' || len(d.list) == 0 {
 		return channel.Refused
 	}
-	index := 0
-	if name, isString := codec.StringValue(uid); isString && n > 1 { // what is no string hashes to 0
-		index = codec.Dispatch(name, n)
-	}
-	to := l.node.connectors[index]
+	to := d.pick(uid)
 	if to.Host != "" {
 		host = to.Host
 	} else if host == "" {
@@ -266,12 +261,3 @@ func (l *Limits) fits(n int) bool {
 
 // pushOverhead is what names, heads and JSON add to the content of a push at the most.
 const pushOverhead = 2048
-
-// Endpoint is a connector as a gate announces it.
-type Endpoint struct {
-	Host string // empty: the host by which the client reached the gate
-	Port int
-}
-
-// String is host:port.
-func (e Endpoint) String() string { return net.JoinHostPort(e.Host, strconv.Itoa(e.Port)) }

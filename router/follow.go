@@ -24,10 +24,7 @@ func (l *loop) follow(s *session, c *call) bool {
 	if !ok || body.Err() != nil || room == "" {
 		return false
 	}
-	to := l.node.placement.Load()[c.partition(room)].loop
-	if to == nil { // on another node
-		return false
-	}
+	to := l.node.loopOf(c.partition(room))
 	if to == l {
 		if _, large := l.rooms.large[room]; !large { // as those who have entered it here were told; large is what it is until all of them have left
 			return false
@@ -46,6 +43,14 @@ func (l *loop) follow(s *session, c *call) bool {
 	s.hops++
 	l.extra(s).to = to
 	return true
+}
+
+// loopOf is the loop on which a partition runs; if that is on another node, one of this one's that all members of its small rooms here share.
+func (n *Node) loopOf(part uint16) *loop {
+	if l := n.placement.Load()[part].loop; l != nil {
+		return l
+	}
+	return n.loops[int(part)%len(n.loops)]
 }
 
 // transfer is what has been decided about the socket of s while its bytes were handled.

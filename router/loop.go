@@ -42,6 +42,7 @@ type loop struct {
 	text       []byte     // of a socket.io message that is being handled
 	packet     []byte     // short packets of ours
 	transports []int64    // sessions, by transport
+	turned     func()     // ends each slice of mail, where the worker's decisions are kept back (Workers); nil otherwise
 	protocols  []protocol // by protocolID. Static after construction
 	endpoints  []endpoint // of these. Static after construction
 	http       *httpServer
@@ -101,6 +102,9 @@ func (l *loop) Turn() {
 			l.catchUp()
 		}
 	})
+	if l.turned != nil {
+		l.run(l.turned)
+	}
 	if more {
 		l.np.Ring()
 	}

@@ -101,7 +101,7 @@ type Config struct {
 	Loops      int
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
-	Connectors []Endpoint // what gates announce, in configuration order
+	Connectors []Endpoint // what gates announce, in configuration order, until SetConnectors
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
 	CESU8  CESU8    // which clients' protobuf strings are CESU-8
@@ -136,7 +136,7 @@ type Node struct {
 	moving     chan struct{} // holds one while a partition moves
 	asks       asks
 	profiles   []*Profile
-	connectors []Endpoint
+	connectors atomic.Pointer[directory]
 	limits     Limits
 	budget     *netpoll.Budget
 	app        *program           // nil for none
@@ -168,11 +168,16 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		profiles: cfg.Profiles, connectors: cfg.Connectors, limits: cfg.Limits,
+		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets,
 		follow:    !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
+	connectors := make([]Announced, len(cfg.Connectors))
+	for i, e := range cfg.Connectors {
+		connectors[i].Endpoint = e
+	}
+	n.SetConnectors(connectors, false)
 	if n.protocols = cfg.protocols; n.protocols == nil {
 		n.protocols = protocols
 	}

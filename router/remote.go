@@ -1,9 +1,61 @@
 package router
 
-import "github.com/pomelod/pomelod/channel"
+import (
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+)
 
 // A partition may be on another node. Then its inlet leads there (Config.Elsewhere, Place), and its items come back by Deliver; what others ask of
 // partitions here comes by Execute, and is answered by Config.Outlets. How they travel is for whoever connects nodes.
+//
+// In a fleet no partition stays where it is: each loop's worker is lent to the fleet (Workers), which has it own or follow what the newest view
+// says, on its loop (Run). Items come by Deliver wherever they were decided, and where messages may have been lost EndMembers tells it.
+
+// Workers lends the loops' workers, by loop, to who keeps back what they decide. They own nothing, as Config.Elsewhere says. Until the loops turn
+// they may be used at once, and then by Run only. turned is called on each loop when it has carried out its mail. Called once, before the
+// loops turn.
+func (n *Node) Workers(turned func(loop int)) []*channel.Worker {
+	workers := make([]*channel.Worker, len(n.loops))
+	for i, l := range n.loops {
+		workers[i], l.turned = l.worker, func() { turned(i) }
+	}
+	return workers
+}
+
+// Run has a loop run f, in order with what is delivered to it. weight is how many bytes f keeps alive. A panic costs only f. Safe from any
+// goroutine.
+func (n *Node) Run(loop, weight int, f func()) { n.loops[loop].postRun(weight, f) }
+
+// Busy tells whether a loop has more to do, or to write, than it should. Safe from any goroutine.
+func (n *Node) Busy(loop int) bool { return n.loops[loop].busy() }
+
+// Sessions is how many connections there are, those that poll included. Safe from any goroutine.
+func (n *Node) Sessions() int { return n.open() + n.pulls() }
+
+// EndMembers ends all sessions that are in a room of a partition or about to enter one; all that are in a room, if part is negative. They are told
+// why. What the loops know of those rooms is forgotten, so who enters from now on has nothing to do with them. In order with what is
+// delivered. Safe from any goroutine.
+func (n *Node) EndMembers(part int, why string) {
+	for _, l := range n.loops {
+		l.postRun(0, func() { l.endMembers(part, why) })
+	}
+}
+
+func (l *loop) endMembers(part int, why string) {
+	in := func(other uint16) bool { return part < 0 || int(other) == part }
+	for _, r := range l.rooms.byID {
+		if in(r.id.Partition()) {
+			l.rooms.forget(r)
+		}
+	}
+	l.np.Each(func(c *netpoll.Conn) {
+		s := l.session(c)
+		entering := s.x != nil && s.x.entering != "" && in(channel.Partition(s.x.entering[int(s.x.star)+1:]))
+		if s.phase != ended && (entering || s.room != nil && in(s.room.id.Partition())) {
+			l.kick(s, why)
+		}
+	})
+}
 
 // ID is the name and incarnation by which other nodes know this one.
 func (n *Node) ID() channel.Node { return n.id }
@@ -18,7 +70,8 @@ func (n *Node) Place(part uint16, in channel.Inlet) {
 	n.placement.Store(&next)
 }
 
-// Deliver takes an item from a partition of another node, in the order in which it was posted for this one. It tells false, and counts the item,
+// Deliver takes an item from a partition of another node, in the order in which it was posted for this one. Its Epoch must be the same as long as
+// the partition's state goes on, whoever owns it: members of a room whose items have another one are ended, as messages were lost. It tells false, and counts the item,
 // when that is for no loop of this node. Safe from any goroutine.
 func (n *Node) Deliver(it channel.Item) bool {
 	to := it.To.Outlet()
