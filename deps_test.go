@@ -58,6 +58,10 @@ var rules = []rule{
 		why: "the package decides by what it is given: a seed must repeat a whole fleet exactly",
 	},
 	{
+		from: ours("fleet"), to: ours(""), allow: ours("fleet", "cluster", "channel", "netpoll"),
+		why: "fleet joins loops to a bus side, and is handed both: router's tests run whole fleets, so it must not import router",
+	},
+	{
 		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec", "limit"),
 		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
 	},

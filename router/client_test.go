@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
@@ -21,10 +22,12 @@ type rig struct {
 	node *Node
 	cfg  Config // of node
 	far  *Node  // where the partitions are, nil: here
-	next int
-	peer netip.Addr // where connections come from
-	from string     // the Origin line that WebSockets are opened with; empty: none
-	raw  int        // sockets that have not passed the gate
+	// fleet is what node, the first that takes clients, is a part of; nil: of none. Then net's loops are those of the fleet's first node.
+	fleet *fleetRig
+	next  int
+	peer  netip.Addr // where connections come from
+	from  string     // the Origin line that WebSockets are opened with; empty: none
+	raw   int        // sockets that have not passed the gate
 	// uncounted says that what is there and what is counted differ in this test: proxies' connections, exempt addresses.
 	uncounted bool
 }
@@ -39,7 +42,8 @@ const (
 type shape struct {
 	loops     int
 	roundTrip bool
-	follow    bool // sessions move to the loop of their room
+	follow    bool   // sessions move to the loop of their room
+	fleet     string // nodes, as formFleet has them; empty: one node without a fleet
 }
 
 // shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding,
@@ -47,11 +51,16 @@ type shape struct {
 var shapes = []shape{{loops: 1}, {loops: 3}, {loops: 1, roundTrip: true}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}, {loops: 3, roundTrip: true, follow: true}}
 
 func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
-	for _, sh := range shapes {
-		t.Run(fmt.Sprintf("loops=%d,encoded=%v,follow=%v", sh.loops, sh.roundTrip, sh.follow), func(t *testing.T) {
-			f(t, newRig(t, sh, nil))
-		})
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) { f(t, newRig(t, sh, nil)) })
 	}
+}
+
+func (sh shape) String() string {
+	if sh.fleet != "" {
+		return fmt.Sprintf("fleet=%s,loops=%d,follow=%v", sh.fleet, sh.loops, sh.follow)
+	}
+	return fmt.Sprintf("loops=%d,encoded=%v,follow=%v", sh.loops, sh.roundTrip, sh.follow)
 }
 
 // newRig makes a node; change may alter its configuration.
@@ -71,11 +80,16 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	if change != nil {
 		change(&cfg)
 	}
+	r.cfg = cfg
+	if sh.fleet != "" {
+		formFleet(r, sh.fleet)
+		return r
+	}
 	node, err := NewNode(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.node, r.cfg = node, cfg
+	r.node = node
 	for _, l := range node.Loops() {
 		r.net.Attach(l)
 	}
@@ -83,12 +97,34 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	return r
 }
 
+// nodes are all nodes.
+func (r *rig) nodes() []*Node {
+	if r.fleet == nil {
+		return []*Node{r.node}
+	}
+	var list []*Node
+	for _, p := range r.fleet.nodes {
+		if !p.dead {
+			list = append(list, p.node)
+		}
+	}
+	return list
+}
+
+// loops are those of all nodes.
+func (r *rig) loops() (list []*loop) {
+	for _, n := range r.nodes() {
+		list = append(list, n.loops...)
+	}
+	return list
+}
+
 // home is the loop that owns a room.
 func (r *rig) home(room string) *loop { return r.node.placement.Load()[channel.Partition(room)].loop }
 
 // inbox is what waits for all workers.
 func (r *rig) inbox() (weight int64) {
-	for _, l := range r.node.loops {
+	for _, l := range r.loops() {
 		weight += l.inbox.Load()
 	}
 	return weight
@@ -107,6 +143,9 @@ func (r *rig) checkAddresses() {
 
 // dial opens a socket to the next loop in turn, from r.peer. It is nil when the gate refuses.
 func (r *rig) dial(tag uint8) *looptest.Socket {
+	if r.fleet != nil {
+		return r.fleet.dialTo(r.fleet.door(tag), tag)
+	}
 	pass, ok := r.node.access.Admit(r.peer)
 	if !ok {
 		return nil

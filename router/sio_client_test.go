@@ -37,6 +37,19 @@ func (r *rig) web(tag uint8) *web {
 	return w
 }
 
+// web opens a connection to the node where the client's first one went: a gate has named it one connector.
+func (c *sioClient) web() *web {
+	if c.r.fleet == nil {
+		return c.r.web(c.tag)
+	}
+	if c.door == nil {
+		c.door = c.r.fleet.door(c.tag)
+	}
+	w := &web{r: c.r, sock: c.r.fleet.dialTo(c.door, c.tag)}
+	c.r.net.Turn()
+	return w
+}
+
 func (w *web) send(s string) { w.sock.Send([]byte(s)) }
 
 // response reads the next answer, nil when there is none yet. headOnly says that it has no body, as that to a HEAD.
@@ -175,6 +188,7 @@ type sioClient struct {
 	r         *rig
 	kind      flavour
 	tag       uint8
+	door      *fleetNode                  // where it connects, in a fleet
 	change    func(request string) string // of those that open the session; nil for none
 	sid       string
 	ws        *web // its WebSocket, once it has one
@@ -259,7 +273,7 @@ func (c *sioClient) begin() {
 
 // handshake is that of 0.9.
 func (c *sioClient) handshake() {
-	p := c.r.web(c.tag).ask(c.opening(get("/socket.io/1/?t=1")))
+	p := c.web().ask(c.opening(get("/socket.io/1/?t=1")))
 	sid, rest, _ := strings.Cut(p.body, ":")
 	if p.status != 200 || rest != "60:60:websocket,xhr-polling,jsonp-polling" || len(sid) != sidChars {
 		c.r.t.Fatalf("handshake answered %v", p)
@@ -270,7 +284,7 @@ func (c *sioClient) handshake() {
 // upgrade opens a WebSocket, for a new session or for the one there is.
 func (c *sioClient) upgrade() {
 	c.r.t.Helper()
-	c.ws = c.r.web(c.tag)
+	c.ws = c.web()
 	if p := c.ws.ask(c.opening(upgradeTo(c.target("websocket")))); p.status != 101 {
 		c.r.t.Fatalf("upgrade answered %v", p)
 	}
@@ -279,7 +293,7 @@ func (c *sioClient) upgrade() {
 // poll sends a GET.
 func (c *sioClient) poll() {
 	if c.get == nil || c.get.sock.Closed || c.get.sock.ShutDown {
-		c.get = c.r.web(c.tag)
+		c.get = c.web()
 	}
 	c.get.send(c.opening(get(c.target("polling"), "Origin: http://page.example")))
 	c.polling = true
@@ -301,7 +315,7 @@ func (c *sioClient) send(packets ...string) {
 		return
 	}
 	if c.post == nil || c.post.sock.Closed || c.post.sock.ShutDown {
-		c.post = c.r.web(c.tag)
+		c.post = c.web()
 	}
 	contentType := "text/plain;charset=UTF-8"
 	if c.kind.binary {

@@ -290,7 +290,7 @@ func (c *sioClient) where() (at *loop, s *session) {
 // balanced fails unless everything that was opened is closed again, and nothing is left of it.
 func (r *rig) balanced() {
 	r.t.Helper()
-	for i, l := range r.node.loops {
+	for i, l := range r.loops() {
 		s := l.np.Stats()
 		if s.Conns+s.Pulls+s.Backlog+s.Unsent+s.Slow+len(l.rooms.byID) != 0 || slices.ContainsFunc(l.transports, func(n int64) bool { return n != 0 }) {
 			r.t.Errorf("loop %d: left are %d sockets, %d pulls, backlog %d, unsent %d, slow %d, %d rooms, transports %v",
@@ -300,7 +300,7 @@ func (r *rig) balanced() {
 			r.t.Errorf("loop %d: %d panics were contained", i, s.Panics+l.counters.panics)
 		}
 	}
-	for i, l := range r.node.loops {
+	for i, l := range r.loops() {
 		if s := l.worker.Stats(); s.Rooms+s.Members != 0 || s.Panics != 0 || l.inbox.Load() != 0 || len(l.rooms.large) != 0 {
 			r.t.Errorf("worker %d: left are %d rooms, %d members, inbox %d; %d panics", i, s.Rooms, s.Members, l.inbox.Load(), s.Panics)
 		}

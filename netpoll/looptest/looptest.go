@@ -20,8 +20,12 @@ type Net struct {
 	sockets    []*Socket
 	loops      []*driver
 
-	// Beside has loops that are turned with these, and whose clock is this net's: of another process, say. nil: there are none.
+	// Beside has loops that are turned with these, and sockets that are ready with these, and its loops' clock is this net's: of another process,
+	// say. nil: there are none.
 	Beside *Net
+	// Outside is what goes on beyond all loops. It lets so many ns pass and tells whether anything happened; with 0 it does what is next, if
+	// there is something that needs no more than its way. nil: nothing.
+	Outside func(ns int64) bool
 }
 
 // Socket is the far end of a connection.
@@ -59,7 +63,7 @@ func (n *Net) Successor() *Net {
 	for _, s := range n.sockets {
 		s.watched = netpoll.None
 	}
-	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets, Beside: n.Beside}
+	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets, Beside: n.Beside, Outside: n.Outside}
 }
 
 // Loop makes a loop with the next index. limits and budget as for netpoll.NewLoop.
@@ -134,6 +138,9 @@ func (n *Net) Events() {
 			s.Ready()
 		}
 	}
+	if n.Beside != nil {
+		n.Beside.Events()
+	}
 }
 
 // Turn turns every loop whose doorbell was rung, once. It tells whether there was one.
@@ -145,7 +152,8 @@ func (n *Net) Turn() bool {
 			d.loop.Turn()
 		}
 	}
-	return n.Beside != nil && n.Beside.Turn() || any
+	any = n.Beside != nil && n.Beside.Turn() || any
+	return n.Outside != nil && n.Outside(0) || any
 }
 
 // TurnLoop turns loop i if its doorbell was rung. It tells whether it was.
@@ -187,6 +195,9 @@ func (n *Net) EndAll() {
 	for _, s := range n.sockets {
 		s.Room, s.Whole, s.eof = -1, 0, true
 	}
+	if n.Beside != nil {
+		n.Beside.EndAll()
+	}
 }
 
 func (n *Net) busy() bool {
@@ -198,7 +209,7 @@ func (n *Net) busy() bool {
 			return true
 		}
 	}
-	return false
+	return n.Beside != nil && n.Beside.busy()
 }
 
 // Seconds lets time pass on every loop, a second at a time, settling after each.
@@ -209,6 +220,9 @@ func (n *Net) Seconds(k int) {
 			for _, d := range m.loops {
 				d.loop.Tick()
 			}
+		}
+		if n.Outside != nil {
+			n.Outside(int64(time.Second))
 		}
 		n.Settle()
 	}

@@ -1,0 +1,285 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Loops are the loops of the process, with their sessions and workers: a router.Node, which says what each method does. All but Workers are safe from
+// any goroutine.
+type Loops interface {
+	ID() channel.Node
+	Workers(turned func(loop int)) []*channel.Worker
+	Run(loop, weight int, f func())
+	Deliver(channel.Item) bool
+	EndMembers(part int, why string)
+	Busy(loop int) bool
+	Sessions() int
+}
+
+// Config says what a Fleet is made of. It must not be changed afterwards.
+type Config struct {
+	// Cluster is the node. Its Address is what a gate tells clients: host:port of each listener for clients, with commas between; an empty host is
+	// the one by which the client has reached the gate. Its Timeout, in ns, is 5 s if it is 0.
+	Cluster cluster.Config
+	Bus     cluster.Bus
+	// Inbox is how many requests may be on their way to this node's side of the bus before new ones are refused, by channel.Request.Weight; 0:
+	// 16384.
+	Inbox int
+	// Connectors is told the connectors that a gate may name, first of all and whenever they change, within Turn; nil: nobody wants to know. It must
+	// not keep the list.
+	Connectors func([]cluster.Connector)
+}
+
+const (
+	defaultInbox   = 16384
+	defaultTimeout = 5e9
+	// tickEvery is how often Holders are told the time, in ns.
+	tickEvery = 20e6
+	// surveyEvery is how often the node looks at its loops and at the fleet's connectors, in ns.
+	surveyEvery = 100e6
+	// turnEvery is how often Run turns although nothing has come.
+	turnEvery = 10 * time.Millisecond
+	// turnSlice is how much mail one turn takes.
+	turnSlice = 4096
+	// maxPackets are the bytes of packets that wait for a turn; more are dropped. NATS cuts a client off at 64 MiB.
+	maxPackets = 64 << 20
+	// maxOut are the bytes of messages of Holders that wait for a turn; beyond it nothing new is admitted.
+	maxOut = 32 << 20
+)
+
+// Fleet is the process's place in a fleet. Inlet, Join, then Run, or Turn by hand.
+type Fleet struct {
+	// Static after Join.
+	cfg   Config
+	node  *cluster.Node
+	loops Loops
+	count int          // of loops
+	local channel.Node // by which the loops know their own sessions
+	sides []*side      // by loop; none if the node has no partitions
+	mail  *netpoll.Mailbox[letter]
+	wake  chan struct{} // holds one while there is something to do
+
+	// Safe from any goroutine.
+	requests atomic.Int64 // weight of those in mail
+	packets  atomic.Int64 // bytes of those in mail
+	out      atomic.Int64 // bytes of messages in mail
+	dropped  atomic.Uint64
+	away     atomic.Bool
+	draining atomic.Bool
+	status   atomic.Pointer[Status]
+
+	// Owned by whoever turns.
+	now        int64
+	run        uint64            // of new runs that have begun: what Holders sent before is void
+	leaves     []channel.Request // that follow from this turn
+	ticked     int64
+	surveyed   int64
+	view       *cluster.View // of status
+	connectors []cluster.Connector
+	told       bool // Config.Connectors
+}
+
+// letter is what waits for a turn: one of its fields is set.
+type letter struct {
+	packet  []byte
+	nobody  string // a name for which the bus has no receiver
+	request *channel.Request
+	message *cluster.Message
+	to      channel.Node // message
+	run     uint64       // message
+	weight  int          // message
+}
+
+// Status is what a Fleet is at a time.
+type Status struct {
+	Self      channel.Node   // 0: it is no member of a fleet
+	View      cluster.ViewID // the newest that is known
+	Members   int            // of the view
+	Suspended bool           // it refuses requests: it is no member, does not hear the fleet, or a quorum is missing
+	Owned     int            // partitions, by the view
+	Followed  int            // partitions, joined ones included
+	Unguarded int            // partitions of the fleet that have no follower
+	Dropped   uint64         // packets of the bus that came faster than they could be looked at
+}
+
+// New makes a Fleet that is in none yet.
+func New(cfg Config) *Fleet {
+	if cfg.Inbox == 0 {
+		cfg.Inbox = defaultInbox
+	}
+	if cfg.Cluster.Timeout == 0 {
+		cfg.Cluster.Timeout = defaultTimeout
+	}
+	f := &Fleet{cfg: cfg, wake: make(chan struct{}, 1)}
+	f.mail = netpoll.NewMailbox[letter](f.ring)
+	f.node = cluster.New(cfg.Cluster, cfg.Bus, (*home)(f))
+	f.status.Store(&Status{Suspended: true})
+	return f
+}
+
+// Inlet is the way to all partitions, for router.Config.Elsewhere. It may be used once Join was called.
+func (f *Fleet) Inlet() channel.Inlet { return (*inlet)(f) }
+
+// Join gives the Fleet its loops, which do not turn yet.
+func (f *Fleet) Join(loops Loops) {
+	f.loops, f.local = loops, loops.ID()
+	workers := loops.Workers(f.turned)
+	f.count = len(workers)
+	if f.cfg.Cluster.Roles&cluster.RoleChat == 0 {
+		return
+	}
+	f.sides = make([]*side, len(workers))
+	for i, w := range workers {
+		f.sides[i] = newSide(f, i, w)
+	}
+}
+
+// ring asks for a turn.
+func (f *Fleet) ring() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Receive takes a packet from the bus, and keeps it. Safe from any goroutine.
+func (f *Fleet) Receive(packet []byte) {
+	if f.packets.Add(int64(len(packet))) > maxPackets {
+		f.packets.Add(-int64(len(packet)))
+		f.dropped.Add(1)
+		return
+	}
+	f.mail.Post(letter{packet: packet})
+}
+
+// NoResponder takes the bus's word that nobody receives what is sent to a name. Safe from any goroutine.
+func (f *Fleet) NoResponder(name string) { f.mail.Post(letter{nobody: name}) }
+
+// Away tells whether the bus is out of reach. Safe from any goroutine.
+func (f *Fleet) Away(away bool) {
+	f.away.Store(away)
+	f.ring()
+}
+
+// Drain tells the fleet to give this node neither partitions nor clients, and to take away the partitions that it has; Status tells how far that
+// is. Safe from any goroutine.
+func (f *Fleet) Drain(draining bool) {
+	f.draining.Store(draining)
+	f.ring()
+}
+
+// Status is what the Fleet was at the end of its last turn. Safe from any goroutine.
+func (f *Fleet) Status() Status { return *f.status.Load() }
+
+// Wanted can be received from when something has come that wants a Turn. For who turns by hand: Run receives from it.
+func (f *Fleet) Wanted() <-chan struct{} { return f.wake }
+
+// Run turns whenever there is something to do, until ctx ends.
+func (f *Fleet) Run(ctx context.Context) {
+	ticker := time.NewTicker(turnEvery)
+	defer ticker.Stop()
+	began := time.Now().Add(-1)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+		case <-ticker.C:
+		}
+		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
+	}
+}
+
+// Turn does everything that is due. now is a monotonic clock, in ns, never 0 and never less than before; wall is the wall clock, in ms. It wants
+// to be called after something was posted, and at least each 20 ms. Must be called by one goroutine at a time.
+func (f *Fleet) Turn(now, wall int64) {
+	f.now = now
+	if f.mail.Drain(turnSlice, f.take) {
+		f.ring()
+	}
+	f.node.Away(f.away.Load())
+	f.node.Drain(f.draining.Load())
+	if now-f.surveyed >= surveyEvery {
+		f.surveyed = now
+		f.survey()
+	}
+	f.node.Turn(now, wall)
+	leaves := f.leaves
+	f.leaves = nil
+	for i := range leaves {
+		f.request(&leaves[i])
+	}
+	if now-f.ticked >= tickEvery {
+		f.ticked = now
+		for _, s := range f.sides {
+			s.wantTick(now)
+		}
+	}
+	f.report()
+}
+
+// take looks at one letter.
+func (f *Fleet) take(l *letter) {
+	switch {
+	case l.packet != nil:
+		f.packets.Add(-int64(len(l.packet)))
+		f.node.Receive(l.packet)
+	case l.request != nil:
+		f.requests.Add(-l.request.Weight())
+		f.request(l.request)
+	case l.message != nil:
+		f.out.Add(-int64(l.weight))
+		if l.run == f.run {
+			f.node.Send(l.to, l.message)
+		}
+	default:
+		f.node.NoResponder(l.nobody)
+	}
+}
+
+// request sends a request to the owner of its partition, or refuses it.
+func (f *Fleet) request(r *channel.Request) {
+	if err := f.node.Request(r); err != nil {
+		(*home)(f).Refused(r, false)
+	}
+}
+
+// survey looks at the loops, and at who the fleet's connectors are.
+func (f *Fleet) survey() {
+	busy := false
+	for i := range f.count {
+		busy = busy || f.loops.Busy(i)
+	}
+	f.node.Busy(busy)
+	f.node.Load(uint64(f.loops.Sessions()))
+	if f.cfg.Connectors == nil {
+		return
+	}
+	before := f.connectors
+	f.connectors = f.node.Connectors(make([]cluster.Connector, 0, len(before)))
+	if !f.told || !slices.Equal(before, f.connectors) {
+		f.told = true
+		f.cfg.Connectors(f.connectors)
+	}
+}
+
+// inlet is the way from the loops to all partitions. Safe from any goroutine.
+type inlet Fleet
+
+// Post implements channel.Inlet.
+func (in *inlet) Post(r channel.Request) {
+	r.Content = bytes.Clone(r.Content) // it lies in a read buffer
+	in.requests.Add(r.Weight())
+	in.mail.Post(letter{request: &r})
+}
+
+// Full implements channel.Inlet.
+func (in *inlet) Full() bool { return in.requests.Load() >= int64(in.cfg.Inbox) }

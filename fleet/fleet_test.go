@@ -1,0 +1,265 @@
+package fleet
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/cluster/membus"
+)
+
+// loops are loops without sessions, turned at once or when a test says so.
+type loops struct {
+	workers   []*channel.Worker
+	turned    func(int)
+	mail      [][]func()
+	delivered []channel.Item
+	ended     []int
+	busy      bool
+}
+
+func newLoops(count int) *loops {
+	l := &loops{mail: make([][]func(), count)}
+	for range count {
+		l.workers = append(l.workers, channel.NewWorker(nil))
+	}
+	return l
+}
+
+const local = channel.Node(77)
+
+func (l *loops) ID() channel.Node { return local }
+func (l *loops) Workers(turned func(int)) []*channel.Worker {
+	l.turned = turned
+	return l.workers
+}
+func (l *loops) Run(loop, _ int, f func())     { l.mail[loop] = append(l.mail[loop], f) }
+func (l *loops) Deliver(it channel.Item) bool  { l.delivered = append(l.delivered, it); return true }
+func (l *loops) EndMembers(part int, _ string) { l.ended = append(l.ended, part) }
+func (l *loops) Busy(int) bool                 { return l.busy }
+func (l *loops) Sessions() int                 { return 5 }
+
+// turn carries out the mail.
+func (l *loops) turn() {
+	for i := range l.mail {
+		mail := l.mail[i]
+		l.mail[i] = nil
+		for _, f := range mail {
+			f()
+		}
+		l.turned(i)
+	}
+}
+
+// alone is a fleet of one node.
+type alone struct {
+	*Fleet
+	loops *loops
+	net   *membus.Net
+	at    int64 // ms
+}
+
+func newAlone(count int, change func(*Config)) *alone {
+	a := &alone{loops: newLoops(count), net: membus.New(rand.New(rand.NewPCG(1, 1)))}
+	port := a.net.Connect("one", func(b []byte) { a.Receive(b) }, func(name string) { a.NoResponder(name) })
+	cfg := Config{Bus: port, Cluster: cluster.Config{Name: "one", Run: 1000, Roles: cluster.RoleChat | cluster.RoleConnector | cluster.RoleGate, Address: "h:1"}}
+	if change != nil {
+		change(&cfg)
+	}
+	a.Fleet = New(cfg)
+	a.Join(a.loops)
+	return a
+}
+
+func (a *alone) pass(ms int) {
+	for range ms {
+		a.at++
+		a.net.Advance(a.at * 1e6)
+		a.Turn(a.at*1e6, 1_000_000+a.at)
+		a.loops.turn()
+	}
+}
+
+func enter(room, user string, req uint32) channel.Request {
+	return channel.Request{Op: channel.OpEnter, Part: channel.Partition(room), Room: room, User: user, Req: req, From: channel.Addr{Node: local, Ref: 1<<56 | 9}}
+}
+
+// Partitions are on all loops, and items come back under the names that the loops know: their own, and the partition's birth.
+func TestRequestsComeBackAsItems(t *testing.T) {
+	a := newAlone(3, nil)
+	a.pass(2500)
+	s := a.Status()
+	if s.Self == 0 || s.Suspended || s.Members != 1 || s.Owned != channel.Partitions || s.Unguarded != channel.Partitions {
+		t.Fatalf("%+v", s)
+	}
+	for i, w := range a.loops.workers {
+		for part := range uint16(channel.Partitions) {
+			if w.Owns(part) != (int(part)%3 == i) {
+				t.Fatalf("loop %d, partition %d: owns %v", i, part, w.Owns(part))
+			}
+		}
+	}
+	a.Inlet().Post(enter("lobby", "ann", 3))
+	a.pass(5)
+	if len(a.loops.delivered) != 1 {
+		t.Fatalf("%+v", a.loops.delivered)
+	}
+	it := a.loops.delivered[0]
+	if it.Kind != channel.ItemEnter || it.To != (channel.Addr{Node: local, Ref: 1<<56 | 9}) || it.Epoch != a.node.View().Shares[it.Part].Born || it.Req != 3 {
+		t.Errorf("%+v", it)
+	}
+}
+
+// What is refused before the node is in a fleet certainly did not happen, and says so.
+func TestRefusedBeforeTheFleet(t *testing.T) {
+	a := newAlone(1, nil)
+	a.Inlet().Post(enter("lobby", "ann", 3))
+	a.Inlet().Post(channel.Request{Op: channel.OpSend, Part: 4, Req: 4, Room: "x", From: channel.Addr{Node: local, Ref: 5}})
+	a.Inlet().Post(channel.Request{Op: channel.OpLeave, Part: 4, Room: "x", From: channel.Addr{Node: local, Ref: 5}})
+	a.pass(1)
+	if got := a.loops.delivered; len(got) != 2 || string(got[0].Body) != `{"code":500,"error":true,"reason":"not_sent"}` || string(got[1].Body) != `{"code":500,"reason":"not_sent"}` ||
+		got[0].Req != 3 || got[0].To.Node != local {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Who may have entered leaves again; who may have been renamed is ended.
+func TestUnknownEnterIsUndone(t *testing.T) {
+	a := newAlone(1, nil)
+	a.pass(2500)
+	r := enter("lobby", "ann", 3)
+	(*home)(a.Fleet).Refused(&r, true)
+	if len(a.leaves) != 1 || a.leaves[0].Op != channel.OpLeave || a.leaves[0].User != "ann" || a.leaves[0].From != r.From {
+		t.Errorf("%+v", a.leaves)
+	}
+	if it := a.loops.delivered[0]; it.Kind != channel.ItemReply || string(it.Body) != `{"code":500,"error":true,"reason":"unknown"}` {
+		t.Errorf("%+v", it)
+	}
+	r.Prev = "anna"
+	(*home)(a.Fleet).Refused(&r, true)
+	if it := a.loops.delivered[1]; it.Kind != channel.ItemKick || it.To.Ref != r.From.Ref || len(a.leaves) != 1 {
+		t.Errorf("%+v, leaves %+v", it, a.leaves)
+	}
+}
+
+func TestWaysAreBounded(t *testing.T) {
+	a := newAlone(1, func(c *Config) { c.Inbox = 4 })
+	a.pass(2500)
+	for i := range 4 {
+		if a.Inlet().Full() {
+			t.Fatalf("full with %d requests", i)
+		}
+		a.Inlet().Post(enter("lobby", "ann", 1))
+	}
+	if !a.Inlet().Full() {
+		t.Error("takes a fifth request")
+	}
+	a.pass(1)
+	if a.Inlet().Full() || a.requests.Load() != 0 {
+		t.Error("full when the requests have been looked at")
+	}
+	packet := make([]byte, maxPackets/4)
+	for range 6 {
+		a.Receive(packet)
+	}
+	a.pass(1)
+	if s := a.Status(); s.Dropped != 2 || a.packets.Load() != 0 {
+		t.Errorf("%d packets dropped, %d bytes wait", s.Dropped, a.packets.Load())
+	}
+	full := keeper{a.sides[0].holder, a.sides[0]}.Full
+	here := channel.OutletID{Node: a.Status().Self}
+	if full(here) {
+		t.Error("full at rest")
+	}
+	a.loops.busy = true
+	if !full(here) || full(channel.OutletID{Node: 5}) {
+		t.Error("a busy loop is not full")
+	}
+	a.loops.busy = false
+	a.sides[0].post(5, &cluster.Message{State: make([]byte, maxOut)})
+	if !full(here) {
+		t.Error("not full with 32 MiB under way")
+	}
+	a.pass(1)
+	if full(here) || a.out.Load() != 0 {
+		t.Error("full when all has been sent")
+	}
+}
+
+// What a Holder said before the node began anew is not said in the name of the new run.
+func TestWordsOfAnOldRunAreVoid(t *testing.T) {
+	a := newAlone(2, nil)
+	a.pass(2500)
+	self := a.Status().Self
+	(*home)(a.Fleet).Restart(self)
+	if !slices.Equal(a.loops.ended, []int{-1}) {
+		t.Errorf("ended %v", a.loops.ended)
+	}
+	before := len(a.loops.mail[0])
+	a.sides[0].post(self, &cluster.Message{Kind: cluster.KindAck})
+	a.Turn(a.at*1e6+1, 1_000_000+a.at)
+	if got := len(a.loops.mail[0]); got != before {
+		t.Error("the word of an old run was sent")
+	}
+	a.loops.turn() // now the Holder knows
+	a.sides[0].post(self, &cluster.Message{Kind: cluster.KindAck})
+	a.Turn(a.at*1e6+2, 1_000_000+a.at)
+	if len(a.loops.mail[0]) == 0 {
+		t.Error("the word of the new run was not sent")
+	}
+	for _, s := range a.sides {
+		if s.run != a.run {
+			t.Errorf("loop %d is at run %d, not %d", s.loop, s.run, a.run)
+		}
+	}
+}
+
+// Gates are told the connectors that may be given clients, and nobody while the node does not hear the fleet.
+func TestConnectorsAreTold(t *testing.T) {
+	var told [][]cluster.Connector
+	a := newAlone(1, func(c *Config) {
+		c.Connectors = func(list []cluster.Connector) { told = append(told, slices.Clone(list)) }
+	})
+	a.pass(200)
+	if len(told) != 1 || len(told[0]) != 0 {
+		t.Fatalf("before the fleet: %v", told)
+	}
+	a.pass(2500)
+	want := []cluster.Connector{{Name: "one", Address: "h:1", Load: 5}}
+	if len(told) != 2 || !slices.Equal(told[1], want) {
+		t.Fatalf("%v", told)
+	}
+	a.Away(true)
+	a.pass(200)
+	if len(told) != 3 || len(told[2]) != 0 || !a.Status().Suspended {
+		t.Fatalf("away: %v", told)
+	}
+	a.Away(false)
+	a.pass(4000)
+	if len(told) != 4 || !slices.Equal(told[3], want) {
+		t.Fatalf("back: %v", told)
+	}
+	a.Drain(true)
+	a.pass(200)
+	if len(told) != 5 || len(told[4]) != 0 {
+		t.Fatalf("draining: %v", told)
+	}
+}
+
+// A request's content lies in a read buffer.
+func TestContentIsCopied(t *testing.T) {
+	a := newAlone(1, nil)
+	content := []byte(`"hi"`)
+	r := enter("lobby", "ann", 1)
+	r.Content = content
+	a.Inlet().Post(r)
+	content[1] = 'H'
+	a.mail.Drain(1, func(l *letter) {
+		if !bytes.Equal(l.request.Content, []byte(`"hi"`)) {
+			t.Errorf("%s", l.request.Content)
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package router
+
+import "testing"
+
+func forFleets(t *testing.T, f func(t *testing.T, r *rig)) {
+	for _, sh := range fleets {
+		t.Run(sh.String(), func(t *testing.T) { f(t, newRig(t, sh, nil)) })
+	}
+}
+
+// Two people on different connectors, and a room that is on neither of them.
+func TestFleetTwoTalk(t *testing.T) {
+	forFleets(t, func(t *testing.T, r *rig) {
+		ann, bob := r.login(atConnector, true), r.login(atConnector, false)
+		if got := ann.enter("ann", "lobby"); got != `{"users":["ann"]}` {
+			t.Fatal(got)
+		}
+		if got := bob.enter("bob", "lobby"); got != `{"users":["ann","bob"]}` {
+			t.Fatal(got)
+		}
+		ann.want(`push 0 onAdd {"route":"onAdd","user":"bob"}`)
+		if got := bob.ask(routeSend, sendBody("hi", "*")); got != `{}` {
+			t.Fatal(got)
+		}
+		ann.want(`push 0 onChat {"msg":"hi","from":"bob","target":"*"}`)
+		bob.sock.End()
+		r.net.Settle()
+		ann.want(`push 0 onLeave {"route":"onLeave","user":"bob"}`)
+	})
+}
+
+// A gate names the connectors of the fleet: by the hash of the uid always the same one, and all of them in time. One that is cut off or drains is named
+// no more, and with none left the gate refuses.
+func TestFleetGate(t *testing.T) {
+	r := newRig(t, shape{loops: 1, fleet: "gnnc"}, nil)
+	x := r.fleet
+	ask := func(uid string) string {
+		return r.login(atGate, true).ask("gate.gateHandler.queryEntry", `{"uid":"`+uid+`"}`)
+	}
+	named := func() map[string]bool {
+		hosts := map[string]bool{}
+		for _, uid := range []string{"a", "b", "c", "d", "e", "f"} {
+			got := ask(uid)
+			if again := ask(uid); again != got {
+				t.Errorf("uid %s is sent to %s and to %s", uid, got, again)
+			}
+			hosts[got] = true
+		}
+		return hosts
+	}
+	one, two := `{"code":200,"host":"n1.example","port":3050}`, `{"code":200,"host":"n2.example","port":3050}`
+	if got := named(); len(got) != 2 || !got[one] || !got[two] {
+		t.Fatalf("%v", got)
+	}
+	x.nodes[1].fleet.Drain(true)
+	x.pass(700)
+	if got := named(); len(got) != 1 || !got[two] {
+		t.Fatalf("n1 drains: %v", got)
+	}
+	x.kill(x.nodes[2])
+	x.pass(1300)
+	if got := named(); len(got) != 1 || !got[refused] {
+		t.Fatalf("n2 is dead: %v", got)
+	}
+	x.nodes[1].fleet.Drain(false)
+	x.pass(700)
+	if got := named(); len(got) != 1 || !got[one] {
+		t.Fatalf("n1 is back: %v", got)
+	}
+}
+
+// By load the gate sends each client to where the fewest are, and counts whom it has sent until it hears of them.
+func TestGateByLoad(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	at := func(host string, load uint64) Announced {
+		return Announced{Endpoint: Endpoint{Host: host, Port: 1}, Load: load}
+	}
+	r.node.SetConnectors([]Announced{at("a", 5), at("b", 3), at("c", 9)}, true)
+	got := ""
+	for range 6 {
+		got += string(r.node.connectors.Load().pick([]byte(`"x"`)).Host)
+	}
+	if got != "bbabab" {
+		t.Errorf("sent to %s", got)
+	}
+}
