@@ -2,8 +2,9 @@ package netpoll
 
 // incoming is a socket on its way to a loop, from an acceptor or from another loop.
 type incoming struct {
-	fd    int32
-	moved bool // from another loop: it was counted as opened there, and Handler.Data is called at once
+	fd     int32
+	moved  bool    // from another loop: it was counted as opened there, and Handler.Data is called at once
+	secure *secure // of a conn that speaks TLS, from another loop
 	ConnState
 }
 
@@ -23,6 +24,10 @@ func (l *Loop) adopt(in *incoming) {
 	if !in.moved {
 		l.counts.opened++
 	}
+	if in.secure != nil {
+		l.secures.add(c, in.secure)
+		l.weigh(c, in.secure, true)
+	}
 	l.call.open(c, in.Handler)
 	l.watch(c, Readable)
 	if len(in.Unsent) > 0 {
@@ -30,5 +35,8 @@ func (l *Loop) adopt(in *incoming) {
 	}
 	if in.moved {
 		l.deliver(c, in.Unread)
+		if s := in.secure; s != nil {
+			l.settle(c, s, recordEnd(s.raw) > 0)
+		}
 	}
 }

@@ -7,6 +7,8 @@ import "sync/atomic"
 type Budget struct {
 	// Gate is asked about new sockets; nil lets all in. Set it before a loop turns.
 	Gate Gate
+	// Handshakes carries out the handshakes of conns that speak TLS (Loop.Secure); nil where none may. Set it before a loop turns.
+	Handshakes *Handshakes
 	// RoundTrip sends all that moves between loops through its encoding (ConnState), as if the loops were in two processes. For tests.
 	// Set it before a loop turns.
 	RoundTrip bool

@@ -39,6 +39,8 @@ const (
 	ReasonPanic
 	// ReasonMoved: its socket is another conn's now (Transfer). Not counted.
 	ReasonMoved
+	// ReasonTLS: the peer's TLS came to nothing: its handshake failed or took too long, or a record was not right.
+	ReasonTLS
 	// ReasonHandler is the first reason that is the handler's own.
 	ReasonHandler
 )
@@ -52,7 +54,7 @@ type Conn struct {
 	life    life
 	waits   waits
 	watched Interest
-	reason  Reason  // why it ends, from lifeEnding on
+	secured bool    // the peer speaks TLS (secures), or has begun to
 	cut     uint64  // offset in the group's stream: everything before it has been written or queued
 	out     *outbox // bytes staged or unsent; nil when there are none
 	active  uint32  // tick of the last byte in either direction
@@ -70,6 +72,7 @@ type Conn struct {
 	peer     [16]byte
 	peerPort uint16
 	tag      uint8
+	reason   Reason // why it ends, from lifeEnding on
 	pass     Pass
 }
 

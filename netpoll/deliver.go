@@ -1,5 +1,7 @@
 package netpoll
 
+import "bytes"
+
 // read reads c, if it may be read now.
 func (l *Loop) read(c *Conn) {
 	switch {
@@ -10,6 +12,9 @@ func (l *Loop) read(c *Conn) {
 		return
 	case c.waits&(waitsPaused|waitsThrottled) != 0, c.waits&waitsHeld != 0 && c.Unread() > heldBytes, // level triggering would spin
 		c.waits&waitsResumed != 0 && c.in != nil: // what it has sent before comes first
+		l.watch(c, c.watched&^Readable)
+		return
+	case c.secured && l.secures.of(c).busy: // no more than the handshake needs
 		l.watch(c, c.watched&^Readable)
 		return
 	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
@@ -27,8 +32,24 @@ func (l *Loop) receive(c *Conn) {
 	switch b, ended := l.sockets.receive(c); {
 	case ended:
 		l.Close(c, ReasonPeer)
-	case b != nil:
+	case b == nil:
+	case c.secured:
+		l.receiveSealed(c, b)
+	default:
 		l.deliver(c, b)
+	}
+}
+
+// deliverRest goes on with what c's peer has sent before.
+func (l *Loop) deliverRest(c *Conn) {
+	if !c.secured {
+		l.deliver(c, nil)
+		return
+	}
+	if s := l.secures.of(c); s.open {
+		more := false
+		l.deliver(c, l.decrypt(c, s, nil, &more))
+		l.settle(c, s, more)
 	}
 }
 
@@ -39,7 +60,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	}
 	first := c.Unread() == 0
 	b = l.inboxes.join(c, b)
-	used, next := 0, Transfer{}
+	used, next, plain := 0, Transfer{}, !c.secured
 	if !c.waits.blocked() {
 		l.waiting.shares.serve()
 		used, next = l.call.data(c, b)
@@ -50,6 +71,12 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	}
 	if !c.Alive() {
 		l.inboxes.drop(c)
+		return
+	}
+	if plain && c.secured { // since just now: the rest is for crypto/tls
+		rest = bytes.Clone(rest) // it may lie in the inbox
+		l.inboxes.retain(c, nil, false)
+		l.receiveSealed(c, rest)
 		return
 	}
 	l.inboxes.retain(c, rest, first || used > 0)
@@ -66,7 +93,7 @@ func (l *Loop) goOn() {
 	for c := l.waiting.nextResumed(); c != nil; c = l.waiting.nextResumed() {
 		l.watch(c, c.watched|Readable)
 		l.inboxes.restart(c)
-		l.deliver(c, nil)
+		l.deliverRest(c)
 		if l.nanos() >= until {
 			break
 		}
@@ -86,7 +113,7 @@ func (l *Loop) goOnPutOff(n int) {
 		if c.in == nil && !c.IsPull() {
 			l.receive(c)
 		} else {
-			l.deliver(c, nil)
+			l.deliverRest(c)
 		}
 		if l.nanos() >= until {
 			break

@@ -25,6 +25,7 @@
 //	outboxes  what conns have yet to be sent (outboxes.go; stage.go and queue.go are what an outbox is made of)
 //	offers    writes to conns without a socket (pull.go)
 //	waiting   who is not read, or not yet, and who goes on next; shares is how much of a turn a client may have
+//	secures   TLS: what stands between a conn and its socket (secures.go; wire.go is what crypto/tls takes for a socket)
 //	inboxes   what peers have sent, and is kept; who has not finished in time what he began
 //	sockets   descriptors: whose each is, and what it is watched for
 //	calls     the handler, and what a panic there costs
@@ -32,6 +33,9 @@
 //	wheel     deadlines
 //	ledger    how many bytes are buffered, for the Budget that loops share; counts is how many conns there are
 //	doorbell  who asked for a turn, and how long it took; clock is what time it is; slots is where conns live
+//
+// A handshake of TLS is no loop's work: it is half a millisecond of sums. Handshakes takes steps of it on goroutines of its own, and a loop brings it records
+// and hears when it is done. From then on the loop drives crypto/tls itself, as it reads and writes.
 //
 // An Acceptor gives a loop its sockets, if a Gate lets them in; the Gate hears when each is gone.
 //

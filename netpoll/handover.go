@@ -15,11 +15,11 @@ import (
 const waitsKept = waitsPaused | waitsThrottled | waitsHeld | waitsResumed
 
 // Export calls f for every conn of this loop, with its socket (-1 for none) and all that it is, for a loop that takes this one's place. c stays
-// as it is. What the handler knows of c is for f to add (ConnState.Handler), if c is alive; of others the handler has heard the end, and only
+// as it is. What TLS has come to is no part of that: f must leave conns that are Secured out, and those of them that have ended are. What the handler knows of c is for f to add (ConnState.Handler), if c is alive; of others the handler has heard the end, and only
 // their last bytes have yet to be sent. Runs on the loop, between events.
 func (l *Loop) Export(f func(c *Conn, fd int, s *ConnState)) {
 	for slot := range uint32(l.slots.len()) {
-		if c := l.slots.at(slot); c.life.writable() {
+		if c := l.slots.at(slot); c.life.writable() && (c.Alive() || !c.secured) {
 			s := l.export(c)
 			f(c, int(c.fd), &s)
 		}

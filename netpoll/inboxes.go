@@ -14,11 +14,13 @@ const (
 // inbox is what is kept of what a conn's peer has sent: the bytes nobody has consumed, and what the handler has made of those it did
 // consume (Keep).
 type inbox struct {
-	b     []byte // received and not consumed
-	begun uint32 // tick since which the peer owes what belongs to b
-	kept  int    // bytes that the handler keeps
-	since uint32 // tick since which the peer owes what belongs to those; 0: it owes nothing
-	at    int    // its place in inboxes.conns
+	b      []byte // received and not consumed
+	kept   int    // bytes that the handler keeps
+	at     int    // its place in inboxes.conns
+	begun  uint32 // tick since which the peer owes what belongs to b
+	since  uint32 // tick since which the peer owes what belongs to what is kept; 0: it owes nothing
+	sealed uint32 // bytes that are kept because the peer speaks TLS
+	owed   uint32 // tick since which the peer owes the rest of a record; 0: it owes nothing
 }
 
 // weight is what an inbox counts for in the budget: the memory it takes, not only what is in it.
@@ -26,7 +28,7 @@ func (i *inbox) weight() int {
 	if i == nil {
 		return 0
 	}
-	return cap(i.b) + i.kept
+	return cap(i.b) + i.kept + int(i.sealed)
 }
 
 // inboxes are those of a loop's conns. A conn has one, and stands in conns, only while there is something in it. ledger.inbound is what they
@@ -52,6 +54,23 @@ func (x *inboxes) Keep(c *Conn, bytes int, since uint32) {
 	i := x.of(c)
 	x.ledger.inbound += bytes - i.kept
 	i.kept, i.since = bytes, since
+	x.tidy(c)
+}
+
+// seal says that so many bytes are kept for c because its peer speaks TLS. begun tells that a record has begun of which the peer owes the rest from
+// now on.
+func (x *inboxes) seal(c *Conn, bytes int, begun bool) {
+	if c.in == nil && bytes == 0 || !c.Alive() {
+		return
+	}
+	i := x.of(c)
+	x.ledger.inbound += bytes - int(i.sealed)
+	switch i.sealed = uint32(bytes); {
+	case bytes == 0:
+		i.owed = 0
+	case begun:
+		i.owed = x.clock.now
+	}
 	x.tidy(c)
 }
 
@@ -130,6 +149,9 @@ func (x *inboxes) retain(c *Conn, rest []byte, moved bool) {
 func (x *inboxes) restart(c *Conn) {
 	if c.in != nil {
 		c.in.begun = x.clock.now
+		if c.in.owed != 0 {
+			c.in.owed = x.clock.now
+		}
 	}
 }
 
@@ -137,7 +159,7 @@ func (x *inboxes) restart(c *Conn) {
 func (x *inboxes) tidy(c *Conn) {
 	switch i := c.in; {
 	case len(i.b) > 0:
-	case i.kept == 0:
+	case i.kept == 0 && i.sealed == 0:
 		x.drop(c)
 	case cap(i.b) > 0:
 		x.fill(c, nil)
@@ -186,5 +208,5 @@ func (x *inboxes) late(c *Conn) bool {
 		return false
 	}
 	now := x.clock.now
-	return i.since != 0 && now-i.since > x.limit || len(i.b) > 0 && now-i.begun > x.limit
+	return i.since != 0 && now-i.since > x.limit || i.owed != 0 && now-i.owed > x.limit || len(i.b) > 0 && now-i.begun > x.limit
 }

@@ -62,6 +62,9 @@ func (l *Loop) tellEnd(c *Conn) {
 	l.SetDue(c, 0)
 	l.counts.closed[c.reason]++
 	l.call.closed(c)
+	if c.secured {
+		l.endSecured(c)
+	}
 	c.gen++
 	if c.life == lifeBroken || c.reason == ReasonPeer || c.IsPull() { // nobody is there to read what is still queued
 		c.life = lifeGone
@@ -80,6 +83,9 @@ func (l *Loop) tellEnd(c *Conn) {
 // lingered sends the end of a lingering conn's stream once everything before it is sent.
 func (l *Loop) lingered(c *Conn) {
 	if c.life == lifeLingering && c.Queued() == 0 {
+		if c.secured {
+			l.secures.notify(c)
+		}
 		l.sockets.finish(c)
 	}
 }
@@ -101,6 +107,10 @@ func (l *Loop) finalize(c *Conn) {
 	c.out = nil
 	l.SetDue(c, 0)
 	l.counts.giveUp(c)
+	if c.secured {
+		l.secures.notify(c)
+		l.secures.take(c)
+	}
 	if !c.IsPull() {
 		l.sockets.close(c)
 	}

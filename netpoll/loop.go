@@ -15,6 +15,7 @@ type Loop struct {
 	ledger   ledger  // how many bytes are buffered, for the Budget
 	call     calls   // the handler, and what a panic there costs
 	sockets          // descriptors: whose each is, what it is watched for
+	secures  secures // TLS: what stands between conns and their sockets
 	inboxes          // what peers have sent, and is kept: Keep, TakeInput
 	waiting          // who is not read, or not yet: Pause, Hold, Throttle
 	memory   sharing // what several queues refer to
@@ -24,7 +25,8 @@ type Loop struct {
 
 	limits   Limits
 	budget   *Budget
-	accepted *Mailbox[incoming] // sockets on their way to this loop
+	accepted *Mailbox[incoming]   // sockets on their way to this loop
+	shaken   *Mailbox[*handshake] // TLS handshakes that have taken a step
 }
 
 // NewLoop makes a loop. Its driver must be turned by one goroutine, which then owns the loop. nanos is a monotonic
@@ -37,15 +39,17 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}
 	l.call = calls{handler: h, ends: &l.ends}
 	l.sockets = sockets{driver: d, conns: &l.slots, clock: &l.clock, ends: &l.ends, ledger: &l.ledger, buf: make([]byte, readBytes)}
+	l.secures = secures{driver: d, ledger: &l.ledger}
 	l.inboxes = inboxes{clock: &l.clock, ledger: &l.ledger, limit: limits.Unfinished}
 	l.waiting = waiting{clock: &l.clock, sockets: &l.sockets, shares: shares{bell: &l.doorbell, clock: &l.clock}}
 	l.memory = sharing{ledger: &l.ledger}
 	l.offers = offers{call: &l.call, clock: &l.clock}
 	l.outboxes = outboxes{
-		driver: d, clock: &l.clock, ends: &l.ends, sockets: &l.sockets, waiting: &l.waiting, offers: &l.offers, memory: &l.memory, limits: &l.limits,
+		driver: d, clock: &l.clock, ends: &l.ends, sockets: &l.sockets, secures: &l.secures, waiting: &l.waiting, offers: &l.offers, memory: &l.memory, limits: &l.limits,
 	}
 	l.passes = passes{clock: &l.clock, ends: &l.ends, outboxes: &l.outboxes, memory: &l.memory, slice: sliceConns}
 	l.counts.budget = budget
 	l.accepted = NewMailbox[incoming](l.Ring)
+	l.shaken = NewMailbox[*handshake](l.Ring)
 	return l
 }

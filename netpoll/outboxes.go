@@ -23,6 +23,7 @@ type outboxes struct {
 	clock   *clock
 	ends    *ends
 	sockets *sockets
+	secures *secures
 	waiting *waiting
 	offers  *offers
 	memory  *sharing
@@ -218,7 +219,13 @@ func (x *outboxes) write(c *Conn, b []byte) (int, syscall.Errno) {
 	if c.IsPull() {
 		return x.offers.offer(c, b), 0
 	}
-	n, errno := x.driver.Write(int(c.fd), b)
+	var n int
+	var errno syscall.Errno
+	if c.secured {
+		n, errno = x.secures.write(c, b)
+	} else {
+		n, errno = x.driver.Write(int(c.fd), b)
+	}
 	x.writes++
 	x.written += uint64(n)
 	if n > 0 {

@@ -25,6 +25,9 @@ func (l *Loop) shed() {
 		l.Kill(h.conn, ReasonMemory)
 		l.outboxes.discard(h.conn)
 		l.inboxes.drop(h.conn)
+		if h.conn.secured {
+			l.secures.drop(h.conn)
+		}
 		l.ledger.publishBytes()
 	}
 }

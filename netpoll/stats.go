@@ -22,6 +22,7 @@ type Stats struct {
 	Unsent  int // bytes kept for peers that do not take them
 	Slow    int // conns with unsent bytes
 	Unread  int // sockets that are not read
+	Secured int // of the open sockets, those whose peers speak TLS
 
 	Delay time.Duration // for which the last doorbell waited, and so did events
 }
@@ -36,7 +37,7 @@ func (l *Loop) Stats() Stats {
 		Throttled: l.waiting.throttles, Yielded: l.waiting.yields, PutOff: l.waiting.putOffs,
 
 		Conns: l.Open(), Pulls: l.Pulls(),
-		Backlog: l.passes.backlog, Unsent: l.ledger.unsent, Slow: len(l.outboxes.queued), Unread: l.ledger.unread,
+		Backlog: l.passes.backlog, Unsent: l.ledger.unsent, Slow: len(l.outboxes.queued), Unread: l.ledger.unread, Secured: l.secures.n,
 		Delay: time.Duration(l.doorbell.waited[1]),
 	}
 }

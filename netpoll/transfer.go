@@ -58,6 +58,7 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 	if !l.sockets.release(c) {
 		return
 	}
+	in.secure = l.secures.take(c)
 	to.open.Add(1) // first: whoever adds all loops up must not miss it
 	l.vacate(c)
 	l.open.Add(-1)
@@ -69,6 +70,11 @@ func (l *Loop) attach(heir, c *Conn, rest []byte) {
 	rest = bytes.Clone(rest) // it may lie in c's inbox
 	unsent := l.TakeOutput(c)
 	l.sockets.hand(c, heir)
+	s := l.secures.take(c)
+	if s != nil {
+		l.secures.add(heir, s)
+		l.weigh(heir, s, true)
+	}
 	heir.active = c.active
 	l.counts.giveUp(heir)
 	heir.tag, heir.peer, heir.peerPort, heir.pass = c.tag, c.peer, c.peerPort, c.pass // the tag under which the socket is counted
@@ -82,4 +88,7 @@ func (l *Loop) attach(heir, c *Conn, rest []byte) {
 	}
 	l.watch(heir, heir.watched|Readable) // c may have been blocked until now
 	l.deliver(heir, rest)
+	if s != nil {
+		l.settle(heir, s, recordEnd(s.raw) > 0)
+	}
 }

@@ -10,6 +10,8 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	}
 	if writable && c.out != nil && c.out.bytes > 0 {
 		l.outboxes.drain(c)
+	} else if writable && c.secured {
+		l.writeSealed(c)
 	}
 	if readable {
 		l.read(c)
@@ -34,6 +36,9 @@ func (l *Loop) Failed(fd int) {
 func (l *Loop) Turn() {
 	l.doorbell.answer()
 	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
+	if l.budget.Handshakes != nil {
+		l.turnShaking()
+	}
 	l.call.handler.Turn()
 	l.callDue()
 	l.callLate()
@@ -91,7 +96,7 @@ func (l *Loop) endEvent() {
 		l.reap()
 	}
 	l.ledger.publish(len(l.outboxes.queued))
-	if len(l.outboxes.dirty) > 0 || len(l.passes.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() {
+	if len(l.outboxes.dirty) > 0 || len(l.passes.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() || l.behindShaking() {
 		l.Ring()
 	}
 }

@@ -42,12 +42,18 @@ func uidOf(b []byte) (uid []byte) {
 
 // entryOf is the gate's answer to a raw JSON uid. host is the one by which the client reached us, as far as it told.
 func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
-	d := l.node.connectors.Load()
+	secured := 0
+	if l.profile(s).TLS {
+		secured = 1
+	}
+	d := l.node.connectors[secured].Load()
 	if falsy(uid) || uid[0] == '[' || len(d.list) == 0 {
 		return channel.Refused
 	}
 	to := d.pick(uid)
-	if to.Host != "" {
+	if name := l.nameFor(s, &to); name != "" {
+		host = name
+	} else if to.Host != "" {
 		host = to.Host
 	} else if host == "" {
 		if local := l.localAddr(s); local.IsValid() {

@@ -256,7 +256,7 @@ func TestRefusals(t *testing.T) {
 func TestGate(t *testing.T) {
 	sh := shape{loops: 1}
 	configured := newRig(t, sh, func(c *Config) {
-		c.Connectors = []Endpoint{{"one", 1}, {"two", 2}, {"three", 3}}
+		c.Connectors = []Endpoint{{Host: "one", Port: 1}, {Host: "two", Port: 2}, {Host: "three", Port: 3}}
 	})
 	c := configured.login(atGate, true)
 	for _, uid := range []string{"alice", "bob", "王五", "yejianfeng"} {
@@ -280,7 +280,7 @@ func TestGate(t *testing.T) {
 		t.Errorf("enter at a gate: %s", got)
 	}
 
-	bare := newRig(t, sh, func(c *Config) { c.Connectors = []Endpoint{{"", 3050}} })
+	bare := newRig(t, sh, func(c *Config) { c.Connectors = []Endpoint{{Host: "", Port: 3050}} })
 	if got := bare.login(atGate, true).ask(routeQueryEntry, `{"uid":"a"}`); got != `{"code":200,"host":"gate.example","port":3050}` {
 		t.Error(got)
 	}

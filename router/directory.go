@@ -2,6 +2,7 @@ package router
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -12,6 +13,19 @@ import (
 type Endpoint struct {
 	Host string // empty: the host by which the client reached the gate
 	Port int
+	// TLS is whether clients are to speak TLS there. Who comes to a gate by TLS is sent to such a connector, if there is one, and others to others.
+	TLS bool
+	// Named is whether a certificate is for Host. Else clients are told the name by which they have come, for which there is one, rather than a
+	// host whose certificate they would refuse.
+	Named bool
+}
+
+// nameFor is the host to tell a client, in place of any other, so that the certificate is for it; empty: none.
+func (l *loop) nameFor(s *session, to *Endpoint) string {
+	if !to.TLS || to.Named {
+		return ""
+	}
+	return l.np.ServerName(s.conn)
 }
 
 // String is host:port.
@@ -33,7 +47,13 @@ type directory struct {
 // SetConnectors has the node's gates announce these connectors from now on, in this order; none: they refuse. Clients are told one by Pomelo's
 // hash of their uid, or by load the one with the fewest sessions. Safe from any goroutine.
 func (n *Node) SetConnectors(list []Announced, byLoad bool) {
-	n.connectors.Store(&directory{list: list, load: byLoad, given: make([]atomic.Uint64, len(list))})
+	for i := range n.connectors {
+		fit := slices.Clone(list)
+		if fit = slices.DeleteFunc(fit, func(a Announced) bool { return a.TLS != (i == 1) }); len(fit) == 0 {
+			fit = list
+		}
+		n.connectors[i].Store(&directory{list: fit, load: byLoad, given: make([]atomic.Uint64, len(fit))})
+	}
 }
 
 // pick chooses a connector for a raw JSON uid. There is one.

@@ -46,13 +46,14 @@ const (
 	staysPolling                   // its client's connections know it by its name
 	staysInRoom                    // its room knows it by its name
 	staysInFlight                  // a partition is to answer it by its name
+	staysSecured                   // it speaks TLS, whose state is this process's
 	staysReasons
 )
 
 var staysTexts = [staysReasons]string{
 	staysEnded: "it has ended", staysHandled: "an App's function is at work for it", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
-	staysInFlight: "an answer to it is due",
+	staysInFlight: "an answer to it is due", staysSecured: "it speaks TLS",
 }
 
 // String says it in words.
@@ -223,7 +224,7 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	_, isPolled := l.protocols[s.proto].(polled)
 	pulls := s.conn.IsPull()
 	switch s.proto {
-	case protoSniff, protoProxy, protoHTTP:
+	case protoSniff, protoProxy, protoHTTP, protoTLS:
 		if s.variant != 0 || s.phase != opening || pulls {
 			return false
 		}

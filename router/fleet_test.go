@@ -78,7 +78,7 @@ func TestGateByLoad(t *testing.T) {
 	r.node.SetConnectors([]Announced{at("a", 5), at("b", 3), at("c", 9)}, true)
 	got := ""
 	for range 6 {
-		got += string(r.node.connectors.Load().pick([]byte(`"x"`)).Host)
+		got += string(r.node.connectors[0].Load().pick([]byte(`"x"`)).Host)
 	}
 	if got != "bbabab" {
 		t.Errorf("sent to %s", got)

@@ -77,7 +77,11 @@ func (n *Node) ExportLoop(i int) (*LoopState, error) {
 	l.np.Export(func(c *netpoll.Conn, fd int, s *netpoll.ConnState) {
 		if c.Alive() {
 			in := l.session(c)
-			if why := in.exportable(); why != 0 {
+			why := in.exportable()
+			if why == 0 && c.Secured() {
+				why = staysSecured
+			}
+			if why != 0 {
 				st.Stays[why.String()]++
 				leaves = append(leaves, l.leavesOf(in)...)
 				return

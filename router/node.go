@@ -102,6 +102,8 @@ type Config struct {
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order, until SetConnectors
+	// Handshakes carries out those of listeners with TLS; nil where there is none. Whoever makes it has it run.
+	Handshakes *netpoll.Handshakes
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
 	CESU8  CESU8    // which clients' protobuf strings are CESU-8
@@ -136,7 +138,7 @@ type Node struct {
 	moving     chan struct{} // holds one while a partition moves
 	asks       asks
 	profiles   []*Profile
-	connectors atomic.Pointer[directory]
+	connectors [2]atomic.Pointer[directory] // for clients without TLS, and with it
 	limits     Limits
 	budget     *netpoll.Budget
 	app        *program           // nil for none
@@ -186,7 +188,7 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
-	n.budget.Gate, n.budget.RoundTrip = n.access, cfg.RoundTrip
+	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {
 		n.files[cfg.Files[i].Path] = &cfg.Files[i]

@@ -24,6 +24,8 @@ const (
 type Profile struct {
 	Name string
 	Type ServerType
+	// TLS is whether clients speak TLS, beginning with their first byte (Config.Handshakes).
+	TLS bool
 	// Addr is the one address on which the listener is reached; the zero value where there may be several.
 	Addr netip.Addr
 	// HeartbeatSeconds is the interval told to clients; a client silent for twice as long is disconnected. 0: no heartbeats.

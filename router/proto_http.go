@@ -324,7 +324,7 @@ func (p *httpServer) replyTo(s *session, r *request) reply {
 	l := p.l
 	a := l.node.access
 	rep := reply{headOnly: string(r.head.Method) == "HEAD", keepAlive: r.head.KeepAlive}
-	rep.tls = r.head.XForwardedTLS && a.trusts(s.conn.Peer().Addr())
+	rep.tls = s.conn.Secured() || r.head.XForwardedTLS && a.trusts(s.conn.Peer().Addr())
 	if r.head.HasOrigin() {
 		rep.origin, rep.listed = string(r.head.Origin), a.Origins.lists(r.head.Origin)
 	}

@@ -9,7 +9,9 @@ func newSniff(b base) protocol { return &sniff{b} }
 
 // sniffing begins the time for the handshake.
 func (l *loop) sniffing(s *session) {
-	s.proto = protoSniff
+	if s.proto = protoSniff; l.profile(s).TLS {
+		s.proto = protoTLS
+	}
 	l.until(s, l.np.Now()+l.node.limits.HandshakeSeconds)
 }
 

@@ -77,6 +77,7 @@ const (
 	protoEIO4
 	protoSIO09
 	protoHybrid
+	protoTLS
 )
 
 // row is what the table says of a protocol. "How to add a wire" in docs/ARCHITECTURE.md describes how one comes into it.
@@ -99,6 +100,7 @@ var protocols = []row{
 	protoEIO4:   {newEIO4, []string{"eio4-websocket", "eio4-polling"}, variantsEIO},
 	protoSIO09:  {newSIO09, []string{"sio09-websocket", "sio09-xhr-polling", "sio09-jsonp-polling"}, variantsSIO09},
 	protoHybrid: {newHybrid, []string{"hybrid-tcp", "hybrid-ws"}, variantsHybrid},
+	protoTLS:    {make: newTLSStart},
 }
 
 // carries tells whether sessions of a protocol may have a framing.

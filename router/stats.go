@@ -40,6 +40,7 @@ var reasonNames = map[netpoll.Reason]string{
 	netpoll.ReasonMemory:   "memory",
 	reasonUnfinished:       "unfinished",
 	netpoll.ReasonPanic:    "panic",
+	netpoll.ReasonTLS:      "tls",
 	reasonHandshakeTimeout: "handshake_timeout",
 	reasonSilent:           "silent",
 	reasonHandshake:        "handshake_refused",
@@ -73,9 +74,10 @@ type Snapshot struct {
 	Handlers      []HandlersSnapshot
 	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
 	Addresses     limit.Figures
-	Limited       map[string]uint64 // what limits refused, by reason
-	Unsent        int64             // bytes kept for peers that do not take them, what they share counted once
-	Inbound       int64             // bytes of messages that have arrived in part, and of what waits to be handled
+	Limited       map[string]uint64       // what limits refused, by reason
+	Handshakes    *netpoll.HandshakeStats // of TLS; nil where no listener speaks it
+	Unsent        int64                   // bytes kept for peers that do not take them, what they share counted once
+	Inbound       int64                   // bytes of messages that have arrived in part, and of what waits to be handled
 }
 
 // HandlersSnapshot is the part of a Snapshot that is about the goroutines of one kind: handler, or filter of a chat route.
@@ -120,6 +122,10 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s.Limited = s.sumLimited()
+	if h := n.budget.Handshakes; h != nil {
+		stats := h.Stats()
+		s.Handshakes = &stats
+	}
 	if n.app != nil {
 		s.HandlerPanics = n.app.Panics()
 		for kind, name := range kindNames {

@@ -1,0 +1,775 @@
+package netpoll_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+// certificate is for chat.example, made once.
+var certificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"chat.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+// sealed is a world whose witnesses have every conn speak TLS from its first byte on. What is decrypted goes to their onPlain; nil echoes it.
+type sealed struct {
+	*world
+	hands *netpoll.Handshakes
+	got   map[*netpoll.Conn][]byte // decrypted so far
+}
+
+func newSealed(t testing.TB, loops int, limits netpoll.HandshakeLimits, budget int64) *sealed {
+	w := &sealed{world: newWorld(t, loops, netpoll.Limits{Outbound: 1 << 20, Stuck: 20, Unfinished: 20}, budget), got: map[*netpoll.Conn][]byte{}}
+	if limits == (netpoll.HandshakeLimits{}) {
+		limits = netpoll.HandshakeLimits{All: 4096, Client: 64, Rate: 1e9, Seconds: 5}
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate()}, DynamicRecordSizingDisabled: true}
+	w.hands = netpoll.NewHandshakes(config, limits, w.net.Now)
+	w.budget.Handshakes = w.hands
+	for _, h := range w.on {
+		w.echo(h)
+	}
+	return w
+}
+
+// echo has h secure every conn and echo what is decrypted.
+func (w *sealed) echo(h *witness) {
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		if !c.Secured() {
+			h.loop.Secure(c)
+			return 0
+		}
+		w.got[c] = append(w.got[c], b...)
+		h.loop.Write(c, b)
+		return len(b)
+	}
+}
+
+// pump does all there is to do, handshakes included.
+func (w *sealed) pump() {
+	for w.net.Settle(); w.hands.Step(); {
+		w.net.Settle()
+	}
+}
+
+// far is the far end of a socket as a transport of crypto/tls' client. Reading has the world do all there is to do first.
+type far struct {
+	net.Conn // nil
+	w        *sealed
+	s        *looptest.Socket
+	at       int // of s.Wrote
+	piece    int // bytes that one write sends at once; 0: all
+	sent     []byte
+	hold     bool // what is written goes to sent only
+	patient  bool // reading has time pass until something is there
+}
+
+var errNothing = &net.DNSError{Err: "nothing is there", IsTemporary: true}
+
+func (f *far) Read(b []byte) (int, error) {
+	if f.at == len(f.s.Wrote) {
+		f.w.pump()
+	}
+	for ms := 0; f.patient && f.at == len(f.s.Wrote) && ms < 1000; ms++ {
+		f.w.net.Nanos += int64(time.Millisecond)
+		f.w.pump()
+	}
+	if f.at == len(f.s.Wrote) {
+		if f.s.ShutDown || f.s.Closed {
+			return 0, io.EOF
+		}
+		return 0, errNothing
+	}
+	n := copy(b, f.s.Wrote[f.at:])
+	f.at += n
+	return n, nil
+}
+
+func (f *far) Write(b []byte) (int, error) {
+	f.sent = append(f.sent, b...)
+	for left := b; len(left) > 0 && !f.hold; {
+		n := len(left)
+		if f.piece > 0 {
+			n = min(n, f.piece)
+		}
+		f.s.Send(left[:n])
+		left = left[n:]
+		if f.piece > 0 {
+			f.w.pump()
+		}
+	}
+	return len(b), nil
+}
+
+func (f *far) Close() error                     { return nil }
+func (f *far) SetDeadline(time.Time) error      { return nil }
+func (f *far) SetReadDeadline(time.Time) error  { return nil }
+func (f *far) SetWriteDeadline(time.Time) error { return nil }
+
+// dial connects a TLS client to h, which has not shaken hands.
+func (w *sealed) dial(h *witness, config *tls.Config) (*tls.Conn, *far, *netpoll.Conn) {
+	c, s := w.connect(h)
+	f := &far{w: w, s: s}
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config.InsecureSkipVerify, config.ServerName = true, "chat.example"
+	return tls.Client(f, config), f, c
+}
+
+// read reads n bytes.
+func read(t testing.TB, c *tls.Conn, n int) []byte {
+	t.Helper()
+	b := make([]byte, n)
+	if k, err := io.ReadFull(c, b); err != nil {
+		t.Fatalf("read %d of %d bytes: %v", k, n, err)
+	}
+	return b
+}
+
+var versions = map[string]*tls.Config{
+	"TLS 1.3": {MinVersion: tls.VersionTLS13},
+	"TLS 1.2": {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12},
+	"CBC":     {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}},
+}
+
+// A client of crypto/tls and a loop understand each other, whatever the version, and both ends hear of the end.
+func TestSecureEchoes(t *testing.T) {
+	for name, config := range versions {
+		t.Run(name, func(t *testing.T) {
+			w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+			client, f, c := w.dial(w.on[0], config.Clone())
+			for _, n := range []int{1, 100, 16 << 10, 16<<10 + 1, 100_000} {
+				sent := bytes.Repeat([]byte("pomelo "), n/7+1)[:n]
+				if _, err := client.Write(sent); err != nil {
+					t.Fatal(err)
+				}
+				if got := read(t, client, n); !bytes.Equal(got, sent) {
+					t.Fatalf("%d bytes came back otherwise", n)
+				}
+			}
+			if name := w.on[0].loop.ServerName(c); name != "chat.example" || w.on[0].loop.Stats().Secured != 1 {
+				t.Errorf("server name %q, %d secured", name, w.on[0].loop.Stats().Secured)
+			}
+			w.do(w.on[0], func() { w.on[0].loop.Write(c, []byte("bye")); w.on[0].loop.Close(c, netpoll.ReasonHandler) })
+			if got, err := io.ReadAll(client); string(got) != "bye" || err != nil {
+				t.Errorf("the end: %q, %v; the peer's close_notify makes it io.EOF", got, err)
+			}
+			f.s.End()
+			w.pump()
+			if s := w.hands.Stats(); s.Done != 1 || s.Running != 0 {
+				t.Errorf("handshakes: %+v", s)
+			}
+		})
+	}
+}
+
+// The client's close_notify ends the conn as the end of its stream does, and is answered.
+func TestSecurePeerEnds(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	client, _, c := w.dial(w.on[0], nil)
+	id := c.ID(w.on[0].loop)
+	if _, err := client.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(client); string(got) != "last words" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if why, ok := w.on[0].closed[id]; !ok || why != netpoll.ReasonPeer {
+		t.Errorf("closed %v for %v", ok, why)
+	}
+}
+
+// It does not matter where what the client sends is cut, nor how little our socket takes at a time.
+func TestSecureInPieces(t *testing.T) {
+	for name, config := range versions {
+		for _, piece := range []int{1, 2, 3, 5, 64, 517, 1460} {
+			for _, room := range []int{-1, 1, 7, 1000} {
+				t.Run(fmt.Sprintf("%s/piece=%d/room=%d", name, piece, room), func(t *testing.T) {
+					w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+					client, f, _ := w.dial(w.on[0], config.Clone())
+					f.piece = piece
+					sent := bytes.Repeat([]byte("0123456789"), 200)
+					if err := client.Handshake(); err != nil {
+						t.Fatal(err)
+					}
+					f.s.Room = room
+					for i := range 4 {
+						if _, err := client.Write(sent[:500*(i+1)]); err != nil {
+							t.Fatal(err)
+						}
+					}
+					var got []byte
+					for rounds := 0; len(got) < 5000 && rounds < 100_000; rounds++ {
+						b := make([]byte, 5000)
+						n, err := client.Read(b)
+						if got = append(got, b[:n]...); err != nil && !errors.Is(err, errNothing) {
+							t.Fatal(err)
+						}
+						if room > 0 {
+							f.s.Room = room
+						}
+					}
+					var want []byte
+					for i := range 4 {
+						want = append(want, sent[:500*(i+1)]...)
+					}
+					if !bytes.Equal(got, want) {
+						t.Errorf("%d bytes came back, want %d, or they differ", len(got), len(want))
+					}
+				})
+			}
+		}
+	}
+}
+
+// A handshake is cut once, at each byte of what the client sends, and a pause follows.
+func TestSecureHandshakeCutAnywhere(t *testing.T) {
+	for name, config := range versions {
+		t.Run(name, func(t *testing.T) {
+			for cut := 1; ; cut += 7 {
+				w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+				client, f, _ := w.dial(w.on[0], config.Clone())
+				pos := 0
+				cutting := &cutter{far: f, cut: cut, pos: &pos}
+				client = tls.Client(cutting, &tls.Config{InsecureSkipVerify: true, MinVersion: config.MinVersion, MaxVersion: config.MaxVersion, CipherSuites: config.CipherSuites})
+				if _, err := client.Write([]byte("hello")); err != nil {
+					t.Fatalf("cut at %d: %v", cut, err)
+				}
+				if got := read(t, client, 5); string(got) != "hello" {
+					t.Fatalf("cut at %d: %q", cut, got)
+				}
+				w.end(t)
+				if pos < cut {
+					return
+				}
+			}
+		})
+	}
+}
+
+// cutter sends what is before a place, lets all happen, and then sends the rest.
+type cutter struct {
+	*far
+	cut int
+	pos *int
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	if n := c.cut - *c.pos; n > 0 && n < len(b) {
+		_, _ = c.far.Write(b[:n])
+		c.w.pump()
+		_, _ = c.far.Write(b[n:])
+	} else {
+		_, _ = c.far.Write(b)
+	}
+	*c.pos += len(b)
+	return len(b), nil
+}
+
+// What is no TLS, or no more, ends the conn with its reason. The handler never sees any of it.
+func TestSecureGarbage(t *testing.T) {
+	seed := mathrand.Uint64()
+	t.Logf("seed %d", seed)
+	random := mathrand.New(mathrand.NewPCG(seed, 1))
+	for i := range 300 {
+		w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+		h := w.on[0]
+		client, f, c := w.dial(h, versions[[]string{"TLS 1.3", "TLS 1.2", "CBC"}[i%3]].Clone())
+		id := c.ID(h.loop)
+		if i%2 == 0 {
+			if err := client.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			w.pump()
+		} else {
+			f.s.Send([]byte{22, 3, 1}) // else the handler would say what it thinks of it
+		}
+		garbage := make([]byte, 20+random.IntN(3000))
+		for k := range garbage {
+			garbage[k] = byte(random.Uint32())
+		}
+		if i%4 < 2 { // as records
+			for at := 0; at+5 < len(garbage); {
+				n := random.IntN(40)
+				copy(garbage[at:], []byte{byte(20 + random.IntN(4)), 3, 3, 0, byte(n)})
+				at += 5 + n
+			}
+		}
+		f.s.Send(garbage)
+		w.pump()
+		w.net.Seconds(30) // a record of which the rest does not come
+		w.pump()
+		why, closed := h.closed[id]
+		if !closed || why != netpoll.ReasonTLS && why != late && why != netpoll.ReasonPeer {
+			t.Fatalf("garbage %d: closed %v for %d", i, closed, why)
+		}
+		if len(w.got[c]) > 0 {
+			t.Fatalf("the handler was given %q", w.got[c])
+		}
+	}
+}
+
+// A handshake has its time, from its first byte on, whatever comes of it.
+func TestSecureHandshakeDeadline(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	hello := helloOf(t, w)
+	var ids []netpoll.ID
+	for _, n := range []int{1, 5, len(hello) / 2, len(hello)} {
+		c, s := w.connect(h)
+		ids = append(ids, c.ID(h.loop))
+		s.Send(hello[:n])
+		w.pump()
+	}
+	w.net.Seconds(5)
+	if len(h.closed) != 0 {
+		t.Fatalf("%d of them have ended before their time", len(h.closed))
+	}
+	if in := w.budget.Inbound(); in < int64(len(hello)) {
+		t.Errorf("%d bytes are counted for them", in)
+	}
+	w.net.Seconds(1)
+	for _, id := range ids {
+		if h.closed[id] != netpoll.ReasonTLS {
+			t.Errorf("closed for %d", h.closed[id])
+		}
+	}
+	if s := w.hands.Stats(); s.Late != 4 || s.Running != 0 {
+		t.Errorf("handshakes: %+v", s)
+	}
+}
+
+// helloOf is what a client says first.
+func helloOf(t testing.TB, w *sealed) []byte {
+	t.Helper()
+	c, s := w.connect(w.on[0])
+	f := &far{w: w, s: s, hold: true}
+	_ = tls.Client(f, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	w.do(w.on[0], func() { w.on[0].loop.Kill(c, netpoll.ReasonHandler) })
+	clear(w.on[0].closed)
+	return f.sent
+}
+
+// Whatever many do who say hello and no more: so many handshakes are under way at most, those of one client are its own affair, and
+// whoever comes then waits for his turn among clients, not behind all their handshakes.
+func TestSecureSilentHandshakes(t *testing.T) {
+	limits := netpoll.HandshakeLimits{All: 256, Client: 16, Rate: 1000, Seconds: 5}
+	w := newSealed(t, 1, limits, 1<<30)
+	w.budget.Gate = nil
+	h := w.on[0]
+	h.gate = nil
+	hello := helloOf(t, w)
+	const addresses, each = 32, 128
+	for i := range addresses * each {
+		s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: netpoll.Pass(1 + i%addresses), Peer: netip.MustParseAddrPort("192.0.2.1:1")})
+		s.Send(hello)
+	}
+	for range 1000 {
+		w.net.Nanos += int64(time.Millisecond)
+		w.pump()
+		if n := w.hands.Stats().Running; n > limits.All {
+			t.Fatalf("%d handshakes run", n)
+		}
+	}
+	if s := w.hands.Stats(); s.Evicted == 0 || s.Running != limits.All {
+		t.Errorf("handshakes: %+v", s)
+	}
+	if in := w.budget.Inbound(); in < int64(limits.All)*10_000 {
+		t.Errorf("%d bytes are counted for %d handshakes", in, limits.All)
+	}
+	s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1000, Peer: netip.MustParseAddrPort("192.0.2.2:1")})
+	w.net.TurnLoop(0)
+	client := tls.Client(&far{w: w, s: s, patient: true}, &tls.Config{InsecureSkipVerify: true})
+	began := w.net.Nanos
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Duration(w.net.Nanos - began); took > 100*time.Millisecond {
+		t.Errorf("a newcomer waited for %v", took)
+	}
+	w.pump()
+	w.net.Seconds(8)
+	w.pump()
+	if s := w.hands.Stats(); s.Running != 0 || s.Done != 1 {
+		t.Errorf("handshakes: %+v", s)
+	}
+	if in := w.budget.Inbound(); in != 0 {
+		t.Errorf("%d bytes are counted, nobody shakes hands any more", in)
+	}
+}
+
+// keys seals records as a client of TLS 1.3 would, for what crypto/tls' client never does.
+type keys struct {
+	secret []byte
+	seq    uint64
+	aead   cipher.AEAD
+	iv     []byte
+}
+
+func expand(secret []byte, label string, n int) []byte {
+	label = "tls13 " + label
+	info := append([]byte{0, byte(n), byte(len(label))}, label...)
+	b, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func (k *keys) use(secret []byte) {
+	block, err := aes.NewCipher(expand(secret, "key", 16))
+	if err != nil {
+		panic(err)
+	}
+	if k.aead, err = cipher.NewGCM(block); err != nil {
+		panic(err)
+	}
+	k.secret, k.seq, k.iv = secret, 0, expand(secret, "iv", 12)
+}
+
+func (k *keys) record(kind byte, contents []byte) []byte {
+	nonce := bytes.Clone(k.iv)
+	for i := range 8 {
+		nonce[4+i] ^= byte(k.seq >> (56 - 8*i))
+	}
+	k.seq++
+	plain := append(bytes.Clone(contents), kind)
+	head := []byte{23, 3, 3, 0, 0}
+	binary.BigEndian.PutUint16(head[3:], uint16(len(plain)+16))
+	return k.aead.Seal(head, nonce, plain, head)
+}
+
+// update is a KeyUpdate that asks for one in return.
+func (k *keys) update() []byte {
+	b := k.record(22, []byte{24, 0, 0, 1, 1})
+	k.use(expand(k.secret, "traffic upd", 32))
+	return b
+}
+
+// open shakes hands and returns the keys by which the client goes on.
+func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn, *keys) {
+	t.Helper()
+	var log bytes.Buffer
+	client, far, c := w.dial(h, &tls.Config{MinVersion: tls.VersionTLS13, KeyLogWriter: &log})
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if client.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+		t.Skip("without AES in hardware crypto/tls chooses another cipher")
+	}
+	w.pump()
+	for line := range strings.Lines(log.String()) {
+		if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
+			secret, err := hex.DecodeString(f[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := new(keys)
+			k.use(secret)
+			return client, far, c, k
+		}
+	}
+	t.Fatal("no secret in the log")
+	return client, far, c, nil
+}
+
+// Keys may change now and then. Who changes them all the time, or sends records that say nothing, is ended before it costs anybody time, and so is who
+// begins a message that crypto/tls would have to keep.
+func TestSecureKeyUpdates(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	client, f, _, k := w.open(t, h)
+	for range 20 { // one a second
+		for range 3 {
+			f.s.Send(k.update())
+		}
+		f.s.Send(k.record(23, []byte("x")))
+		w.net.Seconds(1)
+		if got := read(t, client, 1); string(got) != "x" {
+			t.Fatalf("%q", got)
+		}
+	}
+	for name, send := range map[string]func(k *keys) []byte{
+		"updates":              (*keys).update,
+		"updates and one byte": func(k *keys) []byte { return append(k.update(), k.record(23, []byte("x"))...) },
+		"empty":                func(k *keys) []byte { return k.record(23, nil) },
+		"a long message":       func(k *keys) []byte { return k.record(22, append([]byte{24, 0, 255, 0}, make([]byte, 600)...)) },
+	} {
+		_, f, c, k := w.open(t, h)
+		id := c.ID(h.loop)
+		n := 0
+		for h.closed[id] == 0 && n < 100 {
+			f.s.Send(send(k))
+			w.pump()
+			n++
+		}
+		if h.closed[id] != netpoll.ReasonTLS || n > 20 {
+			t.Errorf("%s: closed for %d after %d", name, h.closed[id], n)
+		}
+	}
+}
+
+// A thousand records of one byte in one read are one client's affair: it goes on in later turns, and gets everything.
+func TestSecureTinyRecords(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	_, f, c, k := w.open(t, h)
+	var burst, want []byte
+	for i := range 3000 {
+		burst = append(burst, k.record(23, []byte{byte(i)})...)
+		want = append(want, byte(i))
+	}
+	f.s.Send(burst)
+	f.s.Ready()
+	if n := len(w.got[c]); n == 0 || n > 100 {
+		t.Errorf("one event decrypted %d records of one client", n)
+	}
+	w.pump()
+	if !bytes.Equal(w.got[c], want) {
+		t.Errorf("%d of %d bytes came, or they differ", len(w.got[c]), len(want))
+	}
+}
+
+// A piece of a record has its time, and counts in the budget.
+func TestSecurePieceOfRecord(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	_, f, c, k := w.open(t, h)
+	id := c.ID(h.loop)
+	long := k.record(23, make([]byte, 16<<10))
+	f.s.Send(long[:10_000])
+	w.pump()
+	if in := w.budget.Inbound(); in < 10_000 {
+		t.Errorf("%d bytes are counted", in)
+	}
+	w.net.Seconds(18)
+	if h.closed[id] != 0 {
+		t.Fatalf("it was closed before its time, for %d", h.closed[id])
+	}
+	f.s.Send(long[10_000:10_001])
+	w.net.Seconds(4)
+	if h.closed[id] != late {
+		t.Errorf("closed for %d", h.closed[id])
+	}
+}
+
+// A conn that speaks TLS goes to another loop, and back, with what has come and is not decrypted, and what is unsent.
+func TestSecureMoves(t *testing.T) {
+	w := newSealed(t, 2, netpoll.HandshakeLimits{}, 1<<30)
+	client, f, _ := w.dial(w.on[0], nil)
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	w.pump()
+	var all []byte
+	for i, h := range w.on {
+		other := w.on[1-i]
+		h.onData = func(c *netpoll.Conn, b []byte) int {
+			all = append(all, b...)
+			h.loop.Write(c, b)
+			if len(b) > 0 {
+				h.move(other)
+			}
+			return len(b)
+		}
+	}
+	var want, got []byte
+	for i := range 200 {
+		if i%3 == 0 {
+			f.s.Room = i
+		}
+		b := bytes.Repeat([]byte{byte(i)}, 1+i*i%3000)
+		if _, err := client.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, b...)
+		if i%2 == 0 {
+			w.pump()
+		}
+	}
+	for range 100_000 {
+		b := make([]byte, 4096)
+		n, err := client.Read(b)
+		if got = append(got, b[:n]...); err != nil && !errors.Is(err, errNothing) {
+			t.Fatal(err)
+		}
+		if f.s.Room = -1; len(got) == len(want) {
+			break
+		}
+	}
+	if !bytes.Equal(all, want) || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes were decrypted and %d echoed of %d, or they differ", len(all), len(got), len(want))
+	}
+}
+
+// A conn without a socket takes over one that speaks TLS.
+func TestSecureHeir(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	client, f, _ := w.dial(h, nil)
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	w.pump()
+	var heir *netpoll.Conn
+	w.do(h, func() {
+		heir = h.pull()
+		h.loop.Write(heir, []byte("what waited"))
+	})
+	echo := h.onData
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		h.onData = echo
+		h.attach(heir)
+		return 7
+	}
+	if _, err := client.Write([]byte("upgradeand more")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, client, 19); string(got) != "what waitedand more" {
+		t.Errorf("%q", got)
+	}
+	if !heir.Secured() || h.loop.Stats().Secured != 1 {
+		t.Error("the heir does not speak TLS")
+	}
+	f.s.End()
+	w.pump()
+}
+
+// Who pushes to a group pushes to members with and without TLS alike, and slow ones share what waits.
+func TestSecureMembersOfGroups(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	secure := h.onData
+	h.onData = func(c *netpoll.Conn, b []byte) int {
+		if c.Peer().Port()%2 == 0 && !c.Secured() {
+			return len(b)
+		}
+		return secure(c, b)
+	}
+	var clients []*tls.Conn
+	var fars []*far
+	var plain []*looptest.Socket
+	var members []*netpoll.Conn
+	for len(clients) < 4 || len(plain) < 4 {
+		client, f, c := w.dial(h, nil)
+		members = append(members, c)
+		if c.Peer().Port()%2 == 0 {
+			plain = append(plain, f.s)
+			continue
+		}
+		if err := client.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		clients, fars = append(clients, client), append(fars, f)
+	}
+	w.pump()
+	g := new(netpoll.Group)
+	w.do(h, func() {
+		for _, c := range members {
+			h.loop.Join(c, g)
+		}
+	})
+	var want []byte
+	for i := range 300 {
+		b := bytes.Repeat([]byte{byte(i)}, 1+i*7%900)
+		want = append(want, b...)
+		if i == 50 {
+			fars[0].s.Room, fars[1].s.Room = 10, 3000
+		}
+		w.do(h, func() { h.loop.Push(g, b) })
+	}
+	if unsent := w.budget.Buffered(); unsent < 100_000 || unsent > 300_000 {
+		t.Errorf("%d bytes wait for two slow members; they lack %d each, and share them", unsent, len(want))
+	}
+	fars[0].s.Room, fars[1].s.Room = -1, -1
+	w.pump()
+	for i, c := range clients {
+		if got := read(t, c, len(want)); !bytes.Equal(got, want) {
+			t.Errorf("member %d got something else", i)
+		}
+	}
+	for i, s := range plain {
+		if !bytes.Equal(s.Wrote, want) {
+			t.Errorf("plain member %d got something else", i)
+		}
+	}
+}
+
+// To write to a conn that speaks TLS takes no memory, and to read it 24 bytes, by which crypto/tls reads a record.
+func TestSecureAllocatesNothing(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	_, f, c, k := w.open(t, h)
+	h.onData = func(_ *netpoll.Conn, b []byte) int { h.loop.Write(c, b); return len(b) }
+	message := make([]byte, 100)
+	records := make([][]byte, 300)
+	for i := range records {
+		records[i] = k.record(23, message)
+	}
+	f.s.Wrote = make([]byte, 0, 1<<20)
+	i := 0
+	if n := testing.AllocsPerRun(250, func() {
+		f.s.Send(records[i])
+		f.s.Ready()
+		i++
+	}); n > 2 && !raceEnabled { // one is the test's own Send
+		t.Errorf("%v allocations for a message that is echoed", n)
+	}
+}
+
+// What crypto/tls does and does not document: an error that calls itself temporary is not kept. Where a release of Go keeps it, nothing here works.
+func TestCryptoTLSReadsOn(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	client, _, _ := w.dial(w.on[0], nil)
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	w.pump()
+	for i := range 3 {
+		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, errNothing) {
+			t.Fatalf("a read of nothing: %v", err)
+		}
+		if _, err := client.Write([]byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(t, client, 1); got[0] != byte(i) {
+			t.Fatalf("%x", got)
+		}
+	}
+}

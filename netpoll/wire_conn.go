@@ -1,0 +1,53 @@
+package netpoll
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+	"reflect"
+	"time"
+	"unsafe"
+)
+
+// The rest of net.Conn: crypto/tls calls the setters of deadlines, and nobody waits here.
+
+func (*wire) Close() error                     { return nil }
+func (*wire) LocalAddr() net.Addr              { return nil }
+func (*wire) RemoteAddr() net.Addr             { return nil }
+func (*wire) SetDeadline(time.Time) error      { return nil }
+func (*wire) SetReadDeadline(time.Time) error  { return nil }
+func (*wire) SetWriteDeadline(time.Time) error { return nil }
+
+// A tls.Conn keeps the buffers by which it reads, grown to the longest record and the longest handshake message that ever came; that is most of
+// what an idle conn has. As wire never leaves anything in the first, and a handshake nothing in the second, they are taken away while it is idle. Their fields are
+// private: where a release of Go has others, rawInput and hand are 0, nothing is taken away, and conns are larger (TestSecuredIdleBytes tells).
+var rawInput, hand = bufferField("rawInput"), bufferField("hand")
+
+func bufferField(name string) uintptr {
+	f, ok := reflect.TypeFor[tls.Conn]().FieldByName(name)
+	if !ok || f.Type != reflect.TypeFor[bytes.Buffer]() {
+		return 0
+	}
+	return f.Offset
+}
+
+func bufferAt(c *tls.Conn, field uintptr) *bytes.Buffer {
+	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(c), field))
+}
+
+// lend has c read by memory that the caller takes back (takeBack) before anybody else uses it.
+func lend(c *tls.Conn, memory []byte) {
+	if rawInput != 0 {
+		*bufferAt(c, rawInput) = *bytes.NewBuffer(memory[:0])
+	}
+}
+
+// takeBack ends lend. It also takes the buffer of handshake messages, unless a part of one is there.
+func takeBack(c *tls.Conn) {
+	if rawInput != 0 {
+		*bufferAt(c, rawInput) = bytes.Buffer{}
+	}
+	if hand != 0 && bufferAt(c, hand).Len() == 0 {
+		*bufferAt(c, hand) = bytes.Buffer{}
+	}
+}
