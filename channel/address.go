@@ -49,7 +49,7 @@ func (id OutletID) less(other OutletID) bool {
 	return id.Node < other.Node || id.Node == other.Node && id.Loop < other.Loop
 }
 
-// RoomID is a room's number: partition:16 | serial:48. An empty room is forgotten; the next one of that name has another number.
+// RoomID is a room's number: partition:16 | serial:48. A room that is empty and keeps no messages is forgotten; the next one of that name has another number.
 type RoomID uint64
 
 func newRoomID(partition uint16, serial uint64) RoomID {

@@ -35,6 +35,8 @@ type input struct {
 	now     int64         // the partition's time; 0 where time does not matter
 	slow    time.Duration // slow mode of a room that has none of its own
 	refusal refusal       // what admission says
+	wall    int64         // the time of what is pushed, in Unix ms
+	history *History      // nil where nothing is pushed
 }
 
 // subject is whom and what a request names, found once.
@@ -55,12 +57,12 @@ func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 	case OpEnter:
 		of.user = s.find(room, r.User)
 		if r.Prev != "" {
-			if of.prev = s.find(room, r.Prev); of.prev != 0 && s.member(of.prev).addr != r.From {
+			if of.prev = s.find(room, r.Prev); of.prev != 0 && s.addr(of.prev) != r.From {
 				of.prev = 0
 			}
 		}
-	case OpLeave, OpSend:
-		if of.user = s.find(room, r.User); of.user != 0 && s.member(of.user).addr != r.From {
+	case OpLeave, OpSend, OpHistory:
+		if of.user = s.find(room, r.User); of.user != 0 && s.addr(of.user) != r.From {
 			of.user = 0 // the name is somebody else's by now
 		}
 	}
@@ -105,6 +107,8 @@ func (d *decision) decide() {
 	case OpMembers:
 		d.list = len(d.items)
 		d.reply(nil)
+	case OpHistory:
+		d.page()
 	case OpPush:
 		d.pushTo()
 	case OpKick:
@@ -155,7 +159,7 @@ func (d *decision) record(kind RecordKind) *Record {
 // recordOf is record for a room and, if slot is not 0, a member of it.
 func (d *decision) recordOf(kind RecordKind, room *Room, slot uint32) *Record {
 	r := d.record(kind)
-	r.Room, r.room, r.slot = room.name, room, slot
+	r.Room, r.room, r.slot = room.name(), room, slot
 	if slot != 0 {
 		r.User = d.state.member(slot).name
 	}
@@ -189,11 +193,12 @@ func (d *decision) post(kind ItemKind, to Addr, room RoomID) *Item {
 
 // push gives p the room's next number and posts it to every outlet that has members of the room, but for who leaves with this decision
 // (a slot, or 0).
-func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
+// It returns the record of that, nil when nobody is there to get it.
+func (d *decision) push(room *Room, p *codec.Push, leaver uint32) *Record {
 	var alone OutletID // the outlet that only the leaver had
 	skip := false
 	if leaver != 0 {
-		alone = d.state.member(leaver).addr.Outlet()
+		alone = d.state.addr(leaver).Outlet()
 		for i := range room.outlets {
 			if o := &room.outlets[i]; o.id == alone {
 				skip = o.count == 1
@@ -205,9 +210,9 @@ func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
 		n--
 	}
 	if n == 0 {
-		return
+		return nil
 	}
-	d.numbered(room)
+	rec := d.numbered(room, p)
 	if n > 1 {
 		p.Shared = new(codec.SharedFrames)
 	}
@@ -216,12 +221,16 @@ func (d *decision) push(room *Room, p *codec.Push, leaver uint32) {
 			d.post(ItemPush, id.addr(), room.id).Push = p
 		}
 	}
+	return rec
 }
 
-// numbered takes the room's next number.
-func (d *decision) numbered(room *Room) {
+// numbered gives p the room's next number.
+func (d *decision) numbered(room *Room, p *codec.Push) *Record {
 	d.seq++
-	d.recordOf(RecordPush, room, 0).Num = d.seq
+	p.Stream, p.Seq, p.Time = &room.stream, d.seq, d.input.wall
+	rec := d.recordOf(RecordPush, room, 0)
+	rec.Num, rec.Time = d.seq, d.input.wall
+	return rec
 }
 
 func (d *decision) reply(body []byte) {
@@ -237,8 +246,8 @@ func (d *decision) reply(body []byte) {
 func (d *decision) enter() {
 	m := d.of.user
 	switch {
-	case m != 0 && d.state.member(m).addr == d.r.From: // the same request again, after an answer that was lost
-		d.entered(d.of.room.id)
+	case m != 0 && d.state.addr(m) == d.r.From: // the same request again, after an answer that was lost
+		d.entered(d.of.room, m)
 	case m != 0 && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
 		d.refuseEnter(EnterRefused)
 	case d.input.refusal != admitted:
@@ -256,16 +265,27 @@ func (d *decision) add() {
 	r, room := d.r, d.of.room
 	if d.of.prev != 0 {
 		d.drop(d.of.prev, true)
-		if room.count == 1 { // the room ends with its last member
+		if room.count == 1 && !d.fresh(room) { // the room ends with its last member
+			if room.keeps() {
+				d.forget(room)
+			}
 			room = nil
 		}
+	}
+	if room != nil && room.count == 0 && !d.fresh(room) { // nobody may know any more what it keeps
+		d.forget(room)
+		room = nil
 	}
 	id, slow := RoomID(0), time.Duration(0)
 	if room == nil {
 		serial := d.p.serial + 1
 		id, slow = newRoomID(d.p.number, serial), d.slowOf(r.Room)
 		rec := d.record(RecordRoom)
-		rec.Room, rec.Num, rec.Time = r.Room, serial, int64(slow)
+		rec.Room, rec.Num, rec.Time, rec.Key = r.Room, serial, int64(slow), d.incarnation(id)
+		if readers := d.input.readers(r.Room); readers != ReadersPresent {
+			rec := d.record(RecordReaders)
+			rec.Room, rec.Num = r.Room, uint64(readers)
+		}
 		d.room, d.seq = id, 0
 	} else {
 		id, slow = room.id, room.slow
@@ -273,12 +293,12 @@ func (d *decision) add() {
 	}
 	d.note(countEnters)
 	rec := d.record(RecordAdd)
-	rec.Room, rec.User, rec.Addr, rec.Key, rec.room = r.Room, r.User, r.From, r.Key, room
+	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.room = r.Room, r.User, r.From, d.seq, r.Key, room
 	if slow > 0 { // one that leaves and comes back has to wait like the others
 		rec := d.record(RecordSpoke)
 		rec.Room, rec.User, rec.Time, rec.room = r.Room, r.User, d.input.now, room
 	}
-	d.entered(id)
+	d.enteredAt(room, id, d.seq)
 }
 
 // replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
@@ -289,16 +309,26 @@ func (d *decision) replace(m uint32) {
 	}
 	d.note(countReplaced)
 	d.recordOf(RecordReplace, room, m).Addr = r.From
-	d.post(ItemKick, d.state.member(m).addr, room.id).Body = replacedReason
-	d.entered(room.id)
+	d.post(ItemKick, d.state.addr(m), room.id).Body = replacedReason
+	d.entered(room, m)
 }
 
 // replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.
 var replacedReason = []byte("replaced by a new session of yours")
 
-func (d *decision) entered(id RoomID) {
+// entered answers who is a member of the room already.
+func (d *decision) entered(room *Room, slot uint32) {
+	d.enteredAt(room, room.id, d.state.member(slot).mark.entry())
+}
+
+// enteredAt answers who entered when the room's pushes had come to a number. room is nil if the room was made by that.
+func (d *decision) enteredAt(room *Room, id RoomID, entry uint64) {
 	d.list = len(d.items)
-	d.post(ItemEnter, d.r.From, id).Req = d.r.Req
+	it := d.post(ItemEnter, d.r.From, id)
+	it.Req = d.r.Req
+	if d.r.Ext != nil {
+		d.recall(it, room, id, entry)
+	}
 }
 
 func (d *decision) refuseEnter(body []byte) {
@@ -312,9 +342,10 @@ func (d *decision) drop(slot uint32, stays bool) {
 	m := d.state.member(slot)
 	room := m.room
 	d.note(countLeaves)
+	d.remember(room, slot)
 	d.recordOf(RecordRemove, room, slot)
 	if stays {
-		d.post(ItemLeave, m.addr, room.id)
+		d.post(ItemLeave, d.state.addr(slot), room.id)
 	}
 	if room.count > 1 {
 		d.push(room, userPush("onLeave", m.name), slot)
@@ -328,19 +359,31 @@ func (d *decision) send() {
 		d.refuseSend(Refused)
 		return
 	}
+	if d.sentBefore(room, sender) {
+		return
+	}
 	if wait := d.wait(sender); wait > 0 {
 		d.note(counterOf(ReasonSlow))
 		d.refuseSend(refusedUntil(ReasonSlow, wait))
 		return
 	}
-	if !d.deliver(chatPush) {
+	d.refresh(room)
+	p, rec := d.deliver(chatPush)
+	if p == nil {
 		d.refuseSend(Refused)
 		return
+	}
+	if rec != nil {
+		d.keep(rec, room, p)
 	}
 	if room.slow > 0 {
 		d.recordOf(RecordSpoke, room, sender).Time = d.input.now
 	}
 	d.note(countSends)
+	if d.r.Ext != nil {
+		d.sent(room, sender, p)
+		return
+	}
 	d.reply(Done)
 }
 
@@ -357,34 +400,36 @@ func (d *decision) wait(slot uint32) time.Duration {
 	return slow - time.Duration(d.input.now-v.at)
 }
 
-// deliver pushes to the room or to one member of it, unless that cannot be taken.
-func (d *decision) deliver(push func(*Request) *codec.Push) bool {
+// deliver pushes to the room, and returns the record of that too, or to one member of it. It returns nil if that cannot be taken.
+func (d *decision) deliver(push func(*Request) *codec.Push) (p *codec.Push, rec *Record) {
 	room := d.of.room
 	if d.r.Target != Everybody && d.of.target == 0 {
-		return false
+		return nil, nil
 	}
 	if d.input.refusal != admitted {
 		d.noteRefusal()
-		return false
+		return nil, nil
 	}
+	p = push(d.r)
 	if d.r.Target == Everybody {
-		d.push(room, push(d.r), 0)
-		return true
+		return p, d.push(room, p, 0)
 	}
-	d.post(ItemDirect, d.state.member(d.of.target).addr, room.id).Push = push(d.r)
-	return true
+	p.Stream, p.Time = &room.stream, d.input.wall
+	d.post(ItemDirect, d.state.addr(d.of.target), room.id).Push = p
+	return p, nil
 }
 
 // pushTo is a push of the server's own.
 func (d *decision) pushTo() {
-	switch {
-	case d.of.room == nil || d.r.Target != Everybody && d.of.target == 0:
+	if room := d.of.room; room == nil || room.count == 0 || d.r.Target != Everybody && d.of.target == 0 {
 		d.reply(Absent)
-	case !d.deliver(serverPush):
-		d.reply(Refused)
-	default:
-		d.reply(Done)
+		return
 	}
+	if p, _ := d.deliver(serverPush); p == nil {
+		d.reply(Refused)
+		return
+	}
+	d.reply(Done)
 }
 
 // kick ends a member's session. Its loop will post the leave when the session has ended.
@@ -395,7 +440,7 @@ func (d *decision) kick() {
 	}
 	reason, _ := codec.StringValue(d.r.Content)
 	room := d.of.room
-	d.post(ItemKick, d.state.member(d.of.target).addr, room.id).Body = []byte(reason)
+	d.post(ItemKick, d.state.addr(d.of.target), room.id).Body = []byte(reason)
 	d.reply(Done)
 }
 
@@ -451,10 +496,11 @@ func (d *decision) dropNode(node Node) {
 		d.room, d.seq = room.id, room.seq
 		for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 			m := d.state.member(slot)
-			if m.addr.Node != node {
+			if d.state.addr(slot).Node != node {
 				continue
 			}
 			d.note(countLeaves)
+			d.remember(room, slot)
 			d.recordOf(RecordRemove, room, slot)
 			d.pushBeyond(room, userPush("onLeave", m.name), node)
 		}
@@ -476,7 +522,7 @@ func (d *decision) pushBeyond(room *Room, p *codec.Push, node Node) {
 	if told == 0 {
 		return
 	}
-	d.numbered(room)
+	d.numbered(room, p)
 	if told > 1 {
 		p.Shared = new(codec.SharedFrames)
 	}
@@ -508,7 +554,7 @@ func (d *decision) failed(half bool) {
 		if room.panics > 0 || half {
 			d.closeRoom(room, "room closed after an internal error")
 		} else {
-			d.recordOf(RecordPanic, room, 0).Num = room.panics + 1
+			d.recordOf(RecordPanic, room, 0).Num = uint64(room.panics) + 1
 		}
 	}
 	if d.r != nil {
@@ -519,10 +565,12 @@ func (d *decision) failed(half bool) {
 
 // closeRoom kicks every member and forgets the room.
 func (d *decision) closeRoom(room *Room, reason string) {
+	if room.history != nil {
+		d.forget(room)
+	}
 	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
-		m := d.state.member(slot)
 		d.recordOf(RecordRemove, room, slot)
-		d.post(ItemKick, m.addr, room.id).Body = []byte(reason)
+		d.post(ItemKick, d.state.addr(slot), room.id).Body = []byte(reason)
 	}
 }
 

@@ -19,6 +19,13 @@
 // A Worker is the partitions that run on one loop. They share memory, and nothing else: Export, Import and Release move one of them to
 // another worker, in this process or in another one.
 //
+// # What a room keeps
+//
+// A room may keep the last messages that were said in it (History), so that who was cut off can return without a gap. What is kept and what is
+// forgotten are records like all else. Each push has a number in its room's stream (codec.Seq); an answer to an enter says how far that is,
+// and what is asked for from there on follows the answer, before anything that is said later. A room with messages outlives its last member.
+// Who may read them is decided when the room is made (Readers).
+//
 // # The two ways
 //
 //	loop ─ Inlet ─► partition ─ Outlet ─► loop

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -25,11 +26,30 @@ func AppendRequest(dst []byte, r *Request) []byte {
 		dst = appendBytes(dst, s)
 	}
 	dst = binary.AppendUvarint(appendBytes(dst, r.Content), r.Key)
+	flags := byte(0)
 	if r.Silent {
-		return append(dst, 1)
+		flags |= requestSilent
 	}
-	return append(dst, 0)
+	x := r.Ext
+	if x == nil {
+		return append(dst, flags)
+	}
+	if x.HasSince {
+		flags |= requestSince
+	}
+	dst = append(dst, flags|requestExtended)
+	for _, n := range [...]uint64{x.Since.Incarnation, x.Since.Number, uint64(x.Most), x.Mid} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
 }
+
+// Flags of a request's encoding.
+const (
+	requestSilent = 1 << iota
+	requestExtended
+	requestSince
+)
 
 // ParseRequest decodes a request. Content aliases b.
 func ParseRequest(b []byte) (Request, error) {
@@ -38,7 +58,12 @@ func ParseRequest(b []byte) (Request, error) {
 	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
 		*s = string(d.bytes())
 	}
-	r.Content, r.Key, r.Silent = d.bytes(), d.uint(), d.byte() != 0
+	r.Content, r.Key = d.bytes(), d.uint()
+	flags := d.byte()
+	r.Silent = flags&requestSilent != 0
+	if flags&requestExtended != 0 {
+		r.Ext = &Extended{HasSince: flags&requestSince != 0, Since: codec.Seq{Incarnation: d.uint(), Number: d.uint()}, Most: uint32(d.upTo(math.MaxUint32)), Mid: d.uint()}
+	}
 	if d.bad || r.Op == 0 || r.Op >= ops {
 		return Request{}, ErrEncoding
 	}
@@ -59,6 +84,14 @@ func AppendItem(dst []byte, it *Item) []byte {
 	if it.Push != nil {
 		dst = appendBytes(dst, it.Push.Route)
 		dst = appendBytes(dst, it.Push.Body)
+		if s := it.Push.Stream; s != nil {
+			dst = appendBytes(append(dst, 1), s.Room)
+			for _, n := range [...]uint64{s.Incarnation, it.Push.Seq, uint64(it.Push.Time)} {
+				dst = binary.AppendUvarint(dst, n)
+			}
+		} else {
+			dst = append(dst, 0)
+		}
 	}
 	return dst
 }
@@ -73,6 +106,10 @@ func ParseItem(b []byte) (Item, error) {
 	it.Body = d.bytes()
 	if it.Kind == ItemPush || it.Kind == ItemDirect {
 		it.Push = &codec.Push{Route: string(d.bytes()), Body: d.bytes(), Shared: new(codec.SharedFrames)}
+		if d.byte() == 1 {
+			it.Push.Stream = &codec.Stream{Room: string(d.bytes()), Incarnation: d.uint()}
+			it.Push.Seq, it.Push.Time = d.uint(), int64(d.uint())
+		}
 	}
 	if d.bad || it.Kind == 0 || it.Kind >= itemKinds {
 		return Item{}, ErrEncoding
@@ -84,16 +121,17 @@ func ParseItem(b []byte) (Item, error) {
 func AppendRecord(dst []byte, r *Record) []byte {
 	dst = append(dst, byte(r.Kind))
 	dst = appendAddr(appendBytes(appendBytes(dst, r.Room), r.User), r.Addr)
-	for _, n := range [...]uint64{r.Num, r.Key, uint64(r.Time)} {
+	for _, n := range [...]uint64{r.Num, r.Key, uint64(r.Time), r.Place} {
 		dst = binary.AppendUvarint(dst, n)
 	}
-	return dst
+	return appendBytes(dst, r.Body)
 }
 
-// ParseRecord decodes a record.
+// ParseRecord decodes a record. Nothing of it aliases b.
 func ParseRecord(b []byte) (Record, error) {
 	d := decoder{b: b}
-	r := Record{Kind: RecordKind(d.byte()), Room: string(d.bytes()), User: string(d.bytes()), Addr: d.addr(), Num: d.uint(), Key: d.uint(), Time: int64(d.uint())}
+	r := Record{Kind: RecordKind(d.byte()), Room: string(d.bytes()), User: string(d.bytes()), Addr: d.addr(), Num: d.uint(), Key: d.uint(), Time: int64(d.uint()), Place: d.uint()}
+	r.Body = bytes.Clone(d.bytes())
 	if d.bad || r.Kind == 0 || r.Kind >= recordKinds {
 		return Record{}, ErrEncoding
 	}

@@ -58,8 +58,14 @@ func itemOf(rng *rand.Rand, kind ItemKind) Item {
 	}
 	if kind == ItemPush || kind == ItemDirect {
 		it.Push = &codec.Push{Route: string(bytesOf(rng)), Body: bytesOf(rng)}
+		if rng.IntN(2) == 0 {
+			it.Push.Stream = &codec.Stream{Room: string(bytesOf(rng)), Incarnation: oneOf(rng)}
+			it.Push.Seq, it.Push.Time = oneOf(rng), int64(oneOf(rng))
+		}
 	} else {
-		it.Open = rng.IntN(2) == 0
+		if it.Open = rng.IntN(2) == 0; it.Open {
+			it.Tail = string(bytesOf(rng))
+		}
 	}
 	return it
 }
@@ -67,10 +73,12 @@ func itemOf(rng *rand.Rand, kind ItemKind) Item {
 // unshared is an item without the frames that a decoded push may keep, and with a body that is whole.
 func unshared(it Item) Item {
 	if it.Open {
-		it.Body, it.Open = append(slices.Clip(it.Body), it.End()...), false
+		it.Body, it.Open, it.Tail = append(slices.Clip(it.Body), it.End()...), false, ""
 	}
 	if it.Push != nil {
-		it.Push = &codec.Push{Route: it.Push.Route, Body: it.Push.Body}
+		p := *it.Push
+		p.Shared = nil
+		it.Push = &p
 	}
 	return it
 }
@@ -124,7 +132,7 @@ func isRecord(b []byte) bool  { _, err := ParseRecord(b); return err == nil }
 
 func recordOf(rng *rand.Rand, kind RecordKind) Record {
 	return Record{
-		Kind: kind, Room: string(bytesOf(rng)), User: string(bytesOf(rng)), Addr: addrOf(rng), Num: oneOf(rng), Key: oneOf(rng), Time: int64(oneOf(rng)),
+		Kind: kind, Room: string(bytesOf(rng)), User: string(bytesOf(rng)), Addr: addrOf(rng), Num: oneOf(rng), Key: oneOf(rng), Time: int64(oneOf(rng)), Place: oneOf(rng), Body: bytesOf(rng),
 	}
 }
 
@@ -135,10 +143,10 @@ func TestRecordsRoundTrip(t *testing.T) {
 			r := recordOf(rng, kind)
 			b := AppendRecord([]byte("before"), &r)[len("before"):]
 			got, err := ParseRecord(b)
-			if err != nil || got != r {
+			if err != nil || !reflect.DeepEqual(got, r) {
 				t.Fatalf("%+v\nbecame %+v, %v", r, got, err)
 			}
-			if got, err = ParseRecord(append(b[:len(b):len(b)], "later"...)); err != nil || got != r {
+			if got, err = ParseRecord(append(b[:len(b):len(b)], "later"...)); err != nil || !reflect.DeepEqual(got, r) {
 				t.Fatalf("with more behind it %+v\nbecame %+v, %v", r, got, err)
 			}
 			if cut := rng.IntN(len(b)); isRecord(b[:cut]) {

@@ -43,14 +43,16 @@ func (s *state) snapshot(p *partition, now int64) iter.Seq[Record] {
 // snapshotRoom are the records of which a room consists.
 func (s *state) snapshotRoom(room *Room) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		if !yield(Record{Kind: RecordRoom, Room: room.name, Num: room.id.serial(), Time: int64(room.slow)}) ||
-			!yield(Record{Kind: RecordPush, Room: room.name, Num: room.seq}) ||
-			room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name, Num: room.panics}) {
+		if !yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation}) ||
+			room.readers != 0 && !yield(Record{Kind: RecordReaders, Room: room.name(), Num: uint64(room.readers)}) ||
+			!room.snapshotHistory(yield) ||
+			!yield(Record{Kind: RecordPush, Room: room.name(), Num: room.seq}) ||
+			room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)}) {
 			return
 		}
 		for slot := room.first; slot != 0; slot = s.member(slot).next {
 			m := s.member(slot)
-			if !yield(Record{Kind: RecordAdd, Room: room.name, User: m.name, Addr: m.addr, Key: s.keys[slot]}) {
+			if !yield(Record{Kind: RecordAdd, Room: room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}) {
 				return
 			}
 		}
@@ -62,7 +64,7 @@ func (s *state) snapshotRest(p *partition, now int64) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
 		for slot := p.heard; slot != 0; slot = s.voices[slot].next {
 			m := s.member(slot)
-			if !yield(Record{Kind: RecordSpoke, Room: m.room.name, User: m.name, Time: s.voices[slot].at}) {
+			if !yield(Record{Kind: RecordSpoke, Room: m.room.name(), User: m.name, Time: s.voices[slot].at}) {
 				return
 			}
 		}
@@ -76,7 +78,7 @@ func (s *state) snapshotRest(p *partition, now int64) iter.Seq[Record] {
 				return
 			}
 		}
-		yield(Record{Kind: RecordPartition, Num: p.serial, Time: now, Key: p.records})
+		yield(Record{Kind: RecordPartition, Num: p.serial, Time: now, Key: p.records, Place: uint64(p.wall)})
 	}
 }
 
@@ -94,6 +96,7 @@ func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
 		return err
 	}
 	p.begin = w.nanos() - p.now
+	w.shelve(p)
 	if p.heard != 0 {
 		w.wantTick(p)
 	}

@@ -53,6 +53,7 @@ func (w *Worker) Promote(part uint16, epoch Epoch) {
 	p.epoch = epoch
 	p.begin = min(p.begin, w.nanos()-p.now)
 	w.state.parts[part] = p
+	w.shelve(p)
 	w.shadowMembers -= p.members()
 	w.state.rooms += len(p.rooms)
 	w.countRooms()
@@ -65,6 +66,7 @@ func (w *Worker) Promote(part uint16, epoch Epoch) {
 func (w *Worker) Demote(part uint16) {
 	p := w.state.parts[part]
 	w.state.parts[part] = nil
+	w.state.unshelve(p)
 	if w.shadows == nil {
 		w.shadows = make(map[uint16]*partition)
 	}
@@ -77,7 +79,7 @@ func (w *Worker) Demote(part uint16) {
 // members is how many there are in all rooms.
 func (p *partition) members() (n int) {
 	for _, room := range p.rooms {
-		n += room.count
+		n += int(room.count)
 	}
 	return n
 }
@@ -108,7 +110,7 @@ func (p *partition) takes(r *Record) bool {
 	switch r.Kind {
 	case RecordRoom, RecordSlow:
 		return true
-	case RecordAdd, RecordRemove, RecordReplace, RecordPush, RecordPanic:
+	case RecordAdd, RecordRemove, RecordReplace, RecordPush, RecordPanic, RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast, RecordReaders:
 		return p.rooms[r.Room] != nil
 	}
 	return false
@@ -201,7 +203,9 @@ func (w *Worker) Counters(part uint16, node Node) (in, out uint64) {
 
 // DropNodeIn executes, for one partition that the worker owns, the leaves of all members behind a node that has ended.
 func (w *Worker) DropNodeIn(part uint16, node Node) {
-	w.d.reset(w.state.parts[part], nil)
+	p := w.state.parts[part]
+	w.d.reset(p, nil)
+	w.d.input.wall, w.d.input.history = w.wall(p), &w.history
 	w.d.dropNode(node)
 	w.apply()
 	w.post()

@@ -69,6 +69,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			i := i
 			workers[i] = NewWorker(nil)
 			workers[i].SetLimits(p.limits, rooms, func() int64 { return p.now + int64(i)*12345 })
+			workers[i].KeepHistory(p.history)
 			workers[i].KeepBack(&kept{stage: moved, records: func(part uint16, records []Record) {
 				if to := workers[1-i]; to.Shadows(part) {
 					if err := to.Apply(part, parsed(t, records)); err != nil {
@@ -161,7 +162,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 				t.Fatalf("step %d: got\n%q\nwant\n%q", step, got, want)
 			}
 			a, b := workers[0].Stats(), workers[1].Stats()
-			if s := still.Stats(); a.Rooms+b.Rooms != s.Rooms || a.Members+b.Members != s.Members || int64(s.Rooms) != rooms.Load() {
+			if s := still.Stats(); inhabited(workers[0])+inhabited(workers[1]) != inhabited(still) || int64(a.Rooms+b.Rooms) != rooms.Load() || a.Members+b.Members != s.Members {
 				t.Fatalf("step %d: %d + %d rooms, counted %d, want %d; %d + %d members, want %d",
 					step, a.Rooms, b.Rooms, rooms.Load(), s.Rooms, a.Members, b.Members, s.Members)
 			}
@@ -181,6 +182,20 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			t.Errorf("%d rooms are counted and none is there", rooms.Load())
 		}
 	})
+}
+
+// inhabited is how many rooms with members a worker owns. Empty ones that keep messages are forgotten at its leisure.
+func inhabited(w *Worker) (n int) {
+	for _, p := range w.state.parts {
+		if p != nil {
+			for _, room := range p.rooms {
+				if room.count > 0 {
+					n++
+				}
+			}
+		}
+	}
+	return n
 }
 
 // Records that do not fit are an error, and nothing is left of what the follower had when it is forgotten.

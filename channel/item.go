@@ -39,7 +39,7 @@ const (
 // Item is one decision of a worker on its way to a loop.
 type Item struct {
 	Kind  ItemKind
-	Open  bool   // Body is a long list that lacks its end, ListEnd
+	Open  bool   // Body is a list that lacks its end (End)
 	Part  uint16 // the partition that decided
 	Req   uint32 // ItemEnter, ItemReply: the number the loop gave the request
 	Count uint32 // ItemEnter: members of Room, To included
@@ -50,6 +50,7 @@ type Item struct {
 	To    Addr   // ItemPush: the loop only
 	Push  *codec.Push
 	Body  []byte // immutable; longer lists of the same room may share its memory
+	Tail  string // what follows the list of an Open body, if not ListEnd: more members of the answer
 }
 
 // ListEnd ends a list of users. Lists that grow share what comes before it.
@@ -57,8 +58,11 @@ const ListEnd = "]}"
 
 // End is what follows Body.
 func (it *Item) End() string {
-	if it.Open {
-		return ListEnd
+	switch {
+	case !it.Open:
+		return ""
+	case it.Tail != "":
+		return it.Tail
 	}
-	return ""
+	return ListEnd
 }

@@ -89,7 +89,7 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		case of.room == nil || r.Op == OpSend && of.user == 0:
 		case r.Target == Everybody:
 			return w.busy(of.room)
-		case of.target != 0 && w.way(w.state.member(of.target).addr.Outlet()).Full(of.room.id):
+		case of.target != 0 && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
 			return refusedBusy
 		}
 	}
@@ -100,11 +100,11 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	room := of.room
 	if room != nil && of.user == 0 {
 		switch {
-		case of.prev == 0 && w.limits.Members > 0 && room.count >= w.limits.Members:
+		case of.prev == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
 			return refusedMembers
 		case w.busy(room) != admitted:
 			return refusedBusy
-		case room.listed+listedBytes(r.User) > maxListed:
+		case int(room.listed)+listedBytes(r.User) > maxListed:
 			return refusedList
 		}
 	}

@@ -30,11 +30,11 @@ func TestListsStay(t *testing.T) {
 		case rng.IntN(3) == 0:
 			s.handle(Request{Op: OpMembers, From: at(0, 1), Room: "r"})
 		case rng.IntN(3) == 0: // another name, at the end of the list
-			from := s.find("r", names[i]).addr
+			from := s.addrOf("r", names[i])
 			s.handle(Request{Op: OpEnter, From: from, User: name, Room: "r", Prev: names[i]})
 			names = append(append(names[:i:i], names[i+1:]...), name)
 		default:
-			s.leave(s.find("r", names[i]).addr, names[i], "r")
+			s.leave(s.addrOf("r", names[i]), names[i], "r")
 			names = append(names[:i:i], names[i+1:]...)
 		}
 		for _, it := range s.items {

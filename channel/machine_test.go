@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ type plant struct {
 	stage   *stage
 	now     int64
 	limits  Limits
+	history History
 	rooms   []string
 	nodes   [2]uint16         // their incarnations, under the numbers 0 and 1
 	serial  int               // numbers sessions
@@ -31,9 +33,11 @@ type channelKey struct {
 	node Node
 }
 
-func newPlant(t testing.TB, rng *rand.Rand, limits Limits) *plant {
-	p := &plant{rng: rng, stage: newStage(t), limits: limits, present: map[string][]Addr{}, asked: map[channelKey]uint64{}}
+func newPlant(t testing.TB, rng *rand.Rand, limits Limits, history History) *plant {
+	p := &plant{rng: rng, stage: newStage(t), limits: limits, history: history, present: map[string][]Addr{}, asked: map[channelKey]uint64{}}
 	p.stage.w.SetLimits(limits, new(atomic.Int64), func() int64 { return p.now })
+	p.history.Wall = func() int64 { return 1_000_000 + p.now/int64(time.Millisecond) }
+	p.stage.w.KeepHistory(p.history)
 	for _, first := range []string{"r", "q"} { // partitions with several rooms
 		for i, n := 0, 0; n < 3; i++ {
 			if name := fmt.Sprint(first, i); Partition(name) == Partition(first) {
@@ -79,10 +83,18 @@ func (p *plant) request() Request {
 			}
 		}
 		p.present[key] = append(p.present[key], r.From)
+		p.extended(&r)
 	case n < 22:
 		r.Op = OpLeave
-	case n < 34:
+	case n < 33:
 		r.Op, r.Target, r.Content = OpSend, target, fmt.Appendf(nil, `"%d"`, p.rng.IntN(1000))
+		if p.rng.IntN(20) == 0 {
+			r.Content = fmt.Appendf(nil, `"%2000d"`, 1)
+		}
+		p.extended(&r)
+	case n < 34:
+		r.Op = OpHistory
+		p.extended(&r)
 	case n < 35:
 		r.Op = OpMembers
 	case n < 36:
@@ -122,14 +134,37 @@ func (p *plant) step() func(w *Worker) {
 
 // forPlants runs f over random lives under different limits.
 func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
-	for _, limits := range []Limits{{}, {Slow: 100 * time.Millisecond}, {Members: 4, Rooms: 4, Slow: 30 * time.Millisecond}} {
+	for i, limits := range []Limits{{}, {Slow: 100 * time.Millisecond}, {Members: 4, Rooms: 4, Slow: 30 * time.Millisecond}} {
 		t.Run(fmt.Sprintf("members=%d,slow=%v", limits.Members, limits.Slow), func(t *testing.T) {
 			rng := seed.Rand(t)
 			for range 3 {
-				f(t, newPlant(t, rng, limits))
+				f(t, newPlant(t, rng, limits, historyOf(6*i)))
 			}
 		})
 	}
+}
+
+// historyOf keeps so many messages, of which some are too long, for a time in which rooms come and go. Its rooms have all kinds of readers.
+func historyOf(messages int) History {
+	return History{
+		Messages: messages, Bytes: 10 * (messageCost + 40), Age: 3 * time.Second, Salt: 11,
+		Readers: func(room string) Readers { return Readers(room[len(room)-1]) % readersKinds },
+	}
+}
+
+// extended makes a request one of an extended session, now and then.
+func (p *plant) extended(r *Request) {
+	if p.rng.IntN(2) == 0 {
+		return
+	}
+	x := &Extended{Most: uint32(p.rng.IntN(8)), Mid: uint64(p.rng.IntN(6))}
+	if room := p.stage.w.state.parts[r.Part]; p.rng.IntN(3) > 0 {
+		x.HasSince, x.Since.Number = true, uint64(p.rng.IntN(60))
+		if room := room.rooms[r.Room]; room != nil && p.rng.IntN(6) > 0 {
+			x.Since = room.seqOf(room.seq - min(room.seq, uint64(p.rng.IntN(12))))
+		}
+	}
+	r.Ext = x
 }
 
 // all is the export of every partition.
@@ -271,11 +306,11 @@ func checkState(t *testing.T, s *state) {
 					t.Errorf("%s: %s is found at %d and not at %d", name, m.name, s.find(room, m.name), slot)
 				}
 				r := Room{outlets: outlets}
-				r.count1(m.addr)
+				r.count1(s.addr(slot))
 				outlets = r.outlets
 			}
 			members += n
-			if n != room.count || n == 0 || listed != room.listed || !slices.Equal(outlets, room.outlets) || room.name != name || Partition(name) != p.number {
+			if n != int(room.count) || n == 0 && !room.keeps() || listed != int(room.listed) || !slices.Equal(outlets, room.outlets) || room.name() != name || Partition(name) != p.number {
 				t.Errorf("%s: %d members, counted %d; outlets %v, counted %v", name, n, room.count, outlets, room.outlets)
 			}
 		}
@@ -328,6 +363,8 @@ func TestMovesAreNotNoticed(t *testing.T) {
 		moved := newStage(t)
 		other := NewWorker(moved.w.outlet)
 		other.SetLimits(p.limits, new(atomic.Int64), func() int64 { return p.now + 12345 }) // clocks need not agree
+		other.KeepHistory(p.history)
+		moved.w.KeepHistory(p.history)
 		moved.w.SetLimits(p.limits, new(atomic.Int64), func() int64 { return p.now })
 		for _, o := range p.stage.outlets {
 			moved.outlet(o.id).full = o.full
@@ -454,7 +491,7 @@ func TestTick(t *testing.T) {
 
 // Whatever bytes an import is given, it refuses them and leaves nothing behind, or has a state that exports and imports as itself.
 func FuzzImport(f *testing.F) {
-	p := newPlant(f, rand.New(rand.NewPCG(1, 1)), Limits{Slow: 100 * time.Millisecond})
+	p := newPlant(f, rand.New(rand.NewPCG(1, 1)), Limits{Slow: 100 * time.Millisecond}, historyOf(6))
 	for range 300 {
 		p.step()(p.stage.w)
 	}
@@ -494,13 +531,13 @@ func FuzzParseRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseRecord(b)
 		if err != nil {
-			if r != (Record{}) {
+			if !reflect.DeepEqual(r, Record{}) {
 				t.Fatalf("%v and yet %+v", err, r)
 			}
 			return
 		}
 		again := AppendRecord(nil, &r)
-		if r2, err := ParseRecord(again); err != nil || r2 != r || len(again) > len(b) {
+		if r2, err := ParseRecord(again); err != nil || !reflect.DeepEqual(r2, r) || len(again) > len(b) {
 			t.Fatalf("%+v\nbecame %+v, %v", r, r2, err)
 		}
 	})

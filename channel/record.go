@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/pomelod/pomelod/codec"
 )
 
 // RecordKind says what a Record changes.
@@ -18,15 +20,15 @@ const (
 	RecordOut
 	// RecordGone: Addr.Node has ended, and its channel with it.
 	RecordGone
-	// RecordRoom: Room comes to be, with the serial Num and the slow mode Time.
+	// RecordRoom: Room comes to be, with the serial Num, the slow mode Time and the incarnation Key.
 	RecordRoom
-	// RecordAdd: User is Room's last member, at Addr, and proves to be the same user by Key.
+	// RecordAdd: User is Room's last member, at Addr, entered when pushes were numbered up to Num, and proves to be the same user by Key.
 	RecordAdd
-	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten.
+	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove
 	// RecordReplace: User's place in Room belongs to Addr now.
 	RecordReplace
-	// RecordPush: Room's pushes are numbered up to Num.
+	// RecordPush: Room's pushes are numbered up to Num, the last one at Time.
 	RecordPush
 	// RecordSpoke: User has said something in Room at Time.
 	RecordSpoke
@@ -36,21 +38,35 @@ const (
 	RecordSlow
 	// RecordPanic: Num of the requests to Room have panicked.
 	RecordPanic
-	// RecordPartition: the partition has made Num rooms, its time is Time, and Key records have led to what it is.
+	// RecordPartition: the partition has made Num rooms, its time is Time, the last push was at Place, and Key records have led to what it is.
 	RecordPartition
+	// RecordSaid: Room's push Num, at Time, is kept, and is Body; those up to Key are forgotten before.
+	RecordSaid
+	// RecordUnkept: Room's push Num, at Time, is an onChat that is not kept.
+	RecordUnkept
+	// RecordForget: Room keeps no onChat up to Num any more; with Key 1 nothing else either. Without members and messages the room is forgotten.
+	RecordForget
+	// RecordMid: a member whose place is Place has sent the message with the id Key to Room, at Time, which became push Num (0: a private one).
+	RecordMid
+	// RecordPast: who proves to be Key was in Room when pushes were numbered up to Num, and later, and left at Time.
+	RecordPast
+	// RecordReaders: Num says who may read what Room keeps (Readers).
+	RecordReaders
 
 	recordKinds
 )
 
 // Record is one change of a partition's state: what was decided, whoever asked for it.
 type Record struct {
-	Kind RecordKind
-	Room string // its name
-	User string
-	Addr Addr
-	Num  uint64
-	Key  uint64
-	Time int64 // ns of the partition's time, or a duration in ns
+	Kind  RecordKind
+	Room  string // its name
+	User  string
+	Addr  Addr
+	Num   uint64
+	Key   uint64
+	Time  int64  // ns of the partition's time, or a duration in ns; of what is kept, Unix ms
+	Place uint64 // of a member (place); a time in Unix ms
+	Body  []byte // immutable
 
 	// What the name stands for, if the one who decided knows it already. Not part of the encoding.
 	room *Room
@@ -88,7 +104,7 @@ func (s *state) change(p *partition, r *Record) error {
 		s.applySlow(p, r)
 		return nil
 	case RecordPartition:
-		p.serial, p.now, p.partly = r.Num, r.Time, false
+		p.serial, p.now, p.wall, p.partly = r.Num, r.Time, int64(r.Place), false
 		return nil
 	case RecordRoom:
 		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number {
@@ -105,16 +121,25 @@ func (s *state) change(p *partition, r *Record) error {
 	}
 	switch r.Kind {
 	case RecordPush:
-		room.seq = r.Num
+		p.numbered(room, r)
+		return nil
+	case RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast:
+		s.applyHistory(p, room, r)
+		return nil
+	case RecordReaders:
+		if r.Num >= uint64(readersKinds) {
+			return errRecord
+		}
+		room.readers = Readers(r.Num)
 		return nil
 	case RecordPanic:
-		room.panics = r.Num
+		room.panics = uint32(r.Num)
 		return nil
 	case RecordAdd:
 		if s.find(room, r.User) != 0 {
 			return errRecord
 		}
-		s.add(room, r)
+		s.add(p, room, r)
 		return nil
 	}
 	slot := r.slot
@@ -127,10 +152,7 @@ func (s *state) change(p *partition, r *Record) error {
 	case RecordRemove:
 		s.remove(p, slot)
 	case RecordReplace:
-		m := s.member(slot)
-		room.uncount(m.addr)
-		m.addr = r.Addr
-		room.count1(m.addr)
+		s.move(slot, r.Addr)
 	case RecordSpoke:
 		s.hush(p, slot)
 		s.voice(p, slot, r.Time)
@@ -143,12 +165,18 @@ func (s *state) change(p *partition, r *Record) error {
 	return nil
 }
 
+// numbered notes how far a room's pushes have come. Their time never goes back, whoever the owner is.
+func (p *partition) numbered(room *Room, r *Record) {
+	room.seq = r.Num
+	p.wall = max(p.wall, r.Time)
+}
+
 func (s *state) addRoom(p *partition, r *Record) {
 	if p.rooms == nil {
 		p.rooms = make(map[string]*Room)
 	}
 	p.serial = max(p.serial, r.Num)
-	p.rooms[r.Room] = &Room{id: newRoomID(p.number, r.Num), name: r.Room, slow: time.Duration(r.Time)}
+	p.rooms[r.Room] = &Room{id: newRoomID(p.number, r.Num), stream: codec.Stream{Room: r.Room, Incarnation: r.Key}, slow: time.Duration(r.Time)}
 	s.rooms++
 }
 

@@ -1,5 +1,7 @@
 package channel
 
+import "github.com/pomelod/pomelod/codec"
+
 // Inlet carries requests to the owner of a partition, in order. It is to a loop what an Outlet is to a partition. The loop that posts, and
 // whoever else asks rooms for something, is its user; it is declared here so that the two stand together.
 type Inlet interface {
@@ -33,6 +35,8 @@ const (
 	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
 	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
 	OpSlow
+	// OpHistory answers a member with what Room keeps before Ext.Since, Ext.Most messages at most: {"messages":[…],"more":…}.
+	OpHistory
 	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
 	OpNothing
 
@@ -50,11 +54,21 @@ type Request struct {
 	From    Addr
 	Room    string
 	User    string
-	Prev    string // OpEnter
-	Key     uint64 // OpEnter: what proves that two sessions are one user's; 0 for none
-	Target  string // OpSend, OpPush: a name, or Everybody; OpKick: a name
-	Route   string // OpPush
-	Content []byte // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
+	Prev    string    // OpEnter
+	Key     uint64    // OpEnter: what proves that two sessions are one user's; 0 for none
+	Target  string    // OpSend, OpPush: a name, or Everybody; OpKick: a name
+	Route   string    // OpPush
+	Ext     *Extended // nil unless the session is extended
+	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
+}
+
+// Extended is what only extended sessions ask for.
+type Extended struct {
+	// Since is a place in the room's stream, if HasSince. OpEnter: what was said after it is wanted; OpHistory: before it.
+	Since    codec.Seq
+	HasSince bool
+	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory
+	Mid      uint64 // OpSend: a hash of the message's id; 0: it has none
 }
 
 // Weight is what the request counts in a worker's Inbox: 1, and 1 more for each 4 KiB of content.

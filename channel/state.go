@@ -16,7 +16,9 @@ type state struct {
 	free    []uint32          // slots
 	keys    map[uint32]uint64 // by slot: Key of members that have one; a field of each would cost everybody
 	voices  map[uint32]voice  // by slot: who has spoken in a slow room
+	nodes   []nodeUse         // of members; an index stays while anybody is there
 	rooms   int               // of all partitions
+	shelves shelves           // what the rooms of partitions that the worker owns keep
 }
 
 // partition is one machine. Its maps are made at first use.
@@ -24,10 +26,12 @@ type partition struct {
 	number uint16
 	epoch  Epoch // who owns it, which is not part of the state
 	partly bool  // followed, and only some rooms have come; not part of the state
+	owned  bool  // its histories are on the worker's shelves; not part of the state
 
 	records   uint64 // have led to this state
 	serial    uint64 // of the last room
 	now       int64  // the time of the last decision for which time mattered, in ns since the partition began
+	wall      int64  // the time of the last push, in Unix ms
 	rooms     map[string]*Room
 	slow      map[string]time.Duration // by room, also of empty ones: slow modes of their own (OpSlow)
 	nodes     []nodeChannel            // in order of nodes
@@ -45,17 +49,21 @@ type nodeChannel struct {
 // Room is one channel: its members in the order they entered, and how many of them sit behind which outlet.
 type Room struct {
 	id      RoomID
-	name    string
+	stream  codec.Stream // its name and its incarnation; static, as pushes refer to it
 	seq     uint64
-	count   int
+	count   int32
+	listed  int32  // bytes the list of users may take, at most
 	first   uint32 // member slots, a list
 	last    uint32
-	panics  uint64
+	panics  uint32
+	readers Readers
 	slow    time.Duration // least time between two messages of a member; 0: none
 	outlets []outletCount // in order, so that it does not depend on the past
-	listed  int           // bytes the list of users may take, at most
 	users   []byte        // the list without ListEnd, only ever appended to, as items refer to it; nil when it must be built anew
+	history *history      // nil until something is kept
 }
+
+func (r *Room) name() string { return r.stream.Room }
 
 // maxListed bounds the list of users that answers an enter: a message of the format ends at 16 MiB. It is room for 380,000
 // names of ten bytes.
@@ -72,9 +80,60 @@ type outletCount struct {
 // member is one name in one room. Slots are indices into state.members plus 1, so that 0 is nobody.
 type member struct {
 	name       string
-	addr       Addr
+	ref        Ref // of its address; the node is in mark
 	room       *Room
 	next, prev uint32 // slots
+	mark       mark
+}
+
+// mark is what a member's node is (an index into state.nodes): 16 bits, and its entry, the number that the room's pushes had come to when it
+// entered: 48 bits. They share a word, so that an entry costs no member a byte.
+type mark uint64
+
+func newMark(node int, entry uint64) mark { return mark(node)<<48 | mark(entry&(1<<48-1)) }
+
+func (m mark) node() int     { return int(m >> 48) }
+func (m mark) entry() uint64 { return uint64(m & (1<<48 - 1)) }
+
+// nodeUse is a node that members are on, and how many.
+type nodeUse struct {
+	node    Node
+	members int
+}
+
+// hold finds the index of a node for one more member.
+func (s *state) hold(node Node) int {
+	free := -1
+	for i := range s.nodes {
+		switch n := &s.nodes[i]; {
+		case n.members == 0:
+			free = i
+		case n.node == node:
+			n.members++
+			return i
+		}
+	}
+	if free < 0 {
+		free = len(s.nodes)
+		s.nodes = append(s.nodes, nodeUse{})
+	}
+	s.nodes[free] = nodeUse{node, 1}
+	return free
+}
+
+// addr is where a member is.
+func (s *state) addr(slot uint32) Addr {
+	m := s.member(slot)
+	return Addr{s.nodes[m.mark.node()].node, m.ref}
+}
+
+// move gives a member's place to another address.
+func (s *state) move(slot uint32, to Addr) {
+	m := s.member(slot)
+	m.room.uncount(s.addr(slot))
+	s.nodes[m.mark.node()].members--
+	m.ref, m.mark = to.Ref, newMark(s.hold(to.Node), m.mark.entry())
+	m.room.count1(to)
 }
 
 // memberKey finds a member by name.
@@ -99,7 +158,7 @@ func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
 func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}] }
 
 // add makes somebody the last member of r.
-func (s *state) add(r *Room, rec *Record) {
+func (s *state) add(p *partition, r *Room, rec *Record) {
 	var slot uint32
 	if n := len(s.free); n > 0 {
 		slot, s.free = s.free[n-1], s.free[:n-1]
@@ -107,7 +166,7 @@ func (s *state) add(r *Room, rec *Record) {
 		s.members = append(s.members, member{})
 		slot = uint32(len(s.members))
 	}
-	*s.member(slot) = member{name: rec.User, addr: rec.Addr, room: r, prev: r.last}
+	*s.member(slot) = member{name: rec.User, ref: rec.Addr.Ref, room: r, prev: r.last, mark: newMark(s.hold(rec.Addr.Node), rec.Num)}
 	if r.last != 0 {
 		s.member(r.last).next = slot
 	} else {
@@ -115,7 +174,7 @@ func (s *state) add(r *Room, rec *Record) {
 	}
 	r.last = slot
 	r.count++
-	r.listed += listedBytes(rec.User)
+	r.listed += int32(listedBytes(rec.User))
 	s.index[memberKey{r.id, rec.User}] = slot
 	if rec.Key != 0 {
 		s.keys[slot] = rec.Key
@@ -124,6 +183,9 @@ func (s *state) add(r *Room, rec *Record) {
 		r.users = codec.AppendString(append(r.users, ','), rec.User)
 	}
 	r.count1(rec.Addr)
+	if r.count == 1 && r.history != nil {
+		s.shelve(p, r)
+	}
 }
 
 // remove takes a member out of its room, which is forgotten when it is empty.
@@ -142,17 +204,34 @@ func (s *state) remove(p *partition, slot uint32) {
 		r.last = m.prev
 	}
 	r.count--
-	r.listed -= listedBytes(m.name)
+	r.listed -= int32(listedBytes(m.name))
 	r.users = nil
-	r.uncount(m.addr)
+	r.uncount(s.addr(slot))
+	s.nodes[m.mark.node()].members--
 	delete(s.keys, slot)
 	s.hush(p, slot)
 	*m = member{}
 	s.free = append(s.free, slot)
 	if r.count == 0 {
-		delete(p.rooms, r.name)
-		s.rooms--
+		s.emptied(p, r)
 	}
+}
+
+// emptied forgets a room that nobody is in, unless it keeps messages.
+func (s *state) emptied(p *partition, r *Room) {
+	if r.keeps() {
+		s.shelve(p, r)
+		return
+	}
+	s.forgetRoom(p, r)
+}
+
+func (s *state) forgetRoom(p *partition, r *Room) {
+	if r.history != nil {
+		s.shelves.drop(r.history)
+	}
+	delete(p.rooms, r.name())
+	s.rooms--
 }
 
 // count1 notes a member behind addr's outlet.
@@ -234,9 +313,8 @@ func (s *state) empty(p *partition) {
 		for r.first != 0 {
 			s.remove(p, r.first)
 		}
-		if p.rooms[r.name] == r { // it never had a member
-			delete(p.rooms, r.name)
-			s.rooms--
+		if p.rooms[r.name()] == r { // it never had a member, or keeps messages
+			s.forgetRoom(p, r)
 		}
 	}
 }
@@ -249,7 +327,7 @@ func (s *state) list(r *Room) (body []byte, open bool) {
 		return []byte(listBegin + ListEnd), false
 	}
 	if r.users == nil {
-		size := len(listBegin) + r.listed/3 + 2*r.count // exact unless something has to be escaped
+		size := len(listBegin) + int(r.listed/3+2*r.count) // exact unless something has to be escaped
 		if r.count > smallRoom {
 			size += size / 8 // for those who come next
 		}

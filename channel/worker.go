@@ -16,6 +16,7 @@ type Worker struct {
 	roomsOfAll *atomic.Int64 // rooms of all workers that share the count
 	nanos      func() int64
 	keeper     Keeper // nil: items go to outlets
+	history    History
 
 	state    state
 	d        decision
@@ -24,6 +25,7 @@ type Worker struct {
 	nodes    []nodeWays
 	touched  []*way // outlets that must be flushed
 	due      int64  // by the worker's clock, when a partition wants a Tick; 0: none does
+	forgetAt int64  // the same for what rooms keep (forgetOld)
 
 	shadows       map[uint16]*partition // that others own and the worker follows; nil while there are none
 	shadowMembers int                   // theirs, in state.index
@@ -60,6 +62,11 @@ const (
 	countPushes
 	countPanics
 	countTwice
+	countRepeated
+	countIncomplete
+	countPages
+	countMids
+	countForgotten
 	countLimited
 	counters = countLimited + counter(Reasons)
 )
@@ -78,7 +85,15 @@ type Stats struct {
 	Twice                 uint64          // requests that came again, or before one that is missing
 	Limited               [Reasons]uint64 // of the refused: because of Limits
 
+	Repeated   uint64 // messages that were told to who entered, as they had been said before
+	Incomplete uint64 // returns for which not all was there that had been missed
+	Pages      uint64 // of history that members asked for
+	SentAgain  uint64 // sends that were answered and not carried out, as they had been before
+	Forgotten  uint64 // rooms that lost what they kept for want of memory, or of rooms
+
 	Rooms, Members int
+	Kept           int   // messages that rooms keep
+	KeptBytes      int64 // of all that is kept, in memory
 }
 
 // NewWorker makes a worker that owns nothing (Own, Import). outlet finds an outlet; it is asked once for each.
@@ -96,7 +111,7 @@ func (w *Worker) SetLimits(limits Limits, rooms *atomic.Int64, nanos func() int6
 
 // Own makes the worker the owner of a partition that begins empty.
 func (w *Worker) Own(part uint16, epoch Epoch) {
-	w.state.parts[part] = &partition{number: part, epoch: epoch, begin: w.nanos()}
+	w.state.parts[part] = &partition{number: part, epoch: epoch, begin: w.nanos(), owned: true}
 }
 
 // Owns tells whether the worker is the owner of a partition.
@@ -112,6 +127,8 @@ func (w *Worker) Stats() Stats {
 		Enters: c[countEnters], EntersRefused: c[countEntersRefused], Leaves: c[countLeaves], Replaced: c[countReplaced],
 		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
 		Twice: c[countTwice], Rooms: w.state.rooms, Members: len(w.state.index) - w.shadowMembers,
+		Repeated: c[countRepeated], Incomplete: c[countIncomplete], Pages: c[countPages], SentAgain: c[countMids], Forgotten: c[countForgotten],
+		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes,
 	}
 	copy(s.Limited[:], c[countLimited:])
 	return s
@@ -132,9 +149,11 @@ func (w *Worker) Handle(r *Request) (mine bool) {
 			return true
 		}
 	}
+	w.makeRoom(p, r)
 	if w.decide(p, r) {
 		w.post()
 	}
+	w.relieve()
 	return true
 }
 
@@ -156,11 +175,19 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{slow: w.limits.Slow, refusal: w.admit(r, of)}
+	in := input{slow: w.limits.Slow, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
 	if in.slow > 0 || len(p.slow) > 0 || of.room != nil && of.room.slow > 0 {
 		in.now = w.now(p)
 	}
 	return in
+}
+
+// wall is the time of what is pushed, in Unix milliseconds; it never goes back.
+func (w *Worker) wall(p *partition) int64 {
+	if w.history.Wall == nil {
+		return p.wall
+	}
+	return max(p.wall, w.history.Wall())
 }
 
 // now is the partition's time: it goes on where it was, whoever the owner is.
@@ -185,12 +212,16 @@ func (w *Worker) apply() {
 		}
 		if it.Kind != ItemEnter || !d.r.Silent {
 			it.Body, it.Open = w.state.list(room)
+			if it.Tail != "" && !it.Open {
+				it.Body, it.Open = it.Body[:len(it.Body)-len(ListEnd)], true
+			}
 		}
 	}
 	w.countRooms()
 	if d.p.heard != 0 {
 		w.wantTick(d.p)
 	}
+	w.wantForgetting()
 	w.applying = false
 }
 
@@ -303,7 +334,7 @@ func (w *Worker) postPanicked(x any) {
 func (w *Worker) fail(p *partition, r *Request, of subject) {
 	half := w.applying
 	w.d.reset(p, r)
-	w.d.of = of
+	w.d.of, w.d.input.wall, w.d.input.history = of, p.wall, &w.history
 	w.d.failed(half)
 	w.apply()
 	w.post()
@@ -312,11 +343,14 @@ func (w *Worker) fail(p *partition, r *Request, of subject) {
 // Tick does what partitions wanted to be done by now (Due), up to so many entries. If there is more, Due says so.
 func (w *Worker) Tick() {
 	now := w.nanos()
+	left := tickEntries
+	if w.forgetAt != 0 && now >= w.forgetAt {
+		w.forgetOld(left)
+	}
 	if w.due == 0 || now < w.due {
 		return
 	}
 	w.due = 0
-	left := tickEntries
 	for _, p := range w.state.parts {
 		switch {
 		case p == nil || p.heard == 0:
@@ -334,7 +368,12 @@ func (w *Worker) Tick() {
 }
 
 // Due is when Tick is wanted, by the worker's clock; 0 means never.
-func (w *Worker) Due() int64 { return w.due }
+func (w *Worker) Due() int64 {
+	if w.due == 0 || w.forgetAt != 0 && w.forgetAt < w.due {
+		return w.forgetAt
+	}
+	return w.due
+}
 
 // wantTick notes when the first of those who spoke need no longer be remembered.
 func (w *Worker) wantTick(p *partition) {

@@ -68,6 +68,11 @@ func (s *stage) find(room, name string) *member {
 	return s.w.state.member(s.w.state.find(s.room(room), name))
 }
 
+// addrOf is the address of a member that there is.
+func (s *stage) addrOf(room, name string) Addr {
+	return s.w.state.addr(s.w.state.find(s.room(room), name))
+}
+
 func (s *stage) outlet(id int) *recorder {
 	if s.outlets[id] == nil {
 		s.outlets[id] = &recorder{stage: s, id: id}

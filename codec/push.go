@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // MaxVariants bounds the number of different encodings of a push in one process: listeners differ in dictionary and
 // protobuf, clients in transport and text.
-const MaxVariants = 32
+const MaxVariants = 64
 
 // Push is one message from the server to any number of clients. Route and Body are immutable once it has been posted.
 type Push struct {
@@ -12,6 +12,11 @@ type Push struct {
 	// Body is canonical JSON: an object, valid UTF-8, nothing above U+FFFF unescaped (AppendCanonical). It has no
 	// member named "body", which would confuse socket.io clients (protocol.md §4.2).
 	Body []byte
+	// Extended clients are told which push of which room this is, and when it was: Stream is the room's, nil if it is no room's; Seq its number
+	// there, 0 for one to a single member; Time is in Unix milliseconds.
+	Stream *Stream
+	Seq    uint64
+	Time   int64
 	// Shared is set when several loops will encode this push, so that encoding once and keeping it pays.
 	Shared *SharedFrames
 }
@@ -50,6 +55,8 @@ type Variant struct {
 	Dict    *Dictionary // nil: routes travel as text
 	Protos  *Protos     // nil: all bodies are JSON
 	CESU    bool        // protobuf strings as browsers decode them (protocol.md §2.6)
+	// Extended: pushes tell of their place in the room's stream, and all bodies are JSON, as definitions would drop that.
+	Extended bool
 }
 
 // AppendFrame appends the push as clients of v read it.
@@ -68,11 +75,15 @@ func (p *Push) AppendFrame(dst []byte, v *Variant) []byte {
 }
 
 func (p *Push) encode(dst []byte, v *Variant) []byte {
+	if v.Extended && p.Stream != nil {
+		placed := Push{Route: p.Route, Body: p.placed()}
+		p = &placed
+	}
 	if !v.Framing.hybrid() {
 		return v.appendSIOPush(dst, p)
 	}
 	body := p.Body
-	if m := v.Protos.Server(p.Route); m != nil {
+	if m := v.Protos.Server(p.Route); m != nil && !v.Extended {
 		body = v.encodeBody(m, body)
 	}
 	if code, ok := v.Dict.Code(p.Route); ok {
@@ -105,7 +116,7 @@ func (v *Variant) AppendResponse(dst []byte, id uint32, idBytes uint8, body []by
 	if !v.Framing.hybrid() {
 		return v.appendSIOResponse(dst, id, body)
 	}
-	if m != nil {
+	if m != nil && !v.Extended {
 		body = v.encodeBody(m, body)
 	}
 	return append(v.AppendResponseHead(dst, id, idBytes, len(body)), body...)
@@ -113,7 +124,9 @@ func (v *Variant) AppendResponse(dst []byte, id uint32, idBytes uint8, body []by
 
 // Verbatim tells whether an answer's body travels as it is, so that it may follow AppendResponseHead in pieces. m is as for
 // AppendResponse.
-func (v *Variant) Verbatim(m *ProtoMessage) bool { return v.Framing.hybrid() && m == nil }
+func (v *Variant) Verbatim(m *ProtoMessage) bool {
+	return v.Framing.hybrid() && (m == nil || v.Extended)
+}
 
 // AppendResponseHead begins an answer whose body of n bytes follows.
 func (v *Variant) AppendResponseHead(dst []byte, id uint32, idBytes uint8, n int) []byte {

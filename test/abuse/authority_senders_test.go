@@ -79,7 +79,7 @@ func TestForgedSenders(t *testing.T) {
 						}
 					}
 					l.submit(s, c, channel.Request{Op: channel.OpSend, Part: channel.Partition(room), Room: room, User: user, Target: target, Content: content})`},
-				{"channel/decide.go", "if of.user = s.find(room, r.User); of.user != 0 && s.member(of.user).addr != r.From {", "if of.user = s.find(room, r.User); false {"},
+				{"channel/decide.go", "if of.user = s.find(room, r.User); of.user != 0 && s.addr(of.user) != r.From {", "if of.user = s.find(room, r.User); false {"},
 			},
 			fails: "a whisper to",
 		},

@@ -1,0 +1,216 @@
+package channel
+
+import (
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// History says what rooms keep of what is said in them, so that members can return without a gap (Worker.KeepHistory).
+type History struct {
+	Messages int           // of one room; 0: none is kept
+	Bytes    int           // of one room, each message counting messageCost more
+	Age      time.Duration // after that a message is told to nobody; 0: no limit
+	Memory   int64         // bytes of all rooms that the worker owns, what it keeps of members included; 0: no limit
+	// Readers says who may read what a room of that name keeps. nil: ReadersPresent for all.
+	Readers func(room string) Readers
+	// Wall is the time in Unix milliseconds.
+	Wall func() int64
+	// Salt is a number that no other process has: rooms' incarnations are made of it.
+	Salt uint64
+}
+
+// Readers says who may read what was said in a room.
+type Readers uint8
+
+// The kinds of readers.
+const (
+	// ReadersPresent: members, from their entry on; who has left and proves by a secret to be the same, from the first one on.
+	ReadersPresent Readers = iota
+	// ReadersEveryone: every member, all of it.
+	ReadersEveryone
+	// ReadersNobody: nothing is kept.
+	ReadersNobody
+
+	readersKinds
+)
+
+// What something that is kept counts beside its bytes, and how much of a room is kept beside messages.
+const (
+	messageCost = 64
+	midCost     = 32
+	pastCost    = 24
+	maxMids     = 64
+	maxPast     = 256
+)
+
+// history is what a room keeps.
+type history struct {
+	room  *Room
+	ring  []said // the last messages; the oldest at head, n of them. Its length is a power of two
+	head  int
+	n     int
+	bytes int    // of the messages, messageCost of each included
+	floor uint64 // number of the last onChat that is not in the ring; 0: all are
+	at    int64  // when something was last added, Unix ms
+	mids  []mid  // the last messages that had an id, oldest first
+	past  []past // who has left, oldest first
+
+	// The owner's (shelves).
+	shelf      *shelf
+	counted    int // bytes, in shelves.bytes
+	messages   int // in shelves.messages
+	next, prev *history
+}
+
+// said is a message.
+type said struct {
+	seq  uint64
+	time int64  // Unix ms
+	body []byte // of the onChat; immutable, and the push's own
+}
+
+func (m *said) cost() int { return len(m.body) + messageCost }
+
+// mid says that a message with an id was sent.
+type mid struct {
+	place, id, seq uint64
+	time           int64
+}
+
+// past is somebody who has left.
+type past struct {
+	key, first uint64
+	time       int64
+}
+
+// keeps tells whether there are messages that outlive the last member.
+func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 }
+
+// message is the i-th message, the oldest being 0.
+func (h *history) message(i int) *said { return &h.ring[(h.head+i)&(len(h.ring)-1)] }
+
+// size is what h counts in memory.
+func (h *history) size() int { return h.bytes + midCost*len(h.mids) + pastCost*len(h.past) }
+
+// applyHistory changes what a room keeps.
+func (s *state) applyHistory(p *partition, room *Room, r *Record) {
+	if room.history == nil {
+		room.history = &history{room: room}
+	}
+	h := room.history
+	switch r.Kind {
+	case RecordSaid:
+		p.numbered(room, r)
+		h.forget(r.Key)
+		h.push(said{r.Num, r.Time, r.Body})
+	case RecordUnkept:
+		p.numbered(room, r)
+		h.floor = max(h.floor, r.Num)
+	case RecordForget:
+		h.forget(r.Num)
+		if h.floor = max(h.floor, r.Num); r.Key != 0 {
+			*h = history{room: room, floor: h.floor, shelf: h.shelf, counted: h.counted, messages: h.messages, next: h.next, prev: h.prev}
+		}
+		if room.count == 0 && h.n == 0 {
+			s.forgetRoom(p, room)
+			return
+		}
+	case RecordMid:
+		if len(h.mids) == maxMids {
+			h.mids = h.mids[:copy(h.mids, h.mids[1:])]
+		}
+		h.mids = append(h.mids, mid{r.Place, r.Key, r.Num, r.Time})
+	case RecordPast:
+		if len(h.past) == maxPast {
+			h.past = h.past[:copy(h.past, h.past[1:])]
+		}
+		h.past = append(h.past, past{r.Key, r.Num, r.Time})
+	}
+	h.at = max(h.at, r.Time)
+	s.shelve(p, room)
+}
+
+// push adds the newest message.
+func (h *history) push(m said) {
+	if h.n == len(h.ring) {
+		ring := make([]said, max(1, 2*h.n))
+		for i := range h.n {
+			ring[i] = *h.message(i)
+		}
+		h.ring, h.head = ring, 0
+	}
+	h.n++
+	*h.message(h.n - 1) = m
+	h.bytes += m.cost()
+}
+
+// forget drops the messages up to a number.
+func (h *history) forget(upTo uint64) {
+	for h.n > 0 && h.ring[h.head].seq <= upTo {
+		m := &h.ring[h.head]
+		h.floor = max(h.floor, m.seq)
+		h.bytes -= m.cost()
+		*m = said{}
+		h.head = (h.head + 1) & (len(h.ring) - 1)
+		h.n--
+	}
+	if h.n == 0 {
+		h.ring, h.head = nil, 0
+	}
+}
+
+// snapshotHistory are the records of which it consists.
+func (r *Room) snapshotHistory(yield func(Record) bool) bool {
+	h := r.history
+	if h == nil {
+		return true
+	}
+	if !yield(Record{Kind: RecordUnkept, Room: r.name(), Num: h.floor, Time: h.at}) {
+		return false
+	}
+	for i := range h.n {
+		m := h.message(i)
+		if !yield(Record{Kind: RecordSaid, Room: r.name(), Num: m.seq, Time: m.time, Body: m.body}) {
+			return false
+		}
+	}
+	for _, m := range h.mids {
+		if !yield(Record{Kind: RecordMid, Room: r.name(), Num: m.seq, Key: m.id, Place: m.place, Time: m.time}) {
+			return false
+		}
+	}
+	for _, m := range h.past {
+		if !yield(Record{Kind: RecordPast, Room: r.name(), Num: m.first, Key: m.key, Time: m.time}) {
+			return false
+		}
+	}
+	return true
+}
+
+// fit is the number up to which messages must go so that one more of so many bytes can be kept. Unix ms, now.
+func (h *history) fit(lim *History, cost int, now int64) (upTo uint64) {
+	if h == nil {
+		return 0
+	}
+	bytes := h.bytes + cost
+	for i := range h.n {
+		m := h.message(i)
+		if h.n-i < lim.Messages && bytes <= lim.Bytes && !lim.old(m.time, now) {
+			break
+		}
+		upTo = m.seq
+		bytes -= m.cost()
+	}
+	return upTo
+}
+
+// old tells whether what was at a time, in Unix ms, is told to nobody any more.
+func (lim *History) old(at, now int64) bool {
+	return lim.Age > 0 && now-at >= lim.Age.Milliseconds()
+}
+
+// seqOf is a place in a room's stream.
+func (r *Room) seqOf(n uint64) codec.Seq {
+	return codec.Seq{Incarnation: r.stream.Incarnation, Number: n}
+}

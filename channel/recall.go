@@ -1,0 +1,285 @@
+package channel
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// What is decided about what rooms keep: who is told of it, and what is said once although it came twice.
+
+// Bounds of what one answer tells of what was said.
+const (
+	pageMessages = 200
+	pageBytes    = 64 << 10
+)
+
+// readers says who may read what is said in a room of that name that is made now.
+func (in *input) readers(room string) Readers {
+	switch {
+	case in.history.Messages == 0, in.history.Readers == nil:
+		return ReadersPresent
+	}
+	return in.history.Readers(room)
+}
+
+// incarnation is a number for a stream that begins: of this process, this ownership of the partition and this room. No clock is asked.
+func (d *decision) incarnation(id RoomID) uint64 {
+	h := d.input.history.Salt
+	for _, n := range [...]uint64{d.p.epoch.View, uint64(d.p.epoch.Maker), uint64(id)} { // splitmix64
+		h += 0x9e3779b97f4a7c15 ^ n
+		h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+		h = (h ^ h>>27) * 0x94d049bb133111eb
+		h ^= h >> 31
+	}
+	return h
+}
+
+// keep has rec, the record of p, keep what p says.
+func (d *decision) keep(rec *Record, room *Room, p *codec.Push) {
+	lim := d.input.history
+	cost := len(p.Body) + messageCost
+	switch {
+	case lim.Messages == 0, room.readers == ReadersNobody:
+	case cost > lim.Bytes:
+		rec.Kind = RecordUnkept
+	default:
+		rec.Kind, rec.Body, rec.Key = RecordSaid, p.Body, room.history.fit(lim, cost, d.input.wall)
+	}
+}
+
+// recent is what a room keeps, unless it is so old that nobody is told of it.
+func (d *decision) recent(room *Room) *history {
+	if h := room.history; h != nil && !d.input.history.old(h.at, d.input.wall) {
+		return h
+	}
+	return nil
+}
+
+// fresh tells whether a room that nobody is in is still there, for what it keeps.
+func (d *decision) fresh(room *Room) bool {
+	h := room.history
+	return room.keeps() && !d.input.history.old(h.message(h.n-1).time, d.input.wall)
+}
+
+// refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.
+func (d *decision) refresh(room *Room) {
+	if h := room.history; h != nil && h.size() > 0 && d.recent(room) == nil {
+		d.forget(room)
+	}
+}
+
+// remember keeps since when somebody who leaves, and can prove to have been here, has been in the room, as long as others may say something
+// or somebody did.
+func (d *decision) remember(room *Room, slot uint32) {
+	key := d.state.keys[slot]
+	if key == 0 || d.input.history.Messages == 0 || room.readers != ReadersPresent || room.count == 1 && !d.fresh(room) {
+		return
+	}
+	if h := d.recent(room); h != nil && h.pastOf(key) != nil {
+		return
+	}
+	d.refresh(room)
+	rec := d.recordOf(RecordPast, room, 0)
+	rec.Key, rec.Num, rec.Time = key, d.state.member(slot).mark.entry(), d.input.wall
+}
+
+func (h *history) pastOf(key uint64) *past {
+	for i := range h.past {
+		if h.past[i].key == key {
+			return &h.past[i]
+		}
+	}
+	return nil
+}
+
+// readsFrom is the number behind which a member may read, who entered at a number and proves to be key.
+func (d *decision) readsFrom(room *Room, key, entry uint64) uint64 {
+	switch room.readers {
+	case ReadersEveryone:
+		return 0
+	case ReadersNobody:
+		return math.MaxUint64
+	}
+	if h := d.recent(room); key != 0 && h != nil {
+		if p := h.pastOf(key); p != nil {
+			return min(entry, p.first)
+		}
+	}
+	return entry
+}
+
+// span is a part of what a room keeps: messages from, up to and without to.
+type span struct{ from, to int }
+
+// readable are the messages behind a number that are told to somebody who reads from there on. lost is the number of the last onChat that is not
+// there any more.
+func (d *decision) readable(room *Room, behind uint64) (s span, lost uint64) {
+	h := room.history
+	if h == nil {
+		return span{}, 0
+	}
+	lost, s.to = h.floor, h.n
+	for ; s.from < s.to; s.from++ {
+		if m := h.message(s.from); d.input.history.old(m.time, d.input.wall) {
+			lost = max(lost, m.seq)
+		} else if m.seq > behind {
+			break
+		}
+	}
+	return s, lost
+}
+
+// last is the end of a part that fits into an answer, of at most so many messages.
+func (h *history) last(s span, most int) span {
+	bytes, from := 0, s.to
+	for from > s.from && s.to-from < most {
+		if bytes += h.message(from - 1).cost(); bytes > pageBytes {
+			break
+		}
+		from--
+	}
+	return span{from, s.to}
+}
+
+// recall adds to the answer to an enter what extended sessions are told, and posts what was missed, or the last messages that are wanted, behind it.
+func (d *decision) recall(it *Item, room *Room, id RoomID, entry uint64) {
+	x := d.r.Ext
+	var s span
+	complete, incarnation := false, uint64(0)
+	if room == nil {
+		incarnation = d.incarnation(id)
+	} else {
+		incarnation = room.stream.Incarnation
+		s, complete = d.missed(room, entry)
+	}
+	tail := append(make([]byte, 0, 64), `],"seq":"`...)
+	tail = append(codec.Seq{Incarnation: incarnation, Number: d.seq}.Append(tail), '"')
+	if x.HasSince {
+		tail = strconv.AppendBool(append(tail, `,"complete":`...), complete)
+		if !complete {
+			d.note(countIncomplete)
+		}
+	}
+	it.Tail = string(append(tail, '}'))
+	for i := s.from; i < s.to; i++ {
+		m := room.history.message(i)
+		d.note(countRepeated)
+		d.post(ItemDirect, d.r.From, id).Push = &codec.Push{Route: "onChat", Body: m.body, Stream: &room.stream, Seq: m.seq, Time: m.time}
+	}
+}
+
+// missed is what who enters is told of what was said before, and whether with that it knows every onChat after Since.
+func (d *decision) missed(room *Room, entry uint64) (s span, complete bool) {
+	x := d.r.Ext
+	first := d.readsFrom(room, d.r.Key, entry)
+	known := x.HasSince && x.Since.Incarnation == room.stream.Incarnation && x.Since.Number <= d.seq
+	switch {
+	case d.input.history.Messages == 0, room.readers == ReadersNobody: // nobody knows what was said
+		return span{}, known && x.Since.Number == room.seq
+	case room.history == nil: // nothing was said
+		return span{}, known && first <= x.Since.Number
+	}
+	behind := first
+	if known {
+		behind = max(first, x.Since.Number)
+	}
+	all, lost := d.readable(room, behind)
+	complete = known && first <= x.Since.Number && lost <= x.Since.Number
+	if all.from == all.to {
+		return span{}, complete
+	}
+	most := pageMessages
+	if !x.HasSince {
+		most = min(most, int(x.Most))
+	}
+	s = room.history.last(all, most)
+	return s, complete && s == all
+}
+
+// page answers a member with what was said.
+func (d *decision) page() {
+	room, slot := d.of.room, d.of.user
+	if slot == 0 || d.r.Ext == nil {
+		d.reply(Refused)
+		return
+	}
+	x := d.r.Ext
+	d.note(countPages)
+	s, _ := d.readable(room, d.readsFrom(room, d.state.keys[slot], d.state.member(slot).mark.entry()))
+	if x.HasSince {
+		if x.Since.Incarnation != room.stream.Incarnation {
+			s.to = s.from
+		}
+		for s.to > s.from && room.history.message(s.to-1).seq >= x.Since.Number {
+			s.to--
+		}
+	}
+	part := s
+	if s.from < s.to {
+		part = room.history.last(s, min(pageMessages, int(x.Most)))
+	}
+	b := []byte(`{"messages":[`)
+	for i := part.from; i < part.to; i++ {
+		m := room.history.message(i)
+		if i > part.from {
+			b = append(b, ',')
+		}
+		b = codec.AppendPlace(append(b, '{'), room.seqOf(m.seq), m.time)
+		b = append(append(b, ','), m.body[1:]...)
+	}
+	b = strconv.AppendBool(append(b, `],"more":`...), part.from > s.from)
+	d.reply(append(b, '}'))
+}
+
+// forget forgets all that a room keeps.
+func (d *decision) forget(room *Room) {
+	rec := d.recordOf(RecordForget, room, 0)
+	if h := room.history; h.n > 0 {
+		rec.Num = h.message(h.n - 1).seq
+	}
+	rec.Key = 1
+}
+
+// place is what stays the same when a member returns: what it proves, or its entry.
+func (d *decision) place(slot uint32) uint64 {
+	if key := d.state.keys[slot]; key != 0 {
+		return key
+	}
+	return d.state.member(slot).mark.entry() << 1 // keys are odd (router's secretKey)
+}
+
+// sentBefore answers a send that was carried out before, if it was, as the first time.
+func (d *decision) sentBefore(room *Room, sender uint32) bool {
+	if d.r.Ext == nil || d.r.Ext.Mid == 0 {
+		return false
+	}
+	h := d.recent(room)
+	if h == nil {
+		return false
+	}
+	place := d.place(sender)
+	for i := range h.mids {
+		if m := &h.mids[i]; m.id == d.r.Ext.Mid && m.place == place {
+			d.note(countMids)
+			d.reply(sentBody(room, m.seq, m.time))
+			return true
+		}
+	}
+	return false
+}
+
+// sent answers an extended session's send, and keeps the message's id.
+func (d *decision) sent(room *Room, sender uint32, p *codec.Push) {
+	if mid := d.r.Ext.Mid; mid != 0 {
+		rec := d.recordOf(RecordMid, room, 0)
+		rec.Num, rec.Time, rec.Key, rec.Place = p.Seq, p.Time, mid, d.place(sender)
+	}
+	d.reply(sentBody(room, p.Seq, p.Time))
+}
+
+func sentBody(room *Room, seq uint64, time int64) []byte {
+	b := append(make([]byte, 0, 64), '{')
+	return append(codec.AppendPlace(b, room.seqOf(seq), time), '}')
+}

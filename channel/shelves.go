@@ -1,0 +1,192 @@
+package channel
+
+import (
+	"math/bits"
+	"time"
+)
+
+// shelves are the histories of the rooms that a worker owns, by what goes first when there are too many bytes: those of empty rooms, then the
+// largest. They are the owner's order of forgetting and no part of any partition's state: what is forgotten is a record.
+type shelves struct {
+	lists    [shelfCount]shelf
+	bytes    int64
+	messages int
+}
+
+// shelf is a list of histories, the one that was longest without a change first.
+type shelf struct{ first, last *history }
+
+// shelfCount: one for empty rooms, and one for each power of two of bytes.
+const shelfCount = 1 + 24
+
+// shelfOf is where a history belongs; nil if there is nothing in it.
+func (s *shelves) shelfOf(h *history) *shelf {
+	size := h.size()
+	switch {
+	case size == 0:
+		return nil
+	case h.room.count == 0:
+		return &s.lists[0]
+	}
+	return &s.lists[min(bits.Len(uint(size)), shelfCount-1)]
+}
+
+// put notes a change of h, which is the last one of its shelf now.
+func (s *shelves) put(h *history) {
+	to := s.shelfOf(h)
+	if to != h.shelf || to != nil && to.last != h {
+		s.unlink(h)
+		if to != nil {
+			h.shelf, h.prev = to, to.last
+			if to.last != nil {
+				to.last.next = h
+			} else {
+				to.first = h
+			}
+			to.last = h
+		}
+	}
+	s.bytes += int64(h.size() - h.counted)
+	s.messages += h.n - h.messages
+	h.counted, h.messages = h.size(), h.n
+}
+
+// drop takes h away.
+func (s *shelves) drop(h *history) {
+	s.unlink(h)
+	s.bytes -= int64(h.counted)
+	s.messages -= h.messages
+	h.counted, h.messages = 0, 0
+}
+
+func (s *shelves) unlink(h *history) {
+	if h.shelf == nil {
+		return
+	}
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		h.shelf.first = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	} else {
+		h.shelf.last = h.prev
+	}
+	h.shelf, h.next, h.prev = nil, nil, nil
+}
+
+// victim is the history that goes first; nil: there is none.
+func (s *shelves) victim() *history {
+	if h := s.lists[0].first; h != nil {
+		return h
+	}
+	for i := shelfCount - 1; i > 0; i-- {
+		if h := s.lists[i].first; h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// shelve notes a change of what a room keeps.
+func (s *state) shelve(p *partition, r *Room) {
+	if p.owned {
+		s.shelves.put(r.history)
+	}
+}
+
+// unshelve takes the histories of a partition away: somebody else is its owner.
+func (s *state) unshelve(p *partition) {
+	p.owned = false
+	for _, r := range p.rooms {
+		if r.history != nil {
+			s.shelves.drop(r.history)
+		}
+	}
+}
+
+// shelve puts the histories of a partition that the worker owns now on its shelves.
+func (w *Worker) shelve(p *partition) {
+	p.owned = true
+	for _, r := range p.inOrder() {
+		if r.history != nil {
+			w.state.shelve(p, r)
+		}
+	}
+	if w.state.shelves.bytes > 0 { // it may be time already
+		w.forgetAt = max(1, w.nanos())
+	}
+}
+
+// KeepHistory has rooms keep what is said in them. Called before the worker owns anything.
+func (w *Worker) KeepHistory(h History) { w.history = h }
+
+// relieve forgets until what is kept is within the worker's bounds.
+func (w *Worker) relieve() {
+	for most := w.history.Memory; most > 0 && w.state.shelves.bytes > most; {
+		h := w.state.shelves.victim()
+		if h == nil {
+			return
+		}
+		w.counters[countForgotten]++
+		w.forget(h)
+	}
+}
+
+// makeRoom forgets the room that was longest empty, if another one is to be made and there are as many as may be.
+func (w *Worker) makeRoom(p *partition, r *Request) {
+	if r.Op != OpEnter || w.limits.Rooms == 0 || p.rooms[r.Room] != nil || w.roomsOfAll.Load() < int64(w.limits.Rooms) {
+		return
+	}
+	if h := w.state.shelves.lists[0].first; h != nil {
+		w.counters[countForgotten]++
+		w.forget(h)
+	}
+}
+
+// forget forgets all that a room keeps.
+func (w *Worker) forget(h *history) {
+	w.d.reset(w.state.parts[h.room.id.Partition()], nil)
+	w.d.forget(h.room)
+	w.apply()
+	w.post()
+}
+
+// forgetOld forgets what nobody is told any more, at most of so many rooms, and says when it must be called again.
+func (w *Worker) forgetOld(rooms int) {
+	w.forgetAt = 0
+	lim := &w.history
+	if lim.Age == 0 || lim.Wall == nil {
+		return
+	}
+	now, first := lim.Wall(), int64(0)
+	for i := range w.state.shelves.lists {
+		list := &w.state.shelves.lists[i]
+		for ; list.first != nil && rooms > 0 && lim.old(list.first.changed(), now); rooms-- {
+			w.forget(list.first)
+		}
+		if h := list.first; h != nil && (first == 0 || h.changed() < first) {
+			first = h.changed()
+		}
+	}
+	if first != 0 {
+		left := max(0, first+lim.Age.Milliseconds()-now)
+		w.forgetAt = max(1, w.nanos()+left*int64(time.Millisecond))
+	}
+}
+
+// changed is the time from which a history becomes old: with nobody in the room, that of the last message.
+func (h *history) changed() int64 {
+	if h.room.count == 0 && h.n > 0 {
+		return h.message(h.n - 1).time
+	}
+	return h.at
+}
+
+// wantForgetting has Tick called when what is kept has come of age.
+func (w *Worker) wantForgetting() {
+	if w.forgetAt == 0 && w.history.Age > 0 && w.state.shelves.bytes > 0 {
+		w.forgetAt = w.nanos() + int64(w.history.Age)
+	}
+}
