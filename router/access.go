@@ -261,7 +261,7 @@ func (a *access) claim(c *netpoll.Conn, client netip.AddrPort) bool {
 // turnAway ends a conn that its address may not have, at once, as the acceptor does. There is no goodbye to be read, and while the conn
 // waited for its peer to close it would have a place of -max-conns and count for nobody.
 func (l *loop) turnAway(s *session) {
-	s.phase = ended
+	l.become(s, ended)
 	l.np.Kill(s.conn, reasonAddress)
 }
 

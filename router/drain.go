@@ -116,7 +116,7 @@ func (l *loop) drainSome(p *pace, passed, over time.Duration) {
 	if !p.begun {
 		p.begun = true
 		l.np.Each(func(c *netpoll.Conn) {
-			if !l.fetches(l.session(c)) {
+			if !l.isPollingConn(l.session(c)) {
 				p.total++
 			}
 		})
@@ -126,7 +126,7 @@ func (l *loop) drainSome(p *pace, passed, over time.Duration) {
 	quota := max(due, few) - p.sent
 	for ends := 0; quota > 0 && ends < 2; { // slots are gone through once: twice when the first are those of newcomers
 		more := l.np.EachIn(p.slot, p.slot+1, func(c *netpoll.Conn) {
-			if s := l.session(c); !l.fetches(s) {
+			if s := l.session(c); !l.isPollingConn(s) {
 				p.sent++
 				quota--
 				l.sendAway(s)
@@ -139,9 +139,9 @@ func (l *loop) drainSome(p *pace, passed, over time.Duration) {
 	}
 }
 
-// fetches tells of a connection by which a client may yet fetch what waits for its session. It is sent away with that
-// session, or when there are no such sessions any more: which connection a client will use for its next GET nobody knows.
-func (l *loop) fetches(s *session) bool {
+// isPollingConn reports whether a polling client may still fetch its last messages through s. Such conns are closed last: nobody knows which
+// connection a client will use for its next GET.
+func (l *loop) isPollingConn(s *session) bool {
 	return s.http() != nil && l.node.pulls() > 0 || s.phase == ended && s.conn.IsPull()
 }
 
@@ -156,7 +156,7 @@ func (l *loop) sendAway(s *session) {
 		}
 	}()
 	if s.x != nil && s.x.errand.task == taskPoll { // the goodbye to the session is this connection's last answer
-		if in := l.holder(s.x.errand.session); in != nil && in.x != nil && in.x.pull != nil {
+		if in := l.byID(s.x.errand.session); in != nil && in.x != nil && in.x.pull != nil {
 			l.polls.end(in, reasonShutdown)
 		}
 	}

@@ -66,7 +66,7 @@ func (s *session) exportable() stays {
 		return staysEnded
 	case s.x != nil && s.x.handling:
 		return staysHandled
-	case s.known() != nil:
+	case s.appClient() != nil:
 		return staysKnown
 	}
 	return 0

@@ -155,7 +155,7 @@ func TestWhyASessionStays(t *testing.T) {
 
 	gone := r.login(atConnector, false)
 	l.np.Each(func(conn *netpoll.Conn) {
-		if s := l.session(conn); s.phase == working && s.room == nil && s.known() == nil {
+		if s := l.session(conn); s.phase == working && s.room == nil && s.appClient() == nil {
 			l.np.Close(conn, reasonKick)
 			if s.movable() != staysEnded || s.exportable() != staysEnded {
 				t.Errorf("one that ends: %v, %v", s.movable(), s.exportable())

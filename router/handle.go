@@ -50,8 +50,8 @@ func newProgram(a *app.App) (*program, error) {
 	return p, nil
 }
 
-// known is a session that functions of the App have seen. It implements hosting.Client.
-type known struct {
+// appClient is a session that functions of the App have seen. It implements hosting.Client.
+type appClient struct {
 	hosting.Session // static, as the loop and the address
 	loop            *loop
 	addr            channel.Addr
@@ -59,52 +59,52 @@ type known struct {
 }
 
 // Push implements hosting.Client.
-func (k *known) Push(p *codec.Push) error {
+func (k *appClient) Push(p *codec.Push) error {
 	if k.loop.busy() {
 		return app.ErrBusy
 	}
 	k.loop.postRun(len(p.Body), func() {
-		if s := k.loop.find(k.addr); s != nil && s.phase == working {
-			k.loop.direct(s, p)
+		if s := k.loop.byAddr(k.addr); s != nil && s.phase == working {
+			k.loop.pushTo(s, p)
 		}
 	})
 	return nil
 }
 
 // Kick implements hosting.Client.
-func (k *known) Kick(reason string) {
+func (k *appClient) Kick(reason string) {
 	k.loop.postRun(len(reason), func() {
-		if s := k.loop.find(k.addr); s != nil {
+		if s := k.loop.byAddr(k.addr); s != nil {
 			k.loop.kick(s, reason)
 		}
 	})
 }
 
-// handle is what the App knows s by, made when it is first needed: plain chat sessions have none.
-func (l *loop) handle(s *session) *known {
+// appClient is what the App knows s by, made when it is first needed: plain chat sessions have none.
+func (l *loop) appClient(s *session) *appClient {
 	x := s.needRare()
-	if x.known == nil {
-		k := &known{loop: l, addr: l.addr(s.conn)}
+	if x.client == nil {
+		k := &appClient{loop: l, addr: l.addr(s.conn)}
 		k.Session = l.node.app.NewSession(k, s.conn.Peer())
 		if s.room != nil {
 			k.SetWhere(s.user(), s.roomName())
 		}
-		x.known = k
+		x.client = k
 	}
-	return x.known
+	return x.client
 }
 
-// opened tells the App of a session that has finished its handshake.
-func (l *loop) opened(s *session) {
+// tellOpened tells the App of a session that has finished its handshake.
+func (l *loop) tellOpened(s *session) {
 	l.limiter.begin(&s.meter)
 	if app := l.node.app; app != nil && app.Watches() {
-		app.Opened(l.handle(s).Session)
+		app.Opened(l.appClient(s).Session)
 	}
 }
 
-// closed tells the App of a session's end.
-func (l *loop) closed(s *session) {
-	if k := s.known(); k != nil {
+// tellClosed tells the App of a session's end.
+func (l *loop) tellClosed(s *session) {
+	if k := s.appClient(); k != nil {
 		k.End()
 		l.node.app.Closed(k.Session)
 	}
@@ -146,7 +146,7 @@ func (l *loop) call(s *session, c *call, r *appRoute, then func(*loop, *session,
 	if !codec.ValidJSON(body) {
 		body = channel.Done
 	}
-	who := l.handle(s)
+	who := l.appClient(s)
 	out := &hosting.Call{Context: context.Background(), Session: who.Session, Body: bytes.Clone(body), Notify: c.id == 0}
 	if r.inline {
 		answer, _ := r.run(out)
@@ -189,7 +189,7 @@ func (l *loop) call(s *session, c *call, r *appRoute, then func(*loop, *session,
 
 // handled takes a handler's result, unless it was given up or its session has ended.
 func (l *loop) handled(addr channel.Addr, c call, req uint32, answer []byte, passed bool, then func(*loop, *session, *call)) {
-	s := l.find(addr)
+	s := l.byAddr(addr)
 	if s == nil || s.inflight() == 0 || s.x.pending[0].req != req { // it waited alone: who calls a handler waits until nothing is in flight
 		return
 	}
@@ -201,11 +201,11 @@ func (l *loop) handled(addr channel.Addr, c call, req uint32, answer []byte, pas
 	// after it, as the session waited.
 	s.x.pending, s.x.handling = s.x.pending[:0], false
 	then(l, s, &c)
-	l.goOn(s)
+	l.resume(s)
 }
 
-// direct stages a push for one session.
-func (l *loop) direct(s *session, p *codec.Push) {
+// pushTo stages a push for one session.
+func (l *loop) pushTo(s *session, p *codec.Push) {
 	l.np.Commit(s.conn, p.AppendFrame(l.np.Stage(s.conn), l.variant(s)))
 }
 
@@ -220,7 +220,7 @@ func (l *loop) broadcast(p *codec.Push, slot int) {
 	}()
 	more = l.np.EachIn(slot, end, func(c *netpoll.Conn) {
 		if s := l.session(c); s.phase == working {
-			l.direct(s, p)
+			l.pushTo(s, p)
 		}
 	})
 	if more {

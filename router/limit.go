@@ -69,8 +69,8 @@ func (lim *limiter) refuse(m *meter, why limitReason) (flood bool) {
 	return lim.limits.Flood > 0 && int(m.refused) >= lim.limits.Flood
 }
 
-// early charges a package of n bytes before the end of the handshake. It returns false when that is too much.
-func (lim *limiter) early(m *meter, n int) bool {
+// chargeEarly charges a package of n bytes before the end of the handshake. It returns false when that is too much.
+func (lim *limiter) chargeEarly(m *meter, n int) bool {
 	m.opening += uint32(n)
 	m.count()
 	l := lim.limits
@@ -174,11 +174,11 @@ func (l *loop) refuse(s *session, c *call, why limitReason) {
 	if c.id != 0 {
 		l.answer(s, c, why.answer(c.route.handle.enters))
 	}
-	l.refused(s, why)
+	l.countRefusal(s, why)
 }
 
-// refused counts what a limit has refused, and ends a session that goes on all the same.
-func (l *loop) refused(s *session, why limitReason) {
+// countRefusal counts what a limit has refused, and ends a session that goes on all the same.
+func (l *loop) countRefusal(s *session, why limitReason) {
 	if l.limiter.refuse(&s.meter, why) && s.phase != ended && s.conn.Alive() {
 		l.kickFor(s, "too many messages", reasonFlood)
 	}
@@ -190,28 +190,28 @@ func (l *loop) refused(s *session, why limitReason) {
 func (l *loop) charge(s *session, n int) bool {
 	lim, m := &l.limiter, &s.meter
 	if !m.begun {
-		return l.early(s, n)
+		return l.chargeEarly(s, n)
 	}
 	if !lim.take(&m.all, &lim.limits.SessionRate) {
-		l.refused(s, limitPackages)
+		l.countRefusal(s, limitPackages)
 		return false
 	}
 	m.forgive()
-	return l.speaks(s)
+	return l.checkSpoken(s)
 }
 
-// early charges a package of n bytes to a session that has yet to finish its handshake.
-func (l *loop) early(s *session, n int) bool {
-	if l.limiter.early(&s.meter, n) {
+// chargeEarly charges a package of n bytes to a session that has yet to finish its handshake.
+func (l *loop) chargeEarly(s *session, n int) bool {
+	if l.limiter.chargeEarly(&s.meter, n) {
 		return true
 	}
 	l.end(s, reasonEarly)
 	return false
 }
 
-// speaks ends a session that has said nothing since its handshake for too long, and returns false then. Where there is an App such a
+// checkSpoken ends a session that has said nothing since its handshake for too long, and returns false then. Where there is an App such a
 // session may be what it wants: it listens only.
-func (l *loop) speaks(s *session) bool {
+func (l *loop) checkSpoken(s *session) bool {
 	m := &s.meter
 	if !m.begun || m.spoke || l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < m.opening {
 		return true
@@ -223,7 +223,7 @@ func (l *loop) speaks(s *session) bool {
 // routeRate is what App.Limit says of a route.
 type routeRate struct {
 	limit.Rate
-	index int // into known.rates
+	index int // into appClient.rates
 }
 
 // overRoute charges a call to the bucket that its session has for the route, and tells whether that is empty.
@@ -231,7 +231,7 @@ func (l *loop) overRoute(s *session, r *routeRate) bool {
 	if r == nil {
 		return false
 	}
-	h := l.handle(s)
+	h := l.appClient(s)
 	if h.rates == nil {
 		h.rates = make([]limit.Bucket, l.node.app.rates)
 	}

@@ -75,8 +75,8 @@ func (l *loop) addr(c *netpoll.Conn) channel.Addr {
 	return channel.Addr{Node: l.node.id, Ref: channel.Ref(c.ID(l.np))}
 }
 
-// find is the session that an address names, or nil when it has ended.
-func (l *loop) find(a channel.Addr) *session {
+// byAddr is the session that an address names, or nil when it has ended.
+func (l *loop) byAddr(a channel.Addr) *session {
 	if a.Node != l.node.id {
 		return nil
 	}
@@ -194,7 +194,7 @@ func (l *loop) apply(it *channel.Item) {
 		l.node.asks.answer(it)
 		return
 	}
-	s := l.find(it.To)
+	s := l.byAddr(it.To)
 	if s == nil || s.phase == ended {
 		return // its leave is on the way to the worker
 	}
@@ -207,15 +207,15 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
 			l.rooms.exit(s)
-			if k := s.known(); k != nil {
+			if k := s.appClient(); k != nil {
 				k.SetWhere("", "")
 			}
 		}
 	case channel.ItemReply:
-		l.answered(s, it)
+		l.takeAnswer(s, it)
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
-			l.direct(s, it.Push)
+			l.pushTo(s, it.Push)
 		}
 	case channel.ItemKick:
 		if it.Room == 0 || s.room != nil && s.room.id == it.Room {
@@ -233,14 +233,14 @@ func (l *loop) rescue(it *channel.Item) {
 	slog.Error("panic while carrying out a room's decision; whom it was for is disconnected", "kind", it.Kind, "room", it.Room, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	if r := l.rooms.byID[it.Room]; r != nil && it.Kind == channel.ItemPush {
 		l.endRoom(r)
-	} else if s := l.find(it.To); s != nil {
+	} else if s := l.byAddr(it.To); s != nil {
 		l.np.Kill(s.conn, netpoll.ReasonPanic)
 	}
 }
 
-// answered takes the answer to a request. One that comes before the answer to an older request waits for it; one that was given up
+// takeAnswer takes the answer to a request. One that comes before the answer to an older request waits for it; one that was given up
 // comes too late.
-func (l *loop) answered(s *session, it *channel.Item) {
+func (l *loop) takeAnswer(s *session, it *channel.Item) {
 	for i := range s.inflight() {
 		p := &s.x.pending[i]
 		switch {
@@ -266,7 +266,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	}
 	s.uid, s.star = x.entering, x.star
 	l.rooms.join(s, it)
-	if k := s.known(); k != nil {
+	if k := s.appClient(); k != nil {
 		k.SetWhere(s.user(), s.roomName())
 	}
 }

@@ -41,14 +41,14 @@ func (b beats) in(tick uint32) beats {
 	return b & beatsCount
 }
 
-// answers tells whether a package or frame of n bytes that asks whether we are there is to be answered now. If not, the answer is
+// answersNow tells whether a package or frame of n bytes that asks whether we are there is to be answered now. If not, the answer is
 // owed. A second one that is owed already is charged, like whatever has no answer: who goes on like that is a flood,
 // and the session may have ended.
-func (l *loop) answers(s *session, what debts, n int) bool {
+func (l *loop) answersNow(s *session, what debts, n int) bool {
 	if !s.meter.begun {
-		return l.early(s, n)
+		return l.chargeEarly(s, n)
 	}
-	if !l.speaks(s) {
+	if !l.checkSpoken(s) {
 		return false
 	}
 	switch {
@@ -83,7 +83,7 @@ func (l *loop) payOwed(s *session) {
 
 // pingFrame answers a WebSocket's ping. Of several that are owed only the last is answered (RFC 6455 §5.5.3).
 func (l *loop) pingFrame(s *session, payload []byte) {
-	if l.answers(s, owesPong, len(payload)) {
+	if l.answersNow(s, owesPong, len(payload)) {
 		l.pong(s, payload)
 	} else if s.owes&owesPong != 0 {
 		x := l.extra(s)

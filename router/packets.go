@@ -56,9 +56,8 @@ const pinged uint8 = 1
 
 // work makes a session working. Its handshake counts as a ping that was answered.
 func (p *packets) work(s *session) {
-	s.phase = working
+	p.l.become(s, working)
 	p.startPings(s)
-	p.l.opened(s)
 }
 
 // startPings begins the time until a session's first ping.

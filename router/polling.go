@@ -66,17 +66,17 @@ func (n *Node) pulls() int {
 	return total
 }
 
-// pulled finds the session a request names, of this listener.
-func (l *loop) pulled(s *session, r *request) *session {
-	in := l.holder(r.pull)
+// polledBy finds the session that a request names, of this listener.
+func (l *loop) polledBy(s *session, r *request) *session {
+	in := l.byID(r.pull)
 	if in == nil || in.conn.Tag() != s.conn.Tag() {
 		return nil
 	}
 	return in
 }
 
-// holder finds the session of a conn; nil for 0, and when it is gone.
-func (l *loop) holder(id netpoll.ID) *session {
+// byID finds the session of a conn; nil for 0, and when it is gone.
+func (l *loop) byID(id netpoll.ID) *session {
 	if id == 0 {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (ps *polls) of(in *session) polled { return ps.l.protocol(in).(polled) }
 // already held gives way: its client has given it up, or a proxy has (protocol.md §5.4, §6.3).
 func (ps *polls) poll(get, in *session) {
 	l, p := ps.l, in.x.pull
-	if l.holder(p.get) != nil {
+	if l.byID(p.get) != nil {
 		ps.idle(in)
 	}
 	p.get = get.conn.ID(l.np)
@@ -135,7 +135,7 @@ func (ps *polls) write(in *session, packets []byte) int {
 		return 0
 	}
 	l := ps.l
-	get := l.holder(in.x.pull.get)
+	get := l.byID(in.x.pull.get)
 	if get == nil {
 		return 0
 	}
@@ -219,7 +219,7 @@ func (ps *polls) drained(in *session) {
 	if in.x == nil || in.x.pull == nil {
 		return
 	}
-	if s := ps.l.holder(in.x.pull.next()); s != nil {
+	if s := ps.l.byID(in.x.pull.next()); s != nil {
 		ps.l.np.Release(s.conn)
 	}
 }
@@ -231,11 +231,10 @@ func (ps *polls) end(in *session, why netpoll.Reason) {
 	if !p.end(why) {
 		return
 	}
-	in.phase = ended
-	l.depart(in)
+	l.become(in, ended)
 	ps.drained(in)
 	l.np.Fetch(in.conn)
-	get := l.holder(p.get)
+	get := l.byID(p.get)
 	unread := in.conn.Queued() > 0
 	switch {
 	case get != nil && why == reasonShutdown:
@@ -258,7 +257,7 @@ func (ps *polls) connGone(s *session) {
 	if s.x == nil || s.x.errand.task == taskNone {
 		return
 	}
-	in := l.holder(s.x.errand.session)
+	in := l.byID(s.x.errand.session)
 	if in == nil || in.x == nil || in.x.pull == nil {
 		return
 	}
@@ -280,11 +279,11 @@ func (ps *polls) sessionGone(in *session) {
 	}
 	l, p := ps.l, in.x.pull
 	in.x.pull = nil
-	if s := l.holder(p.get); s != nil { // it ended without a word: so does its GET
+	if s := l.byID(p.get); s != nil { // it ended without a word: so does its GET
 		l.np.Close(s.conn, reasonHTTP)
 	}
 	ps.releasePosts(p)
-	if s := l.holder(p.probe); s != nil {
+	if s := l.byID(p.probe); s != nil {
 		l.end(s, reasonProtocol)
 	}
 }
@@ -292,7 +291,7 @@ func (ps *polls) sessionGone(in *session) {
 // releasePosts lets all POSTs go on that wait for a session; they will find out what has become of it.
 func (ps *polls) releasePosts(p *pull) {
 	for _, id := range p.posts {
-		if s := ps.l.holder(id); s != nil {
+		if s := ps.l.byID(id); s != nil {
 			s.x.errand = errand{}
 			ps.l.np.Release(s.conn)
 		}
@@ -304,7 +303,7 @@ func (ps *polls) releasePosts(p *pull) {
 // It takes effect when s's handler returns.
 func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting string) {
 	l, p := ps.l, in.x.pull
-	if l.holder(p.get) != nil {
+	if l.byID(p.get) != nil {
 		ps.idle(in)
 	}
 	in.x.pull = nil

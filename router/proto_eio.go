@@ -116,7 +116,7 @@ func (p *engineIO) serve(s *session, r *request) bool {
 	transport, _ := codec.QueryValue(r.head.Query, "transport")
 	polling := string(transport) == "polling"
 	rep.wants = p.asksWith
-	in := l.pulled(s, r)
+	in := l.polledBy(s, r)
 	of := l.engineOf(in)
 	switch {
 	case method == "OPTIONS":
@@ -192,7 +192,7 @@ func (p *engineIO) open(s *session, r *request) {
 func (p *engineIO) upgrade(s *session, r *request) *codec.HTTPError {
 	l := p.l
 	transport, _ := codec.QueryValue(r.head.Query, "transport")
-	in := l.pulled(s, r)
+	in := l.polledBy(s, r)
 	of := l.engineOf(in)
 	switch {
 	case string(transport) != "websocket":
@@ -254,7 +254,7 @@ func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 	case '1':
 		l.end(s, reasonGoodbye)
 	case '2':
-		if l.answers(s, owesBeat, len(b)) {
+		if l.answersNow(s, owesBeat, len(b)) {
 			p.beat(s)
 		}
 		l.heard(s)
@@ -332,8 +332,7 @@ func (p *engineIO) disconnect(s *session) {
 	if s.phase != working {
 		return
 	}
-	p.l.depart(s)
-	s.phase = opening
+	p.l.become(s, opening)
 	p.l.until(s, p.l.np.Now()+p.l.node.limits.HandshakeSeconds)
 }
 

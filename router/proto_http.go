@@ -232,7 +232,7 @@ func (p *httpServer) silent(s *session, _ bool) {
 	l := p.l
 	switch h := s.x.http; {
 	case s.x.errand.task == taskPoll: // held for long enough
-		if in := l.holder(s.x.errand.session); in != nil {
+		if in := l.byID(s.x.errand.session); in != nil {
 			l.polls.idle(in)
 		}
 	case h.timed:
@@ -247,7 +247,7 @@ func (p *httpServer) late(s *session) { p.refuse(s, errRequestTimeout, false) }
 // hangUp closes a connection that speaks HTTP, without another word.
 func (p *httpServer) hangUp(s *session) {
 	l := p.l
-	s.phase = ended
+	l.become(s, ended)
 	l.np.Close(s.conn, reasonHTTP)
 }
 
@@ -293,7 +293,7 @@ func (p *httpServer) refuse(s *session, err *codec.HTTPError, headOnly bool) {
 	}
 	l.np.Commit(s.conn, out)
 	if err == errRequests {
-		s.phase = ended
+		l.become(s, ended)
 		l.np.CloseBriefly(s.conn, reasonHTTP)
 		return
 	}

@@ -152,12 +152,11 @@ func (p *hybrid) take(s *session, pkg codec.Package) bool {
 		}
 	case codec.PackageHandshakeAck:
 		if s.phase == opening && s.step == hybridWaitAck {
-			s.phase = working
+			l.become(s, working)
 			l.heard(s)
 			if l.profile(s).HeartbeatSeconds > 0 {
 				p.beat(s)
 			}
-			l.opened(s)
 		}
 	case codec.PackageHeartbeat:
 		switch {
@@ -166,7 +165,7 @@ func (p *hybrid) take(s *session, pkg codec.Package) bool {
 			l.charge(s, codec.PackageHeadBytes+len(pkg.Body))
 			l.heard(s)
 		default:
-			if l.answers(s, owesBeat, codec.PackageHeadBytes+len(pkg.Body)) {
+			if l.answersNow(s, owesBeat, codec.PackageHeadBytes+len(pkg.Body)) {
 				p.beat(s)
 			}
 			l.heard(s) // also one that is answered later
@@ -249,7 +248,7 @@ func (p *hybrid) handshake(s *session, body []byte) {
 	if key := userKey(client.user); key != 0 {
 		s.needRare().secret = key
 	}
-	l.settleText(s, &client, body)
+	l.chooseText(s, &client, body)
 	text := at.handshakes[same(at.Dict.Version(), client.dictVersion)][same(at.Protos.Version(), client.protoVersion)]
 	n := len(text) + 1
 	if len(user) > 0 {

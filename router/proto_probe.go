@@ -30,10 +30,10 @@ func (p *probe) begin(s, in *session) {
 // packet takes one packet.
 func (p *probe) packet(s *session, b []byte, _ bool) bool {
 	l := p.l
-	if !l.early(s, len(b)) {
+	if !l.chargeEarly(s, len(b)) {
 		return true
 	}
-	in := l.holder(s.x.errand.session)
+	in := l.byID(s.x.errand.session)
 	switch {
 	case in == nil || in.x == nil || in.x.pull == nil:
 		l.end(s, reasonProtocol)

@@ -167,7 +167,7 @@ func (p *sio09) polling(s *session, r *request, jsonp bool) bool {
 
 // pulled finds the session that a request names, if its client polls.
 func (p *sio09) pulled(s *session, r *request) *session {
-	in := p.l.pulled(s, r)
+	in := p.l.polledBy(s, r)
 	if in == nil || in.proto != p.id || in.x == nil || in.x.pull == nil {
 		return nil
 	}
@@ -301,7 +301,7 @@ func (p *sio09) patience() uint32 { return p.l.np.Now() + p.l.node.limits.pollSe
 
 // fetched: a GET that comes or goes is life (protocol.md §5.4).
 func (p *sio09) fetched(in *session) {
-	if in.phase == working && p.l.speaks(in) {
+	if in.phase == working && p.l.checkSpoken(in) {
 		p.l.heard(in)
 	}
 }

@@ -35,7 +35,7 @@ func (p *toy) owns(r *request) bool {
 func (p *toy) upgrade(*session, *request) *codec.HTTPError { return errNoSuchPage }
 
 func (p *toy) serve(s *session, r *request) bool {
-	l, in := p.l, p.l.pulled(s, r)
+	l, in := p.l, p.l.polledBy(s, r)
 	s.x.http.reply.form = codec.PayloadEIO4
 	switch get := string(r.head.Method) == "GET"; {
 	case len(r.sid) == 0:

@@ -41,6 +41,22 @@ const (
 	ended
 )
 
+// become takes s to another phase, and does what belongs to that. Nothing else changes a session's phase.
+//
+//	opening → working   the App hears of it, and its rates begin
+//	working → opening   it leaves its room; Engine.IO clients may go on with another handshake
+//	any     → ended     one that polls leaves its room, as its conn stays until somebody fetches the reason. Others do at the end of the conn
+func (l *loop) become(s *session, to phase) {
+	from := s.phase
+	s.phase = to
+	switch {
+	case to == working:
+		l.tellOpened(s)
+	case to == opening && from == working, to == ended && s.x != nil && s.x.pull != nil:
+		l.depart(s)
+	}
+}
+
 // extra is what few sessions have at a time, and none for long: loop.tidy takes it back.
 type extra struct {
 	pending []pending      // requests at a worker, oldest first
@@ -65,16 +81,16 @@ type extra struct {
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
 type rare struct {
-	known  *known // nil until an App's function has seen the session
-	secret uint64 // hash of the secret it gave (secretKey); 0: none
+	client *appClient // nil until an App's function has seen the session
+	secret uint64     // hash of the secret it gave (secretKey); 0: none
 }
 
-// known is what an App knows s by; nil: no function of it has seen s.
-func (s *session) known() *known {
+// appClient is what an App knows s by; nil: no function of it has seen s.
+func (s *session) appClient() *appClient {
 	if s.rare == nil {
 		return nil
 	}
-	return s.rare.known
+	return s.rare.client
 }
 
 // secret is the hash of the secret that s gave; 0: none.
@@ -226,9 +242,9 @@ func (l *loop) depart(s *session) {
 		}
 		x.entering, x.rename, x.handling = "", false, false
 	}
-	l.closed(s)
+	l.tellClosed(s)
 	if s.rare != nil {
-		s.rare.known = nil
+		s.rare.client = nil
 	}
 }
 
@@ -284,7 +300,7 @@ const neverDue = 1<<32 - 1
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
 	s := l.session(c)
-	l.speaks(s)
+	l.checkSpoken(s)
 	l.expireRequests(s, l.np.Now())
 	switch {
 	case !c.Alive():
@@ -321,7 +337,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		p := s.x.pending[0]
 		if s.x.handling {
 			l.counters.handlerTimeouts++
-			s.known().Abandon()
+			s.appClient().Abandon()
 		} else {
 			l.counters.timeouts++
 		}
@@ -351,11 +367,11 @@ func (l *loop) finish(s *session, body []byte, end string) {
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
 	x.pending = x.pending[:kept]
-	l.goOn(s)
+	l.resume(s)
 }
 
-// goOn reads a session on that had to wait.
-func (l *loop) goOn(s *session) {
+// resume reads a session on that had to wait.
+func (l *loop) resume(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)
 		s.alive = l.protocol(s).alive(s) // it could not be heard meanwhile
@@ -407,7 +423,7 @@ func (l *loop) endWith(s *session, why netpoll.Reason, code uint16, reason strin
 	if s.conn.Alive() {
 		l.protocol(s).goodbye(s, code, reason)
 	}
-	s.phase = ended
+	l.become(s, ended)
 	l.np.Close(s.conn, why)
 }
 

@@ -35,8 +35,8 @@ func (p *CESU8) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q: must be auto, always or never", text)
 }
 
-// settleText gives a session the variant for the text that its client reads, as far as the handshake tells.
-func (l *loop) settleText(s *session, client *clientSys, handshake []byte) {
+// chooseText gives a session the variant for the text that its client reads, as far as the handshake tells.
+func (l *loop) chooseText(s *session, client *clientSys, handshake []byte) {
 	origin := false
 	if s.x != nil && s.x.origin {
 		origin, s.x.origin = true, false
