@@ -36,6 +36,7 @@ test: test-go test-json abuse interop ## run all tests: Go, the second JSON engi
 .PHONY: test-go
 test-go: ## run the Go tests alone, in a few minutes
 	$(GO) test -count=1 $$($(GO) list ./... | grep -v /test/abuse)
+	cd test/fleet && $(GO) test -count=1 ./...
 
 .PHONY: test-json
 test-json:
@@ -59,6 +60,7 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+	cd test/fleet && CGO_ENABLED=1 $(GO) test -count=1 -race ./...
 
 # Two thousand take two cores a minute or two. One seed again, told in full: bin/sim.test -test.run 'TestSim$$' -test.v -sim.from N -sim.seeds 1 -sim.trace
 SEEDS ?= 2000
@@ -118,6 +120,7 @@ lint: ## check format, go vet and staticcheck
 	$(GO) vet ./...
 	$(GO) vet -tags pomelod_stdjson ./codec ./router
 	$(GO) run $(STATICCHECK) ./...
+	cd test/fleet && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 .PHONY: cover
 cover: ## tell which part of the code the Go tests run (bin/cover.html)

@@ -54,7 +54,7 @@ var rules = []rule{
 		why: "a fleet is views, links and partitions: bus, loops and sessions are handed in, so that whole fleets run in one test under virtual time",
 	},
 	{
-		from: ours("cluster"), except: ours("cluster/membus", "cluster/sim"), to: []string{"net", "os", "syscall", "math/rand", "math/rand/v2", "golang.org/x/sys"}, allow: []string{"net/netip"},
+		from: ours("cluster"), except: ours("cluster/membus", "cluster/natsbus", "cluster/sim"), to: []string{"net", "os", "syscall", "math/rand", "math/rand/v2", "golang.org/x/sys"}, allow: []string{"net/netip"},
 		why: "the package decides by what it is given: a seed must repeat a whole fleet exactly",
 	},
 	{
@@ -108,6 +108,10 @@ var rules = []rule{
 	{
 		from: ours("interop"), to: ours(""), allow: ours("interop"),
 		why: "interop's clients are strangers: with our codec in them they would only show that it agrees with itself",
+	},
+	{
+		from: ours(""), except: ours("cluster/natsbus"), to: []string{"github.com/nats-io"},
+		why: "NATS is one bus of several: everything but its package knows cluster.Bus only",
 	},
 	{
 		from: ours(""), except: ours("admin", "bench"), to: []string{"github.com/prometheus"},
