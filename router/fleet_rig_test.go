@@ -101,24 +101,62 @@ func (x *fleetRig) wall() int64 { return 1_000_000 + x.now/msec }
 
 func (x *fleetRig) turn(p *fleetNode) { p.fleet.Turn(x.now+1, x.wall()) }
 
-// outside lets time pass for everybody, or does what is next.
+// outside does what is next, and lets 20 ms of the fleet's time pass when seconds of the loops' do: tests of sessions let many pass, and nothing
+// of the fleet depends on those.
 func (x *fleetRig) outside(ns int64) (any bool) {
-	for till := x.now + ns; x.now < till; {
-		x.now = min(x.now+10*msec, till)
-		x.bus.Advance(x.now)
+	if ns > 0 {
+		x.step(20 * msec)
+	}
+	return x.next() || ns > 0
+}
+
+// pass lets so many ms pass, for the loops too.
+func (x *fleetRig) pass(ms int64) {
+	for ; ms > 0; ms -= 10 {
+		before := x.r.net.Nanos / 1e9
+		x.r.net.Nanos += 10 * msec
+		x.step(10 * msec)
+		if x.r.net.Nanos/1e9 == before {
+			continue
+		}
 		for _, p := range x.nodes {
 			if p.lives() {
-				x.turn(p)
+				for _, l := range p.node.loops {
+					l.np.Tick()
+				}
 			}
 		}
-		for i := 0; x.next() || x.turnLoops(); i++ {
-			if i > 100_000 {
-				panic("the fleet does not come to rest")
-			}
-		}
-		any = true
+		x.rest()
 	}
-	return any || x.next()
+}
+
+// step lets time pass at the bus and for the nodes' bus sides, and then everything come to rest.
+func (x *fleetRig) step(ns int64) {
+	x.now += ns
+	x.bus.Advance(x.now)
+	for _, p := range x.nodes {
+		if p.lives() {
+			x.turn(p)
+		}
+	}
+	x.rest()
+}
+
+// rest lets sockets, loops and packets do what they have to.
+func (x *fleetRig) rest() {
+	for i := 0; ; i++ {
+		for _, p := range x.nodes {
+			if p.lives() {
+				p.loops.OwnEvents()
+			}
+		}
+		if !x.next() && !x.turnLoops() {
+			return
+		}
+		if i > 100_000 {
+			panic("the fleet does not come to rest")
+		}
+	}
 }
 
 func (p *fleetNode) lives() bool { return !p.dead && !p.paused }
@@ -155,8 +193,19 @@ func (x *fleetRig) next() (any bool) {
 	return any
 }
 
-// pass lets so many ms pass.
-func (x *fleetRig) pass(ms int64) { x.outside(ms * msec) }
+// some turns one loop or the bus side of one node, or lets some packets arrive.
+func (x *fleetRig) some(rng *rand.Rand) {
+	p := x.nodes[rng.IntN(len(x.nodes))]
+	switch {
+	case !p.lives():
+	case rng.IntN(4) == 0:
+		x.next()
+	case rng.IntN(3) == 0:
+		x.turn(p)
+	default:
+		p.loops.TurnLoop(rng.IntN(len(p.node.loops)))
+	}
+}
 
 // calm waits until all living nodes agree, serve, and have what they should.
 func (x *fleetRig) calm() {

@@ -18,10 +18,14 @@ import (
 // specification. The yardstick is a witness in each room, who sees all of the room's stream: another member's stream must be the
 // stretch of the witness's between its own onAdd and onLeave, to the byte, or the part of that in which it had the name.
 func TestModel(t *testing.T) {
-	for _, sh := range shapes {
-		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) {
 			rng := seed.Rand(t)
-			for round := range 60 {
+			rounds := 60
+			if sh.fleet != "" {
+				rounds = 12
+			}
+			for round := range rounds {
 				m := newModel(t, rng, sh)
 				m.run(600)
 				m.verify()
@@ -104,6 +108,10 @@ func (m *model) run(steps int) {
 				m.clients = append(m.clients, &modelClient{client: m.r.login(atConnector, m.rng.IntN(2) == 0)})
 			}
 		case 1, 2, 3:
+			if m.r.fleet != nil {
+				m.r.fleet.some(m.rng)
+				continue
+			}
 			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
 			if far := m.r.net.Beside; far != nil {
 				far.TurnLoop(m.rng.IntN(len(m.r.far.loops)))
@@ -222,7 +230,7 @@ func (m *model) verify() {
 		m.checkAdds(room, stream)
 		m.checkOrder(room, stream)
 	}
-	for _, l := range m.r.node.loops {
+	for _, l := range m.r.loops() {
 		if l.counters.gaps != 0 {
 			m.errorf("loop %d found %d gaps", l.index, l.counters.gaps)
 		}

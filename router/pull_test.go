@@ -105,7 +105,7 @@ func TestOverlappingGETs(t *testing.T) {
 // postOn sends each packet in a POST of its own connection, in turn, while the worker of the session's room stands still.
 func (c *sioClient) postOn(home int, packets ...string) (posts []*web) {
 	for range packets {
-		posts = append(posts, c.r.web(c.tag))
+		posts = append(posts, c.web())
 	}
 	c.r.net.Settle()
 	for i, p := range packets {

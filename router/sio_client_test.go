@@ -50,6 +50,14 @@ func (c *sioClient) web() *web {
 	return w
 }
 
+// node is where the client connects.
+func (c *sioClient) node() *Node {
+	if c.door != nil {
+		return c.door.node
+	}
+	return c.r.node
+}
+
 func (w *web) send(s string) { w.sock.Send([]byte(s)) }
 
 // response reads the next answer, nil when there is none yet. headOnly says that it has no body, as that to a HEAD.

@@ -19,12 +19,18 @@ import (
 // it travels.
 func TestSIOModel(t *testing.T) {
 	done := map[string]int{}
-	for _, sh := range shapes {
-		t.Run(fmt.Sprintf("loops=%d,encoded=%v", sh.loops, sh.roundTrip), func(t *testing.T) {
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) {
 			rng := seed.Rand(t)
-			for round := range 25 {
+			rounds := 25
+			if sh.fleet != "" {
+				rounds = 8
+			}
+			for round := range rounds {
 				m := &sioModel{model: newModel(t, rng, sh), done: done, seconds: rng.IntN(2) * 40}
-				m.r.node.profiles[atConnector].HeartbeatSeconds, m.r.node.limits.IdleSeconds = 0, 1<<20 // hybrid members live on in silence
+				for _, n := range m.r.nodes() {
+					n.profiles[atConnector].HeartbeatSeconds, n.limits.IdleSeconds = 0, 1<<20 // hybrid members live on in silence
+				}
 				m.run(800)
 				m.verify()
 				m.r.endAll()
@@ -77,6 +83,10 @@ func (m *sioModel) run(steps int) {
 		case 0:
 			m.join()
 		case 1, 2, 3:
+			if m.r.fleet != nil {
+				m.r.fleet.some(m.rng)
+				continue
+			}
 			m.r.net.TurnLoop(m.rng.IntN(len(m.r.node.loops)))
 		case 4:
 			if m.seconds > 0 && m.rng.IntN(2) == 0 {
@@ -252,7 +262,7 @@ func (m *sioModel) change(s *sioMember) {
 	}
 	switch s.step {
 	case probeNone:
-		s.probe = m.r.web(s.tag)
+		s.probe = s.web()
 		s.probe.send(upgradeTo(s.target("websocket")))
 		s.step = probeOpening
 	case probeOpening:
@@ -318,8 +328,8 @@ func (m *sioModel) end(s *sioMember) {
 // no GET was held, or before the server had read that they have changed. In life silence ends them.
 func (m *sioModel) forsake() {
 	for _, s := range m.members {
-		for _, l := range m.r.node.loops {
-			c := l.np.Find(m.r.node.sids.parse([]byte(s.sid)))
+		for _, l := range s.node().loops {
+			c := l.np.Find(s.node().sids.parse([]byte(s.sid)))
 			if s.way != "left by a cut" || c == nil || !c.IsPull() {
 				continue
 			}
@@ -401,7 +411,7 @@ func (s *sioMember) kicked() bool {
 // held, and have fetched too late, or not at all because they were changing. There are no more of them than kicks that nobody read.
 func (m *sioModel) untold() {
 	kicks := 0
-	for _, l := range m.r.node.loops {
+	for _, l := range m.r.loops() {
 		kicks += int(l.np.Stats().Closed[reasonKick])
 		l.np.Each(func(c *netpoll.Conn) {
 			if in := l.session(c); in.x != nil && in.x.pull != nil && in.x.pull.ended && in.x.pull.why == reasonKick {

@@ -271,9 +271,9 @@ func (c *sioClient) wantPackets(packets ...string) {
 func (c *sioClient) session() *session { _, s := c.where(); return s }
 
 func (c *sioClient) where() (at *loop, s *session) {
-	for _, l := range c.r.node.loops {
+	for _, l := range c.node().loops {
 		if c.ws == nil {
-			if conn := l.np.Find(c.r.node.sids.parse([]byte(c.sid))); conn != nil {
+			if conn := l.np.Find(c.node().sids.parse([]byte(c.sid))); conn != nil {
 				return l, l.session(conn)
 			}
 			continue

@@ -23,7 +23,7 @@ func changing() (list []flavour) {
 // probe opens a WebSocket that may take the client's session over, on the next loop in turn, and says the packets on it.
 func (c *sioClient) probe(packets ...string) *web {
 	c.r.t.Helper()
-	w := c.r.web(c.tag)
+	w := c.web()
 	if p := w.ask(upgradeTo(c.target("websocket"))); p.status != 101 {
 		c.r.t.Fatalf("a probe was answered %v", p)
 	}

@@ -133,13 +133,18 @@ func (s *Socket) Stale() {
 
 // Events reports the readiness of every socket once, in the order they were opened: one batch of events.
 func (n *Net) Events() {
+	n.OwnEvents()
+	if n.Beside != nil {
+		n.Beside.Events()
+	}
+}
+
+// OwnEvents is Events without those beside.
+func (n *Net) OwnEvents() {
 	for _, s := range n.sockets {
 		if !s.Closed {
 			s.Ready()
 		}
-	}
-	if n.Beside != nil {
-		n.Beside.Events()
 	}
 }
 
