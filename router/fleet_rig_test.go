@@ -75,7 +75,7 @@ func formFleet(r *rig, letters string) {
 func (x *fleetRig) boot(p *fleetNode) {
 	p.run++
 	c := fleet.Config{Cluster: cluster.Config{Name: p.name, Run: uint64(x.now/msec) + p.run, Roles: p.roles, Host: p.name,
-		Address: strings.Repeat(p.name+".example:3050", int(p.roles>>1&1))}}
+		Address: strings.Repeat("ch"+p.name+".example:3050", int(p.roles>>1&1))}}
 	f := new(fleet.Fleet)
 	p.port = x.bus.Connect(p.name, func(b []byte) { f.Receive(b) }, func(name string) { f.NoResponder(name) })
 	c.Bus = p.port

@@ -1,6 +1,11 @@
 package router
 
-import "testing"
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
 
 func forFleets(t *testing.T, f func(t *testing.T, r *rig)) {
 	for _, sh := range fleets {
@@ -48,7 +53,7 @@ func TestFleetGate(t *testing.T) {
 		}
 		return hosts
 	}
-	one, two := `{"code":200,"host":"n1.example","port":3050}`, `{"code":200,"host":"n2.example","port":3050}`
+	one, two := `{"code":200,"host":"chn1.example","port":3050}`, `{"code":200,"host":"chn2.example","port":3050}`
 	if got := named(); len(got) != 2 || !got[one] || !got[two] {
 		t.Fatalf("%v", got)
 	}
@@ -82,5 +87,36 @@ func TestGateByLoad(t *testing.T) {
 	}
 	if got != "bbabab" {
 		t.Errorf("sent to %s", got)
+	}
+}
+
+// fleetHost is by what a gate of a fleet names a connector, as long as what one node names.
+var fleetHost = regexp.MustCompile(`ch\w\d\.example`)
+
+// The clients of every golden transcript, each at one connector of a fleet, are told by it what one node tells them, to the byte.
+func TestGoldenOnFleets(t *testing.T) {
+	files, _ := filepath.Glob("../server/testdata/golden/*.jsonl")
+	if len(files) < 16 {
+		t.Fatalf("%d transcripts", len(files))
+	}
+	for _, file := range files {
+		name, lines := filepath.Base(file), readGolden(t, file)
+		t.Run(strings.TrimSuffix(name, ".jsonl"), func(t *testing.T) {
+			var want []string
+			for _, sh := range append([]shape{{loops: 1}}, fleets...) {
+				g := newGoldenRun(false)
+				g.rig = newRig(t, sh, goldenConfig(t, name))
+				g.play(lines)
+				told := g.told()
+				if want == nil {
+					want = told
+				}
+				for i := range want {
+					if got := fleetHost.ReplaceAllString(told[i], "chat.example"); got != want[i] {
+						t.Fatalf("%v, connection %d: one node\n%s\nfleet\n%s", sh, i, want[i], got)
+					}
+				}
+			}
+		})
 	}
 }

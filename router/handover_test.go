@@ -227,10 +227,27 @@ type goldenRun struct {
 	over  int  // the node is replaced after so many bytes each time; 0: never
 	slow  bool // sockets take little until the transcript's server has said something
 	socks map[string]*looptest.Socket
+	doors map[string]*fleetNode // by client and listener, in a fleet
 	order []*looptest.Socket
 	sids  []string // pairs: ours, and the transcript's
 	bytes int      // sent
 	overs int      // replacements
+}
+
+func newGoldenRun(slow bool) *goldenRun {
+	return &goldenRun{slow: slow, socks: map[string]*looptest.Socket{}, doors: map[string]*fleetNode{}}
+}
+
+// dialAs opens a socket of a client, which always comes to one node.
+func (g *goldenRun) dialAs(who string, tag uint8) *looptest.Socket {
+	if g.fleet == nil {
+		return g.dial(tag)
+	}
+	key := fmt.Sprint(who, tag)
+	if g.doors[key] == nil {
+		g.doors[key] = g.fleet.door(tag)
+	}
+	return g.fleet.dialTo(g.doors[key], tag)
 }
 
 func (g *goldenRun) play(lines []goldenLine) {
@@ -258,7 +275,7 @@ func (g *goldenRun) play(lines []goldenLine) {
 			if l.Port%100 == 14 {
 				tag = atGate
 			}
-			s := g.dial(tag)
+			s := g.dialAs(l.Who, tag)
 			g.socks[l.key()] = s
 			g.order = append(g.order, s)
 			g.net.Turn()
@@ -330,16 +347,8 @@ func TestGoldenHandedOver(t *testing.T) {
 			t.Run(fmt.Sprintf("%s,slow=%v", strings.TrimSuffix(name, ".jsonl"), slow), func(t *testing.T) {
 				var told [2][]string
 				for i := range told {
-					g := &goldenRun{slow: slow, socks: map[string]*looptest.Socket{}}
-					g.rig = twoNodes(t, shape{loops: 1}, 1, func(c *Config) {
-						c.Access = Access{} // the counts of addresses are large
-						if strings.Contains(name, "hybrid") && name != "hybrid-ws-plain.jsonl" {
-							for _, p := range c.Profiles {
-								p.Protos = parseProtos(t, chatServerProtos, `{}`)
-							}
-							c.Profiles[atConnector].Dict = codec.NewDictionary(chatRoutes, nil)
-						}
-					})
+					g := newGoldenRun(slow)
+					g.rig = twoNodes(t, shape{loops: 1}, 1, goldenConfig(t, name))
 					if i == 1 {
 						g.over = map[bool]int{false: 11, true: 1}[slow]
 						if testing.Short() {
@@ -358,6 +367,19 @@ func TestGoldenHandedOver(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// goldenConfig is the configuration of the server of which a transcript is.
+func goldenConfig(t *testing.T, name string) func(*Config) {
+	return func(c *Config) {
+		c.Access = Access{} // the counts of addresses are large
+		if strings.Contains(name, "hybrid") && name != "hybrid-ws-plain.jsonl" {
+			for _, p := range c.Profiles {
+				p.Protos = parseProtos(t, chatServerProtos, `{}`)
+			}
+			c.Profiles[atConnector].Dict = codec.NewDictionary(chatRoutes, nil)
 		}
 	}
 }
