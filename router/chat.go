@@ -12,18 +12,39 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
+// chat carries out the routes of the chat application. It has of its loop what it needs, and no more. Owned by the loop.
+type chat struct {
+	calls    calls
+	limits   *Limits
+	limiter  *limiter
+	counters *counters
+}
+
+// calls is how the chat application answers calls. The loop implements it.
+type calls interface {
+	// answer answers a call that needs no partition, after those before it.
+	answer(s *session, c *call, body []byte)
+	// submit posts the request that a call leads to, to the owner of its room, and has the owner's answer answer the call. It answers by
+	// itself, and returns false, when the owner has too much to do.
+	submit(s *session, c *call, req channel.Request) bool
+	// submitEnter is submit for an enter: uid is user*room, who the session will be.
+	submitEnter(s *session, c *call, req channel.Request, uid string)
+	// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
+	entryOf(s *session, uid []byte, host string) []byte
+}
+
 // queryEntry tells a client which connector to use (protocol.md §9.1, §9.2).
-func (l *loop) queryEntry(s *session, c *call) {
+func (ch *chat) queryEntry(s *session, c *call) {
 	b, ok := c.json()
 	if !ok {
-		l.answer(s, c, channel.Refused)
+		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
 	host := ""
 	if s.x != nil {
 		host = s.x.host
 	}
-	l.answer(s, c, l.entryOf(s, uidOf(b), host))
+	ch.calls.answer(s, c, ch.calls.entryOf(s, uidOf(b), host))
 }
 
 // uidOf is the raw member uid of a JSON object, nil when there is none.
@@ -80,14 +101,13 @@ func (l *loop) localAddr(s *session) netip.Addr {
 }
 
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).
-func (l *loop) enter(s *session, c *call) {
-	if l.node.short.Load() {
-		l.limiter.refused[limitMemory]++
-		l.answer(s, c, limitMemory.answer(true))
+func (ch *chat) enter(s *session, c *call) {
+	if ch.limiter.memoryShort() {
+		ch.calls.answer(s, c, limitMemory.answer(true))
 		return
 	}
-	if l.overrun() {
-		l.answer(s, c, channel.EnterRefused)
+	if ch.limiter.overrun() {
+		ch.calls.answer(s, c, channel.EnterRefused)
 		return
 	}
 	body, ok := c.object()
@@ -97,28 +117,23 @@ func (l *loop) enter(s *session, c *call) {
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
 		key = secretKey(secret)
 	}
-	max := l.node.limits.NameBytes
+	max := ch.limits.NameBytes
 	if !ok || body.Err() != nil || !validName(user, max) || !validName(room, max) {
-		l.counters.namesRefused++
-		l.answer(s, c, channel.EnterRefused)
+		ch.counters.namesRefused++
+		ch.calls.answer(s, c, channel.EnterRefused)
 		return
 	}
 	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
-			l.answer(s, c, channel.EnterRefused)
+			ch.calls.answer(s, c, channel.EnterRefused)
 			return
 		}
 		req.Prev = s.user()
 	}
 	uid := user + "*" + room
 	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
-	x := l.extra(s)
-	x.entering, x.star, x.rename = uid, uint8(len(user)), req.Prev != "" // first: the answer may come before submit returns
-	if !l.submit(s, c, req) {
-		x.entering, x.rename = "", false
-		l.tidy(s)
-	}
+	ch.calls.submitEnter(s, c, req, uid)
 }
 
 // enterMembers are the raw members of an enter's body, nil where there is none. Of those that come twice the last one counts, and
@@ -195,13 +210,13 @@ func validName(s string, max int) bool {
 }
 
 // send says something to the room or to one of its members (protocol.md §9.4). Room and sender come from the session.
-func (l *loop) send(s *session, c *call) {
+func (ch *chat) send(s *session, c *call) {
 	if s.room == nil {
-		l.answer(s, c, channel.Refused)
+		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
-	if l.overrun() {
-		l.answer(s, c, channel.Refused)
+	if ch.limiter.overrun() {
+		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
 	body, ok := c.object()
@@ -220,41 +235,31 @@ func (l *loop) send(s *session, c *call) {
 	} else {
 		target, _ = codec.StringValue(rawTarget)
 	}
-	content, readable := l.canonical(s, content)
-	if !ok || body.Err() != nil || !readable || !l.node.limits.fits(len(content)) {
+	content, readable := ch.canonical(s, content)
+	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	l.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
 }
 
 // canonical is content in the form that every member can read (protocol.md §9.4), and false when making it would take too long. What
 // has to be written anew counts as several messages of the session's rate.
-func (l *loop) canonical(s *session, content []byte) (_ []byte, ok bool) {
+func (ch *chat) canonical(s *session, content []byte) (_ []byte, ok bool) {
 	if codec.IsCanonical(content) {
 		return content, true
 	}
 	if !codec.IsPlain(content) {
 		if len(content) > maxRewritten {
-			l.counters.malformed++
+			ch.counters.malformed++
 			return nil, false
 		}
-		l.limiter.spend(&s.meter, len(content)/packedUnit)
+		ch.limiter.spend(&s.meter, len(content)/packedUnit)
 	}
 	return codec.AppendCanonical(nil, content), true
 }
 
 // maxRewritten is how many bytes of content are written anew at most: 3 ms of work. Real clients' libraries write nothing of the kind.
 const maxRewritten = 32 << 10
-
-// overrun tells whether this loop is too far behind to take on what goes to many, and counts that.
-func (l *loop) overrun() bool {
-	d := l.node.limits.Delay
-	if d == 0 || !l.np.Overrun(d) {
-		return false
-	}
-	l.counters.overrun++
-	return true
-}
 
 // emptyText is the content of a message without one.
 var emptyText = []byte(`""`)

@@ -37,7 +37,7 @@ type route struct {
 	response *codec.ProtoMessage // how the answer is; nil: JSON
 }
 
-// handler carries out a call inline. It answers by l.answer or by posting a request to a worker.
+// handler carries out a call inline. It answers at once, or posts a request whose answer will be the call's (calls).
 type handler struct {
 	do func(l *loop, s *session, c *call)
 	// pipelines says that the call may follow others of this session that are still at the room's worker: it goes there
@@ -57,9 +57,9 @@ const (
 
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
-	routeQueryEntry: {do: (*loop).queryEntry},
-	routeEnter:      {do: (*loop).enter, follows: true, enters: true},
-	routeSend:       {do: (*loop).send, pipelines: true, fansOut: true},
+	routeQueryEntry: {do: func(l *loop, s *session, c *call) { l.chat.queryEntry(s, c) }},
+	routeEnter:      {do: func(l *loop, s *session, c *call) { l.chat.enter(s, c) }, follows: true, enters: true},
+	routeSend:       {do: func(l *loop, s *session, c *call) { l.chat.send(s, c) }, pipelines: true, fansOut: true},
 }
 
 func serverType(route string) ServerType {

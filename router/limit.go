@@ -1,6 +1,8 @@
 package router
 
 import (
+	"sync/atomic"
+
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
@@ -25,7 +27,9 @@ type limiter struct {
 	limits  *Limits
 	tick    uint32               // when the clock was read
 	now     int64                // what it said, in nanoseconds
+	short   *atomic.Bool         // the process has little memory left (Node.SetShort)
 	refused [limitReasons]uint64 // for the figures
+	late    uint64               // messages refused because the loop is too far behind
 }
 
 // read reads the clock.
@@ -107,6 +111,25 @@ func (lim *limiter) begin(m *meter) {
 	if !m.begun {
 		*m = meter{begun: true, opening: lim.np.Now() + lim.limits.FirstSeconds}
 	}
+}
+
+// overrun tells whether the loop is too far behind to take on what goes to many, and counts that.
+func (lim *limiter) overrun() bool {
+	d := lim.limits.Delay
+	if d == 0 || !lim.np.Overrun(d) {
+		return false
+	}
+	lim.late++
+	return true
+}
+
+// memoryShort tells whether there is too little memory for who enters or begins to poll, and counts that.
+func (lim *limiter) memoryShort() bool {
+	if !lim.short.Load() {
+		return false
+	}
+	lim.refused[limitMemory]++
+	return true
 }
 
 // spent tells whether a session may say nothing more now.

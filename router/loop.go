@@ -47,6 +47,7 @@ type loop struct {
 	endpoints  []endpoint // of these. Static after construction
 	http       *httpServer
 	polls      polls
+	chat       chat
 	counters   counters
 	limiter    limiter
 }
@@ -145,6 +146,16 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // notifies as well: they need credits
 	in.Post(req)
 	return true
+}
+
+// submitEnter is submit for an enter. uid is user*room, of which the request's names are parts: who the session will be.
+func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string) {
+	x := l.extra(s)
+	x.entering, x.star, x.rename = uid, uint8(len(req.User)), req.Prev != "" // first: the answer may come before submit returns
+	if !l.submit(s, c, req) {
+		x.entering, x.rename = "", false
+		l.tidy(s)
+	}
 }
 
 // await notes that an answer to c is due, and returns our number for it.

@@ -227,7 +227,8 @@ func NewNode(cfg Config) (*Node, error) {
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
-		l.limiter = limiter{np: l.np, limits: &n.limits}
+		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
+		l.chat = chat{calls: l, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()
 		n.loops = append(n.loops, l)

@@ -26,7 +26,7 @@ func TestOverrunLoopRefusesMessages(t *testing.T) {
 	r.net.Settle()
 	a.want("answer 2 " + refused)
 	b.want("answer 2 " + enterRefused)
-	if n := r.node.loops[0].counters.overrun; n != 2 {
+	if n := r.node.loops[0].limiter.late; n != 2 {
 		t.Errorf("%d messages were counted as refused", n)
 	}
 	if got := a.ask(routeSend, sendBody("again", "*")); got != "{}" {

@@ -25,8 +25,7 @@ const awaySeconds = 2
 // open makes a session whose client polls, for the connection that asks for it, or tells why not.
 func (ps *polls) open(from *session, r *request, p *base, framing codec.Framing) (*session, *codec.HTTPError) {
 	l := ps.l
-	if l.node.short.Load() {
-		l.limiter.refused[limitMemory]++
+	if l.limiter.memoryShort() {
 		return nil, errFull
 	}
 	closing := l.node.closing.Load() && from.x.http.served // a first request is served, as nobody would make it again

@@ -63,7 +63,6 @@ type counters struct {
 	busy, timeouts, gaps, panics, inflightWaits uint64
 	handlersRefused, handlerTimeouts            uint64
 	httpRequests, upgrades, moves, pullsRefused uint64
-	overrun                                     uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -160,7 +159,7 @@ func (l *loop) snapshot() LoopSnapshot {
 	s := LoopSnapshot{
 		Net: l.np.Stats(), Closed: make(map[string]uint64),
 		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
-		Overrun: c.overrun, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
+		Overrun: l.limiter.late, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
