@@ -43,20 +43,34 @@ func (s *state) snapshot(p *partition, now int64) iter.Seq[Record] {
 // snapshotRoom are the records of which a room consists.
 func (s *state) snapshotRoom(room *Room) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		if !yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation}) ||
-			room.readers != 0 && !yield(Record{Kind: RecordReaders, Room: room.name(), Num: uint64(room.readers)}) ||
-			!room.snapshotHistory(yield) ||
-			!yield(Record{Kind: RecordPush, Room: room.name(), Num: room.seq}) ||
-			room.panics > 0 && !yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)}) {
-			return
+		for r := range snapshotHead(room) {
+			if !yield(r) {
+				return
+			}
 		}
 		for slot := room.first; slot != 0; slot = s.member(slot).next {
-			m := s.member(slot)
-			if !yield(Record{Kind: RecordAdd, Room: room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}) {
+			if !yield(s.snapshotMember(slot)) {
 				return
 			}
 		}
 	}
+}
+
+// snapshotHead are the records of which a room consists beside its members.
+func snapshotHead(room *Room) iter.Seq[Record] {
+	return func(yield func(Record) bool) {
+		_ = yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation}) &&
+			(room.readers == 0 || yield(Record{Kind: RecordReaders, Room: room.name(), Num: uint64(room.readers)})) &&
+			room.snapshotHistory(yield) &&
+			yield(Record{Kind: RecordPush, Room: room.name(), Num: room.seq}) &&
+			(room.panics == 0 || yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)}))
+	}
+}
+
+// snapshotMember is the record of which a member consists.
+func (s *state) snapshotMember(slot uint32) Record {
+	m := s.member(slot)
+	return Record{Kind: RecordAdd, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}
 }
 
 // snapshotRest are the records that follow those of the rooms.

@@ -30,7 +30,7 @@ func (o keptBack) Full(RoomID) bool { return o.k.Full(o.id) }
 func (o keptBack) Flush()           {}
 
 // Shadow makes the worker follow a partition that somebody else owns: it has a copy of the state, which begins empty and is filled by
-// Snapshot, kept up by Apply, and becomes the worker's own by Promote. What it had of the partition is forgotten.
+// ApplySnapshot, kept up by Apply, and becomes the worker's own by Promote. What it had of the partition is forgotten.
 func (w *Worker) Shadow(part uint16) {
 	w.Release(part)
 	if w.shadows == nil {
@@ -93,7 +93,7 @@ func (w *Worker) Apply(part uint16, records []Record) error {
 		for i := range records {
 			r := records[i]
 			r.room, r.slot = nil, 0 // the owner's
-			if p.partly && !p.takes(&r) {
+			if p.partly && !w.state.takes(p, &r) {
 				continue
 			}
 			if err := w.state.apply(p, &r); err != nil {
@@ -102,18 +102,6 @@ func (w *Worker) Apply(part uint16, records []Record) error {
 		}
 		return nil
 	})
-}
-
-// takes tells whether a record can be applied to a partition of which only some rooms have come: one of a room that has, or a new room's.
-// What belongs to no room comes last (SnapshotRest), but for slow modes.
-func (p *partition) takes(r *Record) bool {
-	switch r.Kind {
-	case RecordRoom, RecordSlow:
-		return true
-	case RecordAdd, RecordRemove, RecordReplace, RecordPush, RecordPanic, RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast, RecordReaders:
-		return p.rooms[r.Room] != nil
-	}
-	return false
 }
 
 // aside changes shadows by f. What is counted is what the worker owns.
@@ -125,9 +113,6 @@ func (w *Worker) aside(f func() error) error {
 	return err
 }
 
-// Serial is the number of the last room that was made in a partition which the worker owns or follows.
-func (w *Worker) Serial(part uint16) uint64 { return w.copyOf(part).serial }
-
 // Records is how many records have led to what a partition is, which the worker owns or follows.
 func (w *Worker) Records(part uint16) uint64 { return w.copyOf(part).records }
 
@@ -137,45 +122,6 @@ func (w *Worker) copyOf(part uint16) *partition {
 		return p
 	}
 	return w.shadows[part]
-}
-
-// SnapshotRooms appends rooms of a partition, those that were made after number `after` and not after `upTo`, in that order, until there
-// are so many bytes; a room is always whole. last is the number of the last one. Room by room it is a part of a snapshot for
-// a follower that gets all records from its beginning on; upTo is Serial then, as rooms made later come as records.
-func (w *Worker) SnapshotRooms(dst []byte, part uint16, after, upTo uint64, bytes int) (b []byte, last uint64, more bool) {
-	p := w.copyOf(part)
-	last = after
-	for _, room := range p.inOrder() {
-		serial := room.id.serial()
-		if serial <= after || serial > upTo {
-			continue
-		}
-		if len(dst) >= bytes {
-			return dst, last, true
-		}
-		for r := range w.state.snapshotRoom(room) {
-			dst = appendFramed(dst, &r)
-		}
-		last = serial
-	}
-	return dst, last, false
-}
-
-// SnapshotRest appends what follows the last rooms and makes the follower's state whole.
-func (w *Worker) SnapshotRest(dst []byte, part uint16) []byte {
-	p := w.copyOf(part)
-	for r := range w.state.snapshotRest(p, p.now) {
-		dst = appendFramed(dst, &r)
-	}
-	return dst
-}
-
-// ApplySnapshot takes a part of a snapshot of a partition that the worker follows, and tells whether its state is whole now. Strings are
-// copied out of b. After an error the caller must forget the partition.
-func (w *Worker) ApplySnapshot(part uint16, b []byte) (whole bool, err error) {
-	p := w.shadows[part]
-	err = w.aside(func() error { return w.state.read(p, b) })
-	return !p.partly, err
 }
 
 // State appends the state of a partition that the worker owns or follows, as Export has it, but at the time of its last decision: the

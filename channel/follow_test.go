@@ -50,7 +50,7 @@ func parsed(t *testing.T, records []Record) (got []Record) {
 	return got
 }
 
-// Partitions are followed from any moment on, by snapshots that come room by room while everything goes on, and who follows takes over at
+// Partitions are followed from any moment on, by snapshots that come in parts while everything goes on, and who follows takes over at
 // any moment; who watches the outlets cannot tell. The other stage has one owner all the time.
 func TestTakeOversAreNotNoticed(t *testing.T) {
 	forPlants(t, func(t *testing.T, p *plant) {
@@ -79,9 +79,9 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			}})
 		}
 		type share struct {
-			owner       int // of workers
-			after, upTo uint64
-			whole       bool
+			owner    int // of workers
+			snapshot *Snapshot
+			whole    bool
 		}
 		shares := map[uint16]*share{}
 		for _, name := range p.rooms {
@@ -98,19 +98,18 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			switch n := p.rng.IntN(20); {
 			case n == 0: // a new follower
 				to.Shadow(part)
-				s.after, s.upTo, s.whole = 0, from.Serial(part), false
-			case n < 4 && to.Shadows(part) && !s.whole:
-				b, last, more := from.SnapshotRooms(nil, part, s.after, s.upTo, 1)
-				s.after = last
-				if !more {
-					b = from.SnapshotRest(b, part)
+				if s.snapshot != nil {
+					s.snapshot.End()
 				}
+				s.snapshot, s.whole = from.Snapshot(part), false
+			case n < 8 && to.Shadows(part) && !s.whole:
+				b, last := s.snapshot.Part(1 + p.rng.IntN(100))
 				whole, err := to.ApplySnapshot(part, b)
-				if err != nil || whole == more {
-					t.Fatalf("step %d: %v, whole %v, more %v", step, err, whole, more)
+				if left := len(from.state.parts[part].snapshots); err != nil || whole != last || last != (left == 0) {
+					t.Fatalf("step %d: %v, whole %v, last %v, %d are being taken", step, err, whole, last, left)
 				}
 				s.whole = whole
-			case n == 4 && s.whole: // a move, or a crash
+			case n == 8 && s.whole: // a move, or a crash
 				takeovers++
 				last := from.state.parts[part] // else time would go on from the last decision for which it mattered
 				last.now = from.now(last)
@@ -123,7 +122,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 				}
 				to.Promote(part, testEpoch)
 				s.owner = 1 - s.owner
-			case n == 5: // stopped, and goes on
+			case n == 9: // stopped, and goes on
 				from.Demote(part)
 				if from.Owns(part) || from.Handle(&Request{Part: part}) {
 					t.Fatal("decides although it was stopped")
@@ -258,16 +257,85 @@ func TestNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkSnapshotRoom is the longest turn of an owner whose follower begins: a room of so many members.
+// A state goes out as it came in, whole and in parts.
+func TestSnapshotSaysAll(t *testing.T) {
+	part := Partition("r")
+	state := framed([]Record{
+		{Kind: RecordRoom, Room: "r", Num: 3, Time: int64(time.Second)}, {Kind: RecordPush, Room: "r", Num: 5}, {Kind: RecordPanic, Room: "r", Num: 1},
+		{Kind: RecordAdd, Room: "r", User: "a", Addr: at(0, 1), Key: 7}, {Kind: RecordSpoke, Room: "r", User: "a", Time: 11},
+		{Kind: RecordSlow, Room: "r", Num: 1, Time: int64(time.Second)}, {Kind: RecordIn, Addr: at(0, 0), Num: 4}, {Kind: RecordOut, Addr: at(0, 0), Num: 6},
+		{Kind: RecordPartition, Num: 3, Time: 11, Key: 20},
+	})
+	f := NewWorker(nil)
+	f.Shadow(part)
+	if whole, err := f.ApplySnapshot(part, state); !whole || err != nil {
+		t.Fatal(whole, err)
+	}
+	if got := f.State(nil, part); !bytes.Equal(got, state) {
+		t.Errorf("got\n%q\nwant\n%q", got, state)
+	}
+	if got, whole := f.Snapshot(part).Part(1 << 20); !whole || !bytes.Equal(got, state) {
+		t.Errorf("got in a part\n%q\nwant\n%q", got, state)
+	}
+}
+
+// A large room comes in parts of about the length that was asked for, and in each of them there may be changes before the next.
+func TestSnapshotOfALargeRoom(t *testing.T) {
+	w := NewWorker(nil)
+	f := NewWorker(nil)
+	part := Partition("r")
+	w.Own(part, testEpoch)
+	f.Shadow(part)
+	w.KeepBack(&kept{stage: newStage(t), records: func(part uint16, records []Record) {
+		if f.Shadows(part) && f.shadows[part].records > 0 {
+			if err := f.Apply(part, parsed(t, records)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}})
+	for i := range 5000 {
+		w.Handle(&Request{Op: OpEnter, Part: part, Room: "r", User: fmt.Sprint("user", i), From: at(0, i), Silent: true})
+	}
+	parts := 0
+	for s, whole := w.Snapshot(part), false; !whole; parts++ {
+		var b []byte
+		if b, whole = s.Part(4096); len(b) > 4096+200 {
+			t.Fatalf("part %d has %d bytes", parts, len(b))
+		}
+		if _, err := f.ApplySnapshot(part, b); err != nil {
+			t.Fatal(err)
+		}
+		i := parts * 97 // one that has come, and one that has not
+		w.Handle(&Request{Op: OpLeave, Part: part, Room: "r", User: fmt.Sprint("user", i), From: at(0, i)})
+		w.Handle(&Request{Op: OpLeave, Part: part, Room: "r", User: fmt.Sprint("user", 4999-parts), From: at(0, 4999-parts)})
+		w.Handle(&Request{Op: OpEnter, Part: part, Room: "r", User: fmt.Sprint("user", i), From: at(0, 10_000+i), Silent: true})
+	}
+	if parts < 30 {
+		t.Errorf("%d parts", parts)
+	}
+	if !bytes.Equal(w.State(nil, part), f.State(nil, part)) {
+		t.Error("the follower has another state")
+	}
+}
+
+// BenchmarkSnapshotRoom takes a whole snapshot of a room of so many members, and tells its longest part: a turn of the owner.
 func BenchmarkSnapshotRoom(b *testing.B) {
 	for _, members := range []int{1000, 95_000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
 			w := benchWorker(b, members, 1)
-			var snapshot []byte
+			var longest time.Duration
+			size := 0
 			for b.Loop() {
-				snapshot, _, _ = w.SnapshotRooms(snapshot[:0], Partition("r"), 0, 1, 1<<18)
+				size = 0
+				for s, whole := w.Snapshot(Partition("r")), false; !whole; {
+					var part []byte
+					began := time.Now()
+					part, whole = s.Part(1 << 18)
+					longest, size = max(longest, time.Since(began)), size+len(part)
+				}
 			}
-			b.SetBytes(int64(len(snapshot)))
+			b.SetBytes(int64(size))
+			b.ReportMetric(float64(longest.Microseconds()), "longest-µs")
 		})
 	}
 }

@@ -112,7 +112,7 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 		if h.floor = max(h.floor, r.Num); r.Key != 0 {
 			*h = history{room: room, floor: h.floor, shelf: h.shelf, counted: h.counted, messages: h.messages, next: h.next, prev: h.prev}
 		}
-		if room.count == 0 && h.n == 0 {
+		if room.count == 0 && h.n == 0 && room != p.open {
 			s.forgetRoom(p, room)
 			return
 		}

@@ -52,6 +52,8 @@ const (
 	RecordPast
 	// RecordReaders: Num says who may read what Room keeps (Readers).
 	RecordReaders
+	// RecordMore, only in snapshots: the room of the serial Key has more members, which come in later parts (Num 1), or there are no more (0).
+	RecordMore
 
 	recordKinds
 )
@@ -104,9 +106,15 @@ func (s *state) change(p *partition, r *Record) error {
 		s.applySlow(p, r)
 		return nil
 	case RecordPartition:
+		s.whole(p)
 		p.serial, p.now, p.wall, p.partly = r.Num, r.Time, int64(r.Place), false
 		return nil
+	case RecordMore:
+		return s.more(p, r)
 	case RecordRoom:
+		if room := p.open; room != nil && room.name() == r.Room && room.count == 0 && !room.keeps() { // the owner's has ended
+			s.whole(p)
+		}
 		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number {
 			return errRecord
 		}

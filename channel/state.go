@@ -27,6 +27,7 @@ type partition struct {
 	epoch  Epoch // who owns it, which is not part of the state
 	partly bool  // followed, and only some rooms have come; not part of the state
 	owned  bool  // its histories are on the worker's shelves; not part of the state
+	open   *Room // followed, and only some members of this one have come; not part of the state
 
 	records   uint64 // have led to this state
 	serial    uint64 // of the last room
@@ -37,6 +38,7 @@ type partition struct {
 	nodes     []nodeChannel            // in order of nodes
 	heard     uint32                   // slot: of voices, the one that spoke first
 	heardLast uint32                   // slot: of voices, the one that spoke last
+	snapshots []*Snapshot              // that are being taken; not part of the state
 	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
 }
 
@@ -192,6 +194,9 @@ func (s *state) add(p *partition, r *Room, rec *Record) {
 func (s *state) remove(p *partition, slot uint32) {
 	m := s.member(slot)
 	r := m.room
+	for _, x := range p.snapshots {
+		x.leaves(slot, m.prev)
+	}
 	delete(s.index, memberKey{r.id, m.name})
 	if m.prev != 0 {
 		s.member(m.prev).next = m.next
@@ -217,8 +222,11 @@ func (s *state) remove(p *partition, slot uint32) {
 	}
 }
 
-// emptied forgets a room that nobody is in, unless it keeps messages.
+// emptied forgets a room that nobody is in, unless it keeps messages, or members come.
 func (s *state) emptied(p *partition, r *Room) {
+	if r == p.open {
+		return
+	}
 	if r.keeps() {
 		s.shelve(p, r)
 		return

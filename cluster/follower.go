@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/pomelod/pomelod/channel"
 )
@@ -13,7 +12,6 @@ type followSide struct {
 	parts     uint64 // of the snapshot, that have come
 	whole     bool   // the snapshot has ended: records are all it needs
 	broken    bool   // its state differed: it says nothing any more
-	early     []*Message
 	sealed    ViewID // the move for which the owner has stopped, and at what index
 	sealIndex uint64
 }
@@ -21,6 +19,7 @@ type followSide struct {
 var (
 	errHash  = errors.New("the running hash is another one")
 	errIndex = errors.New("the number of records is another one")
+	errOrder = errors.New("a message before it is missing")
 )
 
 func (h *Holder) receiveAsFollower(p *held, m *Message) {
@@ -39,25 +38,15 @@ func (h *Holder) receiveAsFollower(p *held, m *Message) {
 	}
 }
 
-// inOrder takes a part of a snapshot or the records of a decision when its turn has come. Snapshots are bulk: records may be overtaken by what
-// was sent after them, and wait for them then. How many can wait is bounded by the owner's window.
+// inOrder takes a part of a snapshot or the records of decisions, which come in their order: what is sent about a partition behind a snapshot waits
+// for it in the same lane of the link.
 func (h *Holder) inOrder(p *held, m *Message) {
-	if !h.isNext(p, m) {
-		if m.base() < p.index { // it came before
-			h.wantFlush(p)
-			return
-		}
-		h.stats.Early++
-		p.trail.early = append(p.trail.early, m)
-		return
-	}
-	for m != nil && h.take(p, m) {
-		early := p.trail.early
-		i := slices.IndexFunc(early, func(m *Message) bool { return h.isNext(p, m) })
-		if m = nil; i >= 0 {
-			m = early[i]
-			p.trail.early = slices.Delete(early, i, i+1)
-		}
+	switch {
+	case h.isNext(p, m):
+		h.take(p, m)
+	case m.base() < p.index || m.Kind == KindSnapshot && m.In <= p.trail.parts: // it came before
+	default:
+		h.differs(p, errOrder)
 	}
 	h.wantFlush(p)
 }
@@ -73,36 +62,36 @@ func (h *Holder) isNext(p *held, m *Message) bool {
 	return m.Kind == KindSnapshot && m.In == 1 || p.role == follows && m.base() == p.index
 }
 
-// take applies a message whose turn it is, and tells whether that went well.
-func (h *Holder) take(p *held, m *Message) bool {
+// take applies a message whose turn it is.
+func (h *Holder) take(p *held, m *Message) {
 	if m.Kind == KindSnapshot {
-		return h.takeSnapshot(p, m)
+		h.takeSnapshot(p, m)
+		return
 	}
 	if err := h.worker.Apply(p.part, m.Records); err != nil {
 		h.differs(p, err)
-		return false
+		return
 	}
 	p.index = m.Index
 	if !p.trail.whole {
-		return true // the items come with the rest of the snapshot
+		return // the items come with the rest of the snapshot
 	}
 	p.hash, h.encoded = mix(p.hash, h.encoded, m.Records)
 	switch {
 	case h.worker.Records(p.part) != m.Index:
 		h.differs(p, errIndex)
-		return false
+		return
 	case m.Hash != 0 && m.Hash != max(p.hash, 1):
 		h.differs(p, errHash)
-		return false
+		return
 	}
 	for _, u := range unitsOf(m.Index, m.Items, nil) {
 		p.keep(u)
 	}
 	h.forgetGone(p, m.Records)
-	return true
 }
 
-func (h *Holder) takeSnapshot(p *held, m *Message) bool {
+func (h *Holder) takeSnapshot(p *held, m *Message) {
 	if m.In == 1 {
 		h.worker.Shadow(p.part)
 		p.role, p.index = follows, m.Index
@@ -111,10 +100,10 @@ func (h *Holder) takeSnapshot(p *held, m *Message) bool {
 	whole, err := h.worker.ApplySnapshot(p.part, m.State)
 	if err != nil {
 		h.differs(p, err)
-		return false
+		return
 	}
 	if !whole {
-		return true
+		return
 	}
 	p.trail.whole, p.hash = true, m.Hash
 	for i := range p.kept {
@@ -124,7 +113,6 @@ func (h *Holder) takeSnapshot(p *held, m *Message) bool {
 		it := m.Items[i : i+1 : i+1]
 		p.keep(unit{node: it[0].To.Node, items: it, bytes: weightOf(&it[0], nil)})
 	}
-	return true
 }
 
 // ack tells the owner what has come.
@@ -147,6 +135,8 @@ func (h *Holder) sayReady(p *held) {
 func (h *Holder) swapped(p *held, s *Share) {
 	h.stats.Swapped++
 	h.count(p, -1)
+	p.owner.follower.end()
+	p.owner.joiner.end()
 	p.role, p.epoch, p.owner = follows, s.Epoch, ownerSide{}
 	p.trail = followSide{naming: s.Following, whole: true}
 }

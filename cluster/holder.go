@@ -17,7 +17,7 @@ type Holder struct {
 	worker    *channel.Worker
 	post      func(to channel.Node, m *Message)
 	mine      func(part uint16) bool // nil: all partitions run on the loop
-	partBytes int                    // how much of a snapshot goes out at once, at least: a room is always whole
+	partBytes int                    // how much of a snapshot goes out at once: about so many, but for the last part
 
 	self  channel.Node
 	view  *View
@@ -44,7 +44,6 @@ type HolderStats struct {
 	Stuck     uint64 // followers and joiners that it asked to be dropped
 	Differs   uint64 // partitions it followed whose state turned out to differ
 	Stale     uint64 // messages under another epoch or naming
-	Early     uint64 // snapshots and records that had overtaken others
 	NotOwner  uint64 // requests for partitions of others
 }
 
@@ -62,7 +61,7 @@ const (
 	repeatEvery = 500 * ms
 	// keptWindow are the bytes that one node may leave unconfirmed before nothing new for it is admitted.
 	keptWindow = 16 << 20
-	// snapshotPart is how many bytes of a snapshot are one message.
+	// snapshotPart is how many bytes of a snapshot are one message: what an owner encodes in one turn.
 	snapshotPart = 256 << 10
 )
 

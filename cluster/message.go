@@ -21,8 +21,8 @@ const (
 	KindConfirm
 	// KindResend: the sender lacks items from Out+1 on.
 	KindResend
-	// KindSnapshot: part number In of a snapshot, from the owner to a follower or joiner: State, as channel.Worker.SnapshotRooms has it, at
-	// Index; in the last part also what channel.Worker.SnapshotRest has, the kept Items, and the running Hash.
+	// KindSnapshot: part number In of a snapshot, from the owner to a follower or joiner: State, as channel.Snapshot has it, at Index; in the
+	// last part also the kept Items and the running Hash.
 	KindSnapshot
 	// KindRecords: Records and Items of one turn's decisions, from the owner to a follower or joiner. Index is the number of the last of the
 	// records, Hash the running hash after them, every 64th time.

@@ -39,11 +39,10 @@ type slot struct {
 	acked  uint64 // index
 	awaits bool   // nothing is released before it has it: a follower, or a joiner that is about to be in step
 
-	// The snapshot: rooms have been sent up to number after, in so many parts, and it has had so many.
-	after, upTo     uint64
-	sent, had       uint64
-	all             bool  // the last part has been sent
-	heard           int64 // by the Holder's clock, when it last acknowledged something, or was given something while nothing was to be heard
+	snapshot        *channel.Snapshot // that is being sent
+	sent, had       uint64            // parts of it that were sent, and that have arrived
+	all             bool              // the last part has been sent
+	heard           int64             // by the Holder's clock, when it last acknowledged something, or was given something while nothing was to be heard
 	marks           []mark
 	calledInStep    bool
 	stuck, wasStuck bool // the maker was asked to drop it: still, and ever
@@ -166,6 +165,11 @@ func (h *Holder) fitSlots(p *held, s *Share, swapped bool) {
 		return &slot{node: node, naming: naming, heard: h.clock}
 	}
 	o.follower, o.joiner = pick(s.Follower, s.Following), pick(s.Joiner, s.Joining)
+	for _, x := range before {
+		if x != o.follower && x != o.joiner {
+			x.end()
+		}
+	}
 	if f := o.follower; f != nil {
 		f.awaits = true // in step by definition
 		if swapped && !f.all {
@@ -175,24 +179,28 @@ func (h *Holder) fitSlots(p *held, s *Share, swapped bool) {
 	for _, x := range [...]*slot{o.follower, o.joiner} {
 		if x != nil && x.sent == 0 && !x.all {
 			h.stats.Snapshots++
-			x.upTo = h.worker.Serial(p.part)
+			x.snapshot = h.worker.Snapshot(p.part)
 			h.sendPart(p, x)
 		}
 	}
 }
 
-// sendPart sends the next part of a snapshot: rooms, and behind the last ones what belongs to none, with the items that are kept.
+// end ends the snapshot of who is no follower or joiner any more.
+func (x *slot) end() {
+	if x != nil && x.snapshot != nil {
+		x.snapshot.End()
+	}
+}
+
+// sendPart sends the next part of a snapshot, and with the last one the items that are kept.
 func (h *Holder) sendPart(p *held, x *slot) {
-	b, last, more := h.worker.SnapshotRooms(nil, p.part, x.after, x.upTo, h.partBytes)
-	x.after = last
+	b, whole := x.snapshot.Part(h.partBytes)
 	x.sent++
-	m := &Message{Kind: KindSnapshot, Part: p.part, Epoch: p.epoch, Naming: x.naming, Index: p.index, In: x.sent}
-	if !more {
-		x.all = true
-		b = h.worker.SnapshotRest(b, p.part)
+	m := &Message{Kind: KindSnapshot, Part: p.part, Epoch: p.epoch, Naming: x.naming, Index: p.index, In: x.sent, State: b}
+	if whole {
+		x.all, x.snapshot = true, nil
 		m.Hash, m.Items = p.hash, p.keptItems()
 	}
-	m.State = b
 	h.post(x.node, m)
 }
 

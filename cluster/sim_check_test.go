@@ -49,7 +49,7 @@ func (w *world) checkEnd() {
 	for _, p := range w.procs {
 		if p.up {
 			s := p.holder.Stats()
-			for name, n := range map[string]uint64{"holder takeovers": s.Takeovers, "holder snapshots": s.Snapshots, "holder stale": s.Stale, "holder not owner": s.NotOwner, "holder swapped": s.Swapped, "holder early": s.Early} {
+			for name, n := range map[string]uint64{"holder takeovers": s.Takeovers, "holder snapshots": s.Snapshots, "holder stale": s.Stale, "holder not owner": s.NotOwner, "holder swapped": s.Swapped} {
 				w.sums[name] += int(n)
 			}
 			if s.Differs > 0 {
