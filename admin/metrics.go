@@ -41,6 +41,7 @@ type loopFigures = router.LoopSnapshot
 
 var loopMetrics = []metric[loopFigures]{
 	gauge("connections", "Open client sockets.", "loop", func(l *loopFigures) int { return l.Net.Conns }),
+	gauge("tls_connections", "Open client sockets whose clients speak TLS, or shake hands.", "loop", func(l *loopFigures) int { return l.Net.Secured }),
 	gauge("polling_sessions", "Sessions whose clients poll: they have no socket of their own.", "loop", func(l *loopFigures) int { return l.Net.Pulls }),
 	counter("opened_total", "Client sockets and polling sessions opened.", "loop", func(l *loopFigures) uint64 { return l.Net.Opened }),
 	counter("read_bytes_total", "Bytes read from clients.", "loop", func(l *loopFigures) uint64 { return l.Net.BytesRead }),
@@ -111,6 +112,8 @@ var (
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	runningDesc  = desc("handlers_running", "Goroutines that run functions of the App: handlers, or filters of the chat application's routes.", "kind")
 	givenUpDesc  = desc("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind")
+	handsDesc    = desc("tls_handshakes_total", "TLS handshakes that are over, by result: done, resumed (also done), failed, late, evicted.", "result")
+	shakingDesc  = desc("tls_handshakes", "TLS handshakes begun and not over.")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
 )
@@ -163,6 +166,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put(givenUpDesc, prometheus.GaugeValue, float64(h.GivenUp), h.Kind)
 	}
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
+	if h := s.Handshakes; h != nil {
+		for result, n := range map[string]uint64{"done": h.Done, "resumed": h.Resumed, "failed": h.Failed, "late": h.Late, "evicted": h.Evicted} {
+			put(handsDesc, prometheus.CounterValue, float64(n), result)
+		}
+		put(shakingDesc, prometheus.GaugeValue, float64(h.Running))
+	}
 	for reason, n := range s.Limited {
 		put(limitedDesc, prometheus.CounterValue, float64(n), reason)
 	}

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,21 @@ func Dial(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return begin(conn, addr, timeout)
+}
+
+// DialTLS is Dial to a port with TLS. config may be nil: then the server's certificate must be for the host of addr, and of an issuer that
+// this machine trusts.
+func DialTLS(addr string, config *tls.Config, timeout time.Duration) (*Client, error) {
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", addr, config)
+	if err != nil {
+		return nil, err
+	}
+	return begin(conn, addr, timeout)
+}
+
+// begin shakes hands by conn.
+func begin(conn net.Conn, addr string, timeout time.Duration) (*Client, error) {
 	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]question)}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	if err := c.handshake(); err != nil {

@@ -80,6 +80,7 @@ func (w *sealed) echo(h *witness) {
 // pump does all there is to do, handshakes included.
 func (w *sealed) pump() {
 	for w.net.Settle(); w.hands.Step(); {
+		w.net.Nanos += 1000
 		w.net.Settle()
 	}
 }
@@ -264,10 +265,10 @@ func TestSecureHandshakeCutAnywhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for cut := 1; ; cut += 7 {
 				w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
-				client, f, _ := w.dial(w.on[0], config.Clone())
+				_, f, _ := w.dial(w.on[0], config.Clone())
 				pos := 0
 				cutting := &cutter{far: f, cut: cut, pos: &pos}
-				client = tls.Client(cutting, &tls.Config{InsecureSkipVerify: true, MinVersion: config.MinVersion, MaxVersion: config.MaxVersion, CipherSuites: config.CipherSuites})
+				client := tls.Client(cutting, &tls.Config{InsecureSkipVerify: true, MinVersion: config.MinVersion, MaxVersion: config.MaxVersion, CipherSuites: config.CipherSuites})
 				if _, err := client.Write([]byte("hello")); err != nil {
 					t.Fatalf("cut at %d: %v", cut, err)
 				}

@@ -48,7 +48,7 @@ func (p *plan) wanted() (list []wanted) {
 }
 
 // exampleAddr is for sentences.
-var exampleAddr = map[string]string{"-gate": ":3014", "-admin": "127.0.0.1:3005"}
+var exampleAddr = map[string]string{"-gate": ":3014", "-tls-listen": tlsListenDefault, "-tls-gate": tlsGateDefault, "-admin": "127.0.0.1:3005"}
 
 // checkAddrs refuses addresses that are none, and those that take each other's port. Nothing is bound.
 func (p *plan) checkAddrs() error {
@@ -134,27 +134,32 @@ func (w *wanted) collides(other wanted) bool {
 
 // announced is -advertise: the host and port that gates announce instead of the listener's, as far as given.
 func (c *settings) announced() (host string, port int, err error) {
-	if scheme, rest, ok := strings.Cut(c.advertise, "://"); ok {
+	return announced("-advertise", c.advertise)
+}
+
+// announced parses the value of a flag that says what gates announce.
+func announced(flag, value string) (host string, port int, err error) {
+	if scheme, rest, ok := strings.Cut(value, "://"); ok {
 		rest, _, _ = strings.Cut(rest, "/")
-		return "", 0, fmt.Errorf("-advertise %q: write the host without %s://, which clients choose themselves: -advertise %s", c.advertise, scheme, withPort(scheme, rest))
+		return "", 0, fmt.Errorf("%s %q: write the host without %s://, which clients choose themselves: %s %s", flag, value, scheme, flag, withPort(scheme, rest))
 	}
-	if ip, err := netip.ParseAddr(c.advertise); err == nil && ip.Is6() {
-		return "[" + c.advertise + "]", 0, nil
+	if ip, err := netip.ParseAddr(value); err == nil && ip.Is6() {
+		return "[" + value + "]", 0, nil
 	}
-	host, p, noPort := net.SplitHostPort(c.advertise)
+	host, p, noPort := net.SplitHostPort(value)
 	if noPort != nil {
-		host = c.advertise
+		host = value
 	} else if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
 	if u, err := url.Parse("http://" + host); err != nil || u.Host != host {
-		return "", 0, fmt.Errorf("-advertise %q: must be HOST or HOST:PORT, for example chat.example.com or chat.example.com:443", c.advertise)
+		return "", 0, fmt.Errorf("%s %q: must be HOST or HOST:PORT, for example chat.example.com or chat.example.com:443", flag, value)
 	}
 	if noPort != nil {
 		return host, 0, nil
 	}
 	if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("-advertise %q: the port must be a number from 1 to 65535", c.advertise)
+		return "", 0, fmt.Errorf("%s %q: the port must be a number from 1 to 65535", flag, value)
 	}
 	return host, port, nil
 }

@@ -74,10 +74,16 @@ func (s *server) endLoops(running *sync.WaitGroup) error {
 	for _, d := range s.drivers {
 		d.Stop()
 	}
+	if s.hands != nil {
+		s.hands.Close()
+	}
 	returned := make(chan struct{})
 	go func() { running.Wait(); close(returned) }()
 	select {
 	case <-returned:
+		if s.hands != nil {
+			s.hands.Abandon()
+		}
 		return nil
 	case <-time.After(loopsEndTime):
 		slog.Error("stacks", "stacks", stacks())

@@ -41,7 +41,8 @@ type settings struct {
 	preset              preset
 	memory              memoryFlag
 	budget              budget // what -memory comes to
-	roundTrip           bool   // for tests: requests and items go through their encoding
+	tls                 tlsSettings
+	roundTrip           bool // for tests: requests and items go through their encoding
 
 	showVersion, printConfig, checkConfig bool
 
@@ -105,6 +106,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	seconds(&l.PingTimeoutSeconds, "sio-timeout", "`time` a client of socket.io 0.9, 1 or 2 may be silent beyond that")
 	seconds(&l.PingTimeout4Seconds, "sio-timeout4", "the same `time` for socket.io 3 and 4")
 	c.accessFlags(f)
+	c.tls.declare(f)
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
 	c.sessionLimits(f)
@@ -158,6 +160,9 @@ func (c *settings) check() error {
 		return err
 	}
 	if _, _, err := c.announced(); err != nil {
+		return err
+	}
+	if err := c.tls.check(); err != nil {
 		return err
 	}
 	if err := c.checkBind(); err != nil {

@@ -5,6 +5,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -291,7 +292,7 @@ func masked(payload []byte) []byte {
 
 // peer is a client of raw bytes.
 type peer struct {
-	conn    *net.TCPConn
+	conn    halfCloser
 	r       *bufio.Reader
 	ws      bool     // what comes is frames
 	queued  []string // packages of the last frame
@@ -299,10 +300,28 @@ type peer struct {
 	step    int      // bytes in a write; 0: all
 }
 
-func dialPeer(addr *net.TCPAddr) (*peer, error) {
-	conn, err := net.DialTCP("tcp", nil, addr)
+// halfCloser is a connection of which one end can be closed: of TCP, or of TLS.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// dialPeer connects to the listener with this name, with TLS if everybody speaks it.
+func (r *running) dialPeer(name string) (*peer, error) {
+	tcp, err := net.DialTCP("tcp", nil, r.addr(name))
 	if err != nil {
 		return nil, err
+	}
+	conn := halfCloser(tcp)
+	if r.secured {
+		secure := tls.Client(tcp, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+		_ = tcp.SetDeadline(time.Now().Add(deadline))
+		if err := secure.Handshake(); err != nil {
+			tcp.Close()
+			return nil, err
+		}
+		_ = tcp.SetDeadline(time.Time{})
+		conn = secure
 	}
 	return &peer{conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}, nil
 }

@@ -162,7 +162,7 @@ func (f *fetcher) sameHead(x *inquiry) error {
 func (r *sioReplay) ask(c *sioConn, x *inquiry) error {
 	l := x.request
 	if c.peer == nil {
-		p, err := dialPeer(r.srv.addr(r.tr.server(l.Port)))
+		p, err := r.srv.dialPeer(r.tr.server(l.Port))
 		if err != nil {
 			return err
 		}

@@ -165,7 +165,8 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	var all []*replay
 	for _, p := range projects {
-		all = append(all, newReplay(t, &p, "as recorded", "1", 0), newReplay(t, &p, "byte by byte", "3", 1))
+		all = append(all, newReplay(t, &p, "as recorded", "1", 0), newReplay(t, &p, "byte by byte", "3", 1),
+			newReplay(t, &p, "over TLS", "2", 0), newReplay(t, &p, "over TLS, a record for each byte", "1", 1))
 	}
 	for _, r := range all { // at once, whatever -parallel says: they wait, most of the time
 		go func() { r.done <- r.run() }()
@@ -248,7 +249,12 @@ func newReplay(t *testing.T, p *project, name, loops string, step int) *replay {
 	r := &replay{
 		p: p, name: name, step: step, lines: readTranscript(t, p.file), done: make(chan error, 1),
 		peers: map[string]*peer{}, at: map[int]time.Time{}, millis: map[int]int{}, came: map[int]int{},
-		srv: start(t, "-config", p.configure(t), "-bind", "127.0.0.1", "-loops", loops, "-page=false"),
+	}
+	args := []string{"-config", p.configure(t), "-bind", "127.0.0.1", "-loops", loops, "-page=false"}
+	if strings.Contains(name, "TLS") {
+		r.srv = startSecured(t, args...)
+	} else {
+		r.srv = start(t, args...)
 	}
 	r.actions, r.silent = plans(t, p.file, r.lines, differences, silences, (*line).says)
 	for i := range r.lines {
@@ -442,7 +448,7 @@ func (r *replay) send(a *action) error {
 					return fmt.Errorf("%s is connected already: %v", key, err)
 				}
 			}
-			c, err := dialPeer(r.srv.addr(r.server(l.Port)))
+			c, err := r.srv.dialPeer(r.server(l.Port))
 			if err != nil {
 				return err
 			}

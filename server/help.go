@@ -38,6 +38,7 @@ var helpGroups = []struct{ title, names string }{
 	{"Most needed", "config env listen gate advertise admin heartbeat origins trusted-proxies memory"},
 	{"Look before you start", "check-config print-config version"},
 	{"Start and end", "bind admin-hosts pprof page cesu8 log-level drain drain-delay"},
+	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
 	{"What a session or a room may do", "session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},

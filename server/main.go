@@ -55,7 +55,7 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	defer stop()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	defer manager.handleHangups(end)()
+	defer manager.handleHangups(end, p.reload)()
 	srv, err := newServer(cfg, p, app)
 	if errors.As(err, new(settingsError)) {
 		return fail(stderr, err)

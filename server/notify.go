@@ -239,8 +239,8 @@ func stacks() string {
 }
 
 // handleHangups takes SIGHUP, which systemctl reload sends, until stop is called: pomelod goes on. The end of the terminal that
-// it was started in sends one too, and then hungUp is called.
-func (m *manager) handleHangups(hungUp func()) (stop func()) {
+// it was started in sends one too, and then hungUp is called; else reload reads again what can be.
+func (m *manager) handleHangups(hungUp func(), reload func() error) (stop func()) {
 	if signal.Ignored(syscall.SIGHUP) { // nohup
 		return func() {}
 	}
@@ -258,7 +258,12 @@ func (m *manager) handleHangups(hungUp func()) (stop func()) {
 				hungUp()
 				return
 			}
-			slog.Info("SIGHUP: nothing is reloaded; flags and files are read when pomelod starts, so restart it")
+			switch err := reload(); {
+			case err == errNoReload:
+				slog.Info("SIGHUP: " + err.Error())
+			case err == nil:
+				slog.Info("SIGHUP: certificates were read again; for flags and other files restart pomelod")
+			}
 			m.reloaded()
 		}
 	}()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pomelod/pomelod/app"
@@ -26,7 +27,9 @@ type plan struct {
 	listeners []plannedListener
 	admin     string
 	warnings  []string
-	inherited map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
+	// certificates are those of listeners with TLS; nil where there is none.
+	certificates *certificates
+	inherited    map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
 }
 
 // plannedListener is one address that clients connect to.
@@ -66,9 +69,11 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 		return nil, err
 	}
 	if project.Servers != nil {
-		err := c.planServers(p, project, dict, app)
+		if err := c.planServers(p, project, dict, app); err != nil {
+			return nil, err
+		}
 		p.warnOfLoopback()
-		return p, err
+		return p, c.planTLS(p)
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -84,7 +89,7 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 		})
 	}
 	p.warnOfLoopback()
-	return p, nil
+	return p, c.planTLS(p)
 }
 
 // project reads the directory of -config.
@@ -179,7 +184,8 @@ func (p *plan) connectors(bound []*netpoll.Listener) []router.Endpoint {
 	var list []router.Endpoint
 	for i, l := range p.listeners {
 		if l.profile.Type == router.Connector {
-			e := router.Endpoint{Host: l.host, Port: l.port}
+			e := router.Endpoint{Host: l.host, Port: l.port, TLS: l.profile.TLS}
+			e.Named = e.TLS && e.Host != "" && p.certificates.names(strings.Trim(e.Host, "[]"))
 			if e.Port == 0 && i < len(bound) {
 				e.Port = bound[i].Addr.Port
 			}
@@ -195,6 +201,7 @@ func (c *settings) print(w io.Writer, p *plan) error {
 		ID             string `json:"id"`
 		Type           string `json:"type"`
 		Listen         string `json:"listen"`
+		TLS            bool   `json:"tls,omitempty"`
 		AdvertiseHost  string `json:"advertiseHost,omitempty"`
 		AdvertisePort  int    `json:"advertisePort,omitempty"`
 		MaxConnections int    `json:"maxConnections,omitempty"`
@@ -209,7 +216,7 @@ func (c *settings) print(w io.Writer, p *plan) error {
 	}{Admin: p.admin, Flags: map[string]string{}}
 	for _, l := range p.listeners {
 		out.Servers = append(out.Servers, server{
-			ID: l.profile.Name, Type: string(l.profile.Type), Listen: l.addr, AdvertiseHost: l.host, AdvertisePort: l.port, MaxConnections: l.max,
+			ID: l.profile.Name, Type: string(l.profile.Type), Listen: l.addr, TLS: l.profile.TLS, AdvertiseHost: l.host, AdvertisePort: l.port, MaxConnections: l.max,
 			Heartbeat: l.profile.HeartbeatSeconds, DictVersion: l.profile.Dict.Version(), ProtoVersion: l.profile.Protos.Version(),
 		})
 	}

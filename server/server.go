@@ -32,10 +32,11 @@ type server struct {
 	drivers   []*netpoll.Epoll
 	acceptor  *netpoll.Acceptor
 	listeners []*netpoll.Listener
-	admin     *admin.Server // nil without -admin
-	manager   *manager      // nil when no service manager listens
-	memory    *memory       // nil without a budget
-	logs      *logs         // nil when the log is not ours
+	admin     *admin.Server       // nil without -admin
+	manager   *manager            // nil when no service manager listens
+	memory    *memory             // nil without a budget
+	hands     *netpoll.Handshakes // nil where nobody speaks TLS
+	logs      *logs               // nil when the log is not ours
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 }
@@ -97,9 +98,12 @@ func (s *server) build(app *app.App) (err error) {
 	for i, l := range p.listeners {
 		profiles[i] = l.profile
 	}
+	if p.certificates != nil {
+		s.hands = netpoll.NewHandshakes(p.certificates.config(), cfg.tls.limits, nil)
+	}
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
-		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip,
+		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
 		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
@@ -211,6 +215,11 @@ func (s *server) run(ctx context.Context) error {
 			failed <- fmt.Errorf("acceptor: %w", err)
 		}
 	})
+	if s.hands != nil {
+		for range shakers() {
+			running.Go(s.hands.Run)
+		}
+	}
 	s.accepting = true
 	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
@@ -218,7 +227,7 @@ func (s *server) run(ctx context.Context) error {
 			continue
 		}
 		_, inherited := s.plan.inherited[i]
-		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String(), "inherited", inherited)
+		slog.Info("listening", "server", string(s.plan.listeners[i].profile.Type), "id", ln.Name, "addr", ln.Addr.String(), "inherited", inherited, "tls", s.plan.listeners[i].profile.TLS)
 	}
 	if s.admin != nil {
 		s.admin.Serve()
@@ -228,6 +237,9 @@ func (s *server) run(ctx context.Context) error {
 	defer endWatch()
 	watching.Go(func() { s.watch(watch) })
 	watching.Go(func() { s.watchMemory(watch) })
+	if s.plan.certificates != nil {
+		watching.Go(func() { s.plan.certificates.watch(watch) })
+	}
 
 	err := s.serve(ctx, failed)
 	if err == nil {
@@ -262,8 +274,10 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 			s.ready.Store(true)
 			s.cfg.warnConns()
 			slog.Info("ready", "loops", s.cfg.loops, "max_conns", s.cfg.maxConns, "pid", os.Getpid())
-			if page := s.pageURL(); page != "" {
-				s.logs.tell("chat page: " + page)
+			for _, secured := range []bool{false, true} {
+				if page := s.pageURL(secured); page != "" {
+					s.logs.tell("chat page: " + page)
+				}
 			}
 			s.manager.ready(status(first))
 		case <-ctx.Done():
@@ -275,17 +289,21 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// pageURL is where a browser on this machine finds the chat page; empty without one.
-func (s *server) pageURL() string {
+// pageURL is where a browser on this machine finds the chat page, with TLS or without; empty without one.
+func (s *server) pageURL(secured bool) string {
+	scheme := "http://"
+	if secured {
+		scheme = "https://"
+	}
 	for i, l := range s.listeners {
-		if !s.cfg.page || s.plan.listeners[i].profile.Type != router.Connector {
+		if p := s.plan.listeners[i].profile; !s.cfg.page || p.Type != router.Connector || p.TLS != secured {
 			continue
 		}
 		host := "localhost"
 		if ip := l.Addr.AddrPort().Addr().Unmap(); !ip.IsUnspecified() && !ip.IsLoopback() {
 			host = ip.String()
 		}
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(l.Addr.Port)) + "/"
+		return scheme + net.JoinHostPort(host, strconv.Itoa(l.Addr.Port)) + "/"
 	}
 	return ""
 }

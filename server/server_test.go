@@ -65,7 +65,8 @@ type snapshot = router.Snapshot
 // running is a server of this process, on loopback ports of its own.
 type running struct {
 	*server
-	stop func() error // ends it and returns what run returned; again: the same
+	secured bool         // every listener speaks TLS
+	stop    func() error // ends it and returns what run returned; again: the same
 }
 
 // start runs a server with these flags until the test ends. Addresses that flags do not name are loopback with any port.
@@ -80,6 +81,30 @@ func start(t testing.TB, args ...string) *running {
 		t.Fatal(err)
 	}
 	return startSettings(t, cfg, nil)
+}
+
+// startSecured is start with TLS on every listener.
+func startSecured(t testing.TB, args ...string) *running {
+	t.Helper()
+	cfg, err := parseFlags(append([]string{"-admin", "127.0.0.1:0", "-tls-self", "-tls-gate", "none", "-tls-listen", "127.0.0.1:0"}, args...), nil, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.tls.listen = ""
+	p, err := cfg.plan(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range p.listeners {
+		l.profile.TLS = true
+	}
+	srv, err := newServer(cfg, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startServer(t, srv)
+	r.secured = true
+	return r
 }
 
 func startSettings(t testing.TB, cfg *settings, app *app.App) *running {

@@ -271,7 +271,7 @@ func TestPageURL(t *testing.T) {
 		for _, ln := range s.listeners {
 			ln.Addr = &net.TCPAddr{IP: net.ParseIP(tc.ip), Port: port}
 		}
-		if got, want := s.pageURL(), fmt.Sprintf("http://%s:%d/", tc.want, port); got != want {
+		if got, want := s.pageURL(false), fmt.Sprintf("http://%s:%d/", tc.want, port); got != want {
 			t.Errorf("%s: %s, want %s", tc.ip, got, want)
 		}
 	}
