@@ -5,6 +5,8 @@ import (
 	"iter"
 	"maps"
 	"slices"
+
+	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
@@ -119,9 +121,9 @@ func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
 
 // read applies records that stand behind their lengths.
 func (s *state) read(p *partition, b []byte) error {
-	d := decoder{b: b}
-	for len(d.b) > 0 {
-		r, err := ParseRecord(d.bytes())
+	d := wirebytes.NewReader(b)
+	for d.More() {
+		r, err := ParseRecord(d.Block())
 		if err == nil {
 			err = s.apply(p, &r)
 		}
