@@ -3,14 +3,17 @@
 package abuse
 
 import (
+	"flag"
 	"regexp"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
 
 // The halves without a defence come after all others. Nothing of them is judged by time, so they may disturb each other: they, and the
-// building of their servers, take as many processors as there are.
+// building of their servers, take as many processors as there are. Most of the time they wait, for what ought to happen and does not: so there
+// are a few to each processor.
 var halves struct {
 	sync.Mutex
 	all  []testing.InternalTest
@@ -34,6 +37,8 @@ func later(t *testing.T, name string, half func(t *testing.T)) {
 
 // runUndefended runs them, those that -run lets pass, and tells whether all failed as they should.
 func runUndefended() bool {
+	const few = 3
 	runtime.GOMAXPROCS(runtime.NumCPU())
+	_ = flag.Set("test.parallel", strconv.Itoa(few*runtime.NumCPU()))
 	return len(halves.all) == 0 || testing.RunTests(regexp.MatchString, halves.all)
 }
