@@ -74,8 +74,9 @@ type arena struct {
 	t *testing.T
 	*server
 	*witness
-	mu    sync.Mutex
-	peers []io.Closer
+	mu       sync.Mutex
+	peers    []io.Closer
+	audience *audience // nil until somebody listens
 }
 
 // attackers are addresses that no witness has.
@@ -130,6 +131,10 @@ func (a *arena) close() {
 		p.Close()
 	}
 	a.peers = nil
+	if a.audience != nil {
+		_ = a.audience.Close()
+		a.audience = nil
+	}
 }
 
 // delta is what counters have grown by, and gauges as they were at the end of the attack.

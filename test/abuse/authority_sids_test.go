@@ -142,7 +142,7 @@ func asAnother(a *arena, wire string, sids []string, seed uint64) error {
 		a.t.Fatal(err)
 	}
 	defer p.Close()
-	p.late = patience / 10 // such a request is not held
+	p.late = soon // such a request is not held
 	r := rand.New(rand.NewPCG(seed, 1))
 	for len(sids) > 0 {
 		some := sids[:min(len(sids), 100)]
@@ -187,7 +187,7 @@ func guessIDs(a *arena, victim *guest, guesses int) error {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		p.late = patience / 10
+		p.late = soon
 		guess := &sio{version: own.version, sid: nearly(r, own.sid)}
 		err = p.upgradeTo(guess.path("websocket"))
 		if own.version != "0.9" {
@@ -250,7 +250,7 @@ func otherIDs(a *arena, victims map[string]*guest) error {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			p.late = patience / 10
+			p.late = soon
 			status, text, err := p.request(httpText(method, s.path("xhr-polling"), "1"))
 			if err != nil || status != http.StatusBadRequest {
 				return fmt.Errorf("the id of %s was taken for polling: %d %q, %v", wire, status, text, err)

@@ -29,6 +29,35 @@ type diarist struct {
 	over    chan struct{} // closed at the end
 }
 
+// lateness watches how late this process is at most, which is that of all diarists: what others have said may have waited so long before
+// it is read, and the end before it is noticed.
+type lateness struct {
+	stop chan struct{}
+	most chan time.Duration
+}
+
+func watchLateness() *lateness {
+	l := &lateness{make(chan struct{}), make(chan time.Duration)}
+	go func() {
+		const step = 5 * time.Millisecond
+		most := time.Duration(0)
+		for last := time.Now(); ; {
+			select {
+			case <-l.stop:
+				l.most <- most
+				return
+			case <-time.After(step):
+				now := time.Now()
+				most, last = max(most, now.Sub(last)-step), now
+			}
+		}
+	}()
+	return l
+}
+
+// end ends watching. Call it once.
+func (l *lateness) end() time.Duration { close(l.stop); return <-l.most }
+
 // partyWires are how diarists come. What each gets as a goodbye is in goodbyes.
 var partyWires = []string{"tcp", "ws", "eio4 polling"}
 

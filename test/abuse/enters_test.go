@@ -5,51 +5,12 @@ package abuse
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// fill brings n members into a room, each of whom reads what there is. name is the beginning of their names. A few come at a time: all at once
-// they would have to read faster than a process at the lowest priority can.
-func (a *arena) fill(n int, name, room string) error {
-	const few = 25
-	before := a.metrics()["pomelod_members"]
-	for i := range n {
-		p, err := a.dial(i % 250)
-		if err != nil {
-			return err
-		}
-		enter := message(1, routeEnter, fmt.Sprintf(`{"username":"%s%d","rid":%q}`, name, i, room))
-		if err := p.raw(append(append(append([]byte(nil), handshake...), handshakeAck...), enter...)); err != nil {
-			return err
-		}
-		go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
-		if come := i + 1; come%few == 0 || come == n {
-			if err := a.awaitMembers(before, come); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// awaitMembers waits until there are n members more than before. On a slow machine that may take long, as long as it goes on.
-func (a *arena) awaitMembers(before float64, n int) error {
-	in := 0.0
-	for end := time.Now().Add(patience); in < float64(n); time.Sleep(5 * time.Millisecond) {
-		if now := a.metrics()["pomelod_members"] - before; now > in {
-			in, end = now, time.Now().Add(patience)
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("of %d members %v have entered", n, in)
-		}
-	}
-	return nil
-}
 
 // Sixty members of a large room change their names by notify, sixty times a second each: two pushes to everybody for each, and a
 // list of all names that nobody reads. Nobody else notices, and no list is made.
@@ -64,14 +25,17 @@ func renames(name string, members int) scenario {
 			if err := a.fill(a.n(members), "member", "renames"); err != nil {
 				a.t.Fatal(err)
 			}
-			var all []*peer
+			var all []listener
 			for i := range a.n(renamers) {
 				p, err := a.chatter(i, fmt.Sprint("renamer", i), "renames")
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				go func() { _, _ = io.Copy(io.Discard, p.r) }()
-				all = append(all, p)
+				l, err := a.listen(p)
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				all = append(all, l)
 			}
 			a.phase() // the crowd's coming is not the attack
 			before := float64(a.peak())
@@ -184,7 +148,7 @@ func TestSlowNewcomer(t *testing.T) {
 			return nil
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_sends_total", words) },
-		without: weakness{edits: []edit{{"netpoll/outboxes.go", "o.moved, o.first = x.clock.now, n", "o.moved = x.clock.now"}}, fails: "have entered"},
+		without: weakness{edits: []edit{{"netpoll/outboxes.go", "o.moved, o.first = x.clock.now, n", "o.moved = x.clock.now"}}, fails: "pomelod_members has stayed at"},
 	}.run(t)
 }
 
@@ -204,13 +168,15 @@ func unreadLists(name string, members, newcomers int, user string, flags []strin
 			}
 			a.collect()
 			a.phase()
-			before := float64(a.peak())
+			before, entered := float64(a.peak()), a.metrics()["pomelod_enters_total"]
 			for i := range a.n(newcomers) {
 				if _, err := a.unread(i%250, fmt.Sprint("newcomer", i), "long"); err != nil {
 					return err
 				}
 			}
-			waitFor(a.t, "all to have entered", func() bool { return a.metrics()["pomelod_enters_total"] >= float64(a.n(members)+a.n(newcomers)) })
+			if err := a.await(atLeast(entered+float64(a.n(newcomers))), "pomelod_enters_total"); err != nil {
+				return err
+			}
 			peak := a.peak()
 			a.t.Logf("RSS was at most %.1f MB, %.1f before; unsent %.1f MB", float64(peak)/1e6, before/1e6, a.metrics()["pomelod_unsent_bytes"]/1e6)
 			if grown := float64(peak) - before; grown > 48e6 && !raceEnabled {

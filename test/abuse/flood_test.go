@@ -28,7 +28,7 @@ func TestNotifyFlood(t *testing.T) {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			p.late = 4 * time.Second
+			p.late = soon
 			b := message(0, routeSend, `{"content":"x","target":"*"}`)
 			for range a.n(notifies) {
 				if err := p.raw(b); err != nil {
@@ -118,7 +118,7 @@ func (f flood) run(a *arena, connections int) error {
 		for {
 			p, err := f.open(a, i)
 			if err == nil {
-				p.late = 6 * time.Second
+				p.late = soon
 				err = p.flood(f.says(p))
 				p.Close()
 			}
@@ -220,10 +220,10 @@ func payloadFlood(a *arena, i int, wire, payload string) error {
 	}
 	s := g.sio()
 	request, poster := s.posting(payload), s.post
-	poster.late, s.get.late = 3*time.Second, 3*time.Second
+	poster.late, s.get.late = soon, soon
 	go func() { _ = poster.raw([]byte(strings.Repeat(request, rounds))) }()
 	for {
-		err := s.poll(3 * time.Second)
+		err := s.poll(soon)
 		if timedOut(err) || errors.Is(err, errQuiet) {
 			return fmt.Errorf("still in its room: %w", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 )
 
 // Clients who send fragments of WebSocket messages that never end, up to what a message may have, are kept no more of than
@@ -103,7 +102,7 @@ func TestUnfinished(t *testing.T) {
 		name:  "unfinished",
 		flags: []string{"-handshake-timeout", "2s", "-heartbeat", "0", "-first-message-timeout", "0"},
 		attack: func(a *arena) error {
-			return a.linger(stages, a.n(each), 6*time.Second)
+			return a.linger(stages, a.n(each), soon)
 		},
 		landed: func(d delta) error { return d.atLeast("pomelod_accepted_total", crowd(each)*float64(len(stages))) },
 		held: func(d delta) error {

@@ -95,7 +95,7 @@ func (a *arena) garbage(i int, seed uint64) error {
 		return err
 	}
 	defer p.Close()
-	p.late = 10 * time.Second
+	p.late = soon
 	name, b, err := damaged(p, rnd, seed)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

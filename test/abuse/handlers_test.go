@@ -3,7 +3,6 @@
 package abuse
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -32,12 +31,7 @@ func (a *arena) abandoners(addresses, n int, call []byte) error {
 			}()
 		}
 	}
-	for end := time.Now().Add(patience); a.metrics()["pomelod_requests_total"] < before+float64(addresses*n); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			return errors.New("the calls do not arrive")
-		}
-	}
-	return nil
+	return a.await(atLeast(before+float64(addresses*n)), "pomelod_requests_total")
 }
 
 // honest calls a handler from an address of its own for a while; everything is answered.

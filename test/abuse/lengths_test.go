@@ -124,7 +124,7 @@ func TestDeclaredLengths(t *testing.T) {
 					if err != nil {
 						a.t.Fatal(err)
 					}
-					p.late = 3 * time.Second
+					p.late = soon
 					peers[i] = p
 					c := batch[i/2]
 					b := c.head
@@ -133,7 +133,7 @@ func TestDeclaredLengths(t *testing.T) {
 					}
 					_ = p.raw(b)
 				}
-				deadline := time.Now().Add(3 * time.Second)
+				deadline := time.Now().Add(soon)
 				for i, p := range peers {
 					c := batch[i/2]
 					p.late = max(time.Until(deadline), time.Millisecond)
@@ -210,7 +210,7 @@ func (a *arena) payloadLength(i int) error {
 	}
 	defer c.Close()
 	s, p := c.sio(), c.conns()[0]
-	p.late = 3 * time.Second
+	p.late = soon
 	status, _, err := p.request(httpText("POST", s.path("xhr-polling"), l.body, "Content-Type: "+l.contentType))
 	if err == nil && status == 200 && l.wire == "0.9 polling" {
 		return c.join("somebody", fmt.Sprint("lengths", i))

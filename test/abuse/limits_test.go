@@ -72,7 +72,7 @@ func TestFewDescriptors(t *testing.T) {
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				p.late = 5 * time.Second
+				p.late = soon
 				peers[i] = p
 			}
 			in, refused := 0, 0

@@ -46,7 +46,7 @@ func (a *arena) provoke() error {
 	if err != nil {
 		return err
 	}
-	p.late = 3 * time.Second
+	p.late = soon
 	if err := p.login(); err != nil {
 		return fmt.Errorf("nobody is accepted any more: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/pomelod/pomelod/codec"
 )
@@ -70,21 +69,14 @@ const long = "012345678901234567890123456789012345678901234567890123456789012345
 func TestSlowLogin(t *testing.T) {
 	const (
 		each = 32 // 512 clients
-		end  = 5 * time.Second
+		end  = soon
 	)
 	scenario{
 		name: "slow",
 		flags: []string{"-handshake-timeout", "1s", "-head-timeout", "1s", "-keepalive-timeout", "1s", "-heartbeat", "1s",
 			"-first-message-timeout", "3s", "-sio-heartbeat", "1s", "-sio-timeout", "1s", "-sio-timeout4", "1s"},
 		attack: func(a *arena) error {
-			over := time.Now().Add(end)
-			err := a.linger(slowStages, a.n(each), end)
-			for ; a.metrics()["pomelod_polling_sessions"] > 0; time.Sleep(50 * time.Millisecond) {
-				if time.Now().After(over) {
-					return errors.Join(err, errors.New("sessions nobody polls: they are still there"))
-				}
-			}
-			return err
+			return errors.Join(a.linger(slowStages, a.n(each), end), a.await(atMost(0), "pomelod_polling_sessions"))
 		},
 		landed: func(d delta) error { return d.atLeast("pomelod_accepted_total", crowd(each)*float64(len(slowStages))) },
 		held: func(d delta) error {
@@ -99,9 +91,9 @@ func TestSlowLogin(t *testing.T) {
 				d.atLeast(`pomelod_closed_total{reason="no_message"}`, crowd(each)))
 		},
 		without: weakness{
-			flags: []string{"-handshake-timeout", "1h", "-head-timeout", "1h", "-keepalive-timeout", "1h", "-heartbeat", "0",
+			flags: []string{"-handshake-timeout", "1h", "-handshake-packages", "0", "-head-timeout", "1h", "-keepalive-timeout", "1h", "-heartbeat", "0",
 				"-idle-timeout", "1h", "-first-message-timeout", "0", "-sio-heartbeat", "1h", "-sio-timeout", "1h", "-sio-timeout4", "1h"},
-			fails: "still connected: " + stageNames(slowStages) + "\nsessions nobody polls",
+			fails: "still connected: " + stageNames(slowStages) + "\npomelod_polling_sessions has stayed at",
 		},
 	}.run(t)
 }
@@ -150,7 +142,7 @@ func TestBytesBeforeLogin(t *testing.T) {
 		name: "bytes before login",
 		attack: func(a *arena) error {
 			for range rounds {
-				if err := a.linger(earlyStages, a.n(each), 6*time.Second); err != nil {
+				if err := a.linger(earlyStages, a.n(each), soon); err != nil {
 					return err
 				}
 			}

@@ -25,10 +25,9 @@ func TestOneAddressFillsServer(t *testing.T) {
 				}
 				a.keep(p)
 			}
-			waitFor(a.t, "all to be taken or refused", func() bool {
-				m := a.metrics()
-				return m["pomelod_accepted_total"]+m[`pomelod_refused_total{reason="max_conns"}`]+m[`pomelod_refused_total{reason="addr_conns"}`] >= tries
-			})
+			if err := a.await(atLeast(tries), "pomelod_accepted_total", `pomelod_refused_total{reason="max_conns"}`, `pomelod_refused_total{reason="addr_conns"}`); err != nil {
+				return err
+			}
 			var all []error
 			if has := a.metrics()["pomelod_connections"] - 2*pairs; has > most/4 {
 				all = append(all, fmt.Errorf("one address has %v connections of %d", has, most))
@@ -89,19 +88,16 @@ func TestHeldGets(t *testing.T) {
 			for _, n := range sent {
 				total += n
 			}
-			counted := 0.0 // memory is read once a second
-			for end := time.Now().Add(3 * time.Second); counted < float64(total) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-				counted = a.metrics()["pomelod_memory_bytes"] - before
-			}
-			a.t.Logf("%.1f KB were taken behind each of %d held GETs; %.1f MB in all, of %.1f MB counted", float64(total)/1e3/float64(len(peers)), len(peers), float64(total)/1e6, counted/1e6)
-			for _, p := range peers {
-				p.reset() // of an end behind what is not read nobody hears
-			}
+			a.t.Logf("%.1f KB were taken behind each of %d held GETs; %.1f MB in all", float64(total)/1e3/float64(len(peers)), len(peers), float64(total)/1e6)
 			if total > each*len(peers) {
 				return fmt.Errorf("%d bytes were taken behind %d held GETs", total, len(peers))
 			}
-			if counted < float64(total) {
-				return fmt.Errorf("%.0f bytes were counted of %d", counted, total)
+			err := a.await(atLeast(before+float64(total)), "pomelod_memory_bytes") // it is read once a second
+			for _, p := range peers {
+				p.reset() // of an end behind what is not read nobody hears
+			}
+			if err != nil {
+				return fmt.Errorf("of %d bytes, not all are counted: %w", total, err)
 			}
 			return nil
 		},

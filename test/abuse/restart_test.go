@@ -48,7 +48,10 @@ func TestKilledAndRestarted(t *testing.T) {
 					talking.Go(func() { g.talk(25 * time.Millisecond) })
 				}
 			}
-			time.Sleep(700 * time.Millisecond)
+			late := watchLateness()
+			if err := s.await(atLeast(rooms*100), "pomelod_sends_total"); err != nil {
+				t.Fatal("the attack did not land: ", err)
+			}
 			if m := s.metrics(); m["pomelod_members"] != rooms*members {
 				fail("%v members are in, not %d", m["pomelod_members"], rooms*members)
 			}
@@ -57,6 +60,7 @@ func TestKilledAndRestarted(t *testing.T) {
 				return append(failures, f...)
 			}
 			talking.Wait()
+			moment := 500*time.Millisecond + late.end()
 			for i, room := range all {
 				acked := 0
 				for _, g := range room {
@@ -66,7 +70,7 @@ func TestKilledAndRestarted(t *testing.T) {
 					}
 				}
 				// What the kernel had of a push when the process died is delivered; the moment is for what it had not.
-				failures = append(failures, owed(room, 500*time.Millisecond)...)
+				failures = append(failures, owed(room, moment)...)
 				if acked < 10 {
 					t.Errorf("the attack did not land: %d were acknowledged in room %d", acked, i)
 				}

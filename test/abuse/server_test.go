@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +28,8 @@ import (
 const (
 	// patience is for what happens within a moment on a machine that has nothing else to do.
 	patience = 20 * time.Second
+	// soon is for what has to happen within a second or a few, by the server's own clock, as seen from a slow machine.
+	soon = 10 * time.Second
 	// root is the module's folder, from here.
 	root = "../.."
 )
@@ -246,6 +249,32 @@ func (s *server) metrics() metrics {
 	}
 	return m
 }
+
+// await waits until a metric, or the sum of some, is as it should be. On a slow machine that may take long, as long as it goes on: the
+// error is that it has come no nearer for patience.
+func (s *server) await(lacks func(sum float64) float64, names ...string) error {
+	s.t.Helper()
+	nearest := math.Inf(1)
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		m, sum := s.metrics(), 0.0
+		for _, name := range names {
+			sum += m[name]
+		}
+		switch lack := lacks(sum); {
+		case lack <= 0:
+			return nil
+		case lack < nearest:
+			nearest, end = lack, time.Now().Add(patience)
+		case time.Now().After(end):
+			return fmt.Errorf("%s has stayed at %v", strings.Join(names, " and "), sum)
+		}
+	}
+}
+
+// atLeast and atMost say for await how much is lacking.
+func atLeast(n float64) func(float64) float64 { return func(sum float64) float64 { return n - sum } }
+
+func atMost(n float64) func(float64) float64 { return func(sum float64) float64 { return sum - n } }
 
 // collect has the server collect its garbage.
 func (s *server) collect() {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Sessions of clients that poll belong to who has their id: it cannot be guessed, and who has one cannot do with it what does not
@@ -61,7 +60,7 @@ func (a *arena) guess(i int, wire string, rnd *rand.Rand, n int) error {
 	if err != nil {
 		return err
 	}
-	p.late = 3 * time.Second // a poll that is held: there must be a session
+	p.late = soon // a poll that is held: there must be a session
 	thief := &sio{version: s.version}
 	for g := range n {
 		thief.sid = likeID(s.sid, g, rnd)
@@ -133,7 +132,7 @@ func (a *arena) guessUpgrade(i int, thief *sio) error {
 		return err
 	}
 	defer p.Close()
-	p.late = 3 * time.Second
+	p.late = soon
 	said, err := p.exchange(upgradeAt(thief.path("websocket")))
 	refused := strings.Contains(said, " 400 ") || strings.Contains(said, "7:::1+0") || strings.Contains(said, " 404 ")
 	if err != nil || !refused {
@@ -203,7 +202,7 @@ func (a *arena) pollTwice(i int, c *guest) error {
 		}
 		go func() {
 			beside := &sio{only: p, version: s.version, sid: s.sid}
-			err := beside.poll(3 * time.Second)
+			err := beside.poll(soon)
 			answers <- got{beside.packets, err}
 		}()
 	}
@@ -232,7 +231,7 @@ func (a *arena) once(i int, request string) (status int, answer string, err erro
 	if err != nil {
 		return 0, "", err
 	}
-	p.late = 3 * time.Second
+	p.late = soon
 	return p.request(request)
 }
 
@@ -264,7 +263,7 @@ func (a *arena) probes(i int, s *sio) error {
 		if err != nil {
 			return err
 		}
-		p.late = 3 * time.Second
+		p.late = soon
 		frames := ""
 		for _, p := range packets {
 			frames += textFrame(p)
@@ -279,7 +278,7 @@ func (a *arena) probes(i int, s *sio) error {
 		if err != nil {
 			return err
 		}
-		p.late = 3 * time.Second
+		p.late = soon
 		both[n] = p
 	}
 	if err := both[0].upgradeTo(s.path("websocket")); err != nil {

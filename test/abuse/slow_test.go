@@ -162,7 +162,7 @@ func TestFrozenReaders(t *testing.T) {
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				p.late = 5 * time.Second
+				p.late = soon
 				readers = append(readers, p)
 			}
 			before := a.peak()
@@ -236,7 +236,7 @@ func TestStuckReaders(t *testing.T) {
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				p.late = 4 * time.Second
+				p.late = soon
 				readers = append(readers, p)
 			}
 			leisurely := make(chan error, 1)

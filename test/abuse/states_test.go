@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/pomelod/pomelod/codec"
 )
@@ -143,7 +142,7 @@ func (a *arena) wrongState(n int) error {
 		return err
 	}
 	defer p.Close()
-	p.late = 3 * time.Second
+	p.late = soon
 	wire := "tcp"
 	if ws {
 		wire = "ws"

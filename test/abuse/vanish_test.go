@@ -103,7 +103,7 @@ func TestVanishedClients(t *testing.T) {
 				a.t.Fatal(err)
 			}
 			o := &observer{peer: p}
-			p.late = 4 * time.Second
+			p.late = soon
 			observed := make(chan error, 1)
 			go func() { observed <- o.observe() }()
 			ended := make(chan struct{})
