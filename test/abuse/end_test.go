@@ -3,6 +3,7 @@
 package abuse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -215,7 +216,7 @@ func TestEndUnderLoad(t *testing.T) {
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		failures = ends(guests, drain+patience)
 		<-s.ended
-		took, moment := time.Since(began), 200*time.Millisecond+late.end()
+		took, ownLate := time.Since(began), late.end()
 		if len(failures) > 0 {
 			return failures
 		}
@@ -226,7 +227,8 @@ func TestEndUnderLoad(t *testing.T) {
 		heard, acked := 0, 0
 		for _, room := range all {
 			for _, g := range room {
-				if !goodbyes[g.wire](g.end) {
+				tooLate := ownLate > 100*time.Millisecond && errors.Is(g.end, syscall.ECONNREFUSED) // it polls, and there was no server any more
+				if !goodbyes[g.wire](g.end) && !tooLate {
 					fail("%s (%s) ended by \"%v\", %v after the signal", g.name, g.wire, g.end, g.ended.Sub(began))
 				}
 				if len(g.refused) > 0 {
@@ -234,14 +236,14 @@ func TestEndUnderLoad(t *testing.T) {
 				}
 				heard, acked = heard+len(g.heard), acked+len(g.acked)
 			}
-			failures = append(failures, owed(room, moment)...)
+			failures = append(failures, owed(room, 200*time.Millisecond+ownLate)...)
 		}
 		slices.SortFunc(guests, func(a, b *diarist) int { return a.ended.Compare(b.ended) })
 		spread := guests[len(guests)*9/10].ended.Sub(guests[len(guests)/10].ended)
 		if spread < drain/2 && !raceEnabled { // a few are sent away faster
 			fail("all at once: four fifths were sent away within %v", spread)
 		}
-		t.Logf("%d heard, %d acknowledged; four fifths were sent away within %v, the end took %v; a moment is %v", heard, acked, spread, took, moment)
+		t.Logf("%d heard, %d acknowledged; four fifths were sent away within %v, the end took %v; this process was %v late", heard, acked, spread, took, ownLate)
 		return failures
 	},
 		weakness{flags: []string{"-drain", "0"}, fails: "all at once"},
