@@ -109,6 +109,7 @@ var (
 	logErrors    = desc("log_errors_total", "Log lines that could not be written: the disk is full, or the reader of the log is gone.")
 	logDropped   = desc("log_dropped_total", "Log lines lost because nobody reads the log, or too slowly.")
 	logKept      = desc("log_suppressed_total", "Warnings and errors not logged because one place in the program logged too many.")
+	misrouteDesc = desc("misrouted_total", "Requests and items of other nodes, or for them, that were dropped: what they name is not there.")
 	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
 	runningDesc  = desc("handlers_running", "Goroutines that run functions of the App: handlers, or filters of the chat application's routes.", "kind")
 	givenUpDesc  = desc("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind")
@@ -165,6 +166,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put(runningDesc, prometheus.GaugeValue, float64(h.Running), h.Kind)
 		put(givenUpDesc, prometheus.GaugeValue, float64(h.GivenUp), h.Kind)
 	}
+	put(misrouteDesc, prometheus.CounterValue, float64(s.Misrouted))
 	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
 	if h := s.Handshakes; h != nil {
 		for result, n := range map[string]uint64{"done": h.Done, "resumed": h.Resumed, "failed": h.Failed, "late": h.Late, "evicted": h.Evicted} {

@@ -423,7 +423,7 @@ func TestModelWhileNodesTakeOver(t *testing.T) {
 				m.run(600)
 				m.verify()
 				moves += m.moves
-				if r.far != nil && r.far.strays.Load()+r.node.strays.Load() > 0 {
+				if r.far != nil && r.far.misrouted.Load()+r.node.misrouted.Load() > 0 {
 					t.Error("something was for a loop that is not there")
 				}
 				if t.Failed() {
@@ -518,12 +518,12 @@ func TestStraysAreRefused(t *testing.T) {
 	for i, from := range []channel.Addr{
 		{Node: n.id, Ref: 2<<56 | 5}, {Node: n.id, Ref: 255 << 56}, {Node: n.id + 1, Ref: 1}, // and no way to that node
 	} {
-		if enter.From = from; n.Execute(enter) || n.strays.Load() != uint64(i+1) {
-			t.Errorf("from %v: not refused, or not counted: %d", from, n.strays.Load())
+		if enter.From = from; n.Execute(enter) || n.misrouted.Load() != uint64(i+1) {
+			t.Errorf("from %v: not refused, or not counted: %d", from, n.misrouted.Load())
 		}
 	}
 	for i, to := range []channel.Addr{{Node: n.id, Ref: 2 << 56}, {Node: n.id + 1, Ref: 0}} {
-		if n.Deliver(channel.Item{Kind: channel.ItemReply, To: to}) || n.strays.Load() != uint64(4+i) {
+		if n.Deliver(channel.Item{Kind: channel.ItemReply, To: to}) || n.misrouted.Load() != uint64(4+i) {
 			t.Errorf("for %v: not refused, or not counted", to)
 		}
 	}
@@ -531,8 +531,8 @@ func TestStraysAreRefused(t *testing.T) {
 	l := r.home("r")
 	l.postRun(0, func() { l.execute(&enter) })
 	r.net.Settle()
-	if n.strays.Load() < 6 || l.counters.panics+l.worker.Stats().Panics != 0 {
-		t.Errorf("%d strays, %d and %d panics", n.strays.Load(), l.counters.panics, l.worker.Stats().Panics)
+	if n.misrouted.Load() < 6 || l.counters.panics+l.worker.Stats().Panics != 0 {
+		t.Errorf("%d misrouted, %d and %d panics", n.misrouted.Load(), l.counters.panics, l.worker.Stats().Panics)
 	}
 	if got := c.ask(routeSend, sendBody("x", "*")); got != "{}" {
 		t.Error(got)

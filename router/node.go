@@ -155,7 +155,7 @@ type Node struct {
 	short      atomic.Bool                           // of memory (SetShort)
 	broadcasts atomic.Int32                          // of App.Broadcast, as many as loops that have yet to do theirs
 	elsewhere  func(channel.OutletID) channel.Outlet // outlets of other nodes; nil: there are none
-	strays     atomic.Uint64                         // requests and items from or for loops that are not there
+	misrouted  atomic.Uint64                         // requests and items from or for loops that are not there
 }
 
 // MaxLoops is the number of loops that a session's address has room for.

@@ -76,7 +76,7 @@ func (n *Node) Place(part uint16, in channel.Inlet) {
 func (n *Node) Deliver(it channel.Item) bool {
 	to := it.To.Outlet()
 	if to.Node != n.id || int(to.Loop) >= len(n.loops) {
-		n.strays.Add(1)
+		n.misrouted.Add(1)
 		return false
 	}
 	l, weight := n.loops[to.Loop], itemBytes(&it)
@@ -92,7 +92,7 @@ func (n *Node) Execute(r channel.Request) bool {
 	defer n.posting.RUnlock()
 	at := &n.placement.Load()[r.Part]
 	if at.loop == nil || !n.reaches(r.From.Outlet()) {
-		n.strays.Add(1)
+		n.misrouted.Add(1)
 		return false
 	}
 	at.inlet.Post(r)
@@ -124,7 +124,7 @@ func (n *Node) outlets(from *loop) func(channel.OutletID) channel.Outlet {
 type nowhere struct{ node *Node }
 
 // Post implements channel.Outlet.
-func (o nowhere) Post(*channel.Item) { o.node.strays.Add(1) }
+func (o nowhere) Post(*channel.Item) { o.node.misrouted.Add(1) }
 
 // Full implements channel.Outlet.
 func (o nowhere) Full(channel.RoomID) bool { return false }

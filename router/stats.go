@@ -77,6 +77,7 @@ type Snapshot struct {
 	Handshakes    *netpoll.HandshakeStats // of TLS; nil where no listener speaks it
 	Unsent        int64                   // bytes kept for peers that do not take them, what they share counted once
 	Inbound       int64                   // bytes of messages that have arrived in part, and of what waits to be handled
+	Misrouted     uint64                  // requests and items from or for a partition or loop that is not here; they were dropped
 }
 
 // HandlersSnapshot is the part of a Snapshot that is about the goroutines of one kind: handler, or filter of a chat route.
@@ -111,7 +112,7 @@ var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/gorou
 func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s := &Snapshot{
 		Loops: make([]LoopSnapshot, len(n.loops)), Workers: make([]WorkerSnapshot, len(n.loops)), Unsent: n.budget.Buffered() - n.budget.Inbound(), Inbound: n.budget.Inbound(),
-		Refused: n.access.refusedBy(), Addresses: n.access.figures(),
+		Refused: n.access.refusedBy(), Addresses: n.access.figures(), Misrouted: n.misrouted.Load(),
 	}
 	err := n.onLoops(ctx, func(l *loop) {
 		s.Loops[l.index] = l.snapshot()
