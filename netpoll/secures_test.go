@@ -259,7 +259,7 @@ func TestSecureInPieces(t *testing.T) {
 	}
 }
 
-// A handshake is cut once, at each byte of what the client sends, and a pause follows.
+// A handshake is cut once, at every seventh byte of what the client sends, and a pause follows; TestSecureInPieces cuts at each.
 func TestSecureHandshakeCutAnywhere(t *testing.T) {
 	for name, config := range versions {
 		t.Run(name, func(t *testing.T) {

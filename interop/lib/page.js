@@ -5,6 +5,7 @@
 
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
+const tls = require('node:tls');
 const WebSocket = require('ws');
 const { load } = require('./npm');
 
@@ -27,9 +28,9 @@ class Page {
   tcp = null;
   #frozen = false;
 
-  // observe(event, argument) is told everything the client emits.
-  constructor({ observe, storage = new LocalStorage(), protobuf = browserProtobuf }) {
-    const window = { WebSocket: this.#webSocketClass(), EventEmitter: emitterClass(observe), localStorage: storage };
+  // observe(event, argument) is told everything the client emits. secure: as where the library's ws:// was changed to wss:// (docs/MIGRATING.md).
+  constructor({ observe, storage = new LocalStorage(), protobuf = browserProtobuf, secure = false }) {
+    const window = { WebSocket: this.#webSocketClass(secure), EventEmitter: emitterClass(observe), localStorage: storage };
     this.scope = {
       window,
       WebSocket: window.WebSocket,
@@ -48,11 +49,13 @@ class Page {
     this.#frozen = true;
   }
 
-  #webSocketClass() {
+  #webSocketClass(secure) {
     const page = this;
     return class extends WebSocket {
       constructor(url) {
-        super(url, { origin: 'http://page.example', createConnection: ({ host, port }) => (page.tcp = net.connect({ host, port })) });
+        const connect = secure ? (to) => tls.connect({ ...to, rejectUnauthorized: false }) : net.connect;
+        if (secure) url = url.replace(/^ws:/, 'wss:');
+        super(url, { origin: 'http://page.example', createConnection: ({ host, port }) => (page.tcp = connect({ host, port })) });
         page.websocket = this;
       }
     };

@@ -79,7 +79,7 @@ class Server {
     readline.createInterface({ input: this.#process.stderr }).on('line', (line) => {
       this.log.push(line);
       const entry = parse(line);
-      if (entry.msg === 'listening') this[entry.server] = address(entry.addr);
+      if (entry.msg === 'listening') this[entry.tls ? `${entry.server}TLS` : entry.server] = address(entry.addr); // gateTLS, connectorTLS
       if (entry.msg === 'ready') ready();
     });
   }
