@@ -9,6 +9,9 @@ import (
 	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
+// StateVersion names the encoding of exported partitions. It must change whenever records do, or what they mean.
+const StateVersion = 1
+
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
 func (w *Worker) Export(dst []byte, part uint16) []byte {

@@ -47,6 +47,7 @@ type Acceptor struct {
 	closed    bool        // guarded by mu
 	running   bool        // guarded by mu
 	watching  bool        // guarded by mu; listeners are in the poller
+	halted    bool        // guarded by mu; between Pause and Resume
 
 	full                                       atomic.Bool // SetRefuse
 	accepted, refused, starved, paused, turned atomic.Uint64
@@ -95,7 +96,7 @@ func (a *Acceptor) Add(ln *Listener) error {
 func (a *Acceptor) resume() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.watching {
+	if a.closed || a.watching || a.halted {
 		return
 	}
 	a.watching = true
@@ -104,6 +105,23 @@ func (a *Acceptor) resume() {
 			slog.Error("cannot accept on this address any more; restart pomelod", "server", ln.Name, "addr", ln.Addr, "err", err)
 		}
 	}
+}
+
+// Pause accepts nobody until Resume; clients wait in the kernel's queues. When it returns, all that was accepted before has been given to the
+// loops. Safe from any goroutine.
+func (a *Acceptor) Pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.halted = true
+	a.unwatch()
+}
+
+// Resume ends Pause. Safe from any goroutine.
+func (a *Acceptor) Resume() {
+	a.mu.Lock()
+	a.halted = false
+	a.mu.Unlock()
+	a.resume()
 }
 
 func (a *Acceptor) unwatch() {

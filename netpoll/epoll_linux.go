@@ -68,7 +68,8 @@ func (d *Epoll) open() (err error) {
 // switch of threads for each message that finds the loop idle.
 const yieldNanos = 5e6
 
-// Run turns l until Stop. It takes the calling goroutine, which becomes the loop's owner.
+// Run turns l until Stop. It takes the calling goroutine, which becomes the loop's owner. When it has returned l is between two events, and Run
+// may be called again: nothing is missed meanwhile.
 func (d *Epoll) Run(l *Loop) error {
 	yielded := l.clock.nanos()
 	for {
@@ -87,7 +88,8 @@ func (d *Epoll) Run(l *Loop) error {
 			case d.timer:
 				_, _ = unix.Read(d.timer, d.buf[:])
 				l.Tick()
-			case d.stop:
+			case d.stop: // what else was ready is still, and is told again
+				_, _ = unix.Read(d.stop, d.buf[:])
 				return nil
 			default:
 				if ev.Events&^eventsFailed == 0 {
@@ -167,6 +169,15 @@ func (d *Epoll) CloseWrite(fd int) { _ = unix.Shutdown(fd, unix.SHUT_WR) }
 
 // Close implements Driver. close(2) also takes fd out of epoll, as no other descriptor refers to the socket.
 func (d *Epoll) Close(fd int, _ Interest) { _ = unix.Close(fd) }
+
+// Sever takes the socket of fd away from this process without closing the connection, which another process has by now. fd is no socket any more
+// then, so whatever is still done to it reaches nobody.
+func (d *Epoll) Sever(fd int, watched Interest) {
+	_ = d.poller.watch(fd, watched, None) // epoll forgets a socket when its last descriptor is closed, and that is not ours
+	if err := unix.Dup3(d.stop, fd, unix.O_CLOEXEC); err != nil {
+		panic(err) // both are open, so it is a mistake of ours; going on would disturb the other process's client
+	}
+}
 
 // LocalAddr implements Driver. Raw, as it cannot block, and as unix.Getsockname asks the kernel twice.
 func (d *Epoll) LocalAddr(fd int) netip.AddrPort {

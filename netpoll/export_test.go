@@ -11,13 +11,3 @@ func (c *Conn) SetGeneration(gen uint32) { c.gen = gen }
 
 // Group is the group the conn is in, or nil.
 func (c *Conn) Group() *Group { return c.group }
-
-// Pause stops accepting, until Resume; clients wait in the kernel's queue.
-func (a *Acceptor) Pause() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.unwatch()
-}
-
-// Resume ends a Pause.
-func (a *Acceptor) Resume() { a.resume() }

@@ -14,17 +14,23 @@ import (
 // waitsKept are the waits that go along with a conn. waitsResumed stands for all that the next turn would have ended.
 const waitsKept = waitsPaused | waitsThrottled | waitsHeld | waitsResumed
 
+// StateVersion names the encodings of conns and of their names: a process that has another one cannot take them over.
+const StateVersion = connStateVersion<<8 | namesVersion
+
 // Export calls f for every conn of this loop, with its socket (-1 for none) and all that it is, for a loop that takes this one's place. c stays
 // as it is. What TLS has come to is no part of that: f must leave conns that are Secured out, and those of them that have ended are. What the handler knows of c is for f to add (ConnState.Handler), if c is alive; of others the handler has heard the end, and only
 // their last bytes have yet to be sent. Runs on the loop, between events.
 func (l *Loop) Export(f func(c *Conn, fd int, s *ConnState)) {
 	for slot := range uint32(l.slots.len()) {
-		if c := l.slots.at(slot); c.life.writable() && (c.Alive() || !c.secured) {
+		if c := l.slots.at(slot); c.exports() {
 			s := l.export(c)
 			f(c, int(c.fd), &s)
 		}
 	}
 }
+
+// exports tells whether Export tells of c.
+func (c *Conn) exports() bool { return c.Alive() || c.life.writable() && !c.secured }
 
 // export is what Export tells of c.
 func (l *Loop) export(c *Conn) ConnState {
@@ -64,6 +70,23 @@ func (l *Loop) export(c *Conn) ConnState {
 
 // Arriving tells whether a socket is on its way to the loop that it has yet to adopt. Export does not know of it. Runs on the loop.
 func (l *Loop) Arriving() bool { return !l.accepted.Empty() }
+
+// Sever ends the conns that another process has by now, of those that Export tells of, without a word to their peers: sever has to part each from its
+// connection before anything else is done to it, and is given its socket and what that is watched for (Epoll.Sever). The handler is told
+// ReasonMoved. Runs on the loop, between events.
+func (l *Loop) Sever(moved func(*Conn) bool, sever func(fd int, watched Interest)) {
+	for slot := range uint32(l.slots.len()) {
+		c := l.slots.at(slot)
+		if !c.exports() || !moved(c) {
+			continue
+		}
+		if !c.IsPull() {
+			l.sockets.sever(c, sever)
+		}
+		l.Kill(c, ReasonMoved)
+	}
+	l.endEvent()
+}
 
 // Import makes the conn that Export has told of, under its name: fd is its socket, -1 if it had none. The handler is told by Open, also of a
 // conn without a socket; it sets the conn's deadline and its group. Nothing is read or written before the next event. An error means that

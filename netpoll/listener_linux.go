@@ -59,6 +59,9 @@ func setOptions(fd int) error {
 	return nil
 }
 
+// FD is the listener's descriptor, to be passed to another process. It stays the listener's.
+func (ln *Listener) FD() int { return ln.fd }
+
 // Close closes a listener that no acceptor has. Whoever else has a descriptor of the socket can go on accepting: it is never
 // shut down.
 func (ln *Listener) Close() { _ = unix.Close(ln.fd) }

@@ -99,6 +99,13 @@ func (s *sockets) release(c *Conn) bool {
 	return true
 }
 
+// sever parts c from its connection, which nobody watches any more then. c keeps the descriptor.
+func (s *sockets) sever(c *Conn, f func(fd int, watched Interest)) {
+	f(int(c.fd), c.watched)
+	s.ledger.unread += int(c.watched & Readable)
+	c.watched = None
+}
+
 func (s *sockets) disown(c *Conn) {
 	s.ledger.unread -= 1 - int(c.watched&Readable)
 	s.owners[c.fd] = 0

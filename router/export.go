@@ -47,6 +47,7 @@ const (
 	staysInRoom                    // its room knows it by its name
 	staysInFlight                  // a partition is to answer it by its name
 	staysSecured                   // it speaks TLS, whose state is this process's
+	staysListener                  // its listener is not there any more, or is another
 	staysReasons
 )
 
@@ -54,6 +55,7 @@ var staysTexts = [staysReasons]string{
 	staysEnded: "it has ended", staysHandled: "an App's function is at work for it", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
 	staysInFlight: "an answer to it is due", staysSecured: "it speaks TLS",
+	staysListener: "its listener is gone, or tells clients something else",
 }
 
 // String says it in words.

@@ -263,6 +263,8 @@ func (h host) Broadcast(p *codec.Push) error {
 			return app.ErrBusy
 		}
 	}
+	h.posting.RLock()
+	defer h.posting.RUnlock()
 	h.broadcasts.Add(int32(len(h.loops))) // until all have done it no session moves, or both loops might miss it
 	for _, l := range h.loops {
 		l.postRun(len(p.Body), func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/internal/wirebytes"
@@ -28,6 +29,11 @@ var errNodeState = errors.New("malformed state of a node, or of another version"
 
 // ErrAtWork is the error of ExportLoop: mail, a socket or a partition is on its way to the loop.
 var ErrAtWork = errors.New("the event loop has not come to rest")
+
+// HandoverFormat names the encodings of all that a node gives to the one that takes its place. One that has another format refuses it.
+func HandoverFormat() string {
+	return fmt.Sprintf("node %d, loop %d, session %d, conn %d, room %d", nodeStateVersion, loopStateVersion, sessionVersion, netpoll.StateVersion, channel.StateVersion)
+}
 
 // LoopState is all that a loop has, but for the sockets themselves.
 type LoopState struct {
@@ -66,10 +72,41 @@ func (n *Node) succeed(b []byte, loops int) (err error) {
 	return err
 }
 
-// ExportLoop encodes all that loop i has. Runs on that loop, or where it is not turned.
-func (n *Node) ExportLoop(i int) (*LoopState, error) {
+// Rest has loops that nobody turns any more carry out what is in their mail, for so long at most, and keeps programs from posting more until
+// release is called. Those of them that read no socket come to rest soon. On an error there is nothing to release.
+func (n *Node) Rest(within time.Duration) (release func(), err error) {
+	for end := time.Now().Add(within); ; {
+		busy := false
+		for _, l := range n.loops {
+			if l.atWork() {
+				busy = true
+				l.np.Turn()
+			}
+		}
+		switch {
+		case time.Now().After(end):
+			return nil, ErrAtWork
+		case busy:
+			continue
+		}
+		n.posting.Lock() // only now: what a turn runs may post
+		if !slices.ContainsFunc(n.loops, (*loop).atWork) {
+			return n.posting.Unlock, nil
+		}
+		n.posting.Unlock()
+	}
+}
+
+// atWork tells whether something is on its way to l, or waits to be carried out here.
+func (l *loop) atWork() bool {
+	return l.np.Arriving() || !l.mail.Empty() || len(l.arriving)+len(l.requests) > 0
+}
+
+// ExportLoop encodes all that loop i has. Conns of a listener for which takes tells false stay; nil takes all. Runs on that loop, or where it is
+// not turned.
+func (n *Node) ExportLoop(i int, takes func(tag uint8) bool) (*LoopState, error) {
 	l := n.loops[i]
-	if l.np.Arriving() || !l.mail.Empty() || len(l.arriving)+len(l.requests) > 0 {
+	if l.atWork() {
 		return nil, ErrAtWork
 	}
 	st := &LoopState{Stays: make(map[string]int)}
@@ -77,11 +114,7 @@ func (n *Node) ExportLoop(i int) (*LoopState, error) {
 	l.np.Export(func(c *netpoll.Conn, fd int, s *netpoll.ConnState) {
 		if c.Alive() {
 			in := l.session(c)
-			why := in.exportable()
-			if why == 0 && c.Secured() {
-				why = staysSecured
-			}
-			if why != 0 {
+			if why := l.stays(in, takes); why != 0 {
 				st.Stays[why.String()]++
 				leaves = append(leaves, l.leavesOf(in)...)
 				return
@@ -111,6 +144,49 @@ func (n *Node) ExportLoop(i int) (*LoopState, error) {
 	return st, nil
 }
 
+// stays says why s cannot go to the node that takes this one's place. A session that polls and the connections by which it is asked go together or not
+// at all: without each other they could not be answered.
+func (l *loop) stays(s *session, takes func(tag uint8) bool) stays {
+	if why := s.exportable(); why != 0 {
+		return why
+	}
+	if x := s.x; x != nil && x.errand.session != 0 {
+		if in := l.byID(x.errand.session); in != nil {
+			s = in
+		}
+	}
+	if takes != nil && !takes(s.conn.Tag()) {
+		return staysListener
+	}
+	secured := s.conn.Secured()
+	if x := s.x; x != nil && x.pull != nil {
+		for _, id := range append([]netpoll.ID{x.pull.get, x.pull.probe}, x.pull.posts...) {
+			if via := l.byID(id); via != nil && via.conn.Secured() {
+				secured = true
+			}
+		}
+	}
+	if secured {
+		return staysSecured
+	}
+	return s.exportable()
+}
+
+// Sever ends what loop i has exported (ExportLoop with the same takes, and nothing has happened since), when the other node has it: no client
+// notices, and nobody is told. What stays is left, for Drain to send away. sever parts a socket from its connection (netpoll.Epoll.Sever). Runs
+// on that loop, or where it is not turned.
+func (n *Node) Sever(i int, takes func(tag uint8) bool, sever func(fd int, watched netpoll.Interest)) {
+	n.closing.Store(true) // members are not told who leaves: nobody does
+	l := n.loops[i]
+	stay := make(map[netpoll.ID]bool) // first: which go is known by their sessions, and by those that they ask for
+	l.np.Each(func(c *netpoll.Conn) {
+		if l.stays(l.session(c), takes) != 0 {
+			stay[c.ID(l.np)] = true
+		}
+	})
+	l.np.Sever(func(c *netpoll.Conn) bool { return !c.Alive() || !stay[c.ID(l.np)] }, sever)
+}
+
 // leavesOf are the requests, encoded, that take a session out of its rooms that does not go along.
 func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 	add := func(user, room string) {
@@ -136,6 +212,13 @@ func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 	}
 	for _, c := range st.Conns {
 		s, err := netpoll.ParseConnState(c.State)
+		if err == nil && n.tags != nil {
+			if int(s.Tag) >= len(n.tags) || n.tags[s.Tag] < 0 {
+				err = netpoll.ErrConnState
+			} else {
+				s.Tag = uint8(n.tags[s.Tag])
+			}
+		}
 		if err == nil {
 			s.Pass = n.access.again(s.Pass, s.Peer.Addr())
 			err = l.np.Import(c.FD, &s)

@@ -88,7 +88,7 @@ func (r *rig) handOver(check bool) {
 	}
 	r.node = node
 	for i, l := range node.loops {
-		st, err := old.ExportLoop(i)
+		st, err := old.ExportLoop(i, nil)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -107,12 +107,12 @@ func (r *rig) handOver(check bool) {
 		if !check {
 			continue
 		}
-		before, err := old.ExportLoop(i)
+		before, err := old.ExportLoop(i, nil)
 		if err != nil || !reflect.DeepEqual(before, st) {
 			r.t.Fatalf("exported %v\nand again %v (%v)", st, before, err)
 		}
 		l.mail.Drain(1, func(*mail) {}) // nobody has left
-		after, err := node.ExportLoop(i)
+		after, err := node.ExportLoop(i, nil)
 		if err != nil || !reflect.DeepEqual(withoutPasses(after), withoutPasses(st)) {
 			r.t.Fatalf("exported     %v\nimported and exported %v (%v)", st.Conns, after, err)
 		}
@@ -462,7 +462,7 @@ func TestWhatIsNotHandedOver(t *testing.T) {
 	c.enter("a", "r")
 	r.empty()
 	old := r.node
-	st, err := old.ExportLoop(0)
+	st, err := old.ExportLoop(0, nil)
 	if err != nil || st.Stays[staysKnown.String()] != 1 || len(st.Conns) != 0 {
 		t.Fatalf("%+v, %v", st, err)
 	}
@@ -502,7 +502,7 @@ func TestWhatIsNotHandedOver(t *testing.T) {
 		t.Errorf("%d members are left in the room", n)
 	}
 	old.loops[0].mail.Post(mail{run: func() {}})
-	if _, err := old.ExportLoop(0); err != ErrAtWork {
+	if _, err := old.ExportLoop(0, nil); err != ErrAtWork {
 		t.Errorf("with mail: %v", err)
 	}
 }

@@ -123,6 +123,9 @@ type Config struct {
 	// Predecessor is what Node.Export of the node has told in whose place this one is (handover.go). Its loops then own nothing until ImportLoop
 	// gives them what it had.
 	Predecessor []byte
+	// PredecessorTags are the tags of the predecessor's listeners here, by what they were there; -1 for those whose conns it keeps. nil is the same
+	// ones.
+	PredecessorTags []int
 	// Elsewhere is the way to all partitions, if they begin on other nodes; nil if they begin here. Safe from any goroutine.
 	Elsewhere channel.Inlet
 
@@ -156,6 +159,7 @@ type Node struct {
 	broadcasts atomic.Int32                          // of App.Broadcast, as many as loops that have yet to do theirs
 	elsewhere  func(channel.OutletID) channel.Outlet // outlets of other nodes; nil: there are none
 	misrouted  atomic.Uint64                         // requests and items from or for loops that are not there
+	tags       []int                                 // Config.PredecessorTags. Static after construction
 }
 
 // MaxLoops is the number of loops that a session's address has room for.
@@ -172,8 +176,8 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
-		elsewhere: cfg.Outlets,
-		follow:    !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
+		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
 	}
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {
