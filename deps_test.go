@@ -78,6 +78,10 @@ var rules = []rule{
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
 	},
 	{
+		from: ours("internal/handover"), to: ours(""), allow: ours("internal/handover", "internal/wirebytes"),
+		why: "it carries what one process gives to the next: what that is, others know",
+	},
+	{
 		from: ours("config"), to: ours(""), allow: ours("config", "codec"),
 		why: "config says what files say; what is made of that is for the command to decide",
 	},

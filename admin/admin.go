@@ -11,11 +11,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 
 	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
@@ -29,6 +32,7 @@ type Source struct {
 	Ready    func() bool          // what /readyz answers
 	Memory   func() Memory        // nil where no budget is watched
 	Logs     func() logsink.Stats // nil where the log goes elsewhere
+	Takeover func() Takeover      // nil where there are no upgrades
 	Version  string
 
 	// Profiles turns on /debug/pprof.
@@ -44,6 +48,17 @@ type Memory struct {
 	Budget   int64 // 0: no budget
 	Refusing bool  // new connections and enters are refused
 	Closing  bool  // the connections with the largest backlogs are being closed
+}
+
+// Takeover is what a process has taken over from the one before it (pomelod upgrade), and how often it has tried in vain to hand that over.
+type Takeover struct {
+	Upgrades                int            // since the first process; 0: this is the first
+	Failures                int            // after which this process has gone on
+	Connections             int            // taken, polling sessions included
+	Lost                    int            // that could not be taken, although they should
+	Closed                  map[string]int // that could not go along, by reason
+	Bytes                   int64
+	FreezeMedian, FreezeMax time.Duration // for which connections were not served
 }
 
 // memory is what Memory tells, if anybody does.
@@ -87,6 +102,21 @@ func New(ln net.Listener, src Source) *Server {
 // Addr is the address the server is bound to.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
+// Dup is a descriptor of the listening socket, for another process. It is the caller's.
+func (s *Server) Dup() (fd int, err error) {
+	ln, ok := s.ln.(*fewConns).Listener.(syscall.Conn)
+	if !ok {
+		return -1, errors.New("the admin's listener has no descriptor")
+	}
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd = -1
+	e := raw.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(e, err)
+}
+
 // Serve answers on a goroutine of its own until Close.
 func (s *Server) Serve() {
 	go func() {
@@ -113,7 +143,7 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// handler answers /livez, /readyz, /metrics and, with src.Profiles, /debug/pprof.
+// handler answers /livez, /readyz, /pid, /metrics and, with src.Profiles, /debug/pprof.
 func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -126,6 +156,7 @@ func handler(src Source) http.Handler {
 		_, err := src.Snapshot(ctx)
 		answer(w, err)
 	})
+	mux.HandleFunc("GET /pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, os.Getpid()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		var err error
 		if m := src.memory(); !src.Ready() {

@@ -115,6 +115,12 @@ var (
 	givenUpDesc  = desc("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind")
 	handsDesc    = desc("tls_handshakes_total", "TLS handshakes that are over, by result: done, resumed (also done), failed, late, evicted.", "result")
 	shakingDesc  = desc("tls_handshakes", "TLS handshakes begun and not over.")
+	tookDesc     = desc("takeovers_total", "Upgrades (pomelod upgrade) since the first process.")
+	tookNotDesc  = desc("takeover_failures_total", "Upgrades that failed, after which this process went on.")
+	tookConns    = desc("takeover_connections", "Connections and polling sessions that this process took over.")
+	tookClosed   = desc("takeover_closed", "Connections and polling sessions that could not go along, by reason.", "reason")
+	tookBytes    = desc("takeover_bytes", "State that this process took over.")
+	tookFrozen   = desc("takeover_freeze_seconds", "For how long connections were not served meanwhile: 0.5 is the median, 1 the longest.", "quantile")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
 )
@@ -147,6 +153,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put(logKept, prometheus.CounterValue, float64(logs.Suppressed))
 	}
 
+	if c.src.Takeover != nil {
+		t := c.src.Takeover()
+		put(tookDesc, prometheus.CounterValue, float64(t.Upgrades))
+		put(tookNotDesc, prometheus.CounterValue, float64(t.Failures))
+		put(tookConns, prometheus.GaugeValue, float64(t.Connections))
+		put(tookClosed, prometheus.GaugeValue, float64(t.Lost), "lost")
+		for why, n := range t.Closed {
+			put(tookClosed, prometheus.GaugeValue, float64(n), why)
+		}
+		put(tookBytes, prometheus.GaugeValue, float64(t.Bytes))
+		put(tookFrozen, prometheus.GaugeValue, t.FreezeMedian.Seconds(), "0.5")
+		put(tookFrozen, prometheus.GaugeValue, t.FreezeMax.Seconds(), "1")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
 	defer cancel()
 	s, err := c.src.Snapshot(ctx)

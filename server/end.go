@@ -62,6 +62,11 @@ func (s *server) end(wait time.Duration) {
 	s.manager.stopping("ending; clients are sent away over "+s.cfg.drain.String(), takes)
 	time.Sleep(wait)
 	s.acceptor.Close()
+	s.sendAway()
+}
+
+// sendAway sends all clients away over -drain. Nobody is accepted any more.
+func (s *server) sendAway() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.drain+drainGrace)
 	defer cancel()
 	if err := s.node.Drain(ctx, s.cfg.drain); err != nil {
@@ -71,6 +76,7 @@ func (s *server) end(wait time.Duration) {
 
 // endLoops stops the event loops. One that is stuck is left behind with what it uses: the process is about to end.
 func (s *server) endLoops(running *sync.WaitGroup) error {
+	s.pause.finish()
 	for _, d := range s.drivers {
 		d.Stop()
 	}

@@ -24,6 +24,8 @@ Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room
 chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
 instead of the addresses below.
 
+pomelod upgrade has the running one replaced by the binary that is there now; its clients stay connected (pomelod upgrade -help).
+
 Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins. An empty variable is
 as good as none.
 
@@ -233,9 +235,9 @@ func explainArguments(f *flag.FlagSet, before string, words []string) error {
 				environment = words[i+1]
 			}
 		}
-		return fmt.Errorf("pomelod has no commands, only flags: instead of %q write: pomelod -config game-server/config -env %s", strings.Join(words, " "), environment)
+		return fmt.Errorf("pomelod has no such command: instead of %q write: pomelod -config game-server/config -env %s", strings.Join(words, " "), environment)
 	case "stop", "kill":
-		return fmt.Errorf("pomelod has no commands, only flags: instead of %q send it SIGTERM, or run: systemctl stop pomelod", words[0])
+		return fmt.Errorf("pomelod has no such command: instead of %q send it SIGTERM, or run: systemctl stop pomelod", words[0])
 	}
 	return fmt.Errorf("unexpected %q; pomelod takes flags only, see pomelod -help", words[0])
 }

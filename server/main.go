@@ -25,8 +25,18 @@ func Main(app *app.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr)
 
 // run is Main without the process. The exit codes are exitCode's.
 func run(app *app.App, args []string, stdout, stderr *os.File) int {
+	if len(args) > 0 && args[0] == "upgrade" {
+		return upgradeCommand(args[1:], os.Environ(), stdout, stderr)
+	}
+	control, program := newControl(), thisProgram()
+	defer control.close()
+	took, err := meetPredecessor(os.Environ())
+	if err != nil {
+		return fail(stderr, err)
+	}
 	cfg, p, err := prepare(app, args, os.Environ(), stdout, stderr)
 	if p == nil { // nothing is to be started
+		took.refuse(err)
 		return fail(stderr, err)
 	}
 	// When nobody reads our log any more, logging ends, not the chat. Taken and dropped: what is ignored, children inherit.
@@ -41,8 +51,10 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	}
 	manager, err := meetManager(p)
 	if err != nil {
+		took.refuse(err)
 		return fail(stderr, settingsError{err})
 	}
+	p.succeed(took)
 	defer manager.Close()
 	if cfg.checkConfig {
 		if err := checkServer(cfg, p, app); err != nil {
@@ -57,12 +69,15 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	defer end()
 	defer manager.handleHangups(end, p.reload)()
 	srv, err := newServer(cfg, p, app)
+	if err != nil {
+		took.refuse(err)
+	}
 	if errors.As(err, new(settingsError)) {
 		return fail(stderr, err)
 	}
 	if err == nil {
-		srv.manager, srv.logs = manager, logs
-		err = srv.run(ctx)
+		srv.manager, srv.logs, srv.control, srv.program = manager, logs, control, program
+		err = srv.runFrom(ctx)
 	}
 	if err != nil {
 		slog.Error("pomelod ends", "err", err)

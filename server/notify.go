@@ -27,7 +27,8 @@ type manager struct {
 	socket   string
 	watchdog time.Duration // 0: it does not want to hear that we are alive
 
-	up atomic.Bool // between ready and stopping
+	up     atomic.Bool // between ready and stopping
+	silent atomic.Bool // another process speaks instead
 
 	mu   sync.Mutex
 	conn net.Conn // guarded by mu; kept, so that a process without free descriptors can still say that it lives
@@ -59,7 +60,7 @@ func newManager(environ []string, pid int) (*manager, error) {
 // tell sends lines like READY=1, in one message. That nobody hears it is logged and changes nothing: the manager ends us
 // if it has to.
 func (m *manager) tell(lines ...string) {
-	if m == nil {
+	if m == nil || m.silent.Load() {
 		return
 	}
 	m.mu.Lock()
@@ -100,6 +101,15 @@ func (m *manager) stopping(why string, takes time.Duration) {
 	}
 	m.up.Store(false)
 	m.tell("STOPPING=1", "STATUS="+why, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", takes.Microseconds()))
+}
+
+// replaced tells that another process is this one's heir; from then on that one speaks.
+func (m *manager) replaced(pid int) {
+	if m == nil {
+		return
+	}
+	m.tell(fmt.Sprintf("MAINPID=%d", pid))
+	m.silent.Store(true)
 }
 
 // reloaded tells of a reload that is over before it began; systemd 253's Type=notify-reload waits for both messages.

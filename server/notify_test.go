@@ -129,7 +129,10 @@ func TestNotifyNotBeforeLoopsTurn(t *testing.T) {
 	srv, conn := newManaged(t, nil, time.Hour)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- srv.serve(ctx, make(chan error)) }()
+	go func() {
+		_, err := srv.serve(ctx, make(chan error))
+		served <- err
+	}()
 	srv.manager.tell("STATUS=first")
 	expectTold(t, conn, "STATUS=first")
 	if srv.ready.Load() {

@@ -27,6 +27,7 @@ type plan struct {
 	listeners []plannedListener
 	admin     string
 	warnings  []string
+	takeover  *takeover // from another process, nil if there is none
 	// certificates are those of listeners with TLS; nil where there is none.
 	certificates *certificates
 	inherited    map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's

@@ -39,11 +39,17 @@ type server struct {
 	logs      *logs               // nil when the log is not ours
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
+	program   program
+	control   *control  // nil where nobody may ask for an upgrade
+	took      *takeover // what this process has taken over, nil for nothing
+	pause     *pause    // of the event loops
+	frozen    atomic.Bool
+	failures  atomic.Int64 // of upgrades
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
 func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
-	s := &server{cfg: cfg, plan: p}
+	s := &server{cfg: cfg, plan: p, took: p.takeover}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -101,10 +107,18 @@ func (s *server) build(app *app.App) (err error) {
 	if p.certificates != nil {
 		s.hands = netpoll.NewHandshakes(p.certificates.config(), cfg.tls.limits, nil)
 	}
+	s.pause = newPause()
+	var predecessor []byte
+	var tags []int
+	if t := s.took; t != nil {
+		t.match(cfg, p)
+		predecessor, tags = t.hello.Node, t.tags
+	}
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
 		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
+		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
 			if err == nil {
@@ -129,7 +143,7 @@ func (s *server) build(app *app.App) (err error) {
 
 func (s *server) listenAdmin() error {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Memory: s.memory.state, Version: Version,
-		Logs: func() logsink.Stats { return s.logs.stats() }}
+		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures}
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
 		return err
@@ -205,8 +219,9 @@ func (s *server) run(ctx context.Context) error {
 	failed := make(chan error, len(s.drivers)+1+len(s.listeners))
 	for i, l := range s.node.Loops() {
 		running.Go(func() {
-			if err := s.drivers[i].Run(l); err != nil {
-				failed <- fmt.Errorf("event loop %d: %w", i, err)
+			s.took.turns(i)
+			if err := s.turn(i, l); err != nil {
+				failed <- err
 			}
 		})
 	}
@@ -241,10 +256,12 @@ func (s *server) run(ctx context.Context) error {
 		watching.Go(func() { s.plan.certificates.watch(watch) })
 	}
 
-	err := s.serve(ctx, failed)
-	if err == nil {
+	replaced, err := s.serve(ctx, failed)
+	switch {
+	case replaced:
+	case err == nil:
 		s.end(s.cfg.drainDelay)
-	} else {
+	default:
 		s.end(0)
 	}
 	endWatch() // before the loops: they answer nobody then
@@ -255,8 +272,8 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
-// serve is ready once all loops turn, and returns when ctx ends or something has failed.
-func (s *server) serve(ctx context.Context, failed <-chan error) error {
+// serve is ready once all loops turn, and returns when ctx ends, something has failed, or another process has replaced this one.
+func (s *server) serve(ctx context.Context, failed <-chan error) (replaced bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	turning := make(chan *router.Snapshot, 1)
@@ -265,11 +282,17 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 			turning <- first
 		}
 	}()
+	var requests <-chan upgradeRequest // once it is ready
+	var signals <-chan os.Signal
 	for {
+		var request upgradeRequest
 		select {
 		case first := <-turning:
 			if len(failed) > 0 { // a listener that does not accept, say
 				continue
+			}
+			if s.took != nil {
+				s.took.finish()
 			}
 			s.ready.Store(true)
 			s.cfg.warnConns()
@@ -279,12 +302,22 @@ func (s *server) serve(ctx context.Context, failed <-chan error) error {
 					s.logs.tell("chat page: " + page)
 				}
 			}
+			if s.took != nil {
+				s.manager.tell(fmt.Sprintf("MAINPID=%d", os.Getpid()))
+			}
 			s.manager.ready(status(first))
+			requests, signals = s.control.asked()
+			continue
 		case <-ctx.Done():
 			slog.Info("ending", "drain", s.cfg.drain.String(), "drain_delay", s.cfg.drainDelay.String())
-			return nil
+			return false, nil
 		case err := <-failed:
-			return err
+			return false, err
+		case request = <-requests:
+		case <-signals:
+		}
+		if replaced, err := s.answerUpgrade(ctx, request); replaced {
+			return true, err
 		}
 	}
 }

@@ -70,9 +70,9 @@ func TestMistakesExitAndSay(t *testing.T) {
 		{"", "-max-connections 5", 2, "there is no flag -max-connections; pomelod -help lists the flags"},
 		{"", "-max-con 5", 2, "there is no flag -max-con; did you mean -max-conns? pomelod -help lists the flags"},
 		{"", "-page false", 2, `unexpected "false": write -page=false`},
-		{"", "start -e production", 2, `pomelod has no commands, only flags: instead of "start -e production" write: pomelod -config game-server/config -env production`},
-		{"", "start env=production", 2, `pomelod has no commands, only flags: instead of "start env=production" write: pomelod -config game-server/config -env production`},
-		{"", "stop", 2, `pomelod has no commands, only flags: instead of "stop" send it SIGTERM, or run: systemctl stop pomelod`},
+		{"", "start -e production", 2, `pomelod has no such command: instead of "start -e production" write: pomelod -config game-server/config -env production`},
+		{"", "start env=production", 2, `pomelod has no such command: instead of "start env=production" write: pomelod -config game-server/config -env production`},
+		{"", "stop", 2, `pomelod has no such command: instead of "stop" send it SIGTERM, or run: systemctl stop pomelod`},
 		{"LISTEN_FDS=x", "", 2, `socket activation: LISTEN_FDS="x" is no number; systemd sets it, see sd_listen_fds(3), or unset it`},
 	} {
 		t.Run(tc.env+" "+tc.args, func(t *testing.T) {

@@ -41,6 +41,10 @@ func (s *server) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if s.frozen.Load() { // for an upgrade, which has times of its own
+			s.manager.tell("WATCHDOG=1")
+			continue
+		}
 		// Twice: after a stall of the whole machine our time may be up before the loops had any.
 		snapshot, err := s.ping(ctx, every/2)
 		if err != nil {

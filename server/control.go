@@ -1,0 +1,231 @@
+//go:build linux
+
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An upgrade is asked for by SIGUSR2, or by `pomelod upgrade`, which waits for the result. That command talks to the running process by a socket with an
+// abstract name, without a path in the file system; only the process's own user and root are heard.
+
+// controlName is the name of the socket of a process.
+func controlName(pid int) string { return fmt.Sprintf("@pomelod-upgrade-%d", pid) }
+
+// controlTime is how long a request may take to come, and its answer to be taken.
+const controlTime = 5 * time.Second
+
+// maxAnswer is more than an upgrade has to say.
+const maxAnswer = 64 << 10
+
+// control takes requests for upgrades.
+type control struct {
+	requests chan upgradeRequest
+	signals  chan os.Signal
+	ln       *net.UnixListener // nil if there is none: signals are heard all the same
+	ended    chan struct{}     // closed when nobody is being answered any more; nil without ln
+}
+
+// newControl has SIGUSR2 ask for an upgrade from now on.
+func newControl() *control {
+	c := &control{requests: make(chan upgradeRequest), signals: make(chan os.Signal, 1)}
+	signal.Notify(c.signals, syscall.SIGUSR2)
+	return c
+}
+
+// listen takes requests by the socket as well.
+func (c *control) listen() {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: controlName(os.Getpid()), Net: "unix"})
+	if err != nil {
+		slog.Warn("pomelod upgrade cannot reach this process; SIGUSR2 can", "err", err)
+		return
+	}
+	c.ln, c.ended = ln, make(chan struct{})
+	go func() {
+		defer close(c.ended)
+		c.serve(ln)
+	}()
+}
+
+// serve answers one after the other, until the socket is closed.
+func (c *control) serve(ln *net.UnixListener) {
+	for {
+		conn, err := ln.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // no descriptors, perhaps
+			time.Sleep(time.Second)
+			continue
+		}
+		c.answer(conn)
+	}
+}
+
+// answer takes one request.
+func (c *control) answer(conn *net.UnixConn) {
+	defer conn.Close()
+	if !trusted(conn) {
+		fmt.Fprintln(conn, "failed only the user that pomelod runs as, and root, may ask for an upgrade")
+		return
+	}
+	_ = conn.SetDeadline(time.Now().Add(controlTime))
+	line, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
+	if err != nil || line != "upgrade\n" {
+		return
+	}
+	done := make(chan upgradeResult, 1)
+	select {
+	case c.requests <- upgradeRequest{done}:
+	case <-time.After(controlTime):
+		fmt.Fprintln(conn, "failed the server has no time for it: it has yet to be ready, or ends")
+		return
+	}
+	r := <-done
+	_ = conn.SetDeadline(time.Now().Add(controlTime))
+	if r.err != nil {
+		fmt.Fprintf(conn, "failed %v\n", r.err)
+		return
+	}
+	fmt.Fprintf(conn, "ok %s\n", r.text)
+}
+
+// trusted tells whether the other end is a process of root, or of our user.
+func trusted(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	e := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return e == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+}
+
+// close stops taking requests. Who has asked has a second to hear what became of it.
+func (c *control) close() {
+	if c == nil {
+		return
+	}
+	signal.Stop(c.signals)
+	if c.ln != nil {
+		_ = c.ln.Close()
+		select {
+		case <-c.ended:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// asked is where requests come from; none come where nobody may ask.
+func (c *control) asked() (<-chan upgradeRequest, <-chan os.Signal) {
+	if c == nil {
+		return nil, nil
+	}
+	return c.requests, c.signals
+}
+
+// upgradeTime is more than an upgrade takes before it fails.
+const upgradeTime = 2 * time.Minute
+
+const upgradeUsage = `pomelod upgrade has a running pomelod replaced by the binary that is now where it was started from. Its clients stay connected.
+
+  pomelod upgrade                  the one whose -admin is 127.0.0.1:3005, or POMELOD_ADMIN
+  pomelod upgrade -admin ADDRESS   another one
+  pomelod upgrade -pid PID         by its process id; needs no admin address
+
+It waits until clients are served by the new process (exit code 0), or the running one has gone on as if nothing had been (1).
+`
+
+// upgradeCommand is `pomelod upgrade`. It returns the exit code.
+func upgradeCommand(args, environ []string, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("pomelod upgrade", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	addr := variables(environ, "POMELOD_ADMIN")["POMELOD_ADMIN"]
+	if addr == "" {
+		addr = "127.0.0.1:3005"
+	}
+	f.StringVar(&addr, "admin", addr, "")
+	pid := f.Int("pid", 0, "")
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, upgradeUsage)
+		return 0
+	case err != nil:
+		err = settingsError{fmt.Errorf("%w; pomelod upgrade -help tells how", err)}
+	case f.NArg() > 0:
+		err = settingsError{fmt.Errorf("unexpected %q; pomelod upgrade -help tells how", f.Arg(0))}
+	case *pid < 0:
+		err = settingsError{fmt.Errorf("-pid %d: must be the id of a process", *pid)}
+	case *pid == 0:
+		*pid, err = findProcess(addr)
+	}
+	if err == nil {
+		var text string
+		if text, err = askUpgrade(*pid); err == nil {
+			fmt.Fprintln(stdout, text)
+		}
+	}
+	return fail(stderr, err)
+}
+
+// findProcess asks the admin server at addr which process it is.
+func findProcess(addr string) (pid int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), controlTime)
+	defer cancel()
+	if strings.HasPrefix(addr, ":") {
+		addr = "127.0.0.1" + addr
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/pid", nil)
+	if err != nil {
+		return 0, settingsError{fmt.Errorf("-admin %q: %w", addr, err)}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("no pomelod answers at %s: %w; give its -admin address, or -pid", addr, err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64))
+	if pid, err = strconv.Atoi(strings.TrimSpace(string(b))); err != nil || resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("what answers at %s does not say which process it is (%s); give -pid", addr, resp.Status)
+	}
+	return pid, nil
+}
+
+// askUpgrade asks a process for an upgrade, and waits for the result.
+func askUpgrade(pid int) (text string, err error) {
+	conn, err := net.DialTimeout("unix", controlName(pid), controlTime)
+	if err != nil {
+		return "", fmt.Errorf("process %d is no pomelod that can be upgraded, or serves in another container: %w", pid, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(upgradeTime))
+	if _, err := io.WriteString(conn, "upgrade\n"); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, maxAnswer)).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("process %d has not said what became of it (%w); its log does", pid, err)
+	}
+	result, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	if result != "ok" {
+		return "", fmt.Errorf("process %d was not upgraded and goes on: %s", pid, text)
+	}
+	return text, nil
+}

@@ -1,0 +1,526 @@
+//go:build linux
+
+package server
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// upgradeEnv says what a pomelod of a test does in an upgrade, as a list of key=value with commas between: a step and kill or hang; times (of all steps);
+// format; app.
+const upgradeEnv = "GO_TEST_UPGRADE"
+
+// upgradeHooks makes this process, if it is such a pomelod, do what upgradeEnv says. It ends when the test does, which holds its standard input open.
+func upgradeHooks() {
+	text := os.Getenv(upgradeEnv)
+	if text == "" {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(9)
+	}()
+	acts := make(map[step]string)
+	for _, item := range strings.Split(text, ",") {
+		key, value, _ := strings.Cut(item, "=")
+		switch key {
+		case "times":
+			d, err := time.ParseDuration(value)
+			if err != nil {
+				panic(err)
+			}
+			upgradeTimes.ready, upgradeTimes.frozen, upgradeTimes.serving = d, d, d
+		case "format":
+			handoverFormat = func() string { return value }
+		case "app":
+			a := app.New()
+			a.OnOpen(func(*app.Session) {})
+			os.Exit(Main(a))
+		default:
+			acts[step(key)] = value
+		}
+	}
+	atStep = func(s step) {
+		switch acts[s] {
+		case "kill":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		case "hang":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
+	}
+}
+
+// upgradable is a pomelod whose binary the test replaces, with all the processes that follow it.
+type upgradable struct {
+	*process
+	path string
+	done chan error // how the first process ended
+}
+
+// startUpgradable starts one on a connector of any port. hooks are for upgradeEnv; env are variables.
+func startUpgradable(t *testing.T, hooks string, env []string, args ...string) *upgradable {
+	t.Helper()
+	u := &upgradable{path: filepath.Join(t.TempDir(), "pomelod"), done: make(chan error, 1)}
+	u.restore(t)
+	if !strings.Contains(hooks, "times=") {
+		hooks += ",times=1m"
+	}
+	cmd := pomelodCommand(append([]string{upgradeEnv + "=" + hooks}, env...), append([]string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-loops", "2"}, args...)...)
+	cmd.Path, cmd.Args[0] = u.path, u.path
+	in, stdin, err := os.Pipe() // by hand: those of Cmd end with the first process
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stderr = in, w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err = cmd.Start()
+	in.Close()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.process = &process{t: t, cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		defer close(u.ended)
+		defer r.Close()
+		for in := bufio.NewScanner(r); in.Scan(); {
+			u.mu.Lock()
+			u.lines = append(u.lines, in.Text())
+			u.mu.Unlock()
+		}
+	}()
+	go func() { u.done <- cmd.Wait() }()
+	t.Cleanup(func() {
+		stdin.Close() // ends whichever process there is
+		<-u.ended
+		if t.Failed() {
+			t.Log(u.log())
+		}
+	})
+	u.waitLog(`"msg":"ready"`)
+	return u
+}
+
+// restore makes the binary pomelod again.
+func (u *upgradable) restore(t *testing.T) {
+	t.Helper()
+	binary, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Remove(u.path)
+	if err := os.Symlink(binary, u.path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace makes the binary a shell script, in which $POMELOD is pomelod.
+func (u *upgradable) replace(script string, mode os.FileMode) {
+	u.t.Helper()
+	_ = os.Remove(u.path)
+	text := "#!/bin/sh\nPOMELOD='" + os.Args[0] + "'\n" + script + "\n"
+	if err := os.WriteFile(u.path, []byte(text), mode); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+var readyPid = regexp.MustCompile(`"msg":"ready".*"pid":(\d+)`)
+
+// pids are the processes that have been ready, in their order.
+func (u *upgradable) pids() (pids []int) {
+	for _, m := range readyPid.FindAllStringSubmatch(u.log(), -1) {
+		pid, _ := strconv.Atoi(m[1])
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// pid is the process that serves.
+func (u *upgradable) pid() int {
+	pids := u.pids()
+	return pids[len(pids)-1]
+}
+
+// upgrade runs `pomelod upgrade` and returns what that says, and its exit code.
+func (u *upgradable) upgrade(args ...string) (said string, code int) {
+	u.t.Helper()
+	if len(args) == 0 {
+		args = []string{"-pid", strconv.Itoa(u.pid())}
+	}
+	cmd := pomelodCommand(nil, append([]string{"upgrade"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		u.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out)), cmd.ProcessState.ExitCode()
+}
+
+// mustUpgrade is upgrade that has to succeed, and waits until the new process is ready.
+func (u *upgradable) mustUpgrade(args ...string) {
+	u.t.Helper()
+	n := len(u.pids())
+	if said, code := u.upgrade(args...); code != 0 {
+		u.t.Fatalf("exit %d: %s", code, said)
+	}
+	waitFor(u.t, func() bool { return len(u.pids()) == n+1 })
+}
+
+// couple is two clients in one room.
+type couple struct{ a, b *talker }
+
+func newCouple(t *testing.T, addr *net.TCPAddr) *couple {
+	t.Helper()
+	c := &couple{newTalker(t, addr, false), newTalker(t, addr, true)}
+	for i, x := range []*talker{c.a, c.b} {
+		x.say(x.message(1, "connector.entryHandler.enter", fmt.Sprintf(`{"username":"u%d","rid":"r"}`, i)))
+		if err := x.answer(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// answer waits for the answer to a request; pushes before it are left out.
+func (c *talker) answer() error {
+	for {
+		_ = c.conn.SetDeadline(time.Now().Add(deadline))
+		p, code, err := c.hear()
+		if err != nil || code != 0 {
+			return fmt.Errorf("code %d, %w", code, err)
+		}
+		if m, err := codec.ParseMessage(p.Body); err == nil && m.Type == codec.MessageResponse {
+			return nil
+		}
+	}
+}
+
+// heard waits for a push with text.
+func (c *talker) heard(text string) error {
+	for {
+		_ = c.conn.SetDeadline(time.Now().Add(deadline))
+		p, code, err := c.hear()
+		if err != nil || code != 0 {
+			return fmt.Errorf("code %d, %w", code, err)
+		}
+		if strings.Contains(string(p.Body), text) {
+			return nil
+		}
+	}
+}
+
+// chat has each say something that the other hears.
+func (c *couple) chat(text string) error {
+	for _, way := range [][2]*talker{{c.a, c.b}, {c.b, c.a}} {
+		way[0].say(way[0].message(2, "chat.chatHandler.send", `{"content":"`+text+`","target":"*"}`))
+		if err := way[1].heard(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Whatever is wrong with the new binary, the running process says why, and goes on with its clients as if nothing had been; and the next upgrade succeeds.
+func TestUpgradeRefused(t *testing.T) {
+	u := startUpgradable(t, "", nil)
+	c := newCouple(t, u.addr("connector"))
+	for _, tc := range []struct{ name, script, want string }{
+		{"missing", "", "no such file or directory"},
+		{"not executable", "exec $POMELOD", "permission denied"},
+		{"exits", "exit 3", "the new process has ended (exit status 3)"},
+		{"no pomelod", "exec cat /dev/null", "the new process has ended (exit status 0)"},
+		{"another format", upgradeEnv + "=format=x exec $POMELOD \"$@\"", "has another format of what it hands over"},
+		{"broken flags", "exec $POMELOD \"$@\" -nonsense", "there is no flag -nonsense"},
+		{"broken configuration", "exec $POMELOD \"$@\" -config /nonexistent", "is no directory; give the config/ directory"},
+		{"other loops", "exec $POMELOD \"$@\" -loops 3", "-loops 3: must stay 2 while a running server is taken over"},
+		{"no such address", "exec $POMELOD \"$@\" -gate 192.0.2.1:4", "this machine does not have that address; change -gate"},
+	} {
+		mode := os.FileMode(0o755)
+		if tc.name == "not executable" {
+			mode = 0o644
+		}
+		if u.replace(tc.script, mode); tc.script == "" {
+			_ = os.Remove(u.path)
+		}
+		said, code := u.upgrade()
+		if code != 1 || !strings.Contains(said, "was not upgraded and goes on: ") || !strings.Contains(said, tc.want) {
+			t.Errorf("%s: exit %d, %s\nwant %s", tc.name, code, said, tc.want)
+		}
+		if err := c.chat(tc.name); err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+	}
+	if n := len(u.pids()); n != 1 {
+		t.Errorf("%d processes were ready", n)
+	}
+	u.restore(t)
+	u.mustUpgrade()
+	if err := c.chat("at last"); err != nil {
+		t.Error(err)
+	}
+	if err := <-u.done; err != nil {
+		t.Error("the old process ended with", err)
+	}
+}
+
+// A new process that hangs is killed when its time is over, at whichever step it does, and the old one goes on.
+func TestUpgradeHangs(t *testing.T) {
+	for _, tc := range []struct{ name, hooks, script string }{
+		{"at once", "x=y", "exec sleep 1000"}, {"greeted", string(newGreeted) + "=hang", ""}, {"ready", string(newReady) + "=hang", ""}, {"loop", string(newLoop) + "=hang", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			u := startUpgradable(t, "times=1s,"+tc.hooks, nil)
+			c := newCouple(t, u.addr("connector"))
+			if tc.script != "" {
+				u.replace(tc.script, 0o755)
+			}
+			if said, code := u.upgrade(); code != 1 || !strings.Contains(said, "goes on") {
+				t.Errorf("exit %d, %s", code, said)
+			}
+			if err := c.chat("still here"); err != nil {
+				t.Error(err)
+			}
+			select {
+			case err := <-u.done:
+				t.Error("the old process has ended:", err)
+			default:
+			}
+		})
+	}
+}
+
+// Either process is killed at each step. Before all has come to the new one, the old one goes on if it lives, and if it does not all clients are cut off, as
+// they are by any crash; from then on they are the new one's. They are served by one, or cut off: never by both, and never left hanging.
+func TestUpgradeKilled(t *testing.T) {
+	const (
+		served = "served"
+		cut    = "cut off"
+		either = "either" // the process has died after its word, which may have been heard or not
+	)
+	for _, tc := range []struct {
+		at   step
+		want string
+	}{
+		{oldStarted, cut}, {oldGreeted, cut}, {oldReady, cut}, {oldStopped, cut}, {oldExported, cut}, {oldSentLoop, cut},
+		{oldSentAll, served}, {oldTaken, served}, {oldCommit, served}, {oldReleased, served},
+		{newGreeted, served}, {newReady, served}, {newLoop, served}, {newTaken, either},
+		{newCommit, cut}, {newServing, cut}, {newReleased, cut},
+	} {
+		t.Run(string(tc.at), func(t *testing.T) {
+			t.Parallel()
+			u := startUpgradable(t, string(tc.at)+"=kill", nil)
+			c := newCouple(t, u.addr("connector"))
+			said, code := u.upgrade()
+			err := c.chat("after")
+			switch tc.want {
+			case served:
+				if err != nil {
+					t.Errorf("%v; %d, %s", err, code, said)
+				}
+			case cut:
+				if err == nil {
+					t.Errorf("somebody serves; %d, %s", code, said)
+				}
+			}
+			if err != nil { // and not just silent
+				_ = c.a.conn.SetDeadline(time.Now().Add(deadline))
+				if _, err := io.Copy(io.Discard, c.a.r); err != nil && os.IsTimeout(err) {
+					t.Error("a client is left hanging")
+				}
+				<-u.ended // both processes
+			}
+		})
+	}
+}
+
+// Upgrade after upgrade, by the command and by the signal, clients stay: in the middle of a package or a frame in either direction, and those that do not
+// read; descriptors do not gather. SIGTERM ends the last process in order.
+func TestUpgradeAgain(t *testing.T) {
+	adminAddr := "127.0.0.1:" + freePort(t)
+	u := startUpgradable(t, "x=y", nil, "-admin", adminAddr)
+	addr := u.addr("connector")
+	c := newCouple(t, addr)
+	slow := newTalker(t, addr, true)
+	slow.say(slow.message(1, "connector.entryHandler.enter", `{"username":"slow","rid":"r"}`))
+	if err := slow.answer(); err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	const rounds, each = 5, 4
+	pad := strings.Repeat("x", 20<<10)
+	files := make([]int, 0, rounds)
+	for round := range rounds {
+		for i := range each { // more than the socket of slow takes
+			c.a.say(c.a.message(2, "chat.chatHandler.send", fmt.Sprintf(`{"content":"<%d>%s","target":"*"}`, round*each+i, pad)))
+			if err := c.b.heard(fmt.Sprintf("<%d>", round*each+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole := c.a.message(3, "chat.chatHandler.send", fmt.Sprintf(`{"content":"half %d","target":"*"}`, round))
+		frames := frame(0x82, c.b.message(3, "chat.chatHandler.send", fmt.Sprintf(`{"content":"frame %d","target":"*"}`, round)))
+		cut := 1 + round*7
+		c.a.write(whole[:cut])
+		c.b.write(frames[:cut])
+		switch round {
+		case 0:
+			u.mustUpgrade("-admin", adminAddr)
+		case 1:
+			n := len(u.pids())
+			_ = syscall.Kill(u.pid(), syscall.SIGUSR2)
+			waitFor(t, func() bool { return len(u.pids()) > n })
+		default:
+			u.mustUpgrade()
+		}
+		c.a.write(whole[cut:])
+		if err := c.b.heard(fmt.Sprint("half ", round)); err != nil {
+			t.Fatal(err)
+		}
+		c.b.write(frames[cut:])
+		if err := c.a.heard(fmt.Sprint("frame ", round)); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return strings.Count(u.log(), "another process has taken over") == round+1 })
+		files = append(files, descriptorsOf(t, u.pid()))
+	}
+	for i := range rounds * each {
+		if err := slow.heard(fmt.Sprintf("<%d>%s", i, pad)); err != nil {
+			t.Fatalf("message %d for the one who did not read: %v", i, err)
+		}
+	}
+	if files[rounds-1] > files[0]+3 { // -admin may have a connection more
+		t.Errorf("open files after each upgrade: %v", files)
+	}
+	_ = syscall.Kill(u.pid(), syscall.SIGTERM)
+	<-u.ended
+	if log := u.log(); !strings.Contains(log, `"msg":"ended"`) || strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, "panic") {
+		t.Error("the last process did not end in order")
+	}
+}
+
+func descriptorsOf(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// Clients of a listener that the new configuration lacks are sent away as at the end of the server; all others stay.
+func TestUpgradeDropsListener(t *testing.T) {
+	u := startUpgradable(t, "x=y", nil, "-gate", "127.0.0.1:0")
+	c := newCouple(t, u.addr("connector"))
+	atGate := login(t, u.addr("gate"))
+	u.replace(`exec $POMELOD "$@" -gate none`, 0o755)
+	u.mustUpgrade()
+	if err := c.chat("no gate"); err != nil {
+		t.Error(err)
+	}
+	_ = atGate.conn.SetDeadline(time.Now().Add(deadline))
+	if _, err := atGate.read(); err != io.EOF {
+		t.Error("at the gate that is gone:", err)
+	}
+	if line := u.waitLog("took over"); !strings.Contains(line, `"closed":1,"reasons":"its listener is gone, or tells clients something else: 1"`) {
+		t.Error(line)
+	}
+}
+
+// Clients that were told of another heartbeat interval are sent away as at the end of the server, when the listener that came serves already.
+func TestUpgradeChangesHeartbeat(t *testing.T) {
+	u := startUpgradable(t, "x=y", nil)
+	c := newCouple(t, u.addr("connector"))
+	u.replace(`exec $POMELOD "$@" -gate 127.0.0.1:0 -heartbeat 20s`, 0o755)
+	u.mustUpgrade()
+	login(t, u.addr("gate"))
+	if err := c.a.heard("nothing"); err == nil || !strings.Contains(err.Error(), "EOF") {
+		t.Error("a client with another heartbeat:", err)
+	}
+	if err := c.b.heard("nothing"); err == nil || !strings.Contains(err.Error(), strconv.Itoa(codec.WSCloseGoingAway)) {
+		t.Error("a client with another heartbeat:", err)
+	}
+}
+
+// Sessions that a program knows cannot go along; they are sent away by the old process, and others hear that they left.
+func TestUpgradeWithApp(t *testing.T) {
+	u := startUpgradable(t, "times=1m,app=1", nil)
+	c := newCouple(t, u.addr("connector"))
+	u.mustUpgrade()
+	if err := c.a.heard("nothing"); err == nil || !strings.Contains(err.Error(), "EOF") {
+		t.Error(err)
+	}
+	if err := c.b.heard("nothing"); err == nil || !strings.Contains(err.Error(), strconv.Itoa(codec.WSCloseGoingAway)) {
+		t.Error(err)
+	}
+	if line := u.waitLog("took over"); !strings.Contains(line, `"closed":2,"reasons":"the App knows it: 2"`) {
+		t.Error(line)
+	}
+	if err := newCouple(t, u.addr("connector")).chat("again"); err != nil { // the names are free
+		t.Error(err)
+	}
+	if err := <-u.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// The service manager hears from the old process which one is the main process from then on, and from the new one that it is ready and lives.
+func TestUpgradeNotify(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn := listenNotify(t, socket)
+	u := startUpgradable(t, "x=y", []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=600000000"})
+	expectTold(t, conn, "READY=1\n")
+	u.mustUpgrade()
+	expectTold(t, conn, fmt.Sprintf("MAINPID=%d", u.pid()))
+	expectTold(t, conn, fmt.Sprintf("MAINPID=%d", u.pid()))
+	expectTold(t, conn, "READY=1\n")
+	<-u.done
+	_ = syscall.Kill(u.pid(), syscall.SIGTERM)
+	expectTold(t, conn, "STOPPING=1\n")
+}
+
+// The command says what is wrong.
+func TestUpgradeCommand(t *testing.T) {
+	nobody := "127.0.0.1:" + freePort(t)
+	for _, tc := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"upgrade -pid x", 2, "pomelod upgrade -help tells how"},
+		{"upgrade now", 2, `unexpected "now"; pomelod upgrade -help tells how`},
+		{"upgrade -pid -4", 2, "-pid -4: must be the id of a process"},
+		{"upgrade -admin " + nobody, 1, "no pomelod answers at " + nobody},
+		{fmt.Sprint("upgrade -pid ", os.Getpid()), 1, "is no pomelod that can be upgraded"},
+		{"upgrade -help", 0, "Its clients stay connected"},
+	} {
+		stdout, stderr, code := outcome(t, nil, strings.Fields(tc.args)...)
+		if code != tc.code || !strings.Contains(stdout+stderr, tc.want) {
+			t.Errorf("%s: exit %d, %s%s", tc.args, code, stdout, stderr)
+		}
+	}
+	for _, fd := range []string{"x", "0", "999"} {
+		if _, stderr, code := outcome(t, []string{handoverEnv + "=" + fd}, "-listen", "127.0.0.1:0"); code != 1 || !strings.Contains(stderr, "only pomelod itself sets it") {
+			t.Errorf("%s=%s: exit %d, %s", handoverEnv, fd, code, stderr)
+		}
+	}
+}
