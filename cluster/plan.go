@@ -310,7 +310,8 @@ func (p *planner) move() {
 			continue
 		}
 		to, from := p.least(owned, b.Owner, t.avoid, None), p.at[b.Owner]
-		uneven := to >= 0 && (owned[from]-owned[to] > 1 || p.o.nodes[from].draining && !p.o.nodes[to].draining)
+		leaves, gets := p.o.nodes[from].draining, to >= 0 && !p.o.nodes[to].draining
+		uneven := gets && (leaves || owned[from]-owned[to] > 1)
 		switch {
 		case t.shift || uneven && b.Follower == p.number[to]:
 			b.Moving = p.v.ID

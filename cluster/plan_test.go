@@ -294,6 +294,15 @@ func TestPlanDrain(t *testing.T) {
 	}
 }
 
+// What one of two has given away does not come back because the other one now has more.
+func TestPlanDrainOfTwo(t *testing.T) {
+	v := settle(t, nil, testOutlook(1, "a", "a/1", "b/1"))
+	v = settle(t, v, testOutlook(v.ID.View+1, "a", "a/1", "b/1/d"))
+	if o := owners(v); o["b"] != 0 {
+		t.Errorf("owners %v", o)
+	}
+}
+
 // Whatever happens, from view to view: nothing is owned by who has not got it, and in quiet all is even and followed.
 func TestPlanProperties(t *testing.T) {
 	r := seed.Rand(t)
