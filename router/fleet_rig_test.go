@@ -74,6 +74,7 @@ func formFleet(r *rig, letters string) {
 // boot starts a process.
 func (x *fleetRig) boot(p *fleetNode) {
 	p.run++
+	p.paused = false
 	c := fleet.Config{Cluster: cluster.Config{Name: p.name, Run: uint64(x.now/msec) + p.run, Roles: p.roles, Host: p.name,
 		Address: strings.Repeat("ch"+p.name+".example:3050", int(p.roles>>1&1))}}
 	f := new(fleet.Fleet)
@@ -142,7 +143,7 @@ func (x *fleetRig) step(ns int64) {
 	x.rest()
 }
 
-// rest lets sockets, loops and packets do what they have to.
+// rest lets sockets, loops and bus sides do what they have to, in no time.
 func (x *fleetRig) rest() {
 	for i := 0; ; i++ {
 		for _, p := range x.nodes {
@@ -150,7 +151,7 @@ func (x *fleetRig) rest() {
 				p.loops.OwnEvents()
 			}
 		}
-		if !x.next() && !x.turnLoops() {
+		if !x.turnWanted() && !x.turnLoops() {
 			return
 		}
 		if i > 100_000 {
@@ -173,22 +174,31 @@ func (x *fleetRig) turnLoops() (any bool) {
 	return any
 }
 
-// next turns who wants it; if nobody does the next packet arrives.
+// next turns who wants it; if nobody does the next packet arrives, whenever that is.
 func (x *fleetRig) next() (any bool) {
-	for _, p := range x.nodes {
-		select {
-		case <-p.fleet.Wanted():
-			if p.lives() {
-				x.turn(p)
-				any = true
-			}
-		default:
-		}
+	if x.turnWanted() {
+		return true
 	}
-	if at, ok := x.bus.Next(); !any && ok {
+	at, ok := x.bus.Next()
+	if ok {
 		x.now = max(x.now, at)
 		x.bus.Advance(x.now)
-		any = true
+	}
+	return ok
+}
+
+// turnWanted turns the bus sides of living nodes that want it.
+func (x *fleetRig) turnWanted() (any bool) {
+	for _, p := range x.nodes {
+		if !p.lives() {
+			continue
+		}
+		select {
+		case <-p.fleet.Wanted():
+			x.turn(p)
+			any = true
+		default:
+		}
 	}
 	return any
 }
@@ -210,27 +220,34 @@ func (x *fleetRig) some(rng *rand.Rand) {
 // calm waits until all living nodes agree, serve, and have what they should.
 func (x *fleetRig) calm() {
 	x.t.Helper()
-	for range 300 {
-		x.pass(100)
-		if x.isCalm() {
-			x.pass(100)
+	x.until("the fleet is calm", func() bool { return x.guarded() && x.even() })
+	x.pass(100)
+}
+
+// until lets time pass until something is so.
+func (x *fleetRig) until(what string, is func() bool) {
+	x.t.Helper()
+	for range 3000 {
+		if is() {
 			return
 		}
+		x.pass(10)
 	}
 	for _, p := range x.nodes {
 		x.t.Logf("%s: dead %v %+v", p.name, p.dead, p.fleet.Status())
 	}
-	x.t.Fatal("the fleet does not come to rest")
+	x.t.Fatalf("not so after 30 s: %s", what)
 }
 
-func (x *fleetRig) isCalm() bool {
-	living, chats, least, most := 0, 0, 1<<20, 0
-	var view cluster.ViewID
+// guarded tells whether all living nodes agree and serve, and all partitions have followers, if that can be.
+func (x *fleetRig) guarded() bool {
+	living, chats, unguarded := 0, 0, 0
 	for _, p := range x.nodes {
 		if p.lives() {
 			living++
 		}
 	}
+	var view cluster.ViewID
 	for _, p := range x.nodes {
 		if !p.lives() {
 			continue
@@ -239,15 +256,21 @@ func (x *fleetRig) isCalm() bool {
 		if s.Self == 0 || s.Suspended || s.Members != living || view.View != 0 && s.View != view {
 			return false
 		}
-		view = s.View
 		if p.roles&cluster.RoleChat != 0 {
 			chats++
-			least, most = min(least, s.Owned), max(most, s.Owned)
 		}
+		view, unguarded = s.View, s.Unguarded
 	}
+	return chats < 2 || unguarded == 0
+}
+
+// even tells whether all chat nodes own as many partitions.
+func (x *fleetRig) even() bool {
+	least, most := 1<<20, 0
 	for _, p := range x.nodes {
-		if p.lives() && chats > 1 && p.fleet.Status().Unguarded > 0 {
-			return false
+		if p.lives() && p.roles&cluster.RoleChat != 0 {
+			n := p.fleet.Status().Owned
+			least, most = min(least, n), max(most, n)
 		}
 	}
 	return most-least <= 1
@@ -257,6 +280,12 @@ func (x *fleetRig) isCalm() bool {
 func (x *fleetRig) kill(p *fleetNode) {
 	p.dead = true
 	p.port.Close()
+}
+
+// reboot starts a process again that was killed, with other loops.
+func (x *fleetRig) reboot(p *fleetNode) {
+	p.dead, p.loops = false, looptest.New()
+	x.boot(p)
 }
 
 // doors are the nodes that take clients of a listener, in order.
