@@ -17,6 +17,12 @@ import (
 // fleets are the shapes of fleets in which everything must be as on one node: a letter for each node.
 var fleets = []shape{{loops: 1, fleet: "a"}, {loops: 2, fleet: "aa", follow: true}, {loops: 2, fleet: "gnc"}, {loops: 2, fleet: "gnnnccc", follow: true}}
 
+func init() {
+	if raceEnabled { // ten times as slow
+		fleets = fleets[1:3]
+	}
+}
+
 var rolesOf = map[rune]cluster.Roles{
 	'a': cluster.RoleGate | cluster.RoleConnector | cluster.RoleChat,
 	'g': cluster.RoleGate, 'n': cluster.RoleConnector, 'c': cluster.RoleChat,
