@@ -25,9 +25,9 @@ const minAcceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 // acceptWarnEvery is the least time between two log lines about pauses.
 const acceptWarnEvery = 10 * time.Second
 
-// Acceptor accepts connections on one goroutine and posts them, in batches, to the loop that has the fewest.
-// When descriptors or memory run out it takes its listeners out of the poller, refuses one waiting client with a spare descriptor, and
-// comes back.
+// Acceptor accepts connections on one goroutine (Run) and posts them, in batches, to the loop that has the fewest. When descriptors or
+// memory run out it stops watching its listeners for a while (minAcceptPause), after it has closed one waiting client's connection by
+// means of a spare descriptor.
 type Acceptor struct {
 	// Static after construction.
 	poller *poller
@@ -62,7 +62,8 @@ type AcceptorStats struct {
 	Turned   uint64 // closed at once: because of SetRefuse
 }
 
-// NewAcceptor makes an acceptor that hands at most max connections to loops at a time.
+// NewAcceptor makes an acceptor for these loops. While they have max connections, those that are on their way included, further ones are
+// closed at once.
 func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
 	a := &Acceptor{loops: loops, max: max, spare: -1, accept: unix.Accept4, batches: make([][]incoming, len(loops)), watching: true}
 	var err error
@@ -139,10 +140,10 @@ func (a *Acceptor) Stats() AcceptorStats {
 	return AcceptorStats{Accepted: a.accepted.Load(), Refused: a.refused.Load(), Starved: a.starved.Load(), Pauses: a.paused.Load(), Turned: a.turned.Load()}
 }
 
-// SetRefuse closes new connections at once, or ends that. Safe from any goroutine.
+// SetRefuse says whether new connections are closed at once, as while memory is short. Safe from any goroutine.
 func (a *Acceptor) SetRefuse(on bool) { a.full.Store(on) }
 
-// Run accepts until Close.
+// Run accepts until Close, on the calling goroutine. An error means that the kernel's poller has failed.
 func (a *Acceptor) Run() error {
 	a.mu.Lock()
 	a.running = !a.closed

@@ -38,16 +38,17 @@ func (b *Budget) SetLimit(limit int64) {
 	}
 }
 
-// Slow is the number of conns that have unsent bytes.
+// Slow is the number of conns, of all loops, that have unsent bytes. Safe from any goroutine.
 func (b *Budget) Slow() int { return int(b.slow.Load()) }
 
-// Unread is the number of sockets that are not read: what their peers send stays in the kernel, up to what a socket may have there.
+// Unread is the number of sockets that are not read at present: what their peers send waits in the kernel. Safe from any goroutine.
 func (b *Budget) Unread() int { return int(b.unread.Load()) }
 
-// Buffered is how many bytes all loops buffer for conns, in both directions. What several slow conns share counts once.
+// Buffered is how many bytes all loops buffer for conns, in both directions. What several slow conns share counts once. Safe from any
+// goroutine.
 func (b *Budget) Buffered() int64 { return b.buffered.Load() }
 
-// Inbound is how many of these have been received: parts of messages, and what else could not be handled yet.
+// Inbound is the part of Buffered that was received: incomplete messages, and what else could not be handled yet. Safe from any goroutine.
 func (b *Budget) Inbound() int64 { return b.in.Load() }
 
 // over tells whether that is more than it may be.

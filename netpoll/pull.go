@@ -5,10 +5,10 @@ import "net/netip"
 // noSocket is the descriptor of a conn whose peer comes and fetches.
 const noSocket = -1
 
-// OpenPull makes a conn without a socket, for a peer that fetches its output by other conns (long polling). It is like a conn
-// whose socket is mostly full: what it cannot give away waits within the same bounds, and shares memory with other
-// slow members of its group. Its input comes by Feed. It counts as no socket. Handler.Open is not called for it.
-// Runs on the loop.
+// OpenPull makes a conn without a socket, for a client that fetches its output through other conns (long polling). It behaves as a conn
+// whose socket is mostly full: output that was not fetched yet waits within the same bounds, and shares memory with that of other slow
+// members of its group. Fetch says that the client is there; Feed gives the conn its input. Such conns are counted by Pulls, not by Open,
+// and Handler.Open is not called for them. Runs on the loop.
 func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
 	c := l.slots.take()
 	c.fd, c.tag, c.peer, c.peerPort = noSocket, tag, peer.Addr().As16(), peer.Port()
@@ -21,7 +21,8 @@ func (l *Loop) OpenPull(tag uint8, peer netip.AddrPort) *Conn {
 // IsPull tells whether c has no socket.
 func (c *Conn) IsPull() bool { return c.fd == noSocket }
 
-// Feed hands c bytes as if its socket had received them. b may be changed. Runs on the loop, but not within Handler.Data of c.
+// Feed gives c input as if its socket had received b, which Handler.Data may change. Runs on the loop. Not re-entrant: it must not be
+// called within Handler.Data of c.
 func (l *Loop) Feed(c *Conn, b []byte) {
 	if c.Alive() {
 		c.active = l.now
@@ -29,8 +30,8 @@ func (l *Loop) Feed(c *Conn, b []byte) {
 	}
 }
 
-// Fetch says that the peer of c, a conn without a socket, is there: what waits for it goes to Handler.Write, and so does what
-// is staged. Runs on the loop, but not within Handler.Write: what that was given would be given again, or change under it.
+// Fetch offers the waiting and staged output of c, a conn without a socket, to Handler.Write, because its client is there to take it.
+// Runs on the loop. Not re-entrant: within Handler.Write, which has not yet reported how much it took, it must not be called.
 func (x *outboxes) Fetch(c *Conn) {
 	if c.out != nil && c.out.bytes > 0 {
 		x.drain(c)
@@ -40,8 +41,8 @@ func (x *outboxes) Fetch(c *Conn) {
 	}
 }
 
-// TakeOutput takes c out of its group and returns everything c has not been given yet, in order. The handler stages it
-// again, mostly in another form. Runs on the loop.
+// TakeOutput takes c out of its group and returns all output that c's peer has not got yet, in order, and forgets it: the handler stages
+// it again, mostly in another framing. Runs on the loop.
 func (l *Loop) TakeOutput(c *Conn) []byte {
 	l.Leave(c)
 	return l.outboxes.take(c)

@@ -2,19 +2,19 @@ package netpoll
 
 import "bytes"
 
-// Transfer is what Handler.Data decides about its conn's socket. The zero Transfer leaves it where it is. Otherwise the conn ends
-// (ReasonMoved), and its socket goes on as another conn: on the loop To, or, with Heir, as a conn of this loop that has had no socket.
+// Transfer is what Handler.Data decides about its conn's socket. The zero Transfer leaves it where it is. Otherwise the conn ends with
+// ReasonMoved, and another conn gets its socket: a new one on the loop To, or Heir, a conn of this loop that has no socket (OpenPull).
 //
-// The loop carries it out when Data has returned. If the conn has ended by then (also by a write that fails), or its heir has, or it has
-// no socket, the conn stays what it is.
+// The loop carries it out when Data has returned. Nothing happens if the conn has ended by then, perhaps by a failed write, if its heir
+// has ended, or if the conn has no socket.
 type Transfer struct {
-	// To is the loop that the socket goes to. There it is opened anew and given what Data has left unconsumed.
+	// To is the loop that gets the socket. It opens a new conn for it, and gives that what Data has left unconsumed.
 	To *Loop
-	// State is what Handler.Open is told on the loop To. It belongs to netpoll from now on. nil is what new conns have.
+	// State is passed to Handler.Open on the loop To, and belongs to netpoll from now on. Handler.Open gets nil for conns that are new.
 	State []byte
 
-	// Heir is the conn that takes the socket over. It must have no unread input (TakeInput). It keeps its name, its deadline and its
-	// group. It is given what Data has left unconsumed, and the peer what this conn has unsent, before anything of the heir.
+	// Heir is the conn that takes the socket over. It must have no unread input (TakeInput). It keeps its ID, its deadline and its group,
+	// and is given what Data has left unconsumed. The peer first gets what this conn has unsent, then what the heir has.
 	Heir ID
 }
 
