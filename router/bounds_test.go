@@ -9,7 +9,7 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// The rows of design.md §5 that chat_test.go does not show: what happens at each bound, that it is counted, and that nobody
+// The rows of "What is bounded" in docs/ARCHITECTURE.md that chat_test.go does not show: what happens at each bound, that it is counted, and that nobody
 // else notices.
 
 // forLoops runs f on one loop and on three.

@@ -265,7 +265,7 @@ const maxRewritten = 32 << 10
 var emptyText = []byte(`""`)
 
 // fits tells whether a push with n bytes of content may be encoded at all: no push may be longer than half of what a conn
-// may have unsent, so that a healthy member is never ended by a single one (design.md §5), nor than the format allows.
+// may have unsent, so that a healthy member is never ended by a single one (docs/ARCHITECTURE.md, "What is bounded"), nor than the format allows.
 func (l *Limits) fits(n int) bool {
 	return n+pushOverhead <= min(l.Conn.Outbound/2, codec.MaxPackageBody)
 }

@@ -134,7 +134,7 @@ func (l *loop) run(f func()) {
 }
 
 // submit posts a session's request to the owner of its room and notes that an answer is due. When the owner has
-// too much to do already, nothing is posted and the session gets the refusal (admission, design.md §5).
+// too much to do already, nothing is posted and the session gets the refusal (docs/ARCHITECTURE.md, "What is bounded").
 func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 	in := l.inlet(req.Part)
 	if in.Full() {

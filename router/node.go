@@ -15,7 +15,7 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// Limits are the bounds of design.md §5, as far as they are not the network's.
+// Limits bound what clients and programs may take of a node. docs/ARCHITECTURE.md, "What is bounded", says what happens at each of them.
 type Limits struct {
 	Conn             netpoll.Limits
 	PackageBytes     int           // longest package accepted
@@ -51,7 +51,7 @@ type Limits struct {
 	UpgradeSeconds      uint32 // from a WebSocket's probe to the upgrade
 }
 
-// DefaultLimits are design.md §5's.
+// DefaultLimits returns the limits of a server whose clients are trusted: those on rates and on what comes before a handshake are off.
 func DefaultLimits() Limits {
 	return Limits{
 		Conn:         netpoll.Limits{Outbound: 512 << 10, Stuck: 20, Buffered: 256 << 20},

@@ -64,7 +64,8 @@ func (l *loop) profile(s *session) *Profile { return l.node.profiles[s.conn.Tag(
 // variant is how s gets what is sent to it; nil while it is not known how its bytes travel.
 func (l *loop) variant(s *session) *codec.Variant { return l.rooms.variants[s.variant] }
 
-// HandlerRoutes are the routes of all handlers, the chat application's and the App's (which may be nil), for the dictionary.
+// HandlerRoutes returns the routes of all handlers, those of the chat application and those of a, which may be nil. The dictionary numbers
+// them.
 func HandlerRoutes(a *app.App) []string {
 	routes := []string{routeSend, routeEnter, routeQueryEntry}
 	if a != nil {

@@ -104,7 +104,7 @@ type LoopSnapshot struct {
 	limited                                     [limitReasons]uint64
 }
 
-// ErrStuck means that a loop did not answer in time.
+// ErrStuck is the error of what asks all loops when one of them does not answer before the context ends.
 var ErrStuck = errors.New("an event loop does not answer; see /debug/pprof/goroutine for what it is doing")
 
 // Snapshot asks every loop for its figures. It fails with ErrStuck when a loop does not turn before ctx ends. Safe from
