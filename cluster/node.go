@@ -66,6 +66,9 @@ type Node struct {
 	beatNow  bool
 	lookAt   int64 // when the node looked at everything last
 
+	err                error // it has ended
+	probeTill, probeAt int64 // until when, and when next, it asks for a namesake; 0: it does not
+
 	peers peers
 	maker maker
 	links *links
@@ -117,7 +120,7 @@ func (n *Node) View() *View { return n.view }
 
 // Suspended tells whether the node refuses requests: it is no member, has not heard whether its view is still the newest, or lacks a quorum.
 func (n *Node) Suspended() bool {
-	return n.Self() == 0 || n.away || n.peers.suspended(n.view, n.now)
+	return n.err != nil || n.Self() == 0 || n.away || n.peers.suspended(n.view, n.now)
 }
 
 // Receive takes a packet that came from the bus, and keeps it. It is looked at in the next Turn.

@@ -329,3 +329,41 @@ func TestMakerNotes(t *testing.T) {
 		}
 	}
 }
+
+// A newcomer ends that has no version in common with a node that was there before it; a member does not, whoever else comes.
+func TestNoCommonVersion(t *testing.T) {
+	other := func(run uint64, v versions) []byte {
+		return appendPacket(nil, 1, runID{"other", run}, &heartbeat{Versions: v, Number: 1, Roles: RoleChat, Ready: true})
+	}
+	for name, c := range map[string]struct {
+		run  uint64
+		v    versions
+		ends bool
+	}{
+		"an older run, and a newer version":  {50, versions{spoken.Greatest + 1, spoken.Greatest + 2}, true},
+		"a younger run, and a newer version": {200, versions{spoken.Greatest + 1, spoken.Greatest + 2}, false},
+		"an older run that speaks both":      {50, versions{spoken.Greatest, spoken.Greatest + 2}, false},
+	} {
+		n := New(Config{Name: "n", Run: 100, Roles: RoleChat}, nowhere{}, nobodyHome{})
+		n.Turn(1, 1)
+		n.Receive(other(c.run, c.v))
+		n.Turn(2, 1)
+		if ended := n.Err() != nil; ended != c.ends {
+			t.Errorf("%s: %v", name, n.Err())
+		}
+	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Send(string, []byte) {}
+func (nowhere) Announce([]byte)     {}
+
+type nobodyHome struct{}
+
+func (nobodyHome) Adopt(*View, channel.Node)      {}
+func (nobodyHome) Message(channel.Node, *Message) {}
+func (nobodyHome) Items(uint16, []channel.Item)   {}
+func (nobodyHome) Lost(uint16, string)            {}
+func (nobodyHome) Refused(*channel.Request, bool) {}
+func (nobodyHome) Restart(channel.Node)           {}

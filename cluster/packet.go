@@ -80,7 +80,7 @@ type echo struct {
 	Alive  bool   // what arrived was fresh enough
 }
 
-// greeting is announced once by each run, before it listens. A greeting under a name that lives elsewhere is answered by a heartbeat.
+// greeting is announced once by each run, when it has asked for a namesake. It is answered by a heartbeat.
 type greeting struct {
 	Versions versions
 	Roles    Roles
@@ -93,13 +93,13 @@ type viewBody struct{ View *View }
 // fetch asks for the newest view that the receiver has adopted.
 type fetch struct{}
 
-// ask is how somebody who is about to make views asks for the newest one.
+// ask is how somebody who is about to make views asks for the newest one, and how a run asks for a namesake: Number is the run then.
 type ask struct{ Number uint64 }
 
 // answer is the answer to the ask of that number.
 type answer struct {
 	Number uint64
-	View   *View // nil: it has adopted none
+	View   *View // nil: it has adopted none, or it answers a namesake
 }
 
 // batch is a stretch of a stream. A stream is named by the run of its sender, that of its receiver, and its lane.

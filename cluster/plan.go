@@ -297,9 +297,12 @@ func (p *planner) move() {
 			return
 		}
 	}
-	owned := make([]int, len(p.o.nodes))
+	owned, follows := make([]int, len(p.o.nodes)), make([]int, len(p.o.nodes))
 	for i := range p.v.Shares {
 		owned[p.at[p.v.Shares[i].Owner]]++
+		if f := p.v.Shares[i].Follower; f != None {
+			follows[p.at[f]]++
+		}
 	}
 	for i := range p.v.Shares {
 		b, t := &p.v.Shares[i], &p.o.told[i]
@@ -319,6 +322,10 @@ func (p *planner) move() {
 		case uneven:
 			b.Joiner, b.Joining = p.number[to], p.v.ID
 		default:
+			if p.relieve(b, t.avoid, follows) {
+				p.moving++
+				p.changed = true
+			}
 			continue
 		}
 		owned[from]--
@@ -326,6 +333,20 @@ func (p *planner) move() {
 		p.moving++
 		p.changed = true
 	}
+}
+
+// relieve names a joiner in the place of a follower that drains, if there is one that does not. Until it is in step the follower stays.
+func (p *planner) relieve(b *Share, avoid uint16, follows []int) bool {
+	if !p.o.nodes[p.at[b.Follower]].draining {
+		return false
+	}
+	to := p.least(follows, b.Owner, avoid, b.Owner)
+	if to < 0 || p.o.nodes[to].draining {
+		return false
+	}
+	b.Joiner, b.Joining = p.number[to], p.v.ID
+	follows[to]++
+	return true
 }
 
 // least is the chat member with the least load that is none of two: one that is not draining if there is one, and on another host than a

@@ -245,8 +245,11 @@ func TestPlan(t *testing.T) {
 			for i, b := range v.Shares {
 				if b.Moving == v.ID || b.Joining == v.ID {
 					n++
-					if old.Shares[i].Owner != 2 {
+					if old.Shares[i].Owner != 2 && old.Shares[i].Follower != 2 {
 						t.Errorf("partition %d of another", i)
+					}
+					if b.Joining == v.ID && b.Joiner == 2 {
+						t.Errorf("partition %d gets the one that drains", i)
 					}
 				}
 			}

@@ -356,3 +356,101 @@ func TestAllEndBeforeANewcomerJoins(t *testing.T) {
 	s.says(s.enter(s.procs[2], 1, "x"), all, 100)
 	s.end()
 }
+
+// A second process is started under the name of one that lives. It ends with a sentence, and nobody notices it: neither the fleet nor the clients.
+func TestNamesakeIsRefused(t *testing.T) {
+	for _, how := range []string{"alive", "stopped for 200 ms", "with a clock that is behind", "the bus is away at first"} {
+		s := formed(t, "aaa", 0)
+		x := s.enter(s.procs[2], s.partOf(s.procs[1]), "x")
+		view := s.view().ID
+		twin := &proc{w: s.world, i: 3, name: "n2", roles: s.procs[2].roles, host: "h9", skew: 5000, base: 77 * ms}
+		switch how {
+		case "stopped for 200 ms":
+			s.procs[2].paused = s.now + 200
+		case "with a clock that is behind":
+			twin.skew = -900_000
+		case "the bus is away at first":
+			twin.awayTill = s.now + 700
+		}
+		twin.boot()
+		s.procs = append(s.procs, twin)
+		s.until("it ends", 3000, func() bool { return twin.node.Err() != nil })
+		twin.up = false
+		twin.port.Close()
+		s.procs = s.procs[:3]
+		s.pass(4000)
+		if s.view().Members != view && s.view().Members.View > view.View {
+			t.Errorf("%s: the fleet has noticed: members changed", how)
+		}
+		s.here(x)
+		s.says(x, all, 100)
+		s.end()
+	}
+}
+
+// Two processes of one name begin at the same time: one of them goes on.
+func TestTwinsBegin(t *testing.T) {
+	s := newStage(t, "aaa", 0)
+	s.procs[2].name = "n1"
+	s.procs[2].skew = s.procs[1].skew + 7
+	for _, p := range s.procs {
+		p.boot()
+	}
+	s.until("one of them ends", 1000, func() bool { return s.procs[1].node.Err() != nil || s.procs[2].node.Err() != nil })
+	for i := len(s.procs) - 1; i > 0; i-- {
+		if p := s.procs[i]; p.node.Err() != nil {
+			p.up = false
+			p.port.Close()
+			s.procs = append(s.procs[:i:i], s.procs[i+1:]...)
+		}
+	}
+	if len(s.procs) != 2 {
+		t.Fatalf("%d go on", len(s.procs))
+	}
+	s.end()
+}
+
+// A node is stopped for so long that another process takes its name. When it wakes it ends, and does not take the name back.
+func TestSleeperWhoseNameWasTaken(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	sleeper := s.procs[2]
+	sleeper.paused = s.now + 6000
+	s.pass(3500)
+	heir := &proc{w: s.world, i: 2, name: "n2", roles: sleeper.roles, host: "h1", skew: sleeper.skew, base: 5 * ms}
+	s.procs[2] = heir
+	heir.boot()
+	s.until("the heir is a member", 4000, func() bool { return heir.node.Self() != 0 })
+	s.procs = append(s.procs, sleeper)
+	s.until("the sleeper ends", 6000, func() bool { return sleeper.running() && sleeper.node.Err() != nil })
+	sleeper.port.Close()
+	s.procs = s.procs[:3]
+	x := s.enter(heir, 1, "x")
+	s.end()
+	s.here(x)
+}
+
+// A node that drains gives away what it owns and what it follows, and then ends: no message waits for that.
+func TestDrainedNodeEnds(t *testing.T) {
+	s := formed(t, "cccnn", 0)
+	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 2, "y")
+	leaver := s.procs[1]
+	leaver.draining = true
+	took := s.until("it has no part in anything", 10_000, leaver.node.Drained)
+	t.Logf("drained after %d ms", took)
+	for part := range uint16(simParts) {
+		if s.follower(part) == nil {
+			t.Errorf("partition %d has no follower", part)
+		}
+	}
+	leaver.kill()
+	for range 20 {
+		s.says(x, all, 50)
+		s.says(y, all, 50)
+		s.pass(200)
+	}
+	if n := s.sums["promotions"] + s.sums["born anew"]; n != 0 {
+		t.Errorf("%d partitions were missed", n)
+	}
+	s.end()
+	s.here(x, y)
+}

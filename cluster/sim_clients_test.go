@@ -392,7 +392,7 @@ func (s *session) enters(it *channel.Item) {
 	}
 	w.seats = append(w.seats, s.seat)
 	w.live = append(w.live, s.seat)
-	s.c.next = w.now + int64(w.rng.IntN(200))
+	s.c.next = w.now + 1 + int64(w.rng.IntN(200)) // not in this turn: on a stage nobody does anything by themselves
 	w.sums["enters"]++
 }
 

@@ -10,12 +10,16 @@ func (n *Node) Send(to channel.Node, m *Message) { n.out = append(n.out, parcel{
 // clock, in ns, never 0 and never less than before; wall is the wall clock, in ms. It wants to be called when something has come or is to be
 // sent, and at least each 20 ms.
 func (n *Node) Turn(now, wall int64) {
+	if n.err != nil {
+		n.inbox, n.out = nil, nil
+		return
+	}
 	late := n.turned && now-n.now > lateAfter
 	n.now, n.wall = now, wall
 	if !n.turned {
 		n.turned = true
-		n.maker = newMaker(n.config.parts, now+listenFirst)
-		n.announce(&greeting{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host})
+		n.maker = newMaker(n.config.parts, now+probeFor+listenFirst)
+		n.probe()
 	}
 	if late || n.away {
 		n.peers.stopHearing(now)
@@ -26,10 +30,15 @@ func (n *Node) Turn(now, wall int64) {
 		n.event(&inbox[i])
 	}
 	n.deliverOut()
-	n.beat()
-	if now-n.lookAt >= lookEvery {
-		n.lookAt = now
-		n.look()
+	if unheard := n.probeTill != 0; !n.probing() {
+		if unheard {
+			n.announce(&greeting{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host})
+		}
+		n.beat()
+		if now-n.lookAt >= lookEvery {
+			n.lookAt = now
+			n.look()
+		}
 	}
 	n.desk.turn(now)
 	n.deliverOut()
@@ -75,6 +84,9 @@ func (n *Node) event(e *event) {
 		return
 	}
 	from, body, err := parsePacket(e.packet)
+	if from.Name == n.config.Name && from.Run != n.peers.self.Run {
+		n.namesake(from, body)
+	}
 	if from.Name == n.config.Name || from.Name == "" {
 		return
 	}
@@ -84,6 +96,9 @@ func (n *Node) event(e *event) {
 	}
 	switch b := body.(type) {
 	case *heartbeat:
+		if n.foreign(from, b.Versions) {
+			return
+		}
 		n.newest = max(n.newest, b.View.View)
 		if b.View != (ViewID{}) && (n.view == nil || Less(n.view.ID, b.View)) {
 			n.send(from.Name, &fetch{})
@@ -91,6 +106,7 @@ func (n *Node) event(e *event) {
 		n.peers.says(x, b, n.view)
 		n.learnRun(b)
 	case *greeting:
+		_ = n.foreign(from, b.Versions)
 		n.beatNow = true
 	case *viewBody:
 		n.adopt(b.View)
@@ -210,6 +226,7 @@ func (n *Node) restart(old channel.Node) {
 		}
 	}
 	n.peers.woken = 0
+	n.probe()
 	n.maker.ready, n.maker.asking = max(n.maker.ready, n.now+listenAgain), 0
 	n.out, n.held = nil, nil
 	n.links.restart(n.peers.self.Run)
@@ -217,8 +234,11 @@ func (n *Node) restart(old channel.Node) {
 	n.home.Restart(old)
 }
 
+// send sends a packet to a name. As long as the run asks for a namesake nobody else may hear of it.
 func (n *Node) send(name string, b body) {
-	n.bus.Send(name, appendPacket(nil, spoken.Greatest, n.peers.self, b))
+	if n.probeTill == 0 || name == n.config.Name {
+		n.bus.Send(name, appendPacket(nil, spoken.Greatest, n.peers.self, b))
+	}
 }
 
 func (n *Node) announce(b body) {
