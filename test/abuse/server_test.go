@@ -254,6 +254,12 @@ func (s *server) metrics() metrics {
 // error is that it has come no nearer for patience.
 func (s *server) await(lacks func(sum float64) float64, names ...string) error {
 	s.t.Helper()
+	return s.awaitFor(patience, lacks, names...)
+}
+
+// awaitFor is await with another patience.
+func (s *server) awaitFor(patience time.Duration, lacks func(sum float64) float64, names ...string) error {
+	s.t.Helper()
 	nearest := math.Inf(1)
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		m, sum := s.metrics(), 0.0
