@@ -128,6 +128,10 @@ func (l *Loop) keep(c *Conn, s *ConnState) {
 	if len(s.Unsent) > 0 {
 		l.outboxes.enqueue(c, segment{b: append([]byte(nil), s.Unsent...)})
 		c.out.first, c.out.moved = int(min(k.Exempt, uint32(len(s.Unsent)))), l.now-k.Stuck
+		if c.IsPull() { // its peer may be there already, and no socket will say so
+			l.offers.noted.add(c)
+			l.Ring()
+		}
 	}
 	c.waits = waits(k.Waits) & waitsKept
 	if c.Throttled() && c.out == nil { // nothing would end that
