@@ -60,11 +60,6 @@ var testEpoch = Epoch{View: 7, Maker: NewNode(3, 1)}
 // room is a room that there is.
 func (s *stage) room(name string) *Room { return s.w.state.parts[Partition(name)].rooms[name] }
 
-// find is a member that there is.
-func (s *stage) find(room, name string) *member {
-	return s.w.state.member(s.w.state.find(s.room(room), name))
-}
-
 // addrOf is the address of a member that there is.
 func (s *stage) addrOf(room, name string) Addr {
 	return s.w.state.addr(s.w.state.find(s.room(room), name))

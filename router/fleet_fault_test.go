@@ -74,7 +74,6 @@ type faultModel struct {
 	kinds  map[string]int
 	log    []string
 	bad    int
-	split  bool // two nodes did not hear each other, and there is no third
 }
 
 // person is a client and what it knows.
