@@ -30,6 +30,8 @@ type Source struct {
 	Snapshot func(context.Context) (*router.Snapshot, error) // metrics of all event loops; waits for them
 	Accepted func() netpoll.AcceptorStats
 	Ready    func() bool          // what /readyz answers
+	Trouble  func() error         // why it answers no all the same; nil where nothing else can be wrong
+	Fleet    func() *Fleet        // nil, or returns nil, where there is none
 	Memory   func() Memory        // nil where no budget is watched
 	Logs     func() logsink.Stats // nil where the log goes elsewhere
 	Takeover func() Takeover      // nil where there are no upgrades
@@ -163,6 +165,9 @@ func handler(src Source) http.Handler {
 			err = errors.New("not accepting clients")
 		} else if m.Refusing {
 			err = fmt.Errorf("memory is short (%d of %d bytes): new connections and enters are refused", m.Used, m.Budget)
+		}
+		if err == nil && src.Trouble != nil {
+			err = src.Trouble()
 		}
 		answer(w, err)
 	})

@@ -146,6 +146,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(budgetDesc, prometheus.GaugeValue, float64(m.Budget))
 	put(shortDesc, prometheus.GaugeValue, m.level())
 
+	if c.src.Fleet != nil {
+		c.src.Fleet().collect(put)
+	}
 	if c.src.Logs != nil {
 		logs := c.src.Logs()
 		put(logErrors, prometheus.CounterValue, float64(logs.Errors))

@@ -104,6 +104,7 @@ type Status struct {
 	Self      channel.Node   // 0: it is no member of a fleet
 	View      cluster.ViewID // the newest that is known
 	Members   int            // of the view
+	Chats     int            // of those: may have partitions
 	Suspended bool           // it refuses requests: it is no member, does not hear the fleet, or a quorum is missing
 	Owned     int            // partitions, by the view
 	Followed  int            // partitions, joined ones included

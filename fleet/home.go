@@ -105,10 +105,13 @@ func (f *Fleet) report() {
 
 // count counts what a view says.
 func (s *Status) count(v *cluster.View) {
-	s.View, s.Members, s.Owned, s.Followed, s.Unguarded = v.ID, 0, 0, 0, 0
+	s.View, s.Members, s.Chats, s.Owned, s.Followed, s.Unguarded = v.ID, 0, 0, 0, 0, 0
 	for i := range v.Names {
 		if v.Names[i].Run != 0 {
 			s.Members++
+			if v.Names[i].Roles&cluster.RoleChat != 0 {
+				s.Chats++
+			}
 		}
 	}
 	for i := range v.Shares {

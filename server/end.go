@@ -58,11 +58,16 @@ func onSignals(flush func()) (ctx context.Context, stop func()) {
 // away over -drain. A load balancer has the time wait to notice the first before the second.
 func (s *server) end(wait time.Duration) {
 	s.ready.Store(false)
+	s.fleet.leave()
 	takes := wait + s.cfg.drain + 3*time.Second
+	if s.fleet != nil {
+		takes += handOverTime
+	}
 	s.manager.stopping("ending; clients are sent away over "+s.cfg.drain.String(), takes)
 	time.Sleep(wait)
 	s.acceptor.Close()
 	s.sendAway()
+	s.fleet.handOver()
 }
 
 // sendAway sends all clients away over -drain. Nobody is accepted any more.

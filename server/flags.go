@@ -42,6 +42,7 @@ type settings struct {
 	memory              memoryFlag
 	budget              budget // what -memory comes to
 	tls                 tlsSettings
+	fleet               fleetSettings
 	roundTrip           bool // for tests: requests and items go through their encoding
 
 	showVersion, printConfig, checkConfig bool
@@ -110,6 +111,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
 	c.sessionLimits(f)
+	c.fleetFlags(f)
 
 	explainFlags(f)
 	if err := fromEnvironment(f, environ); err != nil {

@@ -17,6 +17,7 @@ const usage = `pomelod is a chat server for clients of NetEase Pomelo and socket
 
   pomelod                          gate on :3014, connector and chat page on :3050
   pomelod -listen :4050            connector on another port
+  pomelod -nats nats://host:4222   one node of a fleet (docs/CLUSTER.md)
   pomelod -config game-server/config -env production
                                    the gates, connectors, dictionary and protobuf files of a Pomelo project
 
@@ -45,6 +46,7 @@ var helpGroups = []struct{ title, names string }{
 	{"What a session or a room may do", "session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},
 	{"Sizes", "max-package max-head outbound max-buffered room-backlog loop-backlog"},
+	{"Several processes as one server", "nats role id cluster-name gate-policy cluster-quorum link-memory nats-creds nats-nkey nats-ca nats-cert nats-key"},
 	{"Event loops", "loops move spread max-delay inflight inbox"},
 }
 

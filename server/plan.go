@@ -48,6 +48,9 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 	if err := c.shareHandlers(app); err != nil {
 		return nil, err
 	}
+	if err := c.checkFleet(app); err != nil {
+		return nil, err
+	}
 	project := &config.Project{}
 	if c.dir != "" {
 		var err error
@@ -58,7 +61,11 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
 	p := &plan{admin: c.admin, warnings: project.Warnings}
-	if project.MasterPort != 0 && !c.set["admin"] {
+	switch {
+	case c.set["admin"]:
+	case c.fleet.on() && project.Servers != nil: // the processes of one host would take each other's port
+		p.admin = ""
+	case project.MasterPort != 0:
 		p.admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(project.MasterPort)) // the master's host may be public
 	}
 	var dict *codec.Dictionary
@@ -70,11 +77,21 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 		return nil, err
 	}
 	if project.Servers != nil {
+		if c.fleet.on() {
+			if err := c.planEntry(project); err != nil {
+				return nil, err
+			}
+		}
 		if err := c.planServers(p, project, dict, app); err != nil {
 			return nil, err
 		}
 		p.warnOfLoopback()
 		return p, c.planTLS(p)
+	}
+	if c.fleet.on() {
+		if err := c.planNode(); err != nil {
+			return nil, err
+		}
 	}
 	if c.listen == "" {
 		return nil, errors.New("-listen is empty: give the connector an address, for example -listen :3050")
@@ -88,6 +105,9 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 		p.listeners = append(p.listeners, plannedListener{
 			profile: &router.Profile{Name: "gate", Type: router.Gate, Protos: project.Protos}, addr: c.gate, flag: "-gate",
 		})
+	}
+	if c.fleet.on() {
+		p.keepRoles(&c.fleet)
 	}
 	p.warnOfLoopback()
 	return p, c.planTLS(p)
@@ -126,6 +146,9 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 	connectors := 0
 	for i := range project.Servers {
 		s := &project.Servers[i]
+		if c.fleet.on() && s.ID != c.fleet.id {
+			continue
+		}
 		if s.Type == string(router.Chat) { // every loop has a share of the rooms, however many the project wants
 			continue
 		}
@@ -141,7 +164,7 @@ func (c *settings) planServers(p *plan, project *config.Project, dict *codec.Dic
 		}
 		p.listeners = append(p.listeners, l)
 	}
-	if connectors == 0 {
+	if connectors == 0 && !c.fleet.on() {
 		return fmt.Errorf("servers.json in %s has no connector for environment %q; is -env right?", c.dir, c.env)
 	}
 	if port != 0 && connectors > 1 {

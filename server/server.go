@@ -17,6 +17,7 @@ import (
 
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
@@ -37,6 +38,7 @@ type server struct {
 	memory    *memory             // nil without a budget
 	hands     *netpoll.Handshakes // nil where nobody speaks TLS
 	logs      *logs               // nil when the log is not ours
+	fleet     *fleetNode          // nil without -nats
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 	program   program
@@ -114,10 +116,18 @@ func (s *server) build(app *app.App) (err error) {
 		t.match(cfg, p)
 		predecessor, tags = t.hello.Node, t.tags
 	}
+	var elsewhere channel.Inlet
+	connectors := p.connectors(s.listeners)
+	if s.fleet, err = newFleetNode(cfg, connectors, s.announce); err != nil {
+		return err
+	}
+	if s.fleet != nil {
+		elsewhere, connectors = s.fleet.Inlet(), nil
+	}
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
-		Profiles: profiles, Connectors: p.connectors(s.listeners), App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
+		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8,
 		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
@@ -134,6 +144,9 @@ func (s *server) build(app *app.App) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.fleet != nil {
+		s.fleet.Join(s.node)
+	}
 	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
 		return err
 	}
@@ -142,7 +155,7 @@ func (s *server) build(app *app.App) (err error) {
 }
 
 func (s *server) listenAdmin() error {
-	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Memory: s.memory.state, Version: Version,
+	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
 		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures}
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
@@ -236,6 +249,7 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	s.accepting = true
+	s.fleet.start()
 	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
 			failed <- fmt.Errorf("accept on %s: %w", ln.Addr, err)
@@ -267,6 +281,7 @@ func (s *server) run(ctx context.Context) error {
 	endWatch() // before the loops: they answer nobody then
 	watching.Wait()
 	err = errors.Join(err, s.endLoops(&running))
+	s.fleet.close()
 	s.close()
 	slog.Info("ended")
 	return err
@@ -350,6 +365,7 @@ func (s *server) close() {
 		s.acceptor.Close()
 	}
 	if !s.accepting {
+		s.fleet.close()
 		for _, ln := range s.listeners {
 			ln.Close()
 		}

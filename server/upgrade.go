@@ -123,6 +123,9 @@ func (n *successor) explain(err error) error {
 // upgrade hands this server over to a new process, and tells whether that has replaced it. If not, everything is as it was. If so this process has to
 // end; what could not go along has been sent away, and an error means that the new process has failed since.
 func (s *server) upgrade(ctx context.Context) (text string, replaced bool, err error) {
+	if s.fleet != nil {
+		return "", false, errors.New("a node of a fleet cannot be replaced while it runs: end it by SIGTERM, which gives what it has to others, and start the new one")
+	}
 	if os.Getpid() == 1 {
 		return "", false, errProcessOne
 	}

@@ -43,8 +43,8 @@ type Config struct {
 type Handlers struct {
 	Receive     func(packet []byte) // which it may keep
 	NoResponder func(name string)   // nobody has the name of a packet that was sent
-	// Changed tells whether the bus carries anything: nil, or else why not, each time that this changes. The first call comes before the first
-	// connection.
+	// Changed tells whether the bus carries anything: nil, or else why not, each time that this changes. Before the first call it
+	// carries nothing.
 	Changed func(err error)
 }
 
@@ -129,7 +129,9 @@ func New(c Config) (*Bus, error) {
 	b.open, b.end = context.WithCancel(context.Background())
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.out.empty(true)
-	b.change(faultf(ErrAbsent, "none was asked yet"))
+	why := faultf(ErrAbsent, "none was asked yet")
+	b.state.Store(&why)
+	b.told = why.Error()
 	return b, nil
 }
 

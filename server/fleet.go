@@ -1,0 +1,206 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/cluster/natsbus"
+	"github.com/pomelod/pomelod/fleet"
+	"github.com/pomelod/pomelod/router"
+)
+
+// fleetNode is the process as a node of a fleet. Its methods may be called on nil, a process without one.
+type fleetNode struct {
+	*fleet.Fleet
+	bus     *natsbus.Bus
+	id      string
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	// Owned by the bus.
+	said     error     // the kind of error that was logged last
+	saidWhen time.Time // when
+}
+
+// handOverTime is how long a node that ends waits for others to have taken its partitions. What is left then is taken over as after a crash: nothing
+// that was acknowledged is lost, and its rooms wait for some seconds.
+const handOverTime = 10 * time.Second
+
+// newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet.
+func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]cluster.Connector)) (*fleetNode, error) {
+	s := &c.fleet
+	if !s.on() {
+		return nil, nil
+	}
+	cfg := s.bus
+	cfg.Servers, cfg.Cluster, cfg.Node = string(s.nats), s.cluster, s.id
+	bus, err := natsbus.New(cfg)
+	if err != nil {
+		return nil, settingsError{fmt.Errorf("-nats, -nats-* and -cluster-name: %w", err)}
+	}
+	address := ""
+	if s.has(cluster.RoleConnector) {
+		if address = formatEndpoints(connectors); len(address) > 255 {
+			return nil, settingsError{fmt.Errorf("what gates are told of this connector has %d bytes, 255 are the most: shorten -advertise", len(address))}
+		}
+	}
+	return &fleetNode{bus: bus, id: s.id, Fleet: fleet.New(fleet.Config{
+		Cluster: cluster.Config{
+			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address,
+			Quorum: s.quorum, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
+		},
+		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce,
+	})}, nil
+}
+
+// start connects the node, whose loops turn.
+func (n *fleetNode) start() {
+	if n == nil {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.Away(true)
+	n.running.Go(func() { n.Run(ctx) })
+	n.bus.Start(natsbus.Handlers{Receive: n.Receive, NoResponder: n.NoResponder, Changed: n.changed})
+}
+
+// changed tells the log and the fleet what has become of NATS. The same kind of trouble is told once in a while: attempts follow each other by the
+// second.
+func (n *fleetNode) changed(err error) {
+	n.Away(err != nil)
+	kind := errors.Unwrap(err)
+	if kind == n.said && time.Since(n.saidWhen) < 30*time.Second {
+		return
+	}
+	n.said, n.saidWhen = kind, time.Now()
+	if err == nil {
+		slog.Info("connected to NATS", "id", n.id)
+	} else {
+		slog.Warn("this node is not ready: "+err.Error(), "id", n.id)
+	}
+}
+
+// trouble is why the node is not ready, nil when it is.
+func (n *fleetNode) trouble() error {
+	if n == nil {
+		return nil
+	}
+	if err := n.bus.Err(); err != nil {
+		return err
+	}
+	switch s := n.Status(); {
+	case s.Self == 0:
+		return errors.New("this node is not a member of the fleet yet")
+	case s.Suspended:
+		return errors.New("this node does not hear enough of the fleet, so it refuses requests")
+	}
+	return nil
+}
+
+// leave has the others take what this node has: from now on it is given no clients, and its partitions go.
+func (n *fleetNode) leave() {
+	if n != nil {
+		n.Drain(true)
+	}
+}
+
+// handOver waits until others have all partitions, if there are others that may.
+func (n *fleetNode) handOver() {
+	if n == nil {
+		return
+	}
+	late := time.After(handOverTime)
+	for {
+		s := n.Status()
+		if s.Owned == 0 || s.Chats < 2 || s.Suspended {
+			return
+		}
+		select {
+		case <-late:
+			slog.Warn("not all partitions were handed over; others take them as after a crash", "left", s.Owned)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// close ends the node, which sends what there is to be sent.
+func (n *fleetNode) close() {
+	if n == nil {
+		return
+	}
+	if n.stop != nil {
+		n.stop()
+		n.running.Wait()
+	}
+	n.bus.Close()
+}
+
+// stats are the figures of the node, nil without a fleet.
+func (n *fleetNode) stats() *admin.Fleet {
+	if n == nil {
+		return nil
+	}
+	s, b := n.Status(), n.bus.Stats()
+	return &admin.Fleet{
+		Connected: n.bus.Err() == nil, Serving: !s.Suspended, View: s.View.View, Members: s.Members, Owned: s.Owned, Followed: s.Followed, Unguarded: s.Unguarded,
+		Connections: b.Connections, Sent: b.Sent, SentBytes: b.SentBytes, Received: b.Received, ReceivedBytes: b.ReceivedBytes, NoResponders: b.NoResponders,
+		Dropped: map[string]uint64{"away": b.Away, "full": b.Full, "too_long": b.TooLong, "slow": b.Slow + s.Dropped},
+	}
+}
+
+// announce has the node's gates tell clients of the fleet's connectors.
+func (s *server) announce(list []cluster.Connector) {
+	var all []router.Announced
+	for i := range list {
+		for _, e := range parseEndpoints(list[i].Address) {
+			all = append(all, router.Announced{Endpoint: e, Load: list[i].Load})
+		}
+	}
+	s.node.SetConnectors(all, s.cfg.fleet.policy == "load")
+}
+
+// A node tells gates of its listeners for clients: host:port each, with commas between. The host may be empty. +tls and +named behind it stand
+// for Endpoint's fields of these names.
+func formatEndpoints(list []router.Endpoint) string {
+	texts := make([]string, len(list))
+	for i, e := range list {
+		texts[i] = e.Host + ":" + strconv.Itoa(e.Port)
+		if e.TLS {
+			texts[i] += "+tls"
+		}
+		if e.Named {
+			texts[i] += "+named"
+		}
+	}
+	return strings.Join(texts, ",")
+}
+
+// parseEndpoints reads what formatEndpoints writes, and skips what it does not understand: a later version may have written it.
+func parseEndpoints(text string) (list []router.Endpoint) {
+	for _, t := range strings.Split(text, ",") {
+		t, named := strings.CutSuffix(t, "+named")
+		t, tls := strings.CutSuffix(t, "+tls")
+		at := strings.LastIndexByte(t, ':')
+		if at < 0 {
+			continue
+		}
+		port, err := strconv.Atoi(t[at+1:])
+		if err != nil || port < 1 || port > 65535 {
+			continue
+		}
+		list = append(list, router.Endpoint{Host: t[:at], Port: port, TLS: tls, Named: named})
+	}
+	return list
+}

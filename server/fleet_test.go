@@ -1,0 +1,128 @@
+//go:build linux
+
+package server
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/router"
+)
+
+// fleetProject is a servers.json with an entry of each type.
+const fleetProject = `{"gate":[{"id":"gate-1","host":"h","clientPort":3014}],
+	"connector":[{"id":"connector-1","host":"chat.example.com","clientPort":3050},{"id":"connector-2","host":"h2","clientPort":3051}],
+	"chat":[{"id":"chat-1","host":"h","port":6050}]}`
+
+// Settings of a fleet that cannot work are one sentence that says what to write; -check-config says it too, and no password.
+func TestFleetMistakesAreExplained(t *testing.T) {
+	dir := configDir(t, map[string]string{"servers.json": fleetProject})
+	for _, tc := range []struct{ args, want string }{
+		{"-role chat", "give -nats too"},
+		{"-id x", "give -nats too"},
+		{"-cluster-quorum 2", "give -nats too"},
+		{"-nats-creds f", "give -nats too"},
+		{"-gate-policy load", "give -nats too"},
+		{"-link-memory 1MiB", "give -nats too"},
+		{"-cluster-name c", "give -nats too"},
+		{"-nats nats://u:secret@h -role chat,master", "gate, connector or chat"},
+		{"-nats nats://u:secret@h -role gate -gate none", "needs its address"},
+		{"-nats nats://u:secret@h -role connector -gate :1", "add gate to -role"},
+		{"-nats nats://u:secret@h -role chat -listen :1", "add connector to -role"},
+		{"-nats nats://u:secret@h -role gate -advertise h", "add connector to -role"},
+		{"-nats nats://u:secret@h -role chat -tls-self -tls-listen :1", "without the role"},
+		{"-nats nats://u:secret@h -role chat -tls-self -tls-gate :1", "without the role"},
+		{"-nats http://u:secret@h", "nats:// or tls://"},
+		{"-nats nats://u:secret@h/x", "no more than"},
+		{"-nats nats://u:secret@h -nats-ca /no/such/file", "/no/such/file"},
+		{"-nats nats://u:secret@h -nats-cert /no/such/file", "both files"},
+		{"-nats nats://u:secret@h -cluster-name a.b", "letters, digits"},
+		{"-nats nats://u:secret@h -cluster-quorum -1", "more than half"},
+		{"-nats nats://u:secret@h -gate-policy random", "hash or load"},
+		{"-nats nats://u:secret@h -link-memory 1KiB", "at least 1MiB"},
+		{"-nats nats://u:secret@h -id " + strings.Repeat("x", 256), "255"},
+		{"-nats nats://u:secret@h -advertise " + strings.Repeat("x", 256), "shorten -advertise"},
+		{"-nats nats://u:secret@h -config " + dir + " -env production", "-id gate-1 or -id connector-1"},
+		{"-nats nats://u:secret@h -config " + dir + " -env production -id chat-9", "it has gate-1, connector-1, connector-2, chat-1"},
+		{"-nats nats://u:secret@h -config " + dir + " -env production -id chat-1 -role chat", "drop it"},
+	} {
+		stdout, stderr, code := outcome(t, nil, append(strings.Fields(tc.args), "-check-config")...)
+		if code != 2 || !strings.Contains(stderr, tc.want) || strings.Contains(stdout+stderr, "secret") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q, which does not say %q, is no sentence or shows a password", tc.args, code, stderr, tc.want)
+		}
+	}
+	stdout, _, _ := outcome(t, nil, "-nats", "nats://u:secret@h", "-print-config")
+	if strings.Contains(stdout, "secret") || !strings.Contains(stdout, "nats://***@h") {
+		t.Errorf("-print-config shows %s", stdout)
+	}
+	c := parse(t, "-nats", "nats://h")
+	if _, err := c.plan(app.New()); err == nil || !strings.Contains(err.Error(), "handlers of its own") {
+		t.Errorf("a program's handlers in a fleet: %v", err)
+	}
+}
+
+func parse(t *testing.T, args ...string) *settings {
+	t.Helper()
+	c, err := parseFlags(args, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// What a node does decides what it listens on, and gives it a name.
+func TestRoles(t *testing.T) {
+	dir := configDir(t, map[string]string{"servers.json": fleetProject})
+	host := hostName()
+	for _, tc := range []struct {
+		args, id  string
+		roles     cluster.Roles
+		listeners []string
+	}{
+		{"", host + "-all", allRoles, []string{"connector", "gate"}},
+		{"-gate none", host + "-all", cluster.RoleConnector | cluster.RoleChat, []string{"connector"}},
+		{"-role gate", host + "-gate", cluster.RoleGate, []string{"gate"}},
+		{"-role chat,connector", host + "-connector-chat", cluster.RoleConnector | cluster.RoleChat, []string{"connector"}},
+		{"-role chat -id c", "c", cluster.RoleChat, nil},
+		{"-role connector -tls-self -id c", "c", cluster.RoleConnector, []string{"connector", "connector-tls"}},
+		{"-id gate-1 -config " + dir, "gate-1", cluster.RoleGate, []string{"gate-1"}},
+		{"-id connector-2 -config " + dir, "connector-2", cluster.RoleConnector, []string{"connector-2"}},
+		{"-id chat-1 -config " + dir, "chat-1", cluster.RoleChat, nil},
+	} {
+		c := parse(t, append(strings.Fields(tc.args), "-nats", "nats://h", "-env", "production")...)
+		if !strings.Contains(tc.args, "-config") {
+			c = parse(t, append(strings.Fields(tc.args), "-nats", "nats://h")...)
+		}
+		p, err := c.plan(nil)
+		if err != nil {
+			t.Errorf("%s: %v", tc.args, err)
+			continue
+		}
+		var names []string
+		for _, l := range p.listeners {
+			names = append(names, l.profile.Name)
+		}
+		if c.fleet.id != tc.id || cluster.Roles(c.fleet.roles) != tc.roles || !slices.Equal(names, tc.listeners) {
+			t.Errorf("%s: %s does %s on %q", tc.args, c.fleet.id, c.fleet.roles.String(), names)
+		}
+	}
+}
+
+// What a node tells of its listeners, gates of another node read.
+func TestEndpointsTravel(t *testing.T) {
+	list := []router.Endpoint{{Port: 3050}, {Host: "chat.example.com", Port: 443, TLS: true, Named: true}, {Host: "[::1]", Port: 1, TLS: true}}
+	if got := parseEndpoints(formatEndpoints(list)); !slices.Equal(got, list) {
+		t.Errorf("%v travels as %v", list, got)
+	}
+	for _, text := range []string{"", ",", "host", "host:", ":0", "h:70000", "h:1+quic", "h:x,"} {
+		if got := parseEndpoints(text); len(got) > 0 {
+			t.Errorf("%q is read as %v", text, got)
+		}
+	}
+	if got := parseEndpoints("h:1+quic,h:2"); !slices.Equal(got, []router.Endpoint{{Host: "h", Port: 2}}) {
+		t.Errorf("behind one that is not understood: %v", got)
+	}
+}

@@ -1,0 +1,183 @@
+package fleet
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pomelod is the path of the binary, built once.
+var pomelod = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pomelod-fleet-")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	binary := filepath.Join(dir, "pomelod")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/pomelod")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build pomelod: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+var built string // folder of the binary
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
+
+// process is a pomelod of its own.
+type process struct {
+	*board
+	cmd   *exec.Cmd
+	name  string
+	lines []string
+	addrs map[string]string // by server: gate, connector, admin
+	gone  bool              // the log has ended, and so the process
+	ended bool              // it was waited for
+	read  chan struct{}     // closed when the log has ended
+}
+
+// launch starts one, whose -id is name unless that is empty, and which is killed at the end of the test.
+func launch(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	binary, err := pomelod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{board: newBoard(t), name: name, addrs: map[string]string{}, read: make(chan struct{})}
+	args = append([]string{"-loops", "2", "-admin", "127.0.0.1:0", "-limits", "off", "-drain", "100ms"}, args...)
+	if name != "" {
+		args = append(args, "-id", name)
+	}
+	p.cmd = exec.Command(binary, args...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go p.follow(out)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", name, p.log())
+		}
+		p.kill()
+	})
+	return p
+}
+
+func (p *process) follow(out io.Reader) {
+	defer close(p.read)
+	defer p.do(func() { p.gone = true })
+	for s := bufio.NewScanner(out); s.Scan(); {
+		var line struct{ Msg, Server, Addr string }
+		_ = json.Unmarshal(s.Bytes(), &line)
+		p.do(func() {
+			p.lines = append(p.lines, s.Text())
+			if line.Msg == "listening" {
+				p.addrs[line.Server] = line.Addr
+			}
+		})
+	}
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// addr is where a server of the process listens.
+func (p *process) addr(server string) string {
+	p.t.Helper()
+	p.wait(p.name+" to listen", func() bool { return p.addrs[server] != "" || p.gone })
+	if p.addrs[server] == "" {
+		p.t.Fatalf("%s has ended", p.name)
+	}
+	return p.addrs[server]
+}
+
+// readyz is what the process answers, and with which status.
+func (p *process) readyz() (int, string) {
+	r, err := http.Get("http://" + p.addr("admin") + "/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	text, _ := io.ReadAll(r.Body)
+	return r.StatusCode, strings.TrimSpace(string(text))
+}
+
+// metric is a figure of the process, -1 if there is none of that name.
+func (p *process) metric(name string) float64 {
+	r, err := http.Get("http://" + p.addr("admin") + "/metrics")
+	if err != nil {
+		return -1
+	}
+	defer r.Body.Close()
+	for s := bufio.NewScanner(r.Body); s.Scan(); {
+		if rest, ok := strings.CutPrefix(s.Text(), name+" "); ok {
+			var v float64
+			if _, err := fmt.Sscan(rest, &v); err == nil {
+				return v
+			}
+		}
+	}
+	return -1
+}
+
+func (p *process) waitReady() {
+	p.t.Helper()
+	p.addr("admin")
+	eventually(p.t, p.name+" to be ready", func() bool { status, _ := p.readyz(); return status == http.StatusOK })
+}
+
+// eventually asks now and then.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("there is no end of the wait for %s", what)
+		}
+	}
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	if !p.ended {
+		p.cmd.Process.Kill()
+		p.end()
+	}
+}
+
+// stop is SIGTERM; it returns the exit code.
+func (p *process) stop() int {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.end()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) end() {
+	p.ended = true
+	<-p.read
+	_ = p.cmd.Wait()
+}
