@@ -249,3 +249,19 @@ func runEchoes(t *testing.T, rng *rand.Rand, over bool) (told []string) {
 	h.loop.Each(func(*netpoll.Conn) { open++ })
 	return append(told, string(h.pulls[pull]), fmt.Sprintf("%d open, %d names", open, len(h.names)))
 }
+
+// What a group has for a conn without a socket, and a turn has yet to give it, goes along; if the peer is there already it is given by the new loop,
+// as there is no socket to say that it takes something.
+func TestHandOverOffersWhatWaits(t *testing.T) {
+	n, h := newEchoes(t, netpoll.Limits{Outbound: 40 << 10, Stuck: 6, Buffered: 1 << 30})
+	c := h.loop.OpenPull(3, netip.AddrPortFrom(netip.IPv6Loopback(), 0))
+	h.loop.Join(c, &h.group)
+	id := c.ID(h.loop)
+	h.loop.Push(&h.group, []byte("push\n"))
+	n, h = handOver(t, n, h)
+	h.fetching = true
+	n.Settle()
+	if got := string(h.pulls[id]); got != "push\n" {
+		t.Errorf("given %q", got)
+	}
+}
