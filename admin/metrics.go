@@ -89,6 +89,14 @@ var workerMetrics = []metric[workerFigures]{
 	counter("sends_refused_total", "Messages refused.", "worker", func(w *workerFigures) uint64 { return w.SendsRefused }),
 	counter("outlet_full_total", "Enters and messages refused because members' connections have too much to take already.", "worker", func(w *workerFigures) uint64 { return w.Busy }),
 	counter("pushes_total", "Pushes posted, counted once for each event loop.", "worker", func(w *workerFigures) uint64 { return w.Pushes }),
+	gauge("rooms_empty", "Rooms without members that keep what was said.", "worker", func(w *workerFigures) int { return w.EmptyRooms }),
+	gauge("history_messages", "Messages that rooms keep.", "worker", func(w *workerFigures) int { return w.Kept }),
+	gauge("history_bytes", "Memory of what rooms keep.", "worker", func(w *workerFigures) int { return int(w.KeptBytes) }),
+	counter("history_repeated_total", "Messages told to who entered, as they had been said before.", "worker", func(w *workerFigures) uint64 { return w.Repeated }),
+	counter("history_incomplete_total", "Returns for which not everything was there that had been missed.", "worker", func(w *workerFigures) uint64 { return w.Incomplete }),
+	counter("history_pages_total", "Pages of history that members asked for.", "worker", func(w *workerFigures) uint64 { return w.Pages }),
+	counter("history_forgotten_total", "Rooms that lost what they kept, as there was no memory for it or no place for another room.", "worker", func(w *workerFigures) uint64 { return w.Forgotten }),
+	counter("sends_repeated_total", "Messages that were sent again, and answered as the first time.", "worker", func(w *workerFigures) uint64 { return w.SentAgain }),
 	counter("room_panics_total", "Panics in a room; each cost a request.", "worker", func(w *workerFigures) uint64 { return w.Panics }),
 }
 

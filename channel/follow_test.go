@@ -161,7 +161,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 				t.Fatalf("step %d: got\n%q\nwant\n%q", step, got, want)
 			}
 			a, b := workers[0].Stats(), workers[1].Stats()
-			if s := still.Stats(); inhabited(workers[0])+inhabited(workers[1]) != inhabited(still) || int64(a.Rooms+b.Rooms) != rooms.Load() || a.Members+b.Members != s.Members {
+			if s := still.Stats(); inhabited(workers[0])+inhabited(workers[1]) != inhabited(still) || int64(a.Rooms+a.EmptyRooms+b.Rooms+b.EmptyRooms) != rooms.Load() || a.Members+b.Members != s.Members {
 				t.Fatalf("step %d: %d + %d rooms, counted %d, want %d; %d + %d members, want %d",
 					step, a.Rooms, b.Rooms, rooms.Load(), s.Rooms, a.Members, b.Members, s.Members)
 			}

@@ -37,6 +37,7 @@ const (
 
 // What something that is kept counts beside its bytes, and how much of a room is kept beside messages.
 const (
+	historyCost = 400 // the room itself included, which may have nobody in it (TestHistoryFootprint)
 	messageCost = 64
 	midCost     = 32
 	pastCost    = 24
@@ -48,19 +49,40 @@ const (
 type history struct {
 	room  *Room
 	ring  []said // the last messages; the oldest at head, n of them. Its length is a power of two
-	head  int
-	n     int
-	bytes int    // of the messages, messageCost of each included
-	floor uint64 // number of the last onChat that is not in the ring; 0: all are
-	at    int64  // when something was last added, Unix ms
-	mids  []mid  // the last messages that had an id, oldest first
-	past  []past // who has left, oldest first
+	head  int32
+	n     int32
+	bytes int32   // of the messages, messageCost of each included
+	floor uint64  // number of the last onChat that is not in the ring; 0: all are
+	at    int64   // when something was last added, Unix ms
+	about *abouts // nil: nothing
 
 	// The owner's (shelves).
+	counted    int32 // bytes, in shelves.bytes
+	messages   int32 // in shelves.messages
 	shelf      *shelf
-	counted    int // bytes, in shelves.bytes
-	messages   int // in shelves.messages
 	next, prev *history
+}
+
+// abouts is what a room keeps beside messages, which few rooms do.
+type abouts struct {
+	mids []mid  // the last messages that had an id, oldest first
+	past []past // who has left, oldest first
+}
+
+// mids is the last messages that had an id.
+func (h *history) mids() []mid {
+	if h.about == nil {
+		return nil
+	}
+	return h.about.mids
+}
+
+// past is who has left.
+func (h *history) past() []past {
+	if h.about == nil {
+		return nil
+	}
+	return h.about.past
 }
 
 // said is a message.
@@ -88,10 +110,22 @@ type past struct {
 func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 }
 
 // message is the i-th message, the oldest being 0.
-func (h *history) message(i int) *said { return &h.ring[(h.head+i)&(len(h.ring)-1)] }
+func (h *history) message(i int) *said { return &h.ring[(int(h.head)+i)&(len(h.ring)-1)] }
 
-// size is what h counts in memory.
-func (h *history) size() int { return h.bytes + midCost*len(h.mids) + pastCost*len(h.past) }
+// newest is the last message, if there is one.
+func (h *history) newest() *said { return h.message(int(h.n) - 1) }
+
+// size is what h counts in memory; 0 if there is nothing in it.
+func (h *history) size() int {
+	n := int(h.bytes)
+	if a := h.about; a != nil {
+		n += midCost*len(a.mids) + pastCost*len(a.past)
+	}
+	if n > 0 {
+		n += historyCost
+	}
+	return n
+}
 
 // applyHistory changes what a room keeps.
 func (s *state) applyHistory(p *partition, room *Room, r *Record) {
@@ -117,32 +151,43 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 			return
 		}
 	case RecordMid:
-		if len(h.mids) == maxMids {
-			h.mids = h.mids[:copy(h.mids, h.mids[1:])]
-		}
-		h.mids = append(h.mids, mid{r.Place, r.Key, r.Num, r.Time})
+		a := h.needAbout()
+		a.mids = appendUpTo(a.mids, mid{r.Place, r.Key, r.Num, r.Time}, maxMids)
 	case RecordPast:
-		if len(h.past) == maxPast {
-			h.past = h.past[:copy(h.past, h.past[1:])]
-		}
-		h.past = append(h.past, past{r.Key, r.Num, r.Time})
+		a := h.needAbout()
+		a.past = appendUpTo(a.past, past{r.Key, r.Num, r.Time}, maxPast)
 	}
 	h.at = max(h.at, r.Time)
 	s.shelve(p, room)
 }
 
+func (h *history) needAbout() *abouts {
+	if h.about == nil {
+		h.about = new(abouts)
+	}
+	return h.about
+}
+
+// appendUpTo appends to a list of at most so many, whose first one goes when it is full.
+func appendUpTo[T any](list []T, next T, most int) []T {
+	if len(list) == most {
+		list = list[:copy(list, list[1:])]
+	}
+	return append(list, next)
+}
+
 // push adds the newest message.
 func (h *history) push(m said) {
-	if h.n == len(h.ring) {
-		ring := make([]said, max(1, 2*h.n))
-		for i := range h.n {
+	if int(h.n) == len(h.ring) {
+		ring := make([]said, max(1, 2*len(h.ring)))
+		for i := range h.ring {
 			ring[i] = *h.message(i)
 		}
 		h.ring, h.head = ring, 0
 	}
 	h.n++
-	*h.message(h.n - 1) = m
-	h.bytes += m.cost()
+	*h.newest() = m
+	h.bytes += int32(m.cost())
 }
 
 // forget drops the messages up to a number.
@@ -150,9 +195,9 @@ func (h *history) forget(upTo uint64) {
 	for h.n > 0 && h.ring[h.head].seq <= upTo {
 		m := &h.ring[h.head]
 		h.floor = max(h.floor, m.seq)
-		h.bytes -= m.cost()
+		h.bytes -= int32(m.cost())
 		*m = said{}
-		h.head = (h.head + 1) & (len(h.ring) - 1)
+		h.head = (h.head + 1) & int32(len(h.ring)-1)
 		h.n--
 	}
 	if h.n == 0 {
@@ -169,18 +214,18 @@ func (r *Room) snapshotHistory(yield func(Record) bool) bool {
 	if !yield(Record{Kind: RecordUnkept, Room: r.name(), Num: h.floor, Time: h.at}) {
 		return false
 	}
-	for i := range h.n {
+	for i := range int(h.n) {
 		m := h.message(i)
 		if !yield(Record{Kind: RecordSaid, Room: r.name(), Num: m.seq, Time: m.time, Body: m.body}) {
 			return false
 		}
 	}
-	for _, m := range h.mids {
+	for _, m := range h.mids() {
 		if !yield(Record{Kind: RecordMid, Room: r.name(), Num: m.seq, Key: m.id, Place: m.place, Time: m.time}) {
 			return false
 		}
 	}
-	for _, m := range h.past {
+	for _, m := range h.past() {
 		if !yield(Record{Kind: RecordPast, Room: r.name(), Num: m.first, Key: m.key, Time: m.time}) {
 			return false
 		}
@@ -193,10 +238,10 @@ func (h *history) fit(lim *History, cost int, now int64) (upTo uint64) {
 	if h == nil {
 		return 0
 	}
-	bytes := h.bytes + cost
-	for i := range h.n {
+	bytes := int(h.bytes) + cost
+	for i := range int(h.n) {
 		m := h.message(i)
-		if h.n-i < lim.Messages && bytes <= lim.Bytes && !lim.old(m.time, now) {
+		if int(h.n)-i < lim.Messages && bytes <= lim.Bytes && !lim.old(m.time, now) {
 			break
 		}
 		upTo = m.seq

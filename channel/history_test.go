@@ -3,6 +3,7 @@ package channel
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -265,7 +266,7 @@ func TestHistoryBounds(t *testing.T) {
 	s.enter(at(0, 1), "a", "r")
 	for range 2000 {
 		s.say(at(0, 1), "a", strings.Repeat("y", rng.IntN(700)))
-		if k := s.room("r").history; k.n > h.Messages || k.bytes > h.Bytes || len(k.ring) > h.Messages {
+		if k := s.room("r").history; int(k.n) > h.Messages || int(k.bytes) > h.Bytes || len(k.ring) > h.Messages {
 			t.Fatalf("%d messages in a ring of %d, %d bytes", k.n, len(k.ring), k.bytes)
 		}
 	}
@@ -294,7 +295,7 @@ func TestHistoryBounds(t *testing.T) {
 // Over the worker's memory go first the histories of empty rooms, then the largest. An empty room goes before another one is refused.
 func TestHistoryMemory(t *testing.T) {
 	h := keeping(ReadersEveryone)
-	h.Memory = 40_000
+	h.Memory = 41_500
 	s, _ := keepingStage(t, h, Limits{Rooms: 6})
 	fill := func(room string, messages, size int) {
 		from := at(0, 100+len(room)*10+int(room[0]))
@@ -303,7 +304,7 @@ func TestHistoryMemory(t *testing.T) {
 			s.send(from, "a", room, Everybody, `"`+strings.Repeat("z", size)+`"`)
 		}
 	}
-	kept := func(room string) int { return s.room(room).history.n }
+	kept := func(room string) int { return int(s.room(room).history.n) }
 	fill("empty", 2, 100)
 	s.leave(at(0, 100+len("empty")*10+'e'), "a", "empty")
 	fill("small", 3, 100)
@@ -440,6 +441,34 @@ func TestHistoryModel(t *testing.T) {
 			checkState(t, &s.w.state)
 		})
 	}
+}
+
+// What empty rooms keep counts at least what it takes: 95,000 rooms with a message each take less than 40 MiB, and are counted as more.
+func TestHistoryFootprint(t *testing.T) {
+	const rooms = 95_000
+	w := newWorker(func(OutletID) Outlet { return nowhere{} })
+	h := keeping(ReadersPresent)
+	h.Wall = func() int64 { return 1 }
+	w.KeepHistory(h)
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range rooms {
+		room := fmt.Sprint("room", i)
+		part := Partition(room)
+		w.Handle(&Request{Op: OpEnter, From: at(0, i), Req: 1, Room: room, Part: part, User: "somebody"})
+		w.Handle(&Request{Op: OpSend, From: at(0, i), Req: 1, Room: room, Part: part, User: "somebody", Target: Everybody, Content: []byte(`"hello"`)})
+		w.Handle(&Request{Op: OpLeave, From: at(0, i), Room: room, Part: part, User: "somebody"})
+	}
+	took, stats := heap()-before, w.Stats()
+	if stats.Kept != rooms || took > 40<<20 || took > stats.KeptBytes {
+		t.Errorf("%d messages in empty rooms take %d bytes and count as %d", stats.Kept, took, stats.KeptBytes)
+	}
+	runtime.KeepAlive(w)
 }
 
 // A send into a room of 4 costs no allocation more where it is kept.

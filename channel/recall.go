@@ -60,12 +60,12 @@ func (d *decision) recent(room *Room) *history {
 // fresh tells whether a room that nobody is in is still there, for what it keeps.
 func (d *decision) fresh(room *Room) bool {
 	h := room.history
-	return room.keeps() && !d.input.history.old(h.message(h.n-1).time, d.input.wall)
+	return room.keeps() && !d.input.history.old(h.newest().time, d.input.wall)
 }
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.
 func (d *decision) refresh(room *Room) {
-	if h := room.history; h != nil && h.size() > 0 && d.recent(room) == nil {
+	if h := room.history; h != nil && d.recent(room) == nil && h.size() > 0 {
 		d.forget(room)
 	}
 }
@@ -86,9 +86,10 @@ func (d *decision) remember(room *Room, slot uint32) {
 }
 
 func (h *history) pastOf(key uint64) *past {
-	for i := range h.past {
-		if h.past[i].key == key {
-			return &h.past[i]
+	list := h.past()
+	for i := range list {
+		if list[i].key == key {
+			return &list[i]
 		}
 	}
 	return nil
@@ -120,7 +121,7 @@ func (d *decision) readable(room *Room, behind uint64) (s span, lost uint64) {
 	if h == nil {
 		return span{}, 0
 	}
-	lost, s.to = h.floor, h.n
+	lost, s.to = h.floor, int(h.n)
 	for ; s.from < s.to; s.from++ {
 		if m := h.message(s.from); d.input.history.old(m.time, d.input.wall) {
 			lost = max(lost, m.seq)
@@ -237,7 +238,7 @@ func (d *decision) page() {
 func (d *decision) forget(room *Room) {
 	rec := d.recordOf(RecordForget, room, 0)
 	if h := room.history; h.n > 0 {
-		rec.Num = h.message(h.n - 1).seq
+		rec.Num = h.newest().seq
 	}
 	rec.Key = 1
 }
@@ -259,9 +260,9 @@ func (d *decision) sentBefore(room *Room, sender uint32) bool {
 	if h == nil {
 		return false
 	}
-	place := d.place(sender)
-	for i := range h.mids {
-		if m := &h.mids[i]; m.id == d.r.Ext.Mid && m.place == place {
+	place, mids := d.place(sender), h.mids()
+	for i := range mids {
+		if m := &mids[i]; m.id == d.r.Ext.Mid && m.place == place {
 			d.note(countMids)
 			d.reply(sentBody(room, m.seq, m.time))
 			return true

@@ -11,6 +11,7 @@ type shelves struct {
 	lists    [shelfCount]shelf
 	bytes    int64
 	messages int
+	empty    int // histories on lists[0]
 }
 
 // shelf is a list of histories, the one that was longest without a change first.
@@ -19,9 +20,8 @@ type shelf struct{ first, last *history }
 // shelfCount: one for empty rooms, and one for each power of two of bytes.
 const shelfCount = 1 + 24
 
-// shelfOf is where a history belongs; nil if there is nothing in it.
-func (s *shelves) shelfOf(h *history) *shelf {
-	size := h.size()
+// shelfOf is where a history of so many bytes belongs; nil if there is nothing in it.
+func (s *shelves) shelfOf(h *history, size int) *shelf {
 	switch {
 	case size == 0:
 		return nil
@@ -33,7 +33,8 @@ func (s *shelves) shelfOf(h *history) *shelf {
 
 // put notes a change of h, which is the last one of its shelf now.
 func (s *shelves) put(h *history) {
-	to := s.shelfOf(h)
+	size := h.size()
+	to := s.shelfOf(h, size)
 	if to != h.shelf || to != nil && to.last != h {
 		s.unlink(h)
 		if to != nil {
@@ -44,24 +45,30 @@ func (s *shelves) put(h *history) {
 				to.first = h
 			}
 			to.last = h
+			if to == &s.lists[0] {
+				s.empty++
+			}
 		}
 	}
-	s.bytes += int64(h.size() - h.counted)
-	s.messages += h.n - h.messages
-	h.counted, h.messages = h.size(), h.n
+	s.bytes += int64(size - int(h.counted))
+	s.messages += int(h.n - h.messages)
+	h.counted, h.messages = int32(size), h.n
 }
 
 // drop takes h away.
 func (s *shelves) drop(h *history) {
 	s.unlink(h)
 	s.bytes -= int64(h.counted)
-	s.messages -= h.messages
+	s.messages -= int(h.messages)
 	h.counted, h.messages = 0, 0
 }
 
 func (s *shelves) unlink(h *history) {
 	if h.shelf == nil {
 		return
+	}
+	if h.shelf == &s.lists[0] {
+		s.empty--
 	}
 	if h.prev != nil {
 		h.prev.next = h.next
@@ -179,7 +186,7 @@ func (w *Worker) forgetOld(rooms int) {
 // changed is the time from which a history becomes old: with nobody in the room, that of the last message.
 func (h *history) changed() int64 {
 	if h.room.count == 0 && h.n > 0 {
-		return h.message(h.n - 1).time
+		return h.newest().time
 	}
 	return h.at
 }

@@ -91,7 +91,8 @@ type Stats struct {
 	SentAgain  uint64 // sends that were answered and not carried out, as they had been before
 	Forgotten  uint64 // rooms that lost what they kept for want of memory, or of rooms
 
-	Rooms, Members int
+	Rooms, Members int   // rooms with members
+	EmptyRooms     int   // that keep what was said
 	Kept           int   // messages that rooms keep
 	KeptBytes      int64 // of all that is kept, in memory
 }
@@ -126,7 +127,7 @@ func (w *Worker) Stats() Stats {
 	s := Stats{
 		Enters: c[countEnters], EntersRefused: c[countEntersRefused], Leaves: c[countLeaves], Replaced: c[countReplaced],
 		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
-		Twice: c[countTwice], Rooms: w.state.rooms, Members: len(w.state.index) - w.shadowMembers,
+		Twice: c[countTwice], Rooms: w.state.rooms - w.state.shelves.empty, EmptyRooms: w.state.shelves.empty, Members: len(w.state.index) - w.shadowMembers,
 		Repeated: c[countRepeated], Incomplete: c[countIncomplete], Pages: c[countPages], SentAgain: c[countMids], Forgotten: c[countForgotten],
 		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes,
 	}

@@ -41,6 +41,9 @@ const (
 // WebSocket tells whether the client is at the other end of a WebSocket.
 func (f Framing) WebSocket() bool { return f == FramingWS || f == FramingSIO09WS || f == FramingEIOWS }
 
+// SocketIO tells whether the client speaks socket.io: then all bodies are JSON.
+func (f Framing) SocketIO() bool { return !f.hybrid() }
+
 // pull tells whether the client fetches.
 func (f Framing) pull() bool { return f == FramingSIO09Pull || f == FramingEIOPull }
 

@@ -29,6 +29,8 @@ type calls interface {
 	submit(s *session, c *call, req channel.Request) bool
 	// submitEnter is submit for an enter: uid is user*room, who the session will be.
 	submitEnter(s *session, c *call, req channel.Request, uid string)
+	// extended tells whether the client of s is extended, which one of socket.io becomes if it asks.
+	extended(s *session, asks bool) bool
 	// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
 	entryOf(s *session, uid []byte, host string) []byte
 }
@@ -111,7 +113,8 @@ func (ch *chat) enter(s *session, c *call) {
 		return
 	}
 	body, ok := c.object()
-	rawUser, rawRoom, secret := enterMembers(&body)
+	m := enterMembers(&body)
+	rawUser, rawRoom, secret := m.user, m.room, m.secret
 	user, room := nameValue(rawUser), nameValue(rawRoom)
 	key := s.secret()
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
@@ -131,25 +134,38 @@ func (ch *chat) enter(s *session, c *call) {
 		}
 		req.Prev = s.user()
 	}
+	req.Ext = ch.extendedEnter(s, &m)
 	uid := user + "*" + room
 	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
 	ch.calls.submitEnter(s, c, req, uid)
 }
 
-// enterMembers are the raw members of an enter's body, nil where there is none. Of those that come twice the last one counts, and
+// enterMembers reads an enter's body. Of those that come twice the last one counts, and
 // nobody looks closer at the others: a body has room for thousands.
-func enterMembers(body *codec.Object) (user, room, secret []byte) {
+func enterMembers(body *codec.Object) (m enterAsk) {
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "username":
-			user = value
+			m.user = value
 		case "rid":
-			room = value
+			m.room = value
 		case "secret":
-			secret = value
+			m.secret = value
+		case "seq":
+			m.seq = value
+		case "since":
+			m.since = value
+		case "history":
+			m.history = value
 		}
 	}
-	return user, room, secret
+	return m
+}
+
+// enterAsk is the raw members of an enter's body; nil where there is none.
+type enterAsk struct {
+	user, room, secret  []byte
+	seq, since, history []byte // of extended clients (extended.go)
 }
 
 // userKey is the key of a session whose handshake has a secret in its user member, else 0. A later session with the same
@@ -221,13 +237,15 @@ func (ch *chat) send(s *session, c *call) {
 	}
 	body, ok := c.object()
 	content, target := emptyText, ""
-	var rawTarget []byte
+	var rawTarget, mid []byte
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "content":
 			content = value
 		case "target":
 			rawTarget = value
+		case "mid":
+			mid = value
 		}
 	}
 	if string(rawTarget) == `"*"` {
@@ -239,7 +257,7 @@ func (ch *chat) send(s *session, c *call) {
 	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content, Ext: ch.extendedSend(s, mid)})
 }
 
 // canonical is content in the form that every member can read (protocol.md §9.4), and false when making it would take too long. What

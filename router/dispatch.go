@@ -47,12 +47,14 @@ type handler struct {
 	follows bool
 	fansOut bool // its messages go to many: they count for Limits.SendRate too
 	enters  bool // they count for Limits.EnterRate, and its refusals are those of enter
+	reads   bool // they count for Limits.EnterRate too, as does what they are answered
 }
 
 const (
 	routeQueryEntry = hosting.RouteQueryEntry
 	routeEnter      = hosting.RouteEnter
 	routeSend       = hosting.RouteSend
+	routeHistory    = "chat.chatHandler.history" // in no dictionary, whose codes Pomelo's clients have; an App may have it for itself
 )
 
 // builtin are the chat application's handlers.
@@ -60,6 +62,7 @@ var builtin = map[string]handler{
 	routeQueryEntry: {do: func(l *loop, s *session, c *call) { l.chat.queryEntry(s, c) }},
 	routeEnter:      {do: func(l *loop, s *session, c *call) { l.chat.enter(s, c) }, follows: true, enters: true},
 	routeSend:       {do: func(l *loop, s *session, c *call) { l.chat.send(s, c) }, pipelines: true, fansOut: true},
+	routeHistory:    {do: func(l *loop, s *session, c *call) { l.chat.history(s, c) }, pipelines: true, reads: true},
 }
 
 func serverType(route string) ServerType {

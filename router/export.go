@@ -33,6 +33,7 @@ const (
 	exportedRename
 	exportedHTTP
 	exportedPull
+	exportedExtended
 )
 
 // stays says why a session cannot go elsewhere now. 0: it can.
@@ -100,13 +101,13 @@ func (l *loop) exportSession(s *session) []byte {
 	if x == nil {
 		x = new(extra)
 	}
-	framing, cesu := uint8(0), false
+	framing, cesu, extended := uint8(0), false, false
 	if v := l.variant(s); v != nil {
-		framing, cesu = 1+uint8(v.Framing), v.CESU
+		framing, cesu, extended = 1+uint8(v.Framing), v.CESU, v.Extended
 	}
 	flags, m := uint64(0), &s.meter
 	for i, set := range [...]bool{
-		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil,
+		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil, extended,
 	} {
 		if set {
 			flags |= 1 << i
@@ -192,6 +193,9 @@ func (l *loop) importSession(s *session, b []byte) error {
 	}
 	if framing > 0 {
 		to.variant = at.variant(codec.Framing(framing-1), flags&exportedCESU != 0)
+		if flags&exportedExtended != 0 {
+			to.variant = at.extendedVariant(codec.Framing(framing - 1))
+		}
 	}
 	if version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == 0) != (framing == 0) || (began > 0) != (x.ws.Kept() > 0) || !l.consistent(&to, &x) {
 		return errSession
@@ -268,13 +272,13 @@ func (p *pending) append(b []byte, now uint32) []byte {
 
 // parsePending decodes a request of a session of a listener. Its route may be gone: then its answer is JSON.
 func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
-	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpSend))), due: tickIn(r.UpTo(neverDue), now)}
+	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpHistory))), due: tickIn(r.UpTo(neverDue), now)}
 	kept := r.UpTo(1) == 1
 	p.route = orUnknown(at.routes[string(r.Block())])
 	body := r.Block()
 	if kept {
 		p.body, p.due = append([]byte{}, body...), neverDue
-	} else if len(body) > 0 || p.op != channel.OpEnter && p.op != channel.OpSend {
+	} else if len(body) > 0 || p.op != channel.OpEnter && p.op != channel.OpSend && p.op != channel.OpHistory {
 		r.Fail()
 	}
 	p.refusal = p.op.RefusedBody()

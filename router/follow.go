@@ -19,7 +19,7 @@ func (l *loop) follow(s *session, c *call) bool {
 		return false
 	}
 	body, ok := c.object()
-	_, rawRoom, _ := enterMembers(&body)
+	rawRoom := enterMembers(&body).room
 	room := nameValue(rawRoom)
 	if !ok || body.Err() != nil || room == "" {
 		return false

@@ -131,7 +131,7 @@ func (p *program) filtered(name string, builtin handler) handler {
 		return builtin
 	}
 	filters := &appRoute{name: name, run: run}
-	return handler{fansOut: builtin.fansOut, enters: builtin.enters, do: func(l *loop, s *session, c *call) {
+	return handler{fansOut: builtin.fansOut, enters: builtin.enters, reads: builtin.reads, do: func(l *loop, s *session, c *call) {
 		l.call(s, c, filters, builtin.do)
 	}}
 }

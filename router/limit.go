@@ -43,7 +43,7 @@ func (lim *limiter) admit(m *meter, h *handler) limitReason {
 		return limitSession
 	case h.fansOut && !lim.take(&m.sends, &lim.limits.SendRate):
 		return limitSend
-	case h.enters && !lim.take(&m.enters, &lim.limits.EnterRate):
+	case (h.enters || h.reads) && !lim.take(&m.enters, &lim.limits.EnterRate):
 		return limitEnter
 	}
 	m.forgive()
@@ -140,6 +140,14 @@ func (lim *limiter) spent(m *meter) bool {
 
 // spend takes n messages out of what a session may say, or as many as there are but one: the message itself takes that.
 func (lim *limiter) spend(m *meter, n int) { m.all.TakeUpTo(lim.limits.SessionRate, n, lim.now) }
+
+// spendRead takes what a page of what was said costs beside its request: one enter for each 16 KiB, as far as there is one.
+func (lim *limiter) spendRead(m *meter, bytes int) {
+	if !lim.limits.EnterRate.None() {
+		lim.read()
+		m.enters.TakeUpTo(lim.limits.EnterRate, bytes>>14, lim.now)
+	}
+}
 
 // forgive takes back a refusal for what was admitted.
 func (m *meter) forgive() {

@@ -36,6 +36,7 @@ type loop struct {
 	current    call                         // the one a handler is carrying out
 	running    bool                         // the worker decides, or what one has decided is being carried out
 	serial     uint32                       // numbers requests
+	unixMillis int64                        // the wall clock as it was read in this event or turn; 0: it was not
 	scratch    []byte
 	inflater   codec.Inflater
 	inflated   []byte     // the body that it made
@@ -89,6 +90,7 @@ func (l *loop) byAddr(a channel.Addr) *session {
 
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
+	l.unixMillis = 0
 	more := l.mail.Drain(mailSlice, func(m *mail) {
 		l.mailBytes.Add(-m.weight)
 		switch {
@@ -254,15 +256,18 @@ func (l *loop) rescue(it *channel.Item) {
 func (l *loop) takeAnswer(s *session, it *channel.Item) {
 	for i := range s.inflight() {
 		p := &s.x.pending[i]
-		switch {
-		case p.req != it.Req || p.body != nil:
-		case i == 0:
+		if p.req != it.Req || p.body != nil {
+			continue
+		}
+		if p.op == channel.OpHistory {
+			l.limiter.spendRead(&s.meter, len(it.Body))
+		}
+		if i == 0 {
 			l.finish(s, it.Body, it.End())
 			return
-		default:
-			p.body, p.due = append(slices.Clip(it.Body), it.End()...), neverDue
-			return
 		}
+		p.body, p.due = append(slices.Clip(it.Body), it.End()...), neverDue
+		return
 	}
 }
 
@@ -292,6 +297,7 @@ func (l *loop) Passed() {
 
 // Data implements netpoll.Handler.
 func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
+	l.unixMillis = 0
 	s := l.session(c)
 	used = l.data(s, b)
 	if s.x != nil {

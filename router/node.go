@@ -40,6 +40,7 @@ type Limits struct {
 	EarlyPackages int        // the same in packages
 	FirstSeconds  uint32     // from the handshake to the first message; not where there is an App
 	Rooms         channel.Limits
+	History       History // what rooms keep of what is said
 	// HTTP and socket.io.
 	KeepAliveSeconds    uint32 // an idle HTTP connection
 	Pulls               int    // sessions without a socket, whose clients fetch
@@ -49,6 +50,14 @@ type Limits struct {
 	PollSeconds         uint32 // a GET of 0.9 is held
 	ConnectSeconds      uint32 // from an Engine.IO 4 handshake to the connect of socket.io
 	UpgradeSeconds      uint32 // from a WebSocket's probe to the upgrade
+}
+
+// History bounds what rooms keep of what is said in them (channel.History).
+type History struct {
+	Messages int // of one room; 0: none
+	Bytes    int // of one room
+	Age      time.Duration
+	Memory   int64 // of all rooms; 0: no limit
 }
 
 // DefaultLimits returns the limits of a server whose clients are trusted: those on rates and on what comes before a handshake are off.
@@ -85,6 +94,9 @@ func (l *Limits) Check() error {
 		return fmt.Errorf("-flood %d and -handshake-packages %d: must be below %d, or 0 for no limit", l.Flood, l.EarlyPackages, maxFlood)
 	case l.Rooms.Members < 0 || l.Rooms.Rooms < 0 || l.Rooms.Slow < 0:
 		return fmt.Errorf("-room-members %d, -rooms %d and -slow-mode %v: must not be negative; 0 is no limit", l.Rooms.Members, l.Rooms.Rooms, l.Rooms.Slow)
+	case l.History.Messages < 0 || l.History.Messages > MaxHistory || l.History.Bytes < 0 || l.History.Bytes > 1<<30 || l.History.Age < 0 || l.History.Memory < 0:
+		return fmt.Errorf("-history %d, -history-bytes %d, -history-age %v and -history-memory %d: must not be negative, -history at most %d and -history-bytes at most 1GiB",
+			l.History.Messages, l.History.Bytes, l.History.Age, l.History.Memory, MaxHistory)
 	case l.PackageBytes > codec.MaxPackageBody:
 		return fmt.Errorf("-max-package %d: the format ends at %d bytes", l.PackageBytes, codec.MaxPackageBody)
 	}
@@ -117,6 +129,10 @@ type Config struct {
 	NewDriver func(i int) (netpoll.Driver, error)
 	// Nanos is the loops' clock; nil means the real one.
 	Nanos func() int64
+	// Wall is the time in Unix milliseconds; nil means the real one, or what Nanos says.
+	Wall func() int64
+	// HistoryReaders says who may read what a room of that name keeps; nil: who was there. Safe from any goroutine.
+	HistoryReaders func(room string) channel.Readers
 
 	// Outlets finds the outlets of other nodes; nil while there are none.
 	Outlets func(channel.OutletID) channel.Outlet
@@ -129,7 +145,8 @@ type Config struct {
 	// Elsewhere is the way to all partitions, if they begin on other nodes; nil if they begin here. Safe from any goroutine.
 	Elsewhere channel.Inlet
 
-	protocols []row // what clients may speak; nil for the table of that name
+	protocols []row  // what clients may speak; nil for the table of that name
+	salt      uint64 // channel.History.Salt; 0 for a random one
 }
 
 // Node is the sessions, loops and rooms of one process.
@@ -210,6 +227,9 @@ func NewNode(cfg Config) (*Node, error) {
 		}
 	}
 	began := uint64(time.Now().UnixMilli())
+	if cfg.Wall != nil {
+		began = uint64(cfg.Wall())
+	}
 	if cfg.Predecessor != nil {
 		err = n.succeed(cfg.Predecessor, cfg.Loops)
 	} else {
@@ -220,6 +240,12 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	rooms := new(atomic.Int64)
+	salt := cfg.salt
+	if salt == 0 {
+		if salt, err = newSalt(); err != nil {
+			return nil, err
+		}
+	}
 	conn := cfg.Limits.Conn
 	conn.Unfinished = cfg.Limits.HandshakeSeconds
 	for i := range cfg.Loops {
@@ -240,6 +266,7 @@ func NewNode(cfg Config) (*Node, error) {
 	for _, l := range n.loops {
 		l.worker = channel.NewWorker(n.outlets(l))
 		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
+		l.worker.KeepHistory(l.keeping(&cfg, salt))
 	}
 	places, epoch := newPlacement(n.loops, cfg.Elsewhere), channel.Epoch{View: began, Maker: n.id}
 	if cfg.Predecessor == nil && cfg.Elsewhere == nil {

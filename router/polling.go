@@ -309,7 +309,11 @@ func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting stri
 	ps.releasePosts(p)
 	in.x.stash = l.np.TakeInput(in.conn)
 	waiting := l.np.TakeOutput(in.conn)
-	in.variant = l.profile(in).variant(framing, false)
+	if l.variant(in).Extended {
+		in.variant = l.profile(in).extendedVariant(framing)
+	} else {
+		in.variant = l.profile(in).variant(framing, false)
+	}
 	if r := in.room; r != nil {
 		l.rooms.dropEmpty(r)
 		l.rooms.joinGroup(in, r)

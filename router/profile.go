@@ -42,12 +42,14 @@ type Profile struct {
 
 	routes     map[string]*route
 	handshakes [2][2][]byte // [client has the dictionary][client has the protos], without the last brace
+	extended   [2][]byte    // the same for extended clients, which get no protos
 	variants   map[variantKey]variantID
 }
 
 type variantKey struct {
-	framing codec.Framing
-	cesu    bool
+	framing  codec.Framing
+	cesu     bool
+	extended bool
 }
 
 // variantID numbers the variants of a node, from 1; 0 is none. A session keeps the number, which is smaller than a pointer.
@@ -55,7 +57,12 @@ type variantID uint8
 
 // variant is the number of how clients with this framing get what is sent to them by this listener; 0 when they cannot be here.
 func (p *Profile) variant(framing codec.Framing, cesu bool) variantID {
-	return p.variants[variantKey{framing, cesu}]
+	return p.variants[variantKey{framing: framing, cesu: cesu}]
+}
+
+// extendedVariant is variant for extended clients (docs/PROTOCOL.md).
+func (p *Profile) extendedVariant(framing codec.Framing) variantID {
+	return p.variants[variantKey{framing: framing, extended: true}]
 }
 
 // profile is the listener that s came by.
@@ -94,23 +101,39 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) 
 	}
 	for dict := range 2 {
 		for protos := range 2 {
-			p.handshakes[dict][protos] = p.handshakeText(dict == 0, protos == 0)
+			p.handshakes[dict][protos] = p.handshakeText(dict == 0, protos == 0, false)
 		}
+		p.extended[dict] = p.handshakeText(dict == 0, false, true)
 	}
 	p.variants = make(map[variantKey]variantID)
 	for i := range rows {
 		if rows[i].variants == nil {
 			continue
 		}
-		for _, v := range rows[i].variants(p) {
+		for _, v := range p.variantsOf(&rows[i]) {
 			numbered, err := number(variants, v)
 			if err != nil {
 				return err
 			}
-			p.variants[variantKey{v.Framing, v.CESU}] = 1 + variantID(numbered.Index)
+			p.variants[variantKey{v.Framing, v.CESU, v.Extended}] = 1 + variantID(numbered.Index)
 		}
 	}
 	return nil
+}
+
+// variantsOf are the variants of a protocol's clients; where there are rooms, those of extended clients too.
+func (p *Profile) variantsOf(row *row) []codec.Variant {
+	list := row.variants(p)
+	if p.Type == Gate {
+		return list
+	}
+	for _, v := range list {
+		if !v.CESU {
+			v.Protos, v.Extended = nil, true
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // number finds the variant that encodes as v does, or makes it.
@@ -130,7 +153,7 @@ func number(variants *[]*codec.Variant, v codec.Variant) (*codec.Variant, error)
 }
 
 // handshakeText is the success answer of protocol.md §2.4 without its last brace, members in the original's order.
-func (p *Profile) handshakeText(sendDict, sendProtos bool) []byte {
+func (p *Profile) handshakeText(sendDict, sendProtos, extended bool) []byte {
 	b := []byte(`{"code":200,"sys":{`)
 	comma := func() {
 		if b[len(b)-1] != '{' {
@@ -149,7 +172,10 @@ func (p *Profile) handshakeText(sendDict, sendProtos bool) []byte {
 		comma()
 		b = append(b, `"useDict":true`...)
 	}
-	if p.Protos != nil {
+	if extended {
+		comma()
+		b = append(b, `"extended":1`...)
+	} else if p.Protos != nil {
 		if sendProtos {
 			comma()
 			b = p.Protos.AppendHandshake(b)

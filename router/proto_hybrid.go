@@ -217,6 +217,7 @@ type clientSys struct {
 	user                      []byte // raw JSON
 	clientType, version       string
 	dictVersion, protoVersion string
+	extended                  bool
 }
 
 // handshake is protocol.md §2.4.
@@ -249,7 +250,11 @@ func (p *hybrid) handshake(s *session, body []byte) {
 		s.needRare().secret = key
 	}
 	l.chooseText(s, &client, body)
-	text := at.handshakes[same(at.Dict.Version(), client.dictVersion)][same(at.Protos.Version(), client.protoVersion)]
+	dict := same(at.Dict.Version(), client.dictVersion)
+	text := at.handshakes[dict][same(at.Protos.Version(), client.protoVersion)]
+	if v := at.extendedVariant(l.variant(s).Framing); client.extended && v != 0 {
+		s.variant, text = v, at.extended[dict]
+	}
 	n := len(text) + 1
 	if len(user) > 0 {
 		n += len(`,"user":`) + len(user)
@@ -297,6 +302,8 @@ func parseHandshake(body []byte) (c clientSys, ok bool) {
 			c.dictVersion, _ = codec.StringValue(value)
 		case "protoVersion":
 			c.protoVersion, _ = codec.StringValue(value)
+		case "extended":
+			c.extended = string(value) == "1"
 		}
 	}
 	return c, true

@@ -347,3 +347,20 @@ func TestUpgradeWhileThrottled(t *testing.T) {
 		}
 	}
 }
+
+// A client that is extended is so on its WebSocket too.
+func TestExtendedUpgrade(t *testing.T) {
+	forChanging(t, func(t *testing.T, r *rig, c *sioClient, other *client) {
+		if got := c.ask(routeEnter, `{"username":"c2","rid":"r","seq":true}`); memberOf(t, got, "seq") == "" {
+			t.Fatalf("entered with %s", got)
+		}
+		c.run()
+		w := c.probe("2probe", "5")
+		c.changed(w)
+		other.ask(routeSend, sendBody("x", "*"))
+		r.net.Settle()
+		if got := strings.Join(w.frames(), " "); !strings.Contains(got, `\"rid\":\"r\",\"seq\":\"`) {
+			t.Errorf("pushed %s", got)
+		}
+	})
+}

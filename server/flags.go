@@ -35,6 +35,7 @@ type settings struct {
 	limits              router.Limits
 	access              router.Access
 	origins             listFlag
+	historyOpen         listFlag // rooms whose history everyone may read
 	adminHosts          listFlag
 	pprof               bool // if set; else where -admin is on loopback
 	proxyProtocol       proxyFlag
@@ -112,6 +113,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 
 	c.sessionLimits(f)
 	c.fleetFlags(f)
+	c.historyLimits(f)
 
 	explainFlags(f)
 	if err := fromEnvironment(f, environ); err != nil {
@@ -149,6 +151,9 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	if err := c.defaultBuffered(); err != nil {
 		return nil, err
 	}
+	if err := c.defaultHistory(); err != nil {
+		return nil, err
+	}
 	l.Conn.Buffered = int64(buffered)
 	return c, c.check()
 }
@@ -176,6 +181,9 @@ func (c *settings) check() error {
 		}
 	}
 	if err := c.checkAccess(); err != nil {
+		return err
+	}
+	if err := c.checkHistory(); err != nil {
 		return err
 	}
 	most, err := maxSockets()

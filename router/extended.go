@@ -1,0 +1,149 @@
+package router
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// Extended clients have said that they understand more than Pomelo's clients do (docs/PROTOCOL.md): in the handshake, or over socket.io in an
+// enter. It is a matter of their variant, so that nobody else gets a byte of it.
+
+// MaxHistory is the most messages that a room may keep.
+const MaxHistory = 10_000
+
+// defaultPage is how many messages a page of history has if its reader does not say.
+const defaultPage = 50
+
+// extendedEnter is what the members of an enter ask for beside names; nil if its client is not extended.
+func (ch *chat) extendedEnter(s *session, m *enterAsk) *channel.Extended {
+	if !ch.calls.extended(s, string(m.seq) == "true") {
+		return nil
+	}
+	x := &channel.Extended{Most: count(m.history, 0)}
+	if m.since != nil {
+		x.Since, x.HasSince = seqOf(m.since), true
+	}
+	return x
+}
+
+// extended implements calls. The bodies of socket.io clients are JSON in any case, so they may become extended at any time.
+func (l *loop) extended(s *session, asks bool) bool {
+	v := l.variant(s)
+	if v.Extended || !asks || !v.Framing.SocketIO() {
+		return v.Extended
+	}
+	id := l.profile(s).extendedVariant(v.Framing)
+	if id != 0 {
+		l.rooms.changeVariant(s, id)
+	}
+	return id != 0
+}
+
+// extendedSend is what a send asks for beside being sent; nil if its client is not extended.
+func (ch *chat) extendedSend(s *session, mid []byte) *channel.Extended {
+	if !ch.calls.extended(s, false) {
+		return nil
+	}
+	x := new(channel.Extended)
+	if id, ok := codec.StringValue(mid); ok && len(id) >= minMid && len(id) <= maxMid {
+		h := fnv.New64a()
+		h.Write([]byte(id))
+		x.Mid = h.Sum64() | 1 // 0 is none. Who finds two ids with one hash keeps only its own messages from being sent
+	}
+	return x
+}
+
+// Bytes of a message's id.
+const minMid, maxMid = 16, 64
+
+// history tells a member what was said in its room.
+func (ch *chat) history(s *session, c *call) {
+	if s.room == nil || ch.limiter.overrun() {
+		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
+	body, ok := c.object()
+	var room, before, most []byte
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		switch string(key) {
+		case "rid":
+			room = value
+		case "before":
+			before = value
+		case "limit":
+			most = value
+		}
+	}
+	if !ok || body.Err() != nil || room != nil && nameValue(room) != s.roomName() {
+		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
+	x := &channel.Extended{Most: count(most, defaultPage)}
+	if before != nil {
+		x.Since, x.HasSince = seqOf(before), true
+	}
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpHistory, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Ext: x})
+}
+
+// seqOf is a raw JSON value as a place in a room's stream. What is none is in no room's.
+func seqOf(raw []byte) codec.Seq {
+	text, _ := codec.StringValue(raw)
+	q, ok := codec.ParseSeq(text)
+	if !ok {
+		return codec.Seq{}
+	}
+	return q
+}
+
+// count is a raw JSON value as a number of messages.
+func count(raw []byte, otherwise uint32) uint32 {
+	if raw == nil {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(string(raw), 10, 32)
+	if err != nil {
+		return otherwise
+	}
+	return uint32(n)
+}
+
+// keeping is what the rooms of a loop's worker keep.
+func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
+	h, wall := cfg.Limits.History, cfg.Wall
+	switch {
+	case wall != nil:
+	case cfg.Nanos != nil:
+		wall = func() int64 { return cfg.Nanos() / int64(time.Millisecond) }
+	default:
+		wall = func() int64 { return time.Now().UnixMilli() }
+	}
+	memory := h.Memory
+	if memory > 0 {
+		memory = max(1, memory/int64(cfg.Loops))
+	}
+	return channel.History{
+		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: cfg.HistoryReaders, Salt: salt,
+		Wall: func() int64 { // once an event or a turn: what comes together has one time
+			if l.unixMillis == 0 {
+				l.unixMillis = wall()
+			}
+			return l.unixMillis
+		},
+	}
+}
+
+// newSalt is a number that no other process has.
+func newSalt() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("random numbers: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
+}

@@ -1,0 +1,79 @@
+//go:build linux
+
+package server
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+)
+
+// historyLimits registers what rooms keep of what is said in them. The defaults are for people whose connection was lost for some minutes: 64
+// messages are a lively minute or a quiet hour, and ten minutes a tunnel. All of it together takes no more than 64 MiB.
+func (c *settings) historyLimits(f *flag.FlagSet) {
+	h := &c.limits.History
+	h.Messages, h.Bytes, h.Age, h.Memory = 64, 64<<10, 10*time.Minute, 64<<20
+	f.Var((*historyFlag)(&h.Messages), "history", "`messages` that a room keeps for extended clients that return; 0 for none")
+	f.Var((*sizeFlag)(&h.Bytes), "history-bytes", "the same in `bytes` of one room, 64 more for each message")
+	f.Var((*durationFlag)(&h.Age), "history-age", "`time` after which a message is told to nobody; 0 for no limit")
+	f.Var((*bytesFlag)(&h.Memory), "history-memory", "`bytes` of all that rooms keep; what empty rooms keep goes first, then the largest. By default at most an eighth of -memory")
+	f.Var(&c.historyOpen, "history-open", "`names` of rooms that keep what was said for everyone who enters, not only for those who were there: lobby,world*. A * at the end stands for anything")
+}
+
+// defaultHistory sets -history-memory where it is not given and memory is small.
+func (c *settings) defaultHistory() error {
+	if c.budget.bytes == 0 || c.set["history-memory"] || c.budget.bytes/8 >= c.limits.History.Memory {
+		return nil
+	}
+	return c.flags.Set("history-memory", strconv.FormatInt(c.budget.bytes/8, 10))
+}
+
+// checkHistory refuses names of rooms that no room can have.
+func (c *settings) checkHistory() error {
+	for _, name := range c.historyOpen {
+		if strings.Contains(strings.TrimSuffix(name, "*"), "*") {
+			return fmt.Errorf("-history-open %q: a * may stand at the end of a name only, as in world*; * alone is every room", name)
+		}
+	}
+	return nil
+}
+
+// historyReaders says who may read what a room keeps.
+func (c *settings) historyReaders(room string) channel.Readers {
+	for _, name := range c.historyOpen {
+		if prefix, open := strings.CutSuffix(name, "*"); name == room || open && strings.HasPrefix(room, prefix) {
+			return channel.ReadersEveryone
+		}
+	}
+	return channel.ReadersPresent
+}
+
+// historyFlag is a number of messages; 0 is none.
+type historyFlag int
+
+func (n *historyFlag) String() string { return strconv.Itoa(int(*n)) }
+
+func (n *historyFlag) Set(text string) error {
+	i, err := strconv.Atoi(text)
+	if err != nil || i < 0 {
+		return fmt.Errorf("must be a number of messages, or 0 to keep none")
+	}
+	*n = historyFlag(i)
+	return nil
+}
+
+// bytesFlag is a sizeFlag of 64 bits.
+type bytesFlag int64
+
+func (s *bytesFlag) String() string { n := sizeFlag(*s); return n.String() }
+
+func (s *bytesFlag) Set(text string) error {
+	var n sizeFlag
+	err := n.Set(text)
+	*s = bytesFlag(n)
+	return err
+}
