@@ -22,6 +22,7 @@ type audience struct {
 
 	mu     sync.Mutex
 	all    []int
+	beaten time.Time // when all have sent a heartbeat last: to come takes a large crowd longer than anybody may be silent
 	closed bool
 }
 
@@ -30,6 +31,7 @@ type listener int
 
 const (
 	listenEvery = 25 * time.Millisecond
+	beatEvery   = 20 * time.Second
 	much        = 32 << 10 // bytes: who has got so many has more to come, and is not kept waiting
 	// truncate is how much is thrown away at once. With MSG_TRUNC the kernel copies nothing (tcp(7)), but wants a buffer that long.
 	truncate = 1 << 20
@@ -90,6 +92,12 @@ func (h *audience) read(events []unix.EpollEvent, void []byte) (more, open bool)
 	defer h.mu.Unlock()
 	if h.closed {
 		return false, false
+	}
+	if now := time.Now(); now.Sub(h.beaten) > beatEvery {
+		h.beaten = now
+		for _, fd := range h.all {
+			_, _ = unix.Write(fd, heartbeat) // who has been closed notices below
+		}
 	}
 	n, _ := unix.EpollWait(h.epoll, events, 0)
 	for _, e := range events[:max(n, 0)] {

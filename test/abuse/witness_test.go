@@ -142,8 +142,9 @@ func runWitnesses(addr string) {
 			for _, m := range members {
 				m.fallSilent()
 			}
+			end := time.Now().Add(lastWords)
 			for _, m := range members {
-				m.compare()
+				m.compare(end)
 			}
 		}
 		_ = out.Encode(v.report())
@@ -381,12 +382,12 @@ func (m *member) fallSilent() {
 	<-m.stopped
 }
 
-// compare waits for the last words and tells what this member did not hear, or in another order than the first of its pair.
-func (m *member) compare() {
+// compare waits for the last words until end and tells what this member did not hear, or in another order than the first of its pair.
+func (m *member) compare(end time.Time) {
 	c := m.room
 	var heard, first []string
 	var said int
-	for end := time.Now().Add(lastWords); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for ; time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		c.mu.Lock()
 		heard, first, said = slices.Clone(c.heard[m.index]), slices.Clone(c.heard[0]), c.said
 		c.mu.Unlock()
