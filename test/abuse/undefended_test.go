@@ -37,7 +37,7 @@ func later(t *testing.T, name string, half func(t *testing.T)) {
 
 // runUndefended runs them, those that -run lets pass, and tells whether all failed as they should.
 func runUndefended() bool {
-	const few = 3
+	const few = 2
 	runtime.GOMAXPROCS(runtime.NumCPU())
 	_ = flag.Set("test.parallel", strconv.Itoa(few*runtime.NumCPU()))
 	return len(halves.all) == 0 || testing.RunTests(regexp.MatchString, halves.all)
