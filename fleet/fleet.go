@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -184,7 +183,8 @@ func (f *Fleet) Status() Status { return *f.status.Load() }
 // Wanted can be received from when something has come that wants a Turn. For who turns by hand: Run receives from it.
 func (f *Fleet) Wanted() <-chan struct{} { return f.wake }
 
-// Run turns whenever there is something to do, until ctx ends (nil) or the node has (cluster.Node.Err, which is also logged).
+// Run turns whenever there is something to do, until ctx ends (nil) or the node has (cluster.Node.Err): it refuses everything then, and the
+// process should end.
 func (f *Fleet) Run(ctx context.Context) error {
 	ticker := time.NewTicker(turnEvery)
 	defer ticker.Stop()
@@ -198,7 +198,6 @@ func (f *Fleet) Run(ctx context.Context) error {
 		}
 		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
 		if err := f.node.Err(); err != nil {
-			slog.Error("this process is no node of the fleet; it refuses everything and should be ended", "err", err)
 			return err
 		}
 	}

@@ -63,15 +63,19 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 	})}, nil
 }
 
-// start connects the node, whose loops turn.
-func (n *fleetNode) start() {
+// start connects the node, whose loops turn. failed is told when the fleet does not have it any more, for one reason that stays.
+func (n *fleetNode) start(failed func(error)) {
 	if n == nil {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.Away(true)
-	n.running.Go(func() { n.Run(ctx) })
+	n.running.Go(func() {
+		if err := n.Run(ctx); err != nil {
+			failed(fmt.Errorf("fleet: %w", err))
+		}
+	})
 	n.bus.Start(natsbus.Handlers{Receive: n.Receive, NoResponder: n.NoResponder, Changed: n.changed})
 }
 

@@ -229,7 +229,7 @@ func explain(err error, source, addr string) error {
 // run serves until ctx ends, then ends in order: not ready, no new clients, goodbyes, and at last the loops.
 func (s *server) run(ctx context.Context) error {
 	var running, watching sync.WaitGroup
-	failed := make(chan error, len(s.drivers)+1+len(s.listeners))
+	failed := make(chan error, len(s.drivers)+2+len(s.listeners)) // loops, the acceptor, the fleet, listeners: nobody waits
 	for i, l := range s.node.Loops() {
 		running.Go(func() {
 			s.took.turns(i)
@@ -249,7 +249,7 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	s.accepting = true
-	s.fleet.start()
+	s.fleet.start(func(err error) { failed <- err })
 	for i, ln := range s.listeners {
 		if err := s.acceptor.Add(ln); err != nil {
 			failed <- fmt.Errorf("accept on %s: %w", ln.Addr, err)

@@ -289,6 +289,26 @@ func TestTwoNodesOfAllRoles(t *testing.T) {
 	p.end()
 }
 
+// A process that is given the name of a node in use says so and ends; who has the name goes on.
+func TestTwoNodesOfOneName(t *testing.T) {
+	s := startNATS(t, nil)
+	node := func() *process {
+		return launch(t, "a", "-nats", s.url(), "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0")
+	}
+	first := node()
+	first.waitReady()
+	second := node()
+	second.wait("the second to end", func() bool { return second.gone })
+	second.end()
+	if code := second.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(second.log(), "give this one a name of its own") {
+		t.Errorf("the second ended with %d:\n%s", code, second.log())
+	}
+	p := gather(t, first.addr("gate"), 1, 3)
+	p.talk()
+	p.more(20)
+	p.end()
+}
+
 // Without NATS a node is not ready and says why; when NATS comes it serves, and when NATS goes it refuses and keeps its clients.
 func TestNATSComesAndGoes(t *testing.T) {
 	s := startNATS(t, nil)
