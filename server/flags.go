@@ -63,7 +63,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.listen, "listen", ":3050", "`address` of the connector")
 	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; none for none")
-	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Keep it private")
+	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Where -config has a master.json the default is its port, on 127.0.0.1. Keep it private")
 	f.Var(&c.adminHosts, "admin-hosts", "`names` by which -admin is reached, beside addresses and names without a dot: metrics.example.com,pomelod.internal. Others are refused, as a web page may have them point here")
 	f.BoolVar(&c.pprof, "pprof", false, "serve /debug/pprof on -admin, one profile at a time; without the flag only where -admin listens on loopback")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")

@@ -46,7 +46,7 @@ func (c *settings) fleetFlags(f *flag.FlagSet) {
 	f.Var(&s.roles, "role", "`what` this node does: gate, connector and chat, separated by commas; by default all")
 	f.IntVar(&s.quorum, "cluster-quorum", 0, "nodes without which nobody is served: more than half of the largest fleet keeps names unique even when the network splits. 0 for none")
 	f.Var(&s.linkMemory, "link-memory", "what a node keeps for others that have not confirmed it yet, `bytes`; beyond it new requests are refused")
-	f.StringVar(&s.policy, "gate-policy", "hash", "how a gate chooses a connector: hash, Pomelo's hash of the uid, or load, the fewest sessions: `policy`")
+	f.StringVar(&s.policy, "gate-policy", "hash", "`policy` by which a gate chooses a connector: hash (Pomelo's, of the uid) or load (the fewest sessions)")
 }
 
 // natsFlag is the addresses of NATS. What it shows has no passwords.

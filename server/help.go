@@ -170,12 +170,15 @@ func (e *explainedFlag) IsBoolFlag() bool {
 	return ok && b.IsBoolFlag()
 }
 
+// pomeloTypes is what stands for the choice of a server type.
+const pomeloTypes = "one process is servers of all types; with -nats write -role TYPE, or -id ID with a servers.json"
+
 // pomeloFlags are options of Pomelo's command line, and what stands for them here.
 var pomeloFlags = map[string]string{
 	"e": "write -env", "environment": "write -env", "d": "write -config with the project's config directory", "directory": "write -config with the project's config directory",
 	"p": "write -listen :PORT", "port": "write -listen :PORT", "host": "write -listen HOST:PORT",
 	"D": "pomelod stays in the foreground; let a supervisor such as systemd start it", "daemon": "pomelod stays in the foreground; let a supervisor such as systemd start it",
-	"t": "all server types run in the one process", "type": "all server types run in the one process", "i": "all servers run in the one process", "id": "all servers run in the one process",
+	"t": pomeloTypes, "type": pomeloTypes, "i": "one process is all servers; with -nats write -id ID",
 }
 
 // explainParse says what to write instead of a flag that there is not.

@@ -38,7 +38,7 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	c.memory = memoryAuto
 	add((*rateFlag)(&l.SessionRate), "session-rate", "messages of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
 	add((*rateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
-	add((*rateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room included, `rate:burst`; more are refused")
+	add((*rateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room and pages of history included, `rate:burst`; more are refused")
 	add((*countFlag)(&l.Flood), "flood", "`number` of refusals more than messages accepted, after which a session is disconnected")
 	add((*sizeOrNone)(&l.EarlyBytes), "handshake-bytes", "`bytes` a client may send before its handshake is done")
 	add((*countFlag)(&l.EarlyPackages), "handshake-packages", "`number` of packages a client may send before its handshake is done")

@@ -9,7 +9,7 @@ export interface Address {
 /** What the handshake sends as `user`. An application may add what it likes. */
 export interface HandshakeUser {
   /**
-   * 16 to 128 characters that only this client knows; see `newSecret`. A session that enters a room under a name that an older
+   * A string of 16 to 128 bytes of UTF-8 that only this client knows; see `newSecret`. A session that enters a room under a name that an older
    * session with the same secret still holds takes the older one's place, and nobody else notices. Keep it for as
    * long as the client is the same one: a page keeps it in `sessionStorage`.
    */

@@ -45,7 +45,7 @@ export class PomeloError extends Error {
 /** A secret for the handshake's user, by which the server knows that a new session and an old one have one owner. */
 export function newSecret() {
   if (!globalThis.crypto) {
-    throw new PomeloError("UNSUPPORTED", "there is no global crypto to make a secret with: use Node.js 20 or later, or choose 16 to 128 random characters");
+    throw new PomeloError("UNSUPPORTED", "there is no global crypto to make a secret with: use Node.js 20 or later, or choose a random string of 16 to 128 bytes");
   }
   const bytes = crypto.getRandomValues(new Uint8Array(24));
   return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
