@@ -6,8 +6,8 @@
 //
 // A node has one Holder for each loop, and a partition runs on loop number partition mod loops, so that a busy backend uses all of them. One
 // Holder a node would have needed no placement; but then one loop would decide for all rooms of a chat node, which is what limits it first.
-// Everything that goes over the bus passes one goroutine, which encodes and does not decide: it costs about a tenth of what a loop does for
-// the same message, as there is one message for each node and decision, and not one for each member.
+// Everything that goes over the bus passes one goroutine, which encodes and does not decide: there is one message for each node and decision,
+// and not one for each member.
 //
 // # What is bounded
 //
