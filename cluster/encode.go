@@ -117,7 +117,7 @@ func parseMessage(b []byte) (*Message, error) {
 		m.Request.N = r.uint()
 	}
 	if has&fieldRecords != 0 {
-		for range r.count(1) {
+		for n := r.count(1); n > 0 && !r.bad; n-- {
 			m.Records = append(m.Records, inner(&r, channel.ParseRecord))
 		}
 	}
@@ -134,15 +134,23 @@ func parseMessage(b []byte) (*Message, error) {
 }
 
 // A decision pushes the same to every loop of a node. So the pushes of a message stand once each, before its items; an item has the place of
-// its push, from 1. The receiver's items share a push too, and what the loops encode of it.
+// its push, from 1. The receiver's items share a push too, and what the loops encode of it. A push is followed by its place in its room's stream;
+// most pushes of a message are of one room, so a stream stands once where pushes of it follow each other.
 
 var blank = &codec.Push{}
+
+// What follows a push.
+const (
+	noStream   = iota // it is of no stream
+	newStream         // its stream, its number there and its time
+	sameStream        // the stream is the one that stood last
+)
 
 func appendItems(dst []byte, items []channel.Item) []byte {
 	var pushes []*codec.Push
 	place := func(p *codec.Push) int {
 		for i := len(pushes) - 1; i >= 0; i-- {
-			if pushes[i] == p || pushes[i].Route == p.Route && string(pushes[i].Body) == string(p.Body) {
+			if isPush(pushes[i], p) {
 				return i + 1
 			}
 			if i < len(pushes)-8 { // not worth looking: what is alike stands together
@@ -161,8 +169,20 @@ func appendItems(dst []byte, items []channel.Item) []byte {
 		}
 	}
 	dst = appendUint(dst, uint64(len(pushes)))
+	var last *codec.Stream
 	for _, p := range pushes {
 		dst = appendText(appendText(dst, p.Route), p.Body)
+		switch {
+		case p.Stream == nil:
+			dst = append(dst, noStream)
+			continue
+		case last != nil && *last == *p.Stream:
+			dst = append(dst, sameStream)
+		default:
+			last = p.Stream
+			dst = appendUint(appendText(append(dst, newStream), last.Room), last.Incarnation)
+		}
+		dst = appendUint(appendUint(dst, p.Seq), uint64(p.Time))
 	}
 	dst = appendUint(dst, uint64(len(items)))
 	for i := range items {
@@ -175,21 +195,52 @@ func appendItems(dst []byte, items []channel.Item) []byte {
 	return dst
 }
 
+// isPush tells whether two pushes are the same to everybody. Those of one stream refer to one Stream, as far as they were made, or came, together.
+func isPush(p, q *codec.Push) bool {
+	return p == q || p.Stream == q.Stream && p.Seq == q.Seq && p.Time == q.Time && p.Route == q.Route && string(p.Body) == string(q.Body)
+}
+
 func (r *reader) items() (items []channel.Item) {
 	pushes := make([]*codec.Push, 1, 2)
-	for range r.count(2) {
-		pushes = append(pushes, &codec.Push{Route: string(r.text()), Body: r.text(), Shared: new(codec.SharedFrames)})
+	var last *codec.Stream
+	for range r.count(3) {
+		p := &codec.Push{Route: string(r.text()), Body: r.text(), Shared: new(codec.SharedFrames)}
+		if last = r.stream(p, last); r.bad {
+			return nil
+		}
+		pushes = append(pushes, p)
 	}
 	for range r.count(2) {
 		place := r.upTo(uint64(len(pushes) - 1))
 		it := inner(r, channel.ParseItem)
-		if it.Push != nil && (place == 0 || it.Push.Route != "" || it.Push.Body != nil) || it.Push == nil && place != 0 {
+		if it.Push != nil && (place == 0 || it.Push.Route != "" || it.Push.Body != nil || it.Push.Stream != nil) || it.Push == nil && place != 0 {
 			r.bad = true
+		}
+		if r.bad {
+			return nil
 		}
 		it.Push = pushes[place]
 		items = append(items, it)
 	}
 	return items
+}
+
+// stream reads what follows p. last is the stream that stood last, and so is the result.
+func (r *reader) stream(p *codec.Push, last *codec.Stream) *codec.Stream {
+	switch r.byte() {
+	case noStream:
+		return last
+	case newStream:
+		s := &codec.Stream{Room: string(r.text()), Incarnation: r.uint()}
+		r.bad = r.bad || last != nil && *s == *last
+		last = s
+	case sameStream:
+		r.bad = r.bad || last == nil
+	default:
+		r.bad = true
+	}
+	p.Stream, p.Seq, p.Time = last, r.uint(), int64(r.uint())
+	return last
 }
 
 // appendSized appends what f appends, behind its length.

@@ -68,13 +68,26 @@ func viewOf(rng *rand.Rand) *View {
 	return v
 }
 
+// pushesOf makes pushes of two rooms' streams, some numbered, and of none.
+func pushesOf(rng *rand.Rand) func() *codec.Push {
+	streams := []*codec.Stream{nil, {Room: textOf(rng, 20), Incarnation: oneOf(rng)}, {Room: "other", Incarnation: oneOf(rng)}}
+	return func() *codec.Push {
+		p := &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
+		if p.Stream = streams[rng.IntN(len(streams))]; p.Stream != nil {
+			p.Seq, p.Time = oneOf(rng)*uint64(rng.IntN(2)), int64(oneOf(rng))
+		}
+		return p
+	}
+}
+
 func itemsOf(rng *rand.Rand) (items []channel.Item) {
-	push := &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
+	next := pushesOf(rng)
+	push := next()
 	for range rng.IntN(5) {
 		it := channel.Item{Kind: channel.ItemKind(1 + rng.IntN(6)), Part: uint16(rng.IntN(channel.Partitions)), N: oneOf(rng), Epoch: idOf(rng), Seq: oneOf(rng)}
 		if it.Kind == channel.ItemPush || it.Kind == channel.ItemDirect {
 			if it.Push = push; rng.IntN(3) == 0 {
-				push = &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
+				push = next()
 			}
 		} else {
 			it.Body = bytesOf(rng, 300)
@@ -223,6 +236,65 @@ func TestAPushTravelsOnce(t *testing.T) {
 	for i := range got.Items {
 		if p := got.Items[i].Push; p != got.Items[0].Push || p.Shared == nil || !bytes.Equal(p.Body, body) {
 			t.Fatalf("item %d has another push", i)
+		}
+	}
+}
+
+// Extended clients are told each push's place in its room's stream, so what is alike but for that arrives as two, and a room's pushes share its
+// stream.
+func TestPushesKeepTheirPlaces(t *testing.T) {
+	room, other := &codec.Stream{Room: "r", Incarnation: 9}, &codec.Stream{Room: "s", Incarnation: 9}
+	var want []codec.Push
+	m := &Message{Kind: KindItems, Part: 3}
+	for _, p := range []codec.Push{{Stream: room, Seq: 7, Time: 100}, {Stream: room, Seq: 8, Time: 100}, {Stream: room, Seq: 8, Time: 101}, {Stream: room, Time: 101}, {}, {Stream: room, Seq: 9, Time: 102},
+		{Stream: other, Seq: 9, Time: 102}, {Stream: room, Seq: 10, Time: 103}} {
+		p.Route, p.Body = "onChat", []byte("hello")
+		want = append(want, p)
+		for loop := range 2 { // each in an item for each of two loops, as two pushes that are the same
+			copied := p
+			m.Items = append(m.Items, channel.Item{Kind: channel.ItemPush, To: channel.Addr{Ref: channel.Ref(loop) << 56}, Push: &copied})
+		}
+	}
+	got, err := parseMessage(appendMessage(nil, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		p, q, w := got.Items[2*i].Push, got.Items[2*i+1].Push, &want[i]
+		if p != q {
+			t.Errorf("push %d arrived as two", i)
+		}
+		if p.Seq != w.Seq || p.Time != w.Time || !reflect.DeepEqual(p.Stream, w.Stream) || p.Route != w.Route || !bytes.Equal(p.Body, w.Body) {
+			t.Errorf("push %d is %+v of %+v, want %+v of %+v", i, p, p.Stream, w, w.Stream)
+		}
+		if w.Stream == room && i < 6 && p.Stream != got.Items[0].Push.Stream {
+			t.Errorf("push %d has a stream of its own", i)
+		}
+	}
+}
+
+// A stream is encoded in one way only.
+func TestMalformedPushes(t *testing.T) {
+	message := func(pushes ...byte) []byte {
+		b := append(appendViewID([]byte{byte(KindItems), 3}, ViewID{}), 0) // In
+		return append(append(b, pushes...), 0)                             // no items
+	}
+	for _, b := range [][]byte{{0}, {1, 0, 0, noStream}, {2, 0, 0, newStream, 1, 'r', 5, 1, 1, 0, 0, sameStream, 2, 1}} {
+		if !isMessage(message(b...)) {
+			t.Errorf("refused: %x", b)
+		}
+	}
+	for what, b := range map[string][]byte{
+		"more pushes than bytes":     {0xff, 0x7f, 0, 0, noStream},
+		"the last of no stream":      {1, 0, 0, sameStream, 1, 1},
+		"a stream twice":             {2, 0, 0, newStream, 1, 'r', 5, 1, 1, 0, 0, newStream, 1, 'r', 5, 2, 1},
+		"what follows no push":       {1, 0, 0, 3, 1, 1},
+		"a stream without a number":  {1, 0, 0, newStream, 1, 'r', 5},
+		"a room without an end":      {1, 0, 0, newStream, 9, 'r', 5, 1, 1},
+		"a number longer than needs": {1, 0, 0, newStream, 1, 'r', 5, 0x81, 0, 1},
+	} {
+		if isMessage(message(b...)) {
+			t.Errorf("accepted: %s", what)
 		}
 	}
 }

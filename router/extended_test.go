@@ -86,7 +86,7 @@ func memberOf(t *testing.T, body, name string) string {
 // client beside it that is not extended gets what it has always got.
 func TestExtendedReturn(t *testing.T) {
 	for name, open := range extendedWires() {
-		for _, sh := range []shape{{loops: 1}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}} {
+		for _, sh := range append([]shape{{loops: 1}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}}, fleets...) {
 			t.Run(name+","+sh.String(), func(t *testing.T) {
 				r := newRig(t, sh, keepHistory)
 				ann := r.login(atConnector, false)
