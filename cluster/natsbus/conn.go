@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -60,6 +61,7 @@ type conn struct {
 	gone   context.Context // ends with the connection
 	lost   context.CancelCauseFunc
 	read   chan struct{} // closed when the reader has ended
+	heard  atomic.Bool   // something was read since the last look
 }
 
 // connect makes a connection to one of the servers, in an order that is chance. The error is that of the last one, but one that answers tells more
@@ -85,7 +87,7 @@ func (b *Bus) dial(s server) (*conn, error) {
 	c := &conn{bus: b, server: s.name, msgs: make(chan *nats.Msg, between), read: make(chan struct{})}
 	c.gone, c.lost = context.WithCancelCause(b.ctx)
 	defer context.AfterFunc(b.open, func() { c.lost(ErrClosed) })() // while this takes
-	d := &dialer{ctx: c.gone}
+	d := &dialer{ctx: c.gone, heard: &c.heard}
 	options := append(b.options[:len(b.options):len(b.options)], nats.SetCustomDialer(d),
 		nats.ClosedHandler(func(nc *nats.Conn) { c.lose(nc.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { c.fails(sub, err) }))
@@ -96,13 +98,29 @@ func (b *Bus) dial(s server) (*conn, error) {
 	}
 	c.nc = nc
 	go c.move()
+	go c.watch()
 	return c, nil
 }
 
 // dialer dials for nats.go. The connection ends with ctx, so that nothing waits for a server that answers nothing.
 type dialer struct {
-	ctx context.Context
-	err error // of the last dial
+	ctx   context.Context
+	heard *atomic.Bool // set by each read
+	err   error        // of the last dial
+}
+
+// heardConn notes each read.
+type heardConn struct {
+	net.Conn
+	heard *atomic.Bool
+}
+
+func (c heardConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.heard.Store(true)
+	}
+	return n, err
 }
 
 // Dial implements nats.CustomDialer.
@@ -115,7 +133,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	context.AfterFunc(d.ctx, func() { nc.Close() })
-	return nc, nil
+	return heardConn{nc, d.heard}, nil
 }
 
 // lose ends the connection, for what the server or nats.go said last.
@@ -266,6 +284,24 @@ func (b *Bus) take(m *nats.Msg) {
 	if !b.in.add(item{kind: received, packet: m.Data}, 0) {
 		b.stats.slow.Add(1)
 	}
+}
+
+// watch gives up a server that is silent although nats.go asks it all the time. nats.go would notice too, but not while a write that the server does
+// not take holds its lock.
+func (c *conn) watch() {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for quiet := 0; quiet < 2; {
+		select {
+		case <-ticker.C:
+		case <-c.gone.Done():
+			return
+		}
+		if quiet++; c.heard.Swap(false) {
+			quiet = 0
+		}
+	}
+	c.lose(faultf(ErrLost, "%s has been silent", c.server))
 }
 
 // close ends the connection and waits for its reader.

@@ -62,11 +62,12 @@ const (
 	LeastPayload = 512 << 10
 
 	// oneStep is the time for a dial, for a login, and for the server's word on subscriptions.
-	oneStep = 2 * time.Second
-	// writeTime is how long the server may take nothing of what is written.
-	writeTime = 5 * time.Second
-	// pingEvery is how often the server is asked whether it lives; two answers may be missing.
-	pingEvery = 5 * time.Second
+	oneStep = time.Second
+	// pingEvery is how often the server is asked whether it lives. One that was silent for all of two such intervals is given up: that is at most
+	// 2.1 s after its last word. Nodes take each other for dead after 3 s of silence (package cluster), but not while they know that it is
+	// the bus that does not carry, and for 3 s after it does again. So two nodes that lose one server are back, with one more that
+	// answers nothing on the way, before one of them judges the other.
+	pingEvery = 700 * time.Millisecond
 	// endTime is how long Close waits for what was sent before.
 	endTime = time.Second
 )

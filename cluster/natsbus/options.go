@@ -74,7 +74,7 @@ func Redact(list string) string {
 func options(c *Config) ([]nats.Option, error) {
 	list := []nats.Option{
 		nats.Name("pomelod " + c.Node), nats.NoEcho(), nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(oneStep),
-		nats.FlusherTimeout(writeTime), nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2), nats.NoCallbacksAfterClientClose(),
+		nats.PingInterval(pingEvery), nats.NoCallbacksAfterClientClose(),
 	}
 	if c.Credentials != "" && c.NKey != "" {
 		return nil, errors.New("a file of credentials and one of an NKey: give one of them")

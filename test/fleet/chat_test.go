@@ -26,6 +26,7 @@ type user struct {
 
 	mu    sync.Mutex
 	heard []string // "name number"
+	left  []string // who was said to have left
 }
 
 // meet asks the gate for a connector and enters a room there, over WebSocket or raw TCP.
@@ -55,12 +56,18 @@ func meet(t *testing.T, gate, room, name string, webSocket bool) *user {
 			if err != nil {
 				return
 			}
-			var said struct{ Msg string }
-			if push.Route == "onChat" && json.Unmarshal(push.Body, &said) == nil {
-				u.mu.Lock()
-				u.heard = append(u.heard, said.Msg)
-				u.mu.Unlock()
+			var said struct{ Msg, User string }
+			if json.Unmarshal(push.Body, &said) != nil {
+				continue
 			}
+			u.mu.Lock()
+			switch push.Route {
+			case "onChat":
+				u.heard = append(u.heard, said.Msg)
+			case "onLeave":
+				u.left = append(u.left, said.User)
+			}
+			u.mu.Unlock()
 		}
 	}()
 	return u
@@ -332,5 +339,53 @@ func TestNATSComesAndGoes(t *testing.T) {
 	p.end()
 	if a.metric("pomelod_fleet_bus_connections_total") < 2 {
 		t.Error("it was not another connection")
+	}
+}
+
+// NATS falls silent for all nodes at once, without an end of their connections: a machine that lost its power, a network that drops everything. Each
+// node notices before it would take the others for dead, so nobody is told of a leave, and no node has to begin anew.
+func TestNATSFallsSilent(t *testing.T) {
+	s := startNATS(t, nil)
+	var nodes []*process
+	var ways []*proxy
+	for _, name := range []string{"a", "b"} {
+		way := newProxy(t, s.address())
+		ways = append(ways, way)
+		nodes = append(nodes, launch(t, name, "-nats", "nats://"+way.address(), "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0"))
+	}
+	for _, n := range nodes {
+		n.waitReady()
+	}
+	eventually(t, "both to follow each other", func() bool { return nodes[0].metric("pomelod_fleet_unguarded_partitions") == 0 })
+	p := gather(t, nodes[0].addr("gate"), 4, 4)
+	p.talk()
+	p.more(20)
+	began := time.Now()
+	for _, w := range ways {
+		w.hold()
+	}
+	for _, n := range nodes {
+		eventually(t, n.name+" to be not ready", func() bool { status, _ := n.readyz(); return status == 503 })
+	}
+	t.Logf("noticed within %v", time.Since(began))
+	time.Sleep(time.Until(began.Add(6 * time.Second))) // silence of 3 s is a death
+	for _, w := range ways {
+		w.release()
+	}
+	began = time.Now()
+	for _, n := range nodes {
+		n.waitReady()
+	}
+	t.Logf("ready again within %v", time.Since(began))
+	t.Logf("each room has 20 more sends %v later", p.more(20))
+	p.end()
+	for _, room := range p.rooms {
+		for _, u := range room {
+			u.mu.Lock()
+			if len(u.left) > 0 {
+				t.Errorf("%s was told that %v have left", u.name, u.left)
+			}
+			u.mu.Unlock()
+		}
 	}
 }
