@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/pomelod/pomelod/codec"
 )
 
 func forFleets(t *testing.T, f func(t *testing.T, r *rig)) {
@@ -32,6 +34,22 @@ func TestFleetTwoTalk(t *testing.T) {
 		r.net.Settle()
 		ann.want(`push 0 onLeave {"route":"onLeave","user":"bob"}`)
 	})
+}
+
+// What the owner does not answer is refused by the fleet, which knows whether it may have happened, before the loop gives it up.
+func TestFleetRefusesBeforeTheLoop(t *testing.T) {
+	r := newRig(t, shape{loops: 1, fleet: "gnc"}, nil)
+	x := r.fleet
+	ann := r.login(atConnector, true)
+	ann.enter("ann", "lobby")
+	x.pass(300) // the loop's whole seconds are not the fleet's
+	x.nodes[2].paused = true
+	ann.request(routeSend, sendBody("sent", "*"))
+	for range 80 {
+		ann.send(codec.PackageHeartbeat, nil)
+		x.pass(100)
+	}
+	ann.want(`answer 2 {"code":500,"reason":"unknown"}`)
 }
 
 // A gate names the connectors of the fleet: by the hash of the uid always the same one, and all of them in time. One that is cut off or drains is named

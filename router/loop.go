@@ -145,7 +145,11 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 		return false
 	}
 	req.From = l.addr(s.conn)
-	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.node.limits.RequestSeconds) // notifies as well: they need credits
+	seconds := l.node.limits.RequestSeconds
+	if l.elsewhere(req.Part) {
+		seconds += elsewhereSeconds
+	}
+	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), seconds) // notifies as well: they need credits
 	in.Post(req)
 	return true
 }

@@ -39,6 +39,14 @@ func (l *loop) inlet(part uint16) channel.Inlet {
 	return at.inlet
 }
 
+// elsewhereSeconds is how much longer a loop waits for an answer from another node. Who connects nodes gives a request up after Limits.RequestSeconds, and
+// answers: it knows whether the request was sent, and undoes an enter in its place among the session's requests. A loop counts in whole seconds, and the
+// request has waited for a turn.
+const elsewhereSeconds = 2
+
+// elsewhere tells whether the owner of a partition is on another node, as far as the loops know.
+func (l *loop) elsewhere(part uint16) bool { return l.node.placement.Load()[part].loop == nil }
+
 // ownInlet leads from a loop to the partitions that run on it, where a request is executed at once, or behind the one that is being executed.
 type ownInlet loop
 
