@@ -333,6 +333,37 @@ func TestHistoryMemory(t *testing.T) {
 	}
 }
 
+// A worker that keeps far too much, as when it has become the owner of others' partitions, forgets it over many turns, and less than it adds never.
+func TestHistoryMemoryAfterATakeover(t *testing.T) {
+	const rooms = 3000
+	s, now := keepingStage(t, keeping(ReadersEveryone), Limits{})
+	for i := range rooms {
+		from, room := at(0, 100+i), fmt.Sprint("room", i)
+		s.enter(from, "a", room)
+		s.send(from, "a", room, Everybody, `"something to be kept"`)
+	}
+	all := s.w.Stats().KeptBytes
+	s.w.history.Memory = all / 2
+	s.send(at(0, 100), "a", "room0", Everybody, `"more"`)
+	if n := s.w.Stats(); n.Forgotten == 0 || n.Forgotten > 2 || n.KeptBytes > all {
+		t.Errorf("a send forgets %d rooms, %d bytes became %d", n.Forgotten, all, n.KeptBytes)
+	}
+	s.leave(at(0, 101), "a", "room1")
+	turns := 0
+	for before := s.w.Stats().Forgotten; s.w.Due() != 0 && s.w.Due() <= *now+1; turns++ {
+		*now++
+		s.w.Tick()
+		n := s.w.Stats().Forgotten
+		if n-before > tickEntries {
+			t.Fatalf("%d rooms at once", n-before)
+		}
+		before = n
+	}
+	if n := s.w.Stats(); n.KeptBytes > s.w.history.Memory || n.KeptBytes < all/3 || turns < rooms/2/tickEntries {
+		t.Errorf("%d bytes of %d are left after %d turns", n.KeptBytes, all, turns)
+	}
+}
+
 // The model of a room: everything that was ever said, and since when each who can prove it has been there. Against random schedules with time
 // that passes, who enters is told nothing else than what it missed and may read, once and in order; and "complete" is never said in vain.
 func TestHistoryModel(t *testing.T) {

@@ -129,15 +129,24 @@ func (w *Worker) shelve(p *partition) {
 // KeepHistory has rooms keep what is said in them. Called before the worker owns anything.
 func (w *Worker) KeepHistory(h History) { w.history = h }
 
-// relieve forgets until what is kept is within the worker's bounds.
-func (w *Worker) relieve() {
-	for most := w.history.Memory; most > 0 && w.state.shelves.bytes > most; {
+// relieve forgets at most so many rooms, until what is kept is within the worker's bounds, or no more than least. Tick goes on with the rest. A request
+// sets free as many bytes again as it has added at most: where other owners' partitions have come with their histories, there may be tens of
+// thousands of rooms too many, and others wait for the loop.
+func (w *Worker) relieve(least int64, rooms int) {
+	most := w.history.Memory
+	if most <= 0 {
+		return
+	}
+	for ; w.state.shelves.bytes > max(most, least) && rooms > 0; rooms-- {
 		h := w.state.shelves.victim()
 		if h == nil {
 			return
 		}
 		w.counters[countForgotten]++
 		w.forget(h)
+	}
+	if w.state.shelves.bytes > most {
+		w.forgetAt = max(1, w.nanos())
 	}
 }
 
@@ -160,12 +169,13 @@ func (w *Worker) forget(h *history) {
 	w.post()
 }
 
-// forgetOld forgets what nobody is told any more, at most of so many rooms, and says when it must be called again.
-func (w *Worker) forgetOld(rooms int) {
+// forgetOld forgets what nobody is told any more, at most of so many rooms, and notes when it must be called again. It returns of how many more rooms
+// something may be forgotten now.
+func (w *Worker) forgetOld(rooms int) int {
 	w.forgetAt = 0
 	lim := &w.history
 	if lim.Age == 0 || lim.Wall == nil {
-		return
+		return rooms
 	}
 	now, first := lim.Wall(), int64(0)
 	for i := range w.state.shelves.lists {
@@ -181,6 +191,7 @@ func (w *Worker) forgetOld(rooms int) {
 		left := max(0, first+lim.Age.Milliseconds()-now)
 		w.forgetAt = max(1, w.nanos()+left*int64(time.Millisecond))
 	}
+	return rooms
 }
 
 // changed is the time from which a history becomes old: with nobody in the room, that of the last message.

@@ -150,11 +150,12 @@ func (w *Worker) Handle(r *Request) (mine bool) {
 			return true
 		}
 	}
+	kept := w.state.shelves.bytes
 	w.makeRoom(p, r)
 	if w.decide(p, r) {
 		w.post()
 	}
-	w.relieve()
+	w.relieve(2*kept-w.state.shelves.bytes, tickEntries)
 	return true
 }
 
@@ -346,7 +347,7 @@ func (w *Worker) Tick() {
 	now := w.nanos()
 	left := tickEntries
 	if w.forgetAt != 0 && now >= w.forgetAt {
-		w.forgetOld(left)
+		w.relieve(0, w.forgetOld(left))
 	}
 	if w.due == 0 || now < w.due {
 		return
