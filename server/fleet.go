@@ -127,16 +127,28 @@ func (n *fleetNode) handOver() {
 	late := time.After(handOverTime)
 	for {
 		s := n.Status()
-		if s.Owned == 0 || s.Chats < 2 || s.Suspended {
+		if left(&s) == 0 {
 			return
 		}
 		select {
 		case <-late:
-			slog.Warn("not all partitions were handed over; others take them as after a crash", "left", s.Owned)
+			slog.Warn("not all partitions were handed over; others take them as after a crash", "owned", s.Owned, "followed", s.Followed)
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// left is how many partitions others have yet to take of a node that ends. Those that it follows count where a third node can: their owners would
+// acknowledge nothing until the fleet has noticed that the node is gone.
+func left(s *fleet.Status) int {
+	switch {
+	case s.Chats < 2 || s.Suspended:
+		return 0
+	case s.Chats == 2:
+		return s.Owned
+	}
+	return s.Owned + s.Followed
 }
 
 // close ends the node, which sends what there is to be sent.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/fleet"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -107,6 +108,26 @@ func TestRoles(t *testing.T) {
 		}
 		if c.fleet.id != tc.id || cluster.Roles(c.fleet.roles) != tc.roles || !slices.Equal(names, tc.listeners) {
 			t.Errorf("%s: %s does %s on %q", tc.args, c.fleet.id, c.fleet.roles.String(), names)
+		}
+	}
+}
+
+// A node that ends waits for others to take what it has, if there are others.
+func TestHandOverWaits(t *testing.T) {
+	for _, tc := range []struct {
+		s    fleet.Status
+		want int
+	}{
+		{fleet.Status{Chats: 1, Owned: 512}, 0},
+		{fleet.Status{Chats: 2, Owned: 7, Followed: 256}, 7},
+		{fleet.Status{Chats: 2, Followed: 256}, 0}, // nobody else could follow
+		{fleet.Status{Chats: 3, Owned: 7, Followed: 9}, 16},
+		{fleet.Status{Chats: 3, Followed: 9}, 9},
+		{fleet.Status{Chats: 3}, 0},
+		{fleet.Status{Chats: 3, Owned: 7, Followed: 9, Suspended: true}, 0},
+	} {
+		if got := left(&tc.s); got != tc.want {
+			t.Errorf("%+v: %d are left, want %d", tc.s, got, tc.want)
 		}
 	}
 }
