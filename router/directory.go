@@ -52,7 +52,21 @@ func (n *Node) SetConnectors(list []Announced, byLoad bool) {
 		if fit = slices.DeleteFunc(fit, func(a Announced) bool { return a.TLS != (i == 1) }); len(fit) == 0 {
 			fit = list
 		}
-		n.connectors[i].Store(&directory{list: fit, load: byLoad, given: make([]atomic.Uint64, len(fit))})
+		d := &directory{list: fit, load: byLoad, given: make([]atomic.Uint64, len(fit))}
+		d.goOn(n.connectors[i].Load())
+		n.connectors[i].Store(d)
+	}
+}
+
+// goOn takes over from the directory before it who was sent to connectors of which nothing new is told: it may be another one's load that has changed.
+func (d *directory) goOn(before *directory) {
+	if before == nil {
+		return
+	}
+	for i := range d.list {
+		if at := slices.Index(before.list, d.list[i]); at >= 0 {
+			d.given[i].Store(before.given[at].Load())
+		}
 	}
 }
 

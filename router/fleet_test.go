@@ -106,6 +106,15 @@ func TestGateByLoad(t *testing.T) {
 	if got != "bbabab" {
 		t.Errorf("sent to %s", got)
 	}
+	// Now a and b have 7 each. c tells of fewer; of a and b nothing new is known.
+	r.node.SetConnectors([]Announced{at("a", 5), at("b", 3), at("c", 8)}, true)
+	got = ""
+	for range 4 {
+		got += string(r.node.connectors[0].Load().pick([]byte(`"x"`)).Host)
+	}
+	if got != "abab" {
+		t.Errorf("when the load of another one has changed: sent to %s", got)
+	}
 }
 
 // fleetHost is by what a gate of a fleet names a connector, as long as what one node names.
