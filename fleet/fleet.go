@@ -49,6 +49,8 @@ const (
 	turnEvery = 10 * time.Millisecond
 	// turnSlice is how much mail one turn takes.
 	turnSlice = 4096
+	// lastTurns are the turns after the end at most: 65,536 letters.
+	lastTurns = 16
 	// maxPackets are the bytes of packets that wait for a turn; more are dropped. NATS cuts a client off at 64 MiB.
 	maxPackets = 64 << 20
 	// maxOut are the bytes of messages of Holders that wait for a turn; beyond it nothing new is admitted.
@@ -192,6 +194,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			f.last(began)
 			return nil
 		case <-f.wake:
 		case <-ticker.C:
@@ -199,6 +202,16 @@ func (f *Fleet) Run(ctx context.Context) error {
 		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
 		if err := f.node.Err(); err != nil {
 			return err
+		}
+	}
+}
+
+// last sends what has come before the end, as leaves of the last sessions. What comes meanwhile is no reason to go on.
+func (f *Fleet) last(began time.Time) {
+	for range lastTurns {
+		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
+		if f.mail.Empty() {
+			return
 		}
 	}
 }

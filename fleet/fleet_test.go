@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -110,6 +111,21 @@ func TestRequestsComeBackAsItems(t *testing.T) {
 	it := a.loops.delivered[0]
 	if it.Kind != channel.ItemEnter || it.To != (channel.Addr{Node: local, Ref: 1<<56 | 9}) || it.Epoch != a.node.View().Shares[it.Part].Born || it.Req != 3 {
 		t.Errorf("%+v", it)
+	}
+}
+
+// What came before the end goes out: it may be the last leaves.
+func TestTheEndTakesWhatHasCome(t *testing.T) {
+	a := newAlone(1, nil)
+	const last = 2*turnSlice + 5
+	for i := range last {
+		a.Inlet().Post(enter("lobby", "ann", uint32(1+i)))
+	}
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	<-a.Wanted() // else it might do a turn before it looks at ctx
+	if err := a.Run(ctx); err != nil || len(a.loops.delivered) != last {
+		t.Errorf("%d of %d requests were looked at; %v", len(a.loops.delivered), last, err)
 	}
 }
 
