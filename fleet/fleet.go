@@ -155,13 +155,17 @@ func (f *Fleet) ring() {
 
 // Receive takes a packet from the bus, and keeps it. Safe from any goroutine.
 func (f *Fleet) Receive(packet []byte) {
-	if f.packets.Add(int64(len(packet))) > maxPackets {
-		f.packets.Add(-int64(len(packet)))
+	weight := packetWeight(packet)
+	if f.packets.Add(weight) > maxPackets {
+		f.packets.Add(-weight)
 		f.dropped.Add(1)
 		return
 	}
 	f.mail.Post(letter{packet: packet})
 }
+
+// packetWeight is about how many bytes a packet keeps alive that waits: its own, and its letter.
+func packetWeight(packet []byte) int64 { return int64(len(packet)) + 128 }
 
 // NoResponder takes the bus's word that nobody receives what is sent to a name. Safe from any goroutine.
 func (f *Fleet) NoResponder(name string) { f.mail.Post(letter{nobody: name}) }
@@ -248,7 +252,7 @@ func (f *Fleet) Turn(now, wall int64) {
 func (f *Fleet) take(l *letter) {
 	switch {
 	case l.packet != nil:
-		f.packets.Add(-int64(len(l.packet)))
+		f.packets.Add(-packetWeight(l.packet))
 		f.node.Receive(l.packet)
 	case l.request != nil:
 		f.requests.Add(-l.request.Weight())

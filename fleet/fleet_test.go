@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
@@ -177,7 +178,12 @@ func TestWaysAreBounded(t *testing.T) {
 	if a.Inlet().Full() || a.requests.Load() != 0 {
 		t.Error("full when the requests have been looked at")
 	}
-	packet := make([]byte, maxPackets/4)
+	a.Receive([]byte{1})
+	if n := a.packets.Load(); n < int64(unsafe.Sizeof(letter{})) {
+		t.Errorf("a letter counts %d bytes", n)
+	}
+	a.pass(1)
+	packet := make([]byte, maxPackets/4-packetWeight(nil))
 	for range 6 {
 		a.Receive(packet)
 	}
