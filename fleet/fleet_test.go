@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -159,6 +160,27 @@ func TestUnknownEnterIsUndone(t *testing.T) {
 	(*home)(a.Fleet).Refused(&r, true)
 	if it := a.loops.delivered[1]; it.Kind != channel.ItemKick || it.To.Ref != r.From.Ref || len(a.leaves) != 1 {
 		t.Errorf("%+v, leaves %+v", it, a.leaves)
+	}
+}
+
+// A node whose name is in use is ended by the fleet, and its status says why.
+func TestStatusSaysWhyTheNodeWasEnded(t *testing.T) {
+	a := newAlone(1, nil)
+	a.pass(2500)
+	var b *alone
+	b = newAlone(1, func(c *Config) {
+		c.Cluster.Run = 2000
+		c.Bus = a.net.Connect("one", func(p []byte) { b.Receive(p) }, func(name string) { b.NoResponder(name) })
+	})
+	for range 1000 {
+		a.pass(1)
+		b.pass(1)
+	}
+	if s := b.Status(); s.Err == nil || !strings.Contains(s.Err.Error(), "another process is node") || !s.Suspended {
+		t.Errorf("the second node: %+v", s)
+	}
+	if s := a.Status(); s.Err != nil || s.Suspended {
+		t.Errorf("who has the name: %+v", s)
 	}
 }
 

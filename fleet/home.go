@@ -93,7 +93,7 @@ func (f *Fleet) turned(loop int) {
 func (f *Fleet) report() {
 	old := f.status.Load()
 	s := *old
-	s.Self, s.Suspended, s.Dropped = f.node.Self(), f.node.Suspended(), f.dropped.Load()
+	s.Self, s.Suspended, s.Dropped, s.Err = f.node.Self(), f.node.Suspended(), f.dropped.Load(), f.node.Err()
 	if v := f.node.View(); v != nil && (v != f.view || s.Self != old.Self) {
 		f.view = v
 		s.count(v)

@@ -100,10 +100,16 @@ func (n *fleetNode) trouble() error {
 	if n == nil {
 		return nil
 	}
-	if err := n.bus.Err(); err != nil {
-		return err
-	}
-	switch s := n.Status(); {
+	s := n.Status()
+	return trouble(&s, n.bus.Err())
+}
+
+func trouble(s *fleet.Status, bus error) error {
+	switch {
+	case s.Err != nil:
+		return s.Err
+	case bus != nil:
+		return bus
 	case s.Self == 0:
 		return errors.New("this node is not a member of the fleet yet")
 	case s.Suspended:

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +130,28 @@ func TestHandOverWaits(t *testing.T) {
 		if got := left(&tc.s); got != tc.want {
 			t.Errorf("%+v: %d are left, want %d", tc.s, got, tc.want)
 		}
+	}
+}
+
+// What must be mended first is said first.
+func TestTroubleOfANode(t *testing.T) {
+	ended, away := errors.New("the name is in use"), errors.New("no NATS")
+	for _, tc := range []struct {
+		s    fleet.Status
+		bus  error
+		want string
+	}{
+		{fleet.Status{Err: ended, Suspended: true}, away, "the name is in use"},
+		{fleet.Status{Suspended: true}, away, "no NATS"},
+		{fleet.Status{Suspended: true}, nil, "not a member"},
+		{fleet.Status{Self: 1, Suspended: true}, nil, "does not hear enough"},
+	} {
+		if err := trouble(&tc.s, tc.bus); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%+v: %v", tc.s, err)
+		}
+	}
+	if err := trouble(&fleet.Status{Self: 1}, nil); err != nil {
+		t.Errorf("a node that serves: %v", err)
 	}
 }
 
