@@ -87,7 +87,7 @@ var workerMetrics = []metric[workerFigures]{
 	counter("leaves_total", "Members that left.", "worker", func(w *workerFigures) uint64 { return w.Leaves }),
 	counter("sends_total", "Messages accepted.", "worker", func(w *workerFigures) uint64 { return w.Sends }),
 	counter("sends_refused_total", "Messages refused.", "worker", func(w *workerFigures) uint64 { return w.SendsRefused }),
-	counter("outlet_full_total", "Enters and messages refused because members' connections have too much to take already.", "worker", func(w *workerFigures) uint64 { return w.Busy }),
+	counter("outlet_full_total", "Enters, messages and pages of history refused because members' connections have too much to take already.", "worker", func(w *workerFigures) uint64 { return w.Busy }),
 	counter("pushes_total", "Pushes posted, counted once for each event loop.", "worker", func(w *workerFigures) uint64 { return w.Pushes }),
 	gauge("rooms_empty", "Rooms without members that keep what was said.", "worker", func(w *workerFigures) int { return w.EmptyRooms }),
 	gauge("history_messages", "Messages that rooms keep.", "worker", func(w *workerFigures) int { return w.Kept }),

@@ -199,6 +199,27 @@ func TestHistoryPages(t *testing.T) {
 	}
 }
 
+// A page is not made for whose outlet has too much to write already; a full one of somebody else does not matter.
+func TestPagesOfFullOutlets(t *testing.T) {
+	s, _ := keepingStage(t, keeping(ReadersPresent), Limits{})
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.say(at(0, 1), "a", "said")
+	s.outlet(1).full = func(RoomID) bool { return true }
+	if texts, _, _ := s.page(at(1, 2), "b", Extended{Most: 9}); !slices.Equal(texts, []string{"refused"}) {
+		t.Errorf("a full outlet is told %v", texts)
+	}
+	if texts, _, _ := s.page(at(0, 1), "a", Extended{Most: 9}); !slices.Equal(texts, []string{"said"}) {
+		t.Errorf("another one is told %v", texts)
+	}
+	if texts, _, _ := s.page(at(1, 3), "b", Extended{Most: 9}); !slices.Equal(texts, []string{"refused"}) {
+		t.Errorf("who is not in the room is told %v", texts)
+	}
+	if got := s.w.Stats(); got.Busy != 1 || got.Pages != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A message that is sent again is answered as the first time and pushed once; also by who was replaced or has returned with its secret, and
 // by nobody else.
 func TestSentAgain(t *testing.T) {

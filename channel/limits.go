@@ -92,6 +92,10 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		case of.target != 0 && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
 			return refusedBusy
 		}
+	case OpHistory:
+		if of.user != 0 && w.way(r.From.Outlet()).Full(0) {
+			return refusedBusy
+		}
 	}
 	return admitted
 }

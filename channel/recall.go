@@ -206,6 +206,11 @@ func (d *decision) page() {
 		d.reply(Refused)
 		return
 	}
+	if d.input.refusal != admitted {
+		d.noteRefusal()
+		d.reply(Refused)
+		return
+	}
 	x := d.r.Ext
 	d.note(countPages)
 	s, _ := d.readable(room, d.readsFrom(room, d.state.keys[slot], d.state.member(slot).mark.entry()))
