@@ -2,7 +2,6 @@ package channel
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -342,6 +341,9 @@ func (d *decision) drop(slot uint32, stays bool) {
 	m := d.state.member(slot)
 	room := m.room
 	d.note(countLeaves)
+	if room.count > 1 { // otherwise what is old goes with the room
+		d.refresh(room)
+	}
 	d.remember(room, slot)
 	d.recordOf(RecordRemove, room, slot)
 	if stays {
@@ -493,7 +495,11 @@ func (d *decision) tick(entries int) {
 // dropNode executes the leave of every member behind a node that has ended: nobody there is told anything any more.
 func (d *decision) dropNode(node Node) {
 	for _, room := range d.p.inOrder() {
+		if !room.hasNode(node) {
+			continue
+		}
 		d.room, d.seq = room.id, room.seq
+		d.refresh(room) // once: it forgets who has left, too
 		for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 			m := d.state.member(slot)
 			if d.state.addr(slot).Node != node {
@@ -531,16 +537,6 @@ func (d *decision) pushBeyond(room *Room, p *codec.Push, node Node) {
 			d.post(ItemPush, id.addr(), room.id).Push = p
 		}
 	}
-}
-
-// inOrder are the rooms in the order in which they were made.
-func (p *partition) inOrder() []*Room {
-	rooms := make([]*Room, 0, len(p.rooms))
-	for _, room := range p.rooms {
-		rooms = append(rooms, room)
-	}
-	slices.SortFunc(rooms, func(a, b *Room) int { return cmp.Compare(a.id, b.id) })
-	return rooms
 }
 
 // failed answers for a request that panicked, or for an item that did. A room in which it happens again is closed; so is one whose

@@ -220,6 +220,27 @@ func TestPagesOfFullOutlets(t *testing.T) {
 	}
 }
 
+// All members behind a node that has ended return to what they missed, also where what the room kept was old by then.
+func TestReturnsToANodeThatEnded(t *testing.T) {
+	s, now := keepingStage(t, keeping(ReadersPresent), Limits{})
+	s.enter(at(0, 1), "a", "r")
+	var since [4]Extended
+	for i := range since {
+		since[i] = Extended{Since: s.extendedEnter(at(256, 2+i), fmt.Sprint("b", i), uint64(2*i+1), Extended{}).last, HasSince: true}
+	}
+	s.say(at(0, 1), "a", "old")
+	*now += int64(11 * time.Minute)
+	s.w.DropNode(NewNode(1, 0))
+	s.say(at(0, 1), "a", "missed")
+	for i, x := range since {
+		back := s.extendedEnter(at(512, 2+i), fmt.Sprint("b", i), uint64(2*i+1), x)
+		if !slices.Equal(back.missed, []string{"missed"}) || *back.Complete { // "old" is gone
+			t.Errorf("b%d is told %v, complete %v", i, back.missed, *back.Complete)
+		}
+	}
+	checkState(t, &s.w.state)
+}
+
 // A message that is sent again is answered as the first time and pushed once; also by who was replaced or has returned with its secret, and
 // by nobody else.
 func TestSentAgain(t *testing.T) {

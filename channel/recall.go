@@ -71,7 +71,7 @@ func (d *decision) refresh(room *Room) {
 }
 
 // remember keeps since when somebody who leaves, and can prove to have been here, has been in the room, as long as others may say something
-// or somebody did.
+// or somebody did. What is old has been forgotten before (refresh).
 func (d *decision) remember(room *Room, slot uint32) {
 	key := d.state.keys[slot]
 	if key == 0 || d.input.history.Messages == 0 || room.readers != ReadersPresent || room.count == 1 && !d.fresh(room) {
@@ -80,7 +80,6 @@ func (d *decision) remember(room *Room, slot uint32) {
 	if h := d.recent(room); h != nil && h.pastOf(key) != nil {
 		return
 	}
-	d.refresh(room)
 	rec := d.recordOf(RecordPast, room, 0)
 	rec.Key, rec.Num, rec.Time = key, d.state.member(slot).mark.entry(), d.input.wall
 }

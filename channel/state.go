@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
@@ -40,6 +42,16 @@ type partition struct {
 	heardLast uint32                   // slot: of voices, the one that spoke last
 	snapshots []*Snapshot              // that are being taken; not part of the state
 	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
+}
+
+// inOrder are the rooms in the order in which they were made.
+func (p *partition) inOrder() []*Room {
+	rooms := make([]*Room, 0, len(p.rooms))
+	for _, room := range p.rooms {
+		rooms = append(rooms, room)
+	}
+	slices.SortFunc(rooms, func(a, b *Room) int { return cmp.Compare(a.id, b.id) })
+	return rooms
 }
 
 // nodeChannel is the partition's channel to one node: the numbers of the last request from it and of the last item for it.
@@ -268,6 +280,11 @@ func (r *Room) uncount(addr Addr) {
 			return
 		}
 	}
+}
+
+// hasNode tells whether a member is behind a node.
+func (r *Room) hasNode(node Node) bool {
+	return slices.ContainsFunc(r.outlets, func(o outletCount) bool { return o.id.Node == node })
 }
 
 // voice notes that a member of a slow room has spoken, as the last one.
