@@ -241,6 +241,51 @@ func TestReturnsToANodeThatEnded(t *testing.T) {
 	checkState(t, &s.w.state)
 }
 
+// Who changes its name in a room stays who it is if it has a secret, also where it takes the place of another session of its own.
+func TestReturnsUnderAnotherName(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		first, second uint64 // what it proves before and after
+		replaces      bool
+		missed        string
+	}{
+		{"with its secret", 7, 7, false, "one two"},
+		{"with another one", 7, 9, false, ""},
+		{"without", 0, 0, false, ""},
+		{"in the place of its own session", 7, 7, true, "one two"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, _ := keepingStage(t, keeping(ReadersPresent), Limits{})
+			s.enter(at(0, 1), "a", "r")
+			since := s.extendedEnter(at(0, 2), "b", tc.first, Extended{}).last
+			s.say(at(0, 1), "a", "one")
+			s.say(at(0, 1), "a", "two")
+			if tc.replaces {
+				s.extendedEnter(at(0, 3), "c", tc.first, Extended{})
+			}
+			s.items = nil
+			s.handle(Request{Op: OpEnter, From: at(0, 2), User: "c", Prev: "b", Room: "r", Key: tc.second, Ext: &Extended{Since: since, HasSince: true}})
+			var missed []string
+			complete := false
+			for _, it := range s.items {
+				switch it.Kind {
+				case ItemEnter:
+					complete = strings.Contains(it.End(), `"complete":true`)
+				case ItemDirect:
+					missed = append(missed, said1(it.Push.Body))
+				}
+			}
+			if got := strings.Join(missed, " "); got != tc.missed || complete != (tc.missed != "") {
+				t.Errorf("told %q, complete %v", got, complete)
+			}
+			if texts, _, _ := s.page(at(0, 2), "c", Extended{Most: 9}); strings.Join(texts, " ") != tc.missed {
+				t.Errorf("may read %v", texts)
+			}
+			checkState(t, &s.w.state)
+		})
+	}
+}
+
 // A message that is sent again is answered as the first time and pushed once; also by who was replaced or has returned with its secret, and
 // by nobody else.
 func TestSentAgain(t *testing.T) {

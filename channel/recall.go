@@ -102,9 +102,20 @@ func (d *decision) readsFrom(room *Room, key, entry uint64) uint64 {
 	case ReadersNobody:
 		return math.MaxUint64
 	}
-	if h := d.recent(room); key != 0 && h != nil {
+	return d.firstEntry(room, key, entry)
+}
+
+// firstEntry is the number at which somebody entered first, as far as it is known, who has entered at a number and proves to be key.
+func (d *decision) firstEntry(room *Room, key, entry uint64) uint64 {
+	if key == 0 {
+		return entry
+	}
+	if prev := d.of.prev; prev != 0 && d.state.keys[prev] == key { // it leaves with this decision, so there is no note of it yet
+		entry = min(entry, d.state.member(prev).mark.entry())
+	}
+	if h := d.recent(room); h != nil {
 		if p := h.pastOf(key); p != nil {
-			return min(entry, p.first)
+			entry = min(entry, p.first)
 		}
 	}
 	return entry
