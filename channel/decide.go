@@ -291,13 +291,17 @@ func (d *decision) add() {
 		d.push(room, userPush("onAdd", r.User), d.of.prev)
 	}
 	d.note(countEnters)
+	entry := d.seq
+	if room != nil { // the note of an earlier stay may have gone when this one ends
+		entry = d.firstEntry(room, r.Key, entry)
+	}
 	rec := d.record(RecordAdd)
-	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.room = r.Room, r.User, r.From, d.seq, r.Key, room
+	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.room = r.Room, r.User, r.From, entry, r.Key, room
 	if slow > 0 { // one that leaves and comes back has to wait like the others
 		rec := d.record(RecordSpoke)
 		rec.Room, rec.User, rec.Time, rec.room = r.Room, r.User, d.input.now, room
 	}
-	d.enteredAt(room, id, d.seq)
+	d.enteredAt(room, id, entry)
 }
 
 // replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
@@ -320,7 +324,7 @@ func (d *decision) entered(room *Room, slot uint32) {
 	d.enteredAt(room, room.id, d.state.member(slot).mark.entry())
 }
 
-// enteredAt answers who entered when the room's pushes had come to a number. room is nil if the room was made by that.
+// enteredAt answers who entered when the room's pushes had come to a number, or has proved to have been there then. room is nil if the room was made by that.
 func (d *decision) enteredAt(room *Room, id RoomID, entry uint64) {
 	d.list = len(d.items)
 	it := d.post(ItemEnter, d.r.From, id)

@@ -40,9 +40,9 @@ const (
 	historyCost = 400 // the room itself included, which may have nobody in it (TestHistoryFootprint)
 	messageCost = 64
 	midCost     = 32
-	pastCost    = 24
+	pastCost    = 96 // with its place in a map (TestPastFootprint)
 	maxMids     = 64
-	maxPast     = 256
+	maxPast     = 4096 // a large room whose proxy has ended; whoever comes and goes must do it that often to push others out
 )
 
 // history is what a room keeps.
@@ -65,8 +65,8 @@ type history struct {
 
 // abouts is what a room keeps beside messages, which few rooms do.
 type abouts struct {
-	mids []mid  // the last messages that had an id, oldest first
-	past []past // who has left, oldest first
+	mids []mid // the last messages that had an id, oldest first
+	past formers
 }
 
 // mids is the last messages that had an id.
@@ -77,12 +77,12 @@ func (h *history) mids() []mid {
 	return h.about.mids
 }
 
-// past is who has left.
-func (h *history) past() []past {
+// past is what is known of somebody who has left; nil: nothing is.
+func (h *history) past(key uint64) *past {
 	if h.about == nil {
 		return nil
 	}
-	return h.about.past
+	return h.about.past.by[key]
 }
 
 // said is a message.
@@ -104,6 +104,54 @@ type mid struct {
 type past struct {
 	key, first uint64
 	time       int64
+	next, prev *past
+}
+
+// formers are those who have left, maxPast at most, in the order in which they left last. A mass that leaves and returns asks for each of its
+// members, so they are found by key.
+type formers struct {
+	by          map[uint64]*past
+	first, last *past
+}
+
+// leave notes that somebody has left at a time, who entered first at a number, as far as that is known. Who has been away longest goes for it.
+func (f *formers) leave(key, first uint64, time int64) {
+	p := f.by[key]
+	switch {
+	case p != nil:
+		f.unlink(p)
+		first = min(first, p.first)
+	case len(f.by) == maxPast:
+		p = f.first
+		f.unlink(p)
+		delete(f.by, p.key)
+	default:
+		p = new(past)
+	}
+	if f.by == nil {
+		f.by = make(map[uint64]*past)
+	}
+	*p = past{key: key, first: first, time: time, prev: f.last}
+	f.by[key] = p
+	if f.last != nil {
+		f.last.next = p
+	} else {
+		f.first = p
+	}
+	f.last = p
+}
+
+func (f *formers) unlink(p *past) {
+	if p.prev != nil {
+		p.prev.next = p.next
+	} else {
+		f.first = p.next
+	}
+	if p.next != nil {
+		p.next.prev = p.prev
+	} else {
+		f.last = p.prev
+	}
 }
 
 // keeps tells whether there are messages that outlive the last member.
@@ -119,7 +167,7 @@ func (h *history) newest() *said { return h.message(int(h.n) - 1) }
 func (h *history) size() int {
 	n := int(h.bytes)
 	if a := h.about; a != nil {
-		n += midCost*len(a.mids) + pastCost*len(a.past)
+		n += midCost*len(a.mids) + pastCost*len(a.past.by)
 	}
 	if n > 0 {
 		n += historyCost
@@ -152,10 +200,12 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 		}
 	case RecordMid:
 		a := h.needAbout()
-		a.mids = appendUpTo(a.mids, mid{r.Place, r.Key, r.Num, r.Time}, maxMids)
+		if len(a.mids) == maxMids {
+			a.mids = a.mids[:copy(a.mids, a.mids[1:])]
+		}
+		a.mids = append(a.mids, mid{r.Place, r.Key, r.Num, r.Time})
 	case RecordPast:
-		a := h.needAbout()
-		a.past = appendUpTo(a.past, past{r.Key, r.Num, r.Time}, maxPast)
+		h.needAbout().past.leave(r.Key, r.Num, r.Time)
 	}
 	h.at = max(h.at, r.Time)
 	s.shelve(p, room)
@@ -166,14 +216,6 @@ func (h *history) needAbout() *abouts {
 		h.about = new(abouts)
 	}
 	return h.about
-}
-
-// appendUpTo appends to a list of at most so many, whose first one goes when it is full.
-func appendUpTo[T any](list []T, next T, most int) []T {
-	if len(list) == most {
-		list = list[:copy(list, list[1:])]
-	}
-	return append(list, next)
 }
 
 // push adds the newest message.
@@ -225,8 +267,11 @@ func (r *Room) snapshotHistory(yield func(Record) bool) bool {
 			return false
 		}
 	}
-	for _, m := range h.past() {
-		if !yield(Record{Kind: RecordPast, Room: r.name(), Num: m.first, Key: m.key, Time: m.time}) {
+	if h.about == nil {
+		return true
+	}
+	for p := h.about.past.first; p != nil; p = p.next {
+		if !yield(Record{Kind: RecordPast, Room: r.name(), Num: p.first, Key: p.key, Time: p.time}) {
 			return false
 		}
 	}

@@ -70,28 +70,15 @@ func (d *decision) refresh(room *Room) {
 	}
 }
 
-// remember keeps since when somebody who leaves, and can prove to have been here, has been in the room, as long as others may say something
+// remember notes since when somebody who leaves, and can prove to have been here, has been in the room, as long as others may say something
 // or somebody did. What is old has been forgotten before (refresh).
 func (d *decision) remember(room *Room, slot uint32) {
 	key := d.state.keys[slot]
 	if key == 0 || d.input.history.Messages == 0 || room.readers != ReadersPresent || room.count == 1 && !d.fresh(room) {
 		return
 	}
-	if h := d.recent(room); h != nil && h.pastOf(key) != nil {
-		return
-	}
 	rec := d.recordOf(RecordPast, room, 0)
 	rec.Key, rec.Num, rec.Time = key, d.state.member(slot).mark.entry(), d.input.wall
-}
-
-func (h *history) pastOf(key uint64) *past {
-	list := h.past()
-	for i := range list {
-		if list[i].key == key {
-			return &list[i]
-		}
-	}
-	return nil
 }
 
 // readsFrom is the number behind which a member may read, who entered at a number and proves to be key.
@@ -114,7 +101,7 @@ func (d *decision) firstEntry(room *Room, key, entry uint64) uint64 {
 		entry = min(entry, d.state.member(prev).mark.entry())
 	}
 	if h := d.recent(room); h != nil {
-		if p := h.pastOf(key); p != nil {
+		if p := h.past(key); p != nil {
 			entry = min(entry, p.first)
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	RecordGone
 	// RecordRoom: Room comes to be, with the serial Num, the slow mode Time and the incarnation Key.
 	RecordRoom
-	// RecordAdd: User is Room's last member, at Addr, entered when pushes were numbered up to Num, and proves to be the same user by Key.
+	// RecordAdd: User is Room's last member, at Addr, entered first when pushes were numbered up to Num, and proves to be the same user by Key.
 	RecordAdd
 	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove

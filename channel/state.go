@@ -101,7 +101,7 @@ type member struct {
 }
 
 // mark is what a member's node is (an index into state.nodes): 16 bits, and its entry, the number that the room's pushes had come to when it
-// entered: 48 bits. They share a word, so that an entry costs no member a byte.
+// entered, or in an earlier stay that it has proved: 48 bits. They share a word, so that an entry costs no member a byte.
 type mark uint64
 
 func newMark(node int, entry uint64) mark { return mark(node)<<48 | mark(entry&(1<<48-1)) }
