@@ -240,6 +240,36 @@ func TestHistoryRate(t *testing.T) {
 	}
 }
 
+// What an empty room keeps is forgotten when it has come of age, also on a loop on which nothing else has happened since: here one that has no
+// connection.
+func TestIdleLoopsForget(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, func(cfg *Config) {
+		keepHistory(cfg)
+		cfg.Wall, cfg.Limits.History.Age = nil, 10*time.Second
+	})
+	r.net.Seconds(3) // the time is not 0
+	c := r.login(atConnector, false)
+	rooms := []string{"r", "s", "t", "u", "v", "w"}
+	for _, room := range rooms {
+		c.enter("a", room)
+		c.ask(routeSend, sendBody("said", "*"))
+	}
+	c.leave()
+	kept := func() (n int) {
+		for _, l := range r.loops() {
+			n += l.worker.Stats().Kept
+		}
+		return n
+	}
+	if n := kept(); n != len(rooms) || r.loops()[0].worker.Stats().Kept == 0 || r.loops()[1].worker.Stats().Kept == 0 {
+		t.Fatalf("%d messages are kept", n)
+	}
+	r.net.Seconds(11)
+	if n := kept(); n != 0 {
+		t.Errorf("after 11 s: %d messages", n)
+	}
+}
+
 // docs/PROTOCOL.md has, for each wire, the bytes of a return, and they are these.
 func TestProtocolExamples(t *testing.T) {
 	const file = "../docs/PROTOCOL.md"

@@ -118,6 +118,7 @@ const mailSlice = 256
 
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
+	l.unixMillis = 0
 	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
 		l.run(l.tick)
 		l.postRun(0, l.Tick) // there may be more than is done at once

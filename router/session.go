@@ -328,6 +328,7 @@ func (l *loop) expireClient(s *session) {
 
 // Late implements netpoll.Handler: a message, a package or a request was begun and not finished, whatever else was sent meanwhile.
 func (l *loop) Late(c *netpoll.Conn) {
+	l.unixMillis = 0
 	s := l.session(c)
 	l.protocol(s).late(s)
 }
