@@ -14,7 +14,7 @@ type History struct {
 	Memory   int64         // bytes of all rooms that the worker owns, what it keeps of members included; 0: no limit
 	// Readers says who may read what a room of that name keeps. nil: ReadersPresent for all.
 	Readers func(room string) Readers
-	// Wall is the time in Unix milliseconds.
+	// Wall is the time in Unix milliseconds, on a clock that is never set back.
 	Wall func() int64
 	// Salt is a number that no other process has: rooms' incarnations are made of it.
 	Salt uint64

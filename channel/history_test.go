@@ -292,6 +292,36 @@ func TestHistoryBounds(t *testing.T) {
 	}
 }
 
+// What came from an owner whose clock was ahead is looked at again within an age.
+func TestAnotherOwnersClock(t *testing.T) {
+	for _, ahead := range []int64{-5000, 0, 5000, 3_600_000} {
+		s, now := newStage(t), new(int64)
+		h := keeping(ReadersPresent)
+		h.Age = time.Minute
+		behind := int64(0)
+		h.Wall = func() int64 { return 10_000_000 + *now/int64(time.Millisecond) - behind }
+		s.w.SetLimits(Limits{}, new(atomic.Int64), func() int64 { return *now })
+		s.w.KeepHistory(h)
+		s.enter(at(0, 1), "a", "r")
+		s.say(at(0, 1), "a", "said")
+		behind = ahead
+		for age := range 3 {
+			due := s.w.Due()
+			if due > *now+int64(h.Age) {
+				t.Fatalf("%d ms ahead, Tick %d: at %v it is wanted at %v", ahead, age, time.Duration(*now), time.Duration(due))
+			}
+			if due == 0 {
+				break
+			}
+			*now = due
+			s.w.Tick()
+		}
+		if n := s.w.Stats().Kept; n != 0 && ahead < h.Age.Milliseconds() {
+			t.Errorf("%d ms ahead: %d messages are kept", ahead, n)
+		}
+	}
+}
+
 // Over the worker's memory go first the histories of empty rooms, then the largest. An empty room goes before another one is refused.
 func TestHistoryMemory(t *testing.T) {
 	h := keeping(ReadersEveryone)

@@ -188,7 +188,7 @@ func (w *Worker) forgetOld(rooms int) int {
 		}
 	}
 	if first != 0 {
-		left := max(0, first+lim.Age.Milliseconds()-now)
+		left := min(max(0, first+lim.Age.Milliseconds()-now), lim.Age.Milliseconds()) // another owner's clock may have been ahead
 		w.forgetAt = max(1, w.nanos()+left*int64(time.Millisecond))
 	}
 	return rooms

@@ -122,7 +122,7 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 	case cfg.Nanos != nil:
 		wall = func() int64 { return cfg.Nanos() / int64(time.Millisecond) }
 	default:
-		wall = func() int64 { return time.Now().UnixMilli() }
+		wall = steadyWall()
 	}
 	memory := h.Memory
 	if memory > 0 {
@@ -137,6 +137,13 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 			return l.unixMillis
 		},
 	}
+}
+
+// steadyWall is a wall clock that nobody sets: the one of the machine as it is now, and what has passed since, in Unix milliseconds. With one that is
+// set back nothing would come of age, and with one that is set on everything at once.
+func steadyWall() func() int64 {
+	begin := time.Now()
+	return func() int64 { return begin.Add(time.Since(begin)).UnixMilli() }
 }
 
 // newSalt is a number that no other process has.

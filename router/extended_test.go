@@ -240,6 +240,20 @@ func TestHistoryRate(t *testing.T) {
 	}
 }
 
+// Without a clock of the configuration's own it is the machine's.
+func TestSteadyWall(t *testing.T) {
+	wall := steadyWall()
+	before := time.Now().Add(-time.Minute).UnixMilli()
+	last := wall()
+	for range 1000 {
+		now := wall()
+		if now < last || now < before || now > before+2*time.Minute.Milliseconds() {
+			t.Fatalf("%d after %d, about %d", now, last, before)
+		}
+		last = now
+	}
+}
+
 // What an empty room keeps is forgotten when it has come of age, also on a loop on which nothing else has happened since: here one that has no
 // connection.
 func TestIdleLoopsForget(t *testing.T) {
