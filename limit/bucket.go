@@ -46,6 +46,14 @@ func (b *Bucket) Charge(r Rate, n int, now int64) {
 	*b = min(*b, Bucket(now+MaxFill))
 }
 
+// ChargePart is Charge for n of the parts of a token. What is charged in many small parts adds up. n times the nanoseconds of a token must fit
+// into an int64.
+func (b *Bucket) ChargePart(r Rate, n, parts int, now int64) {
+	if !r.None() {
+		*b = min(Bucket(max(int64(*b), now)+int64(n)*r.every()/int64(parts)), Bucket(now+MaxFill))
+	}
+}
+
 // Debt is how long the bucket needs to be full again, in nanoseconds: 0 for a full one, at most MaxFill. Bucket(now + debt) is the same
 // bucket on another clock, which reads now.
 func (b Bucket) Debt(now int64) int64 { return max(int64(b)-now, 0) }

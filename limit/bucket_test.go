@@ -145,6 +145,26 @@ func TestTakeUpTo(t *testing.T) {
 	}
 }
 
+// What is charged in parts adds up, and is owed where the bucket has less.
+func TestChargePart(t *testing.T) {
+	r := Rate{PerSecond: 2, Burst: 20}
+	var b Bucket
+	for range 1024 {
+		b.ChargePart(r, 400, 1<<14, second)
+	}
+	if debt := b.Debt(second); debt < 12*second || debt > 13*second { // 25 tokens
+		t.Errorf("%d ns until it is full", debt)
+	}
+	if b.Take(r, second) || b.Take(r, 3*second) || !b.Take(r, 4*second) {
+		t.Error("what is owed is not waited for")
+	}
+	b.ChargePart(Rate{}, 1<<40, 1, second)
+	b.ChargePart(r, 1<<30, 1, second)
+	if debt := b.Debt(second); debt != MaxFill {
+		t.Errorf("a debt of %d ns", debt)
+	}
+}
+
 // exactBucket is a token bucket without rounding: tokens come all the time, counted in 10^-12, and a take needs a whole one.
 type exactBucket struct {
 	milli, burst, tokens int64

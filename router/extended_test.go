@@ -14,6 +14,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/limit"
 )
 
 // keepHistory makes rooms keep what is said, at fixed times and in fixed incarnations.
@@ -211,33 +212,83 @@ func TestExtendedBadInput(t *testing.T) {
 	}
 }
 
-// Pages cost their reader as enters do, and one more for each 16 KiB: who reads a room over and over is refused.
+// What is told of what was said costs its reader as enters do, and one more for 16 KiB, whether it is on pages or behind an enter: at once, and for
+// as long as it goes on asking.
 func TestHistoryRate(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(cfg *Config) {
-		keepHistory(cfg)
-		cfg.Limits.EnterRate.PerSecond, cfg.Limits.EnterRate.Burst = 2, 20
-	})
-	c := r.extendedLogin(false)
-	c.enter("a", "r")
-	long := strings.Repeat("x", 8000)
-	for range 7 {
-		c.ask(routeSend, sendBody(long, "*"))
+	for _, tc := range []struct {
+		name string
+		most int                                // times at once
+		read func(t *testing.T, c *client) bool // 56 KB; false: refused
+	}{
+		{"pages", 5, func(t *testing.T, c *client) bool { // each costs 1 and 3.4
+			return !refusedByRate(t, c.ask(routeHistory, `{"limit":200}`), `"messages":[{`)
+		}},
+		{"enters", 4, func(t *testing.T, c *client) bool { // 2 and 3.4
+			other := c.ask(routeEnter, `{"username":"a","rid":"other","secret":"0123456789abcdef"}`)
+			if other != string(channel.EnterRefused) && refusedByRate(t, other, `"users":`) || // where it is still, as it could not enter r
+				refusedByRate(t, c.ask(routeEnter, `{"username":"a","rid":"r","secret":"0123456789abcdef","history":200}`), `"users":`) {
+				return false
+			}
+			n := 0
+			for _, line := range c.take() {
+				n += strings.Count(line, `xxxx"`)
+			}
+			if n != 7 {
+				t.Fatalf("%d messages are repeated", n)
+			}
+			return true
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+				keepHistory(cfg)
+				cfg.Limits.EnterRate = limit.Rate{PerSecond: 2, Burst: 20}
+			})
+			c := r.extendedLogin(false)
+			c.ask(routeEnter, `{"username":"a","rid":"r","secret":"0123456789abcdef"}`)
+			witness := r.login(atConnector, false)
+			witness.enter("w", "r")
+			for range 7 {
+				c.ask(routeSend, sendBody(strings.Repeat("x", 8000), "*"))
+			}
+			r.net.Seconds(1)
+			c.take()
+			times := 0
+			for times < 20 && tc.read(t, c) {
+				times++
+			}
+			if times == 0 || times > tc.most {
+				t.Errorf("%d times at once", times)
+			}
+			for range 20 { // 40 enters
+				r.net.Seconds(1)
+				for range 3 {
+					if tc.read(t, c) {
+						times++
+					}
+				}
+			}
+			if most := tc.most + 40*tc.most/20; times > most {
+				t.Errorf("%d times in 20 s, want %d at the most", times, most)
+			}
+			r.net.Seconds(5)
+			if !tc.read(t, c) {
+				t.Error("refused for good")
+			}
+		})
 	}
-	pages := 0
-	for range 20 {
-		got := c.ask(routeHistory, `{"limit":200}`)
-		if got == `{"code":500,"reason":"enter_rate"}` {
-			break
-		}
-		pages++
+}
+
+// refusedByRate tells whether an answer refuses for the rate; otherwise it must have some text.
+func refusedByRate(t *testing.T, answer, has string) bool {
+	t.Helper()
+	switch {
+	case strings.Contains(answer, `"reason":"enter_rate"`):
+		return true
+	case !strings.Contains(answer, has):
+		t.Fatalf("answered %.90s", answer)
 	}
-	if pages > 6 {
-		t.Errorf("%d pages of 56 KB at once", pages)
-	}
-	r.net.Seconds(5)
-	if got := c.ask(routeHistory, `{"limit":1}`); !strings.HasPrefix(got, `{"messages":[`) {
-		t.Errorf("later: %.80s", got)
-	}
+	return false
 }
 
 // Without a clock of the configuration's own it is the machine's.

@@ -141,13 +141,19 @@ func (lim *limiter) spent(m *meter) bool {
 // spend takes n messages out of what a session may say, or as many as there are but one: the message itself takes that.
 func (lim *limiter) spend(m *meter, n int) { m.all.TakeUpTo(lim.limits.SessionRate, n, lim.now) }
 
-// spendRead takes what a page of what was said costs beside its request: one enter for each 16 KiB, as far as there is one.
+// spendRead charges for so many bytes of what was said: one enter for 16 KiB. They are on their way already, so who has less owes the rest.
 func (lim *limiter) spendRead(m *meter, bytes int) {
-	if !lim.limits.EnterRate.None() {
-		lim.read()
-		m.enters.TakeUpTo(lim.limits.EnterRate, bytes>>14, lim.now)
+	if lim.limits.EnterRate.None() {
+		return
 	}
+	if lim.tick != lim.np.Now() { // not for each of hundreds of messages
+		lim.read()
+	}
+	m.enters.ChargePart(lim.limits.EnterRate, bytes, readBytes, lim.now)
 }
+
+// readBytes of what was said cost one enter.
+const readBytes = 16 << 10
 
 // forgive takes back a refusal for what was admitted.
 func (m *meter) forgive() {

@@ -234,6 +234,9 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
 			l.pushTo(s, it.Push)
+			if it.Push.Seq != 0 { // said before: nothing else that is for one alone has a number
+				l.limiter.spendRead(&s.meter, len(it.Push.Body))
+			}
 		}
 	case channel.ItemKick:
 		if it.Room == 0 || s.room != nil && s.room.id == it.Room {
