@@ -42,11 +42,20 @@ type chosen struct{ withHTTP, plain *tls.Config }
 // alpnHTTP is the one protocol that is negotiated (RFC 7301 §6).
 const alpnHTTP = "http/1.1"
 
+// longestName is how long a name can be that DNS knows (RFC 1035 §2.3.4). crypto/tls takes names of 64 KiB, and keeps a conn's for as long as that lives; the
+// gate repeats it.
+const longestName = 255
+
+var errLongName = errors.New("the server name is longer than any that DNS knows")
+
 // config is the tls.Config by which conns begin.
 func (k *certificates) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if len(hello.ServerName) > longestName {
+				return nil, errLongName
+			}
 			now := k.now.Load()
 			if slices.Contains(hello.SupportedProtos, alpnHTTP) {
 				return now.withHTTP, nil

@@ -110,6 +110,22 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	}
 }
 
+// A name that no host can have ends the handshake: it would be kept for as long as the conn lives, and the gate would repeat it.
+func TestTLSRefusesLongNames(t *testing.T) {
+	t.Parallel()
+	s, _, _ := startTLS(t, []string{"chat.example"})
+	for n, want := range map[int]bool{longestName: true, longestName + 1: false, 10_000: false} {
+		config := &tls.Config{InsecureSkipVerify: true, ServerName: strings.Repeat("x", n)}
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: deadline}, "tcp", s.addr("gate-tls").String(), config)
+		if (err == nil) != want {
+			t.Errorf("a name of %d bytes: %v", n, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
 // The gate sends clients of TLS to the connector with TLS, by a name for which there is a certificate, and others to the other.
 func TestGateWithTLS(t *testing.T) {
 	t.Parallel()
