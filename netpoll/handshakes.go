@@ -14,7 +14,7 @@ import (
 type HandshakeLimits struct {
 	// All is how many handshakes may have begun and wait for their peers; beyond it the oldest is ended.
 	All int
-	// Client is the same for the conns of one client (Pass).
+	// Client is the same for the conns of one client (Pass), but that a handshake has a second first: until the oldest has had it, that client's others wait.
 	Client int
 	// Rate is how many begin a second at most; others wait, clients in turn.
 	Rate int
@@ -60,6 +60,10 @@ type Handshakes struct {
 
 // handshakeBurst is how many handshakes may begin at once after a pause.
 const handshakeBurst = 32
+
+// handshakeAge is how old a handshake is at least, in nanoseconds, when it is ended for another one of its client: longer than a round trip. Many who come
+// back at once from behind one address would end each other otherwise, and none would ever be through.
+const handshakeAge = int64(time.Second)
 
 // handshakeBytes is what a handshake counts for in the budget while it waits for its peer: measured by TestHandshakeBytes.
 const handshakeBytes = 32 << 10
@@ -111,6 +115,7 @@ type handshake struct {
 	shaker        *shaker
 	queued        *list.Element // in waiting or goOn
 	inAll, inMine *list.Element // in the two lists begun
+	at            int64         // when it began, by Handshakes.nanos
 	evict         bool          // others took its place
 	gone          bool          // its conn ended while a step was running
 }
@@ -164,19 +169,22 @@ func (p *Handshakes) take() (h *handshake, wait time.Duration) {
 	}
 	if e := p.goOn.Front(); e != nil {
 		h = p.goOn.Remove(e).(*handshake)
-	} else if e := p.turn.Front(); e != nil {
+	} else if p.turn.Len() > 0 {
 		now, every := p.nanos(), int64(time.Second)/int64(p.limits.Rate)
 		if early := p.next - handshakeBurst*every - now; early > 0 {
 			return nil, time.Duration(early)
 		}
+		k, wait := p.nextShaker(now)
+		if k == nil {
+			return nil, wait
+		}
 		p.next = max(p.next, now) + every
-		k := e.Value.(*shaker)
 		h = k.waiting.Remove(k.waiting.Front()).(*handshake)
-		if p.turn.MoveToBack(e); k.waiting.Len() == 0 {
-			p.turn.Remove(e)
+		if p.turn.MoveToBack(k.turn); k.waiting.Len() == 0 {
+			p.turn.Remove(k.turn)
 			k.turn = nil
 		}
-		p.begin(h)
+		p.begin(h, now)
 	} else {
 		return nil, 0
 	}
@@ -187,8 +195,28 @@ func (p *Handshakes) take() (h *handshake, wait time.Duration) {
 	return h, 0
 }
 
+// nextShaker is the first in turn of whose handshakes another one may begin now. If there is none, wait is until there is, unless one of theirs is over
+// before. It passes over limits.All/limits.Client of them at most: others have not so many.
+func (p *Handshakes) nextShaker(now int64) (k *shaker, wait time.Duration) {
+	for e := p.turn.Front(); e != nil; e = e.Next() {
+		k = e.Value.(*shaker)
+		if k.begun.Len() < p.limits.Client {
+			return k, 0
+		}
+		young := time.Duration(k.begun.Front().Value.(*handshake).at + handshakeAge - now)
+		if young <= 0 {
+			return k, 0
+		}
+		if wait == 0 || young < wait {
+			wait = young
+		}
+	}
+	return nil, wait
+}
+
 // begin counts h as begun, in place of the oldest if there are too many.
-func (p *Handshakes) begin(h *handshake) {
+func (p *Handshakes) begin(h *handshake, now int64) {
+	h.at = now
 	switch k := h.shaker; {
 	case k.begun.Len() >= p.limits.Client:
 		p.evictOldest(&k.begun)
@@ -215,7 +243,9 @@ func (p *Handshakes) forget(h *handshake) {
 	if h.inAll != nil {
 		p.begun.Remove(h.inAll)
 		k.begun.Remove(h.inMine)
-		h.inAll, h.inMine = nil, nil
+		if h.inAll, h.inMine = nil, nil; k.turn != nil {
+			p.signal() // another one of k may begin
+		}
 	}
 	if h.queued != nil {
 		k.waiting.Remove(h.queued) // of the two it is in one

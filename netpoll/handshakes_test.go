@@ -1,0 +1,107 @@
+package netpoll_test
+
+import (
+	"crypto/tls"
+	"io"
+	"iter"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/netpoll/looptest"
+)
+
+// remote is a TLS client that shakes hands as a coroutine: it hears what it is sent a round trip later.
+type remote struct {
+	*far
+	yield func(struct{}) bool
+	step  func() (struct{}, bool)
+	stop  func()
+	seen  int   // bytes that it has been sent
+	hears int64 // when it hears the last of them
+	over  bool
+	err   error
+}
+
+func (r *remote) Read(b []byte) (int, error) {
+	for r.at == len(r.s.Wrote) {
+		if r.s.ShutDown || r.s.Closed {
+			return 0, io.EOF
+		}
+		if !r.yield(struct{}{}) {
+			return 0, errNothing
+		}
+	}
+	n := copy(b, r.s.Wrote[r.at:])
+	r.at += n
+	return n, nil
+}
+
+func (w *sealed) remote(s *looptest.Socket) *remote {
+	r := &remote{far: &far{w: w, s: s}}
+	r.step, r.stop = iter.Pull(func(yield func(struct{}) bool) {
+		r.yield = yield
+		r.err = tls.Client(r, &tls.Config{InsecureSkipVerify: true}).Handshake()
+		r.over = true
+	})
+	r.step()
+	return r
+}
+
+// Many who come at once from behind one address, farther away than the time in which as many as one client may have begin: they wait for each other, and none
+// of them is ended for another one. Those who go silent have their places for a second.
+func TestSecureManyBehindOneAddress(t *testing.T) {
+	const clients, roundTrip = 100, int64(200 * time.Millisecond)
+	limits := netpoll.HandshakeLimits{All: 256, Client: 16, Rate: 1000, Seconds: 5}
+	w := newSealed(t, 1, limits, 1<<30)
+	w.budget.Gate = nil
+	h := w.on[0]
+	h.gate = nil
+	hello := helloOf(t, w)
+	connect := func() *looptest.Socket {
+		return w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1, Peer: netip.MustParseAddrPort("192.0.2.1:1")})
+	}
+	for range limits.Client {
+		connect().Send(hello)
+	}
+	w.pump()
+	var remotes []*remote
+	for range clients {
+		r := w.remote(connect())
+		defer r.stop()
+		remotes = append(remotes, r)
+	}
+	for ms, left := 0, clients; left > 0 && ms < 4000; ms++ {
+		w.net.Nanos += int64(time.Millisecond)
+		w.pump()
+		left = 0
+		for _, r := range remotes {
+			if !r.over {
+				left++
+			}
+			if n := len(r.s.Wrote); n > r.seen || r.s.Closed {
+				if r.hears == 0 {
+					r.hears = w.net.Nanos + roundTrip
+				}
+				r.seen = n
+			}
+			if r.hears != 0 && w.net.Nanos >= r.hears && !r.over {
+				r.hears = 0
+				r.step()
+			}
+		}
+	}
+	for i, r := range remotes {
+		if !r.over || r.err != nil {
+			t.Fatalf("client %d: done %v, %v; %+v", i, r.over, r.err, w.hands.Stats())
+		}
+	}
+	if s := w.hands.Stats(); s.Done != clients || s.Evicted != uint64(limits.Client) {
+		t.Errorf("handshakes: %+v; all silent ones should have made place", s)
+	}
+	w.net.Seconds(8)
+	if s := w.hands.Stats(); s.Running != 0 {
+		t.Errorf("handshakes: %+v", s)
+	}
+}
