@@ -346,11 +346,16 @@ func (p *Handshakes) state(h *handshake) (stage shakeStage, evicted bool) {
 	return h.stage, h.evict
 }
 
-// abandon ends the coroutine, if there is one. h must rest.
+// abandon ends the coroutine, if there is one, and frees what a handshake has that came to nothing: its loop remembers it until its time is over. What is
+// sealed is left, as an alert may have yet to be sent. h must rest.
 func (h *handshake) abandon() {
+	s := h.secure
 	if h.stop != nil && !h.done {
-		h.secure.wire.to = nil // whatever it may still say
+		s.wire.to = nil // whatever it may still say
 		h.stop()
+	}
+	if h.step, h.stop = nil, nil; !h.done || h.err != nil {
+		s.wire.in, s.conn = nil, nil
 	}
 }
 

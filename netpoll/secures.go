@@ -205,7 +205,7 @@ func (l *Loop) stepped(h *handshake) {
 	c, s := h.conn, h.secure
 	stage, evicted := p.state(h)
 	switch {
-	case s.shake != h, stage != shakeParked: // its conn is gone; or it comes once more
+	case s == nil, s.shake != h, stage != shakeParked: // its conn is gone; or it comes once more
 		return
 	}
 	s.busy = false
@@ -234,6 +234,7 @@ func (l *Loop) stepped(h *handshake) {
 func (l *Loop) opened(c *Conn, s *secure) {
 	p := l.budget.Handshakes
 	p.leave(s.shake)
+	s.shake.secure = nil // else it lives for as long as the handshake is remembered
 	p.done.Add(1)
 	if s.conn.ConnectionState().DidResume {
 		p.resumed.Add(1)
@@ -273,7 +274,7 @@ func (l *Loop) endLateShakings() {
 	x := &l.secures
 	for n := lateShakings; n > 0 && x.at < len(x.shaking); {
 		h := x.shaking[x.at]
-		if s := h.secure; s.shake == h {
+		if s := h.secure; s != nil && s.shake == h {
 			if l.now-h.begun <= l.budget.Handshakes.limits.Seconds {
 				break
 			}

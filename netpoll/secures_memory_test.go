@@ -1,6 +1,7 @@
 package netpoll_test
 
 import (
+	"crypto/tls"
 	"runtime"
 	"testing"
 
@@ -71,5 +72,57 @@ func TestHandshakeBytes(t *testing.T) {
 		t.Errorf("a handshake that waits takes %d bytes and counts for %d", takes, counted)
 	} else {
 		t.Logf("a handshake that waits takes %d bytes and counts for %d", takes, counted)
+	}
+}
+
+// Handshakes that are over keep nothing until their time would have been over, though an older one is under way, and so do conns that have ended since.
+func TestEndedHandshakeBytes(t *testing.T) {
+	const conns, most = 300, 2 << 10
+	for _, tc := range []struct {
+		name  string
+		shake func(w *sealed, s *looptest.Socket, hello []byte)
+	}{
+		{"given up", func(w *sealed, s *looptest.Socket, hello []byte) {
+			s.Send(hello)
+			w.pump()
+		}},
+		{"failed", func(w *sealed, s *looptest.Socket, hello []byte) {
+			s.Send(hello[:1024])
+			s.Send(append([]byte{22, 3, 3, 64, 0}, make([]byte, 16<<10)...))
+			w.pump()
+		}},
+		{"done", func(w *sealed, s *looptest.Socket, _ []byte) {
+			if err := tls.Client(&far{w: w, s: s}, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			w.pump()
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+			h := w.on[0]
+			hello := helloOf(t, w)
+			oldest, s := w.connect(h)
+			s.Send(hello)
+			w.pump()
+			for range conns {
+				c, s := w.connect(h)
+				tc.shake(w, s, hello)
+				w.do(h, func() { h.loop.Kill(c, netpoll.ReasonHandler) })
+				s.Wrote = nil
+			}
+			w.pump()
+			clear(w.got)
+			if s := w.hands.Stats(); s.Running != 1 || !oldest.Alive() {
+				t.Errorf("handshakes: %+v", s)
+			}
+			kept := inUse()
+			w.net.Seconds(8)
+			if each := (kept - inUse()) / conns; each > most {
+				t.Errorf("each keeps %d bytes", each)
+			} else {
+				t.Logf("each keeps %d bytes", each)
+			}
+		})
 	}
 }
