@@ -44,9 +44,12 @@ type LoopState struct {
 	Stays map[string]int
 }
 
+// noSocket is ExportedConn.FD where there is none.
+const noSocket = -1
+
 // ExportedConn is a conn with its session.
 type ExportedConn struct {
-	FD    int    // the socket; -1 for a client that polls
+	FD    int    // the socket; noSocket for a client that polls
 	State []byte // netpoll.ConnState
 }
 
@@ -203,14 +206,16 @@ func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 }
 
 // ImportLoop gives loop i, which has had nothing, what the loop in whose place it is had. An error means that the state cannot be read: then the
-// node must not be used. A conn that cannot be taken stays its owner's, and is counted in lost. Called before the loop is turned.
+// node must not be used. The sockets of conns that were taken are the node's, and no longer in st; those that could not be are still the caller's, and counted
+// in lost. Called before the loop is turned.
 func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 	l := n.loops[i]
 	leaves, err := l.importShared(st.Shared)
 	if err != nil {
 		return 0, err
 	}
-	for _, c := range st.Conns {
+	for k := range st.Conns {
+		c := &st.Conns[k]
 		s, err := netpoll.ParseConnState(c.State)
 		if err == nil && n.tags != nil {
 			if int(s.Tag) >= len(n.tags) || n.tags[s.Tag] < 0 {
@@ -225,7 +230,9 @@ func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 		}
 		if err != nil {
 			lost++
+			continue
 		}
+		c.FD = noSocket
 	}
 	for _, r := range l.rooms.byID {
 		if len(r.groups) == 0 {

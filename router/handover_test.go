@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,8 +99,10 @@ func (r *rig) handOver(check bool) {
 		if c := &old.loops[i].counters; c.gaps+c.panics > 0 {
 			r.t.Fatalf("%d gaps, %d panics", c.gaps, c.panics)
 		}
-		if lost, err := node.ImportLoop(i, st); lost > 0 || err != nil {
-			r.t.Fatalf("%d lost, %v", lost, err)
+		given := *st
+		given.Conns = slices.Clone(st.Conns)
+		if lost, err := node.ImportLoop(i, &given); lost > 0 || err != nil || slices.ContainsFunc(given.Conns, func(c ExportedConn) bool { return c.FD != noSocket }) {
+			r.t.Fatalf("%d lost, %v, or sockets are left to be closed: %+v", lost, err, given.Conns)
 		}
 		if l.counters.panics > 0 {
 			r.t.Fatal("a session was lost")
@@ -494,8 +497,8 @@ func TestWhatIsNotHandedOver(t *testing.T) {
 		}
 	}
 	st.Conns = append(st.Conns, ExportedConn{FD: 3, State: []byte("no state")})
-	if lost, err := r.node.ImportLoop(0, st); lost != 1 || err != nil {
-		t.Errorf("%d lost, %v", lost, err)
+	if lost, err := r.node.ImportLoop(0, st); lost != 1 || err != nil || st.Conns[0].FD != 3 {
+		t.Errorf("%d lost, %v; descriptor %d is the caller's", lost, err, st.Conns[0].FD)
 	}
 	r.net.Settle()
 	if n := r.node.loops[0].worker.Stats().Members; n != 0 {

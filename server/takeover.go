@@ -195,6 +195,7 @@ func (s *server) importLoops() error {
 		}
 		lost, err := s.node.ImportLoop(len(t.loops)-1, st)
 		t.figures.Lost += lost
+		closeConns(st)
 		atStep(newLoop)
 		return err
 	}
@@ -239,6 +240,15 @@ func (s *server) importLoops() error {
 		default:
 			handover.CloseFiles(m.Files)
 			return fmt.Errorf("got %v: %w", m.Kind, handover.ErrMalformed)
+		}
+	}
+}
+
+// closeConns closes the sockets of conns that nobody has taken.
+func closeConns(st *router.LoopState) {
+	for _, c := range st.Conns {
+		if c.FD >= 0 {
+			_ = unix.Close(c.FD)
 		}
 	}
 }
