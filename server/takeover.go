@@ -46,6 +46,9 @@ const releaseTime = 3 * time.Second
 // forever is for what only the old process decides: when it ends, so does the channel.
 const forever = math.MaxInt64 / 2 * time.Nanosecond
 
+// errNoChild means that the old process, which ends its child when an upgrade fails, would end another one and go on beside this one.
+var errNoChild = errors.New(`pomelod was started by a script that waits for it: have the script use exec (exec pomelod "$@")`)
+
 // meetPredecessor hears from the process whose place this one shall take, if it was started for that.
 func meetPredecessor(environ []string) (*takeover, error) {
 	value := variables(environ, handoverEnv)[handoverEnv]
@@ -58,6 +61,7 @@ func meetPredecessor(environ []string) (*takeover, error) {
 		return nil, fmt.Errorf("%s=%q is no number; only pomelod itself sets it", handoverEnv, value)
 	}
 	unix.CloseOnExec(fd)
+	maker, credErr := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED) // who has made the pair
 	ch, err := handover.Open(fd)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%d: %w; only pomelod itself sets it", handoverEnv, fd, err)
@@ -67,6 +71,9 @@ func meetPredecessor(environ []string) (*takeover, error) {
 	if err == nil {
 		t.files = m.Files
 		t.hello, err = handover.ParseGreeting(m.Body, len(m.Files), handoverFormat())
+	}
+	if err == nil && (credErr != nil || int(maker.Pid) != os.Getppid()) {
+		err = errNoChild
 	}
 	if err != nil {
 		t.refuse(err)

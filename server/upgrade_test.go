@@ -247,6 +247,7 @@ func TestUpgradeRefused(t *testing.T) {
 		{"not executable", "exec $POMELOD", "permission denied"},
 		{"exits", "exit 3", "the new process has ended (exit status 3)"},
 		{"no pomelod", "exec cat /dev/null", "the new process has ended (exit status 0)"},
+		{"a script that stays", "$POMELOD \"$@\"\nexit $?", "have the script use exec"},
 		{"another format", upgradeEnv + "=format=x exec $POMELOD \"$@\"", "has another format of what it hands over"},
 		{"broken flags", "exec $POMELOD \"$@\" -nonsense", "there is no flag -nonsense"},
 		{"broken configuration", "exec $POMELOD \"$@\" -config /nonexistent", "is no directory; give the config/ directory"},
