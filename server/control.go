@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,7 +82,7 @@ func (c *control) serve(ln *net.UnixListener) {
 // answer takes one request.
 func (c *control) answer(conn *net.UnixConn) {
 	defer conn.Close()
-	if !trusted(conn) {
+	if cred := peerOf(conn); cred == nil || !trusted(cred) {
 		fmt.Fprintln(conn, "failed only the user that pomelod runs as, and root, may ask for an upgrade")
 		return
 	}
@@ -106,15 +107,23 @@ func (c *control) answer(conn *net.UnixConn) {
 	fmt.Fprintf(conn, "ok %s\n", r.text)
 }
 
-// trusted tells whether the other end is a process of root, or of our user.
-func trusted(conn *net.UnixConn) bool {
+// peerOf is which process the other end of a connection is, by the kernel; nil if that does not say.
+func peerOf(conn *net.UnixConn) (cred *unix.Ucred) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return false
+		return nil
 	}
-	var cred *unix.Ucred
-	e := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return e == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+	_ = raw.Control(func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred
+}
+
+// trusted tells whether it is one of root, or of our user.
+func trusted(cred *unix.Ucred) bool { return cred.Uid == 0 || int(cred.Uid) == os.Geteuid() }
+
+// answersFor tells whether it may speak for process pid: whoever is first may take any abstract name. A process in another container has another id there,
+// or none here (0); then only its user counts.
+func answersFor(cred *unix.Ucred, pid int) bool {
+	return cred != nil && (int(cred.Pid) == pid || trusted(cred))
 }
 
 // close stops taking requests. Who has asked has a second to hear what became of it.
@@ -185,6 +194,16 @@ func upgradeCommand(args, environ []string, stdout, stderr io.Writer) int {
 	return fail(stderr, err)
 }
 
+// printable is text without what a terminal would obey.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
 // findProcess asks the admin server at addr which process it is.
 func findProcess(addr string) (pid int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), controlTime)
@@ -215,6 +234,9 @@ func askUpgrade(pid int) (text string, err error) {
 		return "", fmt.Errorf("process %d is no pomelod that can be upgraded, or serves in another container: %w", pid, err)
 	}
 	defer conn.Close()
+	if cred := peerOf(conn.(*net.UnixConn)); !answersFor(cred, pid) {
+		return "", fmt.Errorf("another user's process answers for process %d; that one may be in another container, then ask there, or by SIGUSR2 (kill -USR2)", pid)
+	}
 	_ = conn.SetDeadline(time.Now().Add(upgradeTime))
 	if _, err := io.WriteString(conn, "upgrade\n"); err != nil {
 		return "", err
@@ -223,7 +245,7 @@ func askUpgrade(pid int) (text string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("process %d has not said what became of it (%w); its log does", pid, err)
 	}
-	result, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	result, text, _ := strings.Cut(printable(strings.TrimSuffix(line, "\n")), " ")
 	if result != "ok" {
 		return "", fmt.Errorf("process %d was not upgraded and goes on: %s", pid, text)
 	}
