@@ -107,6 +107,9 @@ func (n *successor) kill() {
 	n.ch.Close()
 }
 
+// endTime is more than a process takes to end when it has closed the channel.
+const endTime = 5 * time.Second
+
 // explain adds to an error with the new process how that ended, if it did by itself.
 func (n *successor) explain(err error) error {
 	if !errors.Is(err, handover.ErrClosed) {
@@ -114,7 +117,7 @@ func (n *successor) explain(err error) error {
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(time.Second):
+	case <-time.After(endTime):
 		return err
 	}
 	return fmt.Errorf("the new process has ended (%v); its log says why", cmp.Or[any](n.err, "exit status 0"))

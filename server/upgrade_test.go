@@ -332,6 +332,9 @@ func TestUpgradeKilled(t *testing.T) {
 			c := newCouple(t, u.addr("connector"))
 			said, code := u.upgrade()
 			err := c.chat("after")
+			for end := time.Now().Add(deadline); tc.want == cut && err == nil && time.Now().Before(end); { // it dies after its last words, some time
+				err = c.chat("after")
+			}
 			switch tc.want {
 			case served:
 				if err != nil {
