@@ -105,3 +105,25 @@ func TestSecureManyBehindOneAddress(t *testing.T) {
 		t.Errorf("handshakes: %+v", s)
 	}
 }
+
+// Who asks for changes of keys and does not read what is said to that is ended before it costs memory, though it never asks too often.
+func TestSecureAnswersThatNobodyTakes(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	_, f, c, k := w.open(t, h)
+	h.onData = func(_ *netpoll.Conn, b []byte) int { return len(b) }
+	id := c.ID(h.loop)
+	f.s.Room = 0
+	most := 0
+	for s := 0; s < 60 && h.closed[id] == 0; s++ {
+		for range 3 {
+			f.s.Send(k.update())
+		}
+		f.s.Send(k.record(23, []byte("x")))
+		w.net.Seconds(1)
+		most = max(most, h.loop.Stats().Unsent)
+	}
+	if h.closed[id] != netpoll.ReasonTLS || most > 2<<10 {
+		t.Errorf("closed for %d, with %d bytes unsent", h.closed[id], most)
+	}
+}

@@ -12,7 +12,13 @@ import (
 const (
 	idleRecords = 8   // a second
 	idleBytes   = 512 // between two records with contents
+)
+
+// Bounds of what is sealed and the socket has not taken: behind a record with contents, which is in the conn's queue as well, and where there are only answers
+// to changes of keys, of which a client asks for none in years.
+const (
 	sealedBytes = 64 << 10
+	ownBytes    = 1 << 10
 )
 
 // secure is what stands between a conn and its socket when the peer speaks TLS. First a handshake (shake) has it, then it is open: crypto/tls,
@@ -311,7 +317,7 @@ func (l *Loop) settle(c *Conn, s *secure, more bool) {
 		return
 	}
 	switch {
-	case s.over || len(s.wire.out) > sealedBytes:
+	case s.over || len(s.wire.out) > sealedBytes || s.promised == 0 && len(s.wire.out) > ownBytes:
 		s.over = true
 		l.Close(c, ReasonTLS)
 	case s.ended:

@@ -18,7 +18,7 @@ func (l *Loop) shed() {
 		return
 	}
 	var space [shedConns]holder
-	for _, h := range heaviest(space[:0], l.outboxes.queued, l.inboxes.conns) {
+	for _, h := range heaviest(space[:0], l.outboxes.queued, l.inboxes.conns, &l.secures) {
 		if !l.budget.over() {
 			return
 		}
@@ -38,8 +38,11 @@ type holder struct {
 	own, all int
 }
 
-func holderOf(c *Conn) holder {
+func holderOf(c *Conn, x *secures) holder {
 	h := holder{conn: c, own: c.in.weight()}
+	if c.secured {
+		h.own += x.of(c).counted
+	}
 	h.all = h.own
 	if o := c.out; o != nil {
 		h.own += o.own + len(o.segments)*segmentBytes
@@ -53,14 +56,14 @@ func holderOf(c *Conn) holder {
 func (h holder) less(g holder) bool { return h.own < g.own || h.own == g.own && h.all < g.all }
 
 // heaviest are those for whom most is kept, the first of them first, as many as top has room for. queued are the conns that have unsent
-// bytes, inboxed those that have an inbox; some are both.
-func heaviest(top []holder, queued, inboxed []*Conn) []holder {
+// bytes, inboxed those that have an inbox; some are both. What is sealed beside them is too little to look for (ownBytes).
+func heaviest(top []holder, queued, inboxed []*Conn, x *secures) []holder {
 	for _, c := range queued {
-		top = addHeaviest(top, holderOf(c))
+		top = addHeaviest(top, holderOf(c, x))
 	}
 	for _, c := range inboxed {
 		if c.out == nil || c.out.bytes == 0 { // else it is one of queued
-			top = addHeaviest(top, holderOf(c))
+			top = addHeaviest(top, holderOf(c, x))
 		}
 	}
 	slices.SortFunc(top, func(a, b holder) int {

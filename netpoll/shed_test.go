@@ -14,8 +14,10 @@ func TestHeaviest(t *testing.T) {
 	for range 200 {
 		var queued, inboxed []*Conn
 		var all []holder
-		for range rng.IntN(40) {
-			c := new(Conn)
+		x := &secures{bySlot: make([]*secure, 40)}
+		for i := range rng.IntN(40) {
+			c := &Conn{slot: uint32(i), secured: rng.IntN(2) == 0}
+			x.bySlot[i] = &secure{counted: rng.IntN(4)}
 			if rng.IntN(2) == 0 {
 				c.out = &outbox{queue: queue{bytes: 1 + rng.IntN(5), segments: make([]segment, rng.IntN(3))}}
 				c.out.own = rng.IntN(c.out.bytes + 1)
@@ -25,11 +27,15 @@ func TestHeaviest(t *testing.T) {
 				c.in = &inbox{b: make([]byte, rng.IntN(4)), kept: rng.IntN(4)}
 				inboxed = append(inboxed, c)
 			}
-			all = append(all, holderOf(c))
+			h := holderOf(c, x)
+			if want := c.in.weight() + x.bySlot[i].counted; c.secured && c.out == nil && h.own != want {
+				t.Fatalf("%d own, want %d", h.own, want)
+			}
+			all = append(all, h)
 		}
 		heavier := func(a, b holder) int { return cmp.Or(b.own-a.own, b.all-a.all) }
 		slices.SortFunc(all, heavier)
-		top := heaviest(make([]holder, 0, 1+rng.IntN(20)), queued, inboxed)
+		top := heaviest(make([]holder, 0, 1+rng.IntN(20)), queued, inboxed, x)
 		if len(top) != min(len(all), cap(top)) {
 			t.Fatalf("%d of %d", len(top), len(all))
 		}
