@@ -11,3 +11,10 @@ func (c *Conn) SetGeneration(gen uint32) { c.gen = gen }
 
 // Group is the group the conn is in, or nil.
 func (c *Conn) Group() *Group { return c.group }
+
+// Clients is how many clients are known that have handshakes.
+func (p *Handshakes) Clients() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.clients)
+}

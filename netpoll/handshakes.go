@@ -214,16 +214,16 @@ func (p *Handshakes) nextShaker(now int64) (k *shaker, wait time.Duration) {
 	return nil, wait
 }
 
-// begin counts h as begun, in place of the oldest if there are too many.
+// begin counts h as begun, and ends the oldest if there are too many then: not before, as its client, if h's is the same, would be forgotten with it.
 func (p *Handshakes) begin(h *handshake, now int64) {
 	h.at = now
+	h.inAll, h.inMine = p.begun.PushBack(h), h.shaker.begun.PushBack(h)
 	switch k := h.shaker; {
-	case k.begun.Len() >= p.limits.Client:
+	case k.begun.Len() > p.limits.Client:
 		p.evictOldest(&k.begun)
-	case p.begun.Len() >= p.limits.All:
+	case p.begun.Len() > p.limits.All:
 		p.evictOldest(&p.begun)
 	}
-	h.inAll, h.inMine = p.begun.PushBack(h), h.shaker.begun.PushBack(h)
 }
 
 // evictOldest has the loop of the oldest handshake of a list end it.
@@ -255,7 +255,7 @@ func (p *Handshakes) forget(h *handshake) {
 			k.turn = nil
 		}
 	}
-	if k != nil && k.waiting.Len()+k.begun.Len() == 0 && k.pass.shared() {
+	if k != nil && k.waiting.Len()+k.begun.Len() == 0 && p.clients[k.pass] == k { // else it was forgotten before
 		delete(p.clients, k.pass)
 	}
 }

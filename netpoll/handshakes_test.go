@@ -127,3 +127,25 @@ func TestSecureAnswersThatNobodyTakes(t *testing.T) {
 		t.Errorf("closed for %d, with %d bytes unsent", h.closed[id], most)
 	}
 }
+
+// Where one handshake may be under way at a time, its client is known for as long as it is: the next one of the same client waits for it.
+func TestSecureOneHandshake(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{All: 1, Client: 1, Rate: 1000, Seconds: 5}, 1<<30)
+	w.budget.Gate = nil
+	h := w.on[0]
+	h.gate = nil
+	hello := helloOf(t, w)
+	for i, wait := range []time.Duration{0, time.Second, 0, time.Second} {
+		w.net.Nanos += int64(wait)
+		w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1, Peer: netip.MustParseAddrPort("192.0.2.1:1")}).Send(hello)
+		w.pump()
+		if s := w.hands.Stats(); s.Running != 1 || s.Evicted != uint64((i+1)/2) || w.hands.Clients() != 1 {
+			t.Errorf("after %d: %+v, %d clients", i, s, w.hands.Clients())
+		}
+	}
+	w.do(h, func() { h.loop.Each(func(c *netpoll.Conn) { h.loop.Kill(c, netpoll.ReasonHandler) }) })
+	w.pump()
+	if n := w.hands.Clients(); n != 0 {
+		t.Errorf("%d clients are known", n)
+	}
+}
