@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"iter"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,6 +111,8 @@ type handshake struct {
 	stop   func()
 	done   bool
 	err    error
+
+	panicked bool // and has yet to be counted
 
 	// Guarded by Handshakes.mu.
 	stage         shakeStage
@@ -301,29 +305,32 @@ func (p *Handshakes) run(h *handshake) {
 	p.mu.Unlock()
 	if gone {
 		h.abandon()
-		return
 	}
 	h.loop.shaken.Post(h)
 }
 
 // advance runs the coroutine until it needs another record or has ended.
 func (h *handshake) advance(config *tls.Config) {
-	defer func() {
-		if r := recover(); r != nil {
-			h.done, h.err = true, fmt.Errorf("panic in a TLS handshake: %v", r)
-		}
-	}()
 	if h.step == nil {
 		s := h.secure
 		s.conn = tls.Server(&s.wire, config)
 		h.step, h.stop = iter.Pull(func(yield func(struct{}) bool) {
 			s.wire.yield = yield
+			defer h.finish()
 			h.err = s.conn.Handshake()
-			s.wire.yield = nil
-			h.done = true
 		})
 	}
 	h.step()
+}
+
+// finish is the end of the coroutine. A panic is seen here, where the stack still tells of it; it costs this conn only.
+func (h *handshake) finish() {
+	if r := recover(); r != nil {
+		slog.Error("panic in a TLS handshake; the connection is closed", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		h.err, h.panicked = fmt.Errorf("panic: %v", r), true
+	}
+	h.secure.wire.yield = nil
+	h.done = true
 }
 
 // leave says that h is over, or that its conn is. Call it on the loop.

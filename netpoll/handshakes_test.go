@@ -1,10 +1,13 @@
 package netpoll_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"iter"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,3 +152,31 @@ func TestSecureOneHandshake(t *testing.T) {
 		t.Errorf("%d clients are known", n)
 	}
 }
+
+// A panic in a handshake costs its conn only. It is counted, and logged with the place where it was.
+func TestSecurePanic(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	config := &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return panics(), nil }}
+	w.hands = netpoll.NewHandshakes(config, netpoll.HandshakeLimits{All: 16, Client: 16, Rate: 1e9, Seconds: 5}, w.net.Now)
+	w.budget.Handshakes = w.hands
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(before)
+	client, _, c := w.dial(h, nil)
+	id := c.ID(h.loop)
+	if err := client.Handshake(); err == nil {
+		t.Fatal("the handshake was done")
+	}
+	h.panics++
+	if s := w.hands.Stats(); h.closed[id] != netpoll.ReasonTLS || s.Failed != 1 || s.Running != 0 || h.loop.Stats().Panics != 1 {
+		t.Errorf("closed for %d, %+v, %d panics", h.closed[id], s, h.loop.Stats().Panics)
+	}
+	if !strings.Contains(log.String(), "netpoll_test.panics") {
+		t.Errorf("the log does not say where: %s", log.String())
+	}
+}
+
+//go:noinline
+func panics() *tls.Config { panic("what nobody thought of") }

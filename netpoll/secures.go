@@ -210,6 +210,10 @@ func (l *Loop) stepped(h *handshake) {
 	p := l.budget.Handshakes
 	c, s := h.conn, h.secure
 	stage, evicted := p.state(h)
+	if (stage == shakeParked || stage == shakeOver) && h.panicked {
+		h.panicked = false
+		l.call.panics++
+	}
 	switch {
 	case s == nil, s.shake != h, stage != shakeParked: // its conn is gone; or it comes once more
 		return
