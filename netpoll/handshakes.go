@@ -336,14 +336,15 @@ func (h *handshake) finish() {
 // leave says that h is over, or that its conn is. Call it on the loop.
 func (p *Handshakes) leave(h *handshake) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.forget(h)
-	if h.stage == shakeRunning {
-		h.gone = true // run sees to the rest
-		return
+	running := h.stage == shakeRunning
+	if h.gone = running; !running {
+		h.stage = shakeOver
 	}
-	h.stage = shakeOver
-	h.abandon()
+	p.mu.Unlock()
+	if !running { // else run sees to the rest
+		h.abandon() // not while others wait: no list has it any more
+	}
 }
 
 // state is who has h, and whether others took its place.
