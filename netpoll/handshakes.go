@@ -3,6 +3,7 @@ package netpoll
 import (
 	"container/list"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -317,11 +318,16 @@ func (h *handshake) advance(config *tls.Config) {
 		h.step, h.stop = iter.Pull(func(yield func(struct{}) bool) {
 			s.wire.yield = yield
 			defer h.finish()
-			h.err = s.conn.Handshake()
+			if h.err = s.conn.Handshake(); h.err == nil && begunMessage(s.conn) {
+				h.err = errBehindFinished
+			}
 		})
 	}
 	h.step()
 }
+
+// errBehindFinished means that a piece of a message stood behind the peer's last one. In TLS 1.2 crypto/tls keeps it, for as long as the conn lives.
+var errBehindFinished = errors.New("a TLS handshake did not end with its last message")
 
 // finish is the end of the coroutine. A panic is seen here, where the stack still tells of it; it costs this conn only.
 func (h *handshake) finish() {

@@ -19,7 +19,7 @@ func (*wire) SetReadDeadline(time.Time) error  { return nil }
 func (*wire) SetWriteDeadline(time.Time) error { return nil }
 
 // A tls.Conn keeps the buffers by which it reads, grown to the longest record and the longest handshake message that ever came; that is most of
-// what an idle conn has. As wire never leaves anything in the first, and a handshake nothing in the second, they are taken away while it is idle. Their fields are
+// what an idle conn has. As wire never leaves anything in the first, and a handshake that has left something in the second fails, they are taken away while it is idle. Their fields are
 // private: where a release of Go has others, rawInput and hand are 0, nothing is taken away, and conns are larger (TestSecuredIdleBytes tells).
 var rawInput, hand = bufferField("rawInput"), bufferField("hand")
 
@@ -47,7 +47,10 @@ func takeBack(c *tls.Conn) {
 	if rawInput != 0 {
 		*bufferAt(c, rawInput) = bytes.Buffer{}
 	}
-	if hand != 0 && bufferAt(c, hand).Len() == 0 {
+	if hand != 0 && !begunMessage(c) {
 		*bufferAt(c, hand) = bytes.Buffer{}
 	}
 }
+
+// begunMessage tells whether c keeps a part of a handshake message.
+func begunMessage(c *tls.Conn) bool { return hand != 0 && bufferAt(c, hand).Len() > 0 }
