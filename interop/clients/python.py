@@ -297,6 +297,7 @@ class SocketIO:
 
     def leave(self, _):
         self.stays = False
+        self.socket.eio.queue.join()  # while it still posts something else, python-engineio ends without a goodbye
         self.socket.disconnect()
 
     def drop(self, _):
