@@ -24,8 +24,8 @@ var buildPomelod = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-// realServer starts pomelod and returns the address of its connector.
-func realServer(t *testing.T) (addr string) {
+// pomelodOf is the path of the binary under test, built once. It skips the test with -short.
+func pomelodOf(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds and starts pomelod")
@@ -34,6 +34,13 @@ func realServer(t *testing.T) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// realServer starts pomelod and returns the address of its connector.
+func realServer(t *testing.T) (addr string) {
+	t.Helper()
+	path := pomelodOf(t)
 	v, _ := parseVariant(path + " -loops 2")
 	s, err := start(v, strings.Fields("-listen 127.0.0.1:0 -gate 127.0.0.1:0 -admin="), nil, cpuSet(nil))
 	if err != nil {

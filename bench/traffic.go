@@ -118,6 +118,11 @@ func (t *traffic) measure(w *crowd) error {
 			return err
 		}
 	}
+	return t.drainAndSum()
+}
+
+// drainAndSum waits for what is under way and adds up the windows.
+func (t *traffic) drainAndSum() error {
 	if err := t.drain(); err != nil {
 		return err
 	}

@@ -37,13 +37,7 @@ type succession struct {
 // startSuccession starts one in a group of processes of its own, which ends when the test does, whatever becomes of it: a shell waits for that.
 func startSuccession(t *testing.T) *succession {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds and starts pomelod")
-	}
-	path, err := buildPomelod()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := pomelodOf(t)
 	in, stdin, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -115,15 +109,7 @@ func (s *upgrading) run(r *run) error {
 			return err
 		}
 	}
-	if err := t.drain(); err != nil {
-		return err
-	}
-	t.m = t.meters[0]
-	for _, m := range t.meters[1:] {
-		t.m.add(m)
-	}
-	t.end()
-	return nil
+	return t.drainAndSum()
 }
 
 // While clients of every wire chat, the server is replaced again and again: nobody is disconnected, and nothing is lost, doubled or out of order. Latency

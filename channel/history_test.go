@@ -504,6 +504,14 @@ func TestHistoryModel(t *testing.T) {
 	}
 }
 
+// heap is what lives on Go's heap, in bytes.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // What empty rooms keep counts at least what it takes: 95,000 rooms with a message each take less than 40 MiB, and are counted as more.
 func TestHistoryFootprint(t *testing.T) {
 	const rooms = 95_000
@@ -511,12 +519,6 @@ func TestHistoryFootprint(t *testing.T) {
 	h := keeping(ReadersPresent)
 	h.Wall = func() int64 { return 1 }
 	w.KeepHistory(h)
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	before := heap()
 	for i := range rooms {
 		room := fmt.Sprint("room", i)

@@ -163,12 +163,6 @@ func TestFormersAreRemembered(t *testing.T) {
 func TestPastFootprint(t *testing.T) {
 	const rooms = 16
 	var all [rooms]formers
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	before := heap()
 	for i := range all {
 		for key := range uint64(3*maxPast + 100*uint64(i)) {

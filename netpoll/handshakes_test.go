@@ -57,11 +57,7 @@ func (w *sealed) remote(s *looptest.Socket) *remote {
 func TestSecureManyBehindOneAddress(t *testing.T) {
 	const clients, roundTrip = 100, int64(200 * time.Millisecond)
 	limits := netpoll.HandshakeLimits{All: 256, Client: 16, Rate: 1000, Seconds: 5}
-	w := newSealed(t, 1, limits, 1<<30)
-	w.budget.Gate = nil
-	h := w.on[0]
-	h.gate = nil
-	hello := helloOf(t, w)
+	w, h, hello := newQueue(t, limits)
 	connect := func() *looptest.Socket {
 		return w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1, Peer: netip.MustParseAddrPort("192.0.2.1:1")})
 	}
@@ -180,3 +176,66 @@ func TestSecurePanic(t *testing.T) {
 
 //go:noinline
 func panics() *tls.Config { panic("what nobody thought of") }
+
+// newQueue is a world of one loop in which no gate stands before the handshakes, and what a client says first.
+func newQueue(t testing.TB, limits netpoll.HandshakeLimits) (w *sealed, h *witness, hello []byte) {
+	t.Helper()
+	w = newSealed(t, 1, limits, 1<<30)
+	w.budget.Gate, w.on[0].gate = nil, nil
+	return w, w.on[0], helloOf(t, w)
+}
+
+// helloOf is what a client says first.
+func helloOf(t testing.TB, w *sealed) []byte {
+	t.Helper()
+	c, s := w.connect(w.on[0])
+	f := &far{w: w, s: s, hold: true}
+	_ = tls.Client(f, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	w.do(w.on[0], func() { w.on[0].loop.Kill(c, netpoll.ReasonHandler) })
+	clear(w.on[0].closed)
+	return f.sent
+}
+
+// Whatever many do who say hello and no more: so many handshakes are under way at most, those of one client are its own affair, and
+// whoever comes then waits for his turn among clients, not behind all their handshakes.
+func TestSecureSilentHandshakes(t *testing.T) {
+	limits := netpoll.HandshakeLimits{All: 256, Client: 16, Rate: 1000, Seconds: 5}
+	w, h, hello := newQueue(t, limits)
+	const addresses, each = 32, 128
+	for i := range addresses * each {
+		s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: netpoll.Pass(1 + i%addresses), Peer: netip.MustParseAddrPort("192.0.2.1:1")})
+		s.Send(hello)
+	}
+	for range 1000 {
+		w.net.Nanos += int64(time.Millisecond)
+		w.pump()
+		if n := w.hands.Stats().Running; n > limits.All {
+			t.Fatalf("%d handshakes run", n)
+		}
+	}
+	if s := w.hands.Stats(); s.Evicted == 0 || s.Running != limits.All {
+		t.Errorf("handshakes: %+v", s)
+	}
+	if in := w.budget.Inbound(); in < int64(limits.All)*10_000 {
+		t.Errorf("%d bytes are counted for %d handshakes", in, limits.All)
+	}
+	s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1000, Peer: netip.MustParseAddrPort("192.0.2.2:1")})
+	w.net.TurnLoop(0)
+	client := tls.Client(&far{w: w, s: s, patient: true}, &tls.Config{InsecureSkipVerify: true})
+	began := w.net.Nanos
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Duration(w.net.Nanos - began); took > 100*time.Millisecond {
+		t.Errorf("a newcomer waited for %v", took)
+	}
+	w.pump()
+	w.net.Seconds(8)
+	w.pump()
+	if s := w.hands.Stats(); s.Running != 0 || s.Done != 1 {
+		t.Errorf("handshakes: %+v", s)
+	}
+	if in := w.budget.Inbound(); in != 0 {
+		t.Errorf("%d bytes are counted, nobody shakes hands any more", in)
+	}
+}
