@@ -76,6 +76,12 @@ sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under vir
 	$(GO) test -c -o bin/sim.test ./cluster
 	@GOGC=400 bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
 
+# Plain runs have one seed a test; these have EXPLORE new ones.
+EXPLORE ?= 20
+.PHONY: explore
+explore: ## run the random tests of rooms, wires, loops and fleets with EXPLORE (20) seeds of their own
+	$(GO) test -count='$(EXPLORE)' -timeout 0 -run 'Model|Random|Faults|RoundTrip|Links|Plan|History|SplitAnywhere|HandOver' $$(grep -rl --include='*_test.go' internal/seed . | xargs -n1 dirname | sort -u | grep -v test/abuse) -seed time
+
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
