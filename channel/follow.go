@@ -110,6 +110,9 @@ func (w *Worker) aside(f func() error) error {
 	err := f()
 	w.state.rooms = rooms
 	w.shadowMembers += len(w.state.index) - members
+	if most := w.mayKeep(); most > 0 && w.state.shelves.bytes > most {
+		w.forgetAt = max(1, w.nanos()) // what others own has grown
+	}
 	return err
 }
 

@@ -9,7 +9,7 @@ import (
 
 // What is decided about what rooms keep: who is told of it, and what is said once although it came twice.
 
-// Bounds of what one answer tells of what was said.
+// Bounds of what one answer tells of what was said; a message that is longer alone is told alone.
 const (
 	pageMessages = 200
 	pageBytes    = 64 << 10
@@ -129,11 +129,12 @@ func (d *decision) readable(room *Room, behind uint64) (s span, lost uint64) {
 	return s, lost
 }
 
-// last is the end of a part that fits into an answer, of at most so many messages.
+// last is the end of a part that fits into an answer, of at most so many messages. It is empty only where none are wanted: who reads page by page
+// would come no further otherwise.
 func (h *history) last(s span, most int) span {
 	bytes, from := 0, s.to
 	for from > s.from && s.to-from < most {
-		if bytes += h.message(from - 1).cost(); bytes > pageBytes {
+		if bytes += h.message(from - 1).cost(); bytes > pageBytes && from < s.to {
 			break
 		}
 		from--

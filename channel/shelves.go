@@ -10,6 +10,7 @@ import (
 type shelves struct {
 	lists    [shelfCount]shelf
 	bytes    int64
+	followed int64 // bytes of histories that are on no shelf, as others own them
 	messages int
 	empty    int // histories on lists[0]
 }
@@ -63,6 +64,19 @@ func (s *shelves) drop(h *history) {
 	h.counted, h.messages = 0, 0
 }
 
+// follow counts a change of h, which somebody else owns.
+func (s *shelves) follow(h *history) {
+	size := h.size()
+	s.followed += int64(size - int(h.counted))
+	h.counted = int32(size)
+}
+
+// unfollow takes h out of what is followed.
+func (s *shelves) unfollow(h *history) {
+	s.followed -= int64(h.counted)
+	h.counted = 0
+}
+
 func (s *shelves) unlink(h *history) {
 	if h.shelf == nil {
 		return
@@ -100,24 +114,40 @@ func (s *shelves) victim() *history {
 func (s *state) shelve(p *partition, r *Room) {
 	if p.owned {
 		s.shelves.put(r.history)
+	} else {
+		s.shelves.follow(r.history)
+	}
+}
+
+// uncount takes a history out of what is counted.
+func (s *state) uncount(p *partition, h *history) {
+	if p.owned {
+		s.shelves.drop(h)
+	} else {
+		s.shelves.unfollow(h)
 	}
 }
 
 // unshelve takes the histories of a partition away: somebody else is its owner.
 func (s *state) unshelve(p *partition) {
-	p.owned = false
 	for _, r := range p.rooms {
 		if r.history != nil {
 			s.shelves.drop(r.history)
+			s.shelves.follow(r.history)
 		}
 	}
+	p.owned = false
 }
 
 // shelve puts the histories of a partition that the worker owns now on its shelves.
 func (w *Worker) shelve(p *partition) {
+	followed := !p.owned
 	p.owned = true
 	for _, r := range p.inOrder() {
 		if r.history != nil {
+			if followed {
+				w.state.shelves.unfollow(r.history)
+			}
 			w.state.shelve(p, r)
 		}
 	}
@@ -133,7 +163,7 @@ func (w *Worker) KeepHistory(h History) { w.history = h }
 // sets free as many bytes again as it has added at most: where other owners' partitions have come with their histories, there may be tens of
 // thousands of rooms too many, and others wait for the loop.
 func (w *Worker) relieve(least int64, rooms int) {
-	most := w.history.Memory
+	most := w.mayKeep()
 	if most <= 0 {
 		return
 	}
@@ -148,6 +178,16 @@ func (w *Worker) relieve(least int64, rooms int) {
 	if w.state.shelves.bytes > most {
 		w.forgetAt = max(1, w.nanos())
 	}
+}
+
+// mayKeep is how many bytes of histories the worker may own; 0: no limit. What it follows counts too, but only an owner can forget, and others' rooms must
+// not push all of its own out: half of the bound is the worker's in any case. Where each owner has no more than half, owned and followed are within the bound.
+func (w *Worker) mayKeep() int64 {
+	most := w.history.Memory
+	if most <= 0 {
+		return 0
+	}
+	return max(1, most/2, most-w.state.shelves.followed)
 }
 
 // makeRoom forgets the room that was longest empty, if another one is to be made and there are as many as may be.

@@ -248,7 +248,7 @@ func (s *state) emptied(p *partition, r *Room) {
 
 func (s *state) forgetRoom(p *partition, r *Room) {
 	if r.history != nil {
-		s.shelves.drop(r.history)
+		s.uncount(p, r.history)
 	}
 	delete(p.rooms, r.name())
 	s.rooms--

@@ -95,6 +95,7 @@ type Stats struct {
 	EmptyRooms     int   // that keep what was said
 	Kept           int   // messages that rooms keep
 	KeptBytes      int64 // of all that is kept, in memory
+	FollowedBytes  int64 // the same of rooms that others own
 }
 
 // NewWorker makes a worker that owns nothing (Own, Import). outlet finds an outlet; it is asked once for each.
@@ -129,7 +130,7 @@ func (w *Worker) Stats() Stats {
 		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
 		Twice: c[countTwice], Rooms: w.state.rooms - w.state.shelves.empty, EmptyRooms: w.state.shelves.empty, Members: len(w.state.index) - w.shadowMembers,
 		Repeated: c[countRepeated], Incomplete: c[countIncomplete], Pages: c[countPages], SentAgain: c[countMids], Forgotten: c[countForgotten],
-		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes,
+		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes, FollowedBytes: w.state.shelves.followed,
 	}
 	copy(s.Limited[:], c[countLimited:])
 	return s
