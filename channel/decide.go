@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -32,6 +31,7 @@ type decision struct {
 // input is what a decision is given besides state and request.
 type input struct {
 	now     int64         // the partition's time; 0 where time does not matter
+	grace   time.Duration // how long who was cut off may be away
 	slow    time.Duration // slow mode of a room that has none of its own
 	refusal refusal       // what admission says
 	wall    int64         // the time of what is pushed, in Unix ms
@@ -99,7 +99,7 @@ func (d *decision) decide() {
 		d.enter()
 	case OpLeave:
 		if d.of.user != 0 { // protocol.md §9.6
-			d.drop(d.of.user, false)
+			d.leave(d.of.user)
 		}
 	case OpSend:
 		d.send()
@@ -196,7 +196,7 @@ func (d *decision) post(kind ItemKind, to Addr, room RoomID) *Item {
 func (d *decision) push(room *Room, p *codec.Push, leaver uint32) *Record {
 	var alone OutletID // the outlet that only the leaver had
 	skip := false
-	if leaver != 0 {
+	if leaver != 0 && !d.state.isAway(leaver) {
 		alone = d.state.addr(leaver).Outlet()
 		for i := range room.outlets {
 			if o := &room.outlets[i]; o.id == alone {
@@ -247,32 +247,41 @@ func (d *decision) enter() {
 	switch {
 	case m != 0 && d.state.addr(m) == d.r.From: // the same request again, after an answer that was lost
 		d.entered(d.of.room, m)
-	case m != 0 && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
+	case d.state.isAway(m) && d.returns(m):
+		d.back(m)
+	case m != 0 && !d.isFree(m) && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
 		d.refuseEnter(EnterRefused)
 	case d.input.refusal != admitted:
 		d.noteRefusal()
 		d.refuseEnter(d.input.refusal.enterBody())
-	case m != 0:
+	case m != 0 && !d.isFree(m):
 		d.replace(m)
 	default:
 		d.add()
 	}
 }
 
-// add makes r.User a member of the room, which may not be there yet.
+// isFree tells whether a member is away and its name anybody's.
+func (d *decision) isFree(m uint32) bool { return d.state.isAway(m) && d.state.keys[m] == 0 }
+
+// add makes r.User a member of the room, which may not be there yet. Who is away under that name leaves for it.
 func (d *decision) add() {
 	r, room := d.r, d.of.room
-	if d.of.prev != 0 {
-		d.drop(d.of.prev, true)
-		if room.count == 1 && !d.fresh(room) { // the room ends with its last member
-			if room.keeps() {
-				d.forget(room)
-			}
-			room = nil
+	leaving := int32(0)
+	for _, slot := range [...]uint32{d.of.user, d.of.prev} {
+		if slot != 0 {
+			d.drop(slot, slot == d.of.prev)
+			leaving++
 		}
 	}
+	if leaving > 0 && room.count == leaving && !d.fresh(room) { // the room ends with its last member
+		if room.keeps() {
+			d.forget(room, true)
+		}
+		room = nil
+	}
 	if room != nil && room.count == 0 && !d.fresh(room) { // nobody may know any more what it keeps
-		d.forget(room)
+		d.forget(room, true)
 		room = nil
 	}
 	id, slow := RoomID(0), time.Duration(0)
@@ -409,7 +418,7 @@ func (d *decision) wait(slot uint32) time.Duration {
 // deliver pushes to the room, and returns the record of that too, or to one member of it. It returns nil if that cannot be taken.
 func (d *decision) deliver(push func(*Request) *codec.Push) (p *codec.Push, rec *Record) {
 	room := d.of.room
-	if d.r.Target != Everybody && d.of.target == 0 {
+	if d.r.Target != Everybody && (d.of.target == 0 || d.isFree(d.of.target)) {
 		return nil, nil
 	}
 	if d.input.refusal != admitted {
@@ -421,13 +430,19 @@ func (d *decision) deliver(push func(*Request) *codec.Push) (p *codec.Push, rec 
 		return p, d.push(room, p, 0)
 	}
 	p.Stream, p.Time = &room.stream, d.input.wall
+	if d.state.isAway(d.of.target) {
+		if !d.keepLetter(d.of.target, p) {
+			return nil, nil
+		}
+		return p, nil
+	}
 	d.post(ItemDirect, d.state.addr(d.of.target), room.id).Push = p
 	return p, nil
 }
 
 // pushTo is a push of the server's own.
 func (d *decision) pushTo() {
-	if room := d.of.room; room == nil || room.count == 0 || d.r.Target != Everybody && d.of.target == 0 {
+	if room := d.of.room; room == nil || len(room.outlets) == 0 || d.r.Target != Everybody && (d.of.target == 0 || d.state.isAway(d.of.target)) {
 		d.reply(Absent)
 		return
 	}
@@ -438,7 +453,7 @@ func (d *decision) pushTo() {
 	d.reply(Done)
 }
 
-// kick ends a member's session. Its loop will post the leave when the session has ended.
+// kick ends a member's session. Its loop will post the leave when the session has ended. One that is away has none, and leaves.
 func (d *decision) kick() {
 	if d.of.target == 0 {
 		d.reply(Absent)
@@ -446,6 +461,11 @@ func (d *decision) kick() {
 	}
 	reason, _ := codec.StringValue(d.r.Content)
 	room := d.of.room
+	if d.state.isAway(d.of.target) {
+		d.drop(d.of.target, false)
+		d.reply(Done)
+		return
+	}
 	d.post(ItemKick, d.state.addr(d.of.target), room.id).Body = []byte(reason)
 	d.reply(Done)
 }
@@ -486,7 +506,7 @@ const tickEntries = 256
 
 // tick forgets when members of slow rooms have spoken, where that no longer matters. It looks at so many entries.
 func (d *decision) tick(entries int) {
-	for slot := d.p.heard; slot != 0 && len(d.records) < entries; {
+	for slot := d.p.heard.first; slot != 0 && len(d.records) < entries; {
 		v, m := d.state.voices[slot], d.state.member(slot)
 		if d.input.now-v.at < int64(m.room.slow) {
 			break
@@ -506,7 +526,11 @@ func (d *decision) dropNode(node Node) {
 		d.refresh(room) // once: it forgets who has left, too
 		for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 			m := d.state.member(slot)
-			if d.state.addr(slot).Node != node {
+			if d.state.isAway(slot) || d.state.addr(slot).Node != node {
+				continue
+			}
+			if d.input.grace > 0 && d.mayReturn(slot, 0) {
+				d.cutOff(slot, d.seq, 0)
 				continue
 			}
 			d.note(countLeaves)
@@ -566,35 +590,13 @@ func (d *decision) failed(half bool) {
 // closeRoom kicks every member and forgets the room.
 func (d *decision) closeRoom(room *Room, reason string) {
 	if room.history != nil {
-		d.forget(room)
+		d.forget(room, true)
 	}
 	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 		d.recordOf(RecordRemove, room, slot)
+		if d.state.isAway(slot) {
+			continue
+		}
 		d.post(ItemKick, d.state.addr(slot), room.id).Body = []byte(reason)
 	}
-}
-
-// userPush is onAdd or onLeave; their payload names the route in every flavour (protocol.md §9.4).
-func userPush(route, user string) *codec.Push {
-	b := make([]byte, 0, len(`{"route":"","user":""}`)+len(route)+len(user))
-	b = append(b, `{"route":"`...)
-	b = append(b, route...)
-	b = append(b, `","user":`...)
-	b = codec.AppendString(b, user)
-	return &codec.Push{Route: route, Body: append(b, '}')}
-}
-
-func chatPush(r *Request) *codec.Push {
-	b := make([]byte, 0, len(`{"msg":,"from":"","target":""}`)+len(r.Content)+len(r.User)+len(r.Target))
-	b = append(b, `{"msg":`...)
-	b = append(b, r.Content...)
-	b = append(b, `,"from":`...)
-	b = codec.AppendString(b, r.User)
-	b = append(b, `,"target":`...)
-	b = codec.AppendString(b, r.Target)
-	return &codec.Push{Route: "onChat", Body: append(b, '}')}
-}
-
-func serverPush(r *Request) *codec.Push {
-	return &codec.Push{Route: r.Route, Body: bytes.Clone(r.Content)}
 }

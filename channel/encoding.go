@@ -27,15 +27,29 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	if r.Silent {
 		flags |= requestSilent
 	}
+	if r.Cut {
+		flags |= requestCut
+	}
+	if r.Short {
+		flags |= requestShort
+	}
+	if r.Near != 0 || r.Handed != 0 {
+		flags |= requestPlace
+	}
 	x := r.Ext
-	if x == nil {
-		return append(dst, flags)
+	if x != nil {
+		flags |= requestExtended
+		if x.HasSince {
+			flags |= requestSince
+		}
 	}
-	if x.HasSince {
-		flags |= requestSince
+	dst = append(dst, flags)
+	if x != nil {
+		dst = wirebytes.AppendUints(dst, x.Since.Incarnation, x.Since.Number, uint64(x.Most), x.Mid)
 	}
-	dst = append(dst, flags|requestExtended)
-	dst = wirebytes.AppendUints(dst, x.Since.Incarnation, x.Since.Number, uint64(x.Most), x.Mid)
+	if flags&requestPlace != 0 {
+		dst = wirebytes.AppendUints(dst, r.Near, r.Handed)
+	}
 	return dst
 }
 
@@ -44,6 +58,9 @@ const (
 	requestSilent = 1 << iota
 	requestExtended
 	requestSince
+	requestCut
+	requestShort
+	requestPlace
 )
 
 // ParseRequest decodes a request. Content aliases b.
@@ -55,9 +72,12 @@ func ParseRequest(b []byte) (Request, error) {
 	}
 	r.Content, r.Key = d.Block(), d.Uint()
 	flags := d.Byte()
-	r.Silent = flags&requestSilent != 0
+	r.Silent, r.Cut, r.Short = flags&requestSilent != 0, flags&requestCut != 0, flags&requestShort != 0
 	if flags&requestExtended != 0 {
 		r.Ext = &Extended{HasSince: flags&requestSince != 0, Since: codec.Seq{Incarnation: d.Uint(), Number: d.Uint()}, Most: d.Uint32(), Mid: d.Uint()}
+	}
+	if flags&requestPlace != 0 {
+		r.Near, r.Handed = d.Uint(), d.Uint()
 	}
 	if !d.OK() || r.Op == 0 || r.Op >= ops {
 		return Request{}, ErrEncoding

@@ -10,7 +10,7 @@ import (
 )
 
 // StateVersion names the encoding of exported partitions. It must change whenever records do, or what they mean.
-const StateVersion = 1
+const StateVersion = 2
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
@@ -81,11 +81,14 @@ func (s *state) snapshotMember(slot uint32) Record {
 // snapshotRest are the records that follow those of the rooms.
 func (s *state) snapshotRest(p *partition, now int64) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		for slot := p.heard; slot != 0; slot = s.voices[slot].next {
+		for slot := p.heard.first; slot != 0; slot = s.voices[slot].next {
 			m := s.member(slot)
 			if !yield(Record{Kind: RecordSpoke, Room: m.room.name(), User: m.name, Time: s.voices[slot].at}) {
 				return
 			}
+		}
+		if !s.snapshotAway(p, yield) {
+			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(p.slow)) {
 			if !yield(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])}) {
@@ -116,9 +119,7 @@ func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
 	}
 	p.begin = w.nanos() - p.now
 	w.shelve(p)
-	if p.heard != 0 {
-		w.wantTick(p)
-	}
+	w.wantTick(p)
 	return nil
 }
 

@@ -57,9 +57,7 @@ func (w *Worker) Promote(part uint16, epoch Epoch) {
 	w.shadowMembers -= p.members()
 	w.state.rooms += len(p.rooms)
 	w.countRooms()
-	if p.heard != 0 {
-		w.wantTick(p)
-	}
+	w.wantTick(p)
 }
 
 // Demote makes the worker a follower of a partition that it owns. It decides nothing any more, until Promote.
@@ -154,7 +152,7 @@ func (w *Worker) Counters(part uint16, node Node) (in, out uint64) {
 func (w *Worker) DropNodeIn(part uint16, node Node) {
 	p := w.state.parts[part]
 	w.d.reset(p, nil)
-	w.d.input.wall, w.d.input.history = w.wall(p), &w.history
+	w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
 	w.d.dropNode(node)
 	w.apply()
 	w.post()

@@ -67,6 +67,10 @@ type history struct {
 type abouts struct {
 	mids []mid // the last messages that had an id, oldest first
 	past formers
+	// What was said to members that are away, by slot, and how much it counts in memory.
+	letters     map[uint32][]letter
+	letterBytes int
+	lettersAt   int64 // when the last one was said, Unix ms
 }
 
 // mids is the last messages that had an id.
@@ -160,6 +164,11 @@ func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 }
 // message is the i-th message, the oldest being 0.
 func (h *history) message(i int) *said { return &h.ring[(int(h.head)+i)&(len(h.ring)-1)] }
 
+// ages tells whether there is something that becomes too old to be told. Letters do not: whoever they are for returns before, or not at all.
+func (h *history) ages() bool {
+	return h.n > 0 || h.about != nil && len(h.about.mids)+len(h.about.past.by) > 0
+}
+
 // newest is the last message, if there is one.
 func (h *history) newest() *said { return h.message(int(h.n) - 1) }
 
@@ -167,7 +176,7 @@ func (h *history) newest() *said { return h.message(int(h.n) - 1) }
 func (h *history) size() int {
 	n := int(h.bytes)
 	if a := h.about; a != nil {
-		n += midCost*len(a.mids) + pastCost*len(a.past.by)
+		n += midCost*len(a.mids) + pastCost*len(a.past.by) + a.letterBytes
 	}
 	if n > 0 {
 		n += historyCost
@@ -192,7 +201,11 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 	case RecordForget:
 		h.forget(r.Num)
 		if h.floor = max(h.floor, r.Num); r.Key != 0 {
+			about := h.about
 			*h = history{room: room, floor: h.floor, shelf: h.shelf, counted: h.counted, messages: h.messages, next: h.next, prev: h.prev}
+			if about != nil && about.letterBytes > 0 && r.Key == 1 {
+				h.about = &abouts{letters: about.letters, letterBytes: about.letterBytes, lettersAt: about.lettersAt}
+			}
 		}
 		if room.count == 0 && h.n == 0 && room != p.open {
 			s.forgetRoom(p, room)
@@ -253,7 +266,7 @@ func (r *Room) snapshotHistory(yield func(Record) bool) bool {
 	if h == nil {
 		return true
 	}
-	if !yield(Record{Kind: RecordUnkept, Room: r.name(), Num: h.floor, Time: h.at}) {
+	if (h.floor != 0 || h.at != 0) && !yield(Record{Kind: RecordUnkept, Room: r.name(), Num: h.floor, Time: h.at}) {
 		return false
 	}
 	for i := range int(h.n) {

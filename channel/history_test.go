@@ -523,9 +523,9 @@ func TestHistoryFootprint(t *testing.T) {
 	for i := range rooms {
 		room := fmt.Sprint("room", i)
 		part := Partition(room)
-		w.Handle(&Request{Op: OpEnter, From: at(0, i), Req: 1, Room: room, Part: part, User: "somebody"})
-		w.Handle(&Request{Op: OpSend, From: at(0, i), Req: 1, Room: room, Part: part, User: "somebody", Target: Everybody, Content: []byte(`"hello"`)})
-		w.Handle(&Request{Op: OpLeave, From: at(0, i), Room: room, Part: part, User: "somebody"})
+		w.Handle(&Request{Op: OpEnter, From: at(0, 1+i), Req: 1, Room: room, Part: part, User: "somebody"})
+		w.Handle(&Request{Op: OpSend, From: at(0, 1+i), Req: 1, Room: room, Part: part, User: "somebody", Target: Everybody, Content: []byte(`"hello"`)})
+		w.Handle(&Request{Op: OpLeave, From: at(0, 1+i), Room: room, Part: part, User: "somebody"})
 	}
 	took, stats := heap()-before, w.Stats()
 	if stats.Kept != rooms || took > 40<<20 || took > stats.KeptBytes {

@@ -9,6 +9,7 @@ import (
 type Limits struct {
 	Members int           // of one room
 	Rooms   int           // of all workers that share a count
+	Grace   time.Duration // a member that was cut off may return within that; 0: it leaves at once
 	Slow    time.Duration // least time between two messages of one member in a room, where no room of its own says otherwise
 }
 
@@ -20,11 +21,12 @@ const (
 	ReasonMembers Reason = iota
 	ReasonRooms
 	ReasonSlow
+	ReasonMemory
 	Reasons // their number
 )
 
 // ReasonNames tell clients and operators why.
-var ReasonNames = [Reasons]string{ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode"}
+var ReasonNames = [Reasons]string{ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory"}
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
 // to an enter) and at nothing else, so a member more does not disturb them.
@@ -38,6 +40,7 @@ func EnterRefusedFor(reason string) []byte {
 var limitAnswers = [Reasons][]byte{
 	ReasonMembers: EnterRefusedFor(ReasonNames[ReasonMembers]),
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),
+	ReasonMemory:  EnterRefusedFor(ReasonNames[ReasonMemory]),
 }
 
 // refusedUntil is RefusedFor where it is known when the request may be repeated: "wait" is that in seconds, rounded up.
@@ -53,6 +56,7 @@ const (
 	refusedBusy            // an outlet is full
 	refusedMembers         // Limits.Members
 	refusedRooms           // Limits.Rooms
+	refusedShort           // there is little memory where the session is (Request.Short)
 	refusedList            // the list of the room's names would be too long to be sent
 )
 
@@ -63,6 +67,8 @@ func (f refusal) enterBody() []byte {
 		return limitAnswers[ReasonMembers]
 	case refusedRooms:
 		return limitAnswers[ReasonRooms]
+	case refusedShort:
+		return limitAnswers[ReasonMemory]
 	}
 	return EnterRefused
 }
@@ -75,6 +81,8 @@ func (d *decision) noteRefusal() {
 		d.note(counterOf(ReasonMembers))
 	case refusedRooms:
 		d.note(counterOf(ReasonRooms))
+	case refusedShort:
+		d.note(counterOf(ReasonMemory))
 	}
 }
 
@@ -89,7 +97,7 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		case of.room == nil || r.Op == OpSend && of.user == 0:
 		case r.Target == Everybody:
 			return w.busy(of.room)
-		case of.target != 0 && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
+		case of.target != 0 && !w.state.isAway(of.target) && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
 			return refusedBusy
 		}
 	case OpHistory:
@@ -102,9 +110,12 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 
 func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	room := of.room
-	if room != nil && of.user == 0 {
+	if r.Short && (of.user == 0 || r.Key == 0 || w.state.keys[of.user] != r.Key) {
+		return refusedShort
+	}
+	if room != nil && (of.user == 0 || w.state.isAway(of.user)) { // one that is away may have to leave for it
 		switch {
-		case of.prev == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
+		case of.prev == 0 && of.user == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
 			return refusedMembers
 		case w.busy(room) != admitted:
 			return refusedBusy

@@ -3,6 +3,7 @@ package channel
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -75,7 +76,7 @@ func (p *plant) request() Request {
 	}
 	switch n := p.rng.IntN(40); {
 	case n < 14:
-		r.Op, r.Key = OpEnter, uint64(p.rng.IntN(3))
+		r.Op, r.Key, r.Near, r.Short = OpEnter, uint64(p.rng.IntN(3)), uint64(p.rng.IntN(3)), p.rng.IntN(20) == 0
 		if p.rng.IntN(4) == 0 { // the name it has, if it has one
 			r.Prev = fmt.Sprint("user", p.rng.IntN(10))
 			if list := p.present[room+"*"+r.Prev]; len(list) > 0 {
@@ -85,7 +86,10 @@ func (p *plant) request() Request {
 		p.present[key] = append(p.present[key], r.From)
 		p.extended(&r)
 	case n < 22:
-		r.Op = OpLeave
+		r.Op, r.Cut, r.Near = OpLeave, p.rng.IntN(2) == 0, uint64(p.rng.IntN(3))
+		if room := p.stage.w.state.parts[r.Part].rooms[room]; room != nil && p.rng.IntN(2) == 0 {
+			r.Handed = room.seq - min(room.seq, uint64(p.rng.IntN(12)))
+		}
 	case n < 33:
 		r.Op, r.Target, r.Content = OpSend, target, fmt.Appendf(nil, `"%d"`, p.rng.IntN(1000))
 		if p.rng.IntN(20) == 0 {
@@ -134,7 +138,7 @@ func (p *plant) step() func(w *Worker) {
 
 // forPlants runs f over random lives under different limits.
 func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
-	for i, limits := range []Limits{{}, {Slow: 100 * time.Millisecond}, {Members: 4, Rooms: 4, Slow: 30 * time.Millisecond}} {
+	for i, limits := range []Limits{{}, {Slow: 100 * time.Millisecond, Grace: time.Second}, {Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
 		t.Run(fmt.Sprintf("members=%d,slow=%v", limits.Members, limits.Slow), func(t *testing.T) {
 			rng := seed.Rand(t)
 			for range 3 {
@@ -266,7 +270,7 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 					t.Fatalf("step %d, partition %d: imported\n%q\nexported\n%q", step, part, got, want)
 				}
 				copied.Release(part)
-				if s := &copied.state; len(s.index)+len(s.keys)+len(s.voices)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
+				if s := &copied.state; len(s.index)+len(s.keys)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
 					t.Fatalf("step %d: after a release %d members, %d keys, %d voices, %d rooms are left", step, len(s.index), len(s.keys), len(s.voices), s.rooms)
 				}
 			}
@@ -286,14 +290,27 @@ func exportAt(w *Worker, part uint16, now int64) (b []byte) {
 // checkState fails unless what is kept beside the members is what they say.
 func checkState(t *testing.T, s *state) {
 	t.Helper()
-	members, voices, rooms := 0, 0, 0
+	members, voices, rooms, cuts := 0, 0, 0, 0
 	for _, p := range s.parts {
 		if p == nil {
 			continue
 		}
 		rooms += len(p.rooms)
-		for slot := p.heard; slot != 0; slot = s.voices[slot].next {
+		for slot := p.heard.first; slot != 0; slot = s.voices[slot].next {
 			voices++
+		}
+		at := map[ghosts]int{}
+		for slot := p.cut.first; slot != 0; slot = s.cuts[slot].next {
+			cuts++
+			if near := s.away[slot].near; near != 0 {
+				at[ghosts{s.member(slot).room.id, near}]++
+			}
+			if s.addr(slot) != (Addr{}) {
+				t.Errorf("%s is away, and at %v", s.member(slot).name, s.addr(slot))
+			}
+		}
+		if len(at) != len(p.ghosts) || len(at) > 0 && !maps.Equal(at, p.ghosts) {
+			t.Errorf("ghosts %v, counted %v", at, p.ghosts)
 		}
 		for name, room := range p.rooms {
 			var outlets []outletCount
@@ -315,7 +332,7 @@ func checkState(t *testing.T, s *state) {
 			}
 		}
 	}
-	if members != len(s.index) || voices != len(s.voices) || rooms != s.rooms || len(s.free)+members != len(s.members) {
+	if members != len(s.index) || voices != len(s.voices) || cuts != len(s.cuts) || cuts != len(s.away) || rooms != s.rooms || len(s.free)+members != len(s.members) {
 		t.Errorf("%d members, %d in the index, %d voices, %d known, %d rooms, %d counted", members, len(s.index), voices, len(s.voices), rooms, s.rooms)
 	}
 }
@@ -410,6 +427,8 @@ func TestMovesAreNotNoticed(t *testing.T) {
 				still.Tick()
 				moved.w.Tick()
 				other.Tick()
+				sortByPart(p.stage.items)
+				sortByPart(moved.items)
 			}
 			if got, want := moved.wire(), p.stage.wire(); !slices.Equal(got, want) {
 				t.Fatalf("step %d: got\n%q\nwant\n%q", step, got, want)
@@ -504,7 +523,7 @@ func FuzzImport(f *testing.F) {
 		}
 		w := NewWorker(nil)
 		if err := w.Import(part, testEpoch, b); err != nil {
-			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys) != 0 {
+			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.cuts)+len(s.away) != 0 {
 				t.Fatalf("%v, and yet there are %d members, %d rooms", err, len(s.index), s.rooms)
 			}
 			return

@@ -65,8 +65,8 @@ func (d *decision) fresh(room *Room) bool {
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.
 func (d *decision) refresh(room *Room) {
-	if h := room.history; h != nil && d.recent(room) == nil && h.size() > 0 {
-		d.forget(room)
+	if h := room.history; h != nil && d.recent(room) == nil && h.ages() {
+		d.forget(room, false)
 	}
 }
 
@@ -144,8 +144,12 @@ func (h *history) last(s span, most int) span {
 
 // recall adds to the answer to an enter what extended sessions are told, and posts what was missed, or the last messages that are wanted, behind it.
 func (d *decision) recall(it *Item, room *Room, id RoomID, entry uint64) {
+	d.repeat(room, id, d.tell(it, room, id, entry), nil)
+}
+
+// tell adds to the answer to an enter what extended sessions are told, and returns what they are to be told of what was said.
+func (d *decision) tell(it *Item, room *Room, id RoomID, entry uint64) (s span) {
 	x := d.r.Ext
-	var s span
 	complete, incarnation := false, uint64(0)
 	if room == nil {
 		incarnation = d.incarnation(id)
@@ -162,10 +166,24 @@ func (d *decision) recall(it *Item, room *Room, id RoomID, entry uint64) {
 		}
 	}
 	it.Tail = string(append(tail, '}'))
-	for i := s.from; i < s.to; i++ {
-		m := room.history.message(i)
+	return s
+}
+
+// repeat posts what was said, and letters, in the order in which they were said.
+func (d *decision) repeat(room *Room, id RoomID, s span, letters []letter) {
+	for i := s.from; i < s.to || len(letters) > 0; {
 		d.note(countRepeated)
-		d.post(ItemDirect, d.r.From, id).Push = &codec.Push{Route: "onChat", Body: m.body, Stream: &room.stream, Seq: m.seq, Time: m.time}
+		p := &codec.Push{Route: "onChat"}
+		if i == s.to || len(letters) > 0 && letters[0].seq < room.history.message(i).seq {
+			p.Body, p.Time = letters[0].body, letters[0].time
+			letters = letters[1:]
+		} else {
+			m := room.history.message(i)
+			p.Body, p.Seq, p.Time = m.body, m.seq, m.time
+			i++
+		}
+		p.Stream = &room.stream
+		d.post(ItemDirect, d.r.From, id).Push = p
 	}
 }
 
@@ -237,13 +255,15 @@ func (d *decision) page() {
 	d.reply(append(b, '}'))
 }
 
-// forget forgets all that a room keeps.
-func (d *decision) forget(room *Room) {
+// forget forgets all that a room keeps, letters to members that are away only if so.
+func (d *decision) forget(room *Room, letters bool) {
 	rec := d.recordOf(RecordForget, room, 0)
 	if h := room.history; h.n > 0 {
 		rec.Num = h.newest().seq
 	}
-	rec.Key = 1
+	if rec.Key = 1; letters {
+		rec.Key = 2
+	}
 }
 
 // place is what stays the same when a member returns: what it proves, or its entry.

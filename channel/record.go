@@ -26,7 +26,7 @@ const (
 	RecordAdd
 	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove
-	// RecordReplace: User's place in Room belongs to Addr now.
+	// RecordReplace: User's place in Room belongs to Addr now. If User was away it is no longer.
 	RecordReplace
 	// RecordPush: Room's pushes are numbered up to Num, the last one at Time.
 	RecordPush
@@ -44,7 +44,7 @@ const (
 	RecordSaid
 	// RecordUnkept: Room's push Num, at Time, is an onChat that is not kept.
 	RecordUnkept
-	// RecordForget: Room keeps no onChat up to Num any more; with Key 1 nothing else either. Without members and messages the room is forgotten.
+	// RecordForget: Room keeps no onChat up to Num any more; with Key 1 nothing else either but letters, with Key 2 not even these. Without members and messages the room is forgotten.
 	RecordForget
 	// RecordMid: a member whose place is Place has sent the message with the id Key to Room, at Time, which became push Num (0: a private one).
 	RecordMid
@@ -52,6 +52,10 @@ const (
 	RecordPast
 	// RecordReaders: Num says who may read what Room keeps (Readers).
 	RecordReaders
+	// RecordAway: User was cut off at Time, when its session had been sent Room's pushes up to Num, at the address Place, and is away from now on.
+	RecordAway
+	// RecordLetter: Body, said to User alone at Time when Room's pushes were numbered up to Num, is kept for User, who is away.
+	RecordLetter
 	// RecordMore, only in snapshots: the room of the serial Key has more members, which come in later parts (Num 1), or there are no more (0).
 	RecordMore
 
@@ -160,7 +164,12 @@ func (s *state) change(p *partition, r *Record) error {
 	case RecordRemove:
 		s.remove(p, slot)
 	case RecordReplace:
+		s.setPresent(p, slot)
 		s.move(slot, r.Addr)
+	case RecordAway:
+		s.setAway(p, slot, r)
+	case RecordLetter:
+		return s.keepLetter(p, slot, r)
 	case RecordSpoke:
 		s.hush(p, slot)
 		s.voice(p, slot, r.Time)

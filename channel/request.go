@@ -20,9 +20,10 @@ type Op uint8
 const (
 	// OpEnter adds User to Room: ItemEnter, or ItemReply with EnterRefused. With Prev, the session's present name in the
 	// same room, it changes the name. With the Key of the session that has the name, From takes that session's place, which is
-	// kicked; the others are told nothing.
+	// kicked; the others are told nothing. Nor are they when User is away and returns: with its Key, or, if it has none, from where it was.
 	OpEnter Op = iota + 1
-	// OpLeave removes User from Room if it still is the session From. It is never refused and never answered.
+	// OpLeave removes User from Room if it still is the session From. With Cut its place is kept for Limits.Grace. It is never refused and never
+	// answered.
 	OpLeave
 	// OpSend pushes onChat to Room, or to Target alone.
 	OpSend
@@ -59,6 +60,10 @@ type Request struct {
 	Target  string    // OpSend, OpPush: a name, or Everybody; OpKick: a name
 	Route   string    // OpPush
 	Ext     *Extended // nil unless the session is extended
+	Near    uint64    // OpEnter, OpLeave: where the client is, as far as that tells it from others; 0: it does not
+	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows
+	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
+	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
 	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
 

@@ -204,7 +204,7 @@ func (w *Worker) makeRoom(p *partition, r *Request) {
 // forget forgets all that a room keeps.
 func (w *Worker) forget(h *history) {
 	w.d.reset(w.state.parts[h.room.id.Partition()], nil)
-	w.d.forget(h.room)
+	w.d.forget(h.room, true)
 	w.apply()
 	w.post()
 }
@@ -238,6 +238,9 @@ func (w *Worker) forgetOld(rooms int) int {
 func (h *history) changed() int64 {
 	if h.room.count == 0 && h.n > 0 {
 		return h.newest().time
+	}
+	if h.about != nil && h.about.letterBytes > 0 {
+		return max(h.at, h.about.lettersAt)
 	}
 	return h.at
 }

@@ -17,7 +17,9 @@ type state struct {
 	members []member
 	free    []uint32          // slots
 	keys    map[uint32]uint64 // by slot: Key of members that have one; a field of each would cost everybody
-	voices  map[uint32]voice  // by slot: who has spoken in a slow room
+	voices  places            // who has spoken in a slow room
+	cuts    places            // who is away
+	away    map[uint32]away   // the same, by slot
 	nodes   []nodeUse         // of members; an index stays while anybody is there
 	rooms   int               // of all partitions
 	shelves shelves           // what the rooms of partitions that the worker owns keep
@@ -38,8 +40,10 @@ type partition struct {
 	rooms     map[string]*Room
 	slow      map[string]time.Duration // by room, also of empty ones: slow modes of their own (OpSlow)
 	nodes     []nodeChannel            // in order of nodes
-	heard     uint32                   // slot: of voices, the one that spoke first
-	heardLast uint32                   // slot: of voices, the one that spoke last
+	heard     order                    // members of slow rooms, as they spoke last
+	cut       order                    // members that are away, as they were cut off
+	away      int                      // how many these are
+	ghosts    map[ghosts]int           // of these, those of one address in one room
 	snapshots []*Snapshot              // that are being taken; not part of the state
 	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
 }
@@ -94,7 +98,7 @@ type outletCount struct {
 // member is one name in one room. Slots are indices into state.members plus 1, so that 0 is nobody.
 type member struct {
 	name       string
-	ref        Ref // of its address; the node is in mark
+	ref        Ref // of its address; the node is in mark. 0: it is away
 	room       *Room
 	next, prev uint32 // slots
 	mark       mark
@@ -135,13 +139,13 @@ func (s *state) hold(node Node) int {
 	return free
 }
 
-// addr is where a member is.
+// addr is where a member is; the zero Addr if it is away.
 func (s *state) addr(slot uint32) Addr {
 	m := s.member(slot)
 	return Addr{s.nodes[m.mark.node()].node, m.ref}
 }
 
-// move gives a member's place to another address.
+// move gives a member's place to another address, or takes it from the one that it has and gives it to none.
 func (s *state) move(slot uint32, to Addr) {
 	m := s.member(slot)
 	m.room.uncount(s.addr(slot))
@@ -156,14 +160,8 @@ type memberKey struct {
 	name string
 }
 
-// voice is when a member of a slow room spoke last. Voices of a partition are a list in the order in which they spoke.
-type voice struct {
-	at         int64
-	next, prev uint32 // slots
-}
-
 func newState() state {
-	return state{index: make(map[memberKey]uint32), keys: make(map[uint32]uint64)}
+	return state{index: make(map[memberKey]uint32), keys: make(map[uint32]uint64), voices: make(places), cuts: make(places), away: make(map[uint32]away)}
 }
 
 func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
@@ -209,6 +207,7 @@ func (s *state) remove(p *partition, slot uint32) {
 	for _, x := range p.snapshots {
 		x.leaves(slot, m.prev)
 	}
+	s.setPresent(p, slot)
 	delete(s.index, memberKey{r.id, m.name})
 	if m.prev != 0 {
 		s.member(m.prev).next = m.next
@@ -254,8 +253,11 @@ func (s *state) forgetRoom(p *partition, r *Room) {
 	s.rooms--
 }
 
-// count1 notes a member behind addr's outlet.
+// count1 notes a member behind addr's outlet. One that is away is behind none.
 func (r *Room) count1(addr Addr) {
+	if addr.Ref == 0 {
+		return
+	}
 	id := addr.Outlet()
 	i := 0
 	for ; i < len(r.outlets) && r.outlets[i].id.less(id); i++ {
@@ -271,6 +273,9 @@ func (r *Room) count1(addr Addr) {
 
 // uncount undoes count1.
 func (r *Room) uncount(addr Addr) {
+	if addr.Ref == 0 {
+		return
+	}
 	id := addr.Outlet()
 	for i := range r.outlets {
 		if o := &r.outlets[i]; o.id == id {
@@ -288,43 +293,10 @@ func (r *Room) hasNode(node Node) bool {
 }
 
 // voice notes that a member of a slow room has spoken, as the last one.
-func (s *state) voice(p *partition, slot uint32, at int64) {
-	if s.voices == nil {
-		s.voices = make(map[uint32]voice)
-	}
-	s.voices[slot] = voice{at: at, prev: p.heardLast}
-	if p.heardLast != 0 {
-		last := s.voices[p.heardLast]
-		last.next = slot
-		s.voices[p.heardLast] = last
-	} else {
-		p.heard = slot
-	}
-	p.heardLast = slot
-}
+func (s *state) voice(p *partition, slot uint32, at int64) { p.heard.put(s.voices, slot, at) }
 
 // hush forgets when a member spoke, if it has.
-func (s *state) hush(p *partition, slot uint32) {
-	v, spoke := s.voices[slot]
-	if !spoke {
-		return
-	}
-	delete(s.voices, slot)
-	if v.prev != 0 {
-		prev := s.voices[v.prev]
-		prev.next = v.next
-		s.voices[v.prev] = prev
-	} else {
-		p.heard = v.next
-	}
-	if v.next != 0 {
-		next := s.voices[v.next]
-		next.prev = v.prev
-		s.voices[v.next] = next
-	} else {
-		p.heardLast = v.prev
-	}
-}
+func (s *state) hush(p *partition, slot uint32) { p.heard.take(s.voices, slot) }
 
 // release forgets a partition.
 func (s *state) release(p *partition) {

@@ -67,6 +67,10 @@ const (
 	countPages
 	countMids
 	countForgotten
+	countAway
+	countReturned
+	countExpired
+	countLettersLost
 	countLimited
 	counters = countLimited + counter(Reasons)
 )
@@ -89,9 +93,14 @@ type Stats struct {
 	Incomplete uint64 // returns for which not all was there that had been missed
 	Pages      uint64 // of history that members asked for
 	SentAgain  uint64 // sends that were answered and not carried out, as they had been before
+	Cuts       uint64 // members that were cut off, and whose place was kept
+	Returned   uint64 // of these, those that came back in time
+	Expired    uint64 // of these, those that did not
+	Unread     uint64 // of these, those for whom private messages were kept
 	Forgotten  uint64 // rooms that lost what they kept for want of memory, or of rooms
 
 	Rooms, Members int   // rooms with members
+	Away           int   // of the members, those that were cut off and may return
 	EmptyRooms     int   // that keep what was said
 	Kept           int   // messages that rooms keep
 	KeptBytes      int64 // of all that is kept, in memory
@@ -130,6 +139,7 @@ func (w *Worker) Stats() Stats {
 		Sends: c[countSends], SendsRefused: c[countSendsRefused], Busy: c[countBusy], Pushes: c[countPushes], Panics: c[countPanics],
 		Twice: c[countTwice], Rooms: w.state.rooms - w.state.shelves.empty, EmptyRooms: w.state.shelves.empty, Members: len(w.state.index) - w.shadowMembers,
 		Repeated: c[countRepeated], Incomplete: c[countIncomplete], Pages: c[countPages], SentAgain: c[countMids], Forgotten: c[countForgotten],
+		Cuts: c[countAway], Returned: c[countReturned], Expired: c[countExpired], Unread: c[countLettersLost], Away: w.away(),
 		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes, FollowedBytes: w.state.shelves.followed,
 	}
 	copy(s.Limited[:], c[countLimited:])
@@ -178,8 +188,8 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{slow: w.limits.Slow, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
-	if in.slow > 0 || len(p.slow) > 0 || of.room != nil && of.room.slow > 0 {
+	in := input{slow: w.limits.Slow, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	if in.slow > 0 || r.Cut || len(p.slow) > 0 || of.room != nil && of.room.slow > 0 {
 		in.now = w.now(p)
 	}
 	return in
@@ -221,7 +231,7 @@ func (w *Worker) apply() {
 		}
 	}
 	w.countRooms()
-	if d.p.heard != 0 {
+	if d.p.waits() {
 		w.wantTick(d.p)
 	}
 	w.wantForgetting()
@@ -356,7 +366,7 @@ func (w *Worker) Tick() {
 	w.due = 0
 	for _, p := range w.state.parts {
 		switch {
-		case p == nil || p.heard == 0:
+		case p == nil || !p.waits():
 		case left == 0:
 			w.wantTick(p)
 		default:
@@ -364,8 +374,12 @@ func (w *Worker) Tick() {
 			w.d.input.now = w.now(p)
 			w.d.tick(left)
 			left -= len(w.d.records)
+			due := w.due // that of the others: decisions below say when something was due before them
 			w.apply()
 			w.post()
+			left = w.expire(p, left)
+			w.due = due
+			w.wantTick(p)
 		}
 	}
 }
@@ -376,14 +390,6 @@ func (w *Worker) Due() int64 {
 		return w.forgetAt
 	}
 	return w.due
-}
-
-// wantTick notes when the first of those who spoke need no longer be remembered.
-func (w *Worker) wantTick(p *partition) {
-	at := w.state.voices[p.heard].at + int64(w.state.member(p.heard).room.slow) + p.begin
-	if w.due == 0 || at < w.due {
-		w.due = max(at, 1)
-	}
 }
 
 // DropNode executes, for every partition, the leaves of all members behind a node that has ended.

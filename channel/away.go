@@ -1,0 +1,297 @@
+package channel
+
+import (
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// A member that was cut off may return: it is away for Limits.Grace. Its name is kept and listed, others are told nothing, and no session is behind
+// it. Back in time it has its place again, and is told what was said meanwhile; otherwise it leaves then. Who has given a secret returns by that
+// alone, and the place is kept from all others. Who has not returns from the address at which it was; from any other, its name is free.
+
+// away is what is known of a member that is away, beside when it was cut off (state.cuts).
+type away struct {
+	handed uint64 // number of the last push that its session was sent
+	near   uint64 // where it was (Request.Near); 0: unknown
+}
+
+// letter is a private message that is kept for a member that is away.
+type letter struct {
+	seq  uint64 // the room's pushes had come to that
+	time int64  // Unix ms
+	body []byte // of the onChat; immutable
+}
+
+// Bounds of what is kept for who is away. Places of one address in one room are at most a tenth of its members, or leastGhosts; beyond that a cut
+// is a leave.
+const (
+	maxLetters     = 32
+	maxLetterBytes = 16 << 10
+	leastGhosts    = 100
+)
+
+// ghosts names the places in a room of who was cut off at one address.
+type ghosts struct {
+	room RoomID
+	near uint64
+}
+
+// setAway notes that a member was cut off.
+func (s *state) setAway(p *partition, slot uint32, r *Record) {
+	s.setPresent(p, slot) // whoever follows may hear of it twice
+	m := s.member(slot)
+	s.move(slot, Addr{})
+	s.away[slot] = away{handed: r.Num, near: r.Place}
+	p.cut.put(s.cuts, slot, r.Time)
+	p.now = max(p.now, r.Time)
+	p.away++
+	if r.Place != 0 {
+		if p.ghosts == nil {
+			p.ghosts = make(map[ghosts]int)
+		}
+		p.ghosts[ghosts{m.room.id, r.Place}]++
+	}
+}
+
+// setPresent forgets that a member is away, if it is, and what is kept for it.
+func (s *state) setPresent(p *partition, slot uint32) {
+	if !p.cut.take(s.cuts, slot) {
+		return
+	}
+	room := s.member(slot).room
+	if of := (ghosts{room.id, s.away[slot].near}); of.near != 0 {
+		if p.ghosts[of]--; p.ghosts[of] == 0 {
+			delete(p.ghosts, of)
+		}
+	}
+	delete(s.away, slot)
+	p.away--
+	if h := room.history; h != nil && h.dropLetters(slot) {
+		s.shelve(p, room)
+	}
+}
+
+// isAway tells whether a member, or 0 for nobody, is away.
+func (s *state) isAway(slot uint32) bool {
+	_, is := s.cuts[slot]
+	return is
+}
+
+// letters are the private messages that are kept for a member.
+func (r *Room) letters(slot uint32) []letter {
+	if r.history == nil || r.history.about == nil {
+		return nil
+	}
+	return r.history.about.letters[slot]
+}
+
+func (h *history) keepLetter(slot uint32, l letter) {
+	a := h.needAbout()
+	if a.letters == nil {
+		a.letters = make(map[uint32][]letter)
+	}
+	a.letters[slot] = append(a.letters[slot], l)
+	a.letterBytes += len(l.body) + messageCost
+	a.lettersAt = max(a.lettersAt, l.time)
+}
+
+// keepLetter keeps a letter for a member that is away.
+func (s *state) keepLetter(p *partition, slot uint32, r *Record) error {
+	if !s.isAway(slot) {
+		return errRecord
+	}
+	room := s.member(slot).room
+	if room.history == nil {
+		room.history = &history{room: room}
+	}
+	room.history.keepLetter(slot, letter{r.Num, r.Time, r.Body})
+	s.shelve(p, room)
+	return nil
+}
+
+// dropLetters forgets what was kept for a member, and tells whether anything was.
+func (h *history) dropLetters(slot uint32) bool {
+	if h.about == nil || h.about.letters[slot] == nil {
+		return false
+	}
+	for _, l := range h.about.letters[slot] {
+		h.about.letterBytes -= len(l.body) + messageCost
+	}
+	delete(h.about.letters, slot)
+	return true
+}
+
+// snapshotAway are the records that tell of members who are away.
+func (s *state) snapshotAway(p *partition, yield func(Record) bool) bool {
+	for slot := p.cut.first; slot != 0; slot = s.cuts[slot].next {
+		m, a := s.member(slot), s.away[slot]
+		if !yield(Record{Kind: RecordAway, Room: m.room.name(), User: m.name, Num: a.handed, Place: a.near, Time: s.cuts[slot].at}) {
+			return false
+		}
+		for _, l := range m.room.letters(slot) {
+			if !yield(Record{Kind: RecordLetter, Room: m.room.name(), User: m.name, Num: l.seq, Time: l.time, Body: l.body}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// leave is protocol.md §9.6, unless the session was cut off and its place can be kept.
+func (d *decision) leave(slot uint32) {
+	r := d.r
+	if !r.Cut || d.input.grace <= 0 || !d.mayReturn(slot, r.Near) {
+		d.drop(slot, false)
+		return
+	}
+	handed := d.of.room.seq // who does not know what it was sent is told nothing twice
+	if r.Handed != 0 {
+		handed = min(handed, r.Handed)
+	}
+	d.cutOff(slot, handed, r.Near)
+}
+
+// mayReturn tells whether a member that was cut off at an address may be away.
+func (d *decision) mayReturn(slot uint32, near uint64) bool {
+	if d.state.keys[slot] == 0 && near == 0 {
+		return false // nothing tells it from others
+	}
+	room := d.state.member(slot).room
+	return near == 0 || d.p.ghosts[ghosts{room.id, near}] < max(leastGhosts, int(room.count)/10)
+}
+
+func (d *decision) cutOff(slot uint32, handed, near uint64) {
+	d.note(countAway)
+	rec := d.recordOf(RecordAway, d.state.member(slot).room, slot)
+	rec.Num, rec.Place, rec.Time = handed, near, d.input.now
+}
+
+// returns tells whether who enters with the name of a member that is away is that member.
+func (d *decision) returns(slot uint32) bool {
+	key, near := d.state.keys[slot], d.state.away[slot].near
+	return key == d.r.Key && (key != 0 || near != 0 && near == d.r.Near)
+}
+
+// back gives a member its place again. Others are told nothing; it is told what was said since the place that it names, or since what its last session
+// was sent, and what was said to it alone.
+func (d *decision) back(slot uint32) {
+	room, entry := d.of.room, d.state.member(slot).mark.entry()
+	if d.of.prev != 0 {
+		d.drop(d.of.prev, true)
+	}
+	d.note(countReturned)
+	d.recordOf(RecordReplace, room, slot).Addr = d.r.From
+	d.list = len(d.items)
+	it := d.post(ItemEnter, d.r.From, room.id)
+	it.Req = d.r.Req
+	var s span
+	x := d.r.Ext
+	if x != nil {
+		s = d.tell(it, room, room.id, entry)
+	}
+	if x == nil || !x.HasSince {
+		s = d.since(room, entry, d.state.away[slot].handed)
+	}
+	d.repeat(room, room.id, s, room.letters(slot))
+}
+
+// since is what a member that entered at a number is told of what was said behind another one.
+func (d *decision) since(room *Room, entry, handed uint64) span {
+	behind := max(handed, d.readsFrom(room, d.r.Key, entry))
+	if room.history == nil || d.input.history.Messages == 0 || room.readers == ReadersNobody {
+		return span{}
+	}
+	all, lost := d.readable(room, behind)
+	s := room.history.last(all, pageMessages)
+	if lost > behind || s != all {
+		d.note(countIncomplete)
+	}
+	return s
+}
+
+// keepLetter keeps a private message for a member that is away. It tells whether it may.
+func (d *decision) keepLetter(slot uint32, p *codec.Push) bool {
+	room := d.of.room
+	if d.state.keys[slot] == 0 || d.input.history.Messages == 0 {
+		return false
+	}
+	letters, bytes := room.letters(slot), len(p.Body)
+	for i := range letters {
+		bytes += len(letters[i].body)
+	}
+	if len(letters) == maxLetters || bytes > maxLetterBytes {
+		return false
+	}
+	rec := d.recordOf(RecordLetter, room, slot)
+	rec.Num, rec.Time, rec.Body = d.seq, p.Time, p.Body
+	return true
+}
+
+// expire has a member leave that has been away for too long.
+func (d *decision) expire(slot uint32) {
+	room := d.state.member(slot).room
+	d.of.room = room
+	d.room, d.seq = room.id, room.seq
+	d.note(countExpired)
+	if n := len(room.letters(slot)); n > 0 {
+		d.note(countLettersLost)
+	}
+	d.drop(slot, false)
+	d.end()
+}
+
+// expired is the member that has been away for too long and longest; 0: none has.
+func (w *Worker) expired(p *partition) uint32 {
+	if slot := p.cut.first; slot != 0 && w.now(p)-w.state.cuts[slot].at >= int64(w.limits.Grace) {
+		return slot
+	}
+	return 0
+}
+
+// expire has members leave that have been away for too long, as many as are left to be done, and returns how many are left then. Each is a decision of
+// its own.
+func (w *Worker) expire(p *partition, left int) int {
+	for ; left > 0; left-- {
+		slot := w.expired(p)
+		if slot == 0 {
+			break
+		}
+		w.d.reset(p, nil)
+		w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
+		w.d.expire(slot)
+		w.apply()
+		w.post()
+	}
+	return left
+}
+
+// away is how many members are away of the partitions that the worker owns.
+func (w *Worker) away() (n int) {
+	for _, p := range w.state.parts {
+		if p != nil {
+			n += p.away
+		}
+	}
+	return n
+}
+
+// wantTick notes when something of a partition is due next: who spoke first need no longer be remembered, or who was cut off first leaves.
+func (w *Worker) wantTick(p *partition) {
+	s := &w.state
+	due := func(slot uint32, in places, after time.Duration) {
+		if slot == 0 {
+			return
+		}
+		if at := max(1, in[slot].at+int64(after)+p.begin); w.due == 0 || at < w.due {
+			w.due = at
+		}
+	}
+	if slot := p.heard.first; slot != 0 {
+		due(slot, s.voices, s.member(slot).room.slow)
+	}
+	due(p.cut.first, s.cuts, w.limits.Grace)
+}
+
+// waits tells whether time matters to a partition.
+func (p *partition) waits() bool { return p.heard.first != 0 || p.cut.first != 0 }

@@ -1,0 +1,34 @@
+package channel
+
+import (
+	"bytes"
+
+	"github.com/pomelod/pomelod/codec"
+)
+
+// What pushes say.
+
+// userPush is onAdd or onLeave; their payload names the route in every flavour (protocol.md §9.4).
+func userPush(route, user string) *codec.Push {
+	b := make([]byte, 0, len(`{"route":"","user":""}`)+len(route)+len(user))
+	b = append(b, `{"route":"`...)
+	b = append(b, route...)
+	b = append(b, `","user":`...)
+	b = codec.AppendString(b, user)
+	return &codec.Push{Route: route, Body: append(b, '}')}
+}
+
+func chatPush(r *Request) *codec.Push {
+	b := make([]byte, 0, len(`{"msg":,"from":"","target":""}`)+len(r.Content)+len(r.User)+len(r.Target))
+	b = append(b, `{"msg":`...)
+	b = append(b, r.Content...)
+	b = append(b, `,"from":`...)
+	b = codec.AppendString(b, r.User)
+	b = append(b, `,"target":`...)
+	b = codec.AppendString(b, r.Target)
+	return &codec.Push{Route: "onChat", Body: append(b, '}')}
+}
+
+func serverPush(r *Request) *codec.Push {
+	return &codec.Push{Route: r.Route, Body: bytes.Clone(r.Content)}
+}
