@@ -70,12 +70,16 @@ var rules = []rule{
 		why: "what app and router know of each other is nobody else's: programs and server use app",
 	},
 	{
-		from: ours("router"), to: ours(""), allow: ours("router", "app", "internal/hosting", "internal/wirebytes", "channel", "netpoll", "codec", "limit"),
+		from: ours("router"), to: ours(""), allow: ours("router", "app", "internal/hosting", "internal/wirebytes", "internal/names", "channel", "netpoll", "codec", "limit"),
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{
 		from: ours("internal/wirebytes"), to: ours(""), allow: ours("internal/wirebytes"),
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
+	},
+	{
+		from: ours("internal/names"), to: ours(""), allow: ours("internal/names"),
+		why: "it judges text: whose name it is, and where, others know",
 	},
 	{
 		from: ours("internal/handover"), to: ours(""), allow: ours("internal/handover", "internal/wirebytes"),

@@ -26,6 +26,7 @@ type decision struct {
 	outs    []nodeChannel // what out has come to, of the nodes that get items
 	room    RoomID        // the room in which seq is
 	seq     uint64        // of room, so far
+	gone    int           // members of it that this decision has dropped
 }
 
 // input is what a decision is given besides state and request.
@@ -42,6 +43,7 @@ type input struct {
 type subject struct {
 	room   *Room  // nil: there is none
 	user   uint32 // slots; 0: not a member
+	alike  uint32 // OpEnter: whose name looks like User, if that is nobody's
 	prev   uint32 // only if it is From's
 	target uint32
 }
@@ -54,7 +56,9 @@ func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 	of.room = room
 	switch r.Op {
 	case OpEnter:
-		of.user = s.find(room, r.User)
+		if of.user = s.find(room, r.User); of.user == 0 {
+			of.alike = s.alike(room, r.User, r.Fold)
+		}
 		if r.Prev != "" {
 			if of.prev = s.find(room, r.Prev); of.prev != 0 && s.addr(of.prev) != r.From {
 				of.prev = 0
@@ -66,7 +70,9 @@ func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 		}
 	}
 	if r.Target != "" && r.Target != Everybody {
-		of.target = s.find(room, r.Target)
+		if of.target = s.find(room, r.Target); of.target == 0 {
+			of.target = s.alike(room, r.Target, r.Fold)
+		}
 	}
 	return of
 }
@@ -76,7 +82,7 @@ func (d *decision) reset(p *partition, r *Request) {
 	d.records, d.items = emptied(d.records), emptied(d.items)
 	d.p, d.r, d.input, d.of = p, r, input{}, subject{}
 	d.noted, d.outs = d.noted[:0], d.outs[:0]
-	d.list, d.room, d.seq = -1, 0, 0
+	d.list, d.room, d.seq, d.gone = -1, 0, 0, 0
 }
 
 // emptied is a list without anything in it, whose memory is used again unless a rare decision has made it long.
@@ -251,6 +257,9 @@ func (d *decision) enter() {
 		d.back(m)
 	case m != 0 && !d.isFree(m) && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
 		d.refuseEnter(EnterRefused)
+	case d.refusedAlike():
+		d.note(counterOf(ReasonAlike))
+		d.refuseEnter(limitAnswers[ReasonAlike])
 	case d.input.refusal != admitted:
 		d.noteRefusal()
 		d.refuseEnter(d.input.refusal.enterBody())
@@ -267,21 +276,15 @@ func (d *decision) isFree(m uint32) bool { return d.state.isAway(m) && d.state.k
 // add makes r.User a member of the room, which may not be there yet. Who is away under that name leaves for it.
 func (d *decision) add() {
 	r, room := d.r, d.of.room
-	leaving := int32(0)
-	for _, slot := range [...]uint32{d.of.user, d.of.prev} {
+	for _, slot := range [...]uint32{d.of.user, d.otherSpelling(), d.of.prev} {
 		if slot != 0 {
 			d.drop(slot, slot == d.of.prev)
-			leaving++
 		}
 	}
-	if leaving > 0 && room.count == leaving && !d.fresh(room) { // the room ends with its last member
+	if room != nil && d.left(room) == 0 && !d.fresh(room) { // it ended with its last member, or nobody may know any more what it keeps
 		if room.keeps() {
 			d.forget(room, true)
 		}
-		room = nil
-	}
-	if room != nil && room.count == 0 && !d.fresh(room) { // nobody may know any more what it keeps
-		d.forget(room, true)
 		room = nil
 	}
 	id, slow := RoomID(0), time.Duration(0)
@@ -306,6 +309,9 @@ func (d *decision) add() {
 	}
 	rec := d.record(RecordAdd)
 	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.room = r.Room, r.User, r.From, entry, r.Key, room
+	if r.Fold != "" {
+		rec.Body = []byte(r.Fold)
+	}
 	if slow > 0 { // one that leaves and comes back has to wait like the others
 		rec := d.record(RecordSpoke)
 		rec.Room, rec.User, rec.Time, rec.room = r.Room, r.User, d.input.now, room
@@ -354,7 +360,8 @@ func (d *decision) drop(slot uint32, stays bool) {
 	m := d.state.member(slot)
 	room := m.room
 	d.note(countLeaves)
-	if room.count > 1 { // otherwise what is old goes with the room
+	others := d.left(room) > 1
+	if others { // otherwise what is old goes with the room
 		d.refresh(room)
 	}
 	d.remember(room, slot)
@@ -362,10 +369,14 @@ func (d *decision) drop(slot uint32, stays bool) {
 	if stays {
 		d.post(ItemLeave, d.state.addr(slot), room.id)
 	}
-	if room.count > 1 {
+	d.gone++
+	if others {
 		d.push(room, userPush("onLeave", m.name), slot)
 	}
 }
+
+// left is how many members of the decision's room are left of those that it had before.
+func (d *decision) left(room *Room) int { return int(room.count) - d.gone }
 
 // send is protocol.md §9.4: the push goes out before the answer. The sender's name is the member's, whatever the client claims.
 func (d *decision) send() {
@@ -416,7 +427,7 @@ func (d *decision) wait(slot uint32) time.Duration {
 }
 
 // deliver pushes to the room, and returns the record of that too, or to one member of it. It returns nil if that cannot be taken.
-func (d *decision) deliver(push func(*Request) *codec.Push) (p *codec.Push, rec *Record) {
+func (d *decision) deliver(push func(*decision) *codec.Push) (p *codec.Push, rec *Record) {
 	room := d.of.room
 	if d.r.Target != Everybody && (d.of.target == 0 || d.isFree(d.of.target)) {
 		return nil, nil
@@ -425,7 +436,7 @@ func (d *decision) deliver(push func(*Request) *codec.Push) (p *codec.Push, rec 
 		d.noteRefusal()
 		return nil, nil
 	}
-	p = push(d.r)
+	p = push(d)
 	if d.r.Target == Everybody {
 		return p, d.push(room, p, 0)
 	}
@@ -564,39 +575,5 @@ func (d *decision) pushBeyond(room *Room, p *codec.Push, node Node) {
 		if id := room.outlets[i].id; id.Node != node {
 			d.post(ItemPush, id.addr(), room.id).Push = p
 		}
-	}
-}
-
-// failed answers for a request that panicked, or for an item that did. A room in which it happens again is closed; so is one whose
-// state may be half changed.
-func (d *decision) failed(half bool) {
-	if d.r != nil {
-		d.begin()
-	}
-	if room := d.of.room; room != nil {
-		d.room, d.seq = room.id, room.seq
-		if room.panics > 0 || half {
-			d.closeRoom(room, "room closed after an internal error")
-		} else {
-			d.recordOf(RecordPanic, room, 0).Num = uint64(room.panics) + 1
-		}
-	}
-	if d.r != nil {
-		d.reply(d.r.Op.RefusedBody())
-	}
-	d.end()
-}
-
-// closeRoom kicks every member and forgets the room.
-func (d *decision) closeRoom(room *Room, reason string) {
-	if room.history != nil {
-		d.forget(room, true)
-	}
-	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
-		d.recordOf(RecordRemove, room, slot)
-		if d.state.isAway(slot) {
-			continue
-		}
-		d.post(ItemKick, d.state.addr(slot), room.id).Body = []byte(reason)
 	}
 }

@@ -19,7 +19,7 @@ var ErrEncoding = errors.New("malformed request, item or record")
 func AppendRequest(dst []byte, r *Request) []byte {
 	dst = wirebytes.AppendUints(append(dst, byte(r.Op)), uint64(r.Part), uint64(r.Req), r.N)
 	dst = appendAddr(dst, r.From)
-	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route} {
+	for _, s := range []string{r.Room, r.User, r.Prev, r.Target, r.Route, r.Fold} {
 		dst = wirebytes.AppendBlock(dst, s)
 	}
 	dst = binary.AppendUvarint(wirebytes.AppendBlock(dst, r.Content), r.Key)
@@ -67,7 +67,7 @@ const (
 func ParseRequest(b []byte) (Request, error) {
 	d := wirebytes.NewReader(b)
 	r := Request{Op: Op(d.Byte()), Part: uint16(d.UpTo(Partitions - 1)), Req: d.Uint32(), N: d.Uint(), From: parseAddr(&d)}
-	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route} {
+	for _, s := range []*string{&r.Room, &r.User, &r.Prev, &r.Target, &r.Route, &r.Fold} {
 		*s = string(d.Block())
 	}
 	r.Content, r.Key = d.Block(), d.Uint()

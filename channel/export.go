@@ -10,7 +10,7 @@ import (
 )
 
 // StateVersion names the encoding of exported partitions. It must change whenever records do, or what they mean.
-const StateVersion = 2
+const StateVersion = 3
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
@@ -75,7 +75,11 @@ func snapshotHead(room *Room) iter.Seq[Record] {
 // snapshotMember is the record of which a member consists.
 func (s *state) snapshotMember(slot uint32) Record {
 	m := s.member(slot)
-	return Record{Kind: RecordAdd, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}
+	r := Record{Kind: RecordAdd, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}
+	if fold := s.folds.of[slot]; fold != "" {
+		r.Body = []byte(fold)
+	}
+	return r
 }
 
 // snapshotRest are the records that follow those of the rooms.

@@ -103,7 +103,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 				}
 				s.snapshot, s.whole = from.Snapshot(part), false
 			case n < 8 && to.Shadows(part) && !s.whole:
-				b, last := s.snapshot.Part(1 + p.rng.IntN(100))
+				b, last := s.snapshot.Part(1 + p.rng.IntN(200))
 				whole, err := to.ApplySnapshot(part, b)
 				if left := len(from.state.parts[part].snapshots); err != nil || whole != last || last != (left == 0) {
 					t.Fatalf("step %d: %v, whole %v, last %v, %d are being taken", step, err, whole, last, left)
@@ -175,7 +175,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			for part := range shares {
 				w.Release(part)
 			}
-			if s := &w.state; len(s.index)+len(s.keys)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
+			if s := &w.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
 				t.Errorf("worker %d: after a release %d members, %d keys, %d voices, %d rooms are left", i, len(s.index), len(s.keys), len(s.voices), s.rooms)
 			}
 		}

@@ -13,7 +13,7 @@ type Limits struct {
 	Slow    time.Duration // least time between two messages of one member in a room, where no room of its own says otherwise
 }
 
-// Reason says which of the Limits refused a request.
+// Reason says why a request was refused: for one of the Limits, or for a name.
 type Reason uint8
 
 // The reasons.
@@ -22,11 +22,12 @@ const (
 	ReasonRooms
 	ReasonSlow
 	ReasonMemory
-	Reasons // their number
+	ReasonAlike // the name looks like a member's
+	Reasons     // their number
 )
 
 // ReasonNames tell clients and operators why.
-var ReasonNames = [Reasons]string{ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory"}
+var ReasonNames = [Reasons]string{ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike"}
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
 // to an enter) and at nothing else, so a member more does not disturb them.
@@ -41,6 +42,7 @@ var limitAnswers = [Reasons][]byte{
 	ReasonMembers: EnterRefusedFor(ReasonNames[ReasonMembers]),
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),
 	ReasonMemory:  EnterRefusedFor(ReasonNames[ReasonMemory]),
+	ReasonAlike:   EnterRefusedFor(ReasonNames[ReasonAlike]),
 }
 
 // refusedUntil is RefusedFor where it is known when the request may be repeated: "wait" is that in seconds, rounded up.
@@ -115,7 +117,7 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	}
 	if room != nil && (of.user == 0 || w.state.isAway(of.user)) { // one that is away may have to leave for it
 		switch {
-		case of.prev == 0 && of.user == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
+		case of.prev == 0 && of.user == 0 && of.alike == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
 			return refusedMembers
 		case w.busy(room) != admitted:
 			return refusedBusy

@@ -61,7 +61,8 @@ func (p *plant) node(i int) Node { return NewNode(uint16(i), uint64(p.nodes[i]))
 
 // request is something that anybody may ask for.
 func (p *plant) request() Request {
-	room, user := p.rooms[p.rng.IntN(len(p.rooms))], fmt.Sprint("user", p.rng.IntN(10))
+	room := p.rooms[p.rng.IntN(len(p.rooms))]
+	user, fold := p.spelled()
 	key := room + "*" + user
 	r := Request{Part: Partition(room), Room: room, User: user, Req: uint32(p.rng.IntN(3) * 7)}
 	if list := p.present[key]; len(list) > 0 && p.rng.IntN(10) > 0 {
@@ -70,15 +71,15 @@ func (p *plant) request() Request {
 		p.serial++
 		r.From = Addr{Node: p.node(p.rng.IntN(2)), Ref: Ref(p.rng.IntN(2))<<56 | Ref(p.serial)}
 	}
-	target := fmt.Sprint("user", p.rng.IntN(10))
+	target, targetFold := p.spelled()
 	if p.rng.IntN(2) == 0 {
 		target = Everybody
 	}
 	switch n := p.rng.IntN(40); {
 	case n < 14:
-		r.Op, r.Key, r.Near, r.Short = OpEnter, uint64(p.rng.IntN(3)), uint64(p.rng.IntN(3)), p.rng.IntN(20) == 0
+		r.Op, r.Key, r.Fold, r.Near, r.Short = OpEnter, uint64(p.rng.IntN(3)), fold, uint64(p.rng.IntN(3)), p.rng.IntN(20) == 0
 		if p.rng.IntN(4) == 0 { // the name it has, if it has one
-			r.Prev = fmt.Sprint("user", p.rng.IntN(10))
+			r.Prev, _ = p.spelled()
 			if list := p.present[room+"*"+r.Prev]; len(list) > 0 {
 				r.From = list[len(list)-1]
 			}
@@ -91,7 +92,7 @@ func (p *plant) request() Request {
 			r.Handed = room.seq - min(room.seq, uint64(p.rng.IntN(12)))
 		}
 	case n < 33:
-		r.Op, r.Target, r.Content = OpSend, target, fmt.Appendf(nil, `"%d"`, p.rng.IntN(1000))
+		r.Op, r.Target, r.Fold, r.Content = OpSend, target, targetFold, fmt.Appendf(nil, `"%d"`, p.rng.IntN(1000))
 		if p.rng.IntN(20) == 0 {
 			r.Content = fmt.Appendf(nil, `"%2000d"`, 1)
 		}
@@ -115,6 +116,15 @@ func (p *plant) request() Request {
 		r.N = in + 1
 	}
 	return r
+}
+
+// spelled is a name in one of its spellings, and its fold.
+func (p *plant) spelled() (name, fold string) {
+	fold = fmt.Sprint("user", p.rng.IntN(10))
+	if n := p.rng.IntN(6); n > 3 {
+		return fmt.Sprint("~", n, fold), fold
+	}
+	return fold, ""
 }
 
 // step lets one thing happen to w, which is the stage's worker or one beside it.
@@ -270,7 +280,7 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 					t.Fatalf("step %d, partition %d: imported\n%q\nexported\n%q", step, part, got, want)
 				}
 				copied.Release(part)
-				if s := &copied.state; len(s.index)+len(s.keys)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
+				if s := &copied.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
 					t.Fatalf("step %d: after a release %d members, %d keys, %d voices, %d rooms are left", step, len(s.index), len(s.keys), len(s.voices), s.rooms)
 				}
 			}
@@ -290,7 +300,7 @@ func exportAt(w *Worker, part uint16, now int64) (b []byte) {
 // checkState fails unless what is kept beside the members is what they say.
 func checkState(t *testing.T, s *state) {
 	t.Helper()
-	members, voices, rooms, cuts := 0, 0, 0, 0
+	members, voices, rooms, cuts, folded := 0, 0, 0, 0, 0
 	for _, p := range s.parts {
 		if p == nil {
 			continue
@@ -314,7 +324,7 @@ func checkState(t *testing.T, s *state) {
 		}
 		for name, room := range p.rooms {
 			var outlets []outletCount
-			n, listed := 0, 0
+			n, listed, alike := 0, 0, map[string]string{}
 			for slot := room.first; slot != 0; slot = s.member(slot).next {
 				m := s.member(slot)
 				n++
@@ -322,6 +332,16 @@ func checkState(t *testing.T, s *state) {
 				if m.room != room || s.find(room, m.name) != slot {
 					t.Errorf("%s: %s is found at %d and not at %d", name, m.name, s.find(room, m.name), slot)
 				}
+				fold := s.folds.of[slot]
+				if fold == "" {
+					fold = m.name
+				} else if folded++; s.folds.by[memberKey{room.id, fold}] != slot {
+					t.Errorf("%s: %s is not found by its fold %s", name, m.name, fold)
+				}
+				if alike[fold] != "" {
+					t.Errorf("%s: %s and %s look alike", name, m.name, alike[fold])
+				}
+				alike[fold] = m.name
 				r := Room{outlets: outlets}
 				r.count1(s.addr(slot))
 				outlets = r.outlets
@@ -331,6 +351,9 @@ func checkState(t *testing.T, s *state) {
 				t.Errorf("%s: %d members, counted %d; outlets %v, counted %v", name, n, room.count, outlets, room.outlets)
 			}
 		}
+	}
+	if folded != len(s.folds.by) || folded != len(s.folds.of) {
+		t.Errorf("%d members have a fold, %d and %d are known", folded, len(s.folds.by), len(s.folds.of))
 	}
 	if members != len(s.index) || voices != len(s.voices) || cuts != len(s.cuts) || cuts != len(s.away) || rooms != s.rooms || len(s.free)+members != len(s.members) {
 		t.Errorf("%d members, %d in the index, %d voices, %d known, %d rooms, %d counted", members, len(s.index), voices, len(s.voices), rooms, s.rooms)
@@ -523,7 +546,7 @@ func FuzzImport(f *testing.F) {
 		}
 		w := NewWorker(nil)
 		if err := w.Import(part, testEpoch, b); err != nil {
-			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.cuts)+len(s.away) != 0 {
+			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.cuts)+len(s.away) != 0 {
 				t.Fatalf("%v, and yet there are %d members, %d rooms", err, len(s.index), s.rooms)
 			}
 			return

@@ -74,7 +74,7 @@ func (d *decision) refresh(room *Room) {
 // or somebody did. What is old has been forgotten before (refresh).
 func (d *decision) remember(room *Room, slot uint32) {
 	key := d.state.keys[slot]
-	if key == 0 || d.input.history.Messages == 0 || room.readers != ReadersPresent || room.count == 1 && !d.fresh(room) {
+	if key == 0 || d.input.history.Messages == 0 || room.readers != ReadersPresent || d.left(room) == 1 && !d.fresh(room) {
 		return
 	}
 	rec := d.recordOf(RecordPast, room, 0)
@@ -97,8 +97,10 @@ func (d *decision) firstEntry(room *Room, key, entry uint64) uint64 {
 	if key == 0 {
 		return entry
 	}
-	if prev := d.of.prev; prev != 0 && d.state.keys[prev] == key { // it leaves with this decision, so there is no note of it yet
-		entry = min(entry, d.state.member(prev).mark.entry())
+	for _, own := range [...]uint32{d.of.prev, d.of.alike} { // they leave with this decision, so there is no note of them yet
+		if own != 0 && d.state.keys[own] == key {
+			entry = min(entry, d.state.member(own).mark.entry())
+		}
 	}
 	if h := d.recent(room); h != nil {
 		if p := h.past(key); p != nil {

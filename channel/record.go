@@ -23,6 +23,7 @@ const (
 	// RecordRoom: Room comes to be, with the serial Num, the slow mode Time and the incarnation Key.
 	RecordRoom
 	// RecordAdd: User is Room's last member, at Addr, entered first when pushes were numbered up to Num, and proves to be the same user by Key.
+	// Body is the fold of the name, if that is not the name itself.
 	RecordAdd
 	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove
@@ -149,6 +150,9 @@ func (s *state) change(p *partition, r *Record) error {
 		return nil
 	case RecordAdd:
 		if s.find(room, r.User) != 0 {
+			return errRecord
+		}
+		if len(r.Body) > 0 && s.folds.by[memberKey{room.id, string(r.Body)}] != 0 {
 			return errRecord
 		}
 		s.add(p, room, r)

@@ -20,7 +20,8 @@ type Op uint8
 const (
 	// OpEnter adds User to Room: ItemEnter, or ItemReply with EnterRefused. With Prev, the session's present name in the
 	// same room, it changes the name. With the Key of the session that has the name, From takes that session's place, which is
-	// kicked; the others are told nothing. Nor are they when User is away and returns: with its Key, or, if it has none, from where it was.
+	// kicked; the others are told nothing. Nor are they when User is away and returns: with its Key, or, if it has none, from where it was. No two
+	// members have one fold; with the Key of who has the same one, From enters in its place.
 	OpEnter Op = iota + 1
 	// OpLeave removes User from Room if it still is the session From. With Cut its place is kept for Limits.Grace. It is never refused and never
 	// answered.
@@ -59,6 +60,7 @@ type Request struct {
 	Key     uint64    // OpEnter: what proves that two sessions are one user's; 0 for none
 	Target  string    // OpSend, OpPush: a name, or Everybody; OpKick: a name
 	Route   string    // OpPush
+	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
 	Ext     *Extended // nil unless the session is extended
 	Near    uint64    // OpEnter, OpLeave: where the client is, as far as that tells it from others; 0: it does not
 	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows

@@ -17,12 +17,13 @@ type state struct {
 	members []member
 	free    []uint32          // slots
 	keys    map[uint32]uint64 // by slot: Key of members that have one; a field of each would cost everybody
-	voices  places            // who has spoken in a slow room
-	cuts    places            // who is away
-	away    map[uint32]away   // the same, by slot
-	nodes   []nodeUse         // of members; an index stays while anybody is there
-	rooms   int               // of all partitions
-	shelves shelves           // what the rooms of partitions that the worker owns keep
+	folds   folds
+	voices  places          // who has spoken in a slow room
+	cuts    places          // who is away
+	away    map[uint32]away // the same, by slot
+	nodes   []nodeUse       // of members; an index stays while anybody is there
+	rooms   int             // of all partitions
+	shelves shelves         // what the rooms of partitions that the worker owns keep
 }
 
 // partition is one machine. Its maps are made at first use.
@@ -191,6 +192,7 @@ func (s *state) add(p *partition, r *Room, rec *Record) {
 	if rec.Key != 0 {
 		s.keys[slot] = rec.Key
 	}
+	s.fold(slot, string(rec.Body))
 	if r.users != nil {
 		r.users = codec.AppendString(append(r.users, ','), rec.User)
 	}
@@ -224,6 +226,7 @@ func (s *state) remove(p *partition, slot uint32) {
 	r.users = nil
 	r.uncount(s.addr(slot))
 	s.nodes[m.mark.node()].members--
+	s.unfold(slot)
 	delete(s.keys, slot)
 	s.hush(p, slot)
 	*m = member{}

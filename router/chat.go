@@ -10,11 +10,13 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/names"
 )
 
 // chat carries out the routes of the chat application. It has of its loop what it needs, and no more. Owned by the loop.
 type chat struct {
 	calls    calls
+	names    *names.Rules
 	limits   *Limits
 	limiter  *limiter
 	counters *counters
@@ -126,7 +128,13 @@ func (ch *chat) enter(s *session, c *call) {
 		ch.calls.answer(s, c, channel.EnterRefused)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Key: key, Silent: c.id == 0}
+	fold, verdict := ch.names.Check(user)
+	if verdict != names.OK {
+		ch.counters.namesRefused++
+		ch.calls.answer(s, c, nameAnswers[verdict])
+		return
+	}
+	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user {
 			ch.calls.answer(s, c, channel.EnterRefused)
@@ -139,6 +147,9 @@ func (ch *chat) enter(s *session, c *call) {
 	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
 	ch.calls.submitEnter(s, c, req, uid)
 }
+
+// nameAnswers refuse an enter for its name.
+var nameAnswers = map[names.Verdict][]byte{names.Unfit: channel.EnterRefusedFor("name"), names.Reserved: channel.EnterRefusedFor("reserved")}
 
 // enterMembers reads an enter's body. Of those that come twice the last one counts, and
 // nobody looks closer at the others: a body has room for thousands.
@@ -257,7 +268,15 @@ func (ch *chat) send(s *session, c *call) {
 	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Content: content, Ext: ch.extendedSend(s, mid)})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})
+}
+
+// foldOf is the fold of a target. One that is longer than any name is nobody's.
+func (ch *chat) foldOf(target string) string {
+	if len(target) > ch.limits.NameBytes {
+		return ""
+	}
+	return ch.names.Fold(target)
 }
 
 // canonical is content in the form that every member can read (protocol.md §9.4), and false when making it would take too long. What

@@ -232,7 +232,7 @@ const broadcastSlice = 256
 
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
-	req.Part = channel.Partition(req.Room)
+	req.Part, req.Fold = channel.Partition(req.Room), n.names.Fold(req.Target)
 	n.posting.RLock() // held only while a partition begins to move
 	defer n.posting.RUnlock()
 	at := n.placement.Load()[req.Part]

@@ -11,6 +11,7 @@ import (
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/names"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -118,7 +119,8 @@ type Config struct {
 	Handshakes *netpoll.Handshakes
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
-	CESU8  CESU8    // which clients' protobuf strings are CESU-8
+	CESU8  CESU8 // which clients' protobuf strings are CESU-8
+	Names  names.Rules
 	Access Access   // who may connect
 	App    *app.App // handlers of one's own; nil for none
 	Files  []File   // served by HTTP on every listener
@@ -167,7 +169,8 @@ type Node struct {
 	access     *access
 	follow     bool // sessions move to the loop of their room
 	cesu8      CESU8
-	protocols  []row // what clients may speak
+	names      names.Rules // what users may be called
+	protocols  []row       // what clients may speak
 	sids       *sids
 	files      map[string]*File                      // by path
 	closing    atomic.Bool                           // Drain has begun
@@ -194,7 +197,7 @@ func NewNode(cfg Config) (*Node, error) {
 		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
-		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8,
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names,
 	}
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {
@@ -258,7 +261,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
 		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
-		l.chat = chat{calls: l, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
+		l.chat = chat{calls: l, names: &n.names, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()
 		n.loops = append(n.loops, l)

@@ -33,6 +33,7 @@ type settings struct {
 	logLevel            slog.Level
 	cesu8               router.CESU8
 	limits              router.Limits
+	naming              naming
 	access              router.Access
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
@@ -111,6 +112,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c.tls.declare(f)
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
+	c.naming.declare(f)
 	c.sessionLimits(f)
 	c.fleetFlags(f)
 	c.historyLimits(f)
@@ -152,6 +154,9 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 		return nil, err
 	}
 	if err := c.defaultHistory(); err != nil {
+		return nil, err
+	}
+	if err := c.naming.settle(f, c.set, c.dir != ""); err != nil {
 		return nil, err
 	}
 	l.Conn.Buffered = int64(buffered)

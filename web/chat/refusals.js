@@ -7,7 +7,7 @@ const REASONS = {
   memory: "serverFull",
   enter_rate: "enterTooFast",
   member_rate: "enterTooFast",
-  name: "nameTaken",
+  name: "nameUnfit",
   name_alike: "nameAlike",
   reserved: "nameReserved",
   ban: "banned",
