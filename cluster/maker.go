@@ -12,6 +12,7 @@ const (
 	moveWithin   = 1000 * ms // a move is cancelled after this
 	restFor      = 1000 * ms // and then not begun again before this
 	droppedStays = 5000 * ms // a follower that was dropped does not join the partition before this
+	vacantFor    = 600e9     // a row of names without a member becomes another name's after this, and after maxAncestors views
 )
 
 // maker makes views when it is its node's turn. It remembers nothing that its successor could not do without.
@@ -24,6 +25,15 @@ type maker struct {
 	apart     map[[2]string]int64 // since when the first does not hear the second
 	parts     []makerPart
 	told      []partOutlook // memory for plans
+	vacant    []vacancy     // by row of names
+	free      []bool        // memory for plans
+}
+
+// vacancy is for how long a row of names has had no member, as far as this maker has made the views. Whoever had the row and slept all the while has an own view
+// that is no ancestor of the newest any more, so it goes on as a new run when it wakes; and no packet is under way for so long.
+type vacancy struct {
+	since int64 // 0: it has a member, or this maker has yet to look
+	views int
 }
 
 // makerPart is what the maker was told about a partition and when it did something to it.
@@ -135,6 +145,7 @@ func (k *maker) succeed(n *Node) *View {
 func (k *maker) plan(n *Node, first bool) *View {
 	if first {
 		clear(k.apart)
+		clear(k.vacant)
 	}
 	o := outlook{number: max(n.newest+1, uint64(n.wall)), quorum: n.peers.quorum, force: first, told: k.told}
 	if n.view == nil { // two fresh fleets that begin in the same millisecond must not make views with one id
@@ -155,12 +166,36 @@ func (k *maker) plan(n *Node, first bool) *View {
 			o.told[i].avoid = t.avoid
 		}
 	}
+	k.free = k.free[:0]
+	for i := range k.vacant {
+		b := &k.vacant[i]
+		k.free = append(k.free, b.views > maxAncestors && n.now-b.since > vacantFor)
+	}
+	o.free = k.free
 	v := plan(n.view, &o)
 	if v != nil {
 		k.published = n.now
+		k.countVacant(v, n.now)
 		k.remember(n.view, v, n.now)
 	}
 	return v
+}
+
+// countVacant notes which rows of a view that was made have no member.
+func (k *maker) countVacant(v *View, now int64) {
+	for len(k.vacant) < len(v.Names) {
+		k.vacant = append(k.vacant, vacancy{})
+	}
+	for i := range v.Names {
+		switch b := &k.vacant[i]; {
+		case v.Names[i].Run != 0:
+			*b = vacancy{}
+		case b.since == 0:
+			*b = vacancy{since: now, views: 1}
+		default:
+			b.views++
+		}
+	}
 }
 
 // remember notes when moves began and ended, and whom to avoid.

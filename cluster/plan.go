@@ -10,6 +10,7 @@ type outlook struct {
 	force  bool   // a new maker's first view is made whatever changes
 	nodes  []prospect
 	told   []partOutlook // by partition
+	free   []bool        // by row of the base's names: the row is another name's to take. May be shorter than the names
 }
 
 // prospect is a node that is a member or may become one. Lists of others are by their place in outlook.nodes.
@@ -122,16 +123,28 @@ func (p *planner) members() bool {
 	return true
 }
 
-// admit makes a node a member, in its name's row or in the next one.
+// admit makes a node a member, in its name's row, one that is free, or the next one.
 func (p *planner) admit(i int) {
 	n := &p.o.nodes[i]
 	if p.number[i] == None {
-		p.v.Names = append(p.v.Names, Name{Name: n.Name})
-		p.number[i] = uint16(len(p.v.Names))
+		p.number[i] = p.row(n.Run)
 	}
 	row := &p.v.Names[p.number[i]-1]
+	row.Name = n.Name
 	row.Run, row.Roles, row.Host = n.Run, n.roles, n.host
 	p.at[p.number[i]] = i
+}
+
+// row is the number for a new name. A free row keeps the highest run that was left out of it, so that number and run together never name two nodes.
+func (p *planner) row(run uint64) uint16 {
+	for i, free := range p.o.free {
+		number := uint16(i + 1)
+		if row := &p.v.Names[i]; free && row.Run == 0 && row.Gone < run && !slices.Contains(p.number, number) {
+			return number
+		}
+	}
+	p.v.Names = append(p.v.Names, Name{})
+	return uint16(len(p.v.Names))
 }
 
 func (p *planner) member(i int) bool { return p.v.run(p.number[i]) != 0 }

@@ -25,11 +25,12 @@ const (
 	RoleGate
 )
 
-// Name is a row of a view's table of names. A name keeps its row, and so its number, as long as the fleet lives.
+// Name is a row of a view's table of names. A name keeps its row, and so its number, while it has a member, and for long after (vacantFor): then the row
+// may become another name's. So the table has as many rows as there were names in some ten minutes, however many the fleet has seen.
 type Name struct {
 	Name  string
 	Run   uint64 // the incarnation that is a member; 0: none
-	Gone  uint64 // the highest incarnation that was ever left out: only a higher one is admitted
+	Gone  uint64 // the highest incarnation that was ever left out of the row: only a higher one is admitted
 	Roles Roles
 	Host  string // followers are on another one, if there is one
 }
