@@ -29,12 +29,14 @@ import (
 type Source struct {
 	Snapshot func(context.Context) (*router.Snapshot, error) // metrics of all event loops; waits for them
 	Accepted func() netpoll.AcceptorStats
-	Ready    func() bool          // what /readyz answers
-	Trouble  func() error         // why it answers no all the same; nil where nothing else can be wrong
-	Fleet    func() *Fleet        // nil, or returns nil, where there is none
-	Memory   func() Memory        // nil where no budget is watched
-	Logs     func() logsink.Stats // nil where the log goes elsewhere
-	Takeover func() Takeover      // nil where there are no upgrades
+	Ready    func() bool                                  // what /readyz answers
+	Trouble  func() error                                 // why it answers no all the same; nil where nothing else can be wrong
+	Fleet    func() *Fleet                                // nil, or returns nil, where there is none
+	Memory   func() Memory                                // nil where no budget is watched
+	Logs     func() logsink.Stats                         // nil where the log goes elsewhere
+	Takeover func() Takeover                              // nil where there are no upgrades
+	Nodes    func(context.Context) (*Nodes, error)        // the fleet's; nil where there is none
+	Retire   func(ctx context.Context, name string) error // asks a node of the fleet to end; nil where nobody may
 	Version  string
 
 	// Profiles turns on /debug/pprof.
@@ -145,7 +147,7 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// handler answers /livez, /readyz, /pid, /metrics and, with src.Profiles, /debug/pprof.
+// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, and with src.Profiles /debug/pprof.
 func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -171,6 +173,10 @@ func handler(src Source) http.Handler {
 		}
 		answer(w, err)
 	})
+	if src.Nodes != nil {
+		mux.HandleFunc("GET /nodes", src.nodes)
+		mux.HandleFunc("POST /drain", src.drain)
+	}
 	if src.Profiles {
 		profiles := http.NewServeMux()
 		profiles.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -163,6 +163,8 @@ func bodyOf(rng *rand.Rand, kind packetKind) body {
 		return &batch{To: oneOf(rng), Lane: lane(rng.IntN(int(lanes))), View: idOf(rng), Offset: oneOf(rng), Bytes: []byte("x" + textOf(rng, 300))}
 	case packetBatchAck:
 		return &batchAck{To: oneOf(rng), Lane: lane(rng.IntN(int(lanes))), Offset: oneOf(rng)}
+	case packetRetire:
+		return &retire{Run: oneOf(rng)}
 	}
 	panic("a kind without an example")
 }

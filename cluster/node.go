@@ -67,6 +67,7 @@ type Node struct {
 	lookAt   int64 // when the node looked at everything last
 
 	err                error // it has ended
+	retired            string
 	probeTill, probeAt int64 // until when, and when next, it asks for a namesake; 0: it does not
 
 	peers peers

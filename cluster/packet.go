@@ -48,6 +48,7 @@ const (
 	packetAnswer
 	packetBatch
 	packetBatchAck
+	packetRetire
 	packetKinds
 )
 
@@ -118,6 +119,9 @@ type batchAck struct {
 	Offset uint64
 }
 
+// retire asks a run to end in order. Who does not know it yet drops it.
+type retire struct{ Run uint64 }
+
 func (*heartbeat) packetKind() packetKind { return packetHeartbeat }
 func (*greeting) packetKind() packetKind  { return packetGreeting }
 func (*viewBody) packetKind() packetKind  { return packetView }
@@ -126,6 +130,7 @@ func (*ask) packetKind() packetKind       { return packetAsk }
 func (*answer) packetKind() packetKind    { return packetAnswer }
 func (*batch) packetKind() packetKind     { return packetBatch }
 func (*batchAck) packetKind() packetKind  { return packetBatchAck }
+func (*retire) packetKind() packetKind    { return packetRetire }
 
 // appendPacket appends the encoding of a packet in a version that its receivers speak. Heartbeats and greetings always have the first one.
 func appendPacket(dst []byte, version uint8, from runID, b body) []byte {
@@ -171,6 +176,8 @@ func parsePacket(b []byte) (from runID, body body, err error) {
 		body = b
 	case packetBatchAck:
 		body = &batchAck{To: r.uint(), Lane: r.lane(), Offset: r.uint()}
+	case packetRetire:
+		body = &retire{Run: r.uint()}
 	default:
 		return from, nil, fmt.Errorf("%w: kind %d of %s", errPacket, kind, from.Name)
 	}
@@ -210,6 +217,7 @@ func (g *greeting) append(dst []byte) []byte {
 func (v *viewBody) append(dst []byte) []byte { return appendView(dst, v.View) }
 func (*fetch) append(dst []byte) []byte      { return dst }
 func (a *ask) append(dst []byte) []byte      { return appendUint(dst, a.Number) }
+func (a *retire) append(dst []byte) []byte   { return appendUint(dst, a.Run) }
 
 func (a *answer) append(dst []byte) []byte {
 	dst = append(appendUint(dst, a.Number), bit(a.View != nil))

@@ -129,6 +129,10 @@ func (n *Node) event(e *event) {
 		n.deliverAll(arrived)
 	case *batchAck:
 		n.links.acked(from, b, n.now)
+	case *retire:
+		if b.Run == n.peers.self.Run && n.retired == "" {
+			n.retired = from.Name
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,8 @@ type Config struct {
 	// Inbox is how many requests may be on their way to this node's side of the bus before new ones are refused, by channel.Request.Weight; 0:
 	// 16384.
 	Inbox int
+	// Retire is told once, within Turn, when this node is asked to end in order (Fleet.Retire), and which node was asked for that; nil: nobody is told.
+	Retire func(by string)
 	// Connectors is told the connectors that a gate may name, first of all and whenever they change, within Turn; nil: nobody wants to know. It must
 	// not keep the list.
 	Connectors func([]cluster.Connector)
@@ -47,6 +51,11 @@ const (
 	surveyEvery = 100e6
 	// turnEvery is how often Run turns although nothing has come.
 	turnEvery = 10 * time.Millisecond
+	// pulseEvery is how often each loop is asked whether it turns, in ns, and stuckAfter how long it may not answer: then the node falls silent, as if its
+	// process were stopped, and the others take over. Of the time between two turns at most pulseEvery counts: when the whole process was stopped it is
+	// not a loop that is stuck.
+	pulseEvery = 100e6
+	stuckAfter = 3e9
 	// turnSlice is how much mail one turn takes.
 	turnSlice = 4096
 	// lastTurns are the turns after the end at most: 65,536 letters.
@@ -66,6 +75,7 @@ type Fleet struct {
 	count int          // of loops
 	local channel.Node // by which the loops know their own sessions
 	sides []*side      // by loop; none if the node has no partitions
+	pulse []pulse      // by loop
 	mail  *netpoll.Mailbox[letter]
 	wake  chan struct{} // holds one while there is something to do
 
@@ -76,6 +86,7 @@ type Fleet struct {
 	dropped  atomic.Uint64
 	away     atomic.Bool
 	draining atomic.Bool
+	stuck    atomic.Bool // a loop does not turn
 	status   atomic.Pointer[Status]
 
 	// Owned by whoever turns.
@@ -84,15 +95,24 @@ type Fleet struct {
 	leaves     []channel.Request // that follow from this turn
 	ticked     int64
 	surveyed   int64
+	pulsed     int64
 	view       *cluster.View // of status
 	connectors []cluster.Connector
 	told       bool // Config.Connectors
+	retired    bool // Config.Retire was told
+}
+
+// pulse is whether a loop turns.
+type pulse struct {
+	asked  atomic.Bool // in its mail
+	waited int64       // since then, in ns. Owned by whoever turns
 }
 
 // letter is what waits for a turn: one of its fields is set.
 type letter struct {
 	packet  []byte
 	nobody  string // a name for which the bus has no receiver
+	call    func()
 	request *channel.Request
 	message *cluster.Message
 	to      channel.Node // message
@@ -105,8 +125,9 @@ type Status struct {
 	Self      channel.Node   // 0: it is no member of a fleet
 	View      cluster.ViewID // the newest that is known
 	Members   int            // of the view
-	Chats     int            // of those: may have partitions
-	Suspended bool           // it refuses requests: it is no member, does not hear the fleet, or a quorum is missing
+	Takers    int            // other members that may be given partitions: chat nodes that are heard and do not drain
+	Suspended bool           // it refuses requests: it is no member, does not hear the fleet, a quorum is missing, or a loop is stuck
+	Stuck     bool           // an event loop has not turned for 3 s: the node is silent, so that the others take over
 	Owned     int            // partitions, by the view
 	Followed  int            // partitions, joined ones included
 	Unguarded int            // partitions of the fleet that have no follower
@@ -137,6 +158,7 @@ func (f *Fleet) Join(loops Loops) {
 	f.loops, f.local = loops, loops.ID()
 	workers := loops.Workers(f.turned)
 	f.count = len(workers)
+	f.pulse = make([]pulse, f.count)
 	if f.cfg.Cluster.Roles&cluster.RoleChat == 0 {
 		return
 	}
@@ -187,6 +209,30 @@ func (f *Fleet) Drain(draining bool) {
 // Status is what the Fleet was at the end of its last turn. Safe from any goroutine.
 func (f *Fleet) Status() Status { return *f.status.Load() }
 
+// Peers are the nodes of the fleet as this one sees them, in no order. It waits for a turn. Safe from any goroutine.
+func (f *Fleet) Peers(ctx context.Context) ([]cluster.Peer, error) {
+	return inTurn(ctx, f, func() []cluster.Peer { return f.node.Peers() })
+}
+
+// Retire asks a node of the fleet to end in order: that one's Config.Retire is told. The word may be lost: who wants to be sure asks again until the
+// node drains. It waits for a turn. Safe from any goroutine.
+func (f *Fleet) Retire(ctx context.Context, name string) error {
+	refused, err := inTurn(ctx, f, func() error { return f.node.Retire(name) })
+	return errors.Join(err, refused)
+}
+
+// inTurn calls a function within a turn.
+func inTurn[T any](ctx context.Context, f *Fleet, do func() T) (result T, err error) {
+	done := make(chan T, 1)
+	f.mail.Post(letter{call: func() { done <- do() }})
+	select {
+	case result = <-done:
+		return result, nil
+	case <-ctx.Done():
+		return result, fmt.Errorf("the fleet's side of this process does not turn: %w", ctx.Err())
+	}
+}
+
 // Wanted can be received from when something has come that wants a Turn. For who turns by hand: Run receives from it.
 func (f *Fleet) Wanted() <-chan struct{} { return f.wake }
 
@@ -224,7 +270,15 @@ func (f *Fleet) last(began time.Time) {
 // Turn does everything that is due. now is a monotonic clock, in ns, never 0 and never less than before; wall is the wall clock, in ms. It wants
 // to be called after something was posted, and at least each 20 ms. Must be called by one goroutine at a time.
 func (f *Fleet) Turn(now, wall int64) {
+	stuck := f.feel(now)
 	f.now = now
+	if stuck != f.stuck.Load() {
+		f.stuck.Store(stuck)
+		f.report()
+	}
+	if stuck {
+		return
+	}
 	if f.mail.Drain(turnSlice, f.take) {
 		f.ring()
 	}
@@ -235,6 +289,10 @@ func (f *Fleet) Turn(now, wall int64) {
 		f.survey()
 	}
 	f.node.Turn(now, wall)
+	if by := f.node.Retired(); by != "" && !f.retired && f.cfg.Retire != nil {
+		f.retired = true
+		f.cfg.Retire(by)
+	}
 	leaves := f.leaves
 	f.leaves = nil
 	for i := range leaves {
@@ -247,6 +305,25 @@ func (f *Fleet) Turn(now, wall int64) {
 		}
 	}
 	f.report()
+}
+
+// feel tells whether a loop is stuck.
+func (f *Fleet) feel(now int64) (stuck bool) {
+	passed, due := min(now-f.now, pulseEvery), now-f.pulsed >= pulseEvery
+	if due {
+		f.pulsed = now
+	}
+	for i := range f.pulse {
+		p := &f.pulse[i]
+		if p.asked.Load() {
+			p.waited += passed
+			stuck = stuck || p.waited > stuckAfter
+		} else if p.waited = 0; due {
+			p.asked.Store(true)
+			f.loops.Run(i, 0, func() { p.asked.Store(false) })
+		}
+	}
+	return stuck
 }
 
 // take looks at one letter.
@@ -263,6 +340,8 @@ func (f *Fleet) take(l *letter) {
 		if l.run == f.run {
 			f.node.Send(l.to, l.message)
 		}
+	case l.call != nil:
+		l.call()
 	default:
 		f.node.NoResponder(l.nobody)
 	}
@@ -305,4 +384,4 @@ func (in *inlet) Post(r channel.Request) {
 }
 
 // Full implements channel.Inlet.
-func (in *inlet) Full() bool { return in.requests.Load() >= int64(in.cfg.Inbox) }
+func (in *inlet) Full() bool { return in.stuck.Load() || in.requests.Load() >= int64(in.cfg.Inbox) }

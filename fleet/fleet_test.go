@@ -307,3 +307,95 @@ func TestContentIsCopied(t *testing.T) {
 		}
 	})
 }
+
+// A loop that does not turn makes its node silent, and nothing else of it does; it is heard again when the loop turns again. That the whole process was
+// stopped is another thing.
+func TestStuckLoopFallsSilent(t *testing.T) {
+	a := newAlone(2, nil)
+	heard := 0
+	a.net.Connect("other", func([]byte) { heard++ }, func(string) {})
+	a.pass(2500)
+	beats := func(ms int, loops ...int) int {
+		before := heard
+		for range ms {
+			a.at++
+			a.net.Advance(a.at * 1e6)
+			a.Turn(a.at*1e6, 1_000_000+a.at)
+			for _, i := range loops {
+				mail := a.loops.mail[i]
+				a.loops.mail[i] = nil
+				for _, f := range mail {
+					f()
+				}
+			}
+		}
+		return heard - before
+	}
+	if n := beats(2900, 0); n < 5 || a.Inlet().Full() || a.Status().Stuck {
+		t.Errorf("%d packets in 2.9 s without a loop; %+v", n, a.Status())
+	}
+	beats(300, 0)
+	if n := beats(3000, 0); n != 0 || !a.Inlet().Full() || !a.Status().Stuck || !a.Status().Suspended {
+		t.Errorf("%d packets while a loop is stuck; %+v", n, a.Status())
+	}
+	if _, err := a.Peers(canceled()); err == nil {
+		t.Error("a node that is silent tells its peers")
+	}
+	beats(2, 0, 1)
+	if n := beats(2500, 0, 1); n < 4 || a.Inlet().Full() || a.Status().Stuck {
+		t.Errorf("%d packets in 2.5 s, after; %+v", n, a.Status())
+	}
+	a.at += 60_000 // the process was stopped
+	a.Turn(a.at*1e6, 1_000_000+a.at)
+	if a.Status().Stuck {
+		t.Error("a process that was stopped takes its loops for stuck")
+	}
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// Who asks is told of the nodes within a turn; a node that was asked to end says so once.
+func TestPeersAndRetirement(t *testing.T) {
+	var by []string
+	a := newAlone(1, func(c *Config) { c.Retire = func(name string) { by = append(by, name) } })
+	a.pass(2500)
+	type result struct {
+		list []cluster.Peer
+		err  error
+	}
+	told := make(chan result, 1)
+	go func() {
+		list, err := a.Peers(t.Context())
+		told <- result{list, err}
+	}()
+	for len(told) == 0 {
+		a.pass(1)
+	}
+	if r := <-told; r.err != nil || len(r.list) != 1 || r.list[0].Name != "one" || !r.list[0].Member || !r.list[0].Maker || r.list[0].Owned != channel.Partitions || r.list[0].Load != 5 {
+		t.Errorf("%+v", r)
+	}
+	retire := func(name string) error {
+		failed := make(chan error, 1)
+		go func() { failed <- a.Retire(t.Context(), name) }()
+		for len(failed) == 0 {
+			a.pass(1)
+		}
+		return <-failed
+	}
+	if err := retire("two"); err == nil || len(by) > 0 {
+		t.Errorf("a node that there is not: %v, %v", err, by)
+	}
+	for range 2 {
+		if err := retire("one"); err != nil {
+			t.Error(err)
+		}
+	}
+	a.pass(1)
+	if !slices.Equal(by, []string{"one"}) {
+		t.Errorf("told of %v", by)
+	}
+}

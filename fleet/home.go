@@ -94,6 +94,8 @@ func (f *Fleet) report() {
 	old := f.status.Load()
 	s := *old
 	s.Self, s.Suspended, s.Dropped, s.Err = f.node.Self(), f.node.Suspended(), f.dropped.Load(), f.node.Err()
+	s.Takers, s.Stuck = f.node.Takers(), f.stuck.Load()
+	s.Suspended = s.Suspended || s.Stuck
 	if v := f.node.View(); v != nil && (v != f.view || s.Self != old.Self) {
 		f.view = v
 		s.count(v)
@@ -105,13 +107,10 @@ func (f *Fleet) report() {
 
 // count counts what a view says.
 func (s *Status) count(v *cluster.View) {
-	s.View, s.Members, s.Chats, s.Owned, s.Followed, s.Unguarded = v.ID, 0, 0, 0, 0, 0
+	s.View, s.Members, s.Owned, s.Followed, s.Unguarded = v.ID, 0, 0, 0, 0
 	for i := range v.Names {
 		if v.Names[i].Run != 0 {
 			s.Members++
-			if v.Names[i].Roles&cluster.RoleChat != 0 {
-				s.Chats++
-			}
 		}
 	}
 	for i := range v.Shares {

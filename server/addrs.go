@@ -47,6 +47,9 @@ func (p *plan) wanted() (list []wanted) {
 	return list
 }
 
+// defaultAdminPort is the one of -admin's default.
+const defaultAdminPort = 3005
+
 // exampleAddr is for sentences.
 var exampleAddr = map[string]string{"-gate": ":3014", "-tls-listen": tlsListenDefault, "-tls-gate": tlsGateDefault, "-admin": "127.0.0.1:3005"}
 

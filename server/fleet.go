@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,8 +37,9 @@ type fleetNode struct {
 // that was acknowledged is lost, and its rooms wait for some seconds.
 const handOverTime = 10 * time.Second
 
-// newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet.
-func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]cluster.Connector)) (*fleetNode, error) {
+// newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet,
+// retire that the node is asked to end.
+func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]cluster.Connector), retire func(by string)) (*fleetNode, error) {
 	s := &c.fleet
 	if !s.on() {
 		return nil, nil
@@ -59,7 +61,7 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address,
 			Quorum: s.quorum, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
 		},
-		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce,
+		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce, Retire: retire,
 	})}, nil
 }
 
@@ -108,6 +110,8 @@ func trouble(s *fleet.Status, bus error) error {
 	switch {
 	case s.Err != nil:
 		return s.Err
+	case s.Stuck:
+		return errors.New("an event loop is stuck, so this node is silent and the others take over; the stacks are in the log")
 	case bus != nil:
 		return bus
 	case s.Self == 0:
@@ -149,9 +153,9 @@ func (n *fleetNode) handOver() {
 // acknowledge nothing until the fleet has noticed that the node is gone.
 func left(s *fleet.Status) int {
 	switch {
-	case s.Chats < 2 || s.Suspended:
+	case s.Takers == 0 || s.Suspended:
 		return 0
-	case s.Chats == 2:
+	case s.Takers == 1:
 		return s.Owned
 	}
 	return s.Owned + s.Followed
@@ -182,6 +186,42 @@ func (n *fleetNode) stats() *admin.Fleet {
 	}
 }
 
+// nodes are the fleet's nodes for the admin, in order of names.
+func (n *fleetNode) nodes(ctx context.Context) (*admin.Nodes, error) {
+	peers, err := n.Peers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := n.Status()
+	all := &admin.Nodes{Asked: n.id, View: s.View.View, Unguarded: s.Unguarded, Nodes: make([]admin.Node, 0, len(peers))}
+	for i := range peers {
+		p := &peers[i]
+		roles := rolesFlag(p.Roles)
+		all.Nodes = append(all.Nodes, admin.Node{Name: p.Name, Run: p.Run, Roles: roles.names(), Host: p.Host, Address: p.Address, Sessions: p.Load, Owns: p.Owned, Follows: p.Followed,
+			State: stateOf(p), Maker: p.Maker, View: p.View, SilentMS: p.Silent / int64(time.Millisecond)})
+	}
+	slices.SortFunc(all.Nodes, func(a, b admin.Node) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// stateOf is how a node is doing, in a word.
+func stateOf(p *cluster.Peer) string {
+	switch {
+	case !p.Member:
+		return "joining"
+	case p.Silent > int64(silentAfter):
+		return "silent"
+	case p.Draining:
+		return "draining"
+	case p.Held:
+		return "deaf"
+	}
+	return "ok"
+}
+
+// silentAfter is when a node that is not heard is told to be silent: some heartbeats are missing.
+const silentAfter = 1500 * time.Millisecond
+
 // announce has the node's gates tell clients of the fleet's connectors.
 func (s *server) announce(list []cluster.Connector) {
 	var all []router.Announced
@@ -191,6 +231,14 @@ func (s *server) announce(list []cluster.Connector) {
 		}
 	}
 	s.node.SetConnectors(all, s.cfg.fleet.policy == "load")
+}
+
+// retire has the process end as by SIGTERM. Runs on the goroutine of the fleet.
+func (s *server) retire(by string) {
+	select {
+	case s.retired <- by:
+	default:
+	}
 }
 
 // A node tells gates of its listeners for clients: host:port each, with commas between. The host may be empty. +tls and +named behind it stand

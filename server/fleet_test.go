@@ -113,19 +113,39 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// Each entry of servers.json has an admin address of its own, on which no client comes.
+func TestAdminOfAnEntry(t *testing.T) {
+	dir := configDir(t, map[string]string{"servers.json": strings.ReplaceAll(fleetProject, "3014", "3005"), "master.json": `{"port":3004}`})
+	other := configDir(t, map[string]string{"servers.json": fleetProject})
+	for _, tc := range []struct{ args, want string }{
+		{"-id gate-1 -config " + dir, "127.0.0.1:3004"},
+		{"-id connector-1 -config " + dir, "127.0.0.1:3006"},
+		{"-id chat-1 -config " + dir, "127.0.0.1:3008"},
+		{"-id chat-1 -config " + dir + " -admin none", ""},
+		{"-id chat-1 -config " + dir + " -admin :9", ":9"},
+		{"-id gate-1 -config " + other, "127.0.0.1:3005"},
+		{"-id connector-2 -config " + other, "127.0.0.1:3007"},
+	} {
+		p, err := parse(t, append(strings.Fields(tc.args), "-nats", "nats://h", "-env", "production")...).plan(nil)
+		if err != nil || p.admin != tc.want {
+			t.Errorf("%s: %v, want %q; %v", tc.args, p, tc.want, err)
+		}
+	}
+}
+
 // A node that ends waits for others to take what it has, if there are others.
 func TestHandOverWaits(t *testing.T) {
 	for _, tc := range []struct {
 		s    fleet.Status
 		want int
 	}{
-		{fleet.Status{Chats: 1, Owned: 512}, 0},
-		{fleet.Status{Chats: 2, Owned: 7, Followed: 256}, 7},
-		{fleet.Status{Chats: 2, Followed: 256}, 0}, // nobody else could follow
-		{fleet.Status{Chats: 3, Owned: 7, Followed: 9}, 16},
-		{fleet.Status{Chats: 3, Followed: 9}, 9},
-		{fleet.Status{Chats: 3}, 0},
-		{fleet.Status{Chats: 3, Owned: 7, Followed: 9, Suspended: true}, 0},
+		{fleet.Status{Owned: 512}, 0}, // alone, or all others end too
+		{fleet.Status{Takers: 1, Owned: 7, Followed: 256}, 7},
+		{fleet.Status{Takers: 1, Followed: 256}, 0}, // nobody else could follow
+		{fleet.Status{Takers: 2, Owned: 7, Followed: 9}, 16},
+		{fleet.Status{Takers: 2, Followed: 9}, 9},
+		{fleet.Status{Takers: 2}, 0},
+		{fleet.Status{Takers: 2, Owned: 7, Followed: 9, Suspended: true}, 0},
 	} {
 		if got := left(&tc.s); got != tc.want {
 			t.Errorf("%+v: %d are left, want %d", tc.s, got, tc.want)
@@ -142,6 +162,7 @@ func TestTroubleOfANode(t *testing.T) {
 		want string
 	}{
 		{fleet.Status{Err: ended, Suspended: true}, away, "the name is in use"},
+		{fleet.Status{Stuck: true, Suspended: true}, away, "loop is stuck"},
 		{fleet.Status{Suspended: true}, away, "no NATS"},
 		{fleet.Status{Suspended: true}, nil, "not a member"},
 		{fleet.Status{Self: 1, Suspended: true}, nil, "does not hear enough"},

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pomelod/pomelod/app"
@@ -69,14 +72,16 @@ var roleNames = []struct {
 
 const allRoles = cluster.RoleGate | cluster.RoleConnector | cluster.RoleChat
 
-func (r *rolesFlag) String() string {
-	var names []string
+func (r *rolesFlag) String() string { return strings.Join(r.names(), ",") }
+
+func (r *rolesFlag) names() []string {
+	names := []string{}
 	for _, n := range roleNames {
 		if cluster.Roles(*r)&n.role != 0 {
 			names = append(names, n.name)
 		}
 	}
-	return strings.Join(names, ",")
+	return names
 }
 
 func (r *rolesFlag) Set(text string) error {
@@ -146,6 +151,26 @@ func (c *settings) planEntry(project *config.Project) error {
 		return fmt.Errorf("-nats and a servers.json: write which entry this process is, as -id %s", strings.Join(ids, " or -id "))
 	}
 	return fmt.Errorf("-id %s: servers.json in %s has no such entry for environment %q; it has %s", s.id, c.dir, c.env, strings.Join(ids, ", "))
+}
+
+// adminOf is the admin address of an entry of servers.json that is a process of its own; empty if there is no such entry, or no port is left. The
+// first entry has master.json's port, or the usual one, and the others those that follow, without clientPorts: so processes of one host do not take each other's.
+func adminOf(project *config.Project, id string) string {
+	port := project.MasterPort
+	if port == 0 {
+		port = defaultAdminPort
+	}
+	isClientPort := func(s config.Server) bool { return s.ClientPort == port }
+	for i := range project.Servers {
+		for slices.ContainsFunc(project.Servers, isClientPort) {
+			port++
+		}
+		if project.Servers[i].ID == id && port <= math.MaxUint16 {
+			return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		}
+		port++
+	}
+	return ""
 }
 
 // planNode finds what the node does and how it is called, where there is no servers.json.

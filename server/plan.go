@@ -63,8 +63,8 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 	p := &plan{admin: c.admin, warnings: project.Warnings}
 	switch {
 	case c.set["admin"]:
-	case c.fleet.on() && project.Servers != nil: // the processes of one host would take each other's port
-		p.admin = ""
+	case c.fleet.on() && project.Servers != nil:
+		p.admin = adminOf(project, c.fleet.id)
 	case project.MasterPort != 0:
 		p.admin = net.JoinHostPort("127.0.0.1", strconv.Itoa(project.MasterPort)) // the master's host may be public
 	}

@@ -47,11 +47,12 @@ type server struct {
 	pause     *pause    // of the event loops
 	frozen    atomic.Bool
 	failures  atomic.Int64 // of upgrades
+	retired   chan string  // which node of the fleet was asked to have this one end
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
 func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
-	s := &server{cfg: cfg, plan: p, took: p.takeover}
+	s := &server{cfg: cfg, plan: p, took: p.takeover, retired: make(chan string, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -118,7 +119,7 @@ func (s *server) build(app *app.App) (err error) {
 	}
 	var elsewhere channel.Inlet
 	connectors := p.connectors(s.listeners)
-	if s.fleet, err = newFleetNode(cfg, connectors, s.announce); err != nil {
+	if s.fleet, err = newFleetNode(cfg, connectors, s.announce, s.retire); err != nil {
 		return err
 	}
 	if s.fleet != nil {
@@ -157,6 +158,9 @@ func (s *server) build(app *app.App) (err error) {
 func (s *server) listenAdmin() error {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
 		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures}
+	if s.fleet != nil {
+		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
+	}
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
 		return err
@@ -166,9 +170,13 @@ func (s *server) listenAdmin() error {
 			return explain(err, "-admin", s.plan.admin)
 		}
 	}
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	loopback := ok && addr.IP.IsLoopback()
 	if src.Hosts, src.Profiles = s.cfg.adminHosts, s.cfg.pprof; !s.cfg.set["pprof"] {
-		addr, ok := ln.Addr().(*net.TCPAddr)
-		src.Profiles = ok && addr.IP.IsLoopback()
+		src.Profiles = loopback
+	}
+	if !loopback { // who reaches it may be anybody
+		src.Retire = nil
 	}
 	s.admin = admin.New(ln, src)
 	return nil
@@ -325,6 +333,9 @@ func (s *server) serve(ctx context.Context, failed <-chan error) (replaced bool,
 			continue
 		case <-ctx.Done():
 			slog.Info("ending", "drain", s.cfg.drain.String(), "drain_delay", s.cfg.drainDelay.String())
+			return false, nil
+		case by := <-s.retired:
+			slog.Info("ending, as pomelod drain asked for", "asked", by, "drain", s.cfg.drain.String(), "drain_delay", s.cfg.drainDelay.String())
 			return false, nil
 		case err := <-failed:
 			return false, err
