@@ -1,6 +1,6 @@
-// Package admin serves what operators and their machines ask: health, metrics and profiles, on an address of its own that is
-// not for clients. There is no password: who reaches the address may ask. What it keeps out is the web: pages that an operator's
-// browser shows (guard.go).
+// Package admin serves what operators and their machines ask: health, metrics, profiles and an API (api.go), on a unix socket (socket.go) and on an
+// address of its own that is not for clients. Who reaches the socket may ask everything. Who reaches the address may ask for figures without a password,
+// and use the API with a token (token.go). What both keep out is the web: pages that an operator's browser shows (guard.go).
 package admin
 
 import (
@@ -39,11 +39,16 @@ type Source struct {
 	Retire   func(ctx context.Context, name string) error // asks a node of the fleet to end; nil where nobody may
 	Version  string
 
+	// API is what /v1 asks and tells. It is served on a Socket, and elsewhere where there are Tokens.
+	API    API
+	Tokens *Tokens
 	// Profiles turns on /debug/pprof.
 	Profiles bool
 	// Hosts are the host names that requests may carry, besides IP addresses and names without a dot. All others are refused, as a web page
 	// could send them (guard.go).
 	Hosts []string
+
+	local bool // it is for a Socket
 }
 
 // Memory is how much memory the process uses, in bytes.
@@ -93,12 +98,14 @@ func Listen(addr string) (net.Listener, error) {
 
 // New makes a server of a listener, which belongs to it from now on. Serve begins to answer.
 func New(ln net.Listener, src Source) *Server {
+	_, src.local = ln.(*Socket)
 	return &Server{ln: &fewConns{Listener: ln}, http: &http.Server{
 		Handler:        handler(src),
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   answerTimeout,
 		IdleTimeout:    2 * time.Minute, // a scrape a minute keeps its connection
 		MaxHeaderBytes: 16 << 10,
+		ConnContext:    withPeer,
 		ErrorLog:       slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}}
 }
@@ -119,6 +126,13 @@ func (s *Server) Dup() (fd int, err error) {
 	fd = -1
 	e := raw.Control(func(p uintptr) { fd, err = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 0) })
 	return fd, errors.Join(e, err)
+}
+
+// Unlink removes the file of a Socket, for another process to make its own: it must not be removed when that has been done.
+func (s *Server) Unlink() {
+	if socket, ok := s.ln.(*fewConns).Listener.(*Socket); ok {
+		socket.remove()
+	}
 }
 
 // Serve answers on a goroutine of its own until Close.
@@ -147,7 +161,7 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, and with src.Profiles /debug/pprof.
+// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, with src.Profiles /debug/pprof, and with src.API /v1.
 func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -184,7 +198,10 @@ func handler(src Source) http.Handler {
 		profiles.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		profiles.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		profiles.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-		mux.Handle("/debug/pprof/", oneAtATime(profiles))
+		mux.Handle("/debug/pprof/", src.authorized(oneAtATime(profiles)))
+	}
+	if src.API != nil && (src.local || src.Tokens != nil) {
+		mux.Handle("/v1/", src.authorized(newAPI(src.API)))
 	}
 	return guard(src.Hosts, mux)
 }

@@ -82,13 +82,8 @@ func (a *App) encodePush(route string, body any) (hosting.Node, []byte, error) {
 	if !node.Fits(len(b)) {
 		return nil, nil, ErrTooLong
 	}
-	object := codec.ScanObject(b)
-	for key, _, ok := object.Next(); ok; key, _, ok = object.Next() {
-		if string(key) == "body" {
-			return nil, nil, ErrObject
-		}
-	}
-	if object.Err() != nil {
+	b, ok := hosting.PushBody(b)
+	if !ok {
 		return nil, nil, ErrObject
 	}
 	return node, b, nil

@@ -35,6 +35,9 @@ type Addr struct {
 // Outlet is the outlet behind which the session sits.
 func (a Addr) Outlet() OutletID { return OutletID{a.Node, uint8(a.Ref >> 56)} }
 
+// Asker tells whether the address is one of who is no session, but asks for a program or an operator: no session has slot and generation 0.
+func (a Addr) Asker() bool { return a.Ref<<8 == 0 }
+
 // OutletID names an outlet: a loop of a node.
 type OutletID struct {
 	Node Node

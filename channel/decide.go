@@ -464,8 +464,15 @@ func (d *decision) pushTo() {
 	d.reply(Done)
 }
 
-// kick ends a member's session. Its loop will post the leave when the session has ended. One that is away has none, and leaves.
+// kick ends a member's session. Its loop will post the leave when the session has ended. One that is away has none, and leaves. Everybody's is the
+// room's end: nobody is told who leaves.
 func (d *decision) kick() {
+	if room := d.of.room; room != nil && d.r.Target == Everybody {
+		reason, _ := codec.StringValue(d.r.Content)
+		d.closeRoom(room, reason)
+		d.reply(Done)
+		return
+	}
 	if d.of.target == 0 {
 		d.reply(Absent)
 		return

@@ -220,7 +220,8 @@ func (d *decision) missed(room *Room, entry uint64) (s span, complete bool) {
 // page answers a member with what was said.
 func (d *decision) page() {
 	room, slot := d.of.room, d.of.user
-	if slot == 0 || d.r.Ext == nil {
+	operator := d.r.From.Asker() && room != nil
+	if slot == 0 && !operator || d.r.Ext == nil {
 		d.reply(Refused)
 		return
 	}
@@ -231,7 +232,11 @@ func (d *decision) page() {
 	}
 	x := d.r.Ext
 	d.note(countPages)
-	s, _ := d.readable(room, d.readsFrom(room, d.state.keys[slot], d.state.member(slot).mark.entry()))
+	behind := uint64(0)
+	if !operator {
+		behind = d.readsFrom(room, d.state.keys[slot], d.state.member(slot).mark.entry())
+	}
+	s, _ := d.readable(room, behind)
 	if x.HasSince {
 		if x.Since.Incarnation != room.stream.Incarnation {
 			s.to = s.from

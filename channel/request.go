@@ -32,12 +32,14 @@ const (
 	OpMembers
 	// OpPush pushes Route with Content to Room, or to Target alone. From nobody.
 	OpPush
-	// OpKick ends Target's session; Content is the reason it is told, as JSON text.
+	// OpKick ends Target's session; Content is the reason it is told, as JSON text. With Everybody it ends those of all members, and the room, with
+	// what it keeps.
 	OpKick
 	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
 	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
 	OpSlow
-	// OpHistory answers a member with what Room keeps before Ext.Since, Ext.Most messages at most: {"messages":[…],"more":…}.
+	// OpHistory answers a member with what Room keeps before Ext.Since, Ext.Most messages at most: {"messages":[…],"more":…}. One who asks for an
+	// operator is told all of it (Addr.Asker).
 	OpHistory
 	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
 	OpNothing
@@ -58,7 +60,7 @@ type Request struct {
 	User    string
 	Prev    string    // OpEnter
 	Key     uint64    // OpEnter: what proves that two sessions are one user's; 0 for none
-	Target  string    // OpSend, OpPush: a name, or Everybody; OpKick: a name
+	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody
 	Route   string    // OpPush
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
 	Ext     *Extended // nil unless the session is extended

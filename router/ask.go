@@ -54,9 +54,6 @@ func (n *Node) asker(l *loop) channel.Addr {
 	return channel.Addr{Node: n.id, Ref: channel.Ref(l.index) << 56}
 }
 
-// isAsker tells whether an address is that of one who is no session.
-func isAsker(a channel.Addr) bool { return a.Ref<<8 == 0 }
-
 // Ask has the owner of r.Room execute r and returns its answer, JSON that must not be changed. It fails with app.ErrBusy when the owner has too
 // much to do, and when there is no answer before ctx ends; without a deadline it waits for -request-timeout. Then it is not known whether r
 // was executed. Safe from any goroutine but a loop's, which it would hold up.
@@ -76,6 +73,10 @@ func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 	case b := <-answer:
 		return b, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("room %s: no answer: %w", r.Room, ctx.Err())
+		at := "another node, which owns the room"
+		if l := n.placement.Load()[channel.Partition(r.Room)].loop; l != nil {
+			at = fmt.Sprintf("event loop %d", l.index)
+		}
+		return nil, fmt.Errorf("room %s: no answer from %s: %w", r.Room, at, ctx.Err())
 	}
 }

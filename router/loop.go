@@ -208,7 +208,7 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemEnter:
 		l.renewRoom(it)
 	}
-	if it.Kind == channel.ItemReply && isAsker(it.To) {
+	if it.Kind == channel.ItemReply && it.To.Asker() {
 		l.node.asks.answer(it)
 		return
 	}

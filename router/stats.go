@@ -138,18 +138,34 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 
 // onLoops runs f on every loop and waits for all.
 func (n *Node) onLoops(ctx context.Context, f func(*loop)) error {
-	done := make(chan int, len(n.loops))
-	silent := make(map[int]bool, len(n.loops))
-	for i, l := range n.loops {
-		silent[i] = true
-		l.mail.Post(mail{run: func() { f(l); done <- i }})
+	return inTurns(ctx, n.loops, func(l *loop, _ int) bool { f(l); return false })
+}
+
+// inTurns runs f on each of some loops, again in later turns as long as it returns true, and waits for all. step counts the turns from 0. When ctx ends
+// first the loops finish all the same.
+func inTurns(ctx context.Context, loops []*loop, f func(l *loop, step int) (more bool)) error {
+	done := make(chan int, len(loops))
+	silent := make(map[int]bool, len(loops))
+	for _, l := range loops {
+		silent[l.index] = true
+		step := 0
+		var turn func()
+		turn = func() {
+			more := f(l, step)
+			if step++; more {
+				l.mail.Post(mail{run: turn})
+				return
+			}
+			done <- l.index
+		}
+		l.mail.Post(mail{run: turn})
 	}
 	for len(silent) > 0 {
 		select {
 		case i := <-done:
 			delete(silent, i)
 		case <-ctx.Done():
-			return fmt.Errorf("%w (loop %v of %d)", ErrStuck, slices.Sorted(maps.Keys(silent)), len(n.loops))
+			return fmt.Errorf("%w (loop %v of %d)", ErrStuck, slices.Sorted(maps.Keys(silent)), len(loops))
 		}
 	}
 	return nil

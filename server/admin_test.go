@@ -45,3 +45,22 @@ func TestAdminFlags(t *testing.T) {
 		}
 	}
 }
+
+// getStatus is the status of the answer to a GET, with a token if there is one.
+func getStatus(t *testing.T, url, token string) int {
+	t.Helper()
+	defer http.DefaultClient.CloseIdleConnections()
+	r, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}

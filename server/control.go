@@ -152,46 +152,37 @@ func (c *control) asked() (<-chan upgradeRequest, <-chan os.Signal) {
 // upgradeTime is more than an upgrade takes before it fails.
 const upgradeTime = 2 * time.Minute
 
-const upgradeUsage = `pomelod upgrade has a running pomelod replaced by the binary that is now where it was started from. Its clients stay connected.
-
-  pomelod upgrade                  the one whose -admin is 127.0.0.1:3005, or POMELOD_ADMIN
-  pomelod upgrade -admin ADDRESS   another one
-  pomelod upgrade -pid PID         by its process id; needs no admin address
-
+// upgradeCommand is `pomelod upgrade`.
+var upgradeCommand = command{
+	name: "upgrade", help: "replace the running pomelod by the binary on disk; its clients stay connected",
+	about: `
+The binary that is now where the running one was started from takes its place. Without -pid the process is found by its -admin address.
 It waits until clients are served by the new process (exit code 0), or the running one has gone on as if nothing had been (1).
-`
-
-// upgradeCommand is `pomelod upgrade`. It returns the exit code.
-func upgradeCommand(args, environ []string, stdout, stderr io.Writer) int {
-	f := flag.NewFlagSet("pomelod upgrade", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	addr := variables(environ, "POMELOD_ADMIN")["POMELOD_ADMIN"]
-	if addr == "" {
-		addr = "127.0.0.1:3005"
-	}
-	f.StringVar(&addr, "admin", addr, "")
-	pid := f.Int("pid", 0, "")
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, upgradeUsage)
-		return 0
-	case err != nil:
-		err = settingsError{fmt.Errorf("%w; pomelod upgrade -help tells how", err)}
-	case f.NArg() > 0:
-		err = settingsError{fmt.Errorf("unexpected %q; pomelod upgrade -help tells how", f.Arg(0))}
-	case *pid < 0:
-		err = settingsError{fmt.Errorf("-pid %d: must be the id of a process", *pid)}
-	case *pid == 0:
-		*pid, err = findProcess(addr)
-	}
-	if err == nil {
-		var text string
-		if text, err = askUpgrade(*pid); err == nil {
-			fmt.Fprintln(stdout, text)
+`,
+	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
+		addr := variables(c.environ, "POMELOD_ADMIN")["POMELOD_ADMIN"]
+		if addr == "" {
+			addr = "127.0.0.1:3005"
 		}
-	}
-	return fail(stderr, err)
+		f.StringVar(&addr, "admin", addr, "`address` that is its -admin; POMELOD_ADMIN says another default")
+		pid := f.Int("pid", 0, "the process's `id`; needs no admin address")
+		return func([]string) error {
+			if *pid < 0 {
+				return settingsError{fmt.Errorf("-pid %d: must be the id of a process", *pid)}
+			}
+			if *pid == 0 {
+				var err error
+				if *pid, err = findProcess(addr); err != nil {
+					return err
+				}
+			}
+			text, err := askUpgrade(*pid)
+			if err == nil {
+				fmt.Fprintln(c.stdout, text)
+			}
+			return err
+		}
+	},
 }
 
 // printable is text without what a terminal would obey.

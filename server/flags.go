@@ -38,6 +38,8 @@ type settings struct {
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
 	adminHosts          listFlag
+	adminSocket         string // empty: none
+	tokenFile           string
 	pprof               bool // if set; else where -admin is on loopback
 	proxyProtocol       proxyFlag
 	preset              preset
@@ -66,6 +68,8 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	f.StringVar(&c.gate, "gate", ":3014", "`address` of the gate; none for none")
 	f.StringVar(&c.admin, "admin", "127.0.0.1:3005", "`address` of /livez, /readyz, /metrics and /debug/pprof; none for none. Where -config has a master.json the default is its port, on 127.0.0.1. Keep it private")
 	f.Var(&c.adminHosts, "admin-hosts", "`names` by which -admin is reached, beside addresses and names without a dot: metrics.example.com,pomelod.internal. Others are refused, as a web page may have them point here")
+	f.StringVar(&c.adminSocket, "admin-socket", autoSocket, "`path` of the unix socket by which commands such as pomelod kick reach this process (docs/ADMIN.md); auto: "+systemSocket+", or pomelod/admin.sock in $XDG_RUNTIME_DIR, whichever directory is there; none for none")
+	f.StringVar(&c.tokenFile, "admin-token-file", "", "`file` of lines NAME TOKEN: who has a token of it may use the admin API (/v1) and profiles on -admin. Without it that API is on the socket only")
 	f.BoolVar(&c.pprof, "pprof", false, "serve /debug/pprof on -admin, one profile at a time; without the flag only where -admin listens on loopback")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")
@@ -141,7 +145,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 		}
 		return nil, explainArguments(f, before, f.Args())
 	}
-	for _, addr := range []*string{&c.gate, &c.admin} {
+	for _, addr := range []*string{&c.gate, &c.admin, &c.adminSocket} {
 		if *addr == noAddr {
 			*addr = ""
 		}

@@ -25,7 +25,7 @@ Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room
 chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
 instead of the addresses below.
 
-pomelod upgrade has the running one replaced by the binary that is there now; its clients stay connected (pomelod upgrade -help).
+pomelod help lists the commands by which a running pomelod is asked and told: upgrade and others.
 
 Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins. An empty variable is
 as good as none.
@@ -40,7 +40,7 @@ A SIZE is in bytes, or like 256KiB, 16MiB, 1GiB; a TIME is like 1.5s, 20s, 5m; a
 var helpGroups = []struct{ title, names string }{
 	{"Most needed", "config env listen gate advertise admin heartbeat origins trusted-proxies memory"},
 	{"Look before you start", "check-config print-config version"},
-	{"Start and end", "bind admin-hosts pprof page cesu8 log-level drain drain-delay"},
+	{"Start and end", "bind admin-socket admin-token-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
 	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
 	{"What a session or a room may do", "names reserved session-rate send-rate enter-rate slow-mode flood room-members rooms max-name handshake-bytes handshake-packages"},
@@ -181,9 +181,12 @@ var pomeloFlags = map[string]string{
 	"t": pomeloTypes, "type": pomeloTypes, "i": "one process is all servers; with -nats write -id ID",
 }
 
+// noSuchFlag begins the error for a flag that there is not; package flag has no type for it.
+const noSuchFlag = "flag provided but not defined: -"
+
 // explainParse says what to write instead of a flag that there is not.
 func explainParse(f *flag.FlagSet, err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -") // the package has no type for it
+	name, unknown := strings.CutPrefix(err.Error(), noSuchFlag)
 	if !unknown {
 		return fmt.Errorf("%w; pomelod -help lists the flags", err)
 	}
@@ -231,6 +234,14 @@ func explainArguments(f *flag.FlagSet, before string, words []string) error {
 			return fmt.Errorf("unexpected %q: write -%s=%s", words[0], g.Name, words[0])
 		}
 	}
+	if err := explainPomelo(words); err != nil {
+		return err
+	}
+	return fmt.Errorf("unexpected %q behind flags: commands come first (pomelod help lists them), flags are told by pomelod -help", words[0])
+}
+
+// explainPomelo says what to write instead of a command of Pomelo's that pomelod has not; nil: it is none.
+func explainPomelo(words []string) error {
 	switch words[0] {
 	case "start":
 		environment := "NAME"
@@ -245,5 +256,5 @@ func explainArguments(f *flag.FlagSet, before string, words []string) error {
 	case "stop", "kill":
 		return fmt.Errorf("pomelod has no such command: instead of %q send it SIGTERM, or run: systemctl stop pomelod", words[0])
 	}
-	return fmt.Errorf("unexpected %q; pomelod takes flags only, see pomelod -help", words[0])
+	return nil
 }

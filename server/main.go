@@ -25,8 +25,8 @@ func Main(app *app.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr)
 
 // run is Main without the process. The exit codes are exitCode's.
 func run(app *app.App, args []string, stdout, stderr *os.File) int {
-	if len(args) > 0 && args[0] == "upgrade" {
-		return upgradeCommand(args[1:], os.Environ(), stdout, stderr)
+	if isCommand(args) {
+		return runCommand(args, &caller{os.Environ(), stdout, stderr})
 	}
 	control, program := newControl(), thisProgram()
 	defer control.close()
@@ -143,6 +143,9 @@ func Run(ctx context.Context, app *app.App, flags []string, bound func(map[strin
 	cfg, err := parseFlags(flags, nil, io.Discard)
 	if err != nil {
 		return err
+	}
+	if !cfg.set["admin-socket"] { // of a machine there is one server that commands find by themselves, and it is no program's
+		cfg.adminSocket = ""
 	}
 	p, err := cfg.plan(app)
 	if err != nil {

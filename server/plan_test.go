@@ -59,7 +59,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		env, args, want string
 	}{
 		{"", "-no-such", "-help"},
-		{"", "extra", "flags only"},
+		{"", "extra", "commands come first"},
 		{"", "-listen=", "-listen :3050"},
 		{"", "-heartbeat 1500ms", "whole seconds"},
 		{"", "-heartbeat -1s", "whole seconds"},

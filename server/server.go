@@ -34,6 +34,8 @@ type server struct {
 	acceptor  *netpoll.Acceptor
 	listeners []*netpoll.Listener
 	admin     *admin.Server       // nil without -admin
+	socket    *admin.Server       // the same on a unix socket; nil without
+	tokens    *admin.Tokens       // nil without -admin-token-file
 	manager   *manager            // nil when no service manager listens
 	memory    *memory             // nil without a budget
 	hands     *netpoll.Handshakes // nil where nobody speaks TLS
@@ -71,6 +73,11 @@ func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
 	}
 	if p.admin != "" {
 		if err = s.listenAdmin(); err != nil {
+			return nil, err
+		}
+	}
+	if s.took == nil { // else the process before this one has the socket until it has given everything
+		if err = s.listenSocket(); err != nil {
 			return nil, err
 		}
 	}
@@ -152,15 +159,16 @@ func (s *server) build(app *app.App) (err error) {
 		return err
 	}
 	s.memory = newMemory(s)
+	if cfg.tokenFile != "" {
+		if s.tokens, err = admin.ReadTokens(cfg.tokenFile); err != nil {
+			return settingsError{err}
+		}
+	}
 	return nil
 }
 
 func (s *server) listenAdmin() error {
-	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
-		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures}
-	if s.fleet != nil {
-		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
-	}
+	src := s.source()
 	ln, err := s.plan.inheritedAdmin()
 	if err != nil {
 		return err
@@ -180,6 +188,16 @@ func (s *server) listenAdmin() error {
 	}
 	s.admin = admin.New(ln, src)
 	return nil
+}
+
+// source is what the admin servers show.
+func (s *server) source() admin.Source {
+	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
+		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, API: api{s.node, s}, Tokens: s.tokens}
+	if s.fleet != nil {
+		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
+	}
+	return src
 }
 
 // files are what is served by HTTP.
@@ -270,6 +288,9 @@ func (s *server) run(ctx context.Context) error {
 		s.admin.Serve()
 		slog.Info("listening", "server", "admin", "addr", s.admin.Addr().String())
 	}
+	if s.took == nil {
+		s.serveSocket()
+	}
 	watch, endWatch := context.WithCancel(context.Background())
 	defer endWatch()
 	watching.Go(func() { s.watch(watch) })
@@ -316,6 +337,7 @@ func (s *server) serve(ctx context.Context, failed <-chan error) (replaced bool,
 			}
 			if s.took != nil {
 				s.took.finish()
+				s.serveSocket()
 			}
 			s.ready.Store(true)
 			s.cfg.warnConns()
@@ -371,6 +393,9 @@ func (s *server) pageURL(secured bool) string {
 func (s *server) close() {
 	if s.admin != nil {
 		s.admin.Close()
+	}
+	if s.socket != nil {
+		s.socket.Close()
 	}
 	if s.acceptor != nil {
 		s.acceptor.Close()

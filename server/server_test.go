@@ -72,7 +72,7 @@ type running struct {
 // start runs a server with these flags until the test ends. Addresses that flags do not name are loopback with any port.
 func start(t testing.TB, args ...string) *running {
 	t.Helper()
-	base := []string{"-admin", "127.0.0.1:0"}
+	base := []string{"-admin", "127.0.0.1:0", "-admin-socket", "none"}
 	if !contains(args, "-config") {
 		base = append(base, "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0")
 	}
@@ -86,7 +86,7 @@ func start(t testing.TB, args ...string) *running {
 // startSecured is start with TLS on every listener.
 func startSecured(t testing.TB, args ...string) *running {
 	t.Helper()
-	cfg, err := parseFlags(append([]string{"-admin", "127.0.0.1:0", "-tls-self", "-tls-gate", "none", "-tls-listen", "127.0.0.1:0"}, args...), nil, os.Stderr)
+	cfg, err := parseFlags(append([]string{"-admin", "127.0.0.1:0", "-admin-socket", "none", "-tls-self", "-tls-gate", "none", "-tls-listen", "127.0.0.1:0"}, args...), nil, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -339,6 +339,10 @@ func (h *handing) leave(began time.Time) (text string, err error) {
 	if h.admin != nil {
 		go h.admin.Close()
 	}
+	if h.socket != nil {
+		h.socket.Unlink() // before the new process hears that it is released
+		go h.socket.Close()
+	}
 	pid := h.next.cmd.Process.Pid
 	h.manager.replaced(pid)
 	_ = h.next.ch.Send(handover.Message{Kind: handover.Released}, time.Second)

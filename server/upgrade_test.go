@@ -515,7 +515,12 @@ func TestUpgradeCommand(t *testing.T) {
 		{"upgrade -pid -4", 2, "-pid -4: must be the id of a process"},
 		{"upgrade -admin " + nobody, 1, "no pomelod answers at " + nobody},
 		{fmt.Sprint("upgrade -pid ", os.Getpid()), 1, "is no pomelod that can be upgraded"},
-		{"upgrade -help", 0, "Its clients stay connected"},
+		{"upgrade -help", 0, "its clients stay connected"},
+		{"upgrade -pi 4", 2, "there is no flag -pi; pomelod upgrade -help tells how"},
+		{"help upgrade", 0, "pomelod upgrade: replace"},
+		{"help", 0, "\n  pomelod upgrade "},
+		{"help upgrad", 2, `there is no command "upgrad"; did you mean upgrade?`},
+		{"upgrade 5 6", 2, `unexpected "5"`},
 	} {
 		stdout, stderr, code := outcome(t, nil, strings.Fields(tc.args)...)
 		if code != tc.code || !strings.Contains(stdout+stderr, tc.want) {

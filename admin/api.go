@@ -1,0 +1,516 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/router"
+)
+
+// API is what operators ask of a server and have it do. Its methods are safe from any goroutine, and end with ctx; router.Node has most of them, and says
+// more of each.
+type API interface {
+	Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error)
+	Room(ctx context.Context, name string) (info channel.RoomInfo, owned bool, err error)
+	Members(ctx context.Context, room string) ([]string, error)
+	ListSessions(ctx context.Context, f router.SessionFilter, from router.SessionCursor, most int) (list []router.SessionInfo, rest *router.SessionCursor, err error)
+	History(ctx context.Context, room string, most int) ([]byte, error)
+	Snapshot(ctx context.Context) (*router.Snapshot, error)
+	// Limits are the values of the flags that are limits, by name.
+	Limits() map[string]string
+
+	KickMember(ctx context.Context, room, name, reason string) error
+	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
+	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
+	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
+}
+
+// Scopes of an answer: what it is about. Where there is no fleet both are the same.
+const (
+	scopeNode  = "node"  // this process
+	scopeFleet = "fleet" // whatever node the room and its members are on
+)
+
+// Pages of lists.
+const (
+	pageDefault = 100
+	pageMost    = 1000
+)
+
+// maxBody is how long the body of a request may be.
+const maxBody = 1 << 20
+
+// Room is a room in answers. Kept and Slow are not known of one that another node owns.
+type Room struct {
+	Name    string   `json:"name"`
+	Members int      `json:"members"`
+	Kept    int      `json:"kept"`            // messages
+	Slow    string   `json:"slow,omitempty"`  // its slow mode, as 1.5s
+	Users   []string `json:"users,omitempty"` // in the order in which they entered; in the answer of /v1/room only
+}
+
+// Rooms is the answer of /v1/rooms.
+type Rooms struct {
+	Scope string `json:"scope"`
+	Rooms []Room `json:"rooms"`
+	Next  string `json:"next,omitempty"` // after of the next page
+}
+
+// RoomAnswer is the answer of /v1/room.
+type RoomAnswer struct {
+	Scope string `json:"scope"`
+	Room
+}
+
+// Session is a session in answers. Without a room it has no name.
+type Session struct {
+	Name      string `json:"name,omitempty"`
+	Room      string `json:"room,omitempty"`
+	Address   string `json:"address"`
+	Transport string `json:"transport"`
+	Loop      int    `json:"loop"`
+}
+
+// Sessions is the answer of /v1/sessions.
+type Sessions struct {
+	Scope    string    `json:"scope"`
+	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next,omitempty"` // after of the next page
+}
+
+// History is the answer of /v1/history: messages, oldest first, as chat.chatHandler.history tells them, and whether there are older ones.
+type History struct {
+	Scope   string          `json:"scope"`
+	History json.RawMessage `json:"history"`
+}
+
+// Error is every answer but 200.
+type Error struct {
+	Error string `json:"error"`
+}
+
+// Limits is the answer of /v1/limits.
+type Limits struct {
+	Scope   string            `json:"scope"`
+	Limits  map[string]string `json:"limits"`  // flags and their values
+	Limited map[string]uint64 `json:"limited"` // what they have refused since the start, by reason
+	Refused map[string]uint64 `json:"refused"` // who was turned away at once, by reason
+}
+
+// Done is the answer to a POST.
+type Done struct {
+	Scope string `json:"scope"`
+	Count *int   `json:"count,omitempty"` // sessions, where they are known
+}
+
+// Kick is the body of /v1/kick: Name or Address, and with Name a room.
+type Kick struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"` // or a network: 192.0.2.0/24
+	Room    string `json:"room,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// Publish is the body of /v1/publish: Room, User, both, or All.
+type Publish struct {
+	Room  string          `json:"room,omitempty"`
+	User  string          `json:"user,omitempty"`
+	All   bool            `json:"all,omitempty"`
+	Route string          `json:"route"`
+	Body  json.RawMessage `json:"body"`
+}
+
+// Close is the body of /v1/close.
+type Close struct {
+	Room   string `json:"room"`
+	Reason string `json:"reason"`
+}
+
+// endpoint is one thing that the API does.
+type endpoint struct {
+	method, path string
+	query        []string // the parameters it knows
+	do           func(a API, q *request) (any, error)
+}
+
+var endpoints = []endpoint{
+	{"GET", "/v1/rooms", []string{"prefix", "after", "limit"}, getRooms},
+	{"GET", "/v1/room", []string{"name"}, getRoom},
+	{"GET", "/v1/sessions", []string{"name", "address", "after", "limit"}, getSessions},
+	{"GET", "/v1/history", []string{"room", "limit"}, getHistory},
+	{"GET", "/v1/limits", nil, getLimits},
+	{"POST", "/v1/kick", nil, postKick},
+	{"POST", "/v1/publish", nil, postPublish},
+	{"POST", "/v1/close", nil, postClose},
+}
+
+// request is a request as an endpoint sees it.
+type request struct {
+	context.Context
+	query url.Values
+	body  []byte
+	what  []any // what a write is about, for the log: keys and values
+}
+
+// badRequest is an error of who asks.
+type badRequest struct{ error }
+
+func bad(format string, args ...any) error { return badRequest{fmt.Errorf(format, args...)} }
+
+// newAPI answers /v1.
+func newAPI(a API) http.Handler {
+	mux := http.NewServeMux()
+	for _, e := range endpoints {
+		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) { e.serve(a, w, r) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		for _, e := range endpoints {
+			if e.path == r.URL.Path {
+				w.Header().Set("Allow", e.method)
+				refuse(w, http.StatusMethodNotAllowed, "ask for this by "+e.method)
+				return
+			}
+		}
+		refuse(w, http.StatusNotFound, "there is nothing of this name")
+	})
+	return mux
+}
+
+func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*snapshotTimeout)
+	defer cancel()
+	q := &request{Context: ctx, query: r.URL.Query()}
+	err := e.check(q)
+	if err == nil && e.method == http.MethodPost {
+		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+			refuse(w, http.StatusUnsupportedMediaType, "the body must be JSON, and the request say so: Content-Type: application/json")
+			return
+		}
+		if q.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+			refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes, or did not come: %v", maxBody, err))
+			return
+		}
+	}
+	var answer any
+	if err == nil {
+		answer, err = e.do(a, q)
+	}
+	if e.method == http.MethodPost {
+		logWrite(r, e.path, q.what, answer, err)
+	}
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, answer)
+	case errors.As(err, new(badRequest)):
+		refuse(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, app.ErrAbsent):
+		refuse(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
+		refuse(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, app.ErrBusy):
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, router.ErrStuck), errors.Is(err, context.DeadlineExceeded):
+		refuse(w, http.StatusGatewayTimeout, err.Error())
+	default:
+		refuse(w, http.StatusInternalServerError, err.Error())
+	}
+}
+
+// check refuses parameters that mean nothing here, as a mistyped filter would choose all.
+func (e *endpoint) check(q *request) error {
+	for name, values := range q.query {
+		switch {
+		case !slices.Contains(e.query, name):
+			return bad("there is no parameter %q; there are %s", name, strings.Join(e.query, ", "))
+		case len(values) > 1:
+			return bad("the parameter %s is there twice", name)
+		case !utf8.ValidString(values[0]):
+			return bad("the parameter %s is no UTF-8", name)
+		}
+	}
+	return nil
+}
+
+// logWrite tells who has done what; never what was said.
+func logWrite(r *http.Request, path string, what []any, answer any, err error) {
+	who, _ := r.Context().Value(whoKey{}).(string)
+	args := append([]any{"who", who, "what", strings.TrimPrefix(path, "/v1/")}, what...)
+	if done, ok := answer.(Done); ok && done.Count != nil {
+		args = append(args, "count", *done.Count)
+	}
+	if err != nil {
+		slog.Warn("an operator's request was not carried out", append(args, "err", err)...)
+		return
+	}
+	slog.Info("done for an operator", args...)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be encoded"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+// refuse answers with an error.
+func refuse(w http.ResponseWriter, status int, text string) {
+	writeJSON(w, status, Error{text})
+}
+
+// decode reads the body into v. What v does not know is an error, as a mistyped filter would choose all.
+func (q *request) decode(v any) error {
+	d := json.NewDecoder(strings.NewReader(string(q.body)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return bad("the body is not what is wanted: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return bad("something is behind the body's end")
+	}
+	return nil
+}
+
+// most is how many things a page may have.
+func (q *request) most() (int, error) {
+	text := q.query.Get("limit")
+	if text == "" {
+		return pageDefault, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > pageMost {
+		return 0, bad("limit %q: must be 1 to %d", text, pageMost)
+	}
+	return n, nil
+}
+
+// needed is a parameter that must be there.
+func (q *request) needed(name string) (string, error) {
+	v := q.query.Get(name)
+	if v == "" {
+		return "", bad("the parameter %s is missing", name)
+	}
+	return v, nil
+}
+
+// filter is the sessions of a name, an address or a network; what is empty chooses all.
+func filter(name, address string) (f router.SessionFilter, err error) {
+	f.Name = name
+	if address == "" {
+		return f, nil
+	}
+	if addr, err := netip.ParseAddr(address); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		f.Address = netip.PrefixFrom(addr, addr.BitLen())
+		return f, nil
+	}
+	if f.Address, err = netip.ParsePrefix(address); err != nil {
+		return f, bad("address %q: must be an address, or a network such as 192.0.2.0/24", address)
+	}
+	return f, nil
+}
+
+func roomOf(info channel.RoomInfo) Room {
+	room := Room{Name: info.Name, Members: info.Members, Kept: info.Kept}
+	if info.Slow > 0 {
+		room.Slow = info.Slow.String()
+	}
+	return room
+}
+
+func getRooms(a API, q *request) (any, error) {
+	most, err := q.most()
+	if err != nil {
+		return nil, err
+	}
+	list, more, err := a.Rooms(q, q.query.Get("prefix"), q.query.Get("after"), most)
+	if err != nil {
+		return nil, err
+	}
+	answer := Rooms{Scope: scopeNode, Rooms: make([]Room, len(list))}
+	for i := range list {
+		answer.Rooms[i] = roomOf(list[i])
+	}
+	if more {
+		answer.Next = list[len(list)-1].Name
+	}
+	return answer, nil
+}
+
+func getRoom(a API, q *request) (any, error) {
+	name, err := q.needed("name")
+	if err != nil {
+		return nil, err
+	}
+	info, owned, err := a.Room(q, name)
+	if err != nil {
+		return nil, err
+	}
+	users, err := a.Members(q, name)
+	if owned && errors.Is(err, app.ErrAbsent) { // it only keeps what was said
+		users, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info.Name, info.Members = name, len(users)
+	room := roomOf(info)
+	room.Users = users
+	return RoomAnswer{scopeFleet, room}, nil
+}
+
+func getSessions(a API, q *request) (any, error) {
+	most, err := q.most()
+	if err != nil {
+		return nil, err
+	}
+	f, err := filter(q.query.Get("name"), q.query.Get("address"))
+	if err != nil {
+		return nil, err
+	}
+	var from router.SessionCursor
+	if after := q.query.Get("after"); after != "" {
+		loop, slot, _ := strings.Cut(after, ".")
+		var err1, err2 error
+		from.Loop, err1 = strconv.Atoi(loop)
+		from.Slot, err2 = strconv.Atoi(slot)
+		if err1 != nil || err2 != nil || from.Loop < 0 || from.Slot < 0 || from.Slot > 1<<24 {
+			return nil, bad("after %q: must be the next of an answer", after)
+		}
+	}
+	list, rest, err := a.ListSessions(q, f, from, most)
+	if err != nil {
+		return nil, err
+	}
+	answer := Sessions{Scope: scopeNode, Sessions: make([]Session, len(list))}
+	for i, s := range list {
+		address := s.Address.Addr().Unmap().String()
+		if port := s.Address.Port(); port != 0 {
+			address = netip.AddrPortFrom(s.Address.Addr().Unmap(), port).String()
+		}
+		answer.Sessions[i] = Session{Name: s.Name, Room: s.Room, Address: address, Transport: s.Transport, Loop: s.Loop}
+	}
+	if rest != nil {
+		answer.Next = fmt.Sprintf("%d.%d", rest.Loop, rest.Slot)
+	}
+	return answer, nil
+}
+
+func getHistory(a API, q *request) (any, error) {
+	room, err := q.needed("room")
+	if err != nil {
+		return nil, err
+	}
+	most, err := q.most()
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.History(q, room, most)
+	if err != nil {
+		return nil, err
+	}
+	return History{scopeFleet, b}, nil
+}
+
+func getLimits(a API, q *request) (any, error) {
+	s, err := a.Snapshot(q)
+	if err != nil {
+		return nil, err
+	}
+	return Limits{Scope: scopeNode, Limits: a.Limits(), Limited: s.Limited, Refused: s.Refused}, nil
+}
+
+// maxReason is how long the reason of a kick may be, in bytes.
+const maxReason = 1024
+
+func checkReason(reason string) error {
+	if reason == "" || len(reason) > maxReason {
+		return bad("reason: must be 1 to %d bytes; clients are shown it", maxReason)
+	}
+	return nil
+}
+
+func postKick(a API, q *request) (any, error) {
+	var k Kick
+	if err := q.decode(&k); err != nil {
+		return nil, err
+	}
+	q.what = []any{"name", k.Name, "address", k.Address, "room", k.Room, "reason", k.Reason}
+	if err := checkReason(k.Reason); err != nil {
+		return nil, err
+	}
+	switch {
+	case (k.Name == "") == (k.Address == ""):
+		return nil, bad("give name or address, one of them")
+	case k.Address != "" && k.Room != "":
+		return nil, bad("room goes with name only")
+	case k.Name == channel.Everybody:
+		return nil, bad("nobody is called %s; to kick all of a room there is /v1/close", k.Name)
+	case k.Room != "":
+		return Done{Scope: scopeFleet}, a.KickMember(q, k.Room, k.Name, k.Reason)
+	}
+	f, err := filter(k.Name, k.Address)
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.KickSessions(q, f, k.Reason)
+	return counted(n, err)
+}
+
+// counted is the answer about so many sessions of this node; none is an error.
+func counted(n int, err error) (any, error) {
+	if err == nil && n == 0 {
+		err = fmt.Errorf("no session of this node is meant: %w", app.ErrAbsent)
+	}
+	return Done{Scope: scopeNode, Count: &n}, err
+}
+
+func postPublish(a API, q *request) (any, error) {
+	var p Publish
+	if err := q.decode(&p); err != nil {
+		return nil, err
+	}
+	q.what = []any{"room", p.Room, "user", p.User, "all", p.All, "route", p.Route, "bytes", len(p.Body)}
+	switch named := p.Room != "" || p.User != ""; {
+	case named == p.All:
+		return nil, bad("give room, user, both, or all")
+	case p.User == channel.Everybody:
+		return nil, bad("nobody is called %s; give room without user", p.User)
+	case p.Room != "":
+		return Done{Scope: scopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
+	}
+	n, err := a.PublishSessions(q, router.SessionFilter{Name: p.User}, p.Route, p.Body)
+	return counted(n, err)
+}
+
+func postClose(a API, q *request) (any, error) {
+	var c Close
+	if err := q.decode(&c); err != nil {
+		return nil, err
+	}
+	q.what = []any{"room", c.Room, "reason", c.Reason}
+	if err := checkReason(c.Reason); err != nil {
+		return nil, err
+	}
+	if c.Room == "" {
+		return nil, bad("room is missing")
+	}
+	return Done{Scope: scopeFleet}, a.KickMember(q, c.Room, channel.Everybody, c.Reason)
+}

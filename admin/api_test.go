@@ -1,0 +1,380 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/router"
+)
+
+// fakeAPI notes what it is asked, and answers with err.
+type fakeAPI struct {
+	asked string
+	err   error
+}
+
+func (a *fakeAPI) note(format string, args ...any) { a.asked = fmt.Sprintf(format, args...) }
+
+func (a *fakeAPI) Rooms(_ context.Context, prefix, after string, most int) ([]channel.RoomInfo, bool, error) {
+	a.note("rooms %q %q %d", prefix, after, most)
+	return []channel.RoomInfo{{Name: "a"}, {Name: "b/.."}}[:min(2, most)], most < 2, a.err
+}
+
+func (a *fakeAPI) Room(context.Context, string) (channel.RoomInfo, bool, error) {
+	return channel.RoomInfo{}, false, a.err
+}
+
+func (a *fakeAPI) Members(_ context.Context, room string) ([]string, error) {
+	a.note("members %q", room)
+	return []string{"x", "y"}, a.err
+}
+
+func (a *fakeAPI) ListSessions(_ context.Context, f router.SessionFilter, from router.SessionCursor, most int) ([]router.SessionInfo, *router.SessionCursor, error) {
+	a.note("sessions %q %v %v %d", f.Name, f.Address, from, most)
+	return []router.SessionInfo{{Address: netip.MustParseAddrPort("[::ffff:192.0.2.1]:7")}, {Address: netip.MustParseAddrPort("192.0.2.2:0")}}, &router.SessionCursor{Loop: 1, Slot: 20}, a.err
+}
+
+func (a *fakeAPI) History(_ context.Context, room string, most int) ([]byte, error) {
+	a.note("history %q %d", room, most)
+	return []byte(`{"messages":[]}`), a.err
+}
+
+func (a *fakeAPI) Snapshot(context.Context) (*router.Snapshot, error) {
+	return &router.Snapshot{}, a.err
+}
+
+func (a *fakeAPI) Limits() map[string]string { return map[string]string{"send-rate": "10:20"} }
+
+func (a *fakeAPI) KickMember(_ context.Context, room, name, reason string) error {
+	a.note("kick %q %q %q", room, name, reason)
+	return a.err
+}
+
+func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason string) (int, error) {
+	a.note("kick all %q %v %q", f.Name, f.Address, reason)
+	return 3, a.err
+}
+
+func (a *fakeAPI) PublishRoom(_ context.Context, room, name, route string, body []byte) error {
+	a.note("push %q %q %q %s", room, name, route, body)
+	return a.err
+}
+
+func (a *fakeAPI) PublishSessions(_ context.Context, f router.SessionFilter, route string, body []byte) (int, error) {
+	a.note("push all %q %q %s", f.Name, route, body)
+	return 0, a.err
+}
+
+// askAPI asks an API as one who comes by the socket does.
+func askAPI(a API, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	src := source()
+	src.API, src.local = a, true
+	r := httptest.NewRequest(method, "http://pomelod"+target, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	handler(src).ServeHTTP(w, r)
+	return w
+}
+
+// What each request asks of the server, and what it is answered.
+func TestAPI(t *testing.T) {
+	for _, tc := range []struct {
+		request, body string
+		status        int
+		asked, answer string
+	}{
+		{"GET /v1/rooms", "", 200, `rooms "" "" 100`, `{"scope":"node","rooms":[{"name":"a","members":0,"kept":0},{"name":"b/..","members":0,"kept":0}]}`},
+		{"GET /v1/rooms?prefix=a%2f..&after=b&limit=1", "", 200, `rooms "a/.." "b" 1`, `{"scope":"node","rooms":[{"name":"a","members":0,"kept":0}],"next":"a"}`},
+		{"GET /v1/rooms?limit=0", "", 400, "", `{"error":"limit \"0\": must be 1 to 1000"}`},
+		{"GET /v1/rooms?limit=1001", "", 400, "", ""},
+		{"GET /v1/rooms?perfix=a", "", 400, "", `{"error":"there is no parameter \"perfix\"; there are prefix, after, limit"}`},
+		{"GET /v1/rooms?prefix=a&prefix=b", "", 400, "", `{"error":"the parameter prefix is there twice"}`},
+		{"GET /v1/rooms?prefix=%ff", "", 400, "", ""},
+		{"GET /v1/room?name=r", "", 200, `members "r"`, `{"scope":"fleet","name":"r","members":2,"kept":0,"users":["x","y"]}`},
+		{"GET /v1/room", "", 400, "", `{"error":"the parameter name is missing"}`},
+		{"GET /v1/sessions", "", 200, `sessions "" invalid Prefix {0 0} 100`, `{"scope":"node","sessions":[{"address":"192.0.2.1:7","transport":"","loop":0},{"address":"192.0.2.2","transport":"","loop":0}],"next":"1.20"}`},
+		{"GET /v1/sessions?name=x&address=::ffff:192.0.2.1&after=1.20", "", 200, `sessions "x" 192.0.2.1/32 {1 20} 100`, ""},
+		{"GET /v1/sessions?address=2001:db8::/32", "", 200, `sessions "" 2001:db8::/32 {0 0} 100`, ""},
+		{"GET /v1/sessions?address=localhost", "", 400, "", ""},
+		{"GET /v1/sessions?after=-1.0", "", 400, "", ""},
+		{"GET /v1/sessions?after=x", "", 400, "", ""},
+		{"GET /v1/history?room=r&limit=5", "", 200, `history "r" 5`, `{"scope":"fleet","history":{"messages":[]}}`},
+		{"GET /v1/limits", "", 200, "", `{"scope":"node","limits":{"send-rate":"10:20"},"limited":null,"refused":null}`},
+		{"GET /v1/kick", "", 405, "", ""},
+		{"GET /v1/nothing", "", 404, "", ""},
+		{"GET /v1/room/../rooms", "", 307, "", ""},
+
+		{"POST /v1/kick", `{"name":"x","room":"r","reason":"bye"}`, 200, `kick "r" "x" "bye"`, `{"scope":"fleet"}`},
+		{"POST /v1/kick", `{"name":"x","reason":"bye"}`, 200, `kick all "x" invalid Prefix "bye"`, `{"scope":"node","count":3}`},
+		{"POST /v1/kick", `{"address":"10.0.0.0/8","reason":"bye"}`, 200, `kick all "" 10.0.0.0/8 "bye"`, `{"scope":"node","count":3}`},
+		{"POST /v1/kick", `{"name":"x"}`, 400, "", `{"error":"reason: must be 1 to 1024 bytes; clients are shown it"}`},
+		{"POST /v1/kick", `{"name":"x","reason":"` + strings.Repeat("r", 1025) + `"}`, 400, "", ""},
+		{"POST /v1/kick", `{"reason":"bye"}`, 400, "", `{"error":"give name or address, one of them"}`},
+		{"POST /v1/kick", `{"name":"x","address":"10.0.0.1","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"address":"10.0.0.1","room":"r","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"name":"*","room":"r","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"nmae":"x","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"name":"x","reason":"bye"}{}`, 400, "", ""},
+		{"POST /v1/kick", ``, 400, "", ""},
+		{"POST /v1/kick?name=x", `{"name":"x","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/publish", `{"room":"r","route":"onX","body":{"a":1}}`, 200, `push "r" "" "onX" {"a":1}`, `{"scope":"fleet"}`},
+		{"POST /v1/publish", `{"room":"r","user":"x","route":"onX","body":{}}`, 200, `push "r" "x" "onX" {}`, `{"scope":"fleet"}`},
+		{"POST /v1/publish", `{"user":"x","route":"onX","body":{}}`, 404, `push all "x" "onX" {}`, ""},
+		{"POST /v1/publish", `{"all":true,"route":"onX","body":{}}`, 404, `push all "" "onX" {}`, ""},
+		{"POST /v1/publish", `{"all":true,"room":"r","route":"onX","body":{}}`, 400, "", ""},
+		{"POST /v1/publish", `{"room":"r","user":"*","route":"onX","body":{}}`, 400, "", ""},
+		{"POST /v1/publish", `{"route":"onX","body":{}}`, 400, "", ""},
+		{"POST /v1/close", `{"room":"r","reason":"bye"}`, 200, `kick "r" "*" "bye"`, `{"scope":"fleet"}`},
+		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
+		{"POST /v1/rooms", `{}`, 405, "", ""},
+	} {
+		a := &fakeAPI{}
+		method, target, _ := strings.Cut(tc.request, " ")
+		w := askAPI(a, method, target, tc.body)
+		if w.Code != tc.status || a.asked != tc.asked || tc.answer != "" && strings.TrimSpace(w.Body.String()) != tc.answer {
+			t.Errorf("%s %s: %d %s, asked %s", tc.request, tc.body, w.Code, w.Body, a.asked)
+		}
+	}
+}
+
+// What goes wrong in the server has a status that tells whom to blame.
+func TestAPIErrors(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		status int
+	}{
+		{app.ErrAbsent, 404}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
+		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
+	} {
+		w := askAPI(&fakeAPI{err: tc.err}, "POST", "/v1/close", `{"room":"r","reason":"bye"}`)
+		if !strings.Contains(w.Body.String(), strings.ReplaceAll(tc.err.Error(), `"`, `\"`)) || w.Code != tc.status {
+			t.Errorf("%v: %d %s", tc.err, w.Code, w.Body)
+		}
+	}
+}
+
+// What is no JSON by its own word is not carried out: a form of a foreign page cannot say that it is JSON. Nor is what is too long, or from elsewhere.
+func TestAPIRefusesForeignWrites(t *testing.T) {
+	const kick = `{"name":"x","room":"r","reason":"bye"}`
+	for _, tc := range []struct {
+		name    string
+		body    string
+		headers []string
+		want    int
+	}{
+		{"a form", kick, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415},
+		{"text", kick, []string{"Content-Type", "text/plain"}, 415},
+		{"nothing said", kick, []string{"Content-Type", ""}, 415},
+		{"with a charset", kick, []string{"Content-Type", "application/json; charset=utf-8"}, 200},
+		{"another site", kick, []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"another origin", kick, []string{"Origin", "https://evil.example"}, 403},
+		{"too long", `{"name":"` + strings.Repeat("x", maxBody) + `"}`, nil, 413},
+	} {
+		a := &fakeAPI{}
+		if w := askAPI(a, "POST", "/v1/kick", tc.body, tc.headers...); w.Code != tc.want || (a.asked != "") != (tc.want == 200) {
+			t.Errorf("%s: %d %.100s, asked %q", tc.name, w.Code, w.Body, a.asked)
+		}
+	}
+}
+
+// By TCP the API is there with a token only, and then so are profiles.
+func TestAPINeedsToken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(path, []byte("ann 0123456789abcdef\nbob fedcba9876543210\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := ReadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := source()
+	src.API, src.Profiles = &fakeAPI{}, true
+	if w := ask(handler(src), "/v1/rooms", "Host", "localhost"); w.Code != 404 {
+		t.Errorf("without tokens: %d", w.Code)
+	}
+	src.Tokens = tokens
+	for _, tc := range []struct {
+		header string
+		want   int
+	}{
+		{"", 401}, {"Bearer ", 401}, {"Bearer 0123456789abcde", 401}, {"Bearer 0123456789abcdefx", 401}, {"0123456789abcdef", 401}, {"Basic 0123456789abcdef", 401},
+		{"Bearer ann", 401}, {"Bearer 0123456789abcdef", 200}, {"Bearer fedcba9876543210", 200},
+	} {
+		for _, path := range []string{"/v1/rooms", "/debug/pprof/cmdline"} {
+			if w := ask(handler(src), path, "Host", "localhost", "Authorization", tc.header); w.Code != tc.want {
+				t.Errorf("%q: %s: %d", tc.header, path, w.Code)
+			}
+		}
+	}
+	if w := ask(handler(src), "/readyz", "Host", "localhost"); w.Code != 200 {
+		t.Errorf("/readyz: %d", w.Code)
+	}
+}
+
+// logged collects log lines.
+type logged struct{ lines *[]string }
+
+func (l logged) Enabled(context.Context, slog.Level) bool { return true }
+func (l logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l logged) WithGroup(string) slog.Handler            { return l }
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
+	*l.lines = append(*l.lines, line)
+	return nil
+}
+
+// Every write is a log line that says who and what, done or not, and never what was said; a read is none.
+func TestWritesAreLogged(t *testing.T) {
+	var lines []string
+	before := slog.Default()
+	slog.SetDefault(slog.New(logged{&lines}))
+	defer slog.SetDefault(before)
+	src := source()
+	src.API, src.local = &fakeAPI{}, true
+	for _, request := range []string{`GET /v1/rooms `, `POST /v1/kick {"name":"x","reason":"bye"}`, `POST /v1/publish {"room":"r","route":"onChat","body":{"msg":"secret"}}`, `POST /v1/close {"room":"r"}`} {
+		parts := strings.SplitN(request, " ", 3)
+		r := httptest.NewRequest(parts[0], "http://pomelod"+parts[1], strings.NewReader(parts[2]))
+		r.Header.Set("Content-Type", "application/json")
+		r = r.WithContext(context.WithValue(r.Context(), whoKey{}, "ann"))
+		handler(src).ServeHTTP(httptest.NewRecorder(), r)
+	}
+	want := []string{
+		"done for an operator who=ann what=kick name=x address= room= reason=bye count=3",
+		"done for an operator who=ann what=publish room=r user= all=false route=onChat bytes=16",
+		"an operator's request was not carried out who=ann what=close room=r reason= err=reason: must be 1 to 1024 bytes; clients are shown it",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("logged\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// openAPI is what the test below reads of docs/openapi.json.
+type openAPI struct {
+	OpenAPI    string                          `json:"openapi"`
+	Paths      map[string]map[string]operation `json:"paths"`
+	Components struct {
+		Schemas map[string]schema `json:"schemas"`
+	} `json:"components"`
+}
+
+type operation struct {
+	OperationID string
+	Summary     string
+	Parameters  []struct{ Name, In string }
+	RequestBody struct{ Content map[string]media }
+	Responses   map[string]struct{ Content map[string]media }
+}
+
+type media struct{ Schema schema }
+
+type schema struct {
+	Ref                  string            `json:"$ref"`
+	Properties           map[string]schema `json:"properties"`
+	AdditionalProperties any               `json:"additionalProperties"`
+}
+
+// fieldsOf are the members of a Go struct's JSON, sorted.
+func fieldsOf(v any) (names []string) {
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Anonymous {
+				walk(f.Type)
+			} else {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				names = append(names, name)
+			}
+		}
+	}
+	walk(reflect.TypeOf(v))
+	slices.Sort(names)
+	return names
+}
+
+// docs/openapi.json has every endpoint with its parameters, and no other; its schemas have the members that the server reads and writes.
+func TestOpenAPIIsTheServer(t *testing.T) {
+	b, err := os.ReadFile("../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc openAPI
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Errorf("openapi is %q", doc.OpenAPI)
+	}
+	described := make(map[string]bool)
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			described[strings.ToUpper(method)+" "+path] = true
+		}
+	}
+	for _, e := range endpoints {
+		name := e.method + " " + e.path
+		op := doc.Paths[e.path][strings.ToLower(e.method)]
+		if !described[name] || op.Summary == "" || op.OperationID == "" {
+			t.Errorf("%s is not described", name)
+			continue
+		}
+		delete(described, name)
+		var query []string
+		for _, p := range op.Parameters {
+			query = append(query, p.Name)
+		}
+		if !slices.Equal(query, e.query) {
+			t.Errorf("%s: parameters %v are described, there are %v", name, query, e.query)
+		}
+		if _, has := op.RequestBody.Content["application/json"]; has != (e.method == http.MethodPost) {
+			t.Errorf("%s: a body is described: %v", name, has)
+		}
+		for _, status := range []string{"200", "default"} {
+			if op.Responses[status].Content["application/json"].Schema.Ref == "" {
+				t.Errorf("%s: the answer %s is not described", name, status)
+			}
+		}
+	}
+	for name := range described {
+		t.Errorf("%s is described, and there is none", name)
+	}
+	structs := map[string]any{
+		"Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
+		"Kick": Kick{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
+	}
+	for name, s := range doc.Components.Schemas {
+		v, has := structs[name]
+		if !has {
+			t.Errorf("schema %s is of nothing", name)
+			continue
+		}
+		delete(structs, name)
+		var names []string
+		for property := range s.Properties {
+			names = append(names, property)
+		}
+		if slices.Sort(names); !slices.Equal(names, fieldsOf(v)) {
+			t.Errorf("schema %s has %v, the server %v", name, names, fieldsOf(v))
+		}
+	}
+	for name := range structs {
+		t.Errorf("%s has no schema", name)
+	}
+}

@@ -1,0 +1,267 @@
+package router
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// What an operator asks of a node and has it do, beside Ask. All of it is safe from any goroutine but a loop's, waits for the loops until ctx ends, and then
+// fails with ErrStuck, which names those that did not answer. No loop does more than a slice of it in a turn.
+
+// Slices of a turn.
+const (
+	sessionsATurn   = 256
+	partitionsATurn = 32
+)
+
+// Rooms are the rooms that this node owns, whose names begin with prefix and stand behind after, in order of their bytes: most at most, and whether there are more.
+func (n *Node) Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error) {
+	found := make([][]channel.RoomInfo, len(n.loops))
+	first := func(list []channel.RoomInfo) []channel.RoomInfo {
+		slices.SortFunc(list, func(a, b channel.RoomInfo) int { return cmp.Compare(a.Name, b.Name) })
+		return list[:min(len(list), most+1)]
+	}
+	err = inTurns(ctx, n.loops, func(l *loop, step int) bool {
+		list := found[l.index]
+		end := (step + 1) * partitionsATurn
+		for part := end - partitionsATurn; part < end; part++ {
+			for room := range l.worker.RoomsOf(uint16(part)) {
+				if room.Name > after && strings.HasPrefix(room.Name, prefix) {
+					list = append(list, room)
+				}
+			}
+			if len(list) > 2*(most+1) {
+				list = first(list)
+			}
+		}
+		found[l.index] = list
+		return end < channel.Partitions
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	rooms = first(slices.Concat(found...))
+	if more = len(rooms) > most; more {
+		rooms = rooms[:most]
+	}
+	return rooms, more, nil
+}
+
+// SessionInfo is what an operator is told of a session. Without a room it has no name.
+type SessionInfo struct {
+	Name, Room string
+	Address    netip.AddrPort // of the client, as far as proxies tell it; they may not tell the port (0)
+	Transport  string
+	Loop       int
+}
+
+// SessionFilter chooses sessions; what is zero chooses all.
+type SessionFilter struct {
+	Name    string
+	Address netip.Prefix
+}
+
+func (f *SessionFilter) takes(s *session) bool {
+	return s.phase == working && (f.Name == "" || s.room != nil && s.user() == f.Name) &&
+		(!f.Address.IsValid() || f.Address.Contains(s.conn.Peer().Addr().Unmap()))
+}
+
+// SessionCursor is a place in the list of a node's sessions. The zero SessionCursor is before the first one. Sessions that move to another loop meanwhile
+// may be listed twice or not at all.
+type SessionCursor struct{ Loop, Slot int }
+
+// ListSessions are the sessions of this node behind a place, most at most, and where the rest begins; nil: there are no more.
+func (n *Node) ListSessions(ctx context.Context, f SessionFilter, from SessionCursor, most int) (list []SessionInfo, rest *SessionCursor, err error) {
+	names := transportNames(n.protocols)
+	for ; from.Loop < len(n.loops) && rest == nil; from = (SessionCursor{Loop: from.Loop + 1}) {
+		err := inTurns(ctx, n.loops[from.Loop:from.Loop+1], func(l *loop, step int) bool {
+			at := from.Slot + step*sessionsATurn
+			more := l.np.EachIn(at, at+sessionsATurn, func(c *netpoll.Conn) {
+				s := l.session(c)
+				switch {
+				case rest != nil || !f.takes(s):
+				case len(list) == most:
+					rest = &SessionCursor{l.index, int(c.Slot())}
+				default:
+					info := SessionInfo{Address: c.Peer(), Transport: names[s.transport], Loop: l.index}
+					if s.room != nil {
+						info.Name, info.Room = strings.Clone(s.user()), strings.Clone(s.roomName())
+					}
+					list = append(list, info)
+				}
+			})
+			return more && rest == nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return list, rest, nil
+}
+
+// eachSession calls f on the loops for every session of this node that f takes. None moves to another loop meanwhile, so none is missed.
+func (n *Node) eachSession(ctx context.Context, filter SessionFilter, f func(l *loop, s *session)) error {
+	n.posting.RLock()
+	n.broadcasts.Add(int32(len(n.loops)))
+	n.posting.RUnlock()
+	return inTurns(ctx, n.loops, func(l *loop, step int) (more bool) {
+		defer func() {
+			if !more {
+				n.broadcasts.Add(-1)
+			}
+		}()
+		if step == 0 { // a turn later those are here that were on their way
+			return true
+		}
+		return l.np.EachIn((step-1)*sessionsATurn, step*sessionsATurn, func(c *netpoll.Conn) {
+			if s := l.session(c); filter.takes(s) {
+				f(l, s)
+			}
+		})
+	})
+}
+
+// KickSessions kicks the sessions of this node that a filter chooses, and tells how many they were.
+func (n *Node) KickSessions(ctx context.Context, f SessionFilter, reason string) (int, error) {
+	kicked := make([]int, len(n.loops))
+	err := n.eachSession(ctx, f, func(l *loop, s *session) {
+		kicked[l.index]++
+		l.kick(s, reason)
+	})
+	return sum(kicked, err)
+}
+
+// sum adds up what loops have counted, unless some have not answered and may still count.
+func sum(counts []int, err error) (total int, _ error) {
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range counts {
+		total += n
+	}
+	return total, nil
+}
+
+// KickMember kicks a member of a room, wherever the room and the member are: app.ErrAbsent if there is none of that name. With channel.Everybody it kicks all,
+// and the room ends.
+func (n *Node) KickMember(ctx context.Context, room, name, reason string) error {
+	return n.do(ctx, channel.Request{Op: channel.OpKick, Room: room, Target: name, Content: codec.AppendString(nil, reason)})
+}
+
+// PublishRoom pushes to the members of a room, or with a name to one of them, wherever they are: app.ErrAbsent if nobody is there.
+func (n *Node) PublishRoom(ctx context.Context, room, name, route string, body []byte) error {
+	p, err := n.newPush(route, body)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		name = channel.Everybody
+	}
+	return n.do(ctx, channel.Request{Op: channel.OpPush, Room: room, Target: name, Route: route, Content: p.Body})
+}
+
+// PublishSessions pushes to the sessions of this node that a filter chooses, and tells how many they were. None gets it in order with what its room is sent
+// at the same time.
+func (n *Node) PublishSessions(ctx context.Context, f SessionFilter, route string, body []byte) (int, error) {
+	p, err := n.newPush(route, body)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range n.loops {
+		if l.busy() {
+			return 0, app.ErrBusy
+		}
+	}
+	pushed := make([]int, len(n.loops))
+	err = n.eachSession(ctx, f, func(l *loop, s *session) {
+		pushed[l.index]++
+		l.pushTo(s, p)
+	})
+	return sum(pushed, err)
+}
+
+// newPush checks what a push must be. It fails with app's errors.
+func (n *Node) newPush(route string, body []byte) (*codec.Push, error) {
+	if route == "" || len(route) > codec.MaxRouteBytes {
+		return nil, app.ErrRoute
+	}
+	b, ok := hosting.PushBody(body)
+	switch {
+	case !ok:
+		return nil, app.ErrObject
+	case !n.limits.fits(len(b)):
+		return nil, app.ErrTooLong
+	}
+	return &codec.Push{Route: route, Body: b, Shared: new(codec.SharedFrames)}, nil
+}
+
+// do is Ask for what is done or not. It fails with app's errors.
+func (n *Node) do(ctx context.Context, r channel.Request) error {
+	b, err := n.Ask(ctx, r)
+	return outcome(b, err)
+}
+
+// outcome is what the answer to a request says of it.
+func outcome(answer []byte, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case string(answer) == string(channel.Absent):
+		return app.ErrAbsent
+	case string(answer) != string(channel.Done):
+		return app.ErrBusy
+	}
+	return nil
+}
+
+// Members are the names of a room's members in the order in which they entered, wherever the room is: app.ErrAbsent if it has none.
+func (n *Node) Members(ctx context.Context, room string) ([]string, error) {
+	b, err := n.Ask(ctx, channel.Request{Op: channel.OpMembers, Room: room})
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Users []string `json:"users"`
+	}
+	if err := codec.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("members of room %s: %w", room, err)
+	}
+	if len(list.Users) == 0 {
+		return nil, app.ErrAbsent
+	}
+	return list.Users, nil
+}
+
+// Room is a room, if this node owns it.
+func (n *Node) Room(ctx context.Context, name string) (info channel.RoomInfo, owned bool, err error) {
+	found := make([]bool, len(n.loops))
+	rooms := make([]channel.RoomInfo, len(n.loops))
+	err = n.onLoops(ctx, func(l *loop) { rooms[l.index], found[l.index] = l.worker.Room(name) })
+	if err != nil {
+		return channel.RoomInfo{}, false, err
+	}
+	if i := slices.Index(found, true); i >= 0 {
+		return rooms[i], true, nil
+	}
+	return channel.RoomInfo{}, false, nil
+}
+
+// History is the newest messages that a room keeps, at most so many, as JSON: {"messages":[…],"more":…}, wherever the room is. It fails with app.ErrAbsent
+// if there is no such room.
+func (n *Node) History(ctx context.Context, room string, most int) ([]byte, error) {
+	b, err := n.Ask(ctx, channel.Request{Op: channel.OpHistory, Room: room, Ext: &channel.Extended{Most: uint32(most)}})
+	if err == nil && string(b) == string(channel.Refused) {
+		err = app.ErrAbsent
+	}
+	return b, err
+}

@@ -1,0 +1,123 @@
+//go:build linux
+
+package server
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/router"
+)
+
+// Where the admin's socket is unless -admin-socket says it: systemd makes the first directory for the unit, and logind the second for each user.
+const (
+	autoSocket   = "auto"
+	systemSocket = "/run/pomelod/admin.sock"
+)
+
+// findSocket is the path that autoSocket stands for, in a process of that environment; empty: there is no place.
+func findSocket(environ []string) string {
+	if isDirectory(filepath.Dir(systemSocket)) {
+		return systemSocket
+	}
+	if dir := variables(environ, "XDG_RUNTIME_DIR")["XDG_RUNTIME_DIR"]; filepath.IsAbs(dir) && isDirectory(dir) {
+		return filepath.Join(dir, "pomelod", "admin.sock")
+	}
+	return ""
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// listenSocket makes the socket. That there is none where nobody has asked for one is no error.
+func (s *server) listenSocket() error {
+	path, asked := s.cfg.adminSocket, true
+	if path == autoSocket {
+		path, asked = findSocket(os.Environ()), false
+		if path == "" {
+			slog.Warn("no admin socket: commands such as pomelod kick cannot reach this process", "hint", "give -admin-socket a path in a directory that only operators may enter; none stops this warning")
+			return nil
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	predecessor := 0
+	if s.took != nil {
+		predecessor = os.Getppid()
+	}
+	ln, err := admin.ListenSocket(path, predecessor)
+	if err != nil && !asked {
+		slog.Warn("no admin socket: commands such as pomelod kick cannot reach this process", "err", err, "hint", "give -admin-socket another path; none stops this warning")
+		return nil
+	}
+	switch {
+	case errors.Is(err, syscall.EINVAL): // longer than sockaddr_un has room for
+		return settingsError{errors.Join(err, errors.New("-admin-socket: give a path of at most 90 bytes"))}
+	case errors.Is(err, fs.ErrNotExist):
+		return settingsError{errors.Join(err, errors.New("-admin-socket: make the directory above it"))}
+	case err != nil:
+		return err
+	}
+	src := s.source()
+	src.Profiles = true
+	s.socket = admin.New(ln, src)
+	return nil
+}
+
+// serveSocket begins to answer on the socket. It makes it, if the process before this one had its own until now.
+func (s *server) serveSocket() {
+	if s.took != nil {
+		if err := s.listenSocket(); err != nil {
+			slog.Error("no admin socket: commands such as pomelod kick cannot reach this process", "err", err)
+		}
+	}
+	if s.socket != nil {
+		s.socket.Serve()
+		slog.Info("listening", "server", "admin", "addr", s.socket.Addr().String())
+	}
+}
+
+// api is what the admin API asks of a server.
+type api struct {
+	*router.Node
+	s *server
+}
+
+// limitGroups are the groups of flags, in -help, that are limits.
+var limitGroups = []string{"Who may connect", "What a session or a room may do", "What rooms keep", "Times", "Sizes"}
+
+// Limits implements admin.API.
+func (a api) Limits() map[string]string {
+	values := make(map[string]string)
+	for _, g := range helpGroups {
+		if !slices.Contains(limitGroups, g.title) {
+			continue
+		}
+		for _, name := range strings.Fields(g.names) {
+			if f := a.s.cfg.flags.Lookup(name); f != nil {
+				values[name] = f.Value.String()
+			}
+		}
+	}
+	return values
+}
+
+// socketFlag adds -admin-socket to the flags of a command.
+func socketFlag(f *flag.FlagSet, c *caller) *string {
+	path := variables(c.environ, "POMELOD_ADMIN_SOCKET")["POMELOD_ADMIN_SOCKET"]
+	if path == "" {
+		path = autoSocket
+	}
+	return f.String("admin-socket", path, "`path` that is the server's -admin-socket; POMELOD_ADMIN_SOCKET says another default")
+}
