@@ -195,6 +195,8 @@ func TestPacketsRoundTrip(t *testing.T) {
 	}
 }
 
+func parsePacket(b []byte) (from runID, body body, err error) { return spoken.parsePacket(b) }
+
 func isPacket(b []byte) bool { _, _, err := parsePacket(b); return err == nil }
 
 func TestMessagesRoundTrip(t *testing.T) {

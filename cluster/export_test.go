@@ -1,14 +1,18 @@
 package cluster
 
 import (
-	"fmt"
-
 	"github.com/pomelod/pomelod/channel"
 )
 
 // WithParts is a config of a fleet with fewer partitions than channel.Partitions.
 func WithParts(c Config, parts int) Config {
 	c.parts = parts
+	return c
+}
+
+// WithVersions is a config of a program of another version.
+func WithVersions(c Config, least, greatest uint8) Config {
+	c.speaks = versions{least, greatest}
 	return c
 }
 
@@ -79,4 +83,5 @@ func RecordsOf(state []byte) (records []channel.Record) {
 	return records
 }
 
-func (n *Node) Dbg() string { return fmt.Sprintf("%+v %+v", n.links.stats, n.desk.stats) }
+// LinksKeep is how many bytes all links of a node keep.
+func (n *Node) LinksKeep() int64 { return n.links.kept }

@@ -50,9 +50,11 @@ type links struct {
 	window int64 // of one link
 	kept   int64 // by all
 	peers  []*link
-	parked []parked // batches of views that are newer than this one's
-	packet []byte   // where packets are put together
-	stats  linkStats
+	// version is how a name is talked to. Static.
+	version func(name string) uint8
+	parked  []parked // batches of views that are newer than this one's
+	packet  []byte   // where packets are put together
+	stats   linkStats
 }
 
 // linkStats count since the start.
@@ -68,11 +70,12 @@ type linkStats struct {
 }
 
 type link struct {
-	name string
-	node channel.Node
-	out  [lanes]outStream
-	in   [lanes]inStream
-	bulk map[uint16]uint64 // partitions with a snapshot in the bulk lane: where what was sent about it ends
+	name    string
+	node    channel.Node
+	version uint8 // of all batches
+	out     [lanes]outStream
+	in      [lanes]inStream
+	bulk    map[uint16]uint64 // partitions with a snapshot in the bulk lane: where what was sent about it ends
 }
 
 // outStream is one direction of one lane, at its sender.
@@ -110,14 +113,14 @@ type parked struct {
 	b    *batch
 }
 
-// newLinks makes the links of a run that is no member yet. memory bounds what they keep, in bytes.
-func newLinks(self runID, memory int64) *links {
-	return &links{self: self, memory: memory, window: memory / 4}
+// newLinks makes the links of a run that is no member yet. memory bounds what they keep, in bytes; version tells in which version a name is talked to.
+func newLinks(self runID, memory int64, version func(name string) uint8) *links {
+	return &links{self: self, memory: memory, window: memory / 4, version: version}
 }
 
 // restart ends all links: the node goes on as another run.
 func (l *links) restart(run uint64) {
-	*l = links{self: runID{l.self.Name, run}, memory: l.memory, window: l.memory / 4, packet: l.packet, stats: l.stats}
+	*l = links{self: runID{l.self.Name, run}, memory: l.memory, window: l.memory / 4, version: l.version, packet: l.packet, stats: l.stats}
 }
 
 // adopt takes a view, and ends the links with runs that are not in it. What comes back has waited for this view.
@@ -144,7 +147,8 @@ func (l *links) adopt(v *View) (arrived []letter) {
 			x, l.peers[number] = nil, nil
 		}
 		if x == nil && node != 0 {
-			x = &link{name: v.Names[number-1].Name, node: node}
+			name := v.Names[number-1].Name
+			x = &link{name: name, node: node, version: l.version(name)}
 			l.peers[number] = x
 		}
 	}
@@ -269,7 +273,7 @@ func (l *links) flush(now int64, bus Bus) {
 }
 
 func (l *links) put(bus Bus, x *link, b body) {
-	l.packet = appendPacket(l.packet[:0], spoken.Greatest, l.self, b)
+	l.packet = appendPacket(l.packet[:0], x.version, l.self, b)
 	bus.Send(x.name, l.packet)
 }
 

@@ -49,16 +49,6 @@ func (n *Node) namesake(from runID, b body) {
 	}
 }
 
-// foreign ends a newcomer that has no version in common with a node that was there before it, and tells whether a peer is such a node.
-func (n *Node) foreign(from runID, v versions) bool {
-	_, ok := spoken.common(v)
-	if !ok && n.Self() == 0 && from.Run < n.peers.self.Run {
-		n.err = fmt.Errorf("node %q of this fleet speaks versions %d to %d of the protocol between nodes, and this one %d to %d: upgrade by way of a release that speaks one of each",
-			from.Name, v.Least, v.Greatest, spoken.Least, spoken.Greatest)
-	}
-	return !ok
-}
-
 // Err tells why the node has ended, nil if it has not: a namesake is alive, or the fleet speaks no version that this node does. It does nothing any more; its
 // process should say so and exit.
 func (n *Node) Err() error { return n.err }

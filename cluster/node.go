@@ -23,7 +23,8 @@ type Config struct {
 	// Timeout is how long a request waits for its answer, in ns.
 	Timeout int64
 
-	parts int // partitions that have owners at all: a simulation needs few; 0: all
+	parts  int      // partitions that have owners at all: a simulation needs few; 0: all
+	speaks versions // zero: what this program speaks
 }
 
 // Home is what the bus side asks of the rest of the process. In order: what is called first is done first.
@@ -100,10 +101,13 @@ func New(config Config, bus Bus, home Home) *Node {
 	if config.LinkMemory == 0 {
 		config.LinkMemory = defaultLinkMemory
 	}
+	if config.speaks == (versions{}) {
+		config.speaks = spoken
+	}
 	n := &Node{config: config, bus: bus, home: home}
 	self := runID{config.Name, config.Run}
 	n.peers = peers{self: self, quorum: config.Quorum}
-	n.links = newLinks(self, config.LinkMemory)
+	n.links = newLinks(self, config.LinkMemory, n.versionFor)
 	n.desk = newDesk(home, n.Send, n.links.full, config.Timeout)
 	return n
 }

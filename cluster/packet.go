@@ -9,18 +9,6 @@ import (
 // their length. What is decoded is exactly what an encoder writes, so that a fault of either side shows at once; only heartbeats and
 // greetings, by which nodes of all versions get to know each other, may have more at their end than this version knows.
 
-// versions are the encodings that a node speaks: all from Least to Greatest.
-type versions struct{ Least, Greatest uint8 }
-
-// spoken are the versions of this program.
-var spoken = versions{1, 1}
-
-// common is the version in which two nodes talk, the lesser of the two greatest; false: there is none.
-func (v versions) common(w versions) (version uint8, ok bool) {
-	version = min(v.Greatest, w.Greatest)
-	return version, version >= max(v.Least, w.Least)
-}
-
 // runID names a run of a node on the bus, where a newcomer has no number yet.
 type runID struct {
 	Name string
@@ -141,15 +129,15 @@ func appendPacket(dst []byte, version uint8, from runID, b body) []byte {
 	return b.append(appendRun(dst, from))
 }
 
-// parsePacket decodes a packet. Bytes of a batch alias b. With errVersion and with a body that is malformed, from is set.
-func parsePacket(b []byte) (from runID, body body, err error) {
+// parsePacket decodes a packet of one of these versions. Bytes of a batch alias b. With errVersion and with a body that is malformed, from is set.
+func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 	r := reader{b: b}
 	kind, version := packetKind(r.byte()), r.byte()
 	from = r.run()
 	if r.bad {
 		return runID{}, nil, fmt.Errorf("%w: its head", errPacket)
 	}
-	if version < spoken.Least || version > spoken.Greatest {
+	if version < v.Least || version > v.Greatest {
 		return from, nil, fmt.Errorf("%w: kind %d, version %d of %s", errVersion, kind, version, from.Name)
 	}
 	switch kind {

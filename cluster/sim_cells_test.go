@@ -72,6 +72,15 @@ func (p *proc) roles_() (list []string) {
 
 // fault counts a fault once for each state that some partition or node of the fleet is in.
 func (c cells) fault(w *world, k faultKind) {
+	for s := range w.met() {
+		c[[2]string{faultRow(k), s}]++
+	}
+}
+
+func faultRow(k faultKind) string { return "fault: " + faultNames[k] }
+
+// met are the states that some partition or node of the fleet is in.
+func (w *world) met() map[string]bool {
 	met := map[string]bool{}
 	for _, p := range w.procs {
 		if !p.up {
@@ -82,9 +91,20 @@ func (c cells) fault(w *world, k faultKind) {
 			met[r] = true
 		}
 	}
-	for s := range met {
-		c[[2]string{"fault: " + faultNames[k], s}]++
+	return met
+}
+
+// rarest is which fault has met which state least often.
+func (c cells) rarest() (cell string, n int) {
+	n = -1
+	for k := range faultKinds {
+		for _, s := range append(slices.Clone(roles), states...) {
+			if m := c[[2]string{faultRow(k), s}]; n < 0 || m < n {
+				cell, n = faultNames[k]+" × "+s, m
+			}
+		}
 	}
+	return cell, n
 }
 
 // table is the cells as text.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
@@ -81,8 +82,7 @@ type replyKey struct {
 func (w *world) saidIn(items []channel.Item) *said {
 	for i := range items {
 		if it := &items[i]; it.Push != nil && it.Push.Route == "onChat" {
-			number, _ := strconv.Atoi(field(it.Push.Body, `"msg":"`))
-			return w.sends[number]
+			return w.sends[numberIn(it.Push.Body)]
 		}
 	}
 	return nil
@@ -225,7 +225,7 @@ func (c *client) say(target string) *said {
 	m := &said{number: len(w.sends), s: s, part: s.part, target: target, at: w.now, node: s.p.node.Self(), members: map[replyKey][]*session{}}
 	w.sends = append(w.sends, m)
 	r := s.request(channel.OpSend)
-	r.User, r.Target, r.Content = c.name, m.target, []byte(strconv.Quote(strconv.Itoa(m.number)))
+	r.User, r.Target, r.Content = c.name, m.target, []byte(strconv.Quote(strconv.Itoa(m.number)+w.pad))
 	m.req = r.Req
 	if err := s.p.post(r); err != nil {
 		w.sums["refused, not sent"]++
@@ -352,7 +352,7 @@ func (p *proc) item(part uint16, it *channel.Item) {
 		return
 	}
 	s := p.byRef[it.To.Ref]
-	if s == nil || s.ended {
+	if s == nil && p.questionAnswered(it) || s == nil || s.ended {
 		return
 	}
 	switch it.Kind {
@@ -422,7 +422,7 @@ func (s *session) hear(it *channel.Item) {
 		}
 		delete(t.list, name)
 	case "onChat":
-		number, _ := strconv.Atoi(field(it.Push.Body, `"msg":"`))
+		number := numberIn(it.Push.Body)
 		m := w.sends[number]
 		if t.got[number] {
 			w.violation("client %d gets %d twice", s.c.id, number)
@@ -442,6 +442,13 @@ func (s *session) hear(it *channel.Item) {
 		}
 		m.place = place
 	}
+}
+
+// numberIn is the number of what was said, in a push of it.
+func numberIn(body []byte) int {
+	text, _, _ := strings.Cut(field(body, `"msg":"`), " ")
+	number, _ := strconv.Atoi(text)
+	return number
 }
 
 func field(body []byte, key string) string {

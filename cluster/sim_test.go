@@ -60,8 +60,12 @@ func TestSim(t *testing.T) {
 	if count >= 1000 && len(missed) > 0 {
 		t.Errorf("nobody came to %v", missed)
 	}
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d acknowledged sends, %d deliveries checked, %d of %d cells, %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["acknowledged sends"], total["deliveries checked"], of-len(missed), of, total["violations"])
+	rarest, times := visited.rarest()
+	if count >= 2000 && times < 100*count/2000 {
+		t.Errorf("only %d times: %s", times, rarest)
+	}
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d acknowledged sends, %d deliveries checked, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["acknowledged sends"], total["deliveries checked"], of-len(missed), of, times, rarest, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.

@@ -45,9 +45,10 @@ type world struct {
 	clients []*client
 	faults  []fault
 	quorum  int
-	split   bool  // nodes are cut off from each other: without a quorum both sides may go on
-	shifts  bool  // partitions move all the time
-	lossy   int64 // when the bus lost much last
+	split   bool   // nodes are cut off from each other: without a quorum both sides may go on
+	shifts  bool   // partitions move all the time
+	pad     string // behind the number of all that is said
+	lossy   int64  // when the bus lost much last
 
 	sends  []*said // by number; the first is none
 	seats  []*seat
@@ -115,6 +116,9 @@ func newWorld(seed uint64) *world {
 		w.faults = append(w.faults, fault{at: 1 + int64(w.rng.IntN(300)), kind: faultStart, a: i})
 	}
 	w.planFaults(len(roles), dense)
+	if seed%4 == 2 {
+		w.wish()
+	}
 	for i := range simClients {
 		w.clients = append(w.clients, &client{w: w, id: i, next: 2500 + int64(w.rng.IntN(1000)), plain: i%3 == 0})
 	}
@@ -204,6 +208,8 @@ type fault struct {
 	kind faultKind
 	a, b int
 	for_ int64
+	when string // it waits until some partition or node is in this state, if that is before till; empty: it does not
+	till int64
 }
 
 // planFaults draws the faults of a run. Kills and pauses are the most frequent. Of every second run they are dense: most of them come before the
@@ -236,12 +242,35 @@ func (w *world) planFaults(nodes int, dense bool) {
 	}
 }
 
+// rare are states in which a fault seldom finds anybody by chance.
+var rare = []string{"sealed", "joiner", "suspended", "lost", "stopped", "held"}
+
+// wish has all faults but the first wait for a state that is rare.
+func (w *world) wish() {
+	rng := rand.New(rand.NewPCG(w.seed, 11))
+	first := true
+	for i := range w.faults {
+		if f := &w.faults[i]; f.kind < faultKinds {
+			if !first {
+				f.when, f.till = rare[rng.IntN(len(rare))], min(f.at+2500, 11000)
+			}
+			first = false
+		}
+	}
+}
+
 // fail lets the faults happen whose time has come.
 func (w *world) fail() {
 	for i := 0; i < len(w.faults); i++ {
-		if f := w.faults[i]; f.at == w.now {
-			w.failOnce(f)
+		f := &w.faults[i]
+		if f.at != w.now {
+			continue
 		}
+		if f.when != "" && w.now < f.till && !w.met()[f.when] {
+			f.at++
+			continue
+		}
+		w.failOnce(*f)
 	}
 	if w.net.Loss > 0.1 {
 		w.lossy = w.now
@@ -341,6 +370,8 @@ type proc struct {
 	host  string
 
 	limits channel.Limits
+	memory int64 // cluster.Config.LinkMemory
+	speaks uint8 // the greatest version; 0: what everybody does
 
 	up       bool
 	draining bool
@@ -361,6 +392,7 @@ type proc struct {
 	byRef    map[channel.Ref]*session
 	refs     channel.Ref // the last one
 	closed   []*session  // whose clients have gone while the process was stopped
+	asks     map[channel.Ref]*question
 }
 
 func (p *proc) running() bool { return p.up && p.w.now >= p.paused }
@@ -396,10 +428,13 @@ func (p *proc) boot() {
 	if p.away() {
 		p.port.Away(p.awayTill * ms)
 	}
-	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Timeout: 5000 * ms}
+	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, LinkMemory: p.memory, Timeout: 5000 * ms}
+	if p.speaks != 0 {
+		config = cluster.WithVersions(config, 1, p.speaks)
+	}
 	p.node = cluster.New(cluster.WithParts(config, simParts), p.port, p)
 	p.node.Drain(p.draining)
-	p.sessions, p.byRef, p.closed = nil, map[channel.Ref]*session{}, nil
+	p.sessions, p.byRef, p.closed, p.asks = nil, map[channel.Ref]*session{}, nil, map[channel.Ref]*question{}
 	p.turned = p.w.now
 }
 
@@ -528,6 +563,9 @@ func (p *proc) Lost(part uint16, why string) {
 }
 
 func (p *proc) Refused(r *channel.Request, sent bool) {
+	if p.questionRefused(r, sent) {
+		return
+	}
 	if s := p.byRef[r.From.Ref]; s != nil && !s.ended {
 		s.refused(r, sent)
 	}

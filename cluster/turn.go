@@ -32,7 +32,7 @@ func (n *Node) Turn(now, wall int64) {
 	n.deliverOut()
 	if unheard := n.probeTill != 0; !n.probing() {
 		if unheard {
-			n.announce(&greeting{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host})
+			n.announce(&greeting{Versions: n.config.speaks, Roles: n.config.Roles, Host: n.config.Host})
 		}
 		n.beat()
 		if now-n.lookAt >= lookEvery {
@@ -51,7 +51,7 @@ func (n *Node) beat() {
 		return
 	}
 	n.beatAt, n.beatNow = n.now, false
-	h := &heartbeat{Versions: spoken, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load,
+	h := &heartbeat{Versions: n.config.speaks, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load,
 		Draining: n.draining, Ready: n.now >= n.maker.ready}
 	if n.view != nil {
 		h.View = n.view.ID
@@ -83,7 +83,7 @@ func (n *Node) event(e *event) {
 		n.peers.noResponders(e.name, n.now)
 		return
 	}
-	from, body, err := parsePacket(e.packet)
+	from, body, err := n.config.speaks.parsePacket(e.packet)
 	if from.Name == n.config.Name && from.Run != n.peers.self.Run {
 		n.namesake(from, body)
 	}
@@ -241,10 +241,10 @@ func (n *Node) restart(old channel.Node) {
 // send sends a packet to a name. As long as the run asks for a namesake nobody else may hear of it.
 func (n *Node) send(name string, b body) {
 	if n.probeTill == 0 || name == n.config.Name {
-		n.bus.Send(name, appendPacket(nil, spoken.Greatest, n.peers.self, b))
+		n.bus.Send(name, appendPacket(nil, n.versionFor(name), n.peers.self, b))
 	}
 }
 
 func (n *Node) announce(b body) {
-	n.bus.Announce(appendPacket(nil, spoken.Greatest, n.peers.self, b))
+	n.bus.Announce(appendPacket(nil, n.versionForAll(), n.peers.self, b))
 }
