@@ -26,6 +26,11 @@ var (
 	ErrObject = errors.New("a push's body must be a JSON object without a member named body")
 	// ErrAbsent means that a room has no member of that name, or that there is no such room.
 	ErrAbsent = errors.New("nobody of that name is in the room")
+	// ErrNotSent means that this server does not hear the fleet that it belongs to, or that too much waits for the room's owner. Nothing has
+	// happened.
+	ErrNotSent = errors.New("the room's owner was not reached; nothing has happened")
+	// ErrUnknown means that nobody has answered in time: what was asked may have happened.
+	ErrUnknown = errors.New("the room's owner has not answered; what was asked may have happened")
 )
 
 // Push sends a push to the member of room called user, in order with all that the room is sent. It does not report whether there is such

@@ -38,6 +38,12 @@ func EnterRefusedFor(reason string) []byte {
 	return []byte(`{"code":500,"error":true,"reason":"` + reason + `"}`)
 }
 
+// Answers of a node of a fleet that no owner has given: to what certainly has not happened, and to what may have.
+var (
+	NotSent, EnterNotSent = RefusedFor("not_sent"), EnterRefusedFor("not_sent")
+	Unknown, EnterUnknown = RefusedFor("unknown"), EnterRefusedFor("unknown")
+)
+
 var limitAnswers = [Reasons][]byte{
 	ReasonMembers: EnterRefusedFor(ReasonNames[ReasonMembers]),
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),

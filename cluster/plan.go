@@ -40,8 +40,8 @@ type partOutlook struct {
 
 // At the same time.
 const (
-	maxMoving  = 2 // partitions on the way to another owner, or to another follower
-	maxJoining = 8 // joiners of one node's partitions on one other node
+	maxMoving  = 16 // partitions on the way to another owner, or to another follower
+	maxJoining = 8  // joiners of one node's partitions on one other node
 )
 
 // plan is the view that should come after base, nil if base is good. base is nil in a fresh fleet. It depends on its arguments only.

@@ -43,8 +43,8 @@ func (h *home) Lost(part uint16, why string) { h.loops.EndMembers(int(part), why
 
 // refusals are the answers to what the fleet refuses, by whether it may have happened, for an enter and for anything else.
 var refusals = map[bool][2][]byte{
-	false: {channel.EnterRefusedFor("not_sent"), channel.RefusedFor("not_sent")},
-	true:  {channel.EnterRefusedFor("unknown"), channel.RefusedFor("unknown")},
+	false: {channel.EnterNotSent, channel.NotSent},
+	true:  {channel.EnterUnknown, channel.Unknown},
 }
 
 // whyUnknown is what somebody is told of whom it is not known which name they have.

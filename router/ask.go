@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 )
 
@@ -54,13 +55,14 @@ func (n *Node) asker(l *loop) channel.Addr {
 	return channel.Addr{Node: n.id, Ref: channel.Ref(l.index) << 56}
 }
 
-// Ask has the owner of r.Room execute r and returns its answer, JSON that must not be changed. It fails with app.ErrBusy when the owner has too
-// much to do, and when there is no answer before ctx ends; without a deadline it waits for -request-timeout. Then it is not known whether r
-// was executed. Safe from any goroutine but a loop's, which it would hold up.
+// Ask has the owner of the partition of r.Room execute r, wherever in a fleet that is, and returns its answer, JSON that must not be changed. It fails
+// with app.ErrBusy or app.ErrNotSent when r has not been executed; and with app.ErrUnknown when there is no answer before ctx ends, or before a fleet
+// gives r up: r may have been executed then. Without a deadline it waits for -request-timeout, and in a fleet for as long as a loop does, so that the
+// fleet, which may know more, speaks first. Safe from any goroutine but a loop's, which it would hold up.
 func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 	if _, has := ctx.Deadline(); !has {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(n.limits.RequestSeconds)*time.Second)
+		ctx, cancel = context.WithTimeout(ctx, n.patience(channel.Partition(r.Room)))
 		defer cancel()
 	}
 	number, answer := n.asks.begin()
@@ -71,12 +73,27 @@ func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 	}
 	select {
 	case b := <-answer:
+		switch string(b) {
+		case string(channel.NotSent):
+			return nil, fmt.Errorf("room %s: %w", r.Room, app.ErrNotSent)
+		case string(channel.Unknown):
+			return nil, fmt.Errorf("room %s: %w", r.Room, app.ErrUnknown)
+		}
 		return b, nil
 	case <-ctx.Done():
 		at := "another node, which owns the room"
 		if l := n.placement.Load()[channel.Partition(r.Room)].loop; l != nil {
 			at = fmt.Sprintf("event loop %d", l.index)
 		}
-		return nil, fmt.Errorf("room %s: no answer from %s: %w", r.Room, at, ctx.Err())
+		return nil, fmt.Errorf("room %s: no answer from %s: %w: %w", r.Room, at, app.ErrUnknown, ctx.Err())
 	}
+}
+
+// patience is how long who has no deadline waits for an answer of the owner of a partition.
+func (n *Node) patience(part uint16) time.Duration {
+	seconds := n.limits.RequestSeconds
+	if n.placement.Load()[part].loop == nil {
+		seconds += elsewhereSeconds
+	}
+	return time.Duration(seconds) * time.Second
 }

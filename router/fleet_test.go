@@ -1,11 +1,16 @@
 package router
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -145,5 +150,91 @@ func TestGoldenOnFleets(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever it is in a fleet that asks a room, its owner answers. Who cannot reach it is told that nothing has happened, and who is not answered, that it
+// may have; a late answer finds nobody.
+func TestFleetAsk(t *testing.T) {
+	members := channel.Request{Op: channel.OpMembers, Room: "lobby"}
+	ask := func(r *rig, p *fleetNode) (got string, err error) {
+		err = r.asked(func() error {
+			b, err := p.node.Ask(t.Context(), members)
+			got = string(b)
+			return err
+		})
+		return got, err
+	}
+	forFleets(t, func(t *testing.T, r *rig) {
+		r.login(atConnector, true).enter("ann", "lobby")
+		for _, p := range r.fleet.nodes {
+			if got, err := ask(r, p); got != `{"users":["ann"]}` || err != nil {
+				t.Errorf("%s: %s, %v", p.name, got, err)
+			}
+		}
+	})
+	r := newRig(t, shape{loops: 1, fleet: "gnc"}, nil)
+	x := r.fleet
+	gate, owner := x.nodes[0], x.nodes[2]
+	x.pass(100)
+	owner.paused = true
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of the test's clock, which is not the fleet's
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := gate.node.Ask(ctx, members)
+		done <- err
+	}()
+	var err error
+	x.until("the fleet gives it up", func() bool {
+		select {
+		case err = <-done:
+			return true
+		default:
+			time.Sleep(time.Millisecond) // the goroutine's turn
+			return false
+		}
+	})
+	if !errors.Is(err, app.ErrUnknown) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("not answered: %v", err)
+	}
+	owner.paused = false
+	x.calm()
+	gate.fleet.Away(true)
+	x.pass(50)
+	if _, err := ask(r, gate); !errors.Is(err, app.ErrNotSent) {
+		t.Errorf("away: %v", err)
+	}
+	alone := newRig(t, shape{loops: 1}, nil).node
+	if a, b := alone.patience(1), gate.node.patience(1); a != 5*time.Second || b != 7*time.Second {
+		t.Errorf("without a deadline one waits for %v alone and for %v in a fleet", a, b)
+	}
+	if n := len(gate.node.asks.waiting); n != 0 {
+		t.Errorf("%d questions are left", n)
+	}
+}
+
+// A chat node that joins has its share of the partitions within seconds, and so many views are made for that.
+func TestFleetGrows(t *testing.T) {
+	if raceEnabled {
+		t.Skip("ten times as slow, and nothing here has a goroutine of its own")
+	}
+	r := newRig(t, shape{loops: 1, fleet: "gnccc"}, nil)
+	x := r.fleet
+	last := x.nodes[len(x.nodes)-1]
+	x.kill(last)
+	x.calm()
+	x.reboot(last)
+	x.until("it is a member", func() bool { return last.fleet.Status().Self != 0 })
+	began, views, view := x.now, 0, x.nodes[2].fleet.Status().View
+	x.until("it has its share", func() bool {
+		if v := x.nodes[2].fleet.Status().View; v != view {
+			view, views = v, views+1
+		}
+		return x.guarded() && x.even()
+	})
+	took := (x.now - began) / msec
+	if t.Logf("it has %d partitions after %d ms and %d views", last.fleet.Status().Owned, took, views); took > 5000 {
+		t.Error("that is too long")
 	}
 }
