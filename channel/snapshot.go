@@ -1,5 +1,7 @@
 package channel
 
+import "slices"
+
 // Snapshot is a snapshot of a partition that is taken in parts, while the partition goes on. Each part is of the moment in which it is taken.
 // Who follows gets every record from the first part on, and applies those that are of something it has: what has not come yet will come as it is
 // then. Rooms come in the order in which they were made, and members in that in which they entered, so a part may end behind any member.
@@ -68,6 +70,7 @@ func (s *Snapshot) room(b []byte, room *Room, bytes int) (_ []byte, cut bool) {
 	case s.last != 0:
 		slot = state.member(s.last).next
 	}
+	b = slices.Grow(b, min(max(bytes-len(b), 0), int(room.count)*memberBytes)+recordBytes)
 	for ; slot != 0; slot = state.member(slot).next {
 		if len(b) >= bytes {
 			return b, true
@@ -78,6 +81,9 @@ func (s *Snapshot) room(b []byte, room *Room, bytes int) (_ []byte, cut bool) {
 	}
 	return b, false
 }
+
+// A part has room at once for about so many bytes a member, and for a record at its end: a large room would have it grow, and copied, a dozen times.
+const memberBytes, recordBytes = 48, 256
 
 // leaves is told before a member leaves: a snapshot that has come to it goes on behind the one before.
 func (s *Snapshot) leaves(slot, prev uint32) {
