@@ -213,7 +213,7 @@ func (s *server) end() error {
 	}
 }
 
-// metrics are sums over loops, workers and transports by name, and values by name{label="…"} where a label is a reason or a transport.
+// metrics are sums over loops, workers and transports by name, and over all other labels by name{label="…"}, one label at a time.
 type metrics map[string]float64
 
 // metrics asks the server. It fails the test when the server does not answer.
@@ -238,8 +238,8 @@ func (s *server) metrics() metrics {
 		}
 		name, labels, _ := strings.Cut(name, "{")
 		m[name] += v
-		for _, l := range strings.Split(strings.TrimSuffix(labels, "}"), ",") {
-			if strings.HasPrefix(l, "reason=") || strings.HasPrefix(l, "transport=") {
+		for l := range strings.SplitSeq(strings.TrimSuffix(labels, "}"), ",") {
+			if l != "" {
 				m[name+"{"+l+"}"] += v
 			}
 		}

@@ -3,7 +3,9 @@
 package abuse
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +32,7 @@ func (p *peer) shake() error {
 // stage is a kind of client that comes as far as open brings it.
 type stage struct {
 	name string
+	at   string              // where it connects; empty: to the server's address
 	open func(p *peer) error // nil: it only connects
 	// say is what it says after so many tenths of a second; nil: nothing.
 	say func(tenths int) []byte
@@ -63,7 +66,10 @@ func (a *arena) linger(stages []stage, each int, end time.Duration) error {
 	var clients []client
 	for i := range each {
 		for at, s := range stages {
-			p, err := a.dial(i % 4)
+			p, err := dial(fmt.Sprint(attackers, i%4+1), cmp.Or(s.at, a.addr))
+			if err == nil {
+				a.keep(p)
+			}
 			if err == nil && s.open != nil {
 				err = s.open(p)
 			}
