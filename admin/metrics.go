@@ -49,6 +49,7 @@ var loopMetrics = []metric[loopFigures]{
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
 	counter("writes_postponed_total", "Writes for which the kernel had no memory (ENOBUFS, ENOMEM); what they carried was kept and sent later.", "loop", func(l *loopFigures) uint64 { return l.Net.WritesNoBuffers }),
 	counter("rounds_total", "Rounds of passes: each wrote to all members of a group what they lacked.", "loop", func(l *loopFigures) uint64 { return l.Net.Rounds }),
+	counter("ticks_total", "Times an event loop looked for clients that are late or silent: once a second, less when it is starved.", "loop", func(l *loopFigures) uint64 { return l.Net.Ticks }),
 	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
 	counter("overrun_refused_total", "Messages refused because a loop came to its clients' bytes too late (-max-delay).", "loop", func(l *loopFigures) uint64 { return l.Overrun }),
 	gauge("backlog_bytes", "Pushes not yet passed on.", "loop", func(l *loopFigures) int { return l.Net.Backlog }),

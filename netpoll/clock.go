@@ -11,6 +11,7 @@ type clock struct {
 	nanos func() int64 // since some time in the past; never goes back
 	start int64        // nanos when the first second began, and later by what stalls have taken
 	now   uint32
+	ticks uint64 // since the start
 }
 
 func newClock(nanos func() int64) clock {
@@ -29,6 +30,7 @@ func (k *clock) Nanos() int64 { return k.nanos() }
 
 // tick counts the seconds that have passed since the last one.
 func (k *clock) tick() {
+	k.ticks++
 	elapsed := k.nanos() - k.start - int64(k.now-1)*int64(time.Second)
 	if elapsed > maxTickNanos { // we were stopped or starved, and that is not the peers' fault: one second is counted for all of it
 		k.start += elapsed - int64(time.Second)

@@ -15,6 +15,7 @@ type Stats struct {
 	Throttled       uint64 // times a conn was not read until it took what it had asked for
 	Yielded         uint64 // times a conn had asked for so much that others came first
 	PutOff          uint64 // times the conns of one client together had
+	Ticks           uint64 // looks at who is late, one a second
 
 	Conns   int // open sockets
 	Pulls   int // conns without a socket
@@ -33,7 +34,7 @@ func (l *Loop) Stats() Stats {
 		Opened: l.counts.opened, Closed: l.counts.closed, Panics: l.call.panics,
 		BytesRead:    l.sockets.read,
 		BytesWritten: l.outboxes.written, Writes: l.outboxes.writes, WritesNoBuffers: l.outboxes.noBuffers,
-		Rounds:    l.passes.rounds,
+		Rounds: l.passes.rounds, Ticks: l.clock.ticks,
 		Throttled: l.waiting.throttles, Yielded: l.waiting.yields, PutOff: l.waiting.putOffs,
 
 		Conns: l.Open(), Pulls: l.Pulls(),
