@@ -143,6 +143,22 @@ type delta struct{ before, after metrics }
 // grown is by how much a counter has grown: name, or name{reason="…"}.
 func (d delta) grown(name string) float64 { return d.after[name] - d.before[name] }
 
+// reasons begin the names of counters that say why somebody was ended or refused, and how late the server was.
+var reasons = []string{"pomelod_closed_total{reason", "pomelod_refused_total{", "pomelod_limited_total{reason", "pomelod_overrun_refused_total", "pomelod_inbox_full_total",
+	"pomelod_outlet_full_total", "pomelod_request_timeouts_total", "pomelod_loop_delay_seconds{", "pomelod_accept_pauses_total"}
+
+// String tells those that have grown.
+func (d delta) String() string {
+	var list []string
+	for name := range d.after {
+		if n := d.grown(name); n > 0.001 && slices.ContainsFunc(reasons, func(begins string) bool { return strings.HasPrefix(name, begins) }) {
+			list = append(list, fmt.Sprint(strings.TrimPrefix(name, "pomelod_"), " ", n))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
 // atLeast is an error unless a counter has grown so much.
 func (d delta) atLeast(name string, n float64) error {
 	if _, ok := d.after[name]; !ok {
@@ -278,6 +294,9 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 		late = fmt.Sprintf("the witnesses heard late: p99 %v, more than %v (quiet %v)", during.P99, allowed, quiet.P99)
 	}
 
+	if len(failures) > 0 {
+		t.Logf("what the server counted meanwhile: %s", d)
+	}
 	if !defended && len(failures) > 0 {
 		return failures, late
 	}

@@ -154,10 +154,10 @@ func (a *arena) listen(p *peer) (listener, error) {
 // once they would have to read faster than a process at the lowest priority can, and one by one they would cost everybody who is in a
 // write each.
 func (a *arena) fill(n int, name, room string) error {
-	const few, tries = 25, 10
+	const few = 25
 	before := a.metrics()["pomelod_members"]
 	for from := 0; from < n; from += few {
-		var enters []func() error // again and again, while the server is too busy to take them; who is in stays in
+		var enters []func() error
 		for i := from; i < min(from+few, n); i++ {
 			p, err := a.dial(i % 250)
 			if err == nil {
@@ -174,18 +174,25 @@ func (a *arena) fill(n int, name, room string) error {
 				return l.raw(message(1, routeEnter, fmt.Sprintf(`{"username":"%s%d","rid":%q}`, name, i, room)))
 			})
 		}
-		err := errors.New("nobody has entered")
-		for try := 0; try < tries && err != nil; try++ {
-			for _, enter := range enters {
-				if e := enter(); e != nil && try == 0 {
-					return e
-				}
-			}
-			err = a.awaitFor(patience/tries, atLeast(before+float64(min(from+few, n))), "pomelod_members")
-		}
-		if err != nil {
+		if err := a.enterAll(enters, atLeast(before+float64(min(from+few, n))), "pomelod_members"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// enterAll has some enter, who do not look at the answers, until a metric says that all have: again and again, while the server is too busy to take
+// them. Who is in stays in.
+func (a *arena) enterAll(enters []func() error, lacks func(sum float64) float64, metric string) error {
+	const tries = 10
+	err := errors.New("nobody has entered")
+	for try := 0; try < tries && err != nil; try++ {
+		for _, enter := range enters {
+			if e := enter(); e != nil && try == 0 {
+				return e
+			}
+		}
+		err = a.awaitFor(patience/tries, lacks, metric)
+	}
+	return err
 }

@@ -48,7 +48,7 @@ func TestMemory(t *testing.T) {
 				}
 			}
 			say := message(0, routeSend, fmt.Sprintf(`{"content":%q,"target":"hoarder"}`, strings.Repeat("x", bytes)))
-			for range 3 { // a server that is late refuses some of what is said
+			for round := range 3 { // a server that is late refuses some of what is said
 				if err := together(hoarders, func(i int) (err error) {
 					for n := 0; n < times && err == nil; n++ {
 						err = talkers[i].raw(say)
@@ -57,7 +57,9 @@ func TestMemory(t *testing.T) {
 				}); err != nil {
 					return err
 				}
-				for end := time.Now().Add(time.Second); !a.taken(before, taken) && time.Now().Before(end); {
+				// It is all said, and then comes the look at the memory, once a second; or else nothing is taken away.
+				_ = a.await(atLeast(before["pomelod_requests_total"]+float64((round+1)*hoarders*times)), "pomelod_requests_total")
+				for end := time.Now().Add(3 * time.Second); !a.taken(before, taken) && time.Now().Before(end); {
 					time.Sleep(20 * time.Millisecond)
 				}
 				if a.taken(before, taken) {
@@ -92,7 +94,7 @@ func (a *arena) taken(before metrics, n float64) bool {
 func (a *arena) crowdUntilShort(idle *peer, budget int) error {
 	const each, step = 5 << 10, 200 // bytes a connection counts with at least
 	n, answer := 0, "nothing"
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(2 * patience); time.Now().Before(end); {
 		if a.metrics()["pomelod_memory_short"] == 0 { // not yet, or no more: the collector has found something
 			for i := 0; i < step && n < budget/each; i++ {
 				if _, err := a.dial(i); err != nil {
@@ -111,8 +113,10 @@ func (a *arena) crowdUntilShort(idle *peer, budget int) error {
 		if err != nil {
 			return err
 		}
-		newcomer.late = time.Second // and -enter-rate is kept to
-		_, in := newcomer.gone()
+		in := errors.New("not yet")
+		for newcomer.late = time.Second; in != nil && a.metrics()["pomelod_memory_short"] > 0 && time.Now().Before(end); { // and -enter-rate is kept to
+			_, in = newcomer.gone()
+		}
 		if strings.Contains(answer, `"reason":"memory"`) && in == nil {
 			a.t.Logf("memory was short with %d connections that do nothing", n)
 			return nil

@@ -171,18 +171,27 @@ func (p *peer) enter(user, room string) (string, error) {
 	return p.ask(routeEnter, fmt.Sprintf(`{"username":%q,"rid":%q}`, user, room))
 }
 
-// join is login and enter.
+// join is login and enter. A server that is too far behind refuses who enters until it has caught up (-max-delay): who is refused without a reason
+// asks again.
 func (p *peer) join(user, room string) error {
-	err := p.login()
-	var answer string
-	if err == nil {
-		answer, err = p.enter(user, room)
+	if err := p.login(); err != nil {
+		return err
 	}
-	if err == nil && usersOf(answer) == nil {
-		err = fmt.Errorf("enter: %s", answer)
+	for end := time.Now().Add(patience); ; time.Sleep(catchUp) {
+		answer, err := p.enter(user, room)
+		switch {
+		case err != nil:
+			return err
+		case usersOf(answer) != nil:
+			return nil
+		case answer != refusedEnter || time.Now().After(end):
+			return fmt.Errorf("enter: %s", answer)
+		}
 	}
-	return err
 }
+
+// catchUp is how long one waits who has been refused because the server was too busy: for -enter-rate that is not too often.
+const catchUp = 500 * time.Millisecond
 
 // usersOf are the users in the answer to an enter; nil if it is none.
 func usersOf(answer string) []string {
