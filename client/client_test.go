@@ -16,7 +16,7 @@ import (
 	"github.com/pomelod/pomelod/server/servertest"
 )
 
-const timeout = 10 * time.Second
+const timeout = 30 * time.Second
 
 func dial(t *testing.T, addr string) *client.Client {
 	t.Helper()

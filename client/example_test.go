@@ -35,7 +35,7 @@ func Example() {
 	gate, end := exampleServer() // elsewhere: "chat.example.com:3014"
 	defer end()
 
-	g, err := client.Dial(gate, 5*time.Second)
+	g, err := client.Dial(gate, 10*time.Second)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	c, err := client.Dial(net.JoinHostPort(connector.Host, strconv.Itoa(connector.Port)), 5*time.Second)
+	c, err := client.Dial(net.JoinHostPort(connector.Host, strconv.Itoa(connector.Port)), 10*time.Second)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func Example() {
 func ExampleClient_Request() {
 	gate, end := exampleServer()
 	defer end()
-	c, err := client.Dial(gate, 5*time.Second)
+	c, err := client.Dial(gate, 10*time.Second)
 	if err != nil {
 		log.Fatal(err)
 	}

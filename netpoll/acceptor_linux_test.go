@@ -177,7 +177,7 @@ func TestRefusedSocketIsClosedAndNotReset(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.ready(ln.fd)
-			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 			if _, err := conn.Read(make([]byte, 1)); err != io.EOF || a.Stats().Accepted != 0 {
 				t.Errorf("%v; %+v", err, a.Stats())
 			}

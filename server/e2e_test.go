@@ -25,7 +25,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-const deadline = 10 * time.Second
+const deadline = 30 * time.Second
 
 // tcpClient is a hybrid client over raw TCP.
 type tcpClient struct {

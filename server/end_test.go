@@ -46,7 +46,7 @@ func badApp(args ...string) *exec.Cmd {
 }
 
 // endSlack is what the end may take beyond -drain: two seconds are promised, the rest is for a busy machine of the tests.
-const endSlack = 6 * time.Second
+const endSlack = 15 * time.Second
 
 // expectExit waits for the end, and expects this exit code within a time.
 func (p *process) expectExit(code int, within time.Duration) {

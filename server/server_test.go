@@ -29,11 +29,11 @@ func TestMain(m *testing.M) {
 }
 
 func checkLeaks(files int) int {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(deadline); ; time.Sleep(10 * time.Millisecond) {
 		stacks := leftGoroutines()
 		if left := openFiles(); len(stacks) == 0 && left <= files {
 			return 0
-		} else if time.Now().After(deadline) {
+		} else if time.Now().After(end) {
 			println("left behind:", left-files, "descriptors;", len(stacks), "goroutines\n"+strings.Join(stacks, "\n\n"))
 			return 1
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/pomelod/pomelod/server/servertest"
 )
 
-const timeout = 10 * time.Second
+const timeout = 30 * time.Second
 
 // player connects and, with a name, enters the lobby.
 func player(t *testing.T, addr, name string) *client.Client {

@@ -122,7 +122,7 @@ func TestWriterFullPipe(t *testing.T) {
 	for range lines {
 		_, _ = w.Write(line)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
 	dropped := w.Stats().Dropped
@@ -131,7 +131,7 @@ func TestWriterFullPipe(t *testing.T) {
 	}
 	began = time.Now()
 	w.Close(10 * time.Millisecond)
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("Close took %v", took)
 	}
 	var read atomic.Int64
