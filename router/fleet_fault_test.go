@@ -29,7 +29,7 @@ func TestFleetFaults(t *testing.T) {
 		fleets = fleets[:1] // ten times as slow
 	}
 	rounds := 2
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		rounds = 1
 	}
 	for _, fleet := range fleets {
@@ -522,17 +522,18 @@ func (m *faultModel) nobodyEnded() {
 
 // While a chat node gives all its partitions to the others, and gets them back, nobody is ended and nothing refused: an owner that changes is no loss.
 func TestFleetMovesEndNobody(t *testing.T) {
-	for _, fleet := range []string{"gnncc", "aa"} {
+	fleets, left := []string{"gnncc", "aa"}, 0
+	if raceEnabled { // ten times as slow: a few partitions move
+		fleets, left = fleets[1:], 490
+	}
+	for _, fleet := range fleets {
 		t.Run(fleet, func(t *testing.T) {
-			if raceEnabled {
-				t.Skip("ten times as slow, and nothing here has a goroutine of its own")
-			}
 			m := newFaultModel(t, seed.Rand(t), fleet, map[string]int{})
 			p := m.x.nodes[len(m.x.nodes)-1]
 			owned := p.fleet.Status().Owned
 			m.talk(1000)
 			p.fleet.Drain(true)
-			for i := 0; p.fleet.Status().Owned > 0; i++ {
+			for i := 0; p.fleet.Status().Owned > left; i++ {
 				m.talk(100)
 				if i > 600 {
 					t.Fatalf("%d partitions are left after a minute", p.fleet.Status().Owned)

@@ -25,7 +25,7 @@ func TestModel(t *testing.T) {
 			if sh.fleet != "" {
 				rounds = 12
 			}
-			for round := range rounds {
+			for round := range fewer(rounds) {
 				m := newModel(t, rng, sh)
 				m.run(600)
 				m.verify()
@@ -35,6 +35,15 @@ func TestModel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fewer is how many rounds of so many a random test makes: a tenth with the race detector. Loops are turned by hand, in one goroutine, so it finds nothing
+// in a round that it has not seen in another, and each takes it ten times as long. The rounds are for what the tests themselves look at.
+func fewer(rounds int) int {
+	if raceEnabled {
+		return (rounds + 9) / 10
+	}
+	return rounds
 }
 
 const modelRooms = 4

@@ -31,8 +31,8 @@ func TestModelWhilePartitionsMove(t *testing.T) {
 	for _, sh := range []shape{{loops: 3}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}} {
 		t.Run(fmt.Sprintf("encoded=%v,follow=%v", sh.roundTrip, sh.follow), func(t *testing.T) {
 			rng := seed.Rand(t)
-			moves := 0
-			for round := range 60 {
+			moves, rounds := 0, fewer(60)
+			for round := range rounds {
 				m := newModel(t, rng, sh)
 				m.moving = true
 				m.run(600)
@@ -50,7 +50,7 @@ func TestModelWhilePartitionsMove(t *testing.T) {
 					t.Fatalf("round %d", round)
 				}
 			}
-			if moves < 500 {
+			if moves < 8*rounds {
 				t.Errorf("only %d moves", moves)
 			}
 		})

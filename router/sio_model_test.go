@@ -26,7 +26,7 @@ func TestSIOModel(t *testing.T) {
 			if sh.fleet != "" {
 				rounds = 8
 			}
-			for round := range rounds {
+			for round := range fewer(rounds) {
 				m := &sioModel{model: newModel(t, rng, sh), done: done, seconds: rng.IntN(2) * 40}
 				for _, n := range m.r.nodes() {
 					n.profiles[atConnector].HeartbeatSeconds, n.limits.IdleSeconds = 0, 1<<20 // hybrid members live on in silence
@@ -45,7 +45,7 @@ func TestSIOModel(t *testing.T) {
 		})
 	}
 	for _, what := range []string{"changed", "changed with more behind it", "gave up changing", "left by a packet", "left by a cut", "left by a frame", "was kicked", "was pinged", "was too slow to change", "polled twice", "posted several"} {
-		if done[what] == 0 {
+		if done[what] == 0 && !raceEnabled { // too few rounds for the rarest
 			t.Errorf("nobody %s", what)
 		}
 	}
