@@ -62,8 +62,12 @@ var rules = []rule{
 		why: "fleet joins loops to a bus side, and is handed both: router's tests run whole fleets, so it must not import router",
 	},
 	{
-		from: ours("app", "internal/hosting"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec", "limit"),
+		from: ours("app", "internal/hosting"), except: ours("app/apptest"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec", "limit"),
 		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
+	},
+	{
+		from: ours(""), to: ours("app/apptest", "server/servertest", "netpoll/looptest"), except: ours("app/apptest"),
+		why: "they are for tests; apptest runs a node on loops that looptest turns",
 	},
 	{
 		from: ours(""), except: ours("app", "router", "internal/hosting"), to: ours("internal/hosting"),

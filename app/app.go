@@ -1,7 +1,10 @@
 package app
 
 import (
+	"context"
+	"flag"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -12,7 +15,7 @@ import (
 )
 
 // App is what a program adds to the chat server: handlers for routes of its own, filters, and events. Register everything,
-// then run the server; after that App's pushes and Kick may be called from any goroutine.
+// then run the server; from then on what App asks of rooms and sessions (Room, Broadcast, SessionsOf, PushUIDs) is safe from any goroutine.
 type App struct {
 	// Timeout is the time a handler has; then its context ends, its client gets 500 and what it returns is dropped. Default 30 s.
 	Timeout time.Duration
@@ -27,9 +30,17 @@ type App struct {
 	after    []func(c *Call, result any, err error)
 	onOpen   []func(*Session)
 	onClose  []func(*Session)
+	onEnter  []func(*Session)
+	onLeave  []func(*Session, Place, Why)
+	onRename []func(*Session, Place)
+	onStart  []func() error
+	onStop   []func(context.Context)
 	rates    map[string]limit.Rate // of routes (Limit)
 
+	flags *flag.FlagSet // nil: none
+
 	node   atomic.Pointer[hosting.Node] // nil before the server runs, and after it has ended
+	bound  bound
 	panics atomic.Uint64
 }
 
@@ -37,13 +48,15 @@ type App struct {
 // is logged and counts as an error.
 type HandlerFunc func(c *Call) (result any, err error)
 
-// FilterFunc sees a call before its handler. If it returns an error, that is the answer and the handler does not run.
+// FilterFunc sees a call before its handler, and may change the call's body (Call.SetBody). If it returns an error, that is the answer and the
+// handler does not run.
 type FilterFunc func(c *Call) error
 
-// Error is an error of a handler or filter that is answered {"code":Code}.
+// Error is an error of a handler or filter that is answered {"code":Code}, with the members of Body behind it.
 type Error struct {
 	Code int
-	Text string // for the log
+	Text string // for the log; no client is told
+	Body any    // nil, or what is a JSON object: {"reason":"words"}. Its members code and error are left out
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("code %d: %s", e.Code, e.Text) }
@@ -61,6 +74,17 @@ type filter struct {
 // New makes an App with the default limits and no handlers.
 func New() *App {
 	return &App{Timeout: 30 * time.Second, MaxRunning: 1024, handlers: make(map[string]handler)}
+}
+
+// Flags are the program's own flags. Those that are declared here can be given beside the server's, on the command line and in the environment (-words
+// as POMELOD_WORDS), and stand in -help. They have their values when OnStart functions are called. One with the name of a flag of the server's keeps the
+// server from starting.
+func (a *App) Flags() *flag.FlagSet {
+	if a.flags == nil {
+		a.flags = flag.NewFlagSet("program", flag.ContinueOnError)
+		a.flags.SetOutput(io.Discard)
+	}
+	return a.flags
 }
 
 // Handle registers the handler of route "serverType.handler.method". It runs on a goroutine of its own, one at a time for each
@@ -85,7 +109,7 @@ func (a *App) register(route string, fn HandlerFunc, inline bool) {
 	a.handlers[route] = handler{fn: fn, inline: inline}
 }
 
-// Before adds a filter for a route. It may be one of the chat application's, say to refuse words in chat.chatHandler.send. An empty route
+// Before adds a filter for a route. It may be one of the chat application's, say to refuse words in chat.chatHandler.send, or to replace them. An empty route
 // stands for all routes of the App's own. Filters run in the order in which they were added, on the goroutine of the handler; those of the
 // chat application's routes on a goroutine of their own.
 func (a *App) Before(route string, fn FilterFunc) {
@@ -94,14 +118,6 @@ func (a *App) Before(route string, fn FilterFunc) {
 
 // After adds a function that sees every call of the App's own routes after its handler, with what it returned.
 func (a *App) After(fn func(c *Call, result any, err error)) { a.after = append(a.after, fn) }
-
-// OnOpen adds a function that is called when a session has finished its handshake, before any call of that session. It runs on the event
-// loop and must not block.
-func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
-
-// OnClose adds a function that is called once when a session that was opened has ended. It runs on the event loop and must
-// not block. A handler of the session may still be running; its context is done.
-func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
 
 // Limit bounds how often each session may call one of the App's own routes: perSecond calls in the long run, burst at once. A
 // request beyond it is answered {"code":500,"reason":"route_rate"} and a notify is dropped; neither reaches filters or

@@ -45,7 +45,7 @@ func Example() {
 	a := app.New()
 	a.Handle("area.areaHandler.roll", func(c *app.Call) (any, error) {
 		var body struct{ Sides int }
-		if err := c.Bind(&body); err != nil || body.Sides < 2 {
+		if err := c.Decode(&body); err != nil || body.Sides < 2 {
 			return nil, &app.Error{Code: 400, Text: "a die has at least two sides"}
 		}
 		return map[string]int{"dice": body.Sides}, nil

@@ -81,9 +81,6 @@ func (h *hosted) runner(route string, fn HandlerFunc) hosting.RunFunc {
 	}
 }
 
-// Watches implements hosting.App.
-func (h *hosted) Watches() bool { return len(h.onOpen)+len(h.onClose) > 0 }
-
 // Attach implements hosting.App.
 func (h *hosted) Attach(n hosting.Node) {
 	if n == nil {
@@ -94,15 +91,9 @@ func (h *hosted) Attach(n hosting.Node) {
 }
 
 // NewSession implements hosting.App.
-func (h *hosted) NewSession(c hosting.Client, remote netip.AddrPort) hosting.Session {
-	return (*hostedSession)(&Session{app: h.app(), client: c, remote: remote})
+func (h *hosted) NewSession(c hosting.Client, remote netip.AddrPort, where hosting.Place) hosting.Session {
+	return (*hostedSession)(&Session{app: h.app(), client: c, remote: remote, at: Place(where)})
 }
-
-// Opened implements hosting.App.
-func (h *hosted) Opened(s hosting.Session) { tell(h.onOpen, session(s)) }
-
-// Closed implements hosting.App.
-func (h *hosted) Closed(s hosting.Session) { tell(h.onClose, session(s)) }
 
 // Panics implements hosting.App.
 func (h *hosted) Panics() uint64 { return h.panics.Load() }
@@ -119,20 +110,8 @@ func (a *App) filtersOf(route string) []FilterFunc {
 	return list
 }
 
-// tell calls event functions; a panic costs that event.
-func tell(list []func(*Session), s *Session) {
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("panic in an event function", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	for _, f := range list {
-		f(s)
-	}
-}
-
-// run carries a call through filters and handler, which is nil for a route of the chat application, to the JSON of its answer. passed is false when it was answered before
-// the handler. Runs on any goroutine.
+// run carries a call through filters and handler to the JSON of its answer. passed is false when it was answered before the handler. For a route of
+// the chat application fn is nil, and the result is the call's body as the filters have left it. Runs on any goroutine.
 func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, passed bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -147,7 +126,7 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 		}
 	}
 	if fn == nil {
-		return nil, true
+		return c.Body, true
 	}
 	result, err := fn(c)
 	for _, f := range a.after {
@@ -170,30 +149,39 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 // maxAnswer leaves room for the head of a message in the longest package there is.
 const maxAnswer = codec.MaxPackageBody - codec.MaxMessageHeadBytes
 
-// errorBody is how a client is told of an error.
+// errorBody is how a client is told of an error. Every refusal of enter has "error", which stock pages test.
 func errorBody(c *Call, err error) []byte {
 	var coded *Error
-	if errors.As(err, &coded) {
-		if c.Route == hosting.RouteEnter {
-			return fmt.Appendf(nil, `{"code":%d,"error":true}`, coded.Code)
-		}
-		return fmt.Appendf(nil, `{"code":%d}`, coded.Code)
+	if !errors.As(err, &coded) {
+		slog.Debug("a handler failed", "route", c.Route, "err", err)
+		return hosting.Refusal(c.Route)
 	}
-	slog.Debug("a handler failed", "route", c.Route, "err", err)
-	return hosting.Refusal(c.Route)
+	b := fmt.Appendf(nil, `{"code":%d`, coded.Code)
+	if c.Route == hosting.RouteEnter {
+		b = append(b, `,"error":true`...)
+	}
+	if coded.Body == nil {
+		return append(b, '}')
+	}
+	more, err := encodeJSON(coded.Body)
+	members := codec.ScanObject(more)
+	for key, value, ok := members.Next(); ok; key, value, ok = members.Next() {
+		if name := string(key); name != "code" && name != "error" {
+			b = append(codec.AppendString(append(b, ','), name), ':')
+			b = append(b, value...)
+		}
+	}
+	if err != nil || members.Err() != nil || len(b) > maxAnswer {
+		slog.Error("an Error's Body cannot be sent: it must be a JSON object, and not be longer than a message may be", "route", c.Route, "err", err)
+		return errorBody(c, &Error{Code: coded.Code})
+	}
+	return append(b, '}')
 }
 
 // hostedSession is a Session with the methods that its node calls.
 type hostedSession Session
 
 func session(s hosting.Session) *Session { return (*Session)(s.(*hostedSession)) }
-
-// SetWhere implements hosting.Session.
-func (s *hostedSession) SetWhere(user, room string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.user, s.room = user, room
-}
 
 // Begin implements hosting.Session.
 func (s *hostedSession) Begin(timeout time.Duration, giveUp func()) (context.Context, context.CancelFunc) {
@@ -214,9 +202,13 @@ func (s *hostedSession) Abandon() {
 }
 
 // End implements hosting.Session.
-func (s *hostedSession) End() {
+func (s *hostedSession) End(why string) {
 	s.mu.Lock()
 	s.closed = true
+	at := s.at
 	s.mu.Unlock()
 	s.Abandon()
+	if at.Room != "" {
+		s.app.tellLeft((*Session)(s), at, Why(why))
+	}
 }

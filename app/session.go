@@ -17,11 +17,12 @@ type Session struct {
 	remote netip.AddrPort
 
 	mu     sync.Mutex
-	user   string             // guarded by mu, as the rest
-	room   string             //
+	at     Place              // guarded by mu, as the rest
 	data   map[string]any     //
 	giveUp context.CancelFunc // of the latest call; calling it late is harmless
 	closed bool
+
+	uid string // guarded by app.bound.mu
 }
 
 // RemoteAddr is the client's address when the session began, as a trusted proxy tells it if there is one. The port is 0 when the proxy
@@ -29,15 +30,16 @@ type Session struct {
 func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
 // User is the session's name in its room, empty when it is in none.
-func (s *Session) User() string { user, _ := s.where(); return user }
+func (s *Session) User() string { return s.Place().User }
 
 // Room is the room the session is in, empty when it is in none.
-func (s *Session) Room() string { _, room := s.where(); return room }
+func (s *Session) Room() string { return s.Place().Room }
 
-func (s *Session) where() (user, room string) {
+// Place is Room and User at one time; both are empty when the session is in no room.
+func (s *Session) Place() Place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.user, s.room
+	return s.at
 }
 
 // Set stores a value under key until the session ends.

@@ -116,6 +116,12 @@ func (d *decision) decide() {
 		d.page()
 	case OpPush:
 		d.pushTo()
+	case OpPushExcept:
+		d.pushExcept()
+	case OpSay:
+		d.say()
+	case OpCount:
+		d.count()
 	case OpKick:
 		d.kick()
 	case OpSlow:
@@ -449,19 +455,6 @@ func (d *decision) deliver(push func(*decision) *codec.Push) (p *codec.Push, rec
 	}
 	d.post(ItemDirect, d.state.addr(d.of.target), room.id).Push = p
 	return p, nil
-}
-
-// pushTo is a push of the server's own.
-func (d *decision) pushTo() {
-	if room := d.of.room; room == nil || len(room.outlets) == 0 || d.r.Target != Everybody && (d.of.target == 0 || d.state.isAway(d.of.target)) {
-		d.reply(Absent)
-		return
-	}
-	if p, _ := d.deliver(serverPush); p == nil {
-		d.reply(Refused)
-		return
-	}
-	d.reply(Done)
 }
 
 // kick ends a member's session. Its loop will post the leave when the session has ended. One that is away has none, and leaves. Everybody's is the

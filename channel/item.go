@@ -20,7 +20,7 @@ type ItemKind uint8
 
 // The kinds of items.
 const (
-	// ItemPush: Push goes to every session of Room on the loop.
+	// ItemPush: Push goes to every session of Room on the loop, but for To's if To names one.
 	ItemPush ItemKind = iota + 1
 	// ItemEnter: To is now a member of Room; Body is its answer, nil to a Silent request. Pushes posted before are not for it, those after are.
 	ItemEnter
@@ -47,7 +47,7 @@ type Item struct {
 	N     uint64 // number among the partition's items for To's node, from 1, without gaps
 	Room  RoomID
 	Seq   uint64 // of Room, after this item: every push adds one
-	To    Addr   // ItemPush: the loop only
+	To    Addr   // ItemPush: the loop, or the session on it that is left out
 	Push  *codec.Push
 	Body  []byte // immutable; longer lists of the same room may share its memory
 	Tail  string // what follows the list of an Open body, if not ListEnd: more members of the answer

@@ -100,13 +100,17 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	switch r.Op {
 	case OpEnter:
 		return w.admitEnter(r, of)
-	case OpSend, OpPush:
+	case OpSend, OpPush, OpSay:
 		switch {
 		case of.room == nil || r.Op == OpSend && of.user == 0:
 		case r.Target == Everybody:
 			return w.busy(of.room)
 		case of.target != 0 && !w.state.isAway(of.target) && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
 			return refusedBusy
+		}
+	case OpPushExcept:
+		if of.room != nil {
+			return w.busy(of.room)
 		}
 	case OpHistory:
 		if of.user != 0 && w.way(r.From.Outlet()).Full(0) {

@@ -103,7 +103,7 @@ func (p *plant) request() Request {
 	case n < 35:
 		r.Op = OpMembers
 	case n < 36:
-		r.Op, r.Target, r.Route, r.Content = OpPush, target, "onNews", []byte(`{"a":1}`)
+		r.Op, r.Target, r.Route, r.Content = []Op{OpPush, OpPushExcept}[p.rng.IntN(2)], target, "onNews", []byte(`{"a":1}`)
 	case n < 37:
 		r.Op, r.Target, r.Content = OpKick, target, []byte(`"go"`)
 	case n < 39:

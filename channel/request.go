@@ -41,6 +41,12 @@ const (
 	// OpHistory answers a member with what Room keeps before Ext.Since, Ext.Most messages at most: {"messages":[…],"more":…}. One who asks for an
 	// operator is told all of it (Addr.Asker).
 	OpHistory
+	// OpSay pushes onChat from User, who need be no member, to all of Room, which keeps it as it keeps what members say. From nobody.
+	OpSay
+	// OpPushExcept pushes Route with Content to all of Room but Target, who need not be there. From nobody.
+	OpPushExcept
+	// OpCount answers with how many members Room has: {"count":…}.
+	OpCount
 	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
 	OpNothing
 
@@ -60,8 +66,8 @@ type Request struct {
 	User    string
 	Prev    string    // OpEnter
 	Key     uint64    // OpEnter: what proves that two sessions are one user's; 0 for none
-	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody
-	Route   string    // OpPush
+	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody; OpSay: Everybody; OpPushExcept: a name
+	Route   string    // OpPush, OpPushExcept
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
 	Ext     *Extended // nil unless the session is extended
 	Near    uint64    // OpEnter, OpLeave: where the client is, as far as that tells it from others; 0: it does not
@@ -96,7 +102,7 @@ func (r *Request) Sheddable() bool {
 var (
 	Done         = []byte(`{}`)
 	Refused      = []byte(`{"code":500}`)
-	Absent       = []byte(`{"code":404}`) // to OpPush and OpKick: nobody is there to get it
+	Absent       = []byte(`{"code":404}`) // to OpPush, OpPushExcept, OpSay and OpKick: nobody is there to get it
 	EnterRefused = []byte(`{"code":500,"error":true}`)
 )
 

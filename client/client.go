@@ -61,7 +61,7 @@ func Dial(addr string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return begin(conn, addr, timeout)
+	return New(conn, timeout)
 }
 
 // DialTLS is Dial to a port with TLS. config may be nil: then the server's certificate must be for the host of addr, and of an issuer that
@@ -71,16 +71,16 @@ func DialTLS(addr string, config *tls.Config, timeout time.Duration) (*Client, e
 	if err != nil {
 		return nil, err
 	}
-	return begin(conn, addr, timeout)
+	return New(conn, timeout)
 }
 
-// begin shakes hands by conn.
-func begin(conn net.Conn, addr string, timeout time.Duration) (*Client, error) {
+// New shakes hands by a connection that is there already, in at most timeout, and owns it from then on. On an error it is closed.
+func New(conn net.Conn, timeout time.Duration) (*Client, error) {
 	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]question)}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	if err := c.handshake(); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("handshake with %s: %w", addr, err)
+		return nil, fmt.Errorf("handshake with %s: %w", conn.RemoteAddr(), err)
 	}
 	_ = conn.SetDeadline(time.Time{})
 	go c.readLoop()

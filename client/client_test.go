@@ -57,7 +57,7 @@ func TestKickAndCloseEndEverything(t *testing.T) {
 	if err := enter(dial(t, addr), "a"); !errors.Is(err, client.ErrRefused) {
 		t.Errorf("a taken name: %v", err)
 	}
-	if err := a.Kick("r", "a", "go away"); err != nil {
+	if err := a.Room("r").Kick("a", "go away"); err != nil {
 		t.Fatal(err)
 	}
 	for {

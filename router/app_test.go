@@ -49,7 +49,7 @@ func TestHandlers(t *testing.T) {
 		a := app.New()
 		a.Handle("area.areaHandler.echo", func(c *app.Call) (any, error) {
 			var body struct{ Text string }
-			if err := c.Bind(&body); err != nil {
+			if err := c.Decode(&body); err != nil {
 				return nil, err
 			}
 			if err := c.Session.Push("onEcho", map[string]string{"text": body.Text}); err != nil {
@@ -137,7 +137,7 @@ func TestFilters(t *testing.T) {
 func TestAppPushes(t *testing.T) {
 	for _, sh := range shapes {
 		a := app.New()
-		if err := a.PushRoom("r", "onNews", nil); err != app.ErrNotRunning {
+		if err := a.Room("r").Push("onNews", nil); err != app.ErrNotRunning {
 			t.Error(err)
 		}
 		r := appRig(t, sh, a)
@@ -146,7 +146,7 @@ func TestAppPushes(t *testing.T) {
 		b.enter("b", "r")
 		alice.take()
 		body := map[string]string{"text": "news"}
-		for _, err := range []error{a.PushRoom("r", "onNews", body), a.Push("r", "b", "onNews", body), a.PushRoom("nowhere", "onNews", body)} {
+		for _, err := range []error{a.Room("r").Push("onNews", body), a.Room("r").PushUser("b", "onNews", body), a.Room("nowhere").Push("onNews", body)} {
 			if err != nil {
 				t.Error(err)
 			}
@@ -162,7 +162,7 @@ func TestAppPushes(t *testing.T) {
 		for _, c := range []*client{alice, b, out} {
 			c.want(`push 0 onAll {}`)
 		}
-		if err := a.Kick("r", "b", "spam"); err != nil {
+		if err := a.Room("r").Kick("b", "spam"); err != nil {
 			t.Error(err)
 		}
 		r.net.Settle()
@@ -173,15 +173,15 @@ func TestAppPushes(t *testing.T) {
 		}
 
 		for want, err := range map[error]error{
-			app.ErrRoute:   a.PushRoom("r", "", body),
-			app.ErrObject:  a.PushRoom("r", "onNews", []int{1}),
-			app.ErrTooLong: a.PushRoom("r", "onNews", map[string]string{"x": strings.Repeat("x", 300_000)}),
+			app.ErrRoute:   a.Room("r").Push("", body),
+			app.ErrObject:  a.Room("r").Push("onNews", []int{1}),
+			app.ErrTooLong: a.Room("r").Push("onNews", map[string]string{"x": strings.Repeat("x", 300_000)}),
 		} {
 			if err != want {
 				t.Errorf("got %v, want %v", err, want)
 			}
 		}
-		if err := a.PushRoom("r", "onNews", map[string]int{"body": 1}); err != app.ErrObject {
+		if err := a.Room("r").Push("onNews", map[string]int{"body": 1}); err != app.ErrObject {
 			t.Error(err)
 		}
 	}
@@ -350,7 +350,7 @@ func TestAppAfterShutdown(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = r.node.Shutdown(ctx)
-	if err := errors.Join(a.PushRoom("r", "onX", nil), a.Kick("r", "a", "x"), s.Push("onX", nil)); !errors.Is(err, app.ErrNotRunning) {
+	if err := errors.Join(a.Room("r").Push("onX", nil), a.Room("r").Kick("a", "x"), s.Push("onX", nil)); !errors.Is(err, app.ErrNotRunning) {
 		t.Error(err)
 	}
 	r.raw++

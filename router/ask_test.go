@@ -39,7 +39,7 @@ func TestAsk(t *testing.T) {
 		alice.take()
 		members := func(room string) (names []string) {
 			t.Helper()
-			if err := r.asked(func() (err error) { names, err = a.Members(ctx, room); return }); err != nil {
+			if err := r.asked(func() (err error) { names, err = a.Room(room).Members(ctx); return }); err != nil {
 				t.Fatal(err)
 			}
 			return names
@@ -52,13 +52,13 @@ func TestAsk(t *testing.T) {
 			f    func() error
 			want error
 		}{
-			{"push to a", func() error { return a.PushContext(ctx, "r", "a", "n", nil) }, nil},
-			{"push to nobody", func() error { return a.PushContext(ctx, "r", "c", "n", nil) }, app.ErrAbsent},
-			{"push to a room", func() error { return a.PushRoomContext(ctx, "r", "n", nil) }, nil},
-			{"push to an empty room", func() error { return a.PushRoomContext(ctx, "empty", "n", nil) }, app.ErrAbsent},
-			{"push without a route", func() error { return a.PushRoomContext(ctx, "r", "", nil) }, app.ErrRoute},
-			{"kick nobody", func() error { return a.KickContext(ctx, "r", "c", "go") }, app.ErrAbsent},
-			{"kick b", func() error { return a.KickContext(ctx, "r", "b", "go") }, nil},
+			{"push to a", func() error { return a.Room("r").Wait(ctx).PushUser("a", "n", nil) }, nil},
+			{"push to nobody", func() error { return a.Room("r").Wait(ctx).PushUser("c", "n", nil) }, app.ErrAbsent},
+			{"push to a room", func() error { return a.Room("r").Wait(ctx).Push("n", nil) }, nil},
+			{"push to an empty room", func() error { return a.Room("empty").Wait(ctx).Push("n", nil) }, app.ErrAbsent},
+			{"push without a route", func() error { return a.Room("r").Wait(ctx).Push("", nil) }, app.ErrRoute},
+			{"kick nobody", func() error { return a.Room("r").Wait(ctx).Kick("c", "go") }, app.ErrAbsent},
+			{"kick b", func() error { return a.Room("r").Wait(ctx).Kick("b", "go") }, nil},
 		} {
 			if err := r.asked(tc.f); !errors.Is(err, tc.want) || err != nil && tc.want == nil {
 				t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
@@ -76,12 +76,12 @@ func TestAsk(t *testing.T) {
 func TestAskEndsInTime(t *testing.T) {
 	a := app.New()
 	r := appRig(t, shape{loops: 2}, a)
-	if _, err := app.New().Members(t.Context(), "r"); !errors.Is(err, app.ErrNotRunning) {
+	if _, err := app.New().Room("r").Members(t.Context()); !errors.Is(err, app.ErrNotRunning) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
-	if _, err := a.Members(ctx, "r"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := a.Room("r").Members(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	r.net.Settle()

@@ -223,7 +223,7 @@ func TestMalformedSessionsAreRefused(t *testing.T) {
 		for _, c := range []*netpoll.Conn{sock, pull} {
 			s := l.newSession(c)
 			if l.importSession(s, b) == nil {
-				l.depart(s)
+				l.depart(s, reasonGoodbye)
 				l.countTransport(s, 0)
 				return false
 			}

@@ -176,7 +176,7 @@ func TestWhatStrictParsersRefuse(t *testing.T) {
 		t.Error(told)
 	}
 	c.enter("a", "r")
-	if err := a.Push("r", "a", "news", json.RawMessage(`{"n":1e400,"n2":1,"n2":2}`)); err != nil {
+	if err := a.Room("r").PushUser("a", "news", json.RawMessage(`{"n":1e400,"n2":1,"n2":2}`)); err != nil {
 		t.Fatal(err)
 	}
 	r.net.Settle()

@@ -257,24 +257,6 @@ func (l *loop) checkSpoken(s *session) bool {
 	return false
 }
 
-// routeRate is what App.Limit says of a route.
-type routeRate struct {
-	limit.Rate
-	index int // into appClient.rates
-}
-
-// overRoute charges a call to the bucket that its session has for the route, and tells whether that is empty.
-func (l *loop) overRoute(s *session, r *routeRate) bool {
-	if r == nil {
-		return false
-	}
-	h := l.appClient(s)
-	if h.rates == nil {
-		h.rates = make([]limit.Bucket, l.node.app.rates)
-	}
-	return !h.rates[r.index].Take(r.Rate, l.np.Nanos())
-}
-
 // Usage is what a node takes of memory outside of Go's, and what it could give back. Safe from any goroutine.
 func (n *Node) Usage() Usage {
 	u := Usage{Buffered: n.budget.Buffered(), Slow: n.budget.Slow(), Unread: n.budget.Unread()}

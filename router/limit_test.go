@@ -533,14 +533,14 @@ func TestAppSetsSlowMode(t *testing.T) {
 		r := newRig(t, sh, func(cfg *Config) { cfg.App = a })
 		c := r.login(atConnector, false)
 		c.enter("a", "r")
-		if err := a.SetSlowMode("r", 2e9); err != nil {
+		if err := a.Room("r").SetSlowMode(2e9); err != nil {
 			t.Fatal(err)
 		}
 		r.net.Settle()
 		got := []string{c.ask(routeSend, sendBody("1", "*")), c.ask(routeSend, sendBody("2", "*"))}
 		r.net.Seconds(2)
 		got = append(got, c.ask(routeSend, sendBody("3", "*")))
-		if err := a.SetSlowMode("r", -1); err != nil {
+		if err := a.Room("r").SetSlowMode(-1); err != nil {
 			t.Fatal(err)
 		}
 		r.net.Settle()
@@ -548,7 +548,7 @@ func TestAppSetsSlowMode(t *testing.T) {
 		if fmt.Sprint(got) != `[{} {"code":500,"reason":"slow_mode","wait":2} {} {}]` {
 			t.Errorf("%+v: %v", sh, got)
 		}
-		if a.SetSlowMode("r", channel.MaxSlow+1) == nil {
+		if a.Room("r").SetSlowMode(channel.MaxSlow+1) == nil {
 			t.Error("more than a day was accepted")
 		}
 	}

@@ -49,6 +49,7 @@ type loop struct {
 	http       *httpServer
 	polls      polls
 	chat       chat
+	handlers   handlers
 	counters   counters
 	limiter    limiter
 }
@@ -224,10 +225,7 @@ func (l *loop) apply(it *channel.Item) {
 		}
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
-			l.rooms.exit(s)
-			if k := s.appClient(); k != nil {
-				k.SetWhere("", "")
-			}
+			l.rooms.exit(s) // it has another name in the room by now, of which it is told next
 		}
 	case channel.ItemReply:
 		l.takeAnswer(s, it)
@@ -290,9 +288,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	}
 	s.uid, s.star = x.entering, x.star
 	l.rooms.join(s, it)
-	if k := s.appClient(); k != nil {
-		k.SetWhere(s.user(), s.roomName())
-	}
+	l.tellMoved(s)
 }
 
 // Passed implements netpoll.Handler: workers, also those of other loops, learn how much there is to write here.

@@ -82,7 +82,7 @@ func TestPushesWhilePartitionsMove(t *testing.T) {
 		if i%3 == 2 {
 			r.net.Settle()
 		}
-		if err := a.PushRoom("r", "n", map[string]int{"n": i}); err != nil {
+		if err := a.Room("r").Push("n", map[string]int{"n": i}); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, fmt.Sprintf(`push 0 n {"n":%d}`, i))

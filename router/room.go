@@ -155,9 +155,29 @@ func (l *loop) pushRoom(it *channel.Item) {
 		r.seq = it.Seq // soon all have left; telling everybody of everybody would cost the square of that
 		return
 	}
-	if !l.rooms.push(it) {
+	but := l.leftOut(r, it)
+	if but != nil { // it gets what was pushed before, and what comes behind
+		l.np.Leave(but.conn)
+		l.rooms.dropEmpty(r)
+	}
+	next := l.rooms.push(it)
+	if but != nil {
+		l.rooms.joinGroup(but, r)
+	}
+	if !next {
 		l.gap(r, it)
 	}
+}
+
+// leftOut is the member of r that a push to the room is not for; nil: there is none.
+func (l *loop) leftOut(r *room, it *channel.Item) *session {
+	if it.To.Asker() { // it names the loop only
+		return nil
+	}
+	if s := l.byAddr(it.To); s != nil && r != nil && s.room == r {
+		return s
+	}
+	return nil
 }
 
 // gap ends the room here when a push is missing from its stream: a member gets every message or is disconnected.

@@ -56,36 +56,37 @@ func (s *seats) figures() (waiting, running int) {
 // seat is what a call has while its goroutine runs: one of seats, and one of its address's share. The share counts goroutines, so nobody
 // takes the seats of others by hanging up. Safe from any goroutine.
 type seat struct {
-	node *Node
-	kind limit.Kind
-	pass netpoll.Pass
-	left atomic.Bool
+	of     *seats
+	access *access
+	kind   limit.Kind
+	pass   netpoll.Pass
+	left   atomic.Bool
 }
 
 // seat finds a seat for a call of s; nil when there is none.
-func (l *loop) seat(s *session, kind limit.Kind) *seat {
-	n, pass := l.node, s.conn.Pass()
-	if !n.access.begin(pass, s.conn.Peer().Addr(), kind) {
+func (h *handlers) seat(s *session, kind limit.Kind) *seat {
+	pass := s.conn.Pass()
+	if !h.access.begin(pass, s.conn.Peer().Addr(), kind) {
 		return nil
 	}
-	if !n.seats[kind].enter() {
-		n.access.done(pass, kind)
-		l.counters.handlersRefused++
+	if !h.seats[kind].enter() {
+		h.access.done(pass, kind)
+		h.counters.handlersRefused++
 		return nil
 	}
-	return &seat{node: n, kind: kind, pass: pass}
+	return &seat{of: &h.seats[kind], access: h.access, kind: kind, pass: pass}
 }
 
 // leave gives the seat back: nobody waits for the call any more. Once is enough.
 func (s *seat) leave() {
 	if !s.left.Swap(true) {
-		s.node.seats[s.kind].add(-1, 0)
+		s.of.add(-1, 0)
 	}
 }
 
 // end is called once, when the goroutine ends.
 func (s *seat) end() {
 	s.leave()
-	s.node.seats[s.kind].add(0, -1)
-	s.node.access.done(s.pass, s.kind)
+	s.of.add(0, -1)
+	s.access.done(s.pass, s.kind)
 }

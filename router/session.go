@@ -52,8 +52,10 @@ func (l *loop) become(s *session, to phase) {
 	switch {
 	case to == working:
 		l.tellOpened(s)
-	case to == opening && from == working, to == ended && s.x != nil && s.x.pull != nil:
-		l.depart(s)
+	case to == opening && from == working:
+		l.depart(s, reasonGoodbye)
+	case to == ended && s.x != nil && s.x.pull != nil:
+		l.depart(s, s.x.pull.why)
 	}
 }
 
@@ -220,7 +222,7 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 			l.np.Kill(heir, why)
 		}
 	}
-	l.depart(s)
+	l.depart(s, why)
 	l.polls.connGone(s)
 	l.polls.sessionGone(s)
 	l.countTransport(s, 0)
@@ -229,7 +231,7 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 }
 
 // depart takes the session out of its room and forgets what it waits for. Its transport may live on.
-func (l *loop) depart(s *session) {
+func (l *loop) depart(s *session, why netpoll.Reason) {
 	from := l.addr(s.conn)
 	if r := s.room; r != nil {
 		l.rooms.exit(s)
@@ -243,7 +245,7 @@ func (l *loop) depart(s *session) {
 		}
 		x.entering, x.rename, x.handling = "", false, false
 	}
-	l.tellClosed(s)
+	l.tellClosed(s, why)
 	if s.rare != nil {
 		s.rare.client = nil
 	}

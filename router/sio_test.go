@@ -195,7 +195,7 @@ func TestAppPushesOverSocketIO(t *testing.T) {
 			want = `push 0 game {"route":"game","a":"é\ud83d\ude00"}`
 		}
 		for _, push := range []func() error{
-			func() error { return a.PushRoom("r", "game", body) },
+			func() error { return a.Room("r").Push("game", body) },
 			func() error { return a.Broadcast("game", body) },
 		} {
 			if err := push(); err != nil {
@@ -211,7 +211,7 @@ func TestAppPushesOverSocketIO(t *testing.T) {
 				}
 			}
 		}
-		if err := a.Push("r", "n4", "game", body); err != nil {
+		if err := a.Room("r").PushUser("n4", "game", body); err != nil {
 			t.Fatal(err)
 		}
 		r.run(all...)

@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// What the end takes beyond -drain. Together less than two seconds, unless a loop is stuck and the admin is busy as well.
+// What the end takes beyond -drain. The first two together less than two seconds, unless a loop is stuck and the admin is busy as well.
 const (
 	drainGrace   = 750 * time.Millisecond // for the last clients to close their end
 	loopsEndTime = 500 * time.Millisecond // for the event loops to return; a stuck one does not
+	appStopTime  = 5 * time.Second        // for a program's OnStop functions, if it has any
 )
 
 // errLoopStuck is returned by run when the process ends around an event loop that never came back.
@@ -62,6 +63,9 @@ func (s *server) end(wait time.Duration) {
 	takes := wait + s.cfg.drain + 3*time.Second
 	if s.fleet != nil {
 		takes += handOverTime
+	}
+	if s.app != nil {
+		takes += appStopTime
 	}
 	s.manager.stopping("ending; clients are sent away over "+s.cfg.drain.String(), takes)
 	time.Sleep(wait)

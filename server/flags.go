@@ -16,6 +16,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/config"
 	"github.com/pomelod/pomelod/router"
 )
@@ -60,6 +61,11 @@ var processors = runtime.GOMAXPROCS(0)
 
 // parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
 func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
+	return parseFlagsWith(nil, args, environ, w)
+}
+
+// parseFlagsWith is parseFlags for a server with an App, which may have flags of its own.
+func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*settings, error) {
 	c := &settings{limits: router.DefaultLimits()}
 	l := &c.limits
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
@@ -121,11 +127,15 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	c.fleetFlags(f)
 	c.historyLimits(f)
 
+	programs, err := programFlags(f, app)
+	if err != nil {
+		return nil, err
+	}
 	explainFlags(f)
 	if err := fromEnvironment(f, environ); err != nil {
 		return nil, err
 	}
-	err := f.Parse(args)
+	err = f.Parse(args)
 	c.set = map[string]bool{}
 	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
 	c.flags = f
@@ -134,7 +144,7 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		printHelp(w, f)
+		printHelp(w, f, programs)
 		return nil, err
 	case err != nil:
 		return nil, explainParse(f, err)
@@ -165,6 +175,22 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 	}
 	l.Conn.Buffered = int64(buffered)
 	return c, c.check()
+}
+
+// programFlags adds the flags of a program to f, and returns their names.
+func programFlags(f *flag.FlagSet, app *app.App) (names []string, err error) {
+	if app == nil {
+		return nil, nil
+	}
+	app.Flags().VisitAll(func(g *flag.Flag) {
+		if f.Lookup(g.Name) != nil {
+			err = fmt.Errorf("the program declares a flag -%s (App.Flags), which pomelod has already; give it another name", g.Name)
+			return
+		}
+		f.Var(g.Value, g.Name, g.Usage)
+		names = append(names, g.Name)
+	})
+	return names, err
 }
 
 // check refuses what cannot work before anything is started.

@@ -24,7 +24,7 @@ func echoApp() *app.App {
 	a := app.New()
 	a.Handle(routeEcho, func(c *app.Call) (any, error) {
 		var said struct{ Text string }
-		if err := c.Bind(&said); err != nil {
+		if err := c.Decode(&said); err != nil {
 			return nil, err
 		}
 		switch said.Text {

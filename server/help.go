@@ -51,8 +51,8 @@ var helpGroups = []struct{ title, names string }{
 	{"Event loops", "loops move spread max-delay inflight inbox"},
 }
 
-// printHelp writes what -help shows.
-func printHelp(w io.Writer, f *flag.FlagSet) {
+// printHelp writes what -help shows. programs are the names of a program's own flags.
+func printHelp(w io.Writer, f *flag.FlagSet, programs []string) {
 	fmt.Fprint(w, usage)
 	shown := make(map[string]bool)
 	group := func(title string, names []string) {
@@ -64,6 +64,7 @@ func printHelp(w io.Writer, f *flag.FlagSet) {
 			shown[name] = true
 		}
 	}
+	group("Of the program", programs)
 	for _, g := range helpGroups {
 		group(g.title, slices.DeleteFunc(strings.Fields(g.names), func(name string) bool { return f.Lookup(name) == nil }))
 	}

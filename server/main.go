@@ -87,7 +87,7 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 
 // prepare reads flags and files. Without a plan there is nothing to do any more.
 func prepare(app *app.App, args, environ []string, stdout, stderr io.Writer) (*settings, *plan, error) {
-	cfg, err := parseFlags(args, environ, stdout)
+	cfg, err := parseFlagsWith(app, args, environ, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return nil, nil, nil
@@ -140,7 +140,7 @@ func meetManager(p *plan) (*manager, error) {
 // their process. bound, if not nil, is called once, with the listeners' addresses by name (gate, connector, an id of servers.json, admin);
 // clients may connect from then on.
 func Run(ctx context.Context, app *app.App, flags []string, bound func(map[string]net.Addr)) error {
-	cfg, err := parseFlags(flags, nil, io.Discard)
+	cfg, err := parseFlagsWith(app, flags, nil, io.Discard)
 	if err != nil {
 		return err
 	}

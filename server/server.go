@@ -50,11 +50,13 @@ type server struct {
 	frozen    atomic.Bool
 	failures  atomic.Int64 // of upgrades
 	retired   chan string  // which node of the fleet was asked to have this one end
+	app       *app.App     // nil for none
+	started   bool         // the App's OnStart functions have been called
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
 func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
-	s := &server{cfg: cfg, plan: p, took: p.takeover, retired: make(chan string, 1)}
+	s := &server{cfg: cfg, plan: p, took: p.takeover, retired: make(chan string, 1), app: app}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -81,6 +83,10 @@ func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
 			return nil, err
 		}
 	}
+	if err = s.node.StartApp(); err != nil {
+		return nil, err
+	}
+	s.started = true
 	return s, nil
 }
 
@@ -408,5 +414,13 @@ func (s *server) close() {
 	}
 	for _, d := range s.drivers {
 		d.CloseAll()
+	}
+	if s.started {
+		s.started = false
+		ctx, cancel := context.WithTimeout(context.Background(), appStopTime)
+		defer cancel()
+		if err := s.node.StopApp(ctx); err != nil {
+			slog.Warn(err.Error())
+		}
 	}
 }

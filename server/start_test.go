@@ -161,7 +161,7 @@ func TestHelpShowsEveryFlagOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printHelp(&out, c.flags)
+	printHelp(&out, c.flags, nil)
 	text := out.String()
 	c.flags.VisitAll(func(f *flag.Flag) {
 		if n := strings.Count(text, "\n  -"+f.Name+"\n") + strings.Count(text, "\n  -"+f.Name+" ") + strings.Count(text, "\n  -"+f.Name+"=false\n"); n != 1 {

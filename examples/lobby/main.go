@@ -85,7 +85,7 @@ func (l *Lobby) open(c *app.Call) (any, error) {
 		Name  string
 		Seats int
 	}
-	if err := c.Bind(&body); err != nil || body.Name == "" || body.Seats < 2 || body.Seats > 8 {
+	if err := c.Decode(&body); err != nil || body.Name == "" || body.Seats < 2 || body.Seats > 8 {
 		return nil, errBadGame
 	}
 	l.mu.Lock()
@@ -94,13 +94,13 @@ func (l *Lobby) open(c *app.Call) (any, error) {
 	g := &Game{ID: l.last, Name: body.Name, Seats: body.Seats, room: c.Session.Room(), seats: []*app.Session{c.Session}}
 	l.games = append(l.games, g)
 	l.present()
-	return g.copy(), l.app.PushRoom(g.room, "onOpen", g.copy())
+	return g.copy(), l.app.Room(g.room).Push("onOpen", g.copy())
 }
 
 // join adds the caller to a game. A full one starts: its players are told, and it is open no longer.
 func (l *Lobby) join(c *app.Call) (any, error) {
 	var body struct{ ID int }
-	if err := c.Bind(&body); err != nil {
+	if err := c.Decode(&body); err != nil {
 		return nil, errNoGame
 	}
 	l.mu.Lock()

@@ -45,12 +45,15 @@ type App interface {
 	Routes() []Route
 	// Filter runs the filters before one of the chat application's routes; nil if it has none.
 	Filter(route string) RunFunc
-	// Watches tells whether there are functions for Opened or Closed.
+	// Start calls the functions for the begin, and fails with the error of the first that does; Stop those for the end, which have until ctx ends.
+	Start() error
+	Stop(ctx context.Context) error
+	// Watches tells whether there are functions for what sessions do: then each session is made known (NewSession) when it opens.
 	Watches() bool
 	// Attach gives the App its node; nil when that ends.
 	Attach(Node)
-	// NewSession makes the Session of a client that an App's function is about to see.
-	NewSession(c Client, remote netip.AddrPort) Session
+	// NewSession makes the Session of a client that an App's function is about to see, and says in which room it is.
+	NewSession(c Client, remote netip.AddrPort, where Place) Session
 	// Opened and Closed tell the App of a session's begin and end. They run on the event loop.
 	Opened(Session)
 	Closed(Session)
@@ -59,7 +62,7 @@ type App interface {
 }
 
 // RunFunc carries a call through filters and handler to the JSON of its answer. passed is false when it was answered before the
-// handler. Runs on any goroutine.
+// handler. Where there are only filters and they let the call through, it is the call's body instead, as they have left it. Runs on any goroutine.
 type RunFunc func(c *Call) (answer []byte, passed bool)
 
 // Call is one request or notify for a RunFunc, which may keep it.
@@ -78,18 +81,22 @@ type Route struct {
 	Rate   *limit.Rate // of each session; nil: no limit
 }
 
+// Place is a room and the name that a session has there; both are empty in none.
+type Place struct{ Room, User string }
+
 // Session is an app.Session as a node sees it. Safe from any goroutine.
 type Session interface {
-	// SetWhere says under which name it is in which room; both are empty in none.
-	SetWhere(user, room string)
+	// Moved says that it is in a room, or has another name there, and tells the App of it. Runs on the event loop.
+	Moved(to Place)
 	// Begin makes the context of a call, which its goroutine cancels in the end. giveUp is called once or more often when nobody waits
 	// for the answer any more: with Abandon, with End, and late, when the call has ended long since. A call that was given up may still run
 	// when the next begins, so only the latest is given up by Abandon and End.
 	Begin(timeout time.Duration, giveUp func()) (context.Context, context.CancelFunc)
 	// Abandon gives the latest call up.
 	Abandon()
-	// End marks the session as closed, and gives its call up.
-	End()
+	// End marks the session as closed, gives its call up, and tells the App if it leaves a room by that, and why (an app.Why). Runs on the event
+	// loop.
+	End(why string)
 }
 
 // Client is what an app.Session needs of its session on a loop. Safe from any goroutine.
@@ -106,6 +113,6 @@ type Node interface {
 	Request(channel.Request) error
 	// Ask is Request and waits for the answer.
 	Ask(context.Context, channel.Request) ([]byte, error)
-	// Broadcast stages a push for every session that works.
+	// Broadcast stages a push for every session that has finished its handshake.
 	Broadcast(p *codec.Push) error
 }

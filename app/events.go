@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/pomelod/pomelod/internal/hosting"
+)
+
+// Place is a room, and the name that a session has there.
+type Place struct{ Room, User string }
+
+// Why says why a session has left a room.
+type Why string
+
+// The values of Why.
+const (
+	// Switched: it has entered another room.
+	Switched Why = "switch"
+	// Goodbye: the client has closed its connection in order.
+	Goodbye Why = "goodbye"
+	// Cut: the connection broke, or the client took nothing, or said nothing, for too long. It may come back soon.
+	Cut Why = "cut"
+	// Kicked: by a program (Kick), an operator, or a newer session of the same user.
+	Kicked Why = "kick"
+	// Refused: the session was ended because its client broke the protocol or a limit.
+	Refused Why = "refused"
+	// Shutdown: the server ends.
+	Shutdown Why = "shutdown"
+)
+
+// OnOpen adds a function that is called when a session has finished its handshake, before any call of that session. It runs on the event
+// loop and must not block.
+func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
+
+// OnClose adds a function that is called once when a session that was opened has ended. It runs on the event loop and must
+// not block. A handler of the session may still be running; its context is done. The session's User and Room are the last ones that it had.
+func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
+
+// OnEnter adds a function that is called when a session has entered a room, of which Room and User of the session tell. It runs on the event
+// loop and must not block.
+func (a *App) OnEnter(fn func(*Session)) { a.onEnter = append(a.onEnter, fn) }
+
+// OnLeave adds a function that is called when a session has left a room, and says why. Each OnEnter is followed by one OnLeave, before OnClose
+// if the session ends by that. It runs on the event loop and must not block.
+func (a *App) OnLeave(fn func(s *Session, left Place, why Why)) { a.onLeave = append(a.onLeave, fn) }
+
+// OnRename adds a function that is called when a session has taken another name in its room. was is the one that it had. It runs on the event loop
+// and must not block.
+func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.onRename, fn) }
+
+// OnStart adds a function that is called before the server takes its first client, in the order in which they were added. If it fails the server
+// does not start, and says why. Nothing can be asked of rooms yet. In an upgrade (pomelod upgrade) the old process still serves meanwhile, and goes on
+// if the function fails.
+func (a *App) OnStart(fn func() error) { a.onStart = append(a.onStart, fn) }
+
+// OnStop adds a function that is called at the end, when all sessions have ended and OnClose was called for each, last added first. When
+// ctx ends, after 5 s, the process ends without waiting for it. It is called only if all OnStart functions have succeeded.
+func (a *App) OnStop(fn func(ctx context.Context)) { a.onStop = append(a.onStop, fn) }
+
+// Watches implements hosting.App.
+func (h *hosted) Watches() bool {
+	return len(h.onOpen)+len(h.onClose)+len(h.onEnter)+len(h.onLeave)+len(h.onRename) > 0
+}
+
+// Start implements hosting.App.
+func (h *hosted) Start() (err error) {
+	for _, f := range h.onStart {
+		if err = guarded(f); err != nil {
+			return fmt.Errorf("the program's OnStart: %w", err)
+		}
+	}
+	return nil
+}
+
+// guarded is f, whose panic is an error.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// Stop implements hosting.App.
+func (h *hosted) Stop(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := len(h.onStop) - 1; i >= 0; i-- {
+			protect("OnStop", func() { h.onStop[i](ctx) })
+		}
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the program's OnStop takes too long; it was not waited for")
+	}
+}
+
+// Opened implements hosting.App.
+func (h *hosted) Opened(s hosting.Session) { tell("OnOpen", h.onOpen, session(s)) }
+
+// Closed implements hosting.App.
+func (h *hosted) Closed(s hosting.Session) {
+	tell("OnClose", h.onClose, session(s))
+	h.bound.unbind(session(s))
+}
+
+// Moved implements hosting.Session.
+func (s *hostedSession) Moved(to hosting.Place) {
+	s.mu.Lock()
+	was := s.at
+	s.at = Place(to)
+	s.mu.Unlock()
+	of, a := (*Session)(s), s.app
+	if was.Room == to.Room {
+		for _, f := range a.onRename {
+			protect("OnRename", func() { f(of, was) })
+		}
+		return
+	}
+	if was.Room != "" {
+		a.tellLeft(of, was, Switched)
+	}
+	tell("OnEnter", a.onEnter, of)
+}
+
+// tellLeft tells that s has left a room.
+func (a *App) tellLeft(s *Session, left Place, why Why) {
+	for _, f := range a.onLeave {
+		protect("OnLeave", func() { f(s, left, why) })
+	}
+}
+
+// tell calls functions of an event.
+func tell(event string, list []func(*Session), s *Session) {
+	for _, f := range list {
+		protect(event, func() { f(s) })
+	}
+}
+
+// protect calls f; a panic in it costs nothing else.
+func protect(event string, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("panic in a function of the program", "event", event, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}

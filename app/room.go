@@ -1,0 +1,146 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+)
+
+// Room is a room by its name, whether anybody is in it or not. What is asked of it is carried out in order with all else that happens in the
+// room. Its methods do not wait, and do not report whether there is such a room or member; those of Room.Wait do. Safe from any goroutine.
+type Room struct {
+	app  *App
+	name string
+	ctx  context.Context // of Wait; nil: nobody waits
+}
+
+// Room returns the room of that name. The server is not asked.
+func (a *App) Room(name string) Room { return Room{app: a, name: name} }
+
+// Name is the room's name.
+func (r Room) Name() string { return r.name }
+
+// Wait returns the room with methods that wait for the outcome until ctx ends, or at most for -request-timeout. They fail with ErrAbsent when
+// the room is empty or does not have the member, with ErrBusy or ErrNotSent when nothing was done, and with ErrUnknown when there was no answer in time: then it
+// is not known whether it was done. Such a method must not be called on an event loop, that is in OnOpen and the like or a handler of HandleInline: it would
+// wait for itself.
+func (r Room) Wait(ctx context.Context) Room {
+	r.ctx = ctx
+	return r
+}
+
+// Push sends a push to every member.
+func (r Room) Push(route string, body any) error {
+	return r.push(channel.OpPush, channel.Everybody, route, body)
+}
+
+// PushUser sends a push to the member called user.
+func (r Room) PushUser(user, route string, body any) error {
+	return r.push(channel.OpPush, user, route, body)
+}
+
+// PushExcept sends a push to every member but the one called user, who need not be in the room: say, to all but the one who has done something.
+func (r Room) PushExcept(user, route string, body any) error {
+	return r.push(channel.OpPushExcept, user, route, body)
+}
+
+func (r Room) push(op channel.Op, target, route string, body any) error {
+	_, content, err := r.app.encodePush(route, body)
+	if err != nil {
+		return err
+	}
+	return r.ask(channel.Request{Op: op, Target: target, Route: route, Content: content})
+}
+
+// Say has from say text to the room: members get an onChat like one of a member's, and the room keeps it as it keeps those (-history). from need be
+// nobody's name; choose one that no client can take.
+func (r Room) Say(from, text string) error {
+	node, err := r.app.running()
+	if err != nil {
+		return err
+	}
+	content, err := encodeJSON(text)
+	if err != nil {
+		return err
+	}
+	if !node.Fits(len(content)) {
+		return ErrTooLong
+	}
+	return r.ask(channel.Request{Op: channel.OpSay, User: from, Target: channel.Everybody, Content: content})
+}
+
+// Kick ends the session of the member called user and tells the client the reason.
+func (r Room) Kick(user, reason string) error {
+	return r.ask(channel.Request{Op: channel.OpKick, Target: user, Content: codec.AppendString(nil, reason)})
+}
+
+// SetSlowMode makes each member wait for at least d between two messages, and newcomers before their first one. A message that
+// comes too soon is answered {"code":500,"reason":"slow_mode","wait":SECONDS}. d is at most a day, in whole milliseconds; 0 turns slow
+// mode off, a negative d returns to -slow-mode. The setting stays with the room's name until the process ends, even while the room is empty.
+func (r Room) SetSlowMode(d time.Duration) error {
+	if d > channel.MaxSlow {
+		return fmt.Errorf("slow mode of %v: must be at most %v", d, channel.MaxSlow)
+	}
+	ms := int64(-1)
+	if d >= 0 {
+		ms = int64((d + time.Millisecond - 1) / time.Millisecond)
+	}
+	return r.ask(channel.Request{Op: channel.OpSlow, Content: strconv.AppendInt(nil, ms, 10)})
+}
+
+// Members returns the names of the members in the order in which they entered, none if there is no such room. It waits as methods of Wait do.
+func (r Room) Members(ctx context.Context) ([]string, error) {
+	var list struct{ Users []string }
+	if err := r.read(ctx, channel.OpMembers, &list); err != nil {
+		return nil, fmt.Errorf("members of room %s: %w", r.name, err)
+	}
+	return list.Users, nil
+}
+
+// Count returns how many members there are, 0 if there is no such room. It waits as methods of Wait do.
+func (r Room) Count(ctx context.Context) (int, error) {
+	var answer struct{ Count int }
+	if err := r.read(ctx, channel.OpCount, &answer); err != nil {
+		return 0, fmt.Errorf("count members of room %s: %w", r.name, err)
+	}
+	return answer.Count, nil
+}
+
+// read asks the room for something and decodes the answer.
+func (r Room) read(ctx context.Context, op channel.Op, answer any) error {
+	node, err := r.app.running()
+	if err != nil {
+		return err
+	}
+	b, err := node.Ask(ctx, channel.Request{Op: op, Room: r.name})
+	if err != nil {
+		return err
+	}
+	return codec.Unmarshal(b, answer)
+}
+
+// ask has the room carry out what is done or not, and waits for that if somebody wants to know.
+func (r Room) ask(q channel.Request) error {
+	node, err := r.app.running()
+	if err != nil {
+		return err
+	}
+	q.Room = r.name
+	if r.ctx == nil {
+		return node.Request(q)
+	}
+	b, err := node.Ask(r.ctx, q)
+	switch {
+	case err != nil:
+		return err
+	case string(b) == string(channel.Absent):
+		return ErrAbsent
+	case string(b) != string(channel.Done):
+		return ErrBusy
+	}
+	return nil
+}

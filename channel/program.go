@@ -1,0 +1,77 @@
+package channel
+
+import "strconv"
+
+// What programs and operators ask of rooms: pushes and messages of the server's own.
+
+// somebody tells whether anybody is in the room who is told what is pushed. Who is away is not.
+func (d *decision) somebody() bool { return d.of.room != nil && len(d.of.room.outlets) > 0 }
+
+// pushTo is a push of the server's own.
+func (d *decision) pushTo() {
+	if !d.somebody() || d.r.Target != Everybody && (d.of.target == 0 || d.state.isAway(d.of.target)) {
+		d.reply(Absent)
+		return
+	}
+	if p, _ := d.deliver(serverPush); p == nil {
+		d.reply(Refused)
+		return
+	}
+	d.reply(Done)
+}
+
+// pushExcept is pushTo for all of a room but one: the loop that the one is on is told so, and it costs no other anything.
+func (d *decision) pushExcept() {
+	room, but := d.of.room, d.of.target
+	if but != 0 && d.state.isAway(but) {
+		but = 0
+	}
+	switch {
+	case !d.somebody(), but != 0 && len(room.outlets) == 1 && room.outlets[0].count == 1:
+		d.reply(Absent)
+		return
+	case d.input.refusal != admitted:
+		d.noteRefusal()
+		d.reply(Refused)
+		return
+	}
+	first := len(d.items)
+	d.push(room, serverPush(d), 0)
+	if but != 0 {
+		addr := d.state.addr(but)
+		for i := first; i < len(d.items); i++ {
+			if it := &d.items[i]; it.To == addr.Outlet().addr() {
+				it.To = addr
+			}
+		}
+	}
+	d.reply(Done)
+}
+
+// say is a message of the server's own: members see and return to it as to one of theirs.
+func (d *decision) say() {
+	if !d.somebody() {
+		d.reply(Absent)
+		return
+	}
+	room := d.of.room
+	d.refresh(room)
+	p, rec := d.deliver(chatPush)
+	if p == nil {
+		d.reply(Refused)
+		return
+	}
+	if rec != nil {
+		d.keep(rec, room, p)
+	}
+	d.reply(Done)
+}
+
+// count tells how many members a room has.
+func (d *decision) count() {
+	n := uint64(0)
+	if room := d.of.room; room != nil {
+		n = uint64(room.count)
+	}
+	d.reply(append(strconv.AppendUint([]byte(`{"count":`), n, 10), '}'))
+}

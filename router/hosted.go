@@ -1,0 +1,195 @@
+package router
+
+import (
+	"context"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/limit"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// appClient is a session that functions of the App have seen. It implements hosting.Client.
+type appClient struct {
+	hosting.Session // static, as the loop and the address
+	loop            *loop
+	addr            channel.Addr
+	rates           []limit.Bucket // of routes that App.Limit names; owned by the loop
+}
+
+// Push implements hosting.Client.
+func (k *appClient) Push(p *codec.Push) error {
+	if k.loop.busy() {
+		return app.ErrBusy
+	}
+	k.loop.postRun(len(p.Body), func() {
+		if s := k.loop.byAddr(k.addr); s != nil && s.phase == working {
+			k.loop.pushTo(s, p)
+		}
+	})
+	return nil
+}
+
+// Kick implements hosting.Client.
+func (k *appClient) Kick(reason string) {
+	k.loop.postRun(len(reason), func() {
+		if s := k.loop.byAddr(k.addr); s != nil {
+			k.loop.kick(s, reason)
+		}
+	})
+}
+
+// take charges a call to the bucket that the session has for a route, one of so many, and tells whether there was something in it.
+func (k *appClient) take(r *routeRate, of int, now int64) bool {
+	if k.rates == nil {
+		k.rates = make([]limit.Bucket, of)
+	}
+	return k.rates[r.index].Take(r.Rate, now)
+}
+
+// appClient is what the App knows s by, made when it is first needed: plain chat sessions have none.
+func (l *loop) appClient(s *session) *appClient {
+	x := s.needRare()
+	if x.client == nil {
+		k := &appClient{loop: l, addr: l.addr(s.conn)}
+		where := hosting.Place{}
+		if s.room != nil {
+			where = s.place()
+		}
+		k.Session = l.node.app.NewSession(k, s.conn.Peer(), where)
+		x.client = k
+	}
+	return x.client
+}
+
+// place is where s is, which is in a room.
+func (s *session) place() hosting.Place { return hosting.Place{Room: s.roomName(), User: s.user()} }
+
+// tellOpened tells the App of a session that has finished its handshake.
+func (l *loop) tellOpened(s *session) {
+	l.limiter.begin(&s.meter)
+	if app := l.node.app; app != nil && app.Watches() {
+		app.Opened(l.appClient(s).Session)
+	}
+}
+
+// tellMoved tells the App in which room s is now, and under which name.
+func (l *loop) tellMoved(s *session) {
+	if k := s.appClient(); k != nil {
+		k.Moved(s.place())
+	}
+}
+
+// tellClosed tells the App of a session's end.
+func (l *loop) tellClosed(s *session, why netpoll.Reason) {
+	if k := s.appClient(); k != nil {
+		k.End(string(l.whyLeft(s, why)))
+		l.node.app.Closed(k.Session)
+	}
+}
+
+// whyLeft is why a session that ends leaves its room.
+func (l *loop) whyLeft(s *session, why netpoll.Reason) app.Why {
+	switch why {
+	case reasonGoodbye:
+		return app.Goodbye
+	case netpoll.ReasonPeer: // raw TCP has no other goodbye than its end
+		if v := l.variant(s); v != nil && v.Framing == codec.FramingTCP {
+			return app.Goodbye
+		}
+		return app.Cut
+	case netpoll.ReasonReset, netpoll.ReasonSlow, netpoll.ReasonStuck, netpoll.ReasonMemory, netpoll.ReasonTLS, netpoll.ReasonPanic, reasonSilent:
+		return app.Cut
+	case reasonKick:
+		return app.Kicked
+	case reasonShutdown:
+		return app.Shutdown
+	}
+	return app.Refused
+}
+
+// pushTo stages a push for one session.
+func (l *loop) pushTo(s *session, p *codec.Push) {
+	l.np.Commit(s.conn, p.AppendFrame(l.np.Stage(s.conn), l.variant(s)))
+}
+
+// broadcast stages a push for the sessions from slot on, so many in a turn that neither the turn nor what is staged grows
+// with their number.
+func (l *loop) broadcast(p *codec.Push, slot int) {
+	end, more := slot+broadcastSlice, false
+	defer func() {
+		if !more { // done, or given up in a panic: otherwise no session would ever move again
+			l.node.broadcasts.Add(-1)
+		}
+	}()
+	more = l.np.EachIn(slot, end, func(c *netpoll.Conn) {
+		if s := l.session(c); s.phase == working {
+			l.pushTo(s, p)
+		}
+	})
+	if more {
+		l.postRun(len(p.Body), func() { l.broadcast(p, end) })
+	}
+}
+
+const broadcastSlice = 256
+
+// request posts a request that no session asked for. Safe from any goroutine.
+func (n *Node) request(req channel.Request) error {
+	req.Part, req.Fold = channel.Partition(req.Room), n.names.Fold(req.Target)
+	n.posting.RLock() // held only while a partition begins to move
+	defer n.posting.RUnlock()
+	at := n.placement.Load()[req.Part]
+	if req.Sheddable() && at.inlet.Full() {
+		return app.ErrBusy
+	}
+	req.From = n.asker(at.loop)
+	at.inlet.Post(req)
+	return nil
+}
+
+// StartApp calls the App's OnStart functions, and returns the error of the first that fails. Call it once, before the loops turn.
+func (n *Node) StartApp() error {
+	if n.app == nil {
+		return nil
+	}
+	return n.app.Start()
+}
+
+// StopApp calls the App's OnStop functions, which have until ctx ends; those that take longer are left behind, which is the error. Call it
+// when the loops have ended.
+func (n *Node) StopApp(ctx context.Context) error {
+	if n.app == nil {
+		return nil
+	}
+	return n.app.Stop(ctx)
+}
+
+// host is a node as its App sees it. It implements hosting.Node.
+type host struct{ *Node }
+
+// Fits implements hosting.Node.
+func (h host) Fits(bytes int) bool { return h.limits.fits(bytes) }
+
+// Request implements hosting.Node.
+func (h host) Request(r channel.Request) error { return h.request(r) }
+
+// Broadcast implements hosting.Node.
+func (h host) Broadcast(p *codec.Push) error {
+	for _, l := range h.loops {
+		if l.busy() {
+			return app.ErrBusy
+		}
+	}
+	h.posting.RLock()
+	defer h.posting.RUnlock()
+	h.broadcasts.Add(int32(len(h.loops))) // until all have done it no session moves, or both loops might miss it
+	for _, l := range h.loops {
+		l.postRun(len(p.Body), func() {
+			l.postRun(len(p.Body), func() { l.broadcast(p, 0) }) // a turn later, when those are here that were on their way
+		})
+	}
+	return nil
+}
