@@ -78,6 +78,14 @@ var rules = []rule{
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{
+		from: ours("history"), to: ours(""), allow: ours("history", "channel", "internal/wirebytes"),
+		why: "history writes what workers tell it and reads it again; who may see it, and what loops do meanwhile, is not its matter",
+	},
+	{
+		from: ours(""), except: ours("history"), to: []string{"go.etcd.io"},
+		why: "one package knows that there are files, so that another way to keep can take its place",
+	},
+	{
 		from: ours("internal/wirebytes"), to: ours(""), allow: ours("internal/wirebytes"),
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
 	},

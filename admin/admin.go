@@ -37,6 +37,7 @@ type Source struct {
 	Takeover func() Takeover                              // nil where there are no upgrades
 	Nodes    func(context.Context) (*Nodes, error)        // the fleet's; nil where there is none
 	Retire   func(ctx context.Context, name string) error // asks a node of the fleet to end; nil where nobody may
+	Disk     func() *Disk                                 // nil, or returns nil, where nothing is kept on disk
 	Version  string
 
 	// API is what /v1 asks and tells. It is served on a Socket, and elsewhere where there are Tokens.

@@ -166,6 +166,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		put(logKept, prometheus.CounterValue, float64(logs.Suppressed))
 	}
 
+	if c.src.Disk != nil {
+		c.src.Disk().collect(put)
+	}
+
 	if c.src.Takeover != nil {
 		t := c.src.Takeover()
 		put(tookDesc, prometheus.CounterValue, float64(t.Upgrades))

@@ -391,6 +391,11 @@ func (d *decision) send() {
 		d.refuseSend(Refused)
 		return
 	}
+	if d.input.refusal == refusedHistory { // first: one that was sent before may wait to be safe
+		d.noteRefusal()
+		d.refuseSend(HistoryRefused)
+		return
+	}
 	if d.sentBefore(room, sender) {
 		return
 	}

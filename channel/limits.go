@@ -22,12 +22,15 @@ const (
 	ReasonRooms
 	ReasonSlow
 	ReasonMemory
-	ReasonAlike // the name looks like a member's
-	Reasons     // their number
+	ReasonAlike   // the name looks like a member's
+	ReasonHistory // what is said cannot be written down, and must be
+	Reasons       // their number
 )
 
 // ReasonNames tell clients and operators why.
-var ReasonNames = [Reasons]string{ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike"}
+var ReasonNames = [Reasons]string{
+	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history",
+}
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
 // to an enter) and at nothing else, so a member more does not disturb them.
@@ -56,6 +59,9 @@ func refusedUntil(why Reason, wait time.Duration) []byte {
 	return fmt.Appendf(nil, `{"code":500,"reason":"%s","wait":%d}`, ReasonNames[why], (wait+time.Second-1)/time.Second)
 }
 
+// HistoryRefused is the answer to a send that cannot be written down.
+var HistoryRefused = RefusedFor(ReasonNames[ReasonHistory])
+
 // refusal is what admission says to a request. It is found before deciding, from the state and the outlets, and is a part of the input.
 type refusal uint8
 
@@ -65,6 +71,7 @@ const (
 	refusedMembers         // Limits.Members
 	refusedRooms           // Limits.Rooms
 	refusedShort           // there is little memory where the session is (Request.Short)
+	refusedHistory         // the journal is failing
 	refusedList            // the list of the room's names would be too long to be sent
 )
 
@@ -91,6 +98,8 @@ func (d *decision) noteRefusal() {
 		d.note(counterOf(ReasonRooms))
 	case refusedShort:
 		d.note(counterOf(ReasonMemory))
+	case refusedHistory:
+		d.note(counterOf(ReasonHistory))
 	}
 }
 
@@ -103,6 +112,8 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	case OpSend, OpPush, OpSay:
 		switch {
 		case of.room == nil || r.Op == OpSend && of.user == 0:
+		case r.Op == OpSend && r.Target == Everybody && w.holds && of.room.readers != ReadersNobody && w.journal.Failing():
+			return refusedHistory
 		case r.Target == Everybody:
 			return w.busy(of.room)
 		case of.target != 0 && !w.state.isAway(of.target) && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):

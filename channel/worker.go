@@ -17,6 +17,8 @@ type Worker struct {
 	nanos      func() int64
 	keeper     Keeper // nil: items go to outlets
 	history    History
+	journal    Journal // nil: what rooms keep ends with the process
+	holds      bool    // Journal.Holds
 
 	state    state
 	d        decision
@@ -33,6 +35,8 @@ type Worker struct {
 	// Where Handle stands, for who recovers from a panic.
 	applying bool
 	next     int    // item to be posted
+	held     int    // item that the journal posts; -1: none
+	before   uint64 // number of the room's last message before the decision, where there is a journal
 	lost     RoomID // room of an item whose outlet panicked
 }
 
@@ -210,6 +214,9 @@ func (w *Worker) now(p *partition) int64 { return max(p.now, w.nanos()-p.begin) 
 func (w *Worker) apply() {
 	d := &w.d
 	w.applying = true
+	if w.journal != nil {
+		w.before = d.of.room.lastSaid()
+	}
 	for i := range d.records {
 		if err := w.state.apply(d.p, &d.records[i]); err != nil {
 			panic(err)
@@ -253,7 +260,10 @@ func (w *Worker) post() {
 		w.keep()
 		return
 	}
-	w.next, w.lost = 0, 0
+	w.next, w.lost, w.held = 0, 0, -1
+	if w.journal != nil {
+		w.held = w.journalize()
+	}
 	for !w.postRest() {
 	}
 	if w.lost != 0 {
@@ -286,7 +296,9 @@ func (w *Worker) postRest() (done bool) {
 	}()
 	for w.next < len(d.items) {
 		it := &d.items[w.next] // posted only once, also if that panics
-		w.next++
+		if w.next++; w.next-1 == w.held {
+			continue
+		}
 		if it.Kind == ItemPush {
 			w.counters[countPushes]++
 		}

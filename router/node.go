@@ -135,6 +135,9 @@ type Config struct {
 	Wall func() int64
 	// HistoryReaders says who may read what a room of that name keeps; nil: who was there. Safe from any goroutine.
 	HistoryReaders func(room string) channel.Readers
+	// Journal takes what rooms keep, so that it outlives the process, and Restored is what an earlier one kept; not for nodes whose partitions are elsewhere.
+	Journal  channel.Journal
+	Restored []channel.KeptRoom
 
 	// Outlets finds the outlets of other nodes; nil while there are none.
 	Outlets func(channel.OutletID) channel.Outlet
@@ -271,11 +274,17 @@ func NewNode(cfg Config) (*Node, error) {
 		l.worker = channel.NewWorker(n.outlets(l))
 		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
 		l.worker.KeepHistory(l.keeping(&cfg, salt))
+		if cfg.Journal != nil {
+			l.worker.UseJournal(cfg.Journal)
+		}
 	}
 	places, epoch := newPlacement(n.loops, cfg.Elsewhere), channel.Epoch{View: began, Maker: n.id}
 	if cfg.Predecessor == nil && cfg.Elsewhere == nil {
 		for part, at := range places {
 			at.loop.worker.Own(uint16(part), epoch)
+		}
+		for _, l := range n.loops {
+			l.worker.Restore(cfg.Restored)
 		}
 	}
 	n.placement.Store(places)

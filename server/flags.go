@@ -38,6 +38,9 @@ type settings struct {
 	access              router.Access
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
+	historyDir          string
+	historySync         bool // senders wait for the disk
+	historyKeep         keepFlag
 	adminHosts          listFlag
 	adminSocket         string // empty: none
 	tokenFile           string

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strconv"
@@ -21,6 +22,10 @@ func (c *settings) historyLimits(f *flag.FlagSet) {
 	f.Var((*sizeFlag)(&h.Bytes), "history-bytes", "the same in `bytes` of one room, 64 more for each message")
 	f.Var((*durationFlag)(&h.Age), "history-age", "`time` after which a message is told to nobody; 0 for no limit")
 	f.Var((*bytesFlag)(&h.Memory), "history-memory", "`bytes` of all that rooms keep; what empty rooms keep goes first, then the largest. By default at most an eighth of -memory")
+	f.StringVar(&c.historyDir, "history-dir", "", "`folder` in which rooms' messages are kept beyond the process, so that clients return without a gap after a restart too; not in a fleet")
+	f.Var((*syncFlag)(&c.historySync), "history-sync", "always or off: whether a sender is answered only when its message is on the disk. With always, messages are refused while they cannot be written; with off, the last ones before a crash may be missing")
+	c.historyKeep = keepFlag{30 * 24 * time.Hour, 10 << 30}
+	f.Var(&c.historyKeep, "history-keep", "`time:bytes`: how long files stay in -history-dir, and how large they may be together; the oldest are removed")
 	f.Var(&c.historyOpen, "history-open", "`names` of rooms that keep what was said for everyone who enters, not only for those who were there: lobby,world*. A * at the end stands for anything")
 }
 
@@ -38,6 +43,14 @@ func (c *settings) checkHistory() error {
 		if strings.Contains(strings.TrimSuffix(name, "*"), "*") {
 			return fmt.Errorf("-history-open %q: a * may stand at the end of a name only, as in world*; * alone is every room", name)
 		}
+	}
+	switch {
+	case c.historyDir == "" && (c.set["history-sync"] || c.set["history-keep"]):
+		return errors.New("-history-sync and -history-keep are for what is on disk: give -history-dir too, or leave them out")
+	case c.historyDir != "" && c.fleet.on():
+		return errors.New("-history-dir in a fleet: drop it, as a node of a fleet has another one keep a copy of what its rooms keep")
+	case c.historyDir != "" && c.limits.History.Messages == 0:
+		return errors.New("-history-dir and -history 0: rooms would keep nothing that could be written; drop one of them")
 	}
 	return nil
 }

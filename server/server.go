@@ -19,6 +19,7 @@ import (
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/history"
 	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
@@ -41,6 +42,7 @@ type server struct {
 	hands     *netpoll.Handshakes // nil where nobody speaks TLS
 	logs      *logs               // nil when the log is not ours
 	fleet     *fleetNode          // nil without -nats
+	history   *history.Store      // nil without -history-dir
 	ready     atomic.Bool
 	accepting bool // the acceptor has the listeners
 	program   program
@@ -52,6 +54,8 @@ type server struct {
 	retired   chan string  // which node of the fleet was asked to have this one end
 	app       *app.App     // nil for none
 	started   bool         // the App's OnStart functions have been called
+
+	historyBegun bool // it is being written
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
@@ -66,7 +70,13 @@ func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
 		return nil, err
 	}
 	unbound := s.bind()
-	err = s.build(app)
+	var kept []channel.KeptRoom
+	if unbound == nil {
+		if kept, err = s.openHistory(); err != nil {
+			return nil, err
+		}
+	}
+	err = s.build(app, kept)
 	if unbound != nil && !errors.As(err, new(settingsError)) { // what is wrong with flags is told first, whatever the machine says
 		err = unbound
 	}
@@ -107,11 +117,11 @@ func checkServer(cfg *settings, p *plan, app *app.App) error {
 	}
 	s := &server{cfg: cfg, plan: p}
 	defer s.close()
-	return s.build(app)
+	return s.build(app, nil)
 }
 
-// build makes everything but listeners.
-func (s *server) build(app *app.App) (err error) {
+// build makes everything but listeners; rooms begin with what was kept of them.
+func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	cfg, p := s.cfg, s.plan
 	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))
@@ -138,10 +148,15 @@ func (s *server) build(app *app.App) (err error) {
 	if s.fleet != nil {
 		elsewhere, connectors = s.fleet.Inlet(), nil
 	}
+	var journal channel.Journal
+	if s.history != nil {
+		journal = s.history
+	}
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
 		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), HistoryReaders: cfg.historyReaders,
+		Journal: journal, Restored: kept,
 		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {
 			d, err := netpoll.NewEpoll()
@@ -199,7 +214,7 @@ func (s *server) listenAdmin() error {
 // source is what the admin servers show.
 func (s *server) source() admin.Source {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
-		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, API: api{s.node, s}, Tokens: s.tokens}
+		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s}, Tokens: s.tokens}
 	if s.fleet != nil {
 		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
 	}
@@ -260,6 +275,10 @@ func explain(err error, source, addr string) error {
 
 // run serves until ctx ends, then ends in order: not ready, no new clients, goodbyes, and at last the loops.
 func (s *server) run(ctx context.Context) error {
+	if s.history != nil {
+		s.history.Start()
+		s.historyBegun = true
+	}
 	var running, watching sync.WaitGroup
 	failed := make(chan error, len(s.drivers)+2+len(s.listeners)) // loops, the acceptor, the fleet, listeners: nobody waits
 	for i, l := range s.node.Loops() {
@@ -406,6 +425,7 @@ func (s *server) close() {
 	if s.acceptor != nil {
 		s.acceptor.Close()
 	}
+	s.closeHistory() // the loops have ended
 	if !s.accepting {
 		s.fleet.close()
 		for _, ln := range s.listeners {

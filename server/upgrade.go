@@ -251,6 +251,9 @@ func (h *handing) freeze() error {
 	}
 	h.stopped = true
 	atStep(oldStopped)
+	if err := h.flushHistory(); err != nil { // senders that wait for the disk are answered here
+		return err
+	}
 	for {
 		release, err := h.node.Rest(time.Until(h.end))
 		if err != nil {
@@ -336,6 +339,7 @@ func (h *handing) undo() {
 func (h *handing) leave(began time.Time) (text string, err error) {
 	h.ready.Store(false)
 	h.acceptor.Close() // their sockets live on there
+	h.closeHistory()   // the new process waits for it
 	if h.admin != nil {
 		go h.admin.Close()
 	}
