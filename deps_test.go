@@ -62,7 +62,7 @@ var rules = []rule{
 		why: "fleet joins loops to a bus side, and is handed both: router's tests run whole fleets, so it must not import router",
 	},
 	{
-		from: ours("app", "internal/hosting"), except: ours("app/apptest"), to: ours(""), allow: ours("app", "internal/hosting", "channel", "codec", "limit"),
+		from: ours("app", "internal/hosting"), except: ours("app/apptest"), to: ours(""), allow: ours("app", "internal/hosting", "auth", "channel", "codec", "limit"),
 		why: "app is what programs see: a node hosts it by internal/hosting, so that neither sessions nor loops show in its documentation",
 	},
 	{
@@ -74,7 +74,7 @@ var rules = []rule{
 		why: "what app and router know of each other is nobody else's: programs and server use app",
 	},
 	{
-		from: ours("router"), to: ours(""), allow: ours("router", "app", "internal/hosting", "internal/wirebytes", "internal/names", "channel", "netpoll", "codec", "limit"),
+		from: ours("router"), to: ours(""), allow: ours("router", "auth", "app", "internal/hosting", "internal/wirebytes", "internal/names", "channel", "netpoll", "codec", "limit"),
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{
@@ -88,6 +88,14 @@ var rules = []rule{
 	{
 		from: ours("internal/wirebytes"), to: ours(""), allow: ours("internal/wirebytes"),
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
+	},
+	{
+		from: ours("auth"), to: ours(""), allow: ours("auth"),
+		why: "it says who somebody is; what they may do here is for those to decide who ask",
+	},
+	{
+		from: ours(""), except: ours("auth/token"), to: []string{"github.com/golang-jwt"},
+		why: "how a token is checked is decided in one place",
 	},
 	{
 		from: ours("internal/names"), to: ours(""), allow: ours("internal/names"),

@@ -111,6 +111,8 @@ var (
 	refusedDesc  = desc("refused_total", "Connections, handshakes and requests turned away at once, by reason.", "reason")
 	addrsDesc    = desc("addresses", "Client addresses that have connections, or had so recently that it counts.")
 	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
+	loginsDesc   = desc("logins_total", "Logins, by what became of them.", "result")
+	waitingDesc  = desc("logins_waiting", "Logins that wait to be judged.")
 	limitedDesc  = desc("limited_total", "What limits refused, by reason.", "reason")
 	memoryDesc   = desc("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.")
 	budgetDesc   = desc("memory_budget_bytes", "What may be taken; 0 without a limit.")
@@ -209,6 +211,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put(handsDesc, prometheus.CounterValue, float64(n), result)
 		}
 		put(shakingDesc, prometheus.GaugeValue, float64(h.Running))
+	}
+	for result, n := range s.Logins {
+		put(loginsDesc, prometheus.CounterValue, float64(n), result)
+	}
+	if s.Logins != nil {
+		put(waitingDesc, prometheus.GaugeValue, float64(s.LoginsWaiting))
 	}
 	for reason, n := range s.Limited {
 		put(limitedDesc, prometheus.CounterValue, float64(n), reason)

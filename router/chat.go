@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/names"
@@ -16,6 +17,7 @@ import (
 // chat carries out the routes of the chat application. It has of its loop what it needs, and no more. Owned by the loop.
 type chat struct {
 	calls    calls
+	logins   bool // who enters has logged in
 	names    *names.Rules
 	limits   *Limits
 	limiter  *limiter
@@ -31,6 +33,8 @@ type calls interface {
 	submit(s *session, c *call, req channel.Request) bool
 	// submitEnter is submit for an enter: uid is user*room, who the session will be.
 	submitEnter(s *session, c *call, req channel.Request, uid string)
+	// loginFor has the token of an enter judged, and goes on with enterAs if it is good, else refuses the enter.
+	loginFor(s *session, c *call, shown auth.Login)
 	// extended tells whether the client of s is extended, which one of socket.io becomes if it asks.
 	extended(s *session, asks bool) bool
 	// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
@@ -105,7 +109,10 @@ func (l *loop) localAddr(s *session) netip.Addr {
 }
 
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).
-func (ch *chat) enter(s *session, c *call) {
+func (ch *chat) enter(s *session, c *call) { ch.enterAs(s, c, false) }
+
+// enterAs is enter for a session whose token was judged just now, if that is set.
+func (ch *chat) enterAs(s *session, c *call, judged bool) {
 	if ch.limiter.memoryShort() {
 		ch.calls.answer(s, c, limitMemory.answer(true))
 		return
@@ -119,6 +126,23 @@ func (ch *chat) enter(s *session, c *call) {
 	rawUser, rawRoom, secret := m.user, m.room, m.secret
 	user, room := nameValue(rawUser), nameValue(rawRoom)
 	key := s.secret()
+	renewed := false
+	if ch.logins && ok && body.Err() == nil {
+		who := s.identity()
+		if token := s.tokenFor(m.token); token != "" && !judged {
+			ch.calls.loginFor(s, c, auth.Login{Token: token, Name: user, Room: room})
+			return
+		}
+		if who == nil || who.until <= ch.limiter.np.Now() || user != "" && user != who.Name {
+			ch.calls.answer(s, c, loginNeeded)
+			return
+		}
+		if !who.May(room) {
+			ch.calls.answer(s, c, loginElsewhere)
+			return
+		}
+		user, key, secret, renewed = who.Name, who.key, nil, judged
+	}
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
 		key = secretKey(secret)
 	}
@@ -136,7 +160,7 @@ func (ch *chat) enter(s *session, c *call) {
 	}
 	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
-		if s.user() == user {
+		if s.user() == user && !renewed {
 			ch.calls.answer(s, c, channel.EnterRefused)
 			return
 		}
@@ -162,6 +186,8 @@ func enterMembers(body *codec.Object) (m enterAsk) {
 			m.room = value
 		case "secret":
 			m.secret = value
+		case "token":
+			m.token = value
 		case "seq":
 			m.seq = value
 		case "since":
@@ -175,7 +201,8 @@ func enterMembers(body *codec.Object) (m enterAsk) {
 
 // enterAsk is the raw members of an enter's body; nil where there is none.
 type enterAsk struct {
-	user, room, secret  []byte
+	user, room          []byte
+	secret, token       []byte
 	seq, since, history []byte // of extended clients (extended.go)
 }
 

@@ -16,7 +16,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 3
+const sessionVersion = 4
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
@@ -41,7 +41,7 @@ type stays uint8
 
 const (
 	staysEnded    stays = iota + 1 // it has ended, or its socket is another's already
-	staysHandled                   // a function of the App is at work for it
+	staysHandled                   // a function of the App is at work for it, or its login is being judged
 	staysKnown                     // an App holds its Session, which names its loop
 	staysOpening                   // its handshake is not finished, or it is no session but an HTTP connection
 	staysPolling                   // its client's connections know it by its name
@@ -53,7 +53,7 @@ const (
 )
 
 var staysTexts = [staysReasons]string{
-	staysEnded: "it has ended", staysHandled: "an App's function is at work for it", staysKnown: "the App knows it",
+	staysEnded: "it has ended", staysHandled: "an App's function is at work for it, or its login is being judged", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
 	staysInFlight: "an answer to it is due", staysSecured: "it speaks TLS",
 	staysListener: "its listener is gone, or tells clients something else",
@@ -67,7 +67,7 @@ func (s *session) exportable() stays {
 	switch {
 	case s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.x != nil && s.x.handling:
+	case s.x != nil && (s.x.handling || s.x.login != nil):
 		return staysHandled
 	case s.appClient() != nil:
 		return staysKnown
@@ -127,6 +127,7 @@ func (l *loop) exportSession(s *session) []byte {
 	b := append(make([]byte, 0, 160), sessionVersion, byte(s.phase), byte(s.proto), s.step, framing, byte(s.transport))
 	b = wirebytes.AppendUints(b, flags, uint64(s.hops), uint64(s.beats.in(now)), timeLeft(s.alive, now), s.secret(),
 		uint64(m.refused), opening, uint64(m.all.Debt(at)), uint64(m.sends.Debt(at)), uint64(m.enters.Debt(at)), began)
+	b = s.rare.append(b)
 	b = x.ws.AppendState(b)
 	for _, block := range [...][]byte{x.stash, []byte(x.host), x.ping} {
 		b = wirebytes.AppendBlock(b, block)
@@ -170,6 +171,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 		*bucket = limit.Bucket(l.limiter.now + int64(r.UpTo(uint64(limit.MaxFill))))
 	}
 	began := r.Uint32()
+	l.parseLogin(&to, &r)
 	r.Parse(x.ws.ParseState)
 	x.stash, x.host = append([]byte(nil), r.Block()...), string(r.Block())
 	x.ping = append([]byte(nil), r.Block()...)

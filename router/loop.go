@@ -317,6 +317,9 @@ func (l *loop) keepInput(s *session) {
 	if x := s.x; x != nil {
 		kept, since = x.ws.Kept()+cap(x.stash), x.begun
 	}
+	if s.rare != nil {
+		kept += len(s.rare.token)
+	}
 	l.np.Keep(s.conn, kept, since)
 }
 

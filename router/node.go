@@ -121,6 +121,7 @@ type Config struct {
 	Stay   bool
 	CESU8  CESU8 // which clients' protobuf strings are CESU-8
 	Names  names.Rules
+	Logins Logins   // how logins are judged; the zero value: everybody is let in
 	Access Access   // who may connect
 	App    *app.App // handlers of one's own; nil for none
 	Files  []File   // served by HTTP on every listener
@@ -172,8 +173,11 @@ type Node struct {
 	access     *access
 	follow     bool // sessions move to the loop of their room
 	cesu8      CESU8
-	names      names.Rules // what users may be called
-	protocols  []row       // what clients may speak
+	names      names.Rules  // what users may be called
+	logins     *logins      // nil: nobody needs to log in
+	loginTold  atomic.Int64 // when it was last logged that logins cannot be judged
+	wall       func() int64 // in Unix ms, as the machine's clock has it now
+	protocols  []row        // what clients may speak
 	sids       *sids
 	files      map[string]*File                      // by path
 	closing    atomic.Bool                           // Drain has begun
@@ -200,7 +204,7 @@ func NewNode(cfg Config) (*Node, error) {
 		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
-		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names,
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, logins: newLogins(cfg.Logins), wall: cfg.wall(),
 	}
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {
@@ -215,6 +219,7 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
+	n.loginTold.Store(-loginTroubleEvery)
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {
@@ -264,7 +269,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
 		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
-		l.chat = chat{calls: l, names: &n.names, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
+		l.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
 		l.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()
@@ -292,6 +297,17 @@ func NewNode(cfg Config) (*Node, error) {
 		n.app.Attach(host{n})
 	}
 	return n, nil
+}
+
+// wall is the time in Unix milliseconds, as Config says; else by the machine's clock, which may be set.
+func (cfg *Config) wall() func() int64 {
+	switch {
+	case cfg.Wall != nil:
+		return cfg.Wall
+	case cfg.Nanos != nil:
+		return func() int64 { return cfg.Nanos() / int64(time.Millisecond) }
+	}
+	return func() int64 { return time.Now().UnixMilli() }
 }
 
 // Loops are the node's event loops, to be turned.

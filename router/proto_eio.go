@@ -27,8 +27,8 @@ type generation interface {
 	welcomed(s *session)
 	// appendLimits appends what else the first packet tells.
 	appendLimits(b []byte) []byte
-	// connected answers the connect of a session.
-	connected(s *session)
+	// connected answers the connect of a session. data is the JSON that came with it.
+	connected(s *session, data []byte)
 	// form finds out how the answer to a GET is to be written, and tells whether that is JSONP.
 	form(rep *reply, r *request, text bool) (jsonp bool)
 	// postForm is how the body of a POST is written.
@@ -182,6 +182,7 @@ func (p *engineIO) open(s *session, r *request) {
 	}
 	b64, _ := codec.QueryValue(r.head.Query, "b64")
 	in.x.pull.text = len(b64) > 0
+	l.keepToken(in, r)
 	p.form(&s.x.http.reply, r, in.x.pull.text)
 	p.count(in, eioPolling)
 	p.welcome(in, `["websocket"]`)
@@ -214,6 +215,7 @@ func (p *engineIO) upgrade(s *session, r *request) *codec.HTTPError {
 	}
 	p.speak(s)
 	p.count(s, eioWS)
+	l.keepToken(s, r)
 	if l.profile(s).Type == Gate {
 		l.extra(s).host = l.http.hostOf(s, r)
 	}
@@ -243,6 +245,10 @@ func (p *engineIO) welcome(s *session, upgrades string) {
 // packet takes an Engine.IO packet (protocol.md §6.1, §7).
 func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 	l := p.l
+	if s.loggingIn() {
+		l.np.Pause(s.conn)
+		return false
+	}
 	if binary || len(b) == 0 { // Pomelo's messages are strings; §6.1, Rule
 		l.end(s, reasonProtocol)
 		return true
@@ -318,7 +324,7 @@ func (p *engineIO) packetSIO(s *session, b []byte) bool {
 // connect answers a connect to a namespace, of which there is only one.
 func (p *engineIO) connect(s *session, pkt *codec.SIOPacket) {
 	if pkt.Namespace == nil {
-		p.connected(s)
+		p.connected(s, pkt.Data)
 		return
 	}
 	b := append(append(p.l.packet[:0], "44"...), pkt.Namespace...)

@@ -35,7 +35,7 @@ func (p *eio3) welcomed(s *session) {
 
 func (p *eio3) appendLimits(b []byte) []byte { return b }
 
-func (p *eio3) connected(*session) {} // it was told so long ago
+func (p *eio3) connected(*session, []byte) {} // it was told so long ago
 
 func (p *eio3) form(rep *reply, r *request, text bool) (jsonp bool) {
 	j, jsonp := codec.QueryValue(r.head.Query, "j")

@@ -3,6 +3,7 @@ package router
 import (
 	"strconv"
 
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -49,10 +50,34 @@ func (p *eio4) appendLimits(b []byte) []byte {
 	return strconv.AppendInt(append(b, `,"maxPayload":`...), int64(p.l.node.limits.PackageBytes), 10)
 }
 
-func (p *eio4) connected(s *session) {
+func (p *eio4) connected(s *session, data []byte) {
+	l := p.l
 	if s.phase != opening {
 		return
 	}
+	token := ""
+	if l.node.logins != nil {
+		token = tokenIn(data)
+	}
+	if token == "" {
+		p.welcomeSIO(s)
+		return
+	}
+	l.login(s, auth.Login{Token: token}, func(s *session, who *identity) {
+		if who == nil {
+			p.send(s, []byte(`44{"message":"login refused"}`))
+			l.end(s, reasonLogin)
+		} else {
+			s.needRare().who = who
+			p.welcomeSIO(s)
+		}
+		l.schedule(s)
+		l.goOn(s)
+	})
+}
+
+// welcomeSIO accepts the connect of socket.io.
+func (p *eio4) welcomeSIO(s *session) {
 	l := p.l
 	b := append(l.node.sids.appendPublic(append(l.packet[:0], `40{"sid":"`...), s.conn.ID(l.np)), `"}`...)
 	l.packet = keep(b)

@@ -3,7 +3,9 @@ package router
 import (
 	"bytes"
 
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // hybrid speaks Pomelo's own protocol of packages, over TCP or in WebSocket frames (protocol.md §2).
@@ -59,6 +61,7 @@ func (p *hybrid) upgrade(s *session, r *request) *codec.HTTPError {
 	if l.profile(s).Type == Gate {
 		l.extra(s).host = l.http.hostOf(s, r)
 	}
+	l.keepToken(s, r)
 	p.begin(s, codec.FramingWS)
 	if l.profile(s).Protos != nil && len(r.head.Origin) > 0 {
 		l.extra(s).origin = true
@@ -140,6 +143,10 @@ func (p *hybrid) goodbye(s *session, code uint16, reason string) {
 // a worker first; it is paused then.
 func (p *hybrid) take(s *session, pkg codec.Package) bool {
 	l := p.l
+	if s.loggingIn() {
+		l.np.Pause(s.conn)
+		return false
+	}
 	if s.phase != working || pkg.Type != codec.PackageData && pkg.Type != codec.PackageHeartbeat {
 		if !l.charge(s, codec.PackageHeadBytes+len(pkg.Body)) {
 			return true
@@ -241,15 +248,46 @@ func (p *hybrid) handshake(s *session, body []byte) {
 		}
 	}
 	if code != "" {
-		l.counters.handshakesRefused++
-		l.np.Commit(s.conn, l.variant(s).AppendPackage(l.np.Stage(s.conn), codec.PackageHandshake, []byte(code)))
-		l.end(s, reasonHandshake)
+		p.refuse(s, code, reasonHandshake)
 		return
 	}
 	if key := userKey(client.user); key != 0 {
 		s.needRare().secret = key
 	}
 	l.chooseText(s, &client, body)
+	token := ""
+	if l.node.logins != nil {
+		token = tokenIn(client.user)
+	}
+	client.user = nil // of the read buffer
+	if token == "" {
+		p.welcome(s, &client, user)
+		return
+	}
+	user = bytes.Clone(user)
+	l.login(s, auth.Login{Token: token}, func(s *session, who *identity) {
+		if who == nil {
+			p.refuse(s, `{"code":500}`, reasonLogin)
+		} else {
+			s.needRare().who = who
+			p.welcome(s, &client, user)
+		}
+		l.schedule(s)
+		l.goOn(s)
+	})
+}
+
+// refuse answers a handshake with a code, and ends the session.
+func (p *hybrid) refuse(s *session, code string, why netpoll.Reason) {
+	l := p.l
+	l.counters.handshakesRefused++
+	l.np.Commit(s.conn, l.variant(s).AppendPackage(l.np.Stage(s.conn), codec.PackageHandshake, []byte(code)))
+	l.end(s, why)
+}
+
+// welcome answers a handshake that is accepted. user is the JSON of the answer's user member, nil for none.
+func (p *hybrid) welcome(s *session, client *clientSys, user []byte) {
+	l, at := p.l, p.l.profile(s)
 	dict := same(at.Dict.Version(), client.dictVersion)
 	text := at.handshakes[dict][same(at.Protos.Version(), client.protoVersion)]
 	if v := at.extendedVariant(l.variant(s).Framing); client.extended && v != 0 {

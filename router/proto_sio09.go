@@ -104,6 +104,7 @@ func (p *sio09) handshake(s *session, r *request) {
 		l.http.refuseSession(s, err)
 		return
 	}
+	l.keepToken(in, r)
 	l.until(in, l.np.Now()+connect09Seconds)
 	timeout := strconv.Itoa(int(l.node.limits.PingTimeoutSeconds))
 	b := l.node.sids.append(nil, in.conn.ID(l.np))

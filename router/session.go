@@ -77,14 +77,17 @@ type extra struct {
 	// An enter in flight: who the session will be.
 	entering string
 	star     uint8
-	rename   bool // same room, new name
-	handling bool // a handler of the App's has the oldest pending request
+	rename   bool   // same room, new name
+	handling bool   // a function of the App's, or whoever judges logins, has the oldest pending request
+	login    *login // that is being judged; nil: none
 }
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
 type rare struct {
 	client *appClient // nil until an App's function has seen the session
 	secret uint64     // hash of the secret it gave (secretKey); 0: none
+	who    *identity  // what its login has shown; nil: none
+	token  string     // in the URL by which it came, until its first enter; empty: none
 }
 
 // appClient is what an App knows s by; nil: no function of it has seen s.
@@ -161,12 +164,13 @@ func (l *loop) extra(s *session) *extra {
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
 	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" &&
-		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 {
+		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 && x.login == nil {
 		l.freeExtra(s)
 	}
 }
 
 func (l *loop) freeExtra(s *session) {
+	l.dropLogin(s)
 	if s.x != nil {
 		l.http.drop(s.x)
 	}
@@ -233,6 +237,7 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 // depart takes the session out of its room and forgets what it waits for. Its transport may live on.
 func (l *loop) depart(s *session, why netpoll.Reason) {
 	from := l.addr(s.conn)
+	l.dropLogin(s)
 	if r := s.room; r != nil {
 		l.rooms.exit(s)
 		l.leave(from, s.user(), s.roomName(), r.id.Partition())
@@ -291,6 +296,9 @@ func (l *loop) schedule(s *session) {
 	if s.owes != 0 {
 		due = min(due, now+1)
 	}
+	if who := s.identity(); who != nil {
+		due = min(due, who.until)
+	}
 	if due == neverDue {
 		due = 0
 	}
@@ -306,6 +314,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 	s := l.session(c)
 	l.checkSpoken(s)
 	l.expireRequests(s, l.np.Now())
+	l.expireLogin(s)
 	switch {
 	case !c.Alive():
 	case s.phase == ended: // it polls, and nobody came to fetch the reason
@@ -342,7 +351,10 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		p := s.x.pending[0]
 		if s.x.handling {
 			l.counters.handlerTimeouts++
-			s.appClient().Abandon()
+			l.dropLogin(s)
+			if k := s.appClient(); k != nil {
+				k.Abandon()
+			}
 		} else {
 			l.counters.timeouts++
 		}

@@ -28,6 +28,7 @@ const (
 	reasonEarly      // too much before the end of the handshake
 	reasonIdle       // no message since the handshake
 	reasonUnfinished // it began a message and did not finish it in time
+	reasonLogin      // its login has expired, or was not good where it had to be
 	reasons
 )
 
@@ -54,6 +55,7 @@ var reasonNames = map[netpoll.Reason]string{
 	reasonFlood:            "flood",
 	reasonEarly:            "early",
 	reasonIdle:             "no_message",
+	reasonLogin:            "login",
 }
 
 // counters are a loop's own.
@@ -63,6 +65,7 @@ type counters struct {
 	busy, timeouts, gaps, panics, inflightWaits uint64
 	handlersRefused, handlerTimeouts            uint64
 	httpRequests, upgrades, moves, pullsRefused uint64
+	logins                                      [loginResults]uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -74,6 +77,8 @@ type Snapshot struct {
 	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
 	Addresses     limit.Figures
 	Limited       map[string]uint64       // what limits refused, by reason
+	Logins        map[string]uint64       // by result; nil where nobody logs in
+	LoginsWaiting int                     // to be judged
 	Handshakes    *netpoll.HandshakeStats // of TLS; nil where no listener speaks it
 	Unsent        int64                   // bytes kept for peers that do not take them, what they share counted once
 	Inbound       int64                   // bytes of messages that have arrived in part, and of what waits to be handled
@@ -102,6 +107,7 @@ type LoopSnapshot struct {
 	Overrun                                     uint64
 	Sessions                                    map[string]int64 // by transport
 	limited                                     [limitReasons]uint64
+	logins                                      [loginResults]uint64
 }
 
 // ErrStuck is the error of what asks all loops when one of them does not answer before the context ends.
@@ -122,6 +128,9 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s.Limited = s.sumLimited()
+	if n.logins != nil {
+		s.Logins, s.LoginsWaiting = s.sumLogins(), n.logins.figures()
+	}
 	if h := n.budget.Handshakes; h != nil {
 		stats := h.Stats()
 		s.Handshakes = &stats
@@ -176,7 +185,7 @@ func (l *loop) snapshot() LoopSnapshot {
 	s := LoopSnapshot{
 		Net: l.np.Stats(), Closed: make(map[string]uint64),
 		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
-		Overrun: l.limiter.late, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors,
+		Overrun: l.limiter.late, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors, logins: c.logins,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
@@ -192,6 +201,17 @@ func (l *loop) snapshot() LoopSnapshot {
 		s.Closed[name] += s.Net.Closed[reason]
 	}
 	return s
+}
+
+// sumLogins is what has become of all logins.
+func (s *Snapshot) sumLogins() map[string]uint64 {
+	sum := make(map[string]uint64, len(loginResultNames))
+	for i := range s.Loops {
+		for result, n := range s.Loops[i].logins {
+			sum[loginResultNames[result]] += n
+		}
+	}
+	return sum
 }
 
 // sumLimited is what all loops and workers have refused, by reason.

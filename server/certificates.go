@@ -168,9 +168,7 @@ func (k *certificates) changed() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.look()
-	return len(now) > 0 && !slices.EqualFunc(now, k.seen, func(a, b os.FileInfo) bool {
-		return a == nil && b == nil || a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
-	})
+	return len(now) > 0 && !slices.EqualFunc(now, k.seen, sameFile)
 }
 
 // selfSignedFor is how long the certificate of -tls-self is valid.

@@ -35,7 +35,7 @@ func commands() []command {
 	return []command{
 		roomsCommand, whoCommand, sessionsCommand,
 		sayCommand, kickCommand, closeCommand,
-		upgradeCommand,
+		upgradeCommand, tokenCommand,
 		{
 			name: "help", args: "[COMMAND]", help: "list the commands, or tell more of one", most: 1,
 			declare: func(_ *flag.FlagSet, c *caller) func([]string) error {

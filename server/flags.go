@@ -35,6 +35,7 @@ type settings struct {
 	cesu8               router.CESU8
 	limits              router.Limits
 	naming              naming
+	login               loginSettings
 	access              router.Access
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
@@ -126,6 +127,7 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
 	c.naming.declare(f)
+	c.login.declare(f)
 	c.sessionLimits(f)
 	c.fleetFlags(f)
 	c.historyLimits(f)
@@ -174,6 +176,9 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 		return nil, err
 	}
 	if err := c.naming.settle(f, c.set, c.dir != ""); err != nil {
+		return nil, err
+	}
+	if err := c.login.settle(c.set); err != nil {
 		return nil, err
 	}
 	l.Conn.Buffered = int64(buffered)

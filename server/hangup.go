@@ -35,7 +35,7 @@ func (m *manager) handleHangups(hungUp func(), reload func() error) (stop func()
 			case err == errNoReload:
 				slog.Info("SIGHUP: " + err.Error())
 			case err == nil:
-				slog.Info("SIGHUP: certificates were read again; for flags and other files restart pomelod")
+				slog.Info("SIGHUP: certificates and keys were read again; for flags and other files restart pomelod")
 			}
 			m.reloaded()
 		}

@@ -30,7 +30,8 @@ type plan struct {
 	takeover  *takeover // from another process, nil if there is none
 	// certificates are those of listeners with TLS; nil where there is none.
 	certificates *certificates
-	inherited    map[int]int // index into listeners → descriptor passed for it; the index after the last is the admin's
+	login        *loginSettings // whose keys are read again
+	inherited    map[int]int    // index into listeners → descriptor passed for it; the index after the last is the admin's
 }
 
 // plannedListener is one address that clients connect to.
@@ -60,7 +61,7 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
-	p := &plan{admin: c.admin, warnings: project.Warnings}
+	p := &plan{admin: c.admin, login: &c.login, warnings: project.Warnings}
 	switch {
 	case c.set["admin"]:
 	case c.fleet.on() && project.Servers != nil:

@@ -155,7 +155,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
-		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), HistoryReaders: cfg.historyReaders,
+		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), Logins: cfg.login.logins(), HistoryReaders: cfg.historyReaders,
 		Journal: journal, Restored: kept,
 		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {
@@ -322,6 +322,9 @@ func (s *server) run(ctx context.Context) error {
 	watching.Go(func() { s.watchMemory(watch) })
 	if s.plan.certificates != nil {
 		watching.Go(func() { s.plan.certificates.watch(watch) })
+	}
+	if s.cfg.login.judge != nil {
+		watching.Go(func() { s.cfg.login.watch(watch) })
 	}
 
 	replaced, err := s.serve(ctx, failed)

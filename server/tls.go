@@ -144,8 +144,12 @@ func shakers() int { return max(1, processors/2) }
 
 // reload reads again what can be, while pomelod runs.
 func (p *plan) reload() error {
-	if p.certificates == nil {
-		return errNoReload
+	err := errNoReload
+	if p.certificates != nil {
+		err = p.certificates.again()
 	}
-	return p.certificates.again()
+	if keys := p.login.reload(true); keys != errNoReload && (err == nil || err == errNoReload) {
+		err = keys
+	}
+	return err
 }

@@ -1,0 +1,63 @@
+package auth
+
+import (
+	"path"
+	"strings"
+	"testing"
+)
+
+func TestMay(t *testing.T) {
+	for _, tc := range []struct {
+		rooms []string
+		yes   []string
+		no    []string
+	}{
+		{nil, []string{"lobby", ""}, nil},
+		{[]string{}, nil, []string{"lobby"}},
+		{[]string{"lobby"}, []string{"lobby"}, []string{"lobby2", "Lobby", "lob"}},
+		{[]string{"world*"}, []string{"world", "world1"}, []string{"worl", "aworld"}},
+		{[]string{"*-de", "a*b*c"}, []string{"chat-de", "-de", "abc", "a1b2c", "abbcc"}, []string{"chat-de1", "ab", "acb", "bac"}},
+		{[]string{"a*a"}, []string{"aa", "aba"}, []string{"a"}},
+		{[]string{"a?[b"}, []string{"a?[b"}, []string{"ax[b"}},
+		{[]string{"*"}, []string{"x"}, nil},
+	} {
+		id := Identity{Name: "a", Rooms: tc.rooms}
+		for _, room := range tc.yes {
+			if !id.May(room) {
+				t.Errorf("%q: not %q", tc.rooms, room)
+			}
+		}
+		for _, room := range tc.no {
+			if id.May(room) {
+				t.Errorf("%q: %q", tc.rooms, room)
+			}
+		}
+	}
+}
+
+// A pattern of stars and letters is what path.Match says of it.
+func FuzzMatches(f *testing.F) {
+	f.Add("a*b**c", "axxbc")
+	f.Add("*a", "aa")
+	f.Fuzz(func(t *testing.T, pattern, name string) {
+		if len(pattern) > 40 || len(name) > 200 || strings.ContainsAny(pattern, `?[\/`) || strings.Contains(name, "/") {
+			return
+		}
+		want, err := path.Match(pattern, name)
+		if got := matches(pattern, name); err == nil && got != want {
+			t.Fatalf("%q, %q: %v", pattern, name, got)
+		}
+	})
+}
+
+func TestCheck(t *testing.T) {
+	long := strings.Repeat("x", 256)
+	for _, id := range []Identity{{}, {Name: "a", UID: long}, {Name: "a", Rooms: []string{long}}, {Name: "a", Rooms: make([]string, 65)}} {
+		if id.Check() == nil {
+			t.Errorf("%.40v passes", id)
+		}
+	}
+	if id := (Identity{Name: "a", Rooms: []string{"*"}}); id.Check() != nil || id.User() != "a" {
+		t.Error(id.Check())
+	}
+}

@@ -1,0 +1,257 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/pomelod/pomelod/auth"
+)
+
+// Logins is how a node has logins judged; the zero Logins lets everybody in without one.
+type Logins struct {
+	Judge auth.Func
+	// AtOnce is how many logins are judged at a time, each on a goroutine; others wait, addresses in turn.
+	AtOnce int
+	// Query takes tokens from the member "token" of the URL too, by which a client connects. Proxies log URLs.
+	Query bool
+}
+
+// maxLoginBytes is how much logins that wait may take, each with its token and loginCost. One address may have a quarter of it.
+const (
+	maxLoginBytes = 32 << 20
+	loginCost     = 512
+)
+
+// logins are those of a node that wait to be judged, and those that are. Safe from any goroutine.
+//
+// Whoever comes back with thousands of others after a restart waits; whoever sends tokens without end waits behind its own, and others
+// of its address, only.
+type logins struct {
+	Logins
+
+	mu      sync.Mutex
+	running int                       // guarded by mu: goroutines
+	bytes   int                       // guarded by mu: of all that wait
+	waiting map[netip.Addr]*loginLine // guarded by mu
+	turn    []*loginLine              // guarded by mu: those with somebody in it, in turn
+}
+
+// loginLine is the logins of one address (IPv6: /64) that wait.
+type loginLine struct {
+	addr  netip.Addr
+	bytes int
+	list  []*login
+}
+
+// login is a token on its way.
+type login struct {
+	ctx    context.Context
+	cancel context.CancelFunc // nobody waits any more
+	shown  auth.Login
+	// judged is called once, on any goroutine.
+	judged func(auth.Identity, error)
+}
+
+func (j *login) cost() int { return len(j.shown.Token) + loginCost }
+
+func newLogins(cfg Logins) *logins {
+	if cfg.Judge == nil {
+		return nil
+	}
+	cfg.AtOnce = max(cfg.AtOnce, 1)
+	return &logins{Logins: cfg, waiting: make(map[netip.Addr]*loginLine)}
+}
+
+// lineOf is the address whose logins wait in one line.
+func lineOf(addr netip.Addr) netip.Addr {
+	if addr = addr.Unmap(); addr.Is6() {
+		p, _ := addr.Prefix(64)
+		return p.Addr()
+	}
+	return addr
+}
+
+// add has a login judged in its turn. It returns false when too many wait.
+func (ls *logins) add(j *login) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	addr := lineOf(j.shown.Address)
+	line := ls.waiting[addr]
+	if line == nil {
+		line = &loginLine{addr: addr}
+	}
+	if ls.bytes+j.cost() > maxLoginBytes || line.bytes+j.cost() > maxLoginBytes/4 {
+		return false
+	}
+	if len(line.list) == 0 {
+		ls.waiting[addr] = line
+		ls.turn = append(ls.turn, line)
+	}
+	line.list = append(line.list, j)
+	line.bytes += j.cost()
+	ls.bytes += j.cost()
+	if ls.running < ls.AtOnce {
+		ls.running++
+		go ls.work()
+	}
+	return true
+}
+
+// work judges logins until none waits.
+func (ls *logins) work() {
+	for j := ls.next(); j != nil; j = ls.next() {
+		if j.ctx.Err() == nil {
+			j.judged(ls.judge(j))
+		}
+	}
+}
+
+// next takes the first login of the address whose turn it is; nil when none waits, and the goroutine ends.
+func (ls *logins) next() *login {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(ls.turn) == 0 {
+		ls.running--
+		return nil
+	}
+	line := ls.turn[0]
+	ls.turn[0] = nil
+	ls.turn = ls.turn[1:]
+	j := line.list[0]
+	line.list[0] = nil
+	line.list = line.list[1:]
+	line.bytes -= j.cost()
+	ls.bytes -= j.cost()
+	if len(line.list) > 0 {
+		ls.turn = append(ls.turn, line)
+	} else {
+		delete(ls.waiting, line.addr)
+	}
+	return j
+}
+
+// judge asks the judge. A panic of its is an error.
+func (ls *logins) judge(j *login) (id auth.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("panic while a login was judged; it is refused", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			id, err = auth.Identity{}, errLoginPanic
+		}
+	}()
+	if id, err = ls.Judge(j.ctx, j.shown); err == nil {
+		err = id.Check()
+	}
+	return id, err
+}
+
+var errLoginPanic = errors.New("panic")
+
+// figures are how many wait.
+func (ls *logins) figures() (waiting int) {
+	if ls == nil {
+		return 0
+	}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, line := range ls.turn {
+		waiting += len(line.list)
+	}
+	return waiting
+}
+
+// loginResult is what became of a login.
+type loginResult uint8
+
+const (
+	loginAccepted loginResult = iota
+	loginRefused
+	loginFailed // the judge could not say
+	loginBusy   // it was not judged: too many wait, or its address begins too many sessions
+	loginResults
+)
+
+// loginResultNames are the values of the label "result" of pomelod_logins_total.
+var loginResultNames = [loginResults]string{loginAccepted: "accepted", loginRefused: "refused", loginFailed: "failed", loginBusy: "busy"}
+
+// login has a token judged for s, and then called on the loop, with nil when it is not good. Until then s.x.login is set. Nothing is called when
+// the session has ended, or has given the login up (dropLogin). then may be called before login returns.
+func (l *loop) login(s *session, shown auth.Login, then func(s *session, who *identity)) {
+	ls, peer := l.node.logins, s.conn.Peer().Addr()
+	if shown.Token == "" || len(shown.Token) > auth.MaxToken {
+		l.counters.logins[loginRefused]++
+		then(s, nil)
+		return
+	}
+	shown.Address = peer
+	addr, j := l.addr(s.conn), &login{shown: shown}
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.judged = func(id auth.Identity, err error) {
+		l.postRun(0, func() { l.judged(l.byAddr(addr), j, id, err, then) })
+	}
+	l.extra(s).login = j
+	if !l.node.access.handshake(peer) || !ls.add(j) { // whether it is right or wrong
+		l.counters.logins[loginBusy]++
+		l.dropLogin(s)
+		then(s, nil)
+	}
+}
+
+// judged takes what was said of a login.
+func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then func(*session, *identity)) {
+	if s == nil || s.x == nil || s.x.login != j {
+		return
+	}
+	l.dropLogin(s)
+	var who *identity
+	switch {
+	case err == nil:
+		if who = l.identify(id); who == nil {
+			l.counters.logins[loginRefused]++
+			break
+		}
+		l.counters.logins[loginAccepted]++
+	case errors.Is(err, auth.ErrRefused):
+		slog.Debug("a login is refused", "addr", s.conn.Peer().Addr().String(), "err", err)
+		l.counters.logins[loginRefused]++
+	default:
+		l.counters.logins[loginFailed]++
+		l.node.loginTrouble(err)
+	}
+	then(s, who)
+}
+
+// loggingIn tells whether the handshake of s waits until its login has been judged. What its client sends behind it waits, too.
+func (s *session) loggingIn() bool { return s.phase == opening && s.x != nil && s.x.login != nil }
+
+// goOn reads a session on whose handshake has waited for a login.
+func (l *loop) goOn(s *session) {
+	if s.conn.Paused() {
+		l.np.Resume(s.conn)
+	}
+	l.tidy(s)
+}
+
+// dropLogin gives up the login that s waits for, if it does.
+func (l *loop) dropLogin(s *session) {
+	if s.x != nil && s.x.login != nil {
+		s.x.login.cancel()
+		s.x.login = nil
+	}
+}
+
+// loginTroubleEvery is the least time between two log lines about logins that could not be judged, in nanoseconds.
+const loginTroubleEvery = int64(10 * time.Second)
+
+// loginTrouble tells the log that a login could not be judged.
+func (n *Node) loginTrouble(err error) {
+	now, last := n.access.nanos(), n.loginTold.Load()
+	if now-last >= loginTroubleEvery && n.loginTold.CompareAndSwap(last, now) {
+		slog.Error("logins cannot be judged, and are refused", "err", err, "hint", "pomelod_logins_total counts them; this line comes at most once in ten seconds")
+	}
+}

@@ -1,0 +1,128 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pomelod/pomelod/auth/token"
+	"github.com/pomelod/pomelod/router"
+)
+
+// loginSettings are the flags about logins.
+type loginSettings struct {
+	kind  loginKind
+	token token.Options
+	query bool
+	judge *token.Judge // nil without -auth jwt
+	keys  keyFile
+}
+
+// loginKind is who judges logins.
+type loginKind string
+
+const (
+	loginNone loginKind = "none"
+	loginJWT  loginKind = "jwt"
+)
+
+func (k *loginKind) String() string { return string(*k) }
+
+func (k *loginKind) Set(text string) error {
+	if to := loginKind(text); to == loginNone || to == loginJWT {
+		*k = to
+		return nil
+	}
+	return errors.New("must be none or jwt")
+}
+
+func (l *loginSettings) declare(f *flag.FlagSet) {
+	l.kind = loginNone
+	f.Var(&l.kind, "auth", "`none|jwt`: who may enter. none is everybody; jwt is who shows a JSON web token that a key of -auth-key has signed")
+	f.StringVar(&l.token.File, "auth-key", "", "`file` with the keys of tokens: a secret of 32 bytes or more (HS256), PEM or JWKS (RS256, ES256, EdDSA). Read again when it changes, and on SIGHUP")
+	f.StringVar(&l.token.Issuer, "auth-issuer", "", "`iss` that tokens must have; empty for any")
+	f.StringVar(&l.token.Audience, "auth-audience", "", "`aud` that tokens must have; empty for any")
+	f.StringVar(&l.token.Name, "auth-name", "sub", "`claim` that is the user's name")
+	f.BoolVar(&l.query, "auth-query", false, "take tokens from the URL too, ?token=…, for clients that cannot do otherwise. Proxies log URLs")
+}
+
+// settle refuses what does not go together, and reads the keys. given are the flags that were.
+func (l *loginSettings) settle(given map[string]bool) (err error) {
+	if l.kind == loginNone {
+		for _, name := range []string{"auth-key", "auth-issuer", "auth-audience", "auth-name", "auth-query"} {
+			if given[name] {
+				return fmt.Errorf("-%s says something of tokens, and nobody has to show one: give -auth jwt too", name)
+			}
+		}
+		return nil
+	}
+	if l.token.File == "" {
+		return errors.New("-auth jwt needs the keys by which tokens are verified: -auth-key FILE. pomelod token -help tells how to try it out")
+	}
+	l.keys.seen, _ = os.Stat(l.token.File) // first: what changes meanwhile is read again
+	if l.judge, err = token.New(l.token); err != nil {
+		return fmt.Errorf("-auth-key: %w", err)
+	}
+	return nil
+}
+
+// logins are for a node.
+func (l *loginSettings) logins() router.Logins {
+	if l.judge == nil {
+		return router.Logins{}
+	}
+	return router.Logins{Judge: l.judge.Authenticate, AtOnce: shakers(), Query: l.query}
+}
+
+// keyFile is the file of keys as it was read last.
+type keyFile struct {
+	mu   sync.Mutex
+	seen os.FileInfo // guarded by mu; nil: it is read again at the next look
+	told string      // guarded by mu: the error that was logged
+}
+
+// watch reads the keys again when their file has changed, until ctx ends.
+func (l *loginSettings) watch(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_ = l.reload(false)
+	}
+}
+
+// reload reads the keys again, if they have changed or anyway. When the file is wrong they stay what they were, and that is logged once.
+func (l *loginSettings) reload(anyway bool) error {
+	if l.judge == nil {
+		return errNoReload
+	}
+	k := &l.keys
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now, _ := os.Stat(l.token.File)
+	if !anyway && now != nil && sameFile(now, k.seen) {
+		return nil
+	}
+	err := l.judge.Read()
+	if err != nil {
+		if k.seen = nil; k.told != err.Error() {
+			k.told = err.Error()
+			slog.Error("the keys of logins stay as they were", "err", err, "hint", "correct the file; it is tried again each second")
+		}
+		return err
+	}
+	k.seen, k.told = now, ""
+	slog.Info("the keys of logins were read again; who is logged in stays until the login expires", "file", l.token.File)
+	return nil
+}
