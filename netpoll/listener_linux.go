@@ -29,11 +29,6 @@ type Listener struct {
 const (
 	// sendBuffer lets a healthy conn take a chunk (chunkBytes) in one write.
 	sendBuffer = 128 << 10
-	// receiveBuffer is what clients may send ahead of us. Linux doubles it, for what packets take beside their bytes, and that is what an
-	// unread conn has at most in the kernel: 63 KB, measured with pieces of 1 byte to 16 KiB. Without it that is 134 KB, and up to
-	// tcp_rmem's megabytes for one that was read fast before. Making it small only when we stop reading would do as well, but for what is
-	// there by then, and cost a system call each time. A message of 256 KiB takes eight round trips instead of two.
-	receiveBuffer = 32 << 10
 	// userTimeoutMillis ends a connection whose peer acknowledges nothing for this long (RFC 5482).
 	userTimeoutMillis = 30_000
 	// Keep-alive finds peers that vanished silently where a protocol has no heartbeat of its own.
