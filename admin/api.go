@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/app"
@@ -35,6 +36,11 @@ type API interface {
 
 	KickMember(ctx context.Context, room, name, reason string) error
 	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
+	// Rules are those that hold, and whether they survive a restart.
+	Rules() (rules []Rule, kept bool)
+	// SetRule has a rule hold in place of an older one for the same; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
+	// wrong with it; what is wrong with the file is a RuleFileError.
+	SetRule(r Rule, lift bool) (kept bool, err error)
 	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
 	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
 }
@@ -115,6 +121,7 @@ type Limits struct {
 type Done struct {
 	Scope string `json:"scope"`
 	Count *int   `json:"count,omitempty"` // sessions, where they are known
+	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart
 }
 
 // Kick is the body of /v1/kick: Name or Address, and with Name a room.
@@ -140,6 +147,47 @@ type Close struct {
 	Reason string `json:"reason"`
 }
 
+// Kinds of rules.
+const (
+	RuleBan  = "ban"  // of a name, an address or a network: may not connect, or enter by that name
+	RuleMute = "mute" // of a name, in one room or all: may say nothing
+	RuleLock = "lock" // of a room: takes in nobody new
+)
+
+// Rule is what an operator forbids.
+type Rule struct {
+	Kind    string     `json:"kind"`
+	Name    string     `json:"name,omitempty"`
+	Address string     `json:"address,omitempty"`
+	Room    string     `json:"room,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Until   *time.Time `json:"until,omitempty"` // missing: for ever
+	By      string     `json:"by,omitempty"`
+	At      time.Time  `json:"at"`
+}
+
+// Rules is the answer of /v1/rules.
+type Rules struct {
+	Scope string `json:"scope"`
+	Kept  bool   `json:"kept"` // they survive a restart
+	Rules []Rule `json:"rules"`
+}
+
+// Forbid is the body of /v1/ban, /v1/mute and /v1/lock. Ban: Name or Address; its sessions are kicked, with Reason. Mute: Name, and Room or all. Lock: Room.
+type Forbid struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"` // or a network: 192.0.2.0/24
+	Room    string `json:"room,omitempty"`
+	For     string `json:"for,omitempty"` // as 90s, 30m, 24h; missing: for ever
+	Reason  string `json:"reason,omitempty"`
+}
+
+// RuleFileError says that rules could not be written, so nothing has changed.
+type RuleFileError struct{ Err error }
+
+func (e *RuleFileError) Error() string { return e.Err.Error() }
+func (e *RuleFileError) Unwrap() error { return e.Err }
+
 // endpoint is one thing that the API does.
 type endpoint struct {
 	method, path string
@@ -156,6 +204,13 @@ var endpoints = []endpoint{
 	{"POST", "/v1/kick", nil, postKick},
 	{"POST", "/v1/publish", nil, postPublish},
 	{"POST", "/v1/close", nil, postClose},
+	{"GET", "/v1/rules", nil, getRules},
+	{"POST", "/v1/ban", nil, setRule(RuleBan, false)},
+	{"POST", "/v1/unban", nil, setRule(RuleBan, true)},
+	{"POST", "/v1/mute", nil, setRule(RuleMute, false)},
+	{"POST", "/v1/unmute", nil, setRule(RuleMute, true)},
+	{"POST", "/v1/lock", nil, setRule(RuleLock, false)},
+	{"POST", "/v1/unlock", nil, setRule(RuleLock, true)},
 }
 
 // request is a request as an endpoint sees it.
@@ -163,11 +218,15 @@ type request struct {
 	context.Context
 	query url.Values
 	body  []byte
+	who   string
 	what  []any // what a write is about, for the log: keys and values
 }
 
 // badRequest is an error of who asks.
 type badRequest struct{ error }
+
+// Refuse is an error about what was asked, and not about the server.
+func Refuse(err error) error { return badRequest{err} }
 
 func bad(format string, args ...any) error { return badRequest{fmt.Errorf(format, args...)} }
 
@@ -194,6 +253,7 @@ func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*snapshotTimeout)
 	defer cancel()
 	q := &request{Context: ctx, query: r.URL.Query()}
+	q.who, _ = r.Context().Value(whoKey{}).(string)
 	err := e.check(q)
 	if err == nil && e.method == http.MethodPost {
 		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
@@ -210,7 +270,7 @@ func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
 		answer, err = e.do(a, q)
 	}
 	if e.method == http.MethodPost {
-		logWrite(r, e.path, q.what, answer, err)
+		logWrite(q, e.path, answer, err)
 	}
 	switch {
 	case err == nil:
@@ -224,6 +284,8 @@ func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, app.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, err.Error())
+	case errors.As(err, new(*RuleFileError)):
+		refuse(w, http.StatusInsufficientStorage, err.Error())
 	case errors.Is(err, router.ErrStuck), errors.Is(err, context.DeadlineExceeded):
 		refuse(w, http.StatusGatewayTimeout, err.Error())
 	default:
@@ -247,9 +309,8 @@ func (e *endpoint) check(q *request) error {
 }
 
 // logWrite tells who has done what; never what was said.
-func logWrite(r *http.Request, path string, what []any, answer any, err error) {
-	who, _ := r.Context().Value(whoKey{}).(string)
-	args := append([]any{"who", who, "what", strings.TrimPrefix(path, "/v1/")}, what...)
+func logWrite(q *request, path string, answer any, err error) {
+	args := append([]any{"who", q.who, "what", strings.TrimPrefix(path, "/v1/")}, q.what...)
 	if done, ok := answer.(Done); ok && done.Count != nil {
 		args = append(args, "count", *done.Count)
 	}

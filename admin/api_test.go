@@ -27,7 +27,12 @@ type fakeAPI struct {
 	err   error
 }
 
-func (a *fakeAPI) note(format string, args ...any) { a.asked = fmt.Sprintf(format, args...) }
+func (a *fakeAPI) note(format string, args ...any) {
+	if a.asked != "" {
+		a.asked += "; "
+	}
+	a.asked += fmt.Sprintf(format, args...)
+}
 
 func (a *fakeAPI) Rooms(_ context.Context, prefix, after string, most int) ([]channel.RoomInfo, bool, error) {
 	a.note("rooms %q %q %d", prefix, after, most)
@@ -67,6 +72,20 @@ func (a *fakeAPI) KickMember(_ context.Context, room, name, reason string) error
 func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason string) (int, error) {
 	a.note("kick all %q %v %q", f.Name, f.Address, reason)
 	return 3, a.err
+}
+
+func (a *fakeAPI) Rules() ([]Rule, bool) {
+	a.note("rules")
+	return nil, true
+}
+
+func (a *fakeAPI) SetRule(r Rule, lift bool) (bool, error) {
+	until := "ever"
+	if r.Until != nil {
+		until = r.Until.Sub(r.At).String()
+	}
+	a.note("rule %s %q %q %q for %s, %q, lift %v", r.Kind, r.Name, r.Address, r.Room, until, r.Reason, lift)
+	return true, a.err
 }
 
 func (a *fakeAPI) PublishRoom(_ context.Context, room, name, route string, body []byte) error {
@@ -144,6 +163,27 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/close", `{"room":"r","reason":"bye"}`, 200, `kick "r" "*" "bye"`, `{"scope":"fleet"}`},
 		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
 		{"POST /v1/rooms", `{}`, 405, "", ""},
+
+		{"GET /v1/rules", "", 200, "rules", `{"scope":"node","kept":true,"rules":[]}`},
+		{"POST /v1/ban", `{"name":"x","for":"1h30m","reason":"bye"}`, 200, `rule ban "x" "" "" for 1h30m0s, "bye", lift false; kick all "x" invalid Prefix "bye"`, `{"scope":"node","count":3,"kept":true}`},
+		{"POST /v1/ban", `{"address":"192.0.2.7/24"}`, 200, `rule ban "" "192.0.2.0/24" "" for ever, "", lift false; kick all "" 192.0.2.7/24 "banned"`, ""},
+		{"POST /v1/ban", `{"address":"::ffff:192.0.2.7"}`, 200, `rule ban "" "192.0.2.7/32" "" for ever, "", lift false; kick all "" 192.0.2.7/32 "banned"`, ""},
+		{"POST /v1/ban", `{"address":"192.0.2.7","name":"x"}`, 400, "", ""},
+		{"POST /v1/ban", `{"address":"192.0.2.7/33"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"x","room":"r"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"*"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"x","for":"0s"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"x","for":"-1h"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"x","for":"forever"}`, 400, "", ""},
+		{"POST /v1/ban", `{"name":"x","for":"999999h"}`, 400, "", ""},
+		{"POST /v1/unban", `{"name":"x"}`, 200, `rule ban "x" "" "" for ever, "", lift true`, `{"scope":"node","kept":true}`},
+		{"POST /v1/unban", `{"name":"x","for":"1h"}`, 400, "", ""},
+		{"POST /v1/mute", `{"name":"x","room":"r","for":"90s"}`, 200, `rule mute "x" "" "r" for 1m30s, "", lift false`, ""},
+		{"POST /v1/mute", `{"room":"r"}`, 400, "", ""},
+		{"POST /v1/unmute", `{"name":"x"}`, 200, `rule mute "x" "" "" for ever, "", lift true`, ""},
+		{"POST /v1/lock", `{"room":"r"}`, 200, `rule lock "" "" "r" for ever, "", lift false`, ""},
+		{"POST /v1/lock", `{"room":"r","name":"x"}`, 400, "", ""},
+		{"POST /v1/unlock", `{"room":"r"}`, 200, `rule lock "" "" "r" for ever, "", lift true`, ""},
 	} {
 		a := &fakeAPI{}
 		method, target, _ := strings.Cut(tc.request, " ")
@@ -161,7 +201,7 @@ func TestAPIErrors(t *testing.T) {
 		status int
 	}{
 		{app.ErrAbsent, 404}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
-		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
+		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {&RuleFileError{errors.New("disk full")}, 507}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
 	} {
 		w := askAPI(&fakeAPI{err: tc.err}, "POST", "/v1/close", `{"room":"r","reason":"bye"}`)
 		if !strings.Contains(w.Body.String(), strings.ReplaceAll(tc.err.Error(), `"`, `\"`)) || w.Code != tc.status {
@@ -357,7 +397,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 	}
 	structs := map[string]any{
 		"Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
-		"Kick": Kick{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
+		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {
 		v, has := structs[name]

@@ -33,6 +33,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	if r.Short {
 		flags |= requestShort
 	}
+	if r.Locked {
+		flags |= requestLocked
+	}
 	if r.Near != 0 || r.Handed != 0 {
 		flags |= requestPlace
 	}
@@ -61,6 +64,7 @@ const (
 	requestCut
 	requestShort
 	requestPlace
+	requestLocked
 )
 
 // ParseRequest decodes a request. Content aliases b.
@@ -72,7 +76,7 @@ func ParseRequest(b []byte) (Request, error) {
 	}
 	r.Content, r.Key = d.Block(), d.Uint()
 	flags := d.Byte()
-	r.Silent, r.Cut, r.Short = flags&requestSilent != 0, flags&requestCut != 0, flags&requestShort != 0
+	r.Silent, r.Cut, r.Short, r.Locked = flags&requestSilent != 0, flags&requestCut != 0, flags&requestShort != 0, flags&requestLocked != 0
 	if flags&requestExtended != 0 {
 		r.Ext = &Extended{HasSince: flags&requestSince != 0, Since: codec.Seq{Incarnation: d.Uint(), Number: d.Uint()}, Most: d.Uint32(), Mid: d.Uint()}
 	}

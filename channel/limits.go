@@ -24,12 +24,13 @@ const (
 	ReasonMemory
 	ReasonAlike   // the name looks like a member's
 	ReasonHistory // what is said cannot be written down, and must be
+	ReasonLocked  // an operator has locked the room
 	Reasons       // their number
 )
 
 // ReasonNames tell clients and operators why.
 var ReasonNames = [Reasons]string{
-	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history",
+	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history", ReasonLocked: "room_locked",
 }
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
@@ -52,6 +53,7 @@ var limitAnswers = [Reasons][]byte{
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),
 	ReasonMemory:  EnterRefusedFor(ReasonNames[ReasonMemory]),
 	ReasonAlike:   EnterRefusedFor(ReasonNames[ReasonAlike]),
+	ReasonLocked:  EnterRefusedFor(ReasonNames[ReasonLocked]),
 }
 
 // refusedUntil is RefusedFor where it is known when the request may be repeated: "wait" is that in seconds, rounded up.
@@ -72,6 +74,7 @@ const (
 	refusedRooms           // Limits.Rooms
 	refusedShort           // there is little memory where the session is (Request.Short)
 	refusedHistory         // the journal is failing
+	refusedLocked          // the room is locked where the session is (Request.Locked)
 	refusedList            // the list of the room's names would be too long to be sent
 )
 
@@ -84,6 +87,8 @@ func (f refusal) enterBody() []byte {
 		return limitAnswers[ReasonRooms]
 	case refusedShort:
 		return limitAnswers[ReasonMemory]
+	case refusedLocked:
+		return limitAnswers[ReasonLocked]
 	}
 	return EnterRefused
 }
@@ -100,6 +105,8 @@ func (d *decision) noteRefusal() {
 		d.note(counterOf(ReasonMemory))
 	case refusedHistory:
 		d.note(counterOf(ReasonHistory))
+	case refusedLocked:
+		d.note(counterOf(ReasonLocked))
 	}
 }
 
@@ -135,6 +142,9 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	room := of.room
 	if r.Short && (of.user == 0 || r.Key == 0 || w.state.keys[of.user] != r.Key) {
 		return refusedShort
+	}
+	if r.Locked && of.prev == 0 && (of.user == 0 || r.Key == 0 || w.state.keys[of.user] != r.Key) {
+		return refusedLocked
 	}
 	if room != nil && (of.user == 0 || w.state.isAway(of.user)) { // one that is away may have to leave for it
 		switch {

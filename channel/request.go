@@ -74,6 +74,7 @@ type Request struct {
 	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
 	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
+	Locked  bool      // OpEnter: an operator has locked the room where From is, so only who is a member, or returns, may enter
 	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
 

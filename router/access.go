@@ -34,6 +34,7 @@ type access struct {
 	Access
 	table   *limit.Table // nil when nothing is limited
 	nanos   func() int64
+	bans    *moderator // nil: there are none
 	refused [refusals]atomic.Uint64
 	warned  atomic.Int64 // when it was last logged that an address is at its limit
 }
@@ -52,6 +53,7 @@ const (
 	refusedHandlers
 	refusedForwarded
 	refusedOrigin
+	refusedBan
 	refusals
 )
 
@@ -59,7 +61,7 @@ const (
 var refusalNames = [refusals]string{
 	refusedConns: "addr_conns", refusedConnects: "addr_connects", refusedHandshakes: "addr_handshakes", refusedRequests: "addr_requests",
 	refusedHandlers:  "addr_handlers",
-	refusedForwarded: "forwarded_for", refusedOrigin: "origin",
+	refusedForwarded: "forwarded_for", refusedOrigin: "origin", refusedBan: "ban",
 }
 
 func newAccess(cfg Access, nanos func() int64) *access {
@@ -108,10 +110,22 @@ func (a *access) exempt(addr netip.Addr) bool {
 
 // connect counts a new connection of addr.
 func (a *access) connect(addr netip.Addr) (netpoll.Pass, bool) {
+	if a.banned(addr) {
+		return 0, false
+	}
 	if a.exempt(addr) {
 		return passUncounted, true
 	}
 	return a.counted(addr, a.table.Connect)
+}
+
+// banned tells whether an operator keeps addr out, and counts that. Loopback and trusted proxies cannot be: behind them are others.
+func (a *access) banned(addr netip.Addr) bool {
+	if a.bans == nil || !a.bans.refuses(addr) || addr.Unmap().IsLoopback() || a.trusts(addr) {
+		return false
+	}
+	a.refused[refusedBan].Add(1)
+	return true
 }
 
 // hold counts a session of addr that polls.
@@ -291,6 +305,9 @@ func (p *httpServer) checkAccess(s *session, r *request) *codec.HTTPError {
 		a.refused[refusedForwarded].Add(1)
 		return err
 	}
+	if a.banned(r.client.Addr()) {
+		return errBanned
+	}
 	if !h.charged && !a.request(s.conn.Pass(), r.client.Addr()) {
 		return errRequests
 	}
@@ -306,6 +323,7 @@ func (p *httpServer) checkAccess(s *session, r *request) *codec.HTTPError {
 }
 
 var (
+	errBanned   = &codec.HTTPError{Status: 403, Reason: "your address may not connect"}
 	errOrigin   = &codec.HTTPError{Status: 403, Reason: "pages of this origin may not connect"}
 	errAddress  = &codec.HTTPError{Status: 429, Reason: "too many connections from your address; try again later"}
 	errRequests = &codec.HTTPError{Status: 429, Reason: "too many requests from your address; try again later"}

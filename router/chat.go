@@ -16,12 +16,13 @@ import (
 
 // chat carries out the routes of the chat application. It has of its loop what it needs, and no more. Owned by the loop.
 type chat struct {
-	calls    calls
-	logins   bool // who enters has logged in
-	names    *names.Rules
-	limits   *Limits
-	limiter  *limiter
-	counters *counters
+	calls     calls
+	logins    bool // who enters has logged in
+	names     *names.Rules
+	moderator *moderator
+	limits    *Limits
+	limiter   *limiter
+	counters  *counters
 }
 
 // calls is how the chat application answers calls. The loop implements it.
@@ -158,7 +159,13 @@ func (ch *chat) enterAs(s *session, c *call, judged bool) {
 		ch.calls.answer(s, c, nameAnswers[verdict])
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0}
+	banned, locked := ch.moderator.checkEnter(user, room)
+	if banned != nil {
+		ch.limiter.refused[limitBan]++
+		ch.calls.answer(s, c, banned)
+		return
+	}
+	req := channel.Request{Op: channel.OpEnter, Locked: locked, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user && !renewed {
 			ch.calls.answer(s, c, channel.EnterRefused)
@@ -271,6 +278,11 @@ func (ch *chat) send(s *session, c *call) {
 	}
 	if ch.limiter.overrun() {
 		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
+	if muted := ch.moderator.checkSend(s.user(), s.roomName()); muted != nil {
+		ch.limiter.refused[limitMute]++
+		ch.calls.answer(s, c, muted)
 		return
 	}
 	body, ok := c.object()

@@ -172,6 +172,8 @@ const (
 	limitRoute
 	limitPackages
 	limitMemory
+	limitBan
+	limitMute
 	limitReasons
 	limitNone = limitReasons
 )
@@ -179,6 +181,7 @@ const (
 // limitNames are the values of the label "reason" of pomelod_limited_total, and of the member "reason" of an answer.
 var limitNames = [limitReasons]string{
 	limitSession: "session_rate", limitSend: "send_rate", limitEnter: "enter_rate", limitRoute: "route_rate", limitPackages: "package_rate", limitMemory: "memory",
+	limitBan: "ban", limitMute: "mute",
 }
 
 // limitAnswers are what requests refused by a limit are answered, and enters.

@@ -173,7 +173,8 @@ type Node struct {
 	access     *access
 	follow     bool // sessions move to the loop of their room
 	cesu8      CESU8
-	names      names.Rules  // what users may be called
+	names      names.Rules // what users may be called
+	moderator  moderator
 	logins     *logins      // nil: nobody needs to log in
 	loginTold  atomic.Int64 // when it was last logged that logins cannot be judged
 	wall       func() int64 // in Unix ms, as the machine's clock has it now
@@ -220,6 +221,8 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.loginTold.Store(-loginTroubleEvery)
+	n.moderator.names, n.moderator.wall = &n.names, cfg.Wall
+	n.access.bans = &n.moderator
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {
@@ -269,7 +272,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
 		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
-		l.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
+		l.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
 		l.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()

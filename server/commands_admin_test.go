@@ -66,7 +66,7 @@ func (c *tcpClient) kicked() string {
 
 // What an operator does on the first day: looks, says something, kicks one of a room, one by name, an address, and closes a room.
 func TestOperatorCommands(t *testing.T) {
-	a := administer(t, "-history", "10", "-names", "original")
+	a := administer(t, "-history", "10", "-names", "original") // which lets names turn text around
 	at := a.addr("connector")
 	alice, bob, carol, dave := login(t, at), login(t, at), login(t, at), login(t, at)
 	alice.enter("alice", "lobby")

@@ -45,6 +45,7 @@ type settings struct {
 	adminHosts          listFlag
 	adminSocket         string // empty: none
 	tokenFile           string
+	rulesFile           string
 	pprof               bool // if set; else where -admin is on loopback
 	proxyProtocol       proxyFlag
 	preset              preset
@@ -80,6 +81,7 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	f.Var(&c.adminHosts, "admin-hosts", "`names` by which -admin is reached, beside addresses and names without a dot: metrics.example.com,pomelod.internal. Others are refused, as a web page may have them point here")
 	f.StringVar(&c.adminSocket, "admin-socket", autoSocket, "`path` of the unix socket by which commands such as pomelod kick reach this process (docs/ADMIN.md); auto: "+systemSocket+", or pomelod/admin.sock in $XDG_RUNTIME_DIR, whichever directory is there; none for none")
 	f.StringVar(&c.tokenFile, "admin-token-file", "", "`file` of lines NAME TOKEN: who has a token of it may use the admin API (/v1) and profiles on -admin. Without it that API is on the socket only")
+	f.StringVar(&c.rulesFile, "rules-file", autoRules, "`file` where bans, mutes and locks are kept (pomelod ban, mute, lock); auto: rules.json in systemd's StateDirectory=, else they end with the process; none for that")
 	f.BoolVar(&c.pprof, "pprof", false, "serve /debug/pprof on -admin, one profile at a time; without the flag only where -admin listens on loopback")
 	f.StringVar(&c.advertise, "advertise", "", "`host[:port]` of the connector as the gate tells it to clients; by default the host by which the client reached the gate, and the port of -listen")
 	f.DurationVar(&c.heartbeat, "heartbeat", 15*time.Second, "heartbeat interval told to clients, whole seconds; silent for twice as long is disconnected. 0 for none")

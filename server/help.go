@@ -40,7 +40,7 @@ A SIZE is in bytes, or like 256KiB, 16MiB, 1GiB; a TIME is like 1.5s, 20s, 5m; a
 var helpGroups = []struct{ title, names string }{
 	{"Most needed", "config env listen gate advertise admin heartbeat origins trusted-proxies memory"},
 	{"Look before you start", "check-config print-config version"},
-	{"Start and end", "bind admin-socket admin-token-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
+	{"Start and end", "bind admin-socket admin-token-file rules-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
 	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Login", "auth auth-key auth-issuer auth-audience auth-name auth-query"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},

@@ -37,6 +37,7 @@ type server struct {
 	admin     *admin.Server       // nil without -admin
 	socket    *admin.Server       // the same on a unix socket; nil without
 	tokens    *admin.Tokens       // nil without -admin-token-file
+	rules     *moderation         // what operators forbid
 	manager   *manager            // nil when no service manager listens
 	memory    *memory             // nil without a budget
 	hands     *netpoll.Handshakes // nil where nobody speaks TLS
@@ -180,6 +181,9 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 		return err
 	}
 	s.memory = newMemory(s)
+	if err = s.loadRules(); err != nil {
+		return err
+	}
 	if cfg.tokenFile != "" {
 		if s.tokens, err = admin.ReadTokens(cfg.tokenFile); err != nil {
 			return settingsError{err}
@@ -214,7 +218,7 @@ func (s *server) listenAdmin() error {
 // source is what the admin servers show.
 func (s *server) source() admin.Source {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
-		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s}, Tokens: s.tokens}
+		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s.rules, s}, Tokens: s.tokens}
 	if s.fleet != nil {
 		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
 	}
@@ -365,6 +369,9 @@ func (s *server) serve(ctx context.Context, failed <-chan error) (replaced bool,
 			}
 			if s.took != nil {
 				s.took.finish()
+				if use, err := s.rules.read(); err == nil { // the process before this one may have written it meanwhile
+					use()
+				}
 				s.serveSocket()
 			}
 			s.ready.Store(true)

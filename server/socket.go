@@ -91,6 +91,7 @@ func (s *server) serveSocket() {
 // api is what the admin API asks of a server.
 type api struct {
 	*router.Node
+	*moderation
 	s *server
 }
 
