@@ -116,7 +116,7 @@ func newWorld(seed uint64) *world {
 		w.faults = append(w.faults, fault{at: 1 + int64(w.rng.IntN(300)), kind: faultStart, a: i})
 	}
 	w.planFaults(len(roles), dense)
-	if seed%4 == 2 {
+	if m := seed % 8; m == 2 || m == 4 || m == 6 {
 		w.wish()
 	}
 	for i := range simClients {
@@ -242,20 +242,32 @@ func (w *world) planFaults(nodes int, dense bool) {
 	}
 }
 
-// rare are states in which a fault seldom finds anybody by chance.
-var rare = []string{"sealed", "joiner", "suspended", "lost", "stopped", "held"}
-
-// wish has all faults but the first wait for a state that is rare.
+// wish adds some faults, and has all but the first be of any kind alike, and wait for a state in which a fault seldom finds anybody by chance. The first one often
+// leads to such a state.
 func (w *world) wish() {
 	rng := rand.New(rand.NewPCG(w.seed, 11))
+	rare := []string{"joiner", "stopped"}
+	if w.quorum > 0 {
+		rare = []string{"joiner", "stopped", "suspended", "suspended"}
+	}
+	for range 3 {
+		nodes := len(w.procs)
+		w.faults = append(w.faults, fault{at: 4000 + int64(rng.IntN(6000)), a: rng.IntN(nodes), b: rng.IntN(nodes), for_: 300 + int64(rng.IntN(6000))})
+	}
 	first := true
 	for i := range w.faults {
-		if f := &w.faults[i]; f.kind < faultKinds {
-			if !first {
-				f.when, f.till = rare[rng.IntN(len(rare))], min(f.at+2500, 11000)
-			}
-			first = false
+		f := &w.faults[i]
+		switch {
+		case f.kind >= faultKinds:
+			continue
+		case !first:
+			f.kind = faultKind(rng.IntN(int(faultKinds)))
+			f.when, f.till = rare[rng.IntN(len(rare))], min(f.at+2500, 11000)
+		case w.quorum == 0 && rng.IntN(2) == 0:
+			f.kind = faultPause
 		}
+		first = false
+		w.split = w.split || f.kind >= faultCut && f.kind <= faultAway
 	}
 }
 
