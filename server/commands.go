@@ -36,7 +36,7 @@ func commands() []command {
 		roomsCommand, whoCommand, sessionsCommand,
 		sayCommand, kickCommand, closeCommand,
 		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand,
-		upgradeCommand, tokenCommand,
+		upgradeCommand, tokenCommand, completionCommand(),
 		{
 			name: "help", args: "[COMMAND]", help: "list the commands, or tell more of one", most: 1,
 			declare: func(_ *flag.FlagSet, c *caller) func([]string) error {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"flag"
 	"io"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -64,5 +65,34 @@ func TestTableOfCommands(t *testing.T) {
 	}
 	if slices.Sort(names); len(slices.Compact(names)) != len(commands()) {
 		t.Errorf("a name stands twice: %v", names)
+	}
+}
+
+// What bash makes of the script: commands, their flags, and the server's.
+func TestBashCompletion(t *testing.T) {
+	bash := need(t, "bash")
+	script, err := bashCompletion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ words, want string }{
+		{"pomelod unm", "unmute"},
+		{"pomelod kick -rea", "-reason"},
+		{"pomelod kick alice -ro", "-room"},
+		{"pomelod help clo", "close"},
+		{"pomelod -admin-so", "-admin-socket"},
+		{"pomelod -listen :1 -max-p", "-max-package -max-polling"},
+		{"pomelod nothing-like-it", ""},
+	} {
+		words := strings.Fields(tc.words)
+		line := script + "COMP_WORDS=(" + tc.words + "); COMP_CWORD=" + string(rune('0'+len(words)-1)) + "; _pomelod; echo \"${COMPREPLY[*]}\""
+		out, err := exec.Command(bash, "-c", line).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != tc.want {
+			t.Errorf("%s: %q, %v; want %q", tc.words, got, err, tc.want)
+		}
+	}
+	var out bytes.Buffer
+	if code := runCommand([]string{"completion", "tcsh"}, &caller{stdout: &out, stderr: &out}); code != 2 || !strings.Contains(out.String(), "only for bash") {
+		t.Errorf("completion for tcsh: exit %d, %s", code, &out)
 	}
 }
