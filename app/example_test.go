@@ -83,3 +83,68 @@ func ExampleApp_Before() {
 	// <nil>
 	// chat.chatHandler.send: refused: {"code":500}
 }
+
+// A filter changes what is said.
+func ExampleCall_SetBody() {
+	a := app.New()
+	a.Before("chat.chatHandler.send", func(c *app.Call) error {
+		message, err := c.Members()
+		if err != nil {
+			return err
+		}
+		if text, ok := message["content"].(string); ok {
+			message["content"] = strings.ReplaceAll(text, "darn", "****")
+		}
+		return c.SetBody(message)
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	_ = c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": "lobby"}, nil)
+	_ = c.Request("chat.chatHandler.send", map[string]string{"content": "darn it", "target": "*"}, nil)
+	push, _ := c.Next()
+	fmt.Println(string(push.Body))
+	// Output:
+	// {"msg":"**** it","from":"ann","target":"*"}
+}
+
+// A program speaks in a room, and asks who is there.
+func ExampleApp_Room() {
+	a := app.New()
+	c, stop := serve(a)
+	defer stop()
+
+	ctx, lobby := context.Background(), a.Room("lobby")
+	fmt.Println(lobby.Wait(ctx).Say("news", "nobody hears this"))
+	_ = c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": "lobby"}, nil)
+	fmt.Println(lobby.Wait(ctx).Say("news", "hello"))
+	push, _ := c.Next()
+	fmt.Println(string(push.Body))
+	fmt.Println(lobby.Members(ctx))
+	// Output:
+	// nobody of that name is in the room
+	// <nil>
+	// {"msg":"hello","from":"news","target":"*"}
+	// [ann] <nil>
+}
+
+// The program says whose session it is, and what a second login means.
+func ExampleSession_Bind() {
+	a := app.New()
+	a.Handle("user.userHandler.login", func(c *app.Call) (any, error) {
+		others := c.Session.Bind("user 1") // a real program looks at a token
+		return map[string]int{"others": len(others)}, nil
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	var answer struct{ Others int }
+	_ = c.Request("user.userHandler.login", nil, &answer)
+	reached, err := a.PushUIDs([]string{"user 1", "user 2"}, "onNews", map[string]string{"text": "hi"})
+	fmt.Println(answer.Others, reached, err)
+	push, _ := c.Next()
+	fmt.Println(push.Route, string(push.Body))
+	// Output:
+	// 0 1 <nil>
+	// onNews {"text":"hi"}
+}

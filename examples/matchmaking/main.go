@@ -1,0 +1,152 @@
+// Command matchmaking is a pomelod that brings two players together: they ask for an opponent, are told a room that only they can enter, and
+// who leaves it has lost; but not by a short cut of the connection.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/server"
+)
+
+func main() { os.Exit(server.Main(NewMatchmaker().App())) }
+
+// Matchmaker is the program. Players are uids: they stay who they are when they come back by another connection.
+type Matchmaker struct {
+	// Patience is how long a player may be outside of the game's room, before it enters and when its connection was cut.
+	Patience time.Duration
+
+	app *app.App
+
+	mu      sync.Mutex
+	waiting string           // the uid that waits for an opponent, empty: nobody
+	games   map[string]*game // by room
+	serial  int
+}
+
+// game is two players in a room.
+type game struct {
+	room string
+	out  map[string]*time.Timer // of each player; runs while it is not in the room
+}
+
+// NewMatchmaker makes the program.
+func NewMatchmaker() *Matchmaker {
+	return &Matchmaker{Patience: 20 * time.Second, app: app.New(), games: make(map[string]*game)}
+}
+
+// App is the program's part of the server.
+func (m *Matchmaker) App() *app.App {
+	m.app.Handle("match.matchHandler.find", m.find)
+	m.app.Before("connector.entryHandler.enter", m.enter)
+	m.app.OnEnter(m.entered)
+	m.app.OnLeave(m.left)
+	m.app.OnClose(m.closed)
+	return m.app
+}
+
+// find binds the session to its player, and has it wait for another one. A real program learns the uid from a token that it has signed.
+func (m *Matchmaker) find(c *app.Call) (any, error) {
+	var body struct{ UID string }
+	if err := c.Decode(&body); err != nil || body.UID == "" {
+		return nil, &app.Error{Code: 400}
+	}
+	for _, old := range c.Session.Bind(body.UID) {
+		old.Kick("you are playing elsewhere")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting == "" || m.waiting == body.UID {
+		m.waiting = body.UID
+		return map[string]bool{"waiting": true}, nil
+	}
+	m.begin(m.waiting, body.UID)
+	m.waiting = ""
+	return map[string]bool{"waiting": false}, nil
+}
+
+// begin opens a game. Guarded by mu.
+func (m *Matchmaker) begin(players ...string) {
+	m.serial++
+	g := &game{room: fmt.Sprint("match-", m.serial), out: make(map[string]*time.Timer)}
+	m.games[g.room] = g
+	for _, uid := range players {
+		m.goOut(g, uid)
+	}
+	_, _ = m.app.PushUIDs(players, "onMatch", map[string]any{"room": g.room, "players": players})
+}
+
+// goOut gives a player who is not in the room its time. Guarded by mu.
+func (m *Matchmaker) goOut(g *game, uid string) {
+	g.out[uid] = time.AfterFunc(m.Patience, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.lose(g, uid)
+	})
+}
+
+// lose ends a game. Guarded by mu.
+func (m *Matchmaker) lose(g *game, loser string) {
+	if m.games[g.room] != g {
+		return // it has ended already
+	}
+	delete(m.games, g.room)
+	var players []string
+	for uid, timer := range g.out {
+		players = append(players, uid)
+		timer.Stop()
+	}
+	_, _ = m.app.PushUIDs(players, "onEnd", map[string]string{"room": g.room, "lost": loser})
+}
+
+// enter is a filter: the rooms of games are for their players, under their uids.
+func (m *Matchmaker) enter(c *app.Call) error {
+	var body struct{ Username, Rid string }
+	if err := c.Decode(&body); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(body.Rid, "match-") {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g, uid := m.games[body.Rid], c.Session.UID()
+	if g == nil || g.out[uid] == nil || body.Username != uid {
+		return &app.Error{Code: 403, Body: map[string]string{"reason": "not_your_game"}}
+	}
+	return nil
+}
+
+// entered runs on the event loop, as do left and closed: they do not wait for anything.
+func (m *Matchmaker) entered(s *app.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if g := m.games[s.Room()]; g != nil && g.out[s.UID()] != nil {
+		g.out[s.UID()].Stop()
+	}
+}
+
+func (m *Matchmaker) left(s *app.Session, left app.Place, why app.Why) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.games[left.Room]
+	switch {
+	case g == nil:
+	case why == app.Cut:
+		m.goOut(g, left.User)
+	default:
+		m.lose(g, left.User)
+	}
+}
+
+func (m *Matchmaker) closed(s *app.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting == s.UID() && len(m.app.SessionsOf(m.waiting)) <= 1 {
+		m.waiting = ""
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/app/apptest"
+	"github.com/pomelod/pomelod/client"
+)
+
+// find asks for an opponent.
+func find(t *testing.T, c *apptest.Client, uid string) {
+	t.Helper()
+	if err := c.Request("match.matchHandler.find", map[string]string{"uid": uid}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// match is two players in the room of their game.
+func match(t *testing.T, patience time.Duration) (s *apptest.Server, ann, ben *apptest.Client, room string) {
+	t.Helper()
+	m := NewMatchmaker()
+	m.Patience = patience
+	s = apptest.Start(t, m.App())
+	ann, ben = s.Connect(), s.Connect()
+	find(t, ann, "ann")
+	find(t, ben, "ben")
+	var told struct{ Room string }
+	ann.Wait("onMatch", &told)
+	ben.Wait("onMatch", &told)
+	ann.Enter("ann", told.Room)
+	ben.Enter("ben", told.Room)
+	return s, ann, ben, told.Room
+}
+
+func TestOnlyPlayersEnter(t *testing.T) {
+	s, _, _, room := match(t, time.Hour)
+	eve := s.Connect()
+	if err := eve.TryEnter("eve", room); !errors.Is(err, client.ErrRefused) || !strings.Contains(err.Error(), "not_your_game") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhoLeavesLoses(t *testing.T) {
+	_, ann, ben, _ := match(t, time.Hour)
+	ann.Close()
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
+func TestAShortCutIsNoEnd(t *testing.T) {
+	s, ann, ben, room := match(t, time.Hour)
+	ann.Cut()
+	ben.Wait("onLeave", nil)
+	again := s.Connect()
+	find(t, again, "ann")
+	again.Enter("ann", room)
+	ben.Wait("onAdd", nil)
+	again.Close()
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
+func TestALongCutIs(t *testing.T) {
+	m := NewMatchmaker()
+	m.Patience = 10 * time.Millisecond // nobody enters in time
+	s := apptest.Start(t, m.App())
+	ann, ben := s.Connect(), s.Connect()
+	find(t, ann, "ann")
+	find(t, ben, "ben")
+	ann.Wait("onEnd", nil)
+	ben.Wait("onEnd", nil)
+}
