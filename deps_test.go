@@ -90,6 +90,10 @@ var rules = []rule{
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
 	},
 	{
+		from: ours("auth"), except: ours("auth/hook"), to: []string{"net/http"},
+		why: "a token is judged by keys that are here; only a hook asks anybody",
+	},
+	{
 		from: ours("auth"), to: ours(""), allow: ours("auth"),
 		why: "it says who somebody is; what they may do here is for those to decide who ask",
 	},

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/limit"
@@ -33,6 +34,7 @@ type App struct {
 	onEnter  []func(*Session)
 	onLeave  []func(*Session, Place, Why)
 	onRename []func(*Session, Place)
+	judge    auth.Func // of logins; nil: none
 	onStart  []func() error
 	onStop   []func(context.Context)
 	rates    map[string]limit.Rate // of routes (Limit)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
@@ -358,7 +359,10 @@ func TestLoginBySocketIO(t *testing.T) {
 // Logins are judged so many at a time, addresses in turn, and beyond what may wait they are refused.
 func TestLoginsWaitInTurn(t *testing.T) {
 	b := &bouncer{free: make(chan struct{})}
-	ls := newLogins(Logins{Judge: b.judge, AtOnce: 2})
+	ls, err := newLogins(Logins{Judge: b.judge, AtOnce: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var order []string
 	var all sync.WaitGroup
@@ -419,6 +423,33 @@ func TestLoginsCountForTheirAddress(t *testing.T) {
 	}
 	if n := b.count(); n != 3 {
 		t.Errorf("%d were judged", n)
+	}
+}
+
+// A program may judge logins, if nobody else does.
+func TestProgramJudges(t *testing.T) {
+	b := &bouncer{}
+	a := app.New()
+	a.Authenticate(b.judge)
+	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.App = a })
+	c := r.login(atConnector, true)
+	for token, want := range map[string]string{"": loginText, "bad": loginText, "ann": `{"users":["ann"]}`} {
+		if got := c.told(routeEnter, withToken("", "r", token)); got != want && token != "" {
+			t.Errorf("%q: %s", token, got)
+		}
+	}
+	for _, cfg := range []Logins{{Judge: b.judge}, {Query: true}} {
+		config := r.cfg
+		config.Logins = cfg
+		if cfg.Query {
+			config.App = nil
+		} else {
+			config.App = app.New()
+			config.App.Authenticate(b.judge)
+		}
+		if _, err := NewNode(config); err == nil || !strings.Contains(err.Error(), "-auth") {
+			t.Error(err)
+		}
 	}
 }
 

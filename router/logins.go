@@ -60,12 +60,25 @@ type login struct {
 
 func (j *login) cost() int { return len(j.shown.Token) + loginCost }
 
-func newLogins(cfg Logins) *logins {
-	if cfg.Judge == nil {
-		return nil
+// programLogins is how many logins a program's function judges at a time.
+const programLogins = 64
+
+// newLogins has logins judged as cfg says, or by the program; nil if nobody needs to log in.
+func newLogins(cfg Logins, app *program) (*logins, error) {
+	if app != nil && app.Judge() != nil {
+		if cfg.Judge != nil {
+			return nil, errors.New("-auth: the program judges logins itself (App.Authenticate); give -auth none")
+		}
+		cfg.Judge, cfg.AtOnce = app.Judge(), programLogins
+	}
+	switch {
+	case cfg.Judge == nil && cfg.Query:
+		return nil, errors.New("-auth-query: nobody has to show a token; give -auth too")
+	case cfg.Judge == nil:
+		return nil, nil
 	}
 	cfg.AtOnce = max(cfg.AtOnce, 1)
-	return &logins{Logins: cfg, waiting: make(map[netip.Addr]*loginLine)}
+	return &logins{Logins: cfg, waiting: make(map[netip.Addr]*loginLine)}, nil
 }
 
 // lineOf is the address whose logins wait in one line.

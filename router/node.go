@@ -205,7 +205,7 @@ func NewNode(cfg Config) (*Node, error) {
 		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
-		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, logins: newLogins(cfg.Logins), wall: cfg.wall(),
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, wall: cfg.wall(),
 	}
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {
@@ -217,6 +217,9 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	var err error
 	if n.app, err = newProgram(cfg.App); err != nil {
+		return nil, err
+	}
+	if n.logins, err = newLogins(cfg.Logins, n.app); err != nil {
 		return nil, err
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)

@@ -350,8 +350,12 @@ func (l *loop) expireRequests(s *session, now uint32) {
 	for s.inflight() > 0 && s.x.pending[0].due <= now {
 		p := s.x.pending[0]
 		if s.x.handling {
-			l.counters.handlerTimeouts++
-			l.dropLogin(s)
+			if s.x.login != nil {
+				l.counters.logins[loginFailed]++
+				l.dropLogin(s)
+			} else {
+				l.counters.handlerTimeouts++
+			}
 			if k := s.appClient(); k != nil {
 				k.Abandon()
 			}

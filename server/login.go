@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pomelod/pomelod/auth/hook"
 	"github.com/pomelod/pomelod/auth/token"
 	"github.com/pomelod/pomelod/router"
 )
@@ -21,7 +22,9 @@ type loginSettings struct {
 	kind  loginKind
 	token token.Options
 	query bool
+	url   string
 	judge *token.Judge // nil without -auth jwt
+	hook  *hook.Hook   // nil without -auth hook
 	keys  keyFile
 }
 
@@ -31,35 +34,43 @@ type loginKind string
 const (
 	loginNone loginKind = "none"
 	loginJWT  loginKind = "jwt"
+	loginHook loginKind = "hook"
 )
 
 func (k *loginKind) String() string { return string(*k) }
 
 func (k *loginKind) Set(text string) error {
-	if to := loginKind(text); to == loginNone || to == loginJWT {
+	if to := loginKind(text); to == loginNone || to == loginJWT || to == loginHook {
 		*k = to
 		return nil
 	}
-	return errors.New("must be none or jwt")
+	return errors.New("must be none, jwt or hook")
 }
 
 func (l *loginSettings) declare(f *flag.FlagSet) {
 	l.kind = loginNone
-	f.Var(&l.kind, "auth", "`none|jwt`: who may enter. none is everybody; jwt is who shows a JSON web token that a key of -auth-key has signed")
+	f.Var(&l.kind, "auth", "`none|jwt|hook`: who may enter. none is everybody; jwt is who shows a JSON web token that a key of -auth-key has signed; hook is whom the service at -auth-url knows by its token")
 	f.StringVar(&l.token.File, "auth-key", "", "`file` with the keys of tokens: a secret of 32 bytes or more (HS256), PEM or JWKS (RS256, ES256, EdDSA). Read again when it changes, and on SIGHUP")
 	f.StringVar(&l.token.Issuer, "auth-issuer", "", "`iss` that tokens must have; empty for any")
 	f.StringVar(&l.token.Audience, "auth-audience", "", "`aud` that tokens must have; empty for any")
 	f.StringVar(&l.token.Name, "auth-name", "sub", "`claim` that is the user's name")
+	f.StringVar(&l.url, "auth-url", "", "`URL` of a login service of your own, which is asked by POST who shows a token (docs/OPERATIONS.md)")
 	f.BoolVar(&l.query, "auth-query", false, "take tokens from the URL too, ?token=…, for clients that cannot do otherwise. Proxies log URLs")
 }
 
 // settle refuses what does not go together, and reads the keys. given are the flags that were.
 func (l *loginSettings) settle(given map[string]bool) (err error) {
-	if l.kind == loginNone {
-		for _, name := range []string{"auth-key", "auth-issuer", "auth-audience", "auth-name", "auth-query"} {
-			if given[name] {
-				return fmt.Errorf("-%s says something of tokens, and nobody has to show one: give -auth jwt too", name)
-			}
+	for name, kind := range map[string]loginKind{"auth-key": loginJWT, "auth-issuer": loginJWT, "auth-audience": loginJWT, "auth-name": loginJWT, "auth-url": loginHook} {
+		if given[name] && l.kind != kind {
+			return fmt.Errorf("-%s belongs to -auth %s, and -auth is %s", name, kind, l.kind)
+		}
+	}
+	switch l.kind {
+	case loginNone:
+		return nil // -auth-query may be for a program's App.Authenticate
+	case loginHook:
+		if l.hook, err = hook.New(l.url); err != nil {
+			return fmt.Errorf("-auth hook needs the service that is asked, -auth-url: %w", err)
 		}
 		return nil
 	}
@@ -75,8 +86,11 @@ func (l *loginSettings) settle(given map[string]bool) (err error) {
 
 // logins are for a node.
 func (l *loginSettings) logins() router.Logins {
-	if l.judge == nil {
-		return router.Logins{}
+	switch {
+	case l.hook != nil:
+		return router.Logins{Judge: l.hook.Authenticate, AtOnce: hook.AtOnce, Query: l.query}
+	case l.judge == nil:
+		return router.Logins{Query: l.query}
 	}
 	return router.Logins{Judge: l.judge.Authenticate, AtOnce: shakers(), Query: l.query}
 }

@@ -40,11 +40,13 @@ func TestLoginFlags(t *testing.T) {
 	key := tokenFile(t, strings.Repeat("k", 32))
 	short := tokenFile(t, "short")
 	for says, args := range map[string][]string{
-		"-auth-key says something": {"-auth-key", key},
-		"needs the keys":           {"-auth", "jwt"},
-		"at least 32":              {"-auth", "jwt", "-auth-key", short},
-		"no such file":             {"-auth", "jwt", "-auth-key", short + "x"},
-		"must be none or jwt":      {"-auth", "yes"},
+		"-auth-key belongs to -auth jwt": {"-auth-key", key},
+		"-auth-url belongs to":           {"-auth", "jwt", "-auth-key", key, "-auth-url", "http://x/"},
+		"no URL of a service":            {"-auth", "hook"},
+		"needs the keys":                 {"-auth", "jwt"},
+		"at least 32":                    {"-auth", "jwt", "-auth-key", short},
+		"no such file":                   {"-auth", "jwt", "-auth-key", short + "x"},
+		"must be none, jwt or hook":      {"-auth", "yes"},
 	} {
 		if _, err := parseFlags(args, nil, io.Discard); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", args, err)

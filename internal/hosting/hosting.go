@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
@@ -48,6 +49,8 @@ type App interface {
 	// Start calls the functions for the begin, and fails with the error of the first that does; Stop those for the end, which have until ctx ends.
 	Start() error
 	Stop(ctx context.Context) error
+	// Judge is the program's judge of logins; nil if it has none.
+	Judge() auth.Func
 	// Watches tells whether there are functions for what sessions do: then each session is made known (NewSession) when it opens.
 	Watches() bool
 	// Attach gives the App its node; nil when that ends.
