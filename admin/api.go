@@ -41,6 +41,8 @@ type API interface {
 	// SetRule has a rule hold in place of an older one for the same; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
 	// wrong with it; what is wrong with the file is a RuleFileError.
 	SetRule(r Rule, lift bool) (kept bool, err error)
+	// Reload reads files again, all or nothing, and tells what they were.
+	Reload() (names []string, err error)
 	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
 	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
 }
@@ -124,6 +126,12 @@ type Done struct {
 	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart
 }
 
+// Reload is the answer to /v1/reload.
+type Reload struct {
+	Scope string   `json:"scope"`
+	Read  []string `json:"read"` // what was read again
+}
+
 // Kick is the body of /v1/kick: Name or Address, and with Name a room.
 type Kick struct {
 	Name    string `json:"name,omitempty"`
@@ -204,6 +212,7 @@ var endpoints = []endpoint{
 	{"POST", "/v1/kick", nil, postKick},
 	{"POST", "/v1/publish", nil, postPublish},
 	{"POST", "/v1/close", nil, postClose},
+	{"POST", "/v1/reload", nil, postReload},
 	{"GET", "/v1/rules", nil, getRules},
 	{"POST", "/v1/ban", nil, setRule(RuleBan, false)},
 	{"POST", "/v1/unban", nil, setRule(RuleBan, true)},
@@ -574,4 +583,15 @@ func postClose(a API, q *request) (any, error) {
 		return nil, bad("room is missing")
 	}
 	return Done{Scope: scopeFleet}, a.KickMember(q, c.Room, channel.Everybody, c.Reason)
+}
+
+func postReload(a API, q *request) (any, error) {
+	if err := q.decode(new(struct{})); err != nil {
+		return nil, err
+	}
+	names, err := a.Reload()
+	if err != nil {
+		return nil, Refuse(err)
+	}
+	return Reload{scopeNode, append([]string{}, names...)}, nil
 }

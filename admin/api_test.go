@@ -74,6 +74,11 @@ func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason
 	return 3, a.err
 }
 
+func (a *fakeAPI) Reload() ([]string, error) {
+	a.note("reload")
+	return []string{"rules"}, a.err
+}
+
 func (a *fakeAPI) Rules() ([]Rule, bool) {
 	a.note("rules")
 	return nil, true
@@ -164,6 +169,8 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
 		{"POST /v1/rooms", `{}`, 405, "", ""},
 
+		{"POST /v1/reload", "{}", 200, "reload", `{"scope":"node","read":["rules"]}`},
+		{"POST /v1/reload", "", 400, "", ""},
 		{"GET /v1/rules", "", 200, "rules", `{"scope":"node","kept":true,"rules":[]}`},
 		{"POST /v1/ban", `{"name":"x","for":"1h30m","reason":"bye"}`, 200, `rule ban "x" "" "" for 1h30m0s, "bye", lift false; kick all "x" invalid Prefix "bye"`, `{"scope":"node","count":3,"kept":true}`},
 		{"POST /v1/ban", `{"address":"192.0.2.7/24"}`, 200, `rule ban "" "192.0.2.0/24" "" for ever, "", lift false; kick all "" 192.0.2.7/24 "banned"`, ""},
@@ -397,7 +404,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 	}
 	structs := map[string]any{
 		"Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
-		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
+		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {
 		v, has := structs[name]

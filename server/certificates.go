@@ -75,15 +75,23 @@ func (k *certificates) use(list []tls.Certificate) {
 
 // read reads all files, and uses what they say if all of them are right.
 func (k *certificates) read() error {
+	list, err := k.load()
+	if err == nil {
+		k.use(list)
+	}
+	return err
+}
+
+// load reads all files, and uses nothing.
+func (k *certificates) load() ([]tls.Certificate, error) {
 	list := make([]tls.Certificate, len(k.certs))
 	for i := range k.certs {
 		var err error
 		if list[i], err = tls.LoadX509KeyPair(k.certs[i], k.keys[i]); err != nil {
-			return fmt.Errorf("certificate %s with key %s: %w; both are PEM files, the server's own certificate first, then those of its issuers", k.certs[i], k.keys[i], err)
+			return nil, fmt.Errorf("certificate %s with key %s: %w; both are PEM files, the server's own certificate first, then those of its issuers", k.certs[i], k.keys[i], err)
 		}
 	}
-	k.use(list)
-	return nil
+	return list, nil
 }
 
 // warnings tell of certificates that browsers will not take.
@@ -129,26 +137,39 @@ func (k *certificates) watch(ctx context.Context) {
 
 // again reads the files again. When they are wrong the certificates stay what they were, and that is logged once.
 func (k *certificates) again() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if len(k.certs) == 0 {
 		return errNoReload
 	}
+	use, err := k.prepare()
+	if err == nil {
+		use()
+	}
+	return err
+}
+
+// prepare reads the files, and has use begin with what they say.
+func (k *certificates) prepare() (use func(), err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	seen := k.look() // first: what changes meanwhile is read once more
-	err := k.read()
+	list, err := k.load()
 	if err != nil {
 		if k.seen = nil; k.told != err.Error() {
 			k.told = err.Error()
 			slog.Error("certificates stay as they were", "err", err, "hint", "correct the files; they are tried again each second")
 		}
-		return err
+		return nil, err
 	}
-	k.seen, k.told = seen, ""
-	slog.Info("certificates were read again; new connections get them", "files", []string(k.certs))
-	for _, w := range k.warnings(time.Now()) {
-		slog.Warn(w)
-	}
-	return nil
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.use(list)
+		k.seen, k.told = seen, ""
+		slog.Info("certificates were read again; new connections get them", "files", []string(k.certs))
+		for _, w := range k.warnings(time.Now()) {
+			slog.Warn(w)
+		}
+	}, nil
 }
 
 // look is what the files are now.
@@ -207,4 +228,4 @@ func selfSigned(hosts []string) (tls.Certificate, error) {
 }
 
 // errNoReload is the answer to a reload when there is nothing to be read again.
-var errNoReload = errors.New("nothing is reloaded; flags and files are read when pomelod starts, so restart it")
+var errNoReload = errors.New("nothing is reloaded; flags and the environment are read when pomelod starts: pomelod upgrade has that done while clients stay, or restart it")

@@ -35,7 +35,7 @@ func commands() []command {
 	return []command{
 		roomsCommand, whoCommand, sessionsCommand,
 		sayCommand, kickCommand, closeCommand,
-		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand,
+		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
 		upgradeCommand, tokenCommand, completionCommand(),
 		{
 			name: "help", args: "[COMMAND]", help: "list the commands, or tell more of one", most: 1,

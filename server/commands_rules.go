@@ -124,6 +124,29 @@ var unlockCommand = command{
 	},
 }
 
+var reloadCommand = command{
+	name: "reload", help: "read certificates, keys, tokens and rules again, all or nothing",
+	about: "SIGHUP does the same. Flags and the environment are read when pomelod starts: pomelod upgrade has that done while clients stay connected.",
+	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
+		o := asking(f, c)
+		return func([]string) error {
+			var answer admin.Reload
+			raw, err := o.call("POST", "/v1/reload", nil, struct{}{}, &answer)
+			if err != nil {
+				return err
+			}
+			o.show(raw, func(w io.Writer) {
+				if len(answer.Read) == 0 {
+					fmt.Fprintln(w, "there is no file to be read again")
+					return
+				}
+				fmt.Fprintln(w, "read again:", escaped(strings.Join(answer.Read, ", ")))
+			})
+			return nil
+		}
+	},
+}
+
 var rulesCommand = command{
 	name: "rules", help: "list bans, mutes and locks",
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {

@@ -13,7 +13,7 @@ import (
 
 // handleHangups takes SIGHUP, which systemctl reload sends, until stop is called: pomelod goes on. The end of the terminal that
 // it was started in sends one too, and then hungUp is called; else reload reads again what can be.
-func (m *manager) handleHangups(hungUp func(), reload func() error) (stop func()) {
+func (m *manager) handleHangups(hungUp func(), reload func() ([]string, error)) (stop func()) {
 	if signal.Ignored(syscall.SIGHUP) { // nohup
 		return func() {}
 	}
@@ -31,11 +31,12 @@ func (m *manager) handleHangups(hungUp func(), reload func() error) (stop func()
 				hungUp()
 				return
 			}
-			switch err := reload(); {
-			case err == errNoReload:
-				slog.Info("SIGHUP: " + err.Error())
-			case err == nil:
-				slog.Info("SIGHUP: certificates and keys were read again; for flags and other files restart pomelod")
+			switch names, err := reload(); {
+			case err != nil: // that is logged
+			case len(names) == 0:
+				slog.Info("SIGHUP: " + errNoReload.Error())
+			default:
+				slog.Info("SIGHUP: files were read again; flags and the environment take pomelod upgrade, or a restart", "files", names)
 			}
 			m.reloaded()
 		}

@@ -205,6 +205,9 @@ func (s *server) loadRules() error {
 		return settingsError{err}
 	}
 	use()
+	if s.rules.path != "" {
+		s.plan.reloads.add("rules", s.rules.read)
+	}
 	if n := len(s.rules.rules); n > 0 {
 		slog.Info("rules hold that operators have made", "rules", n, "file", s.rules.path)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,5 +135,45 @@ func TestRulesFile(t *testing.T) {
 	m.exempt = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
 	if _, err := m.SetRule(admin.Rule{Kind: admin.RuleBan, Address: "10.0.0.0/8"}, false); err == nil {
 		t.Error("a network with a proxy in it is banned")
+	}
+}
+
+// A reload reads all files again or none, and says which; SIGHUP does the same.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	rules, tokens := filepath.Join(dir, "rules.json"), filepath.Join(dir, "tokens")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(tokens, "ann 0123456789abcdef\n")
+	a := administer(t, "-rules-file", rules, "-admin-token-file", tokens)
+	c := login(t, a.addr("connector"))
+	write(rules, `{"version":1,"rules":[{"kind":"ban","name":"x"}]}`)
+	write(tokens, "ann short\n")
+	if out, code := a.command("reload"); code != 1 || !strings.Contains(out, "everything stays as it was") || !strings.Contains(out, "shorter than 16") {
+		t.Errorf("with a wrong file: exit %d, %s", code, out)
+	}
+	if got := c.enter("x", "r"); got != `{"users":["x"]}` {
+		t.Errorf("half of a reload: %s", got)
+	}
+	write(tokens, "ann fedcba9876543210\n")
+	if out := a.must("reload"); !strings.Contains(out, "rules") || !strings.Contains(out, "tokens") {
+		t.Errorf("reload: %s", out)
+	}
+	if got := login(t, a.addr("connector")).enter("x", "other"); got != `{"code":500,"error":true,"reason":"ban"}` {
+		t.Errorf("x is answered %s", got)
+	}
+	write(rules, `{"version":1,"rules":[]}`)
+	_ = a.cmd.Process.Signal(syscall.SIGHUP)
+	a.waitLog("SIGHUP: files were read again")
+	if got := login(t, a.addr("connector")).enter("x", "other"); got != `{"users":["x"]}` {
+		t.Errorf("x is answered %s", got)
+	}
+	a.stop()
+	if out := administer(t).must("reload"); out != "there is no file to be read again\n" {
+		t.Errorf("without files: %s", out)
 	}
 }

@@ -27,6 +27,7 @@ type plan struct {
 	listeners []plannedListener
 	admin     string
 	warnings  []string
+	reloads   reloads
 	takeover  *takeover // from another process, nil if there is none
 	// certificates are those of listeners with TLS; nil where there is none.
 	certificates *certificates

@@ -188,6 +188,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 		if s.tokens, err = admin.ReadTokens(cfg.tokenFile); err != nil {
 			return settingsError{err}
 		}
+		p.reloads.add("tokens", s.tokens.Read)
 	}
 	return nil
 }

@@ -95,6 +95,9 @@ type api struct {
 	s *server
 }
 
+// Reload implements admin.API.
+func (a api) Reload() ([]string, error) { return a.s.plan.reload() }
+
 // limitGroups are the groups of flags, in -help, that are limits.
 var limitGroups = []string{"Who may connect", "What a session or a room may do", "What rooms keep", "Times", "Sizes"}
 

@@ -141,15 +141,3 @@ func (c *settings) planTLS(p *plan) (err error) {
 
 // shakers is how many goroutines make the sums of handshakes: half of what there is to make them, so that event loops keep the rest.
 func shakers() int { return max(1, processors/2) }
-
-// reload reads again what can be, while pomelod runs.
-func (p *plan) reload() error {
-	err := errNoReload
-	if p.certificates != nil {
-		err = p.certificates.again()
-	}
-	if keys := p.login.reload(true); keys != errNoReload && (err == nil || err == errNoReload) {
-		err = keys
-	}
-	return err
-}

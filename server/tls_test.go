@@ -89,7 +89,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(certs[1], []byte("not a certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.plan.reload(); err == nil || !strings.Contains(err.Error(), certs[1]) {
+	if _, err := s.plan.reload(); err == nil || !strings.Contains(err.Error(), certs[1]) {
 		t.Errorf("a broken file: %v", err)
 	}
 	if got := certificateOf(t, at, "two.example").SerialNumber; got.Cmp(old) != 0 {
@@ -99,7 +99,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	waitFor(t, func() bool { return certificateOf(t, at, "two.example").SerialNumber.Cmp(old) != 0 })
 	old = certificateOf(t, at, "one.example").SerialNumber
 	writePair(t, certs[0], keys[0], "one.example")
-	if err := s.plan.reload(); err != nil {
+	if _, err := s.plan.reload(); err != nil {
 		t.Error(err)
 	}
 	if got := certificateOf(t, at, "one.example").SerialNumber; got.Cmp(old) == 0 {
@@ -236,7 +236,7 @@ func TestTLSResumes(t *testing.T) {
 		t.Error("the ticket of the gate is none of the connector's")
 	}
 	writePair(t, certs[0], keys[0], "chat.example")
-	if err := s.plan.reload(); err != nil {
+	if _, err := s.plan.reload(); err != nil {
 		t.Fatal(err)
 	}
 	if !resumes("connector-tls") {
