@@ -29,6 +29,9 @@ func (g *Group) Backlog() int {
 // Join puts c, which must be in no group, into g. It gets what is pushed from now on. Runs on the loop.
 func (s *passes) Join(c *Conn, g *Group) {
 	c.group, c.pos, c.cut = g, uint32(len(g.conns)), g.end
+	if c.out != nil {
+		c.out.pushed = 0 // what waits is of another stream
+	}
 	g.conns = append(g.conns, c)
 	if g.log != nil {
 		g.log.todo++ // the pass may yet come around to it
@@ -64,6 +67,18 @@ func (s *passes) Leave(c *Conn) {
 		s.turnRound(g) // c was the only one still to be visited
 	}
 }
+
+// Written is how much of the stream of its group c's socket has surely taken, or is owed: what it was told of is not more than that. It says so until
+// Closed returns, when c has left the group. While other things wait among what was pushed, all of that counts as taken. Runs on the loop.
+func (c *Conn) Written() uint64 {
+	if c.out == nil || c.out.stage.len() > 0 || c.life != lifeBroken && !c.IsPull() { // a conn that is closed is sent what there is
+		return c.cut
+	}
+	return c.cut - uint64(c.out.pushed)
+}
+
+// End is the offset behind what was pushed last.
+func (g *Group) End() uint64 { return g.end }
 
 func (g *Group) move(from, to int) {
 	c := g.conns[from]

@@ -79,6 +79,9 @@ func (x *outboxes) Lend(c *Conn, b []byte) {
 	x.Commit(c, staged)
 }
 
+// Waiting is for how many conns there are bytes that their sockets have not taken. Runs on the loop.
+func (x *outboxes) Waiting() int { return len(x.queued) }
+
 // Queued is the number of bytes the conn's socket has not taken yet.
 func (c *Conn) Queued() int {
 	if c.out == nil {

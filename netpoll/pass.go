@@ -142,6 +142,7 @@ func (s *passes) visit(g *Group, c *Conn) {
 		b := k.b[off-k.base:] // to is the end of a chunk
 		n, errno := s.outboxes.write(c, b)
 		if errno != 0 {
+			c.cut = off // Conn.Written
 			s.ends.fail(c)
 			return
 		}
@@ -169,11 +170,16 @@ func (s *passes) refer(c *Conn, from, off, to uint64) {
 			p.copies = append(p.copies, s.copyOf(p, last, to))
 		}
 	}
+	pushed := int(to - off)
+	if c.out != nil {
+		pushed += c.out.pushed
+	}
 	for i := range p.copies {
 		if k := &p.copies[i]; off < k.end() && to > k.base && c.Alive() {
 			s.outboxes.enqueue(c, segment{b: k.b[max(off, k.base)-k.base : min(to, k.end())-k.base], shared: k.shared})
 		}
 	}
+	c.out.pushed = pushed // also if it was too much: then c has not had it either (Conn.Written)
 }
 
 func (s *passes) copyOf(p *log, from, to uint64) piece {

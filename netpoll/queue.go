@@ -16,6 +16,7 @@ type queue struct {
 	bytes    int    // in all
 	first    int    // of these, what is left of the write with which the queue began: it was let in whatever its size, and counts for nothing
 	own      int    // of these, those that no other conn shares
+	pushed   int    // of these, those at the end that are nothing but the stream of the conn's group
 	moved    uint32 // tick at which the socket last took a byte
 }
 
@@ -36,12 +37,14 @@ func (q *queue) add(s segment, m *sharing) {
 	}
 	q.segments = append(q.segments, s)
 	q.bytes += len(s.b)
+	q.pushed = 0
 }
 
 // consume takes n bytes off the front.
 func (q *queue) consume(n int, m *sharing) {
 	q.bytes -= n
 	q.first = max(q.first-n, 0)
+	q.pushed = min(q.pushed, q.bytes)
 	done := 0
 	for done < len(q.segments) && n >= len(q.segments[done].b) {
 		n -= len(q.segments[done].b)
@@ -78,7 +81,7 @@ func (q *queue) clear(m *sharing) {
 	for i := range q.segments {
 		q.forget(&q.segments[i], m)
 	}
-	q.segments, q.bytes = q.segments[:0], 0
+	q.segments, q.bytes, q.pushed = q.segments[:0], 0, 0
 }
 
 // front is what is to be written next: the first segment, or in scratch, which is returned too, as many as a healthy socket takes in one

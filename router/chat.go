@@ -114,10 +114,6 @@ func (ch *chat) enter(s *session, c *call) { ch.enterAs(s, c, false) }
 
 // enterAs is enter for a session whose token was judged just now, if that is set.
 func (ch *chat) enterAs(s *session, c *call, judged bool) {
-	if ch.limiter.memoryShort() {
-		ch.calls.answer(s, c, limitMemory.answer(true))
-		return
-	}
 	if ch.limiter.overrun() {
 		ch.calls.answer(s, c, channel.EnterRefused)
 		return
@@ -165,7 +161,7 @@ func (ch *chat) enterAs(s *session, c *call, judged bool) {
 		ch.calls.answer(s, c, banned)
 		return
 	}
-	req := channel.Request{Op: channel.OpEnter, Locked: locked, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0}
+	req := channel.Request{Op: channel.OpEnter, Locked: locked, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0, Short: ch.limiter.short.Load()}
 	if s.room != nil && s.roomName() == room {
 		if s.user() == user && !renewed {
 			ch.calls.answer(s, c, channel.EnterRefused)

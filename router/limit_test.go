@@ -27,6 +27,9 @@ func publicLimits(cfg *Config) {
 func (r *rig) limitedFor(why limitReason) (n uint64) {
 	for _, l := range r.node.loops {
 		n += l.limiter.refused[why]
+		if why == limitMemory {
+			n += l.worker.Stats().Limited[channel.ReasonMemory] // of enters
+		}
 	}
 	return n
 }

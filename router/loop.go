@@ -159,6 +159,7 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 // submitEnter is submit for an enter. uid is user*room, of which the request's names are parts: who the session will be.
 func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string) {
 	x := l.extra(s)
+	req.Near = l.node.access.near(s.conn.Peer().Addr())
 	x.entering, x.star, x.rename = uid, uint8(len(req.User)), req.Prev != "" // first: the answer may come before submit returns
 	if !l.submit(s, c, req) {
 		x.entering, x.rename = "", false
@@ -282,7 +283,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	x := s.x
 	if s.room != nil {
 		if !x.rename {
-			l.leave(it.To, s.user(), s.roomName(), s.room.id.Partition())
+			l.leave(it.To, s.user(), s.roomName(), s.room.id.Partition(), channel.Request{})
 		}
 		l.rooms.exit(s)
 	}

@@ -61,6 +61,9 @@ type History struct {
 	Memory   int64 // of all rooms; 0: no limit
 }
 
+// MaxGrace is the longest time for which a member that was cut off may be away.
+const MaxGrace = 5 * time.Minute
+
 // DefaultLimits returns the limits of a server whose clients are trusted: those on rates and on what comes before a handshake are off.
 func DefaultLimits() Limits {
 	return Limits{
@@ -93,8 +96,9 @@ func (l *Limits) Check() error {
 		return fmt.Errorf("-spread %d: must be at least 1", l.Spread)
 	case l.Flood < 0 || l.Flood > maxFlood || l.EarlyPackages < 0 || l.EarlyPackages >= maxFlood || l.EarlyBytes < 0:
 		return fmt.Errorf("-flood %d and -handshake-packages %d: must be below %d, or 0 for no limit", l.Flood, l.EarlyPackages, maxFlood)
-	case l.Rooms.Members < 0 || l.Rooms.Rooms < 0 || l.Rooms.Slow < 0:
-		return fmt.Errorf("-room-members %d, -rooms %d and -slow-mode %v: must not be negative; 0 is no limit", l.Rooms.Members, l.Rooms.Rooms, l.Rooms.Slow)
+	case l.Rooms.Members < 0 || l.Rooms.Rooms < 0 || l.Rooms.Slow < 0 || l.Rooms.Grace < 0 || l.Rooms.Grace > MaxGrace:
+		return fmt.Errorf("-room-members %d, -rooms %d, -slow-mode %v and -grace %v: must not be negative, and -grace at most %v; 0 is no limit, and no grace",
+			l.Rooms.Members, l.Rooms.Rooms, l.Rooms.Slow, l.Rooms.Grace, MaxGrace)
 	case l.History.Messages < 0 || l.History.Messages > MaxHistory || l.History.Bytes < 0 || l.History.Bytes > 1<<30 || l.History.Age < 0 || l.History.Memory < 0:
 		return fmt.Errorf("-history %d, -history-bytes %d, -history-age %v and -history-memory %d: must not be negative, -history at most %d and -history-bytes at most 1GiB",
 			l.History.Messages, l.History.Bytes, l.History.Age, l.History.Memory, MaxHistory)
@@ -171,6 +175,7 @@ type Node struct {
 	seats      [limit.Kinds]seats // for the App's calls
 	roundTrip  bool
 	access     *access
+	ghosts     *ghosts
 	follow     bool // sessions move to the loop of their room
 	cesu8      CESU8
 	names      names.Rules // what users may be called
@@ -226,6 +231,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n.loginTold.Store(-loginTroubleEvery)
 	n.moderator.names, n.moderator.wall = &n.names, cfg.Wall
 	n.access.bans = &n.moderator
+	n.ghosts = newGhosts(int64(cfg.Limits.Rooms.Grace), cfg.Access.PerAddress.Conns)
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {

@@ -23,6 +23,7 @@ type room struct {
 type variantGroup struct {
 	variant *codec.Variant
 	group   netpoll.Group
+	marks   []mark // of the last pushes, as far as somebody may lack them
 }
 
 // rooms are what a loop knows of rooms that have members here. Owned by the loop, but for crowded.
@@ -137,7 +138,9 @@ func (rs *rooms) push(it *channel.Item) bool {
 	r.seq = it.Seq
 	for _, vg := range r.groups {
 		rs.encoded = it.Push.AppendFrame(rs.encoded[:0], vg.variant)
+		fresh := vg.group.Backlog() == 0 && rs.np.Waiting() == 0
 		rs.np.Push(&vg.group, rs.encoded)
+		vg.mark(r.seq, fresh)
 		if vg.group.Backlog() > rs.limits.RoomBytes {
 			rs.markCrowded(r.id)
 		}

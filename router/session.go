@@ -234,19 +234,24 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	*s = session{phase: ended}
 }
 
-// depart takes the session out of its room and forgets what it waits for. Its transport may live on.
+// depart takes the session out of its room, for a reason, and forgets what it waits for. Its transport may live on.
 func (l *loop) depart(s *session, why netpoll.Reason) {
 	from := l.addr(s.conn)
 	l.dropLogin(s)
+	end := l.endOf(s, why)
 	if r := s.room; r != nil {
+		if end.Cut {
+			end.Handed = l.handed(s)
+		}
 		l.rooms.exit(s)
-		l.leave(from, s.user(), s.roomName(), r.id.Partition())
+		l.leave(from, s.user(), s.roomName(), r.id.Partition(), end)
 	}
 	if x := s.x; x != nil {
 		clear(x.pending)
 		x.pending = x.pending[:0]
 		if x.entering != "" {
-			l.leaveEntering(from, x)
+			end.Handed = 0
+			l.leaveEntering(from, x, end)
 		}
 		x.entering, x.rename, x.handling = "", false, false
 	}
@@ -256,14 +261,16 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 	}
 }
 
-func (l *loop) leave(from channel.Addr, user, room string, part uint16) {
-	l.inlet(part).Post(channel.Request{Op: channel.OpLeave, From: from, User: user, Room: room, Part: part})
+// leave posts the leave of a member; end is what else it says (endOf).
+func (l *loop) leave(from channel.Addr, user, room string, part uint16, end channel.Request) {
+	end.Op, end.From, end.User, end.Room, end.Part = channel.OpLeave, from, user, room, part
+	l.inlet(part).Post(end)
 }
 
 // leaveEntering undoes an enter that is in flight.
-func (l *loop) leaveEntering(from channel.Addr, x *extra) {
+func (l *loop) leaveEntering(from channel.Addr, x *extra, end channel.Request) {
 	room := x.entering[int(x.star)+1:]
-	l.leave(from, x.entering[:x.star], room, channel.Partition(room))
+	l.leave(from, x.entering[:x.star], room, channel.Partition(room), end)
 }
 
 // heard restarts the time after which a silent client is disconnected. Heartbeats do it, and so does data, which the
@@ -363,7 +370,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 			l.counters.timeouts++
 		}
 		if p.op == channel.OpEnter {
-			l.leaveEntering(l.addr(s.conn), s.x)
+			l.leaveEntering(l.addr(s.conn), s.x, channel.Request{})
 		}
 		l.finish(s, p.refusal, "")
 	}
