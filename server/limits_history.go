@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/router"
 )
 
 // historyLimits registers what rooms keep of what is said in them. The defaults are for people whose connection was lost for some minutes: 64
@@ -26,6 +27,7 @@ func (c *settings) historyLimits(f *flag.FlagSet) {
 	f.Var((*syncFlag)(&c.historySync), "history-sync", "always or off: whether a sender is answered only when its message is on the disk. With always, messages are refused while they cannot be written; with off, the last ones before a crash may be missing")
 	c.historyKeep = keepFlag{30 * 24 * time.Hour, 10 << 30}
 	f.Var(&c.historyKeep, "history-keep", "`time:bytes`: how long files stay in -history-dir, and how large they may be together; the oldest are removed")
+	f.Var((*graceFlag)(&c.limits.Rooms.Grace), "grace", "`time` for which a member that was cut off keeps its place, and others are told nothing: 12s suits clients that return by themselves. 0: it leaves at once")
 	f.Var(&c.historyOpen, "history-open", "`names` of rooms that keep what was said for everyone who enters, not only for those who were there: lobby,world*. A * at the end stands for anything")
 }
 
@@ -35,6 +37,20 @@ func (c *settings) defaultHistory() error {
 		return nil
 	}
 	return c.flags.Set("history-memory", strconv.FormatInt(c.budget.bytes/8, 10))
+}
+
+// graceFlag is a time of whole milliseconds that is not too long.
+type graceFlag time.Duration
+
+func (g *graceFlag) String() string { return time.Duration(*g).String() }
+
+func (g *graceFlag) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > router.MaxGrace {
+		return fmt.Errorf("must be a time like 12s, at most %v, or 0 for none", router.MaxGrace)
+	}
+	*g = graceFlag(d)
+	return nil
 }
 
 // checkHistory refuses names of rooms that no room can have.

@@ -66,7 +66,7 @@ func TestLimitMistakes(t *testing.T) {
 		"-limits none", "-limits PUBLIC", "-session-rate fast", "-session-rate 1:", "-session-rate -1", "-session-rate 0:5", "-session-rate 5:0", "-session-rate NaN",
 		"-session-rate 1e99", "-session-rate +Inf", "-send-rate 2000000", "-send-rate 0.5:1", "-flood -1", "-flood 70000", "-handshake-bytes -1", "-handshake-bytes x",
 		"-handshake-packages 70000", "-first-message-timeout 1ms", "-room-members many", "-rooms -5", "-slow-mode 25h", "-slow-mode 1us", "-slow-mode -1s", "-memory much", "-memory -1",
-		"-history -1", "-history many", "-history 10001", "-history-bytes x", "-history-bytes 2GiB", "-history-age 25h", "-history-age -1s", "-history-memory -1", "-history-open a*b", "-history-open **",
+		"-grace -1s", "-grace 6m", "-grace long", "-history -1", "-history many", "-history 10001", "-history-bytes x", "-history-bytes 2GiB", "-history-age 25h", "-history-age -1s", "-history-memory -1", "-history-open a*b", "-history-open **",
 	} {
 		list := strings.Fields(args)
 		if _, err := parseFlags(list, nil, io.Discard); err == nil || !strings.Contains(err.Error(), list[0]) {
