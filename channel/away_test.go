@@ -253,15 +253,14 @@ func TestReturnsAreNotRefused(t *testing.T) {
 
 // awayModel is what a room with places of who is away should be.
 type awayModel struct {
-	s       *stage
-	now     *int64
-	rng     *rand.Rand
-	names   []string // in order of entry
-	by      map[string]*awayMember
-	cuts    []string // who is away, in the order in which they were cut off
-	log     []logged // what was said and pushed; the number of one is its index + 1
-	letters int
-	serial  int
+	s      *stage
+	now    *int64
+	rng    *rand.Rand
+	names  []string // in order of entry
+	by     map[string]*awayMember
+	cuts   []string // who is away, in the order in which they were cut off
+	log    []logged // what was said and pushed; the number of one is its index + 1
+	serial int
 }
 
 type awayMember struct {
