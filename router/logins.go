@@ -54,7 +54,7 @@ type login struct {
 	ctx    context.Context
 	cancel context.CancelFunc // nobody waits any more
 	shown  auth.Login
-	// judged is called once, on any goroutine.
+	// judged is called once, on any goroutine, unless ctx has ended.
 	judged func(auth.Identity, error)
 }
 
@@ -119,8 +119,11 @@ func (ls *logins) add(j *login) bool {
 // work judges logins until none waits.
 func (ls *logins) work() {
 	for j := ls.next(); j != nil; j = ls.next() {
-		if j.ctx.Err() == nil {
-			j.judged(ls.judge(j))
+		if j.ctx.Err() != nil {
+			continue
+		}
+		if id, err := ls.judge(j); j.ctx.Err() == nil {
+			j.judged(id, err)
 		}
 	}
 }
