@@ -26,8 +26,8 @@ build: ## build bin/pomelod, a static binary
 	$(BUILD) -o bin/pomelod ./cmd/pomelod
 
 .PHONY: run
-run: build ## build and start pomelod; flags go into ARGS, as in make run ARGS=-help
-	@bin/pomelod $(ARGS)
+run: build ## build and start pomelod, whose lobby shows newcomers what was said before; flags go into ARGS, as in make run ARGS=-help
+	@bin/pomelod -history-open lobby $(ARGS)
 
 # Not from Go's cache: some tests start what others have built.
 .PHONY: test

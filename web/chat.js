@@ -7,13 +7,13 @@ import { People } from "./chat/people.js";
 import { Refusal } from "./chat/refusals.js";
 import { Pomelo, REPLACED, newSecret } from "./pomelo.js";
 
-const ENTER = "connector.entryHandler.enter";
 const SEND = "chat.chatHandler.send";
 const EVERYONE = "*";
 
 const MAX_NAME_BYTES = 64;
 const MAX_CHARACTERS = 4_000; // of a message
 const CHARACTERS_LEFT = 200; // from here on the page tells how many are left
+const HISTORY = 50; // messages of before that a newcomer is shown, if it may read them
 // How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
 // session's heartbeats have been missing for long enough.
 const REFUSED_PATIENCE_MS = 3 * 60_000;
@@ -53,17 +53,25 @@ let me = null; // {name, room} while in a room, also when cut off
 let target = EVERYONE;
 let refusal = null; // of the latest attempt to return
 let refusedSince = 0;
+let entered = 0; // number of the room's pushes at the latest enter: what has none greater was said before
+let unsure = null; // {content, to, mid} of the latest message that perhaps did not arrive
+let unread = false; // the log has its line before what came while nobody looked
 let awaited = new Set(); // who was here before a cut and may be on the way back
 let awaiting = 0; // the timer that ends that
 
 // ---- Entering and leaving ----
 
 async function enter(name, room) {
-  const answer = await pomelo.request(ENTER, { username: name, rid: room });
-  const { users } = answer;
+  const returns = me?.room === room && me.name === name;
+  const answer = await (returns ? pomelo.reenter() : pomelo.enter({ username: name, rid: room, history: HISTORY }));
+  const { users, seq, complete } = answer;
   if (!users) throw new Refusal(answer, { name, room }, "nameTaken");
-  if (me?.room === room) awaitOthers(users);
-  else {
+  entered = numberOf(seq);
+  if (returns) {
+    awaitOthers(users);
+    log.note({ true: "away", false: "awayGap" }[complete] ?? "back");
+  } else {
+    unsure = null;
     awaited.clear();
     log.clear();
     log.note("entered", { room });
@@ -77,7 +85,7 @@ async function enter(name, room) {
 
 async function join(name, room) {
   const gate = new URL(".", document.baseURI).href;
-  await pomelo.init({ gate, uid: name, user: { secret }, onReturn: comeBack });
+  await pomelo.init({ gate, uid: name, user: { secret }, extended: true, onReturn: comeBack });
   await enter(name, room);
 }
 
@@ -89,7 +97,6 @@ async function comeBack() {
     throw error;
   }
   refusedSince = 0;
-  log.note("back");
 }
 
 function notLetBack(error) {
@@ -211,10 +218,13 @@ function giveBack(content, to) {
   fitText();
 }
 
-// send resolves to what to say when it did not work.
+// send resolves to what to say when it did not work. A message that perhaps did not arrive has the same id when it is sent again, and is said once.
 async function send(content, to) {
+  const again = unsure?.content === content && unsure.to === to;
+  const mid = again ? unsure.mid : newSecret();
   try {
-    const answer = await pomelo.request(SEND, { content, target: to });
+    const answer = await pomelo.request(SEND, { content, target: to, mid });
+    unsure = null;
     if (answer.code) {
       const { key, given } = new Refusal(answer, { name: to, room: me?.room }, to === EVERYONE || people.has(to) ? "notSent" : "gone");
       return [key, given];
@@ -223,15 +233,26 @@ async function send(content, to) {
     if (to !== EVERYONE && to !== me?.name) log.message({ from: me.name, text: content, own: true, to });
     return null;
   } catch {
+    unsure = { content, to, mid };
     return ["unsure"];
   }
 }
 
-function received({ msg, from, target: to }) {
+function received({ msg, from, target: to, seq, time }) {
   const text = typeof msg === "string" ? msg : JSON.stringify(msg);
   const own = from === me.name;
-  log.message({ from, text, own, to: to === EVERYONE ? undefined : to });
-  if (!own) alerts.message({ from, text, room: me.room });
+  const before = numberOf(seq) <= entered && seq !== undefined;
+  if (document.hidden && !own && !before && !unread) {
+    unread = true;
+    log.unread();
+  }
+  log.message({ from, text, own, to: to === EVERYONE ? undefined : to, time });
+  if (!own && !before) alerts.message({ from, text, room: me.room });
+}
+
+// numberOf is the number of a place in a room's stream: what stands behind the dot.
+function numberOf(seq = "") {
+  return Number(seq.slice(seq.lastIndexOf(".") + 1));
 }
 
 function writeTo(name) {
@@ -409,6 +430,10 @@ const ACTIONS = {
     }
   },
 };
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) unread = false;
+});
 
 addEventListener("click", ({ target: clicked }) => ACTIONS[clicked.closest("[data-action]")?.dataset.action]?.());
 

@@ -30,14 +30,19 @@ export interface InitOptions {
   secure?: boolean;
   /** Sent with the handshake. */
   user?: HandshakeUser;
+  /**
+   * Asks the server for places and times with each push, so that `reenter` can return without a gap (docs/PROTOCOL.md). A server that does not
+   * know of this answers as ever; see `Pomelo.extended`. Bodies are JSON then, without protobuf.
+   */
+  extended?: boolean;
   /** Called with the `user` member of the server's handshake, after each handshake. */
   handshakeCallback?: (user: any) => void;
-  /** Return by itself after a cut. By default true if there is an `onReturn`. */
+  /** Return by itself after a cut. By default true if there is an `onReturn`, or `enter` was used. */
   reconnect?: boolean;
   /** How many attempts to return in a row before it gives up with the event `error`. By default without end. */
   maxReconnectAttempts?: number;
   /**
-   * Called after each handshake that follows a cut: the place to enter the room again. While it runs, requests work already.
+   * Called after each handshake that follows a cut: the place to enter the room again. Without it the client calls `reenter` by itself, if `enter` was used. While it runs, requests work already.
    * If it throws or rejects, the attempt has failed and the next one follows.
    */
   onReturn?: (pomelo: Pomelo) => unknown;
@@ -88,8 +93,26 @@ export interface PomeloEvents {
   returning: { attempt: number; delay: number };
   /** An attempt to return has opened a socket. */
   reconnect: undefined;
-  /** The client is back, and `onReturn` has finished. */
-  returned: undefined;
+  /** The client is back, and `onReturn` has finished; or the client has entered its room again by itself, and this is the answer. */
+  returned: EnterAnswer | undefined;
+}
+
+/** A place in a room. */
+export interface Place {
+  username: string;
+  rid: string;
+}
+
+/** What an enter is answered. `users` is there when it was not refused. */
+export interface EnterAnswer {
+  users?: string[];
+  /** How far the room's stream has come; to extended clients. */
+  seq?: string;
+  /** To `reenter` of an extended client: with the pushes that follow, every `onChat` since the last push that was told. */
+  complete?: boolean;
+  code?: number;
+  reason?: string;
+  [member: string]: unknown;
 }
 
 type Listener<T> = (argument: T) => void;
@@ -118,6 +141,21 @@ export class Pomelo {
 
   /** Sends a message that is not answered. False when there is no connection. */
   notify(route: string, message?: object): boolean;
+
+  /** Whether the server has taken this client for an extended one. */
+  readonly extended: boolean;
+
+  /**
+   * Enters a room (`connector.entryHandler.enter`), and remembers it for `reenter`. To an extended client the last `history` messages that it
+   * may read follow as `onChat`, oldest first, before anything that is said later; they have a smaller number than the answer's `seq`.
+   */
+  enter(place: Place & { history?: number }): Promise<EnterAnswer>;
+
+  /**
+   * Enters the room of the last `enter` again. To an extended client everything follows that was said there since the last push that was told,
+   * once and in order; or `complete` is false. Give a `secret` in `user`, or the name may be taken until the server has noticed the cut.
+   */
+  reenter(): Promise<EnterAnswer>;
 
   /** Ends the connection and every attempt to return. */
   disconnect(): void;

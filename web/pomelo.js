@@ -26,6 +26,7 @@ export const REPLACED = "replaced by a new session of yours";
 // The one kick that asks the client to come back: the server could not keep its promise that every message arrives.
 const INVITATION = "messages were lost; please enter again";
 
+const ENTER = "connector.entryHandler.enter";
 const CONNECT_TIMEOUT_MS = 10_000; // of the gate; then again of socket and handshake
 const BACKOFF = { min: 1_000, max: 30_000 };
 const STABLE_MS = 10_000; // a connection that did not last as long does not start the back-off anew
@@ -78,6 +79,7 @@ export class Pomelo {
   #listeners = new Map(); // event → functions
   #life = null; // of the connection and of those that replace it, from init to disconnect
   #connection = null;
+  #place = null; // what enter was given, and seq: how far the room's stream was told
 
   get connected() {
     return this.#connection?.working ?? false;
@@ -118,6 +120,26 @@ export class Pomelo {
   notify(route, message) {
     if (this.connected) this.#connection.notify(route, message);
     return this.connected;
+  }
+
+  get extended() {
+    return this.connected && this.#connection.extended;
+  }
+
+  async enter({ history, ...place }) {
+    const answer = await this.request(ENTER, { ...place, history });
+    if (answer.users) this.#place = { ...place, seq: answer.seq };
+    return answer;
+  }
+
+  async reenter() {
+    const place = this.#place;
+    if (!place) throw new PomeloError("NOT_CONNECTED", "there is no room to enter again: call enter first");
+    const { seq, ...message } = place;
+    const answer = await this.request(ENTER, { ...message, since: seq });
+    // What was missed follows the answer. Until it has come, the client has seen what it had before.
+    if (answer.users && !(seq && answer.complete)) place.seq = answer.seq;
+    return answer;
   }
 
   disconnect() {
@@ -167,6 +189,7 @@ export class Pomelo {
     const connection = new Connection(address(host, port, params.secure), params, {
       emit: (event, argument) => this.emit(event, argument),
       opened: () => life.returning && this.emit("reconnect"),
+      told: (body) => this.#told(body),
       kicked: (reason) => this.#kicked(life, connection, reason),
       ended: (event) => this.#ended(life, event),
     });
@@ -176,6 +199,11 @@ export class Pomelo {
     params.handshakeCallback?.(user);
     if (life.callback) attempt(life.callback, connection.socket);
     return user;
+  }
+
+  // told notes how far the room's stream has come, before listeners hear of it.
+  #told(body) {
+    if (this.#place && body?.seq && body.rid === this.#place.rid) this.#place.seq = body.seq;
   }
 
   #kicked(life, connection, reason) {
@@ -188,7 +216,7 @@ export class Pomelo {
   #ended(life, event) {
     this.emit("close", event);
     this.emit("disconnect", event);
-    const { onReturn, reconnect = Boolean(onReturn) } = life.params;
+    const { onReturn, reconnect = Boolean(onReturn || this.#place) } = life.params;
     if (reconnect && life.since && !life.returning && !life.signal.aborted) this.#comeBack(life);
   }
 
@@ -203,10 +231,10 @@ export class Pomelo {
       if (life.signal.aborted) return;
       try {
         await this.#connect(life);
-        await onReturn?.(this);
+        const answer = await this.#return(onReturn);
         if (!this.connected) continue; // lost again, and the hook did not notice
         life.returning = false;
-        this.emit("returned");
+        this.emit("returned", answer);
         return;
       } catch (error) {
         if (life.signal.aborted) return;
@@ -216,6 +244,15 @@ export class Pomelo {
     if (life.signal.aborted) return;
     life.end();
     this.emit("error", new PomeloError("UNREACHABLE", `no return in ${maxReconnectAttempts} attempts`));
+  }
+
+  // return enters the room again, or has the program do so.
+  async #return(onReturn) {
+    if (onReturn) return void (await onReturn(this));
+    if (!this.#place) return;
+    const answer = await this.reenter();
+    if (!answer.users) throw new PomeloError("REFUSED", `the room cannot be entered again: ${answer.reason ?? `code ${answer.code}`}`);
+    return answer;
   }
 }
 
@@ -330,9 +367,10 @@ const remember = (storage, key, value) => {
 };
 
 // Connection is one WebSocket from its opening to its end, with its timers and its requests: nothing outlives it.
-// owner has emit(event, argument), opened(), kicked(reason) and ended(event).
+// owner has emit(event, argument), opened(), told(body of a push), kicked(reason) and ended(event).
 class Connection {
   working = false; // between handshake and end
+  extended = false; // the server tells places and times with pushes
   socket;
   ready; // with the user member of the server's handshake
   #opened;
@@ -420,7 +458,8 @@ class Connection {
   #shakeHands() {
     this.#owner.opened();
     const { dictVersion, protos } = this.#known;
-    const sys = { ...CLIENT, rsa: {}, dictVersion, protoVersion: protos?.version ?? 0 };
+    const { extended } = this.#params;
+    const sys = { ...CLIENT, rsa: {}, dictVersion, protoVersion: protos?.version ?? 0, extended: extended ? 1 : undefined };
     this.#send(HANDSHAKE, toJSON({ sys, user: this.#params.user }));
   }
 
@@ -484,6 +523,7 @@ class Connection {
       this.#owner.emit("error", error);
       return this.end({ ...ending(error.message), error });
     }
+    this.extended = sys.extended === 1;
     this.#heartbeatMs = (sys.heartbeat ?? 0) * 1000;
     // What the server leaves out it need not repeat, provided that it uses such a thing at all.
     const dictionary = sys.dict ? sys : sys.useDict ? this.#known : {};
@@ -542,7 +582,10 @@ class Connection {
       this.#owner.emit("error", error);
       return void request?.failed?.(error);
     }
-    if (!id) return void this.#owner.emit(about, content);
+    if (!id) {
+      this.#owner.told(content);
+      return void this.#owner.emit(about, content);
+    }
     request.answered(content);
     return Boolean(request.failed);
   }

@@ -308,6 +308,59 @@ check("returns after a cut, and again", async (env) => {
   same(seen, [...once, ...once]);
 });
 
+check("an extended client enters its room again by itself, and is told all it missed, once and in order", async (env) => {
+  const room = newRoom();
+  const options = { extended: true, user: { secret: env.lib.newSecret() } };
+  const alice = await connect(env, options);
+  const bob = await connect(env);
+  const heard = [];
+  alice.on("onChat", ({ msg }) => heard.push(msg));
+  ok(alice.extended && !bob.extended, "alice is extended, and bob is not");
+  const answer = await alice.enter({ username: "alice", rid: room });
+  ok(typeof answer.seq === "string", `the answer to enter: ${show(answer)}`);
+  same((await bob.enter({ username: "bob", rid: room })).seq, undefined, "the answer to who is not extended");
+  let said = 0;
+  const say = (n) => bob.request(SEND, { content: `m${(said += n)}`, target: "*" });
+  for (let round = 0; round < 3; round++) {
+    await say(1);
+    const cut = told(alice, "close");
+    const bobs = told(bob, "returned");
+    const back = told(alice, "returned");
+    env.network("cut");
+    await cut;
+    await bobs;
+    await say(1);
+    await say(1);
+    const { complete } = await back;
+    ok(complete, "the return is complete");
+    await say(1);
+  }
+  const all = new Promise((resolve) => {
+    const look = () => heard.length >= said && resolve();
+    alice.on("onChat", look);
+    look();
+  });
+  await within(all, "what was said");
+  same(heard, Array.from({ length: said }, (_, i) => `m${i + 1}`), "what alice heard");
+});
+
+check("enter shows what was said to who may read it, before anything else; reenter needs an enter", async (env) => {
+  const room = newRoom();
+  const user = { secret: env.lib.newSecret() };
+  const alice = await connect(env, { extended: true, user });
+  await rejects(alice.reenter(), "NOT_CONNECTED");
+  await alice.enter({ username: "alice", rid: room });
+  for (const content of ["one", "two", "three"]) await alice.request(SEND, { content, target: "*" });
+  const again = await connect(env, { extended: true, user });
+  const heard = [];
+  again.on("onChat", ({ msg, seq, time }) => heard.push([msg, typeof seq, typeof time]));
+  const { seq } = await again.enter({ username: "alice", rid: room, history: 2 });
+  await again.request(SEND, { content: "four", target: "*" });
+  same(heard.map(([msg]) => msg), ["two", "three", "four"], "what was told");
+  ok(heard.every(([, place, time]) => place === "string" && time === "number"), "places and times");
+  ok(typeof seq === "string", "a place in the answer");
+});
+
 check("keeps trying while there is no server, and is back soon after it", async (env) => {
   const client = await connect(env, { reconnect: true });
   const failed = told(client, "io-error");

@@ -84,7 +84,8 @@ suite('a refusal', (test) => {
       [{ reason: 'slow_mode', wait: 600 }, 'Slow mode: between two messages everybody here has to wait. Please send yours in 10 minutes.'],
       [{ reason: 'slow_mode', wait: 86_400 }, 'Slow mode: between two messages everybody here has to wait. Please send yours in 24 hours.'],
       [{ reason: 'mute' }, 'You may not write here at present.'],
-      [{ reason: 'history' }, 'The server says no. Its reason: history'],
+      [{ reason: 'history' }, 'The server cannot store messages at the moment. Please try again in a little while.'],
+      [{ reason: 'moon' }, 'The server says no. Its reason: moon'],
       [{ code: 404 }, 'The server says no, with code 404 and no reason. Please try again in a moment.'],
     ]) {
       refusal = { code: 500, ...answer };

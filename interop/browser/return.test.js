@@ -3,6 +3,9 @@
 // The page comes back: after a restart of the server, after cuts, in another tab.
 
 const assert = require('node:assert');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { playServer } = require('./lib/played');
 const { suite } = require('./lib/suite');
 const { Visitor } = require('./lib/visitor');
@@ -29,7 +32,7 @@ suite('the chat page returns', (test) => {
     for (const visitor of [alice, bob]) {
       await visitor.$('#banner').waitFor({ state: 'hidden' });
       await visitor.error('#status', 'Connected');
-      await visitor.seesNote('You are back.');
+      await visitor.seesNote('You were away');
     }
     await alice.error('#notice', 'The connection is back. Press Enter to send your message.');
     await alice.seesPeople('alice', 'bob');
@@ -39,7 +42,7 @@ suite('the chat page returns', (test) => {
     await alice.error('#notice', '');
     assert.deepStrictEqual((await bob.messages()).map(({ text }) => text), ['before', 'too early']);
     // Both have stayed, so neither has joined.
-    const notes = [`You are in \u2068${room}\u2069`, 'You are back. What was said meanwhile is not shown here.'];
+    const notes = [`You are in \u2068${room}\u2069`, 'You were away. Some of what was said meanwhile may be missing'];
     assert.deepStrictEqual(await alice.$('.note').allTextContents(), [notes[0], '\u2068bob\u2069 joined', notes[1]]);
     assert.deepStrictEqual(await bob.$('.note').allTextContents(), notes);
   });
@@ -55,7 +58,7 @@ suite('the chat page returns', (test) => {
     await carol.page.close();
     await alice.error('#status', 'Offline');
     await site.startServer();
-    await alice.seesNote('You are back.');
+    await alice.seesNote('You were away');
     await alice.seesPeople('alice', 'bob');
     const dave = await visit();
     await dave.join('dave', room);
@@ -63,7 +66,7 @@ suite('the chat page returns', (test) => {
     await alice.page.clock.fastForward(60_000);
     await alice.seesNote('carol left');
     const notes = (await alice.$('.note').allTextContents()).map((note) => note.replace(/[\u2068\u2069]/g, ''));
-    assert.deepStrictEqual(notes.slice(-3), ['You are back. What was said meanwhile is not shown here.', 'dave joined', 'carol left']);
+    assert.deepStrictEqual(notes.slice(-3), ['You were away. Some of what was said meanwhile may be missing', 'dave joined', 'carol left']);
     await bob.page.click('[data-action="leave"]');
     await alice.seesNote('carol and bob left');
     const again = await visit();
@@ -82,7 +85,7 @@ suite('the chat page returns', (test) => {
     await alice.seesPeople('alice', 'witness');
 
     site.proxy.abandon();
-    await alice.seesNote('You are back.');
+    await alice.seesNote('You were away');
     const stranger = await visit();
     await stranger.tryToJoin('alice', room);
     await stranger.error('#join-error', `Somebody is called alice in ${room} already. Please choose another name.`);
@@ -126,7 +129,7 @@ suite('the chat page returns', (test) => {
     site.proxy.cut();
     await alice.error('#notice', 'The connection broke; perhaps the message did not arrive.');
     assert.strictEqual(await alice.page.inputValue('#text'), 'on its way');
-    await alice.seesNote('You are back.');
+    await alice.seesNote('You were away');
     await alice.error('#notice', 'The connection is back. If your message is not above, press Enter to send it again.');
     await alice.page.press('#text', 'Enter');
     await alice.sees('on its way');
@@ -179,4 +182,50 @@ suite('the chat page returns', (test) => {
     await alice.error('#status', 'Connected');
     await alice.$('#banner').waitFor({ state: 'hidden' });
   });
-});
+
+  test('and shows what was said before it came, and while it was away, where everybody may read', async ({ site, visit, room }) => {
+    const { host, port } = site.server.connector;
+    const alice = await visit({ cuts: true });
+    const open = `open ${room}`;
+    await alice.join('alice', open);
+    const bob = await visit({ url: `http://${host}:${port}/` }); // past the proxy: the cut does not concern him
+    await bob.page.route('**/gate/queryEntry*', (route) => route.fulfill({ json: { code: 200, host, port } }));
+    await bob.join('bob', open);
+    for (const text of ['one', 'two']) {
+      await bob.say(text);
+      await alice.sees(text);
+    }
+    const { target } = site.proxy;
+    site.proxy.target = null;
+    site.proxy.cut();
+    await alice.error('#status', 'Offline');
+    await bob.say('three');
+    await bob.sees('three');
+    site.proxy.target = target;
+    await alice.sees('three');
+    await bob.say('four');
+    await alice.sees('four');
+    const rows = await alice.$('.row .text, .note').allTextContents();
+    assert.deepStrictEqual(rows.slice(-5), ['one', 'two', 'You were away', 'three', 'four']);
+    const carol = await visit();
+    await carol.join('carol', open);
+    await carol.sees('four');
+    assert.deepStrictEqual((await carol.messages()).map(({ who, text }) => [who, text]), ['one', 'two', 'three', 'four'].map((text) => ['bob', text]));
+  });
+
+  test('after a restart without a gap, where messages are on disk, and nobody has joined', async ({ site, visit, room }) => {
+    const [alice, bob] = [await visit({ cuts: true }), await visit({ cuts: true })];
+    await alice.join('alice', `open ${room}`);
+    await bob.join('bob', `open ${room}`);
+    await alice.seesNote('bob joined');
+    await alice.say('before');
+    await bob.sees('before');
+    await site.restartServer();
+    for (const visitor of [alice, bob]) await visitor.seesNote('You were away');
+    await alice.page.waitForFunction(() => document.querySelectorAll('.person').length === 2);
+    await bob.say('after');
+    await alice.sees('after');
+    const rows = await alice.$('.row .text, .note').allTextContents();
+    assert.deepStrictEqual(rows.map((text) => text.replace(/[\u2068\u2069]/g, '')), [`You are in open ${room}`, 'bob joined', 'before', 'You were away', 'after']);
+  });
+}, { more: ['-history-open', 'open *', '-history-dir', fs.mkdtempSync(path.join(os.tmpdir(), 'pomelod-history-'))] });

@@ -9,6 +9,7 @@ const MAX_CHUNKS = 30;
 const MAX_WAITING = CHUNK_ROWS * MAX_CHUNKS; // a page out of sight has no frames, and need not keep more than it will show
 const FRAME_ROWS = 300; // more than that wait for the next frame
 const MAX_NAMES = 3; // of those who came or left, in one line
+const LINES = new Set(["away", "awayGap", "unread"]); // notes that divide what was said before from what comes
 const TOGETHER_MS = 5 * 60_000; // messages of one person within this time stand together
 const AT_END_PX = 40; // from the end of the log: whoever is this close wants to follow
 const SETTLE_MS = 150; // after the last scrolling of a gesture: smooth scrolling and momentum outlast the hand
@@ -21,6 +22,7 @@ export class Log {
   #last = null; // entry of the last row
   #lastRow = null;
   #day = "";
+  #mark = null; // the line before what has not been read
   #unseen = 0;
   // Following ends only by hand. Where the log stands does not tell: rows that come into sight turn out higher or lower than
   // was guessed, so the end moves away by itself.
@@ -39,9 +41,14 @@ export class Log {
     this.#watchHands();
   }
 
-  /** message is {from, text, own, to}; to is set when it is private. */
-  message({ from, text, own, to }) {
-    this.#add({ kind: "message", from, text, own, to, time: Date.now() });
+  /** message is {from, text, own, to, time}; to is set when it is private, time if it was said at another time than now. */
+  message({ from, text, own, to, time = Date.now() }) {
+    this.#add({ kind: "message", from, text, own, to, time });
+  }
+
+  /** unread draws a line before what comes next, as nobody looks at the page. There is one such line. */
+  unread() {
+    this.#add({ kind: "note", key: "unread", mark: true });
   }
 
   /** note is a line of the page's own; key and given are as in say(). */
@@ -63,7 +70,7 @@ export class Log {
 
   clear() {
     this.#waiting = [];
-    this.#last = this.#lastRow = null;
+    this.#last = this.#lastRow = this.#mark = null;
     this.#day = "";
     this.#element.replaceChildren();
     this.follow();
@@ -106,6 +113,10 @@ export class Log {
     if (entry.kind === "message") this.#newDay(entry);
     const row = entry.kind === "message" ? this.#messageRow(entry) : noteRow(entry);
     this.#put(row);
+    if (entry.mark) {
+      this.#mark?.remove();
+      this.#mark = row;
+    }
     entry.changed = false;
     this.#last = entry;
     this.#lastRow = row;
@@ -215,7 +226,7 @@ function follows(last, entry) {
 }
 
 function noteRow({ key, given }) {
-  const row = element("p", "note");
+  const row = element("p", LINES.has(key) ? "note line" : "note");
   if (key) say(row, key, given);
   return row;
 }

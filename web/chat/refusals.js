@@ -17,6 +17,7 @@ const REASONS = {
   // sending
   slow_mode: "slowMode",
   mute: "muted",
+  history: "notWritten",
   // both
   session_rate: "tooFast",
   send_rate: "tooFast",

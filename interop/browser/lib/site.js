@@ -46,6 +46,14 @@ class Site {
     this.server = null;
   }
 
+  // restartServer ends it in order and starts the next.
+  async restartServer() {
+    this.proxy.target = null;
+    this.proxy.cut();
+    await this.server.stop();
+    await this.startServer();
+  }
+
   async stop() {
     this.proxy.stop();
     await this.server?.stop();
