@@ -72,7 +72,7 @@ func renames(name string, members int) scenario {
 		},
 		without: weakness{
 			flags: []string{"-enter-rate", "0"},
-			edits: []edit{{"router/chat.go", "Silent: c.id == 0}", "Silent: false}"}},
+			edits: []edit{{"router/chat.go", "Silent: c.id == 0, Short: ch.limiter.short.Load()}", "Silent: false}"}},
 			fails: "enter_rate",
 		},
 	}
