@@ -165,11 +165,14 @@ install: ## install bin/pomelod and its systemd units, after make build (PREFIX=
 	install -D -m 755 '$(BINARY)' '$(DESTDIR)$(PREFIX)/bin/pomelod'
 	install -d '$(UNITS)' '$(DESTDIR)/etc/default'
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' deploy/pomelod.service >'$(UNITS)/pomelod.service'
-	chmod 644 '$(UNITS)/pomelod.service'
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' deploy/pomelod@.service >'$(UNITS)/pomelod@.service'
+	chmod 644 '$(UNITS)/pomelod.service' '$(UNITS)/pomelod@.service'
 	install -m 644 deploy/pomelod.socket '$(UNITS)/pomelod.socket'
 	test -e '$(ENVFILE)' || install -m 644 deploy/pomelod.env '$(ENVFILE)'
+	test -e '$(ENVFILE)-fleet' || install -m 600 deploy/pomelod-fleet.env '$(ENVFILE)-fleet'
 
 .PHONY: uninstall
 uninstall: ## remove what make install has installed; an environment file that was edited stays
-	rm -f '$(DESTDIR)$(PREFIX)/bin/pomelod' '$(UNITS)/pomelod.service' '$(UNITS)/pomelod.socket'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pomelod' '$(UNITS)/pomelod.service' '$(UNITS)/pomelod@.service' '$(UNITS)/pomelod.socket'
 	! cmp -s deploy/pomelod.env '$(ENVFILE)' || rm '$(ENVFILE)'
+	! cmp -s deploy/pomelod-fleet.env '$(ENVFILE)-fleet' || rm '$(ENVFILE)-fleet'

@@ -51,8 +51,8 @@ func TestUnitInstall(t *testing.T) {
 	defer unix.Umask(unix.Umask(0o077)) // a careful root's; the files must be readable all the same
 	root, _ := installed(t, "PREFIX=/usr")
 	if got, want := filesIn(t, root), []string{
-		"-rw-r--r-- /etc/default/pomelod", "-rwxr-xr-x /usr/bin/pomelod",
-		"-rw-r--r-- /usr/lib/systemd/system/pomelod.service", "-rw-r--r-- /usr/lib/systemd/system/pomelod.socket",
+		"-rw-r--r-- /etc/default/pomelod", "-rw------- /etc/default/pomelod-fleet", "-rwxr-xr-x /usr/bin/pomelod",
+		"-rw-r--r-- /usr/lib/systemd/system/pomelod.service", "-rw-r--r-- /usr/lib/systemd/system/pomelod.socket", "-rw-r--r-- /usr/lib/systemd/system/pomelod@.service",
 	}; !slices.Equal(got, want) {
 		t.Errorf("installed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -98,8 +98,9 @@ func TestUnitVerify(t *testing.T) {
 	analyze := need(t, "systemd-analyze")
 	root, _ := installed(t)
 	dir := t.TempDir() // verify wants the program to be there, and the units side by side
-	for _, name := range []string{"pomelod.service", "pomelod.socket"} {
+	for _, name := range []string{"pomelod.service", "pomelod.socket", "pomelod@.service"} {
 		text := readFile(t, filepath.Join(root, "usr/local/lib/systemd/system", name))
+		name = strings.Replace(name, "@.", "@chat-1.", 1)
 		text = strings.ReplaceAll(text, "/usr/local/bin/", filepath.Join(root, "usr/local/bin")+"/")
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -107,7 +108,7 @@ func TestUnitVerify(t *testing.T) {
 	}
 	service, socket := filepath.Join(dir, "pomelod.service"), filepath.Join(dir, "pomelod.socket")
 	var stderr bytes.Buffer
-	cmd := exec.Command(analyze, "verify", service, socket)
+	cmd := exec.Command(analyze, "verify", service, socket, filepath.Join(dir, "pomelod@chat-1.service"))
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
 		t.Errorf("verify: %v\n%s", err, &stderr)
@@ -180,5 +181,50 @@ func TestUnitFitsProgram(t *testing.T) {
 	}
 	if _, err := parseFlags(nil, environ, io.Discard); err != nil || len(environ) == 0 {
 		t.Errorf("what the environment file shows (%d settings) does not work: %v", len(environ), err)
+	}
+}
+
+// A node's unit is the server's but for what a node is: it has no sockets, and settings of its own. So it is as well protected.
+func TestUnitOfANode(t *testing.T) {
+	service, node := unitSettings(t, "pomelod.service"), unitSettings(t, "pomelod@.service")
+	own := []string{"Description", "Documentation", "Requires", "Wants", "After", "Environment", "EnvironmentFile", "RestartSec", "Also"}
+	for _, units := range [][2]map[string][]string{{service, node}, {node, service}} {
+		for key, want := range units[0] {
+			if got := units[1][key]; !slices.Contains(own, key) && !slices.Equal(got, want) {
+				t.Errorf("%s is %q in one unit and %q in the other", key, want, got)
+			}
+		}
+	}
+	var environ []string
+	for _, line := range strings.Split(readFile(t, "../deploy/pomelod-fleet.env"), "\n") {
+		if kv := strings.TrimPrefix(line, "#"); strings.HasPrefix(kv, envPrefix) && !strings.HasPrefix(kv, "POMELOD_CONFIG") && !strings.HasPrefix(kv, "POMELOD_ENV") {
+			environ = append(environ, kv)
+		}
+	}
+	c, err := parseFlags(nil, append(environ, "POMELOD_ID=connector-1"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := c.plan(nil); err != nil || len(p.listeners) != 1 || c.fleet.id != "connector-1" {
+		t.Errorf("what the environment file shows is no connector: %+v, %v", p, err)
+	}
+}
+
+// Each container of the compose file starts, as far as flags go.
+func TestComposeFile(t *testing.T) {
+	var ids []string
+	for _, m := range regexp.MustCompile(`(?m)^    command: (.*)$`).FindAllStringSubmatch(readFile(t, "../deploy/compose.yaml"), -1) {
+		c, p, err := planned(nil, strings.Fields(m[1])...)
+		if err != nil {
+			t.Errorf("%s: %v", m[1], err)
+			continue
+		}
+		if err := checkServer(c, p, nil); err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
+		ids = append(ids, c.fleet.id)
+	}
+	if got, want := strings.Join(ids, " "), "chat-1 chat-2 connector-1 connector-2 gate-1"; got != want {
+		t.Errorf("the nodes are %s, want %s", got, want)
 	}
 }
