@@ -190,7 +190,7 @@ func handler(src Source) http.Handler {
 	})
 	if src.Nodes != nil {
 		mux.HandleFunc("GET /nodes", src.nodes)
-		mux.HandleFunc("POST /drain", src.drain)
+		mux.Handle("POST /drain", src.authorized(http.HandlerFunc(src.drain)))
 	}
 	if src.Profiles {
 		profiles := http.NewServeMux()

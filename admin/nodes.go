@@ -58,7 +58,7 @@ func (s *Source) drain(w http.ResponseWriter, r *http.Request) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case s.Retire == nil:
-		http.Error(w, "nodes are drained only through an address of loopback: run pomelod drain on the machine of a node, or send the node SIGTERM", http.StatusForbidden)
+		http.Error(w, "nodes are drained through an admin socket, an -admin address of loopback, or with a token: run pomelod drain on the machine of a node, or send the node SIGTERM", http.StatusForbidden)
 		return
 	case kind != "application/json":
 		http.Error(w, "Content-Type must be application/json", http.StatusUnsupportedMediaType)
@@ -73,6 +73,10 @@ func (s *Source) drain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	slog.Info("a node was asked to end", "node", body.Node, "from", r.RemoteAddr)
+	who, ok := r.Context().Value(whoKey{}).(string)
+	if !ok {
+		who = r.RemoteAddr
+	}
+	slog.Info("a node was asked to end", "node", body.Node, "who", who)
 	w.WriteHeader(http.StatusAccepted)
 }

@@ -21,7 +21,7 @@ type Peer struct {
 	Owned, Followed int // partitions, by the view
 }
 
-// Peers are this node, all members of its view, and whoever else lives on the bus, in no order.
+// Peers are this node, all members of its view, and whoever else lives on the bus and may become one, in no order.
 func (n *Node) Peers() (list []Peer) {
 	self := Peer{Name: n.config.Name, Run: n.peers.self.Run, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load,
 		Draining: n.draining, Held: n.Suspended() || n.peers.deaf(n.now)}
@@ -30,8 +30,8 @@ func (n *Node) Peers() (list []Peer) {
 	}
 	list = append(list, self)
 	for _, x := range n.peers.list {
-		if !x.alive(n.now) && (n.view == nil || !n.view.is(x.runID)) {
-			continue
+		if leaves := x.said != nil && x.said.Draining; (leaves || !x.alive(n.now)) && (n.view == nil || !n.view.is(x.runID)) {
+			continue // it has ended, or is about to
 		}
 		p := Peer{Name: x.Name, Run: x.Run, Silent: n.now - x.heard}
 		if h := x.said; h != nil {

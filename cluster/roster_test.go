@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Peers says of each node what its heartbeats and the view say, and leaves out who is dead.
+// Peers says of each node what its heartbeats and the view say, and leaves out who is dead or ends.
 func TestPeers(t *testing.T) {
 	x, v, others := member(t, 0)
 	next := fleetOf(5001, v)
@@ -13,7 +13,8 @@ func TestPeers(t *testing.T) {
 	next.Shares[0].Follower, next.Shares[1].Joiner = 1, 3
 	x.hear("a", 10, &viewBody{View: next})
 	x.after(20*ms, others)
-	x.hear("d", 7, &heartbeat{Versions: spoken, Number: 1, Roles: RoleGate, Host: "h", Load: 9, Draining: true})
+	x.hear("d", 7, &heartbeat{Versions: spoken, Number: 1, Roles: RoleGate, Host: "h", Load: 9})
+	x.hear("e", 8, &heartbeat{Versions: spoken, Number: 1, Roles: RoleGate, Draining: true})
 	x.Drain(true)
 	x.after(10 * ms)
 	find := func(name string) *Peer {
@@ -33,8 +34,8 @@ func TestPeers(t *testing.T) {
 	if c := find("c"); c == nil || c.Followed != 1 {
 		t.Errorf("c: %+v", c)
 	}
-	if d := find("d"); d == nil || d.Member || d.Load != 9 || d.Host != "h" || d.Roles != RoleGate || !d.Draining {
-		t.Errorf("d: %+v", d)
+	if d := find("d"); d == nil || d.Member || d.Load != 9 || d.Host != "h" || d.Roles != RoleGate || find("e") != nil {
+		t.Errorf("d: %+v, e: %+v", d, find("e"))
 	}
 	if n := x.Takers(); n != 2 {
 		t.Errorf("%d may take partitions, want a and c", n)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -300,7 +301,7 @@ func integer(raw json.RawMessage, k int) (int, error) {
 
 // checkServers refuses what cannot be started.
 func (l *loader) checkServers(name string) error {
-	ids, ports := map[string]bool{}, map[int]string{}
+	ids, ports := map[string]bool{}, map[string]string{}
 	for i := range l.project.Servers {
 		s := &l.project.Servers[i]
 		if s.ID == "" || ids[s.ID] {
@@ -310,19 +311,20 @@ func (l *loader) checkServers(name string) error {
 		if s.Type == "chat" {
 			continue
 		}
-		switch other, taken := ports[s.ClientPort]; {
+		addr := net.JoinHostPort(s.Host, strconv.Itoa(s.ClientPort))
+		switch other, taken := ports[addr]; {
 		case !s.hasPort:
 			return fmt.Errorf("%s: %s %s has no clientPort; give the port on which clients connect to it, for example \"clientPort\": %d", name, s.Type, s.ID, usualPort[s.Type])
 		case s.ClientPort < 0 || s.ClientPort > 65535:
 			return fmt.Errorf("%s: %s: clientPort %d is no port", name, s.ID, s.ClientPort)
 		case taken && s.ClientPort != 0:
-			return fmt.Errorf("%s: %s and %s have the same clientPort %d; pomelod runs both in one process", name, other, s.ID, s.ClientPort)
+			return fmt.Errorf("%s: %s and %s have the same host and the same clientPort %d; give each a port of its own", name, other, s.ID, s.ClientPort)
 		case s.Heartbeat != nil && (*s.Heartbeat < 0 || *s.Heartbeat > 3600):
 			return fmt.Errorf("%s: %s: heartbeat %d: must be seconds from 0 (none) to 3600", name, s.ID, *s.Heartbeat)
 		case s.MaxConnections < 0:
 			return fmt.Errorf("%s: %s: max-connections %d is negative", name, s.ID, s.MaxConnections)
 		}
-		ports[s.ClientPort] = s.ID
+		ports[addr] = s.ID
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func TestWhatCannotBeLoaded(t *testing.T) {
 		"entry no object":    {"servers.json", `{"gate":[7]}`, "gate server 1"},
 		"no id":              {"servers.json", `{"gate":[{"clientPort":1}]}`, "id"},
 		"id twice":           {"servers.json", `{"gate":[{"id":"a","clientPort":1},{"id":"a","clientPort":2}]}`, `"a"`},
-		"port twice":         {"servers.json", `{"gate":[{"id":"a","clientPort":1}],"connector":[{"id":"b","clientPort":1}]}`, "same clientPort"},
+		"port twice":         {"servers.json", `{"gate":[{"id":"a","clientPort":1}],"connector":[{"id":"b","clientPort":1}]}`, "same host and the same clientPort"},
 		"port no number":     {"servers.json", `{"gate":[{"id":"a","clientPort":"x"}]}`, "whole number"},
 		"port too large":     {"servers.json", `{"gate":[{"id":"a","clientPort":70000}]}`, "no port"},
 		"host no text":       {"servers.json", `{"gate":[{"id":"a","host":7,"clientPort":1}]}`, "host"},

@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/pomelod/pomelod/app"
 )
 
 // command is a row of the table of commands: what `pomelod NAME` does instead of serving.
@@ -22,10 +24,12 @@ type command struct {
 	// declare adds the command's flags to f, with their texts, and returns what carries it out once they are parsed. An error of that which is a
 	// settingsError says that the command was written wrongly (exit code 2); any other, that it could not be done (1).
 	declare func(f *flag.FlagSet, c *caller) (run func(args []string) error)
+	listed  []string // the flags that its help tells, where it takes those of a server too; nil: all
 }
 
 // caller is who has called a command.
 type caller struct {
+	app            *app.App // of the program; nil: it is pomelod itself
 	environ        []string // "KEY=value"
 	stdout, stderr io.Writer
 }
@@ -36,6 +40,7 @@ func commands() []command {
 		roomsCommand, whoCommand, sessionsCommand,
 		sayCommand, kickCommand, closeCommand,
 		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
+		startCommand(), listCommand, drainCommand,
 		upgradeCommand, tokenCommand, completionCommand(),
 		{
 			name: "help", args: "[COMMAND]", help: "list the commands, or tell more of one", most: 1,
@@ -148,6 +153,9 @@ func (cmd *command) printHelp(w io.Writer) {
 	}
 	title := "\nFlags, before or behind the words:\n"
 	f.VisitAll(func(g *flag.Flag) {
+		if cmd.listed != nil && !slices.Contains(cmd.listed, g.Name) {
+			return
+		}
 		fmt.Fprint(w, title)
 		title = ""
 		printFlag(w, g)

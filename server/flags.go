@@ -50,7 +50,8 @@ type settings struct {
 	proxyProtocol       proxyFlag
 	preset              preset
 	memory              memoryFlag
-	budget              budget // what -memory comes to
+	buffered            sizeFlag // -max-buffered
+	budget              budget   // what -memory comes to
 	tls                 tlsSettings
 	fleet               fleetSettings
 	roundTrip           bool // for tests: requests and items go through their encoding
@@ -64,13 +65,8 @@ type settings struct {
 // processors is how many of them Go uses by itself; a server raises that for the whole process, and the next one must not follow.
 var processors = runtime.GOMAXPROCS(0)
 
-// parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
-func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
-	return parseFlagsWith(nil, args, environ, w)
-}
-
-// parseFlagsWith is parseFlags for a server with an App, which may have flags of its own.
-func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*settings, error) {
+// declareFlags makes settings of which every flag has its default, and the flags that set them.
+func declareFlags() (*settings, *flag.FlagSet) {
 	c := &settings{limits: router.DefaultLimits()}
 	l := &c.limits
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
@@ -106,8 +102,8 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	size(&l.PackageBytes, "max-package", "longest message from a client, `bytes`")
 	size(&l.HeadBytes, "max-head", "longest HTTP request head, `bytes`")
 	size(&l.Conn.Outbound, "outbound", "what one connection may have unsent, `bytes`; beyond it is closed")
-	buffered := sizeFlag(l.Conn.Buffered)
-	f.Var(&buffered, "max-buffered", "what may be buffered for all connections together, unsent or received in part, `bytes`; beyond it those who have most are closed")
+	c.buffered = sizeFlag(l.Conn.Buffered)
+	f.Var(&c.buffered, "max-buffered", "what may be buffered for all connections together, unsent or received in part, `bytes`; beyond it those who have most are closed")
 	size(&l.LoopBytes, "loop-backlog", "unwritten pushes of one event loop, `bytes`; beyond it new messages are refused")
 	size(&l.RoomBytes, "room-backlog", "unwritten pushes of one room on one event loop, `bytes`; beyond it its new messages are refused")
 	size(&l.NameBytes, "max-name", "longest name of a user or a room, in `bytes` of JSON: a Chinese character has three, an emoji, which is escaped, twelve")
@@ -133,7 +129,17 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	c.sessionLimits(f)
 	c.fleetFlags(f)
 	c.historyLimits(f)
+	return c, f
+}
 
+// parseFlags reads the environment ("KEY=value") and the command line. Output of -help goes to w.
+func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
+	return parseFlagsWith(nil, args, environ, w)
+}
+
+// parseFlagsWith is parseFlags for a server with an App, which may have flags of its own.
+func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*settings, error) {
+	c, f := declareFlags()
 	programs, err := programFlags(f, app)
 	if err != nil {
 		return nil, err
@@ -183,7 +189,7 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	if err := c.login.settle(c.set); err != nil {
 		return nil, err
 	}
-	l.Conn.Buffered = int64(buffered)
+	c.limits.Conn.Buffered = int64(c.buffered)
 	return c, c.check()
 }
 

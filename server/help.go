@@ -20,6 +20,8 @@ const usage = `pomelod is a chat server for clients of NetEase Pomelo and socket
   pomelod -nats nats://host:4222   one node of a fleet (docs/CLUSTER.md)
   pomelod -config game-server/config -env production
                                    the gates, connectors, dictionary and protobuf files of a Pomelo project
+  pomelod start -d game-server -e production
+                                   the same, as with Pomelo; with -nats a process for each entry
 
 Clients ask the gate (gate.gateHandler.queryEntry) for a connector, enter a room there (connector.entryHandler.enter) and
 chat (chat.chatHandler.send). SIGTERM or Ctrl-C ends pomelod in order. Sockets that systemd passes (LISTEN_FDS) are listened on
@@ -140,17 +142,19 @@ func placeholder(f *flag.Flag) string {
 // explainedFlag is a flag whose mistakes are told with what to write instead; Go's own say "parse error".
 type explainedFlag struct {
 	flag.Value
-	kind string // its placeholder
+	kind  string   // its placeholder
+	texts []string // what it was set to, as it was written
 }
 
 // explainFlags makes all flags of f such.
 func explainFlags(f *flag.FlagSet) {
-	f.VisitAll(func(g *flag.Flag) { g.Value = &explainedFlag{g.Value, placeholder(g)} })
+	f.VisitAll(func(g *flag.Flag) { g.Value = &explainedFlag{Value: g.Value, kind: placeholder(g)} })
 }
 
 func (e *explainedFlag) Set(text string) error {
 	err := e.Value.Set(text)
 	if err == nil {
+		e.texts = append(e.texts, text)
 		return nil
 	}
 	_, noNumber := strconv.ParseFloat(text, 64)
@@ -245,16 +249,6 @@ func explainArguments(f *flag.FlagSet, before string, words []string) error {
 // explainPomelo says what to write instead of a command of Pomelo's that pomelod has not; nil: it is none.
 func explainPomelo(words []string) error {
 	switch words[0] {
-	case "start":
-		environment := "NAME"
-		for i, w := range words {
-			if name, value, ok := strings.Cut(strings.TrimLeft(w, "-"), "="); ok && (name == "e" || name == "env") {
-				environment = value
-			} else if (w == "-e" || w == "--env" || w == "-env") && i+1 < len(words) {
-				environment = words[i+1]
-			}
-		}
-		return fmt.Errorf("pomelod has no such command: instead of %q write: pomelod -config game-server/config -env %s", strings.Join(words, " "), environment)
 	case "stop", "kill":
 		return fmt.Errorf("pomelod has no such command: instead of %q send it SIGTERM, or run: systemctl stop pomelod", words[0])
 	}

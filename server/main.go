@@ -26,7 +26,7 @@ func Main(app *app.App) int { return run(app, os.Args[1:], os.Stdout, os.Stderr)
 // run is Main without the process. The exit codes are exitCode's.
 func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	if isCommand(args) {
-		return runCommand(args, &caller{os.Environ(), stdout, stderr})
+		return runCommand(args, &caller{app, os.Environ(), stdout, stderr})
 	}
 	control, program := newControl(), thisProgram()
 	defer control.close()
@@ -43,6 +43,9 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	logs := newLogs(stderr, cfg.logLevel)
 	defer logs.close()
+	if cfg.fleet.on() { // the logs of several nodes may be one
+		slog.SetDefault(slog.Default().With("node", cfg.fleet.id))
+	}
 	for _, w := range p.warnings {
 		slog.Warn(w)
 	}
@@ -113,12 +116,20 @@ func exitCode(err error) int {
 	case errors.As(err, new(settingsError)):
 		return 2
 	}
+	if done := exited(0); errors.As(err, &done) {
+		return int(done)
+	}
 	return 1
 }
 
+// exited is the exit code of a command that has told everything itself; it is an error only to be passed on.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // fail tells a person of err, if there is one, and returns the exit code.
 func fail(stderr io.Writer, err error) int {
-	if err != nil {
+	if err != nil && !errors.As(err, new(exited)) {
 		fmt.Fprintf(stderr, "pomelod: %v\n", err)
 	}
 	return exitCode(err)

@@ -209,7 +209,7 @@ func (s *server) listenAdmin() error {
 	if src.Hosts, src.Profiles = s.cfg.adminHosts, s.cfg.pprof; !s.cfg.set["pprof"] {
 		src.Profiles = loopback
 	}
-	if !loopback { // who reaches it may be anybody
+	if !loopback && s.tokens == nil { // who reaches it may be anybody
 		src.Retire = nil
 	}
 	s.admin = admin.New(ln, src)

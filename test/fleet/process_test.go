@@ -57,15 +57,21 @@ type process struct {
 // launch starts one, whose -id is name unless that is empty, and which is killed at the end of the test.
 func launch(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	args = append([]string{"-loops", "2", "-admin", "127.0.0.1:0", "-admin-socket", "none", "-limits", "off", "-drain", "100ms"}, args...)
+	if name != "" {
+		args = append(args, "-id", name)
+	}
+	return begin(t, name, args...)
+}
+
+// begin starts a pomelod with a command line, which is killed at the end of the test.
+func begin(t *testing.T, name string, args ...string) *process {
+	t.Helper()
 	binary, err := pomelod()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{board: newBoard(t), name: name, addrs: map[string]string{}, read: make(chan struct{})}
-	args = append([]string{"-loops", "2", "-admin", "127.0.0.1:0", "-limits", "off", "-drain", "100ms"}, args...)
-	if name != "" {
-		args = append(args, "-id", name)
-	}
 	p.cmd = exec.Command(binary, args...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StderrPipe()
