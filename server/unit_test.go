@@ -187,7 +187,7 @@ func TestUnitFitsProgram(t *testing.T) {
 // A node's unit is the server's but for what a node is: it has no sockets, and settings of its own. So it is as well protected.
 func TestUnitOfANode(t *testing.T) {
 	service, node := unitSettings(t, "pomelod.service"), unitSettings(t, "pomelod@.service")
-	own := []string{"Description", "Documentation", "Requires", "Wants", "After", "Environment", "EnvironmentFile", "RestartSec", "RuntimeDirectory", "Also"}
+	own := []string{"Description", "Documentation", "Requires", "Wants", "After", "Environment", "EnvironmentFile", "RestartSec", "RuntimeDirectory", "StateDirectory", "Also"}
 	for _, units := range [][2]map[string][]string{{service, node}, {node, service}} {
 		for key, want := range units[0] {
 			if got := units[1][key]; !slices.Contains(own, key) && !slices.Equal(got, want) {
