@@ -34,8 +34,10 @@ func (l *Loop) receive(c *Conn) {
 		l.Close(c, ReasonPeer)
 	case b == nil:
 	case c.secured:
+		l.waiting.shares.read(c.pass, len(b))
 		l.receiveSealed(c, b)
 	default:
+		l.waiting.shares.read(c.pass, len(b))
 		l.deliver(c, b)
 	}
 }

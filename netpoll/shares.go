@@ -4,12 +4,13 @@ const (
 	shareNanos = 100_000 // time of one turn for what one conn asks for; the rest waits for the next
 	shareAsks  = 32      // things after which that is looked at
 	clientAsks = 64      // things of one turn, beyond one a read, for what all conns of one client ask for
+	thingBytes = 1 << 10 // of one read that count as a thing more: to take them in costs as much
 	clients    = 256     // shares told apart, by pass: clients whose passes are equal in their last bits have one together
 )
 
 // shares tells how much of a turn has gone to the conn that is being served, and to all conns of its client together. Things are what a
-// handler does for a peer, each of which it asks about first. Of a client only things beyond one a read are counted: so those who ask for one
-// thing and wait for the answer, as all do who mean well, are never put off because of others who do likewise.
+// handler does for a peer, each of which it asks about first, and whole thingBytes of a read. Of a client only things beyond one a read are counted: so those who ask for one
+// short thing and wait for the answer, as all do who mean well, are never put off because of others who do likewise.
 //
 // Conns of PassAlone, and those that have no pass, have nothing in common: they have shares of their own only. Owned by the loop.
 type shares struct {
@@ -44,7 +45,7 @@ func (s *shares) spent(p Pass) bool {
 func (s *shares) ask(p Pass) bool {
 	s.asked++
 	if s.asked > 1 && p.shared() {
-		s.count(p)
+		s.count(p, 1)
 		if !s.exempt && s.spent(p) {
 			return false
 		}
@@ -59,13 +60,21 @@ func (s *shares) ask(p Pass) bool {
 	return now-s.began < shareNanos
 }
 
-func (s *shares) count(p Pass) {
+// read counts the bytes of a read: thousands of conns of a client that send as much as one read takes, and ask for nothing, would keep others
+// waiting as well.
+func (s *shares) read(p Pass, bytes int) {
+	if bytes >= thingBytes && p.shared() { // seldom
+		s.count(p, uint32(bytes/thingBytes))
+	}
+}
+
+func (s *shares) count(p Pass, things uint32) {
 	k := &s.clients[p%clients]
 	if k.turn != s.turn {
 		*k = share{turn: s.turn}
 		s.bell.Ring() // or this turn would not end before there is something else to do
 	}
-	k.asked++
+	k.asked += things
 }
 
 // shared tells whether conns with this pass are one client's.

@@ -61,6 +61,29 @@ func TestSharesOneThingARead(t *testing.T) {
 	}
 }
 
+// Long reads are things of the client: so many of its conns are not read in one turn. One conn alone is read again in each, and short reads are free.
+func TestSharesBytes(t *testing.T) {
+	s, driver := newShares(1)
+	for range 10 * clientAsks {
+		s.read(5, thingBytes-1)
+	}
+	if s.spent(5) || driver.rings != 0 {
+		t.Fatal("short reads count")
+	}
+	reads := 0
+	for ; !s.spent(5); reads++ {
+		s.read(5, readBytes)
+		s.read(0, readBytes)
+		s.read(PassAlone, readBytes)
+	}
+	if want := clientAsks*thingBytes/readBytes + 1; reads != want || driver.rings != 1 || s.spent(6) {
+		t.Errorf("%d long reads, want %d; %d rings; another client: %v", reads, want, driver.rings, s.spent(6))
+	}
+	if s.newTurn(); s.spent(5) {
+		t.Error("the share of the last turn is spent in this one")
+	}
+}
+
 // A share is of one turn, so somebody who is counted in it rings for the next. Who is exempt goes on, and what it asks for counts.
 func TestSharesExempt(t *testing.T) {
 	s, driver := newShares(1)

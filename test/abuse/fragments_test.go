@@ -21,7 +21,7 @@ func TestFragments(t *testing.T) {
 
 // fragments are sent by a crowd, of whom so many bytes may be kept.
 func fragments(name string, crowd, most int, flags ...string) scenario {
-	const pieces, piece = 16, 16 << 10
+	const pieces, piece, addresses = 16, 16 << 10, 8 // two could have as many connections, by default
 	first, more := wsFrame(0x02, make([]byte, piece)), wsFrame(0x00, make([]byte, piece-100))
 	return scenario{
 		name:  name,
@@ -35,7 +35,7 @@ func fragments(name string, crowd, most int, flags ...string) scenario {
 			}
 			var peers []*peer
 			for i := range crowd {
-				p, err := a.dial(i%200 + 1)
+				p, err := a.dial(i%addresses + 1)
 				if err == nil {
 					err = p.upgrade()
 				}
@@ -48,6 +48,9 @@ func fragments(name string, crowd, most int, flags ...string) scenario {
 				peers = append(peers, p)
 			}
 			for n := range pieces {
+				if err := slow.raw(heartbeat); err != nil { // on a slow machine it would be silent for too long
+					return fmt.Errorf("who did nothing was closed: %w", err)
+				}
 				for _, p := range peers {
 					frame := more
 					if n == 0 {
