@@ -19,7 +19,7 @@ func appRig(t *testing.T, sh shape, a *app.App) *rig {
 // until turns the loops until ok, or fails after a while: handlers take real time.
 func (r *rig) until(ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		r.net.Settle()
 		if ok() {
 			return
