@@ -256,7 +256,7 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 		before["go_goroutines"] = max(before["go_goroutines"], s.metrics()["go_goroutines"])
 	}
 	a.phase() // from now on
-	if defended {
+	if sc.judgesTime(defended) {
 		time.Sleep(quietTime)
 	} else {
 		time.Sleep(4 * every)
@@ -290,7 +290,7 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 	allowed := max(2*quiet.P99, quiet.P99+5*time.Millisecond) + max(0, during.Machine-quiet.Machine)
 	t.Logf("%d messages heard in %v: p99 %v (quiet %v), max %v; the machine's own p99 %v (quiet %v)",
 		during.Heard, took, during.P99, quiet.P99, during.Max, during.Machine, quiet.Machine)
-	if during.P99 > allowed && sc.busy == "" && !raceEnabled && defended {
+	if during.P99 > allowed && sc.judgesTime(defended) {
 		late = fmt.Sprintf("the witnesses heard late: p99 %v, more than %v (quiet %v)", during.P99, allowed, quiet.P99)
 	}
 
@@ -309,6 +309,9 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 	}
 	return failures, late
 }
+
+// judgesTime tells whether it is judged how soon the witnesses hear.
+func (sc scenario) judgesTime(defended bool) bool { return sc.busy == "" && !raceEnabled && defended }
 
 // settled returns the metrics with the garbage collected.
 func (s *server) settled() metrics {
