@@ -71,7 +71,7 @@ func TestSharesBytes(t *testing.T) {
 		t.Fatal("short reads count")
 	}
 	reads := 0
-	for ; !s.spent(5); reads++ {
+	for ; !s.spent(5) && reads < 10*clientAsks; reads++ {
 		s.read(5, readBytes)
 		s.read(0, readBytes)
 		s.read(PassAlone, readBytes)

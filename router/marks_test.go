@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -128,8 +129,13 @@ func TestFullBudgetReadsNobodyOn(t *testing.T) {
 			r := newRig(t, shape{loops: loops}, func(c *Config) {
 				c.Limits.Conn.Outbound, c.Limits.PackageBytes, c.Limits.Conn.Buffered = most/2, most/4, most
 			})
-			all := r.members(9, "r")
-			free, half, hoarders := all[0], all[1], all[2:]
+			all := r.members(2, "r")
+			free, half := all[0], all[1]
+			var hoarders []*client
+			for i := range byte(7) { // of addresses of their own, or a turn reads few of them (shares)
+				r.peer = netip.AddrFrom4([4]byte{192, 0, 2, i})
+				hoarders = append(hoarders, r.login(atConnector, i%2 == 0))
+			}
 			request := half.message(7, "no.such.route", "{}")
 			half.sock.Send(request[:len(request)/2])
 			half.sock.Ready()
@@ -159,5 +165,32 @@ func TestFullBudgetReadsNobodyOn(t *testing.T) {
 				t.Errorf("ended %v; afterwards it got %s", half.ended(), got)
 			}
 		})
+	}
+}
+
+// Of what all connections of an address send at once a turn takes a few long reads, and the rest waits for later ones; who comes from elsewhere is
+// served in between. In the end everything is read.
+func TestLongReadsOfOneAddress(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	const crowd, long = 40, 16 << 10
+	var all []*client
+	for range crowd {
+		all = append(all, r.login(atConnector, false))
+	}
+	r.peer = netip.MustParseAddr("2001:db8:1::1")
+	other := r.login(atConnector, true)
+	for _, c := range all {
+		b := c.bytes(codec.PackageData, make([]byte, 3*long))
+		c.sock.Send(b[:len(b)-1])
+	}
+	id := other.request("no.such.route", "{}")
+	r.net.Events()
+	if n := r.node.budget.Inbound(); n < long || n > crowd/4*long {
+		t.Errorf("%d bytes were read at once, of %d that have come", n, crowd*3*long)
+	}
+	other.want(fmt.Sprintf("answer %d %s", id, refused))
+	r.net.Settle()
+	if n := r.node.budget.Inbound(); n < crowd*3*long {
+		t.Errorf("in the end %d bytes were read of %d", n, crowd*3*long)
 	}
 }
