@@ -46,7 +46,7 @@ func oddNames() []oddName {
 func TestOddNames(t *testing.T) {
 	scenario{
 		name:  "names",
-		flags: []string{"-session-rate", "1000:1000", "-send-rate", "1000:1000", "-enter-rate", "1000:1000", "-log-level", "debug"},
+		flags: []string{"-names", "original", "-session-rate", "1000:1000", "-send-rate", "1000:1000", "-enter-rate", "1000:1000", "-log-level", "debug"},
 		attack: func(a *arena) error {
 			var wg sync.WaitGroup
 			errs := make([]error, len(wires))
