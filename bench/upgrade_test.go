@@ -48,7 +48,7 @@ func startSuccession(t *testing.T) *succession {
 	}
 	// Those who follow are the shell's to reap.
 	u := &succession{stdin: stdin, ready: make(chan int, 1000), addr: make(chan string, 1000), ended: make(chan struct{})}
-	u.cmd = exec.Command("sh", "-c", `"$0" "$@" </dev/null & exec 2>/dev/null; cat; kill -TERM 0`, path, "-loops", "2", "-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-drain", "0s")
+	u.cmd = exec.Command("sh", "-c", `"$0" "$@" </dev/null & exec 2>/dev/null; cat; kill -TERM 0`, path, "-loops", "2", "-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-admin-socket", "none", "-drain", "0s")
 	u.cmd.Stdin, u.cmd.Stderr = in, w
 	u.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = u.cmd.Start()
