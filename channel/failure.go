@@ -22,7 +22,7 @@ func (d *decision) failed(half bool) {
 
 // closeRoom kicks every member and forgets the room.
 func (d *decision) closeRoom(room *Room, reason string) {
-	if room.history != nil {
+	if room.remembers() {
 		d.forget(room, true)
 	}
 	for slot := room.first; slot != 0; slot = d.state.member(slot).next {

@@ -260,6 +260,17 @@ func (h *history) forget(upTo uint64) {
 	}
 }
 
+// remembers tells whether a snapshot says anything of what the room keeps: a history in which nothing is left, letters that were dropped for one, decides
+// as if there were none.
+func (r *Room) remembers() bool {
+	h := r.history
+	if h == nil {
+		return false
+	}
+	a := h.about
+	return h.n > 0 || h.floor != 0 || h.at != 0 || a != nil && (len(a.mids) > 0 || len(a.letters) > 0 || a.past.first != nil)
+}
+
 // snapshotHistory are the records of which it consists.
 func (r *Room) snapshotHistory(yield func(Record) bool) bool {
 	h := r.history
