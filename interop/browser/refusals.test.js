@@ -42,7 +42,8 @@ suite('a refusal', (test) => {
     await playServer(alice.page, { users: ['alice'], answer: () => answer });
     for (const [refusal, english, chinese] of [
       [{}, 'Somebody is called alice in ROOM already. Please choose another name.', 'ROOM 里已经有人叫 alice，请换一个名字。'],
-      [{ reason: 'name' }, 'Somebody is called alice in ROOM already. Please choose another name.', 'ROOM 里已经有人叫 alice，请换一个名字。'],
+      [{ reason: 'name' }, 'This name has characters that are not shown, or that turn the text around. Please choose another one.',
+        '名字里有不可见或会改变文字方向的字符，请换一个。'],
       [{ reason: 'room_members' }, 'ROOM is full. Please choose another room, or try again later.', '房间 ROOM 已满，请换一个房间，或稍后再试。'],
       [{ reason: 'rooms' }, 'The server has no space for a new room, and there is no ROOM yet. Please choose a room where people are.',
         '服务器不能再开新房间，而 ROOM 还不存在。请选择一个已经有人的房间。'],
@@ -54,7 +55,7 @@ suite('a refusal', (test) => {
       [{ reason: 'name_alike' }, "In ROOM somebody's name looks like alice. Please choose another name.", 'ROOM 里有人的名字与 alice 相似，请换一个名字。'],
       [{ reason: 'reserved' }, 'Nobody may be called alice here. Please choose another name.', '这里不能使用 alice 这个名字，请换一个。'],
       [{ reason: 'ban' }, 'You are banned here.', '你已被禁止进入这里。'],
-      [{ reason: 'locked' }, 'ROOM is locked: nobody can enter at the moment.', '房间 ROOM 已锁定，目前无法进入。'],
+      [{ reason: 'room_locked' }, 'ROOM is locked: nobody can enter at the moment.', '房间 ROOM 已锁定，目前无法进入。'],
       [{ code: 401 }, 'This server lets in only those who have logged in. Please log in where you got the address of this chat, and come back.',
         '登录后才能进入这个服务器。请到你得到本聊天地址的地方登录，然后再回来。'],
       [{ code: 503 }, 'The server says no, with code 503 and no reason. Please try again in a moment.', '服务器拒绝了，代码 503，没有说明原因。请稍后再试。'],

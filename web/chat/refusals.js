@@ -11,7 +11,6 @@ const REASONS = {
   name_alike: "nameAlike",
   reserved: "nameReserved",
   ban: "banned",
-  locked: "locked",
   room_locked: "locked",
   login: "login",
   // sending
