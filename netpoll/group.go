@@ -71,10 +71,13 @@ func (s *passes) Leave(c *Conn) {
 // Written is how much of the stream of its group c's socket has surely taken, or is owed: what it was told of is not more than that. It says so until
 // Closed returns, when c has left the group. While other things wait among what was pushed, all of that counts as taken. Runs on the loop.
 func (c *Conn) Written() uint64 {
-	if c.out == nil || c.out.stage.len() > 0 || c.life != lifeBroken && !c.IsPull() { // a conn that is closed is sent what there is
+	switch {
+	case c.out == nil, c.out.stage.len() > 0:
 		return c.cut
+	case c.life == lifeBroken, c.life == lifeEnding && c.reason == ReasonPeer, c.IsPull(): // what waits is thrown away
+		return c.cut - uint64(c.out.pushed)
 	}
-	return c.cut - uint64(c.out.pushed)
+	return c.cut // a conn that is closed is sent what there is
 }
 
 // End is the offset behind what was pushed last.

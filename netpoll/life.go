@@ -1,9 +1,12 @@
 package netpoll
 
-// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read. Runs on the loop.
+// Close ends c after all that is staged, queued or pushed to its group so far has been sent. Nothing more is read. A peer that has closed its end
+// (ReasonPeer) is sent what is staged, if its socket takes that at once. Runs on the loop.
 func (l *Loop) Close(c *Conn, why Reason) {
 	if c.Alive() {
-		l.outboxes.bringUp(c)
+		if why != ReasonPeer { // or nobody knew what it has not been sent of its group's stream (Conn.Written)
+			l.outboxes.bringUp(c)
+		}
 		l.ends.close(c, why)
 	}
 }

@@ -278,7 +278,11 @@ func (m *returns) step() {
 	case n < 16 && l.at != nil:
 		l.at.sock.Room = []int{0, 3, 50, 1000, -1}[m.rng.IntN(5)]
 	case n < 17 && l.at != nil && !l.at.sock.Closed:
-		l.at.sock.Err = syscall.ECONNRESET
+		if l.at.ws && m.rng.IntN(2) == 0 {
+			l.at.sock.End()
+		} else {
+			l.at.sock.Err = syscall.ECONNRESET
+		}
 		l.at.sock.Ready()
 	case n < 18:
 		m.r.net.Settle()
