@@ -40,7 +40,7 @@ func (l *loop) endOf(s *session, why netpoll.Reason) (end channel.Request) {
 // handed is the number of the last push that a session, which leaves its room here, was sent.
 func (l *loop) handed(s *session) uint64 {
 	r, v := s.room, l.variant(s)
-	if x := s.x; x != nil && x.pull != nil && x.pull.get != 0 { // the GET that is held is answered with all there is
+	if x := s.x; x != nil && x.pull != nil && (x.pull.get != 0 || x.pull.waits(l.node.ending.Load())) { // a GET is answered with all there is
 		return r.seq
 	}
 	for _, vg := range r.groups {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/seed"
+	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 )
 
@@ -357,6 +358,47 @@ func (m *returns) verify() {
 			m.t.Errorf("%s is told of %d messages, %d were said", l.name, l.next, m.said)
 		}
 	}
+}
+
+// A client that polls fetches what waits for it also when the server has sent it away, and is not told that again when it returns.
+func TestReturnOfPollerThatWasSentAway(t *testing.T) {
+	forFlavours(t, pollers(), func(t *testing.T, _ *rig, kind flavour) {
+		r := newRig(t, shape{loops: 1}, keepPlaces)
+		const enterBob = `{"username":"bob","rid":"r",` + secretOfB + `}`
+		bob, ann := r.sioLogin(kind), r.login(atConnector, true)
+		bob.ask(routeEnter, enterBob)
+		ann.enter("ann", "r")
+		r.run(bob)
+		r.dropGET(bob)
+		bob.events = nil
+		ann.ask(routeSend, sendBody("once", "*"))
+		r.net.Settle()
+		l := r.node.loops[0]
+		r.node.closing.Store(true)
+		l.postRun(0, func() {
+			l.np.Each(func(c *netpoll.Conn) {
+				if c.IsPull() {
+					l.sendAway(l.session(c))
+				}
+			})
+		})
+		r.net.Settle()
+		bob.poll()
+		r.net.Settle()
+		bob.pump()
+		if len(bob.events) != 1 || !strings.Contains(bob.events[0].text, "once") {
+			t.Fatalf("told %v", bob.events)
+		}
+		r.node.closing.Store(false) // as the node to which it goes
+		ann.ask(routeSend, sendBody("then", "*"))
+		again := r.login(atConnector, true)
+		if got := again.ask(routeEnter, enterBob); got != `{"users":["bob","ann"]}` {
+			t.Fatal(got)
+		}
+		if lines := again.take(); len(lines) != 1 || !strings.Contains(lines[0], "then") {
+			t.Errorf("told again: %q", lines)
+		}
+	})
 }
 
 // An address has so many members that are away, and more when their time is over.

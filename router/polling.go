@@ -240,11 +240,12 @@ func (ps *polls) end(in *session, why netpoll.Reason) {
 		ps.of(in).sendAway(in, get)
 	case get != nil:
 		ps.say(in, ps.of(in).farewell(why))
-	case unread && (why == reasonKick || why == reasonFlood):
-		l.until(in, l.np.Now()+lingerSeconds)
-		return
-	case unread && why == reasonShutdown && !l.node.ending.Load():
-		l.until(in, l.np.Now()+awaySeconds)
+	case unread && p.waits(l.node.ending.Load()):
+		linger := uint32(lingerSeconds)
+		if why == reasonShutdown {
+			linger = awaySeconds
+		}
+		l.until(in, l.np.Now()+linger)
 		return
 	}
 	l.np.Close(in.conn, why)

@@ -86,6 +86,17 @@ func (p *pull) end(why netpoll.Reason) bool {
 	return true
 }
 
+// waits tells whether the session, which ends, stays until a GET has fetched what there is. ending tells that there is no more time for that.
+func (p *pull) waits(ending bool) bool {
+	switch p.why {
+	case reasonKick, reasonFlood:
+		return p.ended
+	case reasonShutdown:
+		return p.ended && !ending
+	}
+	return false
+}
+
 // gone forgets a connection that is gone, and tells what it did.
 func (p *pull) gone(conn netpoll.ID) task {
 	switch i := slices.Index(p.posts, conn); {
