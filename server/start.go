@@ -312,7 +312,14 @@ func (s *starter) nodes(app *app.App) (nodes []*nodeProcess, err error) {
 		if err := seen.add(e.ID, p); err != nil {
 			return nil, err
 		}
-		nodes = append(nodes, &nodeProcess{id: e.ID, clients: e.Type != "chat", args: slices.DeleteFunc(args, func(a string) bool { return a == "-check-config" }), admin: p.admin})
+		args = slices.DeleteFunc(args, func(a string) bool { return a == "-check-config" })
+		nodes = append(nodes, &nodeProcess{id: e.ID, clients: e.Type != "chat", args: args, admin: p.admin, check: func() error {
+			c, p, err := prepare(app, args, s.nodeEnviron(), io.Discard, io.Discard)
+			if err != nil {
+				return err
+			}
+			return checkServer(c, p, app)
+		}})
 	}
 	return nodes, nil
 }

@@ -3,7 +3,6 @@
 package server
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -26,7 +25,8 @@ type nodeProcess struct {
 	id      string
 	clients bool // they come to it: it ends before those that serve them
 	args    []string
-	admin   string // address, empty: none
+	admin   string       // address, empty: none
+	check   func() error // whether it could start, as far as flags and files go
 
 	// Owned by run.
 	cmd     *exec.Cmd // nil: it does not run
@@ -132,7 +132,7 @@ func (s *processes) ended(n *nodeProcess) {
 	case s.stopping:
 		slog.Warn("a node did not end in order", "node", n.id, "how", state.String())
 		s.code = 1
-	case code == exitCode(settingsError{errors.New("")}):
+	case code == exitCode(settingsError{}) && n.check() != nil: // a panic ends with this code too
 		slog.Error("a node's settings are wrong; it stays down", "node", n.id)
 		s.code = code
 	default:
