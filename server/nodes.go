@@ -205,9 +205,10 @@ func drainNode(addr, name string, wait time.Duration, w io.Writer) error {
 		return fmt.Errorf("no node %q is in this fleet; it has %s", name, printable(strings.Join(names, ", ")))
 	}
 	run, began, asked, told := node.Run, time.Now(), time.Time{}, ""
+	joined := node.State != "joining" // who is joining behind that has been left out
 	for {
 		switch {
-		case node == nil || node.Run != run || node.State == "joining":
+		case node == nil || node.Run != run || joined && node.State == "joining":
 			fmt.Fprintf(w, "%s has left the fleet after %v\n", printable(name), time.Since(began).Round(100*time.Millisecond))
 			return nil
 		case node.State != "draining" && time.Since(asked) >= drainAgain:
@@ -228,7 +229,7 @@ func drainNode(addr, name string, wait time.Duration, w io.Writer) error {
 			return fmt.Errorf("%s is still there after %v (%s); it goes on, pomelod list shows how far it is", name, wait, node.State)
 		}
 		time.Sleep(drainLook)
-		own := all.Asked == name && node.State == "draining"
+		own := all.Asked == name && (node.State == "draining" || !joined)
 		all, _, err = fetchNodes(addr)
 		if errors.As(err, new(noAnswerError)) && own { // it is the one that has ended
 			fmt.Fprintf(w, "%s has ended after %v\n", printable(name), time.Since(began).Round(100*time.Millisecond))

@@ -103,6 +103,10 @@ func TestDrainWaits(t *testing.T) {
 	if err := drainNode(addr, "b", 0, &out); err != nil || f.drains != 1 {
 		t.Errorf("without waiting: asked %d times, %v", f.drains, err)
 	}
+	f, addr = newFakeFleet(t)
+	if err := drainNode(addr, "c", 10*time.Millisecond, &out); err == nil || f.drains == 0 || !strings.Contains(err.Error(), "still there") {
+		t.Errorf("one that is no member yet: asked %d times, %v", f.drains, err)
+	}
 }
 
 // What cannot be asked is one sentence that says what to do.
