@@ -35,7 +35,8 @@ as after pomelod drain, or says that its settings are wrong, stays down. SIGTERM
 second one ends them at once. Exit code 0 says that all ended in order.
 
 The first entry of servers.json has the admin address 127.0.0.1:3005, or master.json's port there, and the others the ports that follow. All flags
-of pomelod (pomelod -help) may be given too, and are for each process; without -memory they share what one would have.
+of pomelod (pomelod -help) may be given too, and are for each process, but for -admin-socket, which the first one has; without -memory they share what
+one would have.
 `,
 		declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 			s := newStarter(f, c)
@@ -220,16 +221,17 @@ func (s *starter) common() []string {
 }
 
 // nodeArgs is the command line of one entry of several. NATS' address goes by the environment, where nobody sees its password.
-// The first one has the socket that commands find by themselves.
+// The first one has the admin socket.
 func (s *starter) nodeArgs(e *config.Server, share int64, first bool) []string {
 	args := append(s.common(), "-id="+e.ID)
 	if share > 0 {
 		args = append(args, "-memory="+strconv.FormatInt(share, 10))
 	}
-	if !first && s.settings.adminSocket == autoSocket {
+	args = append(args, s.flags...)
+	if !first { // a path is one process's
 		args = append(args, "-admin-socket=none")
 	}
-	return append(args, s.flags...)
+	return args
 }
 
 // nodeEnviron is the environment of each of several processes. What a service manager says is for this process.

@@ -109,11 +109,14 @@ func TestStartedProcesses(t *testing.T) {
 			t.Errorf("%s: %s, %v", tc.args, got, err)
 		}
 	}
-	s := starting(t, []string{"POMELOD_MAX_CONNS=50", "POMELOD_NATS=nats://other", "NOTIFY_SOCKET=@x", "HOME=/"}, "-d", dir, "-nats", "nats://u:secret@h", "-page=false", "-origins", "https://a", "-drain", "1s")
+	s := starting(t, []string{"POMELOD_MAX_CONNS=50", "POMELOD_NATS=nats://other", "NOTIFY_SOCKET=@x", "HOME=/"}, "-d", dir, "-nats", "nats://u:secret@h", "-page=false", "-origins", "https://a", "-drain", "1s", "-admin-socket", "/run/a.sock")
 	got := s.nodeArgs(&config.Server{ID: "chat-1"}, 1<<30, false)
-	want := []string{"-config=" + dir + "/config", "-env=development", "-id=chat-1", "-memory=1073741824", "-admin-socket=none", "-drain=1s", "-origins=https://a", "-page=false"}
+	want := []string{"-config=" + dir + "/config", "-env=development", "-id=chat-1", "-memory=1073741824", "-admin-socket=/run/a.sock", "-drain=1s", "-origins=https://a", "-page=false", "-admin-socket=none"}
 	if !slices.Equal(got, want) {
 		t.Errorf("command line %q, want %q", got, want)
+	}
+	if got := s.nodeArgs(&config.Server{ID: "gate-1"}, 0, true); slices.Contains(got, "-admin-socket=none") {
+		t.Errorf("the first one has %q", got)
 	}
 	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h"}; !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
