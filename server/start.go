@@ -126,7 +126,7 @@ func wasGiven(f *flag.FlagSet, names ...string) (is bool) {
 // readProject finds the configuration and reads it.
 func (s *starter) readProject() (err error) {
 	c := s.settings
-	if c.dir == "" {
+	if c.dir == "" || wasGiven(s.given, "d", "directory") && !wasGiven(s.given, "config") { // POMELOD_CONFIG is a default
 		c.dir = s.dir
 		for _, sub := range []string{"config", "game-server/config"} {
 			if st, err := os.Stat(filepath.Join(s.dir, sub)); err == nil && st.IsDir() {

@@ -118,6 +118,9 @@ func TestStartedProcesses(t *testing.T) {
 	if got := s.nodeArgs(&config.Server{ID: "gate-1"}, 0, true); slices.Contains(got, "-admin-socket=none") {
 		t.Errorf("the first one has %q", got)
 	}
+	if s := starting(t, []string{"POMELOD_CONFIG=/elsewhere"}, "-d", dir); s.settings.dir != dir+"/config" {
+		t.Errorf("-d %s is %s", dir, s.settings.dir)
+	}
 	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h"}; !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
 	}
