@@ -81,4 +81,4 @@ sioSuite('text', ({ scenario }) => {
     await expectPushes(alice, onChat(BIG_TEXTS.Chinese, 'bob', 'alice'));
     await expectNothingMore(...people);
   });
-});
+}, { server: { more: ['-names', 'original'] } }); // names that Pomelo takes, and look alike
