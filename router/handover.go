@@ -40,7 +40,7 @@ type LoopState struct {
 	// Shared is what sessions have in common.
 	Shared []byte
 	Conns  []ExportedConn
-	// Stays counts the sessions that cannot go, by reason in words. Who imports has the others told that they left.
+	// Stays counts the sessions that cannot go, by reason in words. Who imports has the others told that they left, unless they may return.
 	Stays map[string]int
 }
 
@@ -190,17 +190,21 @@ func (n *Node) Sever(i int, takes func(tag uint8) bool, sever func(fd int, watch
 	l.np.Sever(func(c *netpoll.Conn) bool { return !c.Alive() || !stay[c.ID(l.np)] }, sever)
 }
 
-// leavesOf are the requests, encoded, that take a session out of its rooms that does not go along.
+// leavesOf are the requests, encoded, that take a session out of its rooms that does not go along. The server sends it away, so it is cut off, and is
+// sent before that what there is for it.
 func (l *loop) leavesOf(s *session) (leaves [][]byte) {
-	add := func(user, room string) {
+	add := func(user, room string, handed uint64) {
 		r := channel.Request{Op: channel.OpLeave, From: l.addr(s.conn), User: user, Room: room, Part: channel.Partition(room)}
+		if l.node.ghosts.grace > 0 {
+			r.Cut, r.Near, r.Handed = true, l.node.access.near(s.conn.Peer().Addr()), handed
+		}
 		leaves = append(leaves, channel.AppendRequest(nil, &r))
 	}
 	if s.room != nil {
-		add(s.user(), s.roomName())
+		add(s.user(), s.roomName(), s.room.seq)
 	}
 	if x := s.x; x != nil && x.entering != "" {
-		add(x.entering[:x.star], x.entering[int(x.star)+1:])
+		add(x.entering[:x.star], x.entering[int(x.star)+1:], 0)
 	}
 	return leaves
 }

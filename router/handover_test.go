@@ -510,6 +510,51 @@ func TestWhatIsNotHandedOver(t *testing.T) {
 	}
 }
 
+// Who does not go along is sent away, which is a cut: its place is kept, and it is told what was said behind what the old node had for it.
+func TestReturnOfWhoWasNotHandedOver(t *testing.T) {
+	a := app.New()
+	a.OnOpen(func(*app.Session) {})
+	r := newRig(t, shape{loops: 1}, func(c *Config) {
+		keepPlaces(c)
+		c.App = a
+	})
+	r.uncounted = true
+	const enterBob = `{"username":"bob","rid":"r",` + secretOfB + `}`
+	bob := r.login(atConnector, true)
+	bob.ask(routeEnter, enterBob)
+	bob.ask(routeSend, sendBody("before", "*"))
+	r.empty()
+	st, err := r.node.ExportLoop(0, nil)
+	if err != nil || st.Stays[staysKnown.String()] != 1 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	cfg := r.cfg
+	cfg.App, cfg.Predecessor = nil, r.node.Export()
+	r.net = r.net.Successor()
+	if r.node, err = NewNode(cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.net.Attach(r.node.Loops()[0])
+	if _, err := r.node.ImportLoop(0, st); err != nil {
+		t.Fatal(err)
+	}
+	r.net.Settle()
+	ann := r.login(atConnector, false)
+	if got := ann.enter("ann", "r"); got != `{"users":["bob","ann"]}` {
+		t.Fatal(got)
+	}
+	ann.ask(routeSend, sendBody("behind", "*"))
+	ann.take()
+	again := r.login(atConnector, true)
+	if got := again.ask(routeEnter, enterBob); got != `{"users":["bob","ann"]}` {
+		t.Fatal(got)
+	}
+	if lines := again.take(); len(lines) != 1 || !strings.Contains(lines[0], "behind") {
+		t.Errorf("told %q", lines)
+	}
+	ann.want()
+}
+
 // What claims to be from a loop that is not there is refused and counted, and so is what is for one: nobody panics, and nobody becomes a
 // member who could never be told.
 func TestStraysAreRefused(t *testing.T) {
