@@ -14,7 +14,7 @@ func (l *Loop) read(c *Conn) {
 		c.waits&waitsResumed != 0 && c.in != nil: // what it has sent before comes first
 		l.watch(c, c.watched&^Readable)
 		return
-	case c.secured && l.secures.of(c).busy: // no more than the handshake needs
+	case c.secured && l.secures.of(c).waitsFull(): // no more than the handshake needs
 		l.watch(c, c.watched&^Readable)
 		return
 	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it

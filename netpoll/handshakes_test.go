@@ -239,3 +239,31 @@ func TestSecureSilentHandshakes(t *testing.T) {
 		t.Errorf("%d bytes are counted, nobody shakes hands any more", in)
 	}
 }
+
+// Who ends while his handshake waits in line is closed at once, and has no turn. What is sent behind a hello that waits is read once, and then no more.
+func TestSecureEndsInLine(t *testing.T) {
+	w, h, hello := newQueue(t, netpoll.HandshakeLimits{All: 256, Client: 16, Rate: 1, Seconds: 60})
+	connect := func() *looptest.Socket {
+		s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1, Peer: netip.MustParseAddrPort("192.0.2.1:1")})
+		s.Send(hello)
+		w.net.Settle()
+		return s
+	}
+	ends, talks := connect(), connect()
+	ends.End()
+	before := w.budget.Inbound()
+	for range 100 {
+		talks.Send(make([]byte, 16<<10))
+		w.net.Settle()
+	}
+	if !ends.Closed || talks.Closed {
+		t.Errorf("closed: who has ended %v, who talks %v", ends.Closed, talks.Closed)
+	}
+	if in := w.budget.Inbound() - before; in > 64<<10 {
+		t.Errorf("%d bytes are kept behind a hello", in)
+	}
+	w.pump()
+	if s := w.hands.Stats(); s.Failed+uint64(s.Running) > 1 {
+		t.Errorf("handshakes: %+v", s)
+	}
+}

@@ -36,6 +36,7 @@ type secure struct {
 	over  bool       // TLS has failed: nothing more is understood or said
 	ended bool       // the peer has said that it is the end of its stream
 	busy  bool       // a step of the handshake is on its way
+	began bool       // the first one has been taken
 
 	promised int
 	counted  int // of wire.out, in ledger.unsent
@@ -205,6 +206,10 @@ func (l *Loop) goOnShaking(c *Conn, s *secure) {
 	l.weigh(c, s, false)
 }
 
+// waitsFull tells whether a conn whose handshake has a step to take is read no more. As long as it waits in line for the first one it is read until something
+// has come behind its hello: who has ended wants no handshake, and in a long line would have a descriptor for minutes.
+func (s *secure) waitsFull() bool { return s.busy && (s.began || len(s.raw) > 0) }
+
 // stepped takes back a handshake that has taken a step, or that others took the place of.
 func (l *Loop) stepped(h *handshake) {
 	p := l.budget.Handshakes
@@ -218,7 +223,7 @@ func (l *Loop) stepped(h *handshake) {
 	case s == nil, s.shake != h, stage != shakeParked: // its conn is gone; or it comes once more
 		return
 	}
-	s.busy = false
+	s.busy, s.began = false, true
 	s.wire.to = l.secures.driver
 	s.wire.flush()
 	s.wire.to = nil
