@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/pomelod/pomelod/internal/hosting"
@@ -26,5 +27,19 @@ func TestRegistrationMistakes(t *testing.T) {
 	a.Before("a.b.c", func(*Call) error { return nil })
 	if err := hosting.Of(a).Check(); err == nil {
 		t.Error("a filter for a route that nobody handles")
+	}
+}
+
+// A panic of a handler counts as an error, for After functions too.
+func TestAfterSeesAPanic(t *testing.T) {
+	a := New()
+	a.Handle("a.b.c", func(*Call) (any, error) { panic("planted") })
+	var seen []error
+	a.After(func(_ *Call, result any, err error) { seen = append(seen, err) })
+	h := hosting.Of(a)
+	s := h.NewSession(nil, netip.AddrPort{}, hosting.Place{})
+	answer, _ := h.Routes()[0].Run(&hosting.Call{Context: t.Context(), Session: s, Body: []byte("{}")})
+	if string(answer) != string(hosting.Refusal("a.b.c")) || len(seen) != 1 || seen[0] == nil || h.Panics() != 1 {
+		t.Errorf("answer %s, After saw %v, %d panics", answer, seen, h.Panics())
 	}
 }

@@ -115,8 +115,7 @@ func (a *App) filtersOf(route string) []FilterFunc {
 func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, passed bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			a.panics.Add(1)
-			slog.Error("panic in a handler; the request is answered 500", "route", c.Route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			a.panicked(c, p)
 			body, passed = hosting.Refusal(c.Route), false
 		}
 	}()
@@ -128,7 +127,7 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 	if fn == nil {
 		return c.Body, true
 	}
-	result, err := fn(c)
+	result, err := a.handle(c, fn)
 	for _, f := range a.after {
 		f(c, result, err)
 	}
@@ -144,6 +143,23 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 		return channel.Refused, true
 	}
 	return body, true
+}
+
+// handle calls a handler, whose panic is an error.
+func (a *App) handle(c *Call, fn HandlerFunc) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.panicked(c, p)
+			result, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return fn(c)
+}
+
+// panicked counts and logs a panic of a handler or filter. Runs where it is recovered.
+func (a *App) panicked(c *Call, p any) {
+	a.panics.Add(1)
+	slog.Error("panic in a handler; the request is answered 500", "route", c.Route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
 
 // maxAnswer leaves room for the head of a message in the longest package there is.
