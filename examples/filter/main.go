@@ -99,7 +99,7 @@ func (f *Filter) wait(s *app.Session, bad bool) time.Duration {
 	defer f.mu.Unlock()
 	is := f.silence[s]
 	if is == nil {
-		if !bad {
+		if !bad || s.Closed() { // what was put in after closed would stay for ever
 			return 0
 		}
 		is = new(silence)

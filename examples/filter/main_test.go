@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/app/apptest"
 	"github.com/pomelod/pomelod/client"
 )
@@ -62,5 +63,22 @@ func TestSlowRooms(t *testing.T) {
 	s.Advance(5 * time.Second)
 	if err := ann.Say("hello"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A message may still be looked at when its session has ended.
+func TestNothingStaysOfWhoHasGone(t *testing.T) {
+	f := NewFilter()
+	a := f.App()
+	late := make(chan int, 1)
+	a.OnClose(func(s *app.Session) { // behind closed
+		f.wait(s, true)
+		late <- len(f.silence)
+	})
+	ann := apptest.Start(t, a).Connect()
+	ann.Enter("ann", "lobby")
+	ann.Cut()
+	if n := <-late; n != 0 {
+		t.Errorf("%d sessions that have ended are kept", n)
 	}
 }
