@@ -70,9 +70,15 @@ func TestAppendCanonicalIsNotQuadratic(t *testing.T) {
 		"escaped keys":     `{` + strings.Repeat(`"\u0061":1,`, size/11) + `"a":1}`,
 		"one object, deep": strings.Repeat(`[`, 126) + `{` + strings.Repeat(`"a":{"b":1,"b":2},`, size/18) + `"a":1}` + strings.Repeat(`]`, 126),
 	} {
-		began := time.Now()
-		out := AppendCanonical(nil, []byte(in))
-		took := time.Since(began)
+		var out []byte
+		took := time.Hour
+		for range 5 { // what is slow is slow each time; a busy machine is not
+			began := time.Now()
+			out = AppendCanonical(out[:0], []byte(in))
+			if took = min(took, time.Since(began)); took < time.Second {
+				break
+			}
+		}
 		t.Logf("%s: %v", name, took)
 		if took > time.Second { // a hundred times what it takes
 			t.Errorf("%s: %v", name, took)
