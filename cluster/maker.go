@@ -145,7 +145,7 @@ func (k *maker) succeed(n *Node) *View {
 func (k *maker) plan(n *Node, first bool) *View {
 	if first {
 		clear(k.apart)
-		clear(k.vacant)
+		k.vacant = k.vacant[:0] // it may have been of a view with more names
 	}
 	o := outlook{number: max(n.newest+1, uint64(n.wall)), quorum: n.peers.quorum, force: first, told: k.told}
 	if n.view == nil { // two fresh fleets that begin in the same millisecond must not make views with one id

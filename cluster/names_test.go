@@ -86,3 +86,18 @@ func TestSleeperWhoseRowWasTaken(t *testing.T) {
 		t.Errorf("it is %x, run %d, and has begun anew after %v", uint64(x.Self()), x.peers.self.Run, x.restarts)
 	}
 }
+
+// Who becomes the maker after another, on a view with fewer names than its own views had, counts from nothing.
+func TestMakerOfAShorterView(t *testing.T) {
+	x := try(t, 0)
+	x.after(3000 * ms)
+	x.maker.vacant = make([]vacancy, len(x.view.Names)+3)
+	for i := range 2 {
+		h := &heartbeat{Versions: spoken, Number: 1, Roles: RoleConnector, Ready: true, View: x.view.ID, Echoes: []echo{{Peer: x.peers.self, Number: x.peers.beat, Alive: true}}}
+		x.hear(fmt.Sprint("new-", i), 1000, h)
+	}
+	x.maker.plan(x.Node, true)
+	if n := len(x.maker.vacant); n > len(x.view.Names)+2 {
+		t.Errorf("it counts the time of %d rows, of %d", n, len(x.view.Names))
+	}
+}
