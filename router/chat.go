@@ -32,8 +32,8 @@ type calls interface {
 	// submit posts the request that a call leads to, to the owner of its room, and has the owner's answer answer the call. It answers by
 	// itself, and returns false, when the owner has too much to do.
 	submit(s *session, c *call, req channel.Request) bool
-	// submitEnter is submit for an enter: uid is user*room, who the session will be.
-	submitEnter(s *session, c *call, req channel.Request, uid string)
+	// submitEnter is submit for an enter: uid is user*room, who the session will be, and who is the login by which it enters, if that is new.
+	submitEnter(s *session, c *call, req channel.Request, uid string, who *identity)
 	// loginFor has the token of an enter judged, and goes on with enterAs if it is good, else refuses the enter.
 	loginFor(s *session, c *call, shown auth.Login)
 	// extended tells whether the client of s is extended, which one of socket.io becomes if it asks.
@@ -110,10 +110,10 @@ func (l *loop) localAddr(s *session) netip.Addr {
 }
 
 // enter binds the session to a name in a room (protocol.md §9.3, §9.5).
-func (ch *chat) enter(s *session, c *call) { ch.enterAs(s, c, false) }
+func (ch *chat) enter(s *session, c *call) { ch.enterAs(s, c, nil) }
 
-// enterAs is enter for a session whose token was judged just now, if that is set.
-func (ch *chat) enterAs(s *session, c *call, judged bool) {
+// enterAs is enter for a session that has shown a login just now; nil: it has not.
+func (ch *chat) enterAs(s *session, c *call, shown *identity) {
 	if ch.limiter.overrun() {
 		ch.calls.answer(s, c, channel.EnterRefused)
 		return
@@ -125,8 +125,11 @@ func (ch *chat) enterAs(s *session, c *call, judged bool) {
 	key := s.secret()
 	renewed := false
 	if ch.logins && ok && body.Err() == nil {
-		who := s.identity()
-		if token := s.tokenFor(m.token); token != "" && !judged {
+		who := shown
+		if who == nil {
+			who = s.identity()
+		}
+		if token := s.tokenFor(m.token); token != "" && shown == nil {
 			ch.calls.loginFor(s, c, auth.Login{Token: token, Name: user, Room: room})
 			return
 		}
@@ -138,7 +141,7 @@ func (ch *chat) enterAs(s *session, c *call, judged bool) {
 			ch.calls.answer(s, c, loginElsewhere)
 			return
 		}
-		user, key, secret, renewed = who.Name, who.key, nil, judged
+		user, key, secret, renewed = who.Name, who.key, nil, shown != nil
 	}
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
 		key = secretKey(secret)
@@ -172,7 +175,7 @@ func (ch *chat) enterAs(s *session, c *call, judged bool) {
 	req.Ext = ch.extendedEnter(s, &m)
 	uid := user + "*" + room
 	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
-	ch.calls.submitEnter(s, c, req, uid)
+	ch.calls.submitEnter(s, c, req, uid, shown)
 }
 
 // nameAnswers refuse an enter for its name.

@@ -16,7 +16,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 4
+const sessionVersion = 5
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
@@ -135,7 +135,7 @@ func (l *loop) exportSession(s *session) []byte {
 	if s.room != nil {
 		b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(s.room.id), uint64(s.star)), s.uid)
 	}
-	b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(x.star)), x.entering)
+	b = x.enters.append(wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(x.star)), x.entering))
 	b = wirebytes.AppendUints(b, uint64(len(x.pending)))
 	for i := range x.pending {
 		b = x.pending[i].append(b, now)
@@ -183,6 +183,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 		}
 	}
 	x.star, x.entering, x.rename = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), flags&exportedRename != 0
+	x.enters = l.parseIdentity(&r)
 	for range r.UpTo(uint64(len(r.Rest()))) {
 		x.pending = append(x.pending, parsePending(&r, at, now))
 	}
@@ -248,7 +249,7 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	case s.phase == working && !s.meter.begun:
 	case s.room != nil && (s.phase != working || !isUID(s.uid, s.star)):
 	case (x.entering != "") != (len(x.pending) > 0 && x.pending[0].op == channel.OpEnter), x.entering != "" && (s.phase != working || !isUID(x.entering, x.star)):
-	case x.rename && (s.room == nil || x.entering == ""):
+	case x.rename && (s.room == nil || x.entering == ""), x.enters != nil && x.entering == "":
 	case len(x.pending) > 0 && (x.pending[0].body != nil || s.phase != working):
 	default:
 		return true

@@ -57,7 +57,7 @@ func (s *session) tokenFor(raw []byte) string {
 
 // expireLogin ends a session whose login has expired. One that has a new one judged gets to know first whether it is good.
 func (l *loop) expireLogin(s *session) {
-	if who := s.identity(); who != nil && who.until <= l.np.Now() && s.phase == working && s.conn.Alive() && (s.x == nil || s.x.login == nil) {
+	if who := s.identity(); who != nil && who.until <= l.np.Now() && s.phase == working && s.conn.Alive() && (s.x == nil || s.x.login == nil && s.x.enters == nil) {
 		l.kickFor(s, "login expired", reasonLogin)
 	}
 }
@@ -109,9 +109,11 @@ func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 			return
 		}
 		rare := s.needRare()
-		rare.who, rare.token = who, ""
+		if rare.token = ""; s.room == nil {
+			rare.who = who
+		} // else it stays who it is until it has entered: the members of its room know it by that login
 		s.x.pending, s.x.handling = s.x.pending[:0], false
-		l.chat.enterAs(s, &again, true)
+		l.chat.enterAs(s, &again, who)
 		l.schedule(s)
 		l.resume(s)
 	})
@@ -122,11 +124,15 @@ func (r *rare) append(b []byte) []byte {
 	if r == nil {
 		r = new(rare)
 	}
-	b = wirebytes.AppendBlock(b, r.token)
-	if r.who == nil {
+	return r.who.append(wirebytes.AppendBlock(b, r.token))
+}
+
+// append encodes who somebody is; nil is nobody.
+func (who *identity) append(b []byte) []byte {
+	if who == nil {
 		return wirebytes.AppendUints(b, 0)
 	}
-	id := &r.who.Identity
+	id := &who.Identity
 	until := uint64(0)
 	if !id.Until.IsZero() {
 		until = uint64(id.Until.UnixMilli())
@@ -147,8 +153,15 @@ func (l *loop) parseLogin(s *session, r *wirebytes.Reader) {
 	if token := string(r.Block()); token != "" {
 		s.needRare().token = token
 	}
+	if who := l.parseIdentity(r); who != nil {
+		s.needRare().who = who
+	}
+}
+
+// parseIdentity decodes what identity.append has encoded.
+func (l *loop) parseIdentity(r *wirebytes.Reader) *identity {
 	if r.UpTo(1) == 0 {
-		return
+		return nil
 	}
 	var id auth.Identity
 	if until := r.Uint(); until != 0 {
@@ -163,11 +176,11 @@ func (l *loop) parseLogin(s *session, r *wirebytes.Reader) {
 	id.Name, id.UID = string(r.Block()), string(r.Block())
 	if id.Check() != nil {
 		r.Fail()
-		return
+		return nil
 	}
 	who := l.identify(id)
 	if who == nil { // it has expired on the way
 		who = &identity{Identity: id, until: l.np.Now()}
 	}
-	s.needRare().who = who
+	return who
 }

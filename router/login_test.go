@@ -271,6 +271,59 @@ func TestLoginExpires(t *testing.T) {
 	}
 }
 
+// In a room a session is who it is until it has entered by another login: a token that is good and enters nothing, as it is another user's, for other rooms,
+// or because the enter is refused, changes neither how long it may stay nor what it may enter.
+func TestLoginThatEntersNothing(t *testing.T) {
+	for _, sh := range []shape{{loops: 1}, {loops: 3, follow: true, roundTrip: true}} {
+		r, b := loginRig(t, sh, nil)
+		first := time.UnixMilli(r.net.Now()/1e6 + 4500)
+		b.until = first
+		ann, taken := r.login(atConnector, true), r.login(atConnector, true)
+		ann.told(routeEnter, withToken("", "r", "ann@7"))
+		b.until = first.Add(time.Minute)
+		taken.told(routeEnter, withToken("", "q", "ann@8"))
+		for _, tc := range []struct{ body, want string }{
+			{withToken("ann", "r", "bob"), loginText},
+			{withToken("", "r", "ann/w*"), `{"code":500,"error":true,"reason":"login"}`},
+			{withToken("", "q", "ann@7"), enterRefused},
+		} {
+			if got := ann.told(routeEnter, tc.body); got != tc.want {
+				t.Errorf("%s: %s", tc.body, got)
+			}
+		}
+		for range 7 {
+			ann.send(codec.PackageHeartbeat, nil)
+			r.net.Seconds(1)
+		}
+		r.net.Settle()
+		if got := strings.Join(ann.take(), "\n"); !strings.Contains(got, "login expired") {
+			t.Errorf("%v: ann was told %q", sh, got)
+		}
+
+		// One that has entered is another's from then on.
+		b.until = time.Time{}
+		cat := r.login(atConnector, true)
+		cat.told(routeEnter, withToken("", "r", "cat/r"))
+		if got := cat.told(routeEnter, withToken("", "world", "cat/w*")); got != `{"users":["cat"]}` {
+			t.Errorf("%v: %s", sh, got)
+		}
+		if got := cat.told(routeEnter, `{"rid":"r"}`); got != `{"code":500,"error":true,"reason":"login"}` {
+			t.Errorf("%v: %s", sh, got)
+		}
+	}
+}
+
+// The gate tells everybody, whatever token is shown, and has none judged.
+func TestGateJudgesNobody(t *testing.T) {
+	r, b := loginRig(t, shape{loops: 1}, nil)
+	c := r.connect(atGate, true)
+	c.send(codec.PackageHandshake, []byte(`{"sys":{"type":"test","version":"1"},"user":{"token":"bad"}}`))
+	r.until(func() bool { c.pump(); return len(c.events) > 0 })
+	if got := c.events[0].text; !strings.HasPrefix(got, `{"code":200`) || b.count() != 0 {
+		t.Errorf("%s; %d judged", got, b.count())
+	}
+}
+
 // The same user, by whatever session, has its name back: the old session's place is taken.
 func TestLoginIsAProof(t *testing.T) {
 	r, _ := loginRig(t, shape{loops: 1}, nil)
@@ -290,9 +343,6 @@ func TestLoginIsAProof(t *testing.T) {
 
 // Every wire of socket.io has tokens in enter, that of today in the connect, and all of them in the URL where that is allowed.
 func TestLoginBySocketIO(t *testing.T) {
-	if raceEnabled {
-		t.Skip("its clients turn the clock of the test, which a judge's goroutine reads when it rings")
-	}
 	for _, kind := range flavours {
 		t.Run(kind.name, func(t *testing.T) {
 			enters := func(c *sioClient, body string) (answer string) {

@@ -157,12 +157,12 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 }
 
 // submitEnter is submit for an enter. uid is user*room, of which the request's names are parts: who the session will be.
-func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string) {
+func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string, who *identity) {
 	x := l.extra(s)
 	req.Near = l.node.access.near(s.conn.Peer().Addr())
-	x.entering, x.star, x.rename = uid, uint8(len(req.User)), req.Prev != "" // first: the answer may come before submit returns
+	x.entering, x.star, x.rename, x.enters = uid, uint8(len(req.User)), req.Prev != "", who // first: the answer may come before submit returns
 	if !l.submit(s, c, req) {
-		x.entering, x.rename = "", false
+		x.entered()
 		l.tidy(s)
 	}
 }
@@ -288,6 +288,9 @@ func (l *loop) entered(s *session, it *channel.Item) {
 		l.rooms.exit(s)
 	}
 	s.uid, s.star = x.entering, x.star
+	if x.enters != nil {
+		s.needRare().who = x.enters
+	}
 	l.rooms.join(s, it)
 	l.tellMoved(s)
 }

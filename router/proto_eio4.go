@@ -56,7 +56,7 @@ func (p *eio4) connected(s *session, data []byte) {
 		return
 	}
 	token := ""
-	if l.node.logins != nil {
+	if l.node.logins != nil && l.profile(s).Type != Gate { // which tells everybody
 		token = tokenIn(data)
 	}
 	if token == "" {

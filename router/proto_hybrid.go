@@ -256,7 +256,7 @@ func (p *hybrid) handshake(s *session, body []byte) {
 	}
 	l.chooseText(s, &client, body)
 	token := ""
-	if l.node.logins != nil {
+	if l.node.logins != nil && at.Type != Gate { // which tells everybody
 		token = tokenIn(client.user)
 	}
 	client.user = nil // of the read buffer

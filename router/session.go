@@ -77,9 +77,10 @@ type extra struct {
 	// An enter in flight: who the session will be.
 	entering string
 	star     uint8
-	rename   bool   // same room, new name
-	handling bool   // a function of the App's, or whoever judges logins, has the oldest pending request
-	login    *login // that is being judged; nil: none
+	rename   bool      // same room, new name
+	enters   *identity // who enters, by a login that is its own only once it has entered; nil: who it is
+	handling bool      // a function of the App's, or whoever judges logins, has the oldest pending request
+	login    *login    // that is being judged; nil: none
 }
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
@@ -160,6 +161,9 @@ func (l *loop) extra(s *session) *extra {
 	}
 	return s.x
 }
+
+// entered forgets an enter that is in flight no longer, whatever has come of it.
+func (x *extra) entered() { x.entering, x.rename, x.enters = "", false, nil }
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
@@ -253,7 +257,8 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 			end.Handed = 0
 			l.leaveEntering(from, x, end)
 		}
-		x.entering, x.rename, x.handling = "", false, false
+		x.entered()
+		x.handling = false
 	}
 	l.tellClosed(s, why)
 	if s.rare != nil {
@@ -381,7 +386,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 func (l *loop) finish(s *session, body []byte, end string) {
 	x := s.x
 	if x.pending[0].op == channel.OpEnter {
-		x.entering, x.rename = "", false
+		x.entered()
 	}
 	x.handling = false
 	done := 0

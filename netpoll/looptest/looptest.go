@@ -84,8 +84,11 @@ func (n *Net) Driver() netpoll.Driver {
 // Attach tells the net the loop that was made with the driver of its index.
 func (n *Net) Attach(l *netpoll.Loop) { n.loops[l.Index()].loop = l }
 
-// Now is the loops' clock.
-func (n *Net) Now() int64 { return n.Nanos }
+// pass lets time go by. Other goroutines that ring a loop read the clock meanwhile.
+func (n *Net) pass(d time.Duration) { atomic.AddInt64(&n.Nanos, int64(d)) }
+
+// Now is the loops' clock. Safe from any goroutine while only the net itself lets time pass.
+func (n *Net) Now() int64 { return atomic.LoadInt64(&n.Nanos) }
 
 // Connect opens a connection to l; the loop has adopted it when it next turns.
 func (n *Net) Connect(l *netpoll.Loop, tag uint8) *Socket {
@@ -113,7 +116,7 @@ func (s *Socket) Ready() {
 	w := s.watched&netpoll.Writable != 0 && (s.space() || s.Err != 0)
 	switch {
 	case r || w:
-		s.driver.net.Nanos += s.driver.net.Pause
+		s.driver.net.pass(time.Duration(s.driver.net.Pause))
 		s.driver.loop.Ready(s.FD, r, w)
 	case s.watched == netpoll.Failed && s.Err != 0:
 		s.driver.loop.Failed(s.FD)
@@ -220,7 +223,7 @@ func (n *Net) busy() bool {
 // Seconds lets time pass on every loop, a second at a time, settling after each.
 func (n *Net) Seconds(k int) {
 	for range k {
-		n.Nanos += int64(time.Second)
+		n.pass(time.Second)
 		for m := n; m != nil; m = m.Beside {
 			for _, d := range m.loops {
 				d.loop.Tick()
@@ -236,7 +239,7 @@ func (n *Net) Seconds(k int) {
 // Late lets k seconds pass on loop i alone, and nothing else happen: it is what a loop sees of another that is busy.
 func (n *Net) Late(i, k int) {
 	for range k {
-		n.Nanos += int64(time.Second)
+		n.pass(time.Second)
 		n.loops[i].loop.Tick()
 	}
 }
@@ -277,8 +280,8 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 	if !s.space() {
 		return 0, syscall.EAGAIN
 	}
-	if d.net.WriteNanos != 0 { // other goroutines that ring a loop read the clock
-		d.net.Nanos += d.net.WriteNanos
+	if d.net.WriteNanos != 0 {
+		d.net.pass(time.Duration(d.net.WriteNanos))
 	}
 	n := len(b)
 	if s.Whole > 0 {
