@@ -83,7 +83,7 @@ func (h *Hook) Authenticate(ctx context.Context, l auth.Login) (auth.Identity, e
 	}
 	id, err := h.ask(ctx, l)
 	switch {
-	case err == nil, errors.Is(err, auth.ErrRefused):
+	case err == nil, errors.Is(err, auth.ErrRefused), errors.Is(err, errAsked):
 		h.end(true)
 	case ctx.Err() != nil: // nobody waits any more; that says nothing of the service
 		h.leave()
@@ -127,6 +127,13 @@ func (h *Hook) leave() {
 	h.trying = false
 }
 
+// errAsked is the error of a login that the service takes for a bad question: whoever shows such tokens must not shut out the others, so it is no
+// failure of the service.
+var errAsked = errors.New("the login service does not take the question")
+
+// drain reads what a refusal says, in bounds, as its connection can be used again then.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxAnswer) }
+
 func (h *Hook) ask(ctx context.Context, l auth.Login) (id auth.Identity, err error) {
 	body, err := json.Marshal(question{l.Token, l.Name, l.Room, l.Address.String()})
 	if err != nil {
@@ -142,16 +149,22 @@ func (h *Hook) ask(ctx context.Context, l auth.Login) (id auth.Identity, err err
 		return id, fmt.Errorf("the login service: %w", err)
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1)) // also of a refusal: else the connection could not be used again
+	switch code := response.StatusCode; {
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		drain(response.Body)
+		return id, fmt.Errorf("%w by the login service", auth.ErrRefused)
+	case code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout:
+		drain(response.Body)
+		return id, fmt.Errorf("%w: it answers %s; it must be 200, 401 or 403", errAsked, response.Status)
+	case code != http.StatusOK:
+		return id, fmt.Errorf("the login service answers %s; it must be 200, 401 or 403", response.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
 		return id, fmt.Errorf("the login service's answer: %w", err)
 	case len(text) > maxAnswer:
 		return id, fmt.Errorf("the login service's answer is longer than %d bytes", maxAnswer)
-	case response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden:
-		return id, fmt.Errorf("%w by the login service", auth.ErrRefused)
-	case response.StatusCode != http.StatusOK:
-		return id, fmt.Errorf("the login service answers %s; it must be 200, 401 or 403", response.Status)
 	}
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
