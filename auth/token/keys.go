@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -48,6 +49,8 @@ func parseKeys(b []byte) (keys []key, err error) {
 		keys, err = parseJWKS(text)
 	case bytes.Contains(text, []byte("-----BEGIN ")):
 		keys, err = parsePEM(text)
+	case looksOther(b, text) != "":
+		return nil, fmt.Errorf("it is no secret but %s; a secret is one word, for example from: openssl rand -hex 32", looksOther(b, text))
 	default:
 		var k key
 		k, err = newKey("", bytes.Clone(bytes.TrimRight(b, "\r\n")))
@@ -62,6 +65,28 @@ func parseKeys(b []byte) (keys []key, err error) {
 		return nil, fmt.Errorf("it has %d keys; %d are enough for a rotation", len(keys), maxKeys)
 	}
 	return keys, nil
+}
+
+// looksOther says what a file is that is neither PEM nor JSON and cannot be meant as a secret; empty: it can. What a proxy or a web server says in
+// place of a JWKS must not become a secret that everybody may read.
+func looksOther(b, text []byte) string {
+	switch _, err := x509.ParsePKIXPublicKey(b); {
+	case err == nil:
+		return "a public key in DER: make PEM of it, for example by openssl pkey -pubin -inform DER"
+	case !utf8.Valid(text): // random bytes may be anything
+		return ""
+	case bytes.HasPrefix(text, []byte("[")), bytes.HasPrefix(text, []byte("<")):
+		return "JSON, HTML or XML"
+	case bytes.ContainsAny(text, " \t\r\n"):
+		return "text of several words"
+	}
+	return ""
+}
+
+// secret tells whether who may verify tokens with a key may make them, too.
+func (k *key) secret() bool {
+	_, is := k.verify.([]byte)
+	return is
 }
 
 // newKey makes a key of a secret, a public or a private key.

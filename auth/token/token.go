@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -60,15 +61,21 @@ func New(o Options) (*Judge, error) {
 	return j, j.Read()
 }
 
-// Read reads the file again. After an error the keys are what they were. Who has logged in by a key that is gone stays until the token expires.
+// Read reads the file again. After an error the keys are what they were, and so they are when a file of public keys has a secret now: an issuer does
+// not change to that, but what else is written to the file by mistake looks like one. Who has logged in by a key that is gone stays until the token expires.
 func (j *Judge) Read() error {
 	keys, err := readKeys(j.options.File)
 	if err != nil {
 		return err
 	}
+	if old := j.keys.Load(); old != nil && !slices.ContainsFunc(*old, isSecret) && slices.ContainsFunc(keys, isSecret) {
+		return fmt.Errorf("%s: it had public keys only, and has a secret now; if that is meant, start pomelod again", j.options.File)
+	}
 	j.keys.Store(&keys)
 	return nil
 }
+
+func isSecret(k key) bool { return k.secret() }
 
 func readKeys(file string) ([]key, error) {
 	b, err := os.ReadFile(file)

@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	secret      = []byte("a secret of at least thirty-two bytes")
+	secret      = []byte("a-secret-of-at-least-thirty-two-bytes")
 	rsaKey, _   = rsa.GenerateKey(rand.Reader, 2048)
 	ecKey, _    = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	_, edKey, _ = ed25519.GenerateKey(rand.Reader)
@@ -285,6 +285,8 @@ func TestRotation(t *testing.T) {
 		{jwks(t, map[string]any{"1": rsaKey, "2": next}), true, true, true},
 		{`{"keys":[`, false, true, true},
 		{`{"keys":[]}`, false, true, true},
+		{strings.Repeat("s", 64), false, true, true}, // a secret, by mistake
+		{`{"keys":[{"kty":"oct","k":"` + strings.Repeat("A", 43) + `"}]}`, false, true, true},
 		{jwks(t, map[string]any{"2": next}), true, false, true},
 	} {
 		if err := os.WriteFile(name, []byte(step.text), 0o600); err != nil {
@@ -304,12 +306,19 @@ func TestRotation(t *testing.T) {
 func TestRefusedKeys(t *testing.T) {
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
+	der, _ := x509.MarshalPKIXPublicKey(&rsaKey.PublicKey)
 	curve, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	for what, tc := range map[string]struct{ text, says string }{
 		"a short secret":    {"password\n", "at least 32"},
 		"nothing":           {"", "at least 32"},
+		"an error page":     {"<html><body><h1>502 Bad Gateway</h1></body></html>\n", "HTML"},
+		"its text":          {"upstream connect error or disconnect/reset before headers\n", "several words"},
+		"a list":            {`["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]`, "JSON"},
+		"ssh's form":        {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJh\n", "several words"},
+		"two secrets":       {strings.Repeat("a", 40) + "\n" + strings.Repeat("b", 40) + "\n", "several words"},
+		"DER":               {string(der), "openssl pkey"},
 		"a small RSA key":   {pemOf(t, "", small), "at least 2048"},
 		"another curve":     {pemOf(t, "", curve), "P-256"},
 		"broken PEM":        {"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "PUBLIC KEY"},
