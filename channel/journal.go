@@ -20,9 +20,10 @@ type EntryKind uint8
 
 // The kinds of entries.
 const (
-	EntrySaid   EntryKind = iota + 1 // a message
-	EntryUnkept                      // a message that was too long to be kept
-	EntryMember                      // somebody who can prove by Key to have been in the room from Seq on
+	EntrySaid      EntryKind = iota + 1 // a message
+	EntryUnkept                         // a message that was too long to be kept
+	EntryMember                         // somebody who can prove by Key to have been in the room from Seq on
+	EntryForgotten                      // the room was closed, or had to go: what it kept up to Seq is told to nobody any more
 )
 
 // Entry is one thing of a room that outlives the process. It stands by itself: whoever has it knows of which stream it is.
@@ -140,6 +141,11 @@ func (w *Worker) journalize() (held int) {
 			e := w.entry(EntryUnkept, r)
 			e.Prev = w.before
 			w.journal.Keep(&e, nil)
+		case RecordForget:
+			if r.Key == 2 { // else a newer entry says it, or its age
+				e := Entry{Kind: EntryForgotten, Readers: r.room.readers, Room: r.Room, Incarnation: r.room.stream.Incarnation, Seq: r.Num, Time: d.input.wall}
+				w.journal.Keep(&e, nil) // the room may be gone by now
+			}
 		case RecordAdd, RecordPast:
 			if room := d.p.rooms[r.Room]; r.Key != 0 && room != nil && room.readers == ReadersPresent {
 				e := w.entry(EntryMember, r)

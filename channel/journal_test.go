@@ -70,6 +70,23 @@ func TestJournalHoldsAnswers(t *testing.T) {
 	}
 }
 
+// What a room kept when it was closed is not told after the end of the process either.
+func TestClosedRoomsStayForgotten(t *testing.T) {
+	h := keeping(ReadersEveryone)
+	s, _ := keepingStage(t, h, Limits{})
+	j := new(diary)
+	s.w.UseJournal(j)
+	s.enter(at(0, 1), "a", "r")
+	s.say(at(0, 1), "a", "one")
+	s.handle(Request{Op: OpKick, From: at(0, 9), Room: "r", Target: Everybody, Content: []byte(`"closed"`)})
+	if n := len(j.entries); n != 2 || j.entries[1].Kind != EntryForgotten || j.entries[1].Seq != j.entries[0].Seq || j.entries[1].Incarnation != j.entries[0].Incarnation {
+		t.Fatalf("%+v", j.entries)
+	}
+	if kept := restored(j.entries, &h, 1); len(kept) != 0 {
+		t.Errorf("%+v", kept)
+	}
+}
+
 // What a journal was told makes the same rooms again, whoever was there: who returns is told what it would have been told without an end of the process between, or
 // that something is missing. Random sends, enters with and without a secret, and ends.
 func TestRestoredRoomsGoOn(t *testing.T) {
@@ -146,6 +163,10 @@ func restored(log []Entry, h *History, run uint64) []KeptRoom {
 			continue
 		case k.Incarnation == 0:
 			k.Incarnation, k.Readers, want = e.Incarnation, e.Readers, e.Seq
+		}
+		if e.Kind == EntryForgotten {
+			full = true
+			continue
 		}
 		bytes += len(e.Body) + messageCost
 		if full = full || e.Incarnation != k.Incarnation || e.Seq != want || len(k.Said) == h.Messages || bytes > h.Bytes; !full {

@@ -44,7 +44,7 @@ const (
 )
 
 // name is that of the n-th file of a day. In the order of names files are in that of time.
-func name(day string, n int) string { return fmt.Sprintf("%s%s-%03d%s", prefix, day, n, suffix) }
+func name(day string, n int) string { return fmt.Sprintf("%s%s-%06d%s", prefix, day, n, suffix) }
 
 // parseName is the opposite of name.
 func parseName(file string) (day string, n int, ok bool) {

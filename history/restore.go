@@ -154,10 +154,12 @@ func (r *restoring) log(tx *bolt.Tx) error {
 			return nil
 		}
 		e, err := parseEntry(v)
-		switch {
-		case err != nil:
+		if err != nil {
 			r.broken = true // one of any room is missing
 			continue
+		}
+		e.Time = min(e.Time, r.now) // a clock that was ahead must not keep what rooms keep from ageing
+		switch {
 		case e.Room == "":
 			r.broken = true // a break
 			continue
@@ -197,6 +199,8 @@ func (r *restoring) take(e *channel.Entry) {
 	}
 	cost := len(e.Body) + entryCost
 	switch {
+	case e.Kind == channel.EntryForgotten && !room.full && e.Incarnation == room.room.Incarnation:
+		room.full, room.want = true, max(room.want, e.Seq)
 	case room.full, e.Incarnation == room.room.Incarnation && e.Seq > room.want: // written twice, as it was not known whether it had been
 		return
 	case e.Incarnation != room.room.Incarnation, e.Seq < room.want: // an earlier room of that name, or a hole

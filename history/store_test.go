@@ -175,6 +175,14 @@ func TestRings(t *testing.T) {
 	keep("twice", 1, 2, 1, said, "b")
 	keep("twice", 1, 1, 0, said, "a")
 	keep("twice", 1, 2, 1, said, "b")
+	keep("closed", 1, 1, 0, said, "before")
+	keep("closed", 1, 1, 0, channel.EntryForgotten, "")
+	keep("goes on", 1, 1, 0, said, "before")
+	keep("goes on", 1, 1, 0, channel.EntryForgotten, "")
+	keep("goes on", 1, 4, 1, said, "now")
+	keep("made anew", 1, 1, 0, said, "before")
+	keep("made anew", 1, 1, 0, channel.EntryForgotten, "")
+	keep("made anew", 2, 1, 0, said, "now")
 	keep("long", 1, 1, 0, said, "a")
 	keep("long", 1, 2, 1, unkept, "")
 	keep("long", 1, 3, 2, said, "c")
@@ -186,10 +194,25 @@ func TestRings(t *testing.T) {
 	for name, want := range map[string]struct {
 		texts string
 		floor uint64
-	}{"hole": {"here", 3}, "again": {"now", 0}, "twice": {"a b", 0}, "long": {"a c", 2}, "many": {"7 8 9", 7}} {
+	}{"hole": {"here", 3}, "again": {"now", 0}, "closed": {"", 0}, "goes on": {"now", 1}, "made anew": {"now", 0}, "twice": {"a b", 0}, "long": {"a c", 2}, "many": {"7 8 9", 7}} {
 		if k := kept[name]; texts(k) != want.texts || k.Floor != want.floor {
 			t.Errorf("%s: %q, floor %d; want %q, %d", name, texts(k), k.Floor, want.texts, want.floor)
 		}
+	}
+	s.Close()
+}
+
+// What was said while the clock was ahead is from now at most: else nothing of its room's partition would age until then.
+func TestClockThatWasAhead(t *testing.T) {
+	f := newFolder(t)
+	s, _, _ := f.open(wide)
+	f.now.Add(3600)
+	f.say(s, "r", 1, "ahead")
+	s.Close()
+	f.now.Add(-3600)
+	s, kept, _ := f.open(wide)
+	if k := kept["r"]; len(k.Said) != 1 || k.Said[0].Time != f.now.Load()*1000 {
+		t.Errorf("%+v", k)
 	}
 	s.Close()
 }
