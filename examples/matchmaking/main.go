@@ -1,5 +1,5 @@
 // Command matchmaking is a pomelod that brings two players together: they ask for an opponent, are told a room that only they can enter, and
-// who leaves it has lost; but not by a short cut of the connection.
+// who leaves it has lost; but not by a short cut of the connection, or by a second one.
 package main
 
 import (
@@ -30,8 +30,15 @@ type Matchmaker struct {
 
 // game is two players in a room.
 type game struct {
-	room string
-	out  map[string]*time.Timer // of each player; runs while it is not in the room
+	room    string
+	players map[string]*player // by uid
+}
+
+// player is one of a game.
+type player struct {
+	in    *app.Session // by which it is in the room; nil: it is outside, and timer runs
+	timer *time.Timer
+	outs  int // how often it went out: a timer that has fired may have waited for mu meanwhile
 }
 
 // NewMatchmaker makes the program.
@@ -60,6 +67,14 @@ func (m *Matchmaker) find(c *app.Call) (any, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, g := range m.games {
+		if g.players[body.UID] != nil {
+			return map[string]any{"waiting": false, "room": g.room}, nil // it has one already
+		}
+	}
+	if c.Session.Closed() { // closed has been called before it waited
+		return nil, &app.Error{Code: 410}
+	}
 	if m.waiting == "" || m.waiting == body.UID {
 		m.waiting = body.UID
 		return map[string]bool{"waiting": true}, nil
@@ -72,9 +87,10 @@ func (m *Matchmaker) find(c *app.Call) (any, error) {
 // begin opens a game. Guarded by mu.
 func (m *Matchmaker) begin(players ...string) {
 	m.serial++
-	g := &game{room: fmt.Sprint("match-", m.serial), out: make(map[string]*time.Timer)}
+	g := &game{room: fmt.Sprint("match-", m.serial), players: make(map[string]*player)}
 	m.games[g.room] = g
 	for _, uid := range players {
+		g.players[uid] = new(player)
 		m.goOut(g, uid)
 	}
 	_, _ = m.app.PushUIDs(players, "onMatch", map[string]any{"room": g.room, "players": players})
@@ -82,10 +98,16 @@ func (m *Matchmaker) begin(players ...string) {
 
 // goOut gives a player who is not in the room its time. Guarded by mu.
 func (m *Matchmaker) goOut(g *game, uid string) {
-	g.out[uid] = time.AfterFunc(m.Patience, func() {
+	p := g.players[uid]
+	p.in = nil
+	p.outs++
+	this := p.outs
+	p.timer = time.AfterFunc(m.Patience, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.lose(g, uid)
+		if p.in == nil && p.outs == this {
+			m.lose(g, uid)
+		}
 	})
 }
 
@@ -96,9 +118,9 @@ func (m *Matchmaker) lose(g *game, loser string) {
 	}
 	delete(m.games, g.room)
 	var players []string
-	for uid, timer := range g.out {
+	for uid, p := range g.players {
 		players = append(players, uid)
-		timer.Stop()
+		p.timer.Stop()
 	}
 	_, _ = m.app.PushUIDs(players, "onEnd", map[string]string{"room": g.room, "lost": loser})
 }
@@ -115,7 +137,7 @@ func (m *Matchmaker) enter(c *app.Call) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, uid := m.games[body.Rid], c.Session.UID()
-	if g == nil || g.out[uid] == nil || body.Username != uid {
+	if g == nil || g.players[uid] == nil || body.Username != uid {
 		return &app.Error{Code: 403, Body: map[string]string{"reason": "not_your_game"}}
 	}
 	return nil
@@ -125,18 +147,21 @@ func (m *Matchmaker) enter(c *app.Call) error {
 func (m *Matchmaker) entered(s *app.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if g := m.games[s.Room()]; g != nil && g.out[s.UID()] != nil {
-		g.out[s.UID()].Stop()
+	if g := m.games[s.Room()]; g != nil && g.players[s.User()] != nil {
+		p := g.players[s.User()]
+		p.in = s
+		p.timer.Stop()
 	}
 }
 
+// left tells leaving from what happens to a connection: a cut, and a kick, as by find when the player comes by another one, leave it time to come back.
 func (m *Matchmaker) left(s *app.Session, left app.Place, why app.Why) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.games[left.Room]
 	switch {
-	case g == nil:
-	case why == app.Cut:
+	case g == nil || g.players[left.User] == nil || g.players[left.User].in != s: // no game, or the player is there by another session by now
+	case why == app.Cut || why == app.Kicked:
 		m.goOut(g, left.User)
 	default:
 		m.lose(g, left.User)

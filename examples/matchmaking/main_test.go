@@ -67,6 +67,28 @@ func TestAShortCutIsNoEnd(t *testing.T) {
 	}
 }
 
+// A player comes by another connection before anybody has noticed that the first one is dead, and goes on; it has no second game meanwhile.
+func TestASecondConnectionIsNoEnd(t *testing.T) {
+	s, _, ben, room := match(t, time.Hour)
+	again, eve := s.Connect(), s.Connect()
+	var told struct {
+		Waiting bool
+		Room    string
+	}
+	if err := again.Request("match.matchHandler.find", map[string]string{"uid": "ann"}, &told); err != nil || told.Waiting || told.Room != room {
+		t.Fatalf("%+v, %v", told, err)
+	}
+	find(t, eve, "eve")
+	ben.Wait("onLeave", nil)
+	again.Enter("ann", room)
+	ben.Wait("onAdd", nil)
+	again.Close()
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
 func TestALongCutIs(t *testing.T) {
 	m := NewMatchmaker()
 	m.Patience = 10 * time.Millisecond // nobody enters in time
