@@ -62,7 +62,7 @@ func TestReadyNamesSeveralProcesses(t *testing.T) {
 	if err := os.WriteFile(path, fmt.Appendf(nil, script, other), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	v, _ := parseVariant("mine=" + path)
+	v, _ := parseVariant("mine=sh " + path)
 	s, err := start(v, nil, nil, cpuSet(nil))
 	if err != nil {
 		t.Fatal(err)
