@@ -84,7 +84,7 @@ explore: ## run the random tests of rooms, wires, loops and fleets with EXPLORE 
 
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
-	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test
+	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test --test-reporter=spec
 
 .PHONY: try-proxies
 try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed
