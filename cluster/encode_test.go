@@ -165,6 +165,24 @@ func bodyOf(rng *rand.Rand, kind packetKind) body {
 		return &batchAck{To: oneOf(rng), Lane: lane(rng.IntN(int(lanes))), Offset: oneOf(rng)}
 	case packetRetire:
 		return &retire{Run: oneOf(rng)}
+	case packetNotes:
+		b := new(notesBody)
+		for range rng.IntN(4) {
+			x := Note{Key: "k" + textOf(rng, 300), At: rng.Uint64N(maxNoteAt), Until: rng.Uint64N(2) * rng.Uint64N(maxNoteAt)}
+			if rng.IntN(3) > 0 {
+				x.Text = []byte("t" + textOf(rng, 300))
+			}
+			b.List = append(b.List, x)
+		}
+		return b
+	case packetNotesSum:
+		return &notesSum{oneOf(rng)}
+	case packetNotesAsk:
+		b := new(notesAsk)
+		for i := range b.Sums {
+			b.Sums[i] = oneOf(rng)
+		}
+		return b
 	}
 	panic("a kind without an example")
 }

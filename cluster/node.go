@@ -71,6 +71,7 @@ type Node struct {
 	retired            string
 	probeTill, probeAt int64 // until when, and when next, it asks for a namesake; 0: it does not
 
+	board board
 	peers peers
 	maker maker
 	links *links

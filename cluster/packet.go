@@ -37,6 +37,9 @@ const (
 	packetBatch
 	packetBatchAck
 	packetRetire
+	packetNotes // notes.go; who does not know these yet drops them
+	packetNotesSum
+	packetNotesAsk
 	packetKinds
 )
 
@@ -166,6 +169,12 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 		body = &batchAck{To: r.uint(), Lane: r.lane(), Offset: r.uint()}
 	case packetRetire:
 		body = &retire{Run: r.uint()}
+	case packetNotes:
+		body = r.notes()
+	case packetNotesSum:
+		body = &notesSum{Sum: r.uint()}
+	case packetNotesAsk:
+		body = r.notesAsk()
 	default:
 		return from, nil, fmt.Errorf("%w: kind %d of %s", errPacket, kind, from.Name)
 	}

@@ -40,7 +40,11 @@ func (p *proc) state() string {
 	return p.node.NodeState()
 }
 
-func (c cells) packet(p *proc, b []byte) { c[[2]string{packetNames[b[0]], p.state()}]++ }
+func (c cells) packet(p *proc, b []byte) {
+	if int(b[0]) < len(packetNames) { // what comes behind has no states
+		c[[2]string{packetNames[b[0]], p.state()}]++
+	}
+}
 
 func (c cells) noResponder(p *proc) { c[[2]string{"no responders", p.state()}]++ }
 

@@ -35,6 +35,7 @@ func (n *Node) Turn(now, wall int64) {
 			n.announce(&greeting{Versions: n.config.speaks, Roles: n.config.Roles, Host: n.config.Host})
 		}
 		n.beat()
+		n.turnNotes()
 		if now-n.lookAt >= lookEvery {
 			n.lookAt = now
 			n.look()
@@ -133,6 +134,12 @@ func (n *Node) event(e *event) {
 		if b.Run == n.peers.self.Run && n.retired == "" {
 			n.retired = from.Name
 		}
+	case *notesBody:
+		n.takeNotes(b.List)
+	case *notesSum:
+		n.compareNotes(from.Name, b.Sum)
+	case *notesAsk:
+		n.answerNotes(from.Name, &b.Sums)
 	}
 }
 

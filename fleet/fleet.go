@@ -37,6 +37,8 @@ type Config struct {
 	Inbox int
 	// Retire is told once, within Turn, when this node is asked to end in order (Fleet.Retire), and which node was asked for that; nil: nobody is told.
 	Retire func(by string)
+	// News is told of notes that other nodes have written (Fleet.Write), within Turn, so it must not wait; nil: nobody is told.
+	News func([]cluster.Note)
 	// Connectors is told the connectors that a gate may name, first of all and whenever they change, within Turn; nil: nobody wants to know. It must
 	// not keep the list.
 	Connectors func([]cluster.Connector)
@@ -221,6 +223,11 @@ func (f *Fleet) Retire(ctx context.Context, name string) error {
 	return errors.Join(err, refused)
 }
 
+// Write has all nodes of the fleet know notes, now and whenever one joins. It does not wait. Safe from any goroutine.
+func (f *Fleet) Write(list []cluster.Note) {
+	f.mail.Post(letter{call: func() { f.node.Write(list) }})
+}
+
 // inTurn calls a function within a turn.
 func inTurn[T any](ctx context.Context, f *Fleet, do func() T) (result T, err error) {
 	done := make(chan T, 1)
@@ -292,6 +299,9 @@ func (f *Fleet) Turn(now, wall int64) {
 	if by := f.node.Retired(); by != "" && !f.retired && f.cfg.Retire != nil {
 		f.retired = true
 		f.cfg.Retire(by)
+	}
+	if news := f.node.News(); len(news) > 0 && f.cfg.News != nil {
+		f.cfg.News(news)
 	}
 	leaves := f.leaves
 	f.leaves = nil

@@ -399,3 +399,30 @@ func TestPeersAndRetirement(t *testing.T) {
 		t.Errorf("told of %v", by)
 	}
 }
+
+// What another process writes is told once, and what this one writes goes out.
+func TestNews(t *testing.T) {
+	var news []cluster.Note
+	a := newAlone(1, func(c *Config) { c.News = func(list []cluster.Note) { news = append(news, list...) } })
+	var heard [][]byte
+	port := a.net.Connect("two", func(p []byte) { heard = append(heard, p) }, func(string) {})
+	b := New(Config{Bus: port, Cluster: cluster.Config{Name: "two", Run: 1000, Roles: cluster.RoleConnector}})
+	b.Join(newLoops(1))
+	pass := func(ms int) {
+		for range ms {
+			a.pass(1)
+			for _, p := range heard {
+				b.Receive(p)
+			}
+			heard = nil
+			b.Turn(a.at*1e6, 1_000_000+a.at)
+		}
+	}
+	pass(500)
+	b.Write([]cluster.Note{{Key: "ban bob", At: 5, Text: []byte("x")}})
+	b.Write([]cluster.Note{{Key: "ban bob", At: 5, Text: []byte("x")}})
+	pass(2000)
+	if len(news) != 1 || news[0].Key != "ban bob" {
+		t.Errorf("news: %v", news)
+	}
+}
