@@ -38,7 +38,7 @@ type API interface {
 	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
 	// Rules are those that hold, and whether they survive a restart.
 	Rules() (rules []Rule, kept bool)
-	// SetRule has a rule hold in place of an older one for the same; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
+	// SetRule has a rule hold in the fleet in place of those about the same, and about names that look alike; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
 	// wrong with it; what is wrong with the file is a RuleFileError.
 	SetRule(r Rule, lift bool) (kept bool, err error)
 	// Reload reads files again, all or nothing, and tells what they were.
@@ -123,7 +123,9 @@ type Limits struct {
 type Done struct {
 	Scope string `json:"scope"`
 	Count *int   `json:"count,omitempty"` // sessions, where they are known
-	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart
+	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart of this process
+	// Warning says what else was to be done and may not have been. What was asked for has been done.
+	Warning string `json:"warning,omitempty"`
 }
 
 // Reload is the answer to /v1/reload.
@@ -320,8 +322,13 @@ func (e *endpoint) check(q *request) error {
 // logWrite tells who has done what; never what was said.
 func logWrite(q *request, path string, answer any, err error) {
 	args := append([]any{"who", q.who, "what", strings.TrimPrefix(path, "/v1/")}, q.what...)
-	if done, ok := answer.(Done); ok && done.Count != nil {
-		args = append(args, "count", *done.Count)
+	if done, ok := answer.(Done); ok {
+		if done.Count != nil {
+			args = append(args, "count", *done.Count)
+		}
+		if done.Warning != "" {
+			args = append(args, "warning", done.Warning)
+		}
 	}
 	if err != nil {
 		slog.Warn("an operator's request was not carried out", append(args, "err", err)...)
@@ -386,16 +393,22 @@ func filter(name, address string) (f router.SessionFilter, err error) {
 	if address == "" {
 		return f, nil
 	}
-	if addr, err := netip.ParseAddr(address); err == nil && addr.Zone() == "" {
-		addr = addr.Unmap()
+	if addr, err := netip.ParseAddr(address); err == nil {
+		addr = addr.Unmap().WithZone("") // sessions are compared without
 		f.Address = netip.PrefixFrom(addr, addr.BitLen())
 		return f, nil
 	}
 	if f.Address, err = netip.ParsePrefix(address); err != nil {
 		return f, bad("address %q: must be an address, or a network such as 192.0.2.0/24", address)
 	}
+	if f.Address = f.Address.Masked(); f.Address.Addr().Is4In6() && f.Address.Bits() >= mappedBits {
+		f.Address = netip.PrefixFrom(f.Address.Addr().Unmap(), f.Address.Bits()-mappedBits)
+	}
 	return f, nil
 }
+
+// mappedBits are those before an IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2).
+const mappedBits = 96
 
 func roomOf(info channel.RoomInfo) Room {
 	room := Room{Name: info.Name, Members: info.Members, Kept: info.Kept}

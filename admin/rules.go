@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/router"
 )
 
 // What operators forbid: bans, mutes and locks.
@@ -17,7 +18,7 @@ const defaultBanReason = "banned"
 
 func getRules(a API, _ *request) (any, error) {
 	rules, kept := a.Rules()
-	return Rules{scopeNode, kept, append([]Rule{}, rules...)}, nil
+	return Rules{scopeFleet, kept, append([]Rule{}, rules...)}, nil
 }
 
 // setRule is the endpoint that makes rules of a kind, or lifts them.
@@ -34,26 +35,38 @@ func setRule(kind string, lift bool) func(API, *request) (any, error) {
 		}
 		r.By = q.who
 		kept, err := a.SetRule(r, lift)
-		done := Done{Scope: scopeNode, Kept: &kept}
+		done := Done{Scope: scopeFleet, Kept: &kept}
 		if err != nil || lift || kind != RuleBan {
 			return done, err
 		}
-		chosen, err := filter(f.Name, f.Address)
-		if err != nil {
-			return nil, err
+		n, err := a.KickSessions(q, r.Banned(), r.BanReason())
+		if err != nil { // the ban holds all the same, so it is no error
+			done.Warning = "the ban holds, but who is in may not have been kicked: " + err.Error()
+			return done, nil
 		}
-		if f.Reason == "" {
-			f.Reason = defaultBanReason
-		}
-		n, err := a.KickSessions(q, chosen, f.Reason)
 		done.Count = &n
-		return done, err
+		return done, nil
 	}
+}
+
+// Banned chooses the sessions that a ban is about.
+func (r *Rule) Banned() router.SessionFilter {
+	f, _ := filter(r.Name, r.Address)
+	f.Alike = true
+	return f
+}
+
+// BanReason is what those are told who are kicked by a ban.
+func (r *Rule) BanReason() string {
+	if r.Reason == "" {
+		return defaultBanReason
+	}
+	return r.Reason
 }
 
 // rule is what is asked for, as far as it makes sense.
 func (f *Forbid) rule(kind string, lift bool) (Rule, error) {
-	r := Rule{Kind: kind, Name: f.Name, Room: f.Room, Reason: f.Reason, At: time.Now().UTC().Truncate(time.Second)}
+	r := Rule{Kind: kind, Name: f.Name, Room: f.Room, Reason: f.Reason, At: time.Now().UTC().Truncate(time.Millisecond)}
 	switch {
 	case f.Name == channel.Everybody:
 		return r, bad("nobody is called %s", f.Name)
@@ -73,7 +86,7 @@ func (f *Forbid) rule(kind string, lift bool) (Rule, error) {
 		return r, err
 	}
 	if f.Address != "" {
-		r.Address = chosen.Address.Masked().String()
+		r.Address = chosen.Address.String()
 	}
 	if f.For == "" {
 		return r, nil
@@ -87,18 +100,16 @@ func (f *Forbid) rule(kind string, lift bool) (Rule, error) {
 	return r, nil
 }
 
-// Same tells whether two rules are about the same, so that one takes the place of the other.
-func (r *Rule) Same(other *Rule) bool {
-	return r.Kind == other.Kind && r.Name == other.Name && r.Address == other.Address && r.Room == other.Room
-}
-
-// Check refuses what no request could have made.
+// Check refuses what no request could have made, and writes an address as requests do: as a network, without what is beyond its length.
 func (r *Rule) Check() error {
 	switch r.Kind {
 	case RuleBan, RuleMute, RuleLock:
 	default:
 		return errors.New("its kind must be ban, mute or lock")
 	}
-	_, err := (&Forbid{Name: r.Name, Address: r.Address, Room: r.Room, Reason: r.Reason}).rule(r.Kind, false)
+	asked, err := (&Forbid{Name: r.Name, Address: r.Address, Room: r.Room, Reason: r.Reason}).rule(r.Kind, false)
+	if err == nil {
+		r.Address = asked.Address
+	}
 	return err
 }

@@ -96,6 +96,7 @@ func (a *access) Leave(p netpoll.Pass) {
 func (a *access) trusts(addr netip.Addr) bool { return within(a.Trusted, addr) }
 
 func within(networks []netip.Prefix, addr netip.Addr) bool {
+	addr = addr.WithZone("") // no network has one
 	for _, n := range networks {
 		if n.Contains(addr) {
 			return true
@@ -119,9 +120,9 @@ func (a *access) connect(addr netip.Addr) (netpoll.Pass, bool) {
 	return a.counted(addr, a.table.Connect)
 }
 
-// banned tells whether an operator keeps addr out, and counts that. Loopback and trusted proxies cannot be: behind them are others.
+// banned tells whether an operator keeps addr out, and counts that.
 func (a *access) banned(addr netip.Addr) bool {
-	if a.bans == nil || !a.bans.refuses(addr) || addr.Unmap().IsLoopback() || a.trusts(addr) {
+	if a.bans == nil || !a.bans.refuses(addr) {
 		return false
 	}
 	a.refused[refusedBan].Add(1)

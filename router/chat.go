@@ -158,7 +158,7 @@ func (ch *chat) enterAs(s *session, c *call, shown *identity) {
 		ch.calls.answer(s, c, nameAnswers[verdict])
 		return
 	}
-	banned, locked := ch.moderator.checkEnter(user, room)
+	banned, locked := ch.moderator.checkEnter(user, room, s.conn.Peer().Addr())
 	if banned != nil {
 		ch.limiter.refused[limitBan]++
 		ch.calls.answer(s, c, banned)

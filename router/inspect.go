@@ -69,11 +69,23 @@ type SessionInfo struct {
 type SessionFilter struct {
 	Name    string
 	Address netip.Prefix
+	// Alike chooses names in all spellings that look alike, as a ban does.
+	Alike bool
 }
 
-func (f *SessionFilter) takes(s *session) bool {
-	return s.phase == working && (f.Name == "" || s.room != nil && s.user() == f.Name) &&
-		(!f.Address.IsValid() || f.Address.Contains(s.conn.Peer().Addr().Unmap()))
+// takes tells whether the filter chooses a session of the node.
+func (n *Node) takes(f *SessionFilter, s *session) bool {
+	switch {
+	case s.phase != working || f.Address.IsValid() && !f.Address.Contains(s.conn.Peer().Addr().Unmap().WithZone("")):
+		return false
+	case f.Name == "":
+		return true
+	case s.room == nil:
+		return false
+	case f.Alike:
+		return n.moderator.spelling(s.user()) == n.moderator.spelling(f.Name)
+	}
+	return s.user() == f.Name
 }
 
 // SessionCursor is a place in the list of a node's sessions. The zero SessionCursor is before the first one. Sessions that move to another loop meanwhile
@@ -89,7 +101,7 @@ func (n *Node) ListSessions(ctx context.Context, f SessionFilter, from SessionCu
 			more := l.np.EachIn(at, at+sessionsATurn, func(c *netpoll.Conn) {
 				s := l.session(c)
 				switch {
-				case rest != nil || !f.takes(s):
+				case rest != nil || !n.takes(&f, s):
 				case len(list) == most:
 					rest = &SessionCursor{l.index, int(c.Slot())}
 				default:
@@ -124,7 +136,7 @@ func (n *Node) eachSession(ctx context.Context, filter SessionFilter, f func(l *
 			return true
 		}
 		return l.np.EachIn((step-1)*sessionsATurn, step*sessionsATurn, func(c *netpoll.Conn) {
-			if s := l.session(c); filter.takes(s) {
+			if s := l.session(c); n.takes(&filter, s) {
 				f(l, s)
 			}
 		})

@@ -223,6 +223,9 @@ func (l *loop) apply(it *channel.Item) {
 		if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
 			l.entered(s, it)
 			l.finish(s, it.Body, it.End())
+			if s.room != nil && l.node.moderator.bans(s.user(), s.conn.Peer().Addr()) { // since it asked
+				l.kick(s, whyBanned)
+			}
 		}
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {

@@ -11,7 +11,8 @@ import (
 	"github.com/pomelod/pomelod/limit"
 )
 
-// Moderation is whom an operator keeps from this node's rooms, each until a time in Unix ms; 0 is for ever. It must not be changed once a node has it.
+// Moderation is whom an operator keeps from this node's rooms, each until a time in Unix ms; 0 is for ever. It must not be changed once a node has it. Of
+// names that look alike the longest time counts.
 type Moderation struct {
 	Nets   map[netip.Prefix]int64 // networks whose clients may not connect
 	Names  map[string]int64       // who may not enter
@@ -33,9 +34,10 @@ type moderation struct {
 // moderator asks for the present moderation. Who is at no wrong costs one atomic load and the look-ups; the clock is only read for others. Safe from any
 // goroutine.
 type moderator struct {
-	now   atomic.Pointer[moderation] // nil: nobody is kept from anything
-	names *names.Rules
-	wall  func() int64
+	now     atomic.Pointer[moderation] // nil: nobody is kept from anything
+	names   *names.Rules
+	trusted []netip.Prefix // proxies, which no ban is about: behind them are others
+	wall    func() int64
 }
 
 // SetModeration has the node keep these, and nobody else, from its rooms from now on. Those who are in stay; KickSessions sends them away. Safe from any goroutine.
@@ -49,13 +51,23 @@ func (n *Node) SetModeration(m *Moderation) {
 		at.nets = limit.NewNets(m.Nets)
 	}
 	for name, until := range m.Names {
-		at.names[n.moderator.spelling(name)] = until
+		putLonger(at.names, n.moderator.spelling(name), until)
 	}
 	for mute, until := range m.Muted {
-		at.muted[Mute{mute.Room, n.moderator.spelling(mute.Name)}] = until
+		putLonger(at.muted, Mute{mute.Room, n.moderator.spelling(mute.Name)}, until)
 	}
 	n.moderator.now.Store(at)
 }
+
+// putLonger puts the longer of two times; 0 is for ever.
+func putLonger[K comparable](m map[K]int64, key K, until int64) {
+	if old, has := m[key]; !has || old != 0 && (until == 0 || until > old) {
+		m[key] = until
+	}
+}
+
+// Spelling is what a name has in common with those that look alike to this node. Safe from any goroutine.
+func (n *Node) Spelling(name string) string { return n.moderator.spelling(name) }
 
 // spelling is what a name has in common with those that look alike.
 func (mod *moderator) spelling(name string) string {
@@ -77,7 +89,7 @@ func (mod *moderator) lasts(until int64) (left int64, ok bool) {
 	return until - now, until > now
 }
 
-// refuses tells whether the clients of an address may not connect.
+// refuses tells whether the clients of an address may not connect. Loopback and trusted proxies always may: behind them are others.
 func (mod *moderator) refuses(addr netip.Addr) (refused bool) {
 	m := mod.now.Load()
 	if m == nil || m.nets == nil {
@@ -87,21 +99,34 @@ func (mod *moderator) refuses(addr netip.Addr) (refused bool) {
 		_, refused = mod.lasts(until)
 		return !refused
 	})
-	return refused
+	return refused && !addr.Unmap().IsLoopback() && !within(mod.trusted, addr)
 }
 
-// checkEnter is the answer that refuses an enter by a name; nil: none does. locked is whether the room takes in nobody new.
-func (mod *moderator) checkEnter(name, room string) (refusal []byte, locked bool) {
+// bans tells whether nobody may be in a room by a name, or from an address.
+func (mod *moderator) bans(name string, addr netip.Addr) (banned bool) {
+	m := mod.now.Load()
+	if m == nil {
+		return false
+	}
+	if len(m.names) > 0 {
+		if until, has := m.names[mod.spelling(name)]; has {
+			_, banned = mod.lasts(until)
+		}
+	}
+	return banned || mod.refuses(addr)
+}
+
+// whyBanned is what somebody is told who is found in a room after a ban.
+const whyBanned = "banned"
+
+// checkEnter is the answer that refuses an enter by a name, from an address; nil: none does. locked is whether the room takes in nobody new.
+func (mod *moderator) checkEnter(name, room string, addr netip.Addr) (refusal []byte, locked bool) {
 	m := mod.now.Load()
 	if m == nil {
 		return nil, false
 	}
-	if len(m.names) > 0 {
-		if until, has := m.names[mod.spelling(name)]; has {
-			if _, banned := mod.lasts(until); banned {
-				return limitBan.answer(true), false
-			}
-		}
+	if mod.bans(name, addr) { // of an address: it has connected before
+		return limitBan.answer(true), false
 	}
 	if until, has := m.locked[room]; has {
 		_, locked = mod.lasts(until)

@@ -17,6 +17,7 @@ func moderated(now int64, nets ...string) *access {
 	}
 	n.SetModeration(m)
 	a := newAccess(Access{Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.8/32")}}, nil)
+	n.moderator.trusted = a.Trusted
 	a.bans = &n.moderator
 	return a
 }
@@ -83,14 +84,94 @@ func TestModeratedNames(t *testing.T) {
 		}
 	}
 	now = 9999
-	if refusal, _ := n.moderator.checkEnter("x", "q"); string(refusal) != `{"code":500,"error":true,"reason":"ban"}` {
+	if refusal, _ := n.moderator.checkEnter("x", "q", netip.Addr{}); string(refusal) != `{"code":500,"error":true,"reason":"ban"}` {
 		t.Errorf("x: %s", refusal)
 	}
-	if refusal, locked := n.moderator.checkEnter("y", "r"); refusal != nil || !locked {
+	if refusal, locked := n.moderator.checkEnter("y", "r", netip.Addr{}); refusal != nil || !locked {
 		t.Errorf("y: %s, %v", refusal, locked)
 	}
 	now = 10_000
-	if refusal, locked := n.moderator.checkEnter("x", "r"); refusal != nil || locked {
+	if refusal, locked := n.moderator.checkEnter("x", "r", netip.Addr{}); refusal != nil || locked {
 		t.Errorf("later: %s, %v", refusal, locked)
+	}
+}
+
+// Of rules about names that look alike the longest counts, in whatever order they are found.
+func TestRulesOfNamesThatLookAlike(t *testing.T) {
+	for range 20 {
+		n := &Node{}
+		safe := names.Safe(nil)
+		n.moderator.names, n.moderator.wall = &safe, func() int64 { return 50 }
+		n.SetModeration(&Moderation{Names: map[string]int64{"bob": 10, "ｂｏｂ": 0, " bob": 20, "ann": 10, "ａnn": 60}, Muted: map[Mute]int64{{"", "bob"}: 60, {"", "ｂｏｂ"}: 10}})
+		for _, name := range []string{"bob", "ann"} {
+			if refusal, _ := n.moderator.checkEnter(name, "r", netip.Addr{}); refusal == nil {
+				t.Fatalf("%s may enter: a shorter ban has taken the place of a longer one", name)
+			}
+		}
+		if n.moderator.checkSend("bob", "r") == nil {
+			t.Fatal("bob may talk: a shorter mute has taken the place of a longer one")
+		}
+	}
+}
+
+// Who has connected before a ban of the address does not get into a room after it, and who is about to enter when the name or the address is banned does not
+// stay.
+func TestBannedOnTheWayIn(t *testing.T) {
+	for what, rule := range map[string]*Moderation{
+		"name":    {Names: map[string]int64{"bob": 0}},
+		"address": {Nets: map[netip.Prefix]int64{netip.MustParsePrefix("2001:db8::/32"): 0}},
+	} {
+		r := newRig(t, shape{loops: 2}, nil)
+		r.peer = netip.MustParseAddr("2001:db8::7")
+		room := "r"
+		for r.home(room).index != 1 {
+			room += "r"
+		}
+		early, late := r.login(atConnector, true), r.login(atConnector, false) // on loops 0 and 1
+		r.net.Settle()
+		early.request(routeEnter, enterBody("bob", room))
+		early.sock.Ready() // the request is in the mail to the other loop
+		r.node.SetModeration(rule)
+		r.net.Settle()
+		if got := early.take(); len(got) != 3 || got[1] != `kick 0 {"reason":"banned"}` {
+			t.Errorf("%s: %q", what, got)
+		}
+		if got := late.enter("bob", room); got != `{"code":500,"error":true,"reason":"ban"}` {
+			t.Errorf("%s: who was there before is answered %s", what, got)
+		}
+		r.node.SetModeration(&Moderation{})
+		if got := late.enter("bob", room); got != `{"users":["bob"]}` {
+			t.Errorf("%s: who was banned has left something behind: %s", what, got)
+		}
+	}
+}
+
+// A ban kicks a name in all its spellings, and a zone of an IPv6 address hides nobody; a kick of a name is of that name.
+func TestKicksOfSpellingsAndZones(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, func(cfg *Config) { cfg.Names = names.Safe(nil) })
+	r.peer = netip.MustParseAddr("fe80::7%eth0")
+	kick := func(f SessionFilter) (n int) {
+		t.Helper()
+		if err := r.asked(func() (err error) { n, err = r.node.KickSessions(t.Context(), f, "bye"); return }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	enter := func(name, room string) { r.login(atConnector, true).enter(name, room) }
+	enter("bob", "a")
+	enter("ｂｏｂ", "b")
+	enter("ann", "c")
+	if n := kick(SessionFilter{Name: "bob"}); n != 1 {
+		t.Errorf("%d are called bob", n)
+	}
+	enter("bob", "a")
+	if n := kick(SessionFilter{Name: "Ｂob", Alike: true}); n != 0 {
+		t.Errorf("%d look like Bob", n)
+	}
+	if n := kick(SessionFilter{Name: "ｂob", Alike: true}); n != 2 {
+		t.Errorf("%d look like bob", n)
+	}
+	if n := kick(SessionFilter{Address: netip.MustParsePrefix("fe80::/10")}); n != 1 {
+		t.Errorf("%d are of fe80::/10", n)
 	}
 }

@@ -229,7 +229,7 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.loginTold.Store(-loginTroubleEvery)
-	n.moderator.names, n.moderator.wall = &n.names, cfg.Wall
+	n.moderator.names, n.moderator.trusted, n.moderator.wall = &n.names, cfg.Access.Trusted, cfg.Wall
 	n.access.bans = &n.moderator
 	n.ghosts = newGhosts(int64(cfg.Limits.Rooms.Grace), cfg.Access.PerAddress.Conns)
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes

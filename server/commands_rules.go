@@ -25,8 +25,8 @@ func addressFlag(f *flag.FlagSet) *string {
 	return f.String("address", "", "an `address` or a network, such as 192.0.2.0/24, instead of a name")
 }
 
-// nodeOnly ends the help of these commands.
-const nodeOnly = "In a fleet it holds at the asked node: say it to each that clients connect to."
+// everywhere ends the help of these commands.
+const everywhere = "In a fleet it holds at every node."
 
 // forbid makes a POST and says what was done.
 func (o *operator) forbid(path string, body admin.Forbid, done string) error {
@@ -38,6 +38,9 @@ func (o *operator) forbid(path string, body admin.Forbid, done string) error {
 	o.show(raw, func(w io.Writer) {
 		if answer.Count != nil {
 			done += fmt.Sprintf("; %d kicked", *answer.Count)
+		}
+		if answer.Warning != "" {
+			done += "; " + answer.Warning
 		}
 		if answer.Kept != nil && !*answer.Kept {
 			done += "; until the server ends, as it has no -rules-file"
@@ -57,7 +60,7 @@ func nameOrAddress(args []string, address string) error {
 
 var banCommand = command{
 	name: "ban", args: "[NAME]", help: "keep a name, an address or a network out, and kick who is in", most: 1,
-	about: "A banned address cannot connect; a banned name, in any spelling that looks alike, cannot enter. Loopback and trusted proxies cannot be banned.\n" + nodeOnly,
+	about: "A banned address cannot connect; a banned name, in any spelling that looks alike, cannot enter. Loopback and trusted proxies cannot be banned.\n" + everywhere,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, address, time := asking(f, c), addressFlag(f), forFlag(f)
 		reason := f.String("reason", "banned", "`text` that who is kicked is shown")
@@ -85,7 +88,7 @@ var unbanCommand = command{
 
 var muteCommand = command{
 	name: "mute", args: "NAME", help: "let a name say nothing, in one room or in all", least: 1, most: 1,
-	about: "It may enter and read. What it says is refused with the reason mute. Names are anybody's unless clients log in: who is muted may come back under another one.\n" + nodeOnly,
+	about: "It may enter and read. What it says is refused with the reason mute. Names are anybody's unless clients log in: who is muted may come back under another one.\n" + everywhere,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, time, room := asking(f, c), forFlag(f), f.String("room", "", "in this `room` only")
 		return func(args []string) error {
@@ -107,7 +110,7 @@ var unmuteCommand = command{
 
 var lockCommand = command{
 	name: "lock", args: "ROOM", help: "let nobody new into a room", least: 1, most: 1,
-	about: "Members stay, and may return after a cut if they prove by their secret to be the same. Others are refused with the reason room_locked.\n" + nodeOnly,
+	about: "Members stay, and may return after a cut if they prove by their secret to be the same. Others are refused with the reason room_locked.\n" + everywhere,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, time := asking(f, c), forFlag(f)
 		return func(args []string) error {

@@ -38,8 +38,8 @@ type fleetNode struct {
 const handOverTime = 10 * time.Second
 
 // newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet,
-// retire that the node is asked to end.
-func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]cluster.Connector), retire func(by string)) (*fleetNode, error) {
+// retire that the node is asked to end, news of rules that operators have given at other nodes.
+func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]cluster.Connector), retire func(by string), news func([]cluster.Note)) (*fleetNode, error) {
 	s := &c.fleet
 	if !s.on() {
 		return nil, nil
@@ -61,7 +61,7 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address,
 			Quorum: s.quorum, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
 		},
-		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce, Retire: retire,
+		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce, Retire: retire, News: news,
 	})}, nil
 }
 

@@ -3,15 +3,24 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -56,6 +65,7 @@ func TestRulesHold(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
 		{"ban -address 127.0.0.0/8", "cannot be banned"},
 		{"ban -address 0.0.0.0/0", "cannot be banned"},
+		{"ban -address ::ffff:0:0/96", "cannot be banned"},
 		{"unban nobody", "there is no such rule"},
 		{"unmute alice", "there is no such rule"}, // that is the mute of all rooms
 	} {
@@ -105,8 +115,11 @@ func TestRulesFile(t *testing.T) {
 		{"{", "correct the file or move it away"},
 		{`{"version":2}`, "version 2"},
 		{`{"version":1,"rules":[{"kind":"bann","name":"x"}]}`, "rule 1"},
-		{`{"version":1,"rules":[{"kind":"ban","name":"x"},{"kind":"ban","address":"127.0.0.1"}]}`, "rule 2"},
+		{`{"version":1,"rules":[{"kind":"ban","name":"x"},{"kind":"ban","address":"127.0.0.1"}]}`, "cannot be banned"},
 		{`{"version":1,"rules":[{"kind":"ban","address":"10.0.0.0/40"}]}`, "rule 1"},
+		{`{"version":1,"rules":[{"kind":"ban","address":"::ffff:0:0/96"}]}`, "has 127.0.0.0/8 in it"},
+		{`{"version":1,"rules":[{"kind":"ban","name":"x","untill":"2026-01-01T00:00:00Z"}]}`, "untill"},
+		{`{"version":1,"rules":[]} {}`, "behind the end"},
 		{`{"version":1,"rules":[{"kind":"ban","address":"10.0.0.0/8"},{"kind":"mute","name":"x"},{"kind":"lock","room":"r"}]}`, ""},
 	} {
 		if err := os.WriteFile(file, []byte(tc.text), 0o600); err != nil {
@@ -117,26 +130,198 @@ func TestRulesFile(t *testing.T) {
 			t.Errorf("%s: exit %d, %s", tc.text, code, stderr)
 		}
 	}
-	var held *router.Moderation
-	m := &moderation{path: filepath.Join(dir, "nowhere", "rules.json"), apply: func(m *router.Moderation) { held = m }}
-	if kept, err := m.SetRule(admin.Rule{Kind: admin.RuleBan, Name: "x"}, false); err == nil || kept || held != nil || len(m.rules) != 0 {
-		t.Errorf("without a directory: %v, %v, %v", kept, err, held)
+}
+
+// ruled is moderation without a server.
+func ruled(path string) (m *moderation, held func() *router.Moderation) {
+	now := &router.Moderation{}
+	m = &moderation{path: path, apply: func(at *router.Moderation) { now = at }}
+	return m, func() *router.Moderation { return now }
+}
+
+func ban(name string) admin.Rule {
+	return admin.Rule{Kind: admin.RuleBan, Name: name, At: time.Now().UTC().Truncate(time.Millisecond)}
+}
+
+// What cannot be written changes nothing; an hour takes the place of for ever; what is over is not counted.
+func TestRulesInMemory(t *testing.T) {
+	m, held := ruled(filepath.Join(t.TempDir(), "nowhere", "rules.json"))
+	if kept, err := m.SetRule(ban("x"), false); !errors.As(err, new(*admin.RuleFileError)) || kept || len(held().Names) != 0 || len(m.rules) != 0 {
+		t.Errorf("without a directory: %v, %v, %v", kept, err, held())
 	}
 	m.path = ""
 	past, soon := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
-	for _, r := range []admin.Rule{{Kind: admin.RuleBan, Name: "x"}, {Kind: admin.RuleBan, Name: "x", Until: &soon}, {Kind: admin.RuleBan, Address: "192.0.2.0/24", Until: &past}} {
+	for _, r := range []admin.Rule{ban("x"), {Kind: admin.RuleBan, Name: "x", Until: &soon}, {Kind: admin.RuleBan, Address: "192.0.2.0/24", Until: &past}} {
 		if kept, err := m.SetRule(r, false); kept || err != nil {
 			t.Errorf("in memory: %v, %v", kept, err)
 		}
 	}
-	if len(held.Names) != 1 || held.Names["x"] != soon.UnixMilli() || len(held.Nets) != 0 {
-		t.Errorf("held: %+v", held)
+	if at := held(); len(at.Names) != 1 || at.Names["x"] != soon.UnixMilli() || len(at.Nets) != 0 {
+		t.Errorf("held: %+v", at)
 	}
 	m.exempt = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
 	if _, err := m.SetRule(admin.Rule{Kind: admin.RuleBan, Address: "10.0.0.0/8"}, false); err == nil {
 		t.Error("a network with a proxy in it is banned")
 	}
+	var many []cluster.Note
+	for i := range maxRules - 2 {
+		many = append(many, noteOf(ban(fmt.Sprint("n", i))))
+	}
+	for i := range 100 {
+		r := ban(fmt.Sprint("over", i))
+		r.Until = &past
+		many = append(many, noteOf(r))
+	}
+	m.take(many)
+	if _, err := m.SetRule(ban("last"), false); err != nil {
+		t.Errorf("rules that are over count: %v", err)
+	}
+	if _, err := m.SetRule(ban("one more"), false); err == nil || !strings.Contains(err.Error(), "10000 rules") {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := m.SetRule(ban("last"), false); err != nil {
+		t.Errorf("one that is there already: %v", err)
+	}
 }
+
+// A rule is about all spellings of a name: a new one takes the place of those about others, and lifting it lifts all.
+func TestRulesOfSpellings(t *testing.T) {
+	m, held := ruled("")
+	m.spelling = strings.ToLower
+	m.take([]cluster.Note{noteOf(ban("bob")), noteOf(ban("BOB")), noteOf(ban("ann"))}) // as a file may say
+	if _, err := m.SetRule(ban("Bob"), false); err != nil || len(held().Names) != 2 {
+		t.Errorf("%v, %v", held().Names, err)
+	}
+	if _, err := m.SetRule(ban("boB"), true); err != nil || len(held().Names) != 1 {
+		t.Errorf("%v, %v", held().Names, err)
+	}
+	if _, err := m.SetRule(ban("boB"), true); !errors.Is(err, app.ErrAbsent) {
+		t.Errorf("lifted twice: %v", err)
+	}
+}
+
+// Processes that have the same file keep each other's rules, at once and one after the other, and what one lifts is not brought back by another.
+func TestRulesFileOfSeveral(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	const processes, each = 4, 10
+	all := make([]*moderation, processes)
+	var working sync.WaitGroup
+	for i := range all {
+		m, _ := ruled(path)
+		all[i] = m
+		working.Go(func() {
+			for j := range each {
+				if _, err := m.SetRule(ban(fmt.Sprint(i, " ", j)), false); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	working.Wait()
+	for _, m := range all {
+		m.refresh()
+		if rules, _ := m.Rules(); len(rules) != processes*each {
+			t.Fatalf("%d rules, %d were given", len(rules), processes*each)
+		}
+	}
+	if _, err := all[0].SetRule(ban("1 1"), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[1].SetRule(ban("another"), false); err != nil {
+		t.Fatal(err)
+	}
+	last, held := ruled(path)
+	if last.refresh(); len(held().Names) != processes*each {
+		t.Errorf("%d rules", len(held().Names))
+	}
+	if _, has := held().Names["1 1"]; has {
+		t.Error("another process has brought back what was lifted")
+	}
+}
+
+// A reload takes what somebody has changed by hand, and keeps what was decided between its reading and its use.
+func TestRulesEditedByHand(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	m, held := ruled(path)
+	must := func(r admin.Rule, lift bool) {
+		t.Helper()
+		if _, err := m.SetRule(r, lift); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"stays", "leaves", "changes", "lifted meanwhile"} {
+		must(ban(name), false)
+	}
+	names := func() string { return fmt.Sprint(slices.Sorted(maps.Keys(held().Names))) }
+	text := readFile(t, path)
+	entry := func(name string) string {
+		for e := range strings.SplitSeq(text, "    {") {
+			if strings.Contains(e, strconv.Quote(name)) {
+				return "{" + e[:strings.Index(e, "}")+1]
+			}
+		}
+		t.Fatalf("no %s in %s", name, text)
+		return ""
+	}
+	changed := strings.Replace(entry("changes"), `"kind"`, `"until": "2126-01-01T00:00:00Z", "kind"`, 1)
+	edited := `{"version":1,"rules":[` + strings.Join([]string{entry("stays"), changed, entry("lifted meanwhile"), `{"kind":"ban","name":"new"}`, `{"kind":"ban","address":"10.1.2.3/8"}`, `{"kind":"ban","address":"192.0.2.7"}`}, ",") + `]}`
+	if err := os.WriteFile(path, []byte(edited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	use, err := m.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.take([]cluster.Note{noteOf(ban("between"))}) // as the fleet tells
+	m.take([]cluster.Note{liftOf("ban\x00lifted meanwhile\x00\x00", wallMillis()+1)})
+	use()
+	if got := names(); got != "[between changes new stays]" {
+		t.Errorf("after the reload: %s", got)
+	}
+	if held().Names["changes"] == 0 || len(held().Nets) != 2 || held().Nets[netip.MustParsePrefix("10.0.0.0/8")] != 0 {
+		t.Errorf("%v", held())
+	}
+	again, now := ruled(path) // and the file says the same
+	if again.refresh(); fmt.Sprint(now()) != fmt.Sprint(held()) {
+		t.Errorf("the file says\n%v, not\n%v", now(), held())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if use, err = m.read(); err != nil {
+		t.Fatal(err)
+	}
+	if use(); names() != "[between changes new stays]" || !strings.Contains(readFile(t, path), "between") {
+		t.Errorf("a file that has gone lifts rules: %s", names())
+	}
+}
+
+// What other nodes have decided holds, is written, and kicks whom it is about.
+func TestRulesOfOtherNodes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	m, held := ruled(path)
+	kicked := make(chan string, 9)
+	m.kick = func(_ context.Context, r admin.Rule) error { kicked <- r.Name; return nil }
+	strange := noteOf(ban("zed"))
+	strange.Text = []byte(`{"kind":"shadow","name":"zed"}`)
+	m.News([]cluster.Note{noteOf(ban("bob")), liftOf("ban\x00ann\x00\x00", wallMillis()), strange, noteOf(admin.Rule{Kind: admin.RuleLock, Room: "r", At: time.Now()})})
+	if len(held().Names) != 1 || len(held().Locked) != 1 {
+		t.Errorf("%+v", held())
+	}
+	if name := <-kicked; name != "bob" {
+		t.Errorf("%s is kicked", name)
+	}
+	for text := ""; !strings.Contains(text, "bob") || !strings.Contains(text, `"lifted"`); time.Sleep(time.Millisecond) { // until the test ends
+		text = string(must(os.ReadFile(path)))
+	}
+	old := ban("ann")
+	old.At = old.At.Add(-time.Hour)
+	if m.News([]cluster.Note{noteOf(old)}); len(held().Names) != 1 {
+		t.Error("a node that was away has brought back what was lifted")
+	}
+}
+
+func must[T any](v T, _ error) T { return v }
 
 // A reload reads all files again or none, and says which; SIGHUP does the same.
 func TestReload(t *testing.T) {

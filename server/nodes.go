@@ -135,7 +135,7 @@ func listNodes(addr string, asJSON bool, w io.Writer) error {
 		return err
 	}
 	if asJSON {
-		_, err = w.Write(answer)
+		_, err = io.WriteString(w, escapedJSON(string(answer)))
 		return err
 	}
 	printNodes(w, all)

@@ -18,6 +18,7 @@ import (
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/history"
 	"github.com/pomelod/pomelod/internal/logsink"
@@ -143,7 +144,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	}
 	var elsewhere channel.Inlet
 	connectors := p.connectors(s.listeners)
-	if s.fleet, err = newFleetNode(cfg, connectors, s.announce, s.retire); err != nil {
+	if s.fleet, err = newFleetNode(cfg, connectors, s.announce, s.retire, func(list []cluster.Note) { s.rules.News(list) }); err != nil {
 		return err
 	}
 	if s.fleet != nil {

@@ -183,6 +183,7 @@ func (s *server) runFrom(ctx context.Context) error {
 			s.close()
 			return fmt.Errorf("take over from the running process: %w", err)
 		}
+		s.rules.refresh() // what was given to that one since this one has read them
 	}
 	s.control.listen()
 	return s.run(ctx)

@@ -99,7 +99,7 @@ func (p *process) follow(out io.Reader) {
 		_ = json.Unmarshal(s.Bytes(), &line)
 		p.do(func() {
 			p.lines = append(p.lines, s.Text())
-			if line.Msg == "listening" {
+			if line.Msg == "listening" && !strings.HasPrefix(line.Addr, "/") { // the admin socket is found by its path
 				p.addrs[line.Server] = line.Addr
 			}
 		})
