@@ -276,7 +276,8 @@ func (w *Worker) away() (n int) {
 	return n
 }
 
-// wantTick notes when something of a partition is due next: who spoke first need no longer be remembered, or who was cut off first leaves.
+// wantTick notes when something of a partition is due next: who spoke first need no longer be remembered, who was cut off
+// first leaves, or how many are in a large room must be told.
 func (w *Worker) wantTick(p *partition) {
 	s := &w.state
 	due := func(slot uint32, in places, after time.Duration) {
@@ -291,7 +292,12 @@ func (w *Worker) wantTick(p *partition) {
 		due(slot, s.voices, s.member(slot).room.slow)
 	}
 	due(p.cut.first, s.cuts, w.limits.Grace)
+	if len(p.changed) > 0 {
+		if at := max(1, p.countAt+p.begin); w.due == 0 || at < w.due {
+			w.due = at
+		}
+	}
 }
 
 // waits tells whether time matters to a partition.
-func (p *partition) waits() bool { return p.heard.first != 0 || p.cut.first != 0 }
+func (p *partition) waits() bool { return p.heard.first != 0 || p.cut.first != 0 || len(p.changed) > 0 }

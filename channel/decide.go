@@ -34,6 +34,7 @@ type input struct {
 	now     int64         // the partition's time; 0 where time does not matter
 	grace   time.Duration // how long who was cut off may be away
 	slow    time.Duration // slow mode of a room that has none of its own
+	list    int           // Limits.List
 	refusal refusal       // what admission says
 	wall    int64         // the time of what is pushed, in Unix ms
 	history *History      // nil where nothing is pushed
@@ -64,7 +65,7 @@ func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 				of.prev = 0
 			}
 		}
-	case OpLeave, OpSend, OpHistory:
+	case OpLeave, OpSend, OpHistory, OpMembers:
 		if of.user = s.find(room, r.User); of.user != 0 && s.addr(of.user) != r.From {
 			of.user = 0 // the name is somebody else's by now
 		}
@@ -110,8 +111,7 @@ func (d *decision) decide() {
 	case OpSend:
 		d.send()
 	case OpMembers:
-		d.list = len(d.items)
-		d.reply(nil)
+		d.members()
 	case OpHistory:
 		d.page()
 	case OpPush:
@@ -293,12 +293,11 @@ func (d *decision) add() {
 		}
 		room = nil
 	}
-	id, slow := RoomID(0), time.Duration(0)
+	id, slow, serial := RoomID(0), time.Duration(0), d.nextSerial(room)
 	if room == nil {
-		serial := d.p.serial + 1
-		id, slow = newRoomID(d.p.number, serial), d.slowOf(r.Room)
+		id, slow = newRoomID(d.p.number, d.p.serial+1), d.slowOf(r.Room)
 		rec := d.record(RecordRoom)
-		rec.Room, rec.Num, rec.Time, rec.Key = r.Room, serial, int64(slow), d.incarnation(id)
+		rec.Room, rec.Num, rec.Time, rec.Key = r.Room, d.p.serial+1, int64(slow), d.incarnation(id)
 		if readers := d.input.readers(r.Room); readers != ReadersPresent {
 			rec := d.record(RecordReaders)
 			rec.Room, rec.Num = r.Room, uint64(readers)
@@ -306,7 +305,7 @@ func (d *decision) add() {
 		d.room, d.seq = id, 0
 	} else {
 		id, slow = room.id, room.slow
-		d.push(room, userPush("onAdd", r.User), d.of.prev)
+		d.came(room, serial)
 	}
 	d.note(countEnters)
 	entry := d.seq
@@ -314,7 +313,7 @@ func (d *decision) add() {
 		entry = d.firstEntry(room, r.Key, entry)
 	}
 	rec := d.record(RecordAdd)
-	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.room = r.Room, r.User, r.From, entry, r.Key, room
+	rec.Room, rec.User, rec.Addr, rec.Num, rec.Key, rec.Place, rec.room = r.Room, r.User, r.From, entry, r.Key, uint64(serial), room
 	if r.Fold != "" {
 		rec.Body = []byte(r.Fold)
 	}
@@ -376,7 +375,7 @@ func (d *decision) drop(slot uint32, stays bool) {
 		d.post(ItemLeave, d.state.addr(slot), room.id)
 	}
 	d.gone++
-	if others {
+	if others && !room.large() {
 		d.push(room, userPush("onLeave", m.name), slot)
 	}
 }
@@ -552,7 +551,9 @@ func (d *decision) dropNode(node Node) {
 			d.note(countLeaves)
 			d.remember(room, slot)
 			d.recordOf(RecordRemove, room, slot)
-			d.pushBeyond(room, userPush("onLeave", m.name), node)
+			if !room.large() {
+				d.pushBeyond(room, userPush("onLeave", m.name), node)
+			}
 		}
 	}
 	d.end()

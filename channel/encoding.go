@@ -102,7 +102,11 @@ func AppendItem(dst []byte, it *Item) []byte {
 		dst = wirebytes.AppendBlock(dst, it.Push.Route)
 		dst = wirebytes.AppendBlock(dst, it.Push.Body)
 		if s := it.Push.Stream; s != nil {
-			dst = wirebytes.AppendBlock(append(dst, 1), s.Room)
+			flags := byte(itemStream)
+			if it.Push.ForExtended {
+				flags |= itemForExtended
+			}
+			dst = wirebytes.AppendBlock(append(dst, flags), s.Room)
 			dst = wirebytes.AppendUints(dst, s.Incarnation, it.Push.Seq, uint64(it.Push.Time))
 		} else {
 			dst = append(dst, 0)
@@ -110,6 +114,12 @@ func AppendItem(dst []byte, it *Item) []byte {
 	}
 	return dst
 }
+
+// Flags of the encoding of an item's push.
+const (
+	itemStream = 1 << iota
+	itemForExtended
+)
 
 // ParseItem decodes an item. Bodies alias b.
 func ParseItem(b []byte) (Item, error) {
@@ -121,7 +131,8 @@ func ParseItem(b []byte) (Item, error) {
 	it.Body = d.Block()
 	if it.Kind == ItemPush || it.Kind == ItemDirect {
 		it.Push = &codec.Push{Route: string(d.Block()), Body: d.Block(), Shared: new(codec.SharedFrames)}
-		if d.Byte() == 1 {
+		if flags := d.Byte(); flags&itemStream != 0 {
+			it.Push.ForExtended = flags&itemForExtended != 0
 			it.Push.Stream = &codec.Stream{Room: string(d.Block()), Incarnation: d.Uint()}
 			it.Push.Seq, it.Push.Time = d.Uint(), int64(d.Uint())
 		}

@@ -62,7 +62,7 @@ func itemOf(rng *rand.Rand, kind ItemKind) Item {
 		it.Push = &codec.Push{Route: string(bytesOf(rng)), Body: bytesOf(rng)}
 		if rng.IntN(2) == 0 {
 			it.Push.Stream = &codec.Stream{Room: string(bytesOf(rng)), Incarnation: oneOf(rng)}
-			it.Push.Seq, it.Push.Time = oneOf(rng), int64(oneOf(rng))
+			it.Push.Seq, it.Push.Time, it.Push.ForExtended = oneOf(rng), int64(oneOf(rng)), rng.IntN(2) == 0
 		}
 	} else {
 		if it.Open = rng.IntN(2) == 0; it.Open {

@@ -10,7 +10,7 @@ import (
 )
 
 // StateVersion names the encoding of exported partitions. It must change whenever records do, or what they mean.
-const StateVersion = 3
+const StateVersion = 4
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
@@ -64,18 +64,19 @@ func (s *state) snapshotRoom(room *Room) iter.Seq[Record] {
 // snapshotHead are the records of which a room consists beside its members.
 func snapshotHead(room *Room) iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		_ = yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation}) &&
+		_ = yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation, Place: uint64(room.serial)}) &&
 			(room.readers == 0 || yield(Record{Kind: RecordReaders, Room: room.name(), Num: uint64(room.readers)})) &&
 			room.snapshotHistory(yield) &&
 			yield(Record{Kind: RecordPush, Room: room.name(), Num: room.seq}) &&
-			(room.panics == 0 || yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)}))
+			(room.panics == 0 || yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)})) &&
+			(!room.large() || yield(room.crowd.told.record(room)))
 	}
 }
 
 // snapshotMember is the record of which a member consists.
 func (s *state) snapshotMember(slot uint32) Record {
 	m := s.member(slot)
-	r := Record{Kind: RecordAdd, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot]}
+	r := Record{Kind: RecordAdd, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: m.mark.entry(), Key: s.keys[slot], Place: uint64(s.serialOf(slot))}
 	if fold := s.folds.of[slot]; fold != "" {
 		r.Body = []byte(fold)
 	}

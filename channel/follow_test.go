@@ -263,8 +263,8 @@ func TestNothing(t *testing.T) {
 func TestSnapshotSaysAll(t *testing.T) {
 	part := Partition("r")
 	state := framed([]Record{
-		{Kind: RecordRoom, Room: "r", Num: 3, Time: int64(time.Second)}, {Kind: RecordPush, Room: "r", Num: 5}, {Kind: RecordPanic, Room: "r", Num: 1},
-		{Kind: RecordAdd, Room: "r", User: "a", Addr: at(0, 1), Key: 7}, {Kind: RecordSpoke, Room: "r", User: "a", Time: 11},
+		{Kind: RecordRoom, Room: "r", Num: 3, Time: int64(time.Second), Place: 4}, {Kind: RecordPush, Room: "r", Num: 5}, {Kind: RecordPanic, Room: "r", Num: 1},
+		{Kind: RecordAdd, Room: "r", User: "a", Addr: at(0, 1), Key: 7, Place: 2}, {Kind: RecordSpoke, Room: "r", User: "a", Time: 11},
 		{Kind: RecordSlow, Room: "r", Num: 1, Time: int64(time.Second)}, {Kind: RecordIn, Addr: at(0, 0), Num: 4}, {Kind: RecordOut, Addr: at(0, 0), Num: 6},
 		{Kind: RecordPartition, Num: 3, Time: 11, Key: 20},
 	})

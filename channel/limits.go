@@ -8,6 +8,7 @@ import (
 // Limits bound rooms. 0 in any of them is no limit.
 type Limits struct {
 	Members int           // of one room
+	List    int           // of one room; beyond it nobody is told who comes and goes, and newcomers are told the newest members only
 	Rooms   int           // of all workers that share a count
 	Grace   time.Duration // a member that was cut off may return within that; 0: it leaves at once
 	Slow    time.Duration // least time between two messages of one member in a room, where no room of its own says otherwise
@@ -60,6 +61,9 @@ var limitAnswers = [Reasons][]byte{
 func refusedUntil(why Reason, wait time.Duration) []byte {
 	return fmt.Appendf(nil, `{"code":500,"reason":"%s","wait":%d}`, ReasonNames[why], (wait+time.Second-1)/time.Second)
 }
+
+// CursorRefused is the answer to who wants the members behind an entry that the room has never had: it was begun anew, as others were in it.
+var CursorRefused = RefusedFor("cursor")
 
 // HistoryRefused is the answer to a send that cannot be written down.
 var HistoryRefused = RefusedFor(ReasonNames[ReasonHistory])
@@ -130,7 +134,7 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		if of.room != nil {
 			return w.busy(of.room)
 		}
-	case OpHistory:
+	case OpHistory, OpMembers:
 		if of.user != 0 && w.way(r.From.Outlet()).Full(0) {
 			return refusedBusy
 		}
@@ -150,7 +154,7 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 		switch {
 		case of.prev == 0 && of.user == 0 && of.alike == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
 			return refusedMembers
-		case w.busy(room) != admitted:
+		case !room.large() && w.busy(room) != admitted: // nobody in a large room is told anything
 			return refusedBusy
 		case int(room.listed)+listedBytes(r.User) > maxListed:
 			return refusedList

@@ -143,8 +143,8 @@ func TestSilentEnterMakesNoList(t *testing.T) {
 	if it := s.items[len(s.items)-1]; it.Kind != ItemEnter || it.Body != nil || it.End() != "" || it.Req != s.req {
 		t.Errorf("answered %v", it)
 	}
-	if room := s.room("r"); room.users != nil {
-		t.Errorf("made %s", room.users)
+	if users := s.room("r").crowd.users; users != nil {
+		t.Errorf("made %s", users)
 	}
 	s.items = nil
 	if got := s.members("r"); !strings.Contains(got, `"new"]`) || strings.Contains(got, `"n1"`) {

@@ -102,6 +102,7 @@ func (p *plant) request() Request {
 		p.extended(&r)
 	case n < 35:
 		r.Op = OpMembers
+		p.extended(&r)
 	case n < 36:
 		r.Op, r.Target, r.Route, r.Content = []Op{OpPush, OpPushExcept}[p.rng.IntN(2)], target, "onNews", []byte(`{"a":1}`)
 	case n < 37:
@@ -148,7 +149,7 @@ func (p *plant) step() func(w *Worker) {
 
 // forPlants runs f over random lives under different limits.
 func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
-	for i, limits := range []Limits{{}, {Slow: 100 * time.Millisecond, Grace: time.Second}, {Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
+	for i, limits := range []Limits{{}, {List: 3, Slow: 100 * time.Millisecond, Grace: time.Second}, {List: 2, Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
 		t.Run(fmt.Sprintf("members=%d,slow=%v", limits.Members, limits.Slow), func(t *testing.T) {
 			rng := seed.Rand(t)
 			for range 3 {
@@ -322,7 +323,12 @@ func checkState(t *testing.T, s *state) {
 		if len(at) != len(p.ghosts) || len(at) > 0 && !maps.Equal(at, p.ghosts) {
 			t.Errorf("ghosts %v, counted %v", at, p.ghosts)
 		}
+		large := 0
 		for name, room := range p.rooms {
+			checkCrowd(t, s, p, room)
+			if room.large() {
+				large++
+			}
 			var outlets []outletCount
 			n, listed, alike := 0, 0, map[string]string{}
 			for slot := room.first; slot != 0; slot = s.member(slot).next {
@@ -351,12 +357,45 @@ func checkState(t *testing.T, s *state) {
 				t.Errorf("%s: %d members, counted %d; outlets %v, counted %v", name, n, room.count, outlets, room.outlets)
 			}
 		}
+		if large != p.large {
+			t.Errorf("%d large rooms, counted %d", large, p.large)
+		}
 	}
 	if folded != len(s.folds.by) || folded != len(s.folds.of) {
 		t.Errorf("%d members have a fold, %d and %d are known", folded, len(s.folds.by), len(s.folds.of))
 	}
 	if members != len(s.index) || voices != len(s.voices) || cuts != len(s.cuts) || cuts != len(s.away) || rooms != s.rooms || len(s.free)+members != len(s.members) {
 		t.Errorf("%d members, %d in the index, %d voices, %d known, %d rooms, %d counted", members, len(s.index), voices, len(s.voices), rooms, s.rooms)
+	}
+}
+
+// checkCrowd fails unless what is kept of a room of many is what its members say.
+func checkCrowd(t *testing.T, s *state, p *partition, room *Room) {
+	t.Helper()
+	last, c := uint32(0), room.crowd
+	mark, behind := 0, 0
+	for slot := room.first; slot != 0; slot = s.member(slot).next {
+		serial := s.serialOf(slot)
+		if serial <= last || serial > room.serial {
+			t.Fatalf("%s: serial %d after %d, the last is %d", room.name(), serial, last, room.serial)
+		}
+		last = serial
+		if c == nil {
+			continue
+		}
+		if mark < len(c.marks) && c.marks[mark] == (seat{slot, serial}) {
+			mark, behind = mark+1, 0
+		}
+		if behind++; behind > markEvery {
+			t.Fatalf("%s: %d members behind a mark", room.name(), behind)
+		}
+	}
+	if c == nil {
+		return
+	}
+	changed := c.large && (c.told.serial != room.serial || c.told.count != room.count)
+	if mark != len(c.marks) || c.changed != changed || slices.Contains(p.changed, room) != changed {
+		t.Errorf("%s: %d of %d marks; changed %v, noted %v", room.name(), mark, len(c.marks), changed, c.changed)
 	}
 }
 

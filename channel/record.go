@@ -3,6 +3,7 @@ package channel
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -20,10 +21,10 @@ const (
 	RecordOut
 	// RecordGone: Addr.Node has ended, and its channel with it.
 	RecordGone
-	// RecordRoom: Room comes to be, with the serial Num, the slow mode Time and the incarnation Key.
+	// RecordRoom: Room comes to be, with the serial Num, the slow mode Time and the incarnation Key; the last entry had the serial Place (0: there was none).
 	RecordRoom
 	// RecordAdd: User is Room's last member, at Addr, entered first when pushes were numbered up to Num, and proves to be the same user by Key.
-	// Body is the fold of the name, if that is not the name itself.
+	// Place is the serial of the entry, which is greater than any before. Body is the fold of the name, if that is not the name itself.
 	RecordAdd
 	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove
@@ -57,8 +58,13 @@ const (
 	RecordAway
 	// RecordLetter: Body, said to User alone at Time when Room's pushes were numbered up to Num, is kept for User, who is away.
 	RecordLetter
-	// RecordMore, only in snapshots: the room of the serial Key has more members, which come in later parts (Num 1), or there are no more (0).
+	// RecordMore, only in snapshots: the room of the serial Key has more members, which come in later parts (Num 1), or there are no more (0),
+	// and Place is the serial of its last entry.
 	RecordMore
+	// RecordCounted: Room is large, and extended sessions were told at Time, when the last entry had the serial Num, that there are Key members.
+	RecordCounted
+	// RecordRenumber: the serials of Room's members are 1, 2 and so on from now on.
+	RecordRenumber
 
 	recordKinds
 )
@@ -72,7 +78,7 @@ type Record struct {
 	Num   uint64
 	Key   uint64
 	Time  int64  // ns of the partition's time, or a duration in ns; of what is kept, Unix ms
-	Place uint64 // of a member (place); a time in Unix ms
+	Place uint64 // of a member (place); a time in Unix ms; the serial of an entry
 	Body  []byte // immutable
 
 	// What the name stands for, if the one who decided knows it already. Not part of the encoding.
@@ -120,7 +126,7 @@ func (s *state) change(p *partition, r *Record) error {
 		if room := p.open; room != nil && room.name() == r.Room && room.count == 0 && !room.keeps() { // the owner's has ended
 			s.whole(p)
 		}
-		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number {
+		if p.rooms[r.Room] != nil || Partition(r.Room) != p.number || r.Place > maxSerial {
 			return errRecord
 		}
 		s.addRoom(p, r)
@@ -146,10 +152,19 @@ func (s *state) change(p *partition, r *Record) error {
 		room.readers = Readers(r.Num)
 		return nil
 	case RecordPanic:
-		room.panics = uint32(r.Num)
+		room.panics = uint16(min(r.Num, math.MaxUint16))
+		return nil
+	case RecordCounted:
+		s.applyCounted(p, room, r)
+		return nil
+	case RecordRenumber:
+		if room == p.open { // of those who have yet to come it is not known
+			return errRecord
+		}
+		s.renumber(room)
 		return nil
 	case RecordAdd:
-		if s.find(room, r.User) != 0 {
+		if s.find(room, r.User) != 0 || r.Place > maxSerial || room.last == 0 && r.Place == 0 || room.last != 0 && s.serialOf(room.last) >= uint32(r.Place) {
 			return errRecord
 		}
 		if len(r.Body) > 0 && s.folds.by[memberKey{room.id, string(r.Body)}] != 0 {
@@ -197,7 +212,7 @@ func (s *state) addRoom(p *partition, r *Record) {
 		p.rooms = make(map[string]*Room)
 	}
 	p.serial = max(p.serial, r.Num)
-	p.rooms[r.Room] = &Room{id: newRoomID(p.number, r.Num), stream: codec.Stream{Room: r.Room, Incarnation: r.Key}, slow: time.Duration(r.Time)}
+	p.rooms[r.Room] = &Room{id: newRoomID(p.number, r.Num), serial: uint32(r.Place), stream: codec.Stream{Room: r.Room, Incarnation: r.Key}, slow: time.Duration(r.Time)}
 	s.rooms++
 }
 

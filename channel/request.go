@@ -28,7 +28,8 @@ const (
 	OpLeave
 	// OpSend pushes onChat to Room, or to Target alone.
 	OpSend
-	// OpMembers answers with the names in Room.
+	// OpMembers answers with the names in Room. With Ext it answers a member with a page of them, {"users":[…],"count":…,"next":…}: Ext.Most at most, those that entered
+	// after the one of the serial Ext.Since.
 	OpMembers
 	// OpPush pushes Route with Content to Room, or to Target alone. From nobody.
 	OpPush
@@ -80,10 +81,10 @@ type Request struct {
 
 // Extended is what only extended sessions ask for.
 type Extended struct {
-	// Since is a place in the room's stream, if HasSince. OpEnter: what was said after it is wanted; OpHistory: before it.
+	// Since is a place in the room's stream, if HasSince. OpEnter: what was said after it is wanted; OpHistory: before it. OpMembers: Number is the serial of an entry.
 	Since    codec.Seq
 	HasSince bool
-	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory
+	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory. OpMembers: names
 	Mid      uint64 // OpSend: a hash of the message's id; 0: it has none
 }
 

@@ -48,6 +48,7 @@ func (s *Snapshot) Part(bytes int) (b []byte, whole bool) {
 			}
 		}
 		if s.begun {
+			more.Place = uint64(room.serial)
 			b = appendFramed(b, more)
 		}
 		s.rooms, s.begun, s.last = s.rooms[1:], false, 0
@@ -112,7 +113,7 @@ func (s *state) takes(p *partition, r *Record) bool {
 		return room != nil && room != p.open
 	case RecordRemove, RecordReplace:
 		return room != nil && (room != p.open || s.find(room, r.User) != 0)
-	case RecordPush, RecordPanic, RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast, RecordReaders:
+	case RecordPush, RecordPanic, RecordCounted, RecordRenumber, RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast, RecordReaders:
 		return room != nil
 	}
 	return false
@@ -127,6 +128,10 @@ func (s *state) more(p *partition, r *Record) error {
 	case r.Num != 0:
 		p.open = room
 	case p.open != nil && p.open.id.serial() == r.Key:
+		p.open.serial = max(p.open.serial, uint32(min(r.Place, maxSerial))) // who entered meanwhile and has left was skipped
+		if p.open.crowd != nil {
+			p.noteChange(p.open)
+		}
 		s.whole(p)
 	}
 	return nil

@@ -13,7 +13,7 @@ type state struct {
 	parts [Partitions]*partition // nil where somebody else is the owner
 
 	// Shared by the partitions, so that 1024 of them cost no more for each member than one would.
-	index   map[memberKey]uint32 // slot
+	index   map[memberKey]seat
 	members []member
 	free    []uint32          // slots
 	keys    map[uint32]uint64 // by slot: Key of members that have one; a field of each would cost everybody
@@ -45,6 +45,9 @@ type partition struct {
 	cut       order                    // members that are away, as they were cut off
 	away      int                      // how many these are
 	ghosts    map[ghosts]int           // of these, those of one address in one room
+	large     int                      // how many rooms are large
+	changed   []*Room                  // of these, those of which extended sessions do not know how many are there, in order of ids
+	countAt   int64                    // when the first of these is due, at the earliest
 	snapshots []*Snapshot              // that are being taken; not part of the state
 	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
 }
@@ -74,11 +77,12 @@ type Room struct {
 	listed  int32  // bytes the list of users may take, at most
 	first   uint32 // member slots, a list
 	last    uint32
-	panics  uint32
+	serial  uint32 // of the last entry
+	panics  uint16
 	readers Readers
 	slow    time.Duration // least time between two messages of a member; 0: none
 	outlets []outletCount // in order, so that it does not depend on the past
-	users   []byte        // the list without ListEnd, only ever appended to, as items refer to it; nil when it must be built anew
+	crowd   *crowd        // nil where there have never been many
 	history *history      // nil until something is kept
 }
 
@@ -162,13 +166,13 @@ type memberKey struct {
 }
 
 func newState() state {
-	return state{index: make(map[memberKey]uint32), keys: make(map[uint32]uint64), voices: make(places), cuts: make(places), away: make(map[uint32]away)}
+	return state{index: make(map[memberKey]seat), keys: make(map[uint32]uint64), voices: make(places), cuts: make(places), away: make(map[uint32]away)}
 }
 
 func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
 
 // find is the slot of a name, or 0.
-func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}] }
+func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}].slot }
 
 // add makes somebody the last member of r.
 func (s *state) add(p *partition, r *Room, rec *Record) {
@@ -188,14 +192,13 @@ func (s *state) add(p *partition, r *Room, rec *Record) {
 	r.last = slot
 	r.count++
 	r.listed += int32(listedBytes(rec.User))
-	s.index[memberKey{r.id, rec.User}] = slot
+	at := seat{slot, uint32(rec.Place)}
+	s.index[memberKey{r.id, rec.User}] = at
 	if rec.Key != 0 {
 		s.keys[slot] = rec.Key
 	}
 	s.fold(slot, string(rec.Body))
-	if r.users != nil {
-		r.users = codec.AppendString(append(r.users, ','), rec.User)
-	}
+	s.seated(p, r, at)
 	r.count1(rec.Addr)
 	if r.count == 1 && r.history != nil {
 		s.shelve(p, r)
@@ -210,7 +213,9 @@ func (s *state) remove(p *partition, slot uint32) {
 		x.leaves(slot, m.prev)
 	}
 	s.setPresent(p, slot)
-	delete(s.index, memberKey{r.id, m.name})
+	key := memberKey{r.id, m.name}
+	at := s.index[key]
+	delete(s.index, key)
 	if m.prev != 0 {
 		s.member(m.prev).next = m.next
 	} else {
@@ -223,7 +228,7 @@ func (s *state) remove(p *partition, slot uint32) {
 	}
 	r.count--
 	r.listed -= int32(listedBytes(m.name))
-	r.users = nil
+	s.unseated(p, r, at, m.next)
 	r.uncount(s.addr(slot))
 	s.nodes[m.mark.node()].members--
 	s.unfold(slot)
@@ -242,6 +247,7 @@ func (s *state) emptied(p *partition, r *Room) {
 		return
 	}
 	if r.keeps() {
+		p.disperse(r)
 		s.shelve(p, r)
 		return
 	}
@@ -252,6 +258,7 @@ func (s *state) forgetRoom(p *partition, r *Room) {
 	if r.history != nil {
 		s.uncount(p, r.history)
 	}
+	p.disperse(r)
 	delete(p.rooms, r.name())
 	s.rooms--
 }
@@ -326,7 +333,8 @@ func (s *state) list(r *Room) (body []byte, open bool) {
 	if r == nil {
 		return []byte(listBegin + ListEnd), false
 	}
-	if r.users == nil {
+	c := r.crowd
+	if c == nil || c.users == nil {
 		size := len(listBegin) + int(r.listed/3+2*r.count) // exact unless something has to be escaped
 		if r.count > smallRoom {
 			size += size / 8 // for those who come next
@@ -341,9 +349,9 @@ func (s *state) list(r *Room) (body []byte, open bool) {
 		if r.count <= smallRoom {
 			return append(b, ListEnd...), false
 		}
-		r.users = b
+		c.users = b
 	}
-	return r.users[:len(r.users):len(r.users)], true
+	return c.users[:len(c.users):len(c.users)], true
 }
 
 const listBegin = `{"users":[`

@@ -75,6 +75,8 @@ const (
 	countReturned
 	countExpired
 	countLettersLost
+	countCounts
+	countMemberPages
 	countLimited
 	counters = countLimited + counter(Reasons)
 )
@@ -93,19 +95,22 @@ type Stats struct {
 	Twice                 uint64          // requests that came again, or before one that is missing
 	Limited               [Reasons]uint64 // of the refused: because of Limits
 
-	Repeated   uint64 // messages that were told to who entered, as they had been said before
-	Incomplete uint64 // returns for which not all was there that had been missed
-	Pages      uint64 // of history that members asked for
-	SentAgain  uint64 // sends that were answered and not carried out, as they had been before
-	Cuts       uint64 // members that were cut off, and whose place was kept
-	Returned   uint64 // of these, those that came back in time
-	Expired    uint64 // of these, those that did not
-	Unread     uint64 // of these, those for whom private messages were kept
-	Forgotten  uint64 // rooms that lost what they kept for want of memory, or of rooms
+	Repeated    uint64 // messages that were told to who entered, as they had been said before
+	Incomplete  uint64 // returns for which not all was there that had been missed
+	Pages       uint64 // of history that members asked for
+	SentAgain   uint64 // sends that were answered and not carried out, as they had been before
+	Cuts        uint64 // members that were cut off, and whose place was kept
+	Returned    uint64 // of these, those that came back in time
+	Expired     uint64 // of these, those that did not
+	Unread      uint64 // of these, those for whom private messages were kept
+	Counts      uint64 // times that extended sessions in a large room were told how many there are
+	MemberPages uint64 // of members that members asked for
+	Forgotten   uint64 // rooms that lost what they kept for want of memory, or of rooms
 
 	Rooms, Members int   // rooms with members
 	Away           int   // of the members, those that were cut off and may return
 	EmptyRooms     int   // that keep what was said
+	LargeRooms     int   // with more members than are listed
 	Kept           int   // messages that rooms keep
 	KeptBytes      int64 // of all that is kept, in memory
 	FollowedBytes  int64 // the same of rooms that others own
@@ -144,6 +149,7 @@ func (w *Worker) Stats() Stats {
 		Twice: c[countTwice], Rooms: w.state.rooms - w.state.shelves.empty, EmptyRooms: w.state.shelves.empty, Members: len(w.state.index) - w.shadowMembers,
 		Repeated: c[countRepeated], Incomplete: c[countIncomplete], Pages: c[countPages], SentAgain: c[countMids], Forgotten: c[countForgotten],
 		Cuts: c[countAway], Returned: c[countReturned], Expired: c[countExpired], Unread: c[countLettersLost], Away: w.away(),
+		Counts: c[countCounts], MemberPages: c[countMemberPages], LargeRooms: w.large(),
 		Kept: w.state.shelves.messages, KeptBytes: w.state.shelves.bytes, FollowedBytes: w.state.shelves.followed,
 	}
 	copy(s.Limited[:], c[countLimited:])
@@ -192,8 +198,8 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{slow: w.limits.Slow, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
-	if in.slow > 0 || r.Cut || len(p.slow) > 0 || of.room != nil && of.room.slow > 0 {
+	in := input{slow: w.limits.Slow, list: w.limits.List, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	if in.slow > 0 || r.Cut || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
 	}
 	return in
@@ -231,7 +237,11 @@ func (w *Worker) apply() {
 			it.Count = uint32(room.count)
 		}
 		if it.Kind != ItemEnter || !d.r.Silent {
-			it.Body, it.Open = w.state.list(room)
+			if it.Kind == ItemEnter && room.large() {
+				it.Body, it.Tail = w.state.newest(room, w.state.find(room, d.r.User), it.Tail), ""
+			} else {
+				it.Body, it.Open = w.state.list(room)
+			}
 			if it.Tail != "" && !it.Open {
 				it.Body, it.Open = it.Body[:len(it.Body)-len(ListEnd)], true
 			}
@@ -390,6 +400,7 @@ func (w *Worker) Tick() {
 			w.apply()
 			w.post()
 			left = w.expire(p, left)
+			left = w.tellCounts(p, left)
 			w.due = due
 			w.wantTick(p)
 		}

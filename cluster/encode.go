@@ -144,6 +144,8 @@ const (
 	noStream   = iota // it is of no stream
 	newStream         // its stream, its number there and its time
 	sameStream        // the stream is the one that stood last
+
+	forExtended = 4 // added to that: only extended clients get it
 )
 
 func appendItems(dst []byte, items []channel.Item) []byte {
@@ -172,15 +174,19 @@ func appendItems(dst []byte, items []channel.Item) []byte {
 	var last *codec.Stream
 	for _, p := range pushes {
 		dst = appendText(appendText(dst, p.Route), p.Body)
+		only := byte(0)
+		if p.ForExtended {
+			only = forExtended
+		}
 		switch {
 		case p.Stream == nil:
 			dst = append(dst, noStream)
 			continue
 		case last != nil && *last == *p.Stream:
-			dst = append(dst, sameStream)
+			dst = append(dst, sameStream|only)
 		default:
 			last = p.Stream
-			dst = appendUint(appendText(append(dst, newStream), last.Room), last.Incarnation)
+			dst = appendUint(appendText(append(dst, newStream|only), last.Room), last.Incarnation)
 		}
 		dst = appendUint(appendUint(dst, p.Seq), uint64(p.Time))
 	}
@@ -197,7 +203,7 @@ func appendItems(dst []byte, items []channel.Item) []byte {
 
 // isPush tells whether two pushes are the same to everybody. Those of one stream refer to one Stream, as far as they were made, or came, together.
 func isPush(p, q *codec.Push) bool {
-	return p == q || p.Stream == q.Stream && p.Seq == q.Seq && p.Time == q.Time && p.Route == q.Route && string(p.Body) == string(q.Body)
+	return p == q || p.Stream == q.Stream && p.Seq == q.Seq && p.Time == q.Time && p.ForExtended == q.ForExtended && p.Route == q.Route && string(p.Body) == string(q.Body)
 }
 
 func (r *reader) items() (items []channel.Item) {
@@ -227,8 +233,11 @@ func (r *reader) items() (items []channel.Item) {
 
 // stream reads what follows p. last is the stream that stood last, and so is the result.
 func (r *reader) stream(p *codec.Push, last *codec.Stream) *codec.Stream {
-	switch r.byte() {
+	follows := r.byte()
+	p.ForExtended = follows&forExtended != 0
+	switch follows &^ forExtended {
 	case noStream:
+		r.bad = r.bad || p.ForExtended
 		return last
 	case newStream:
 		s := &codec.Stream{Room: string(r.text()), Incarnation: r.uint()}

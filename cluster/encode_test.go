@@ -74,7 +74,7 @@ func pushesOf(rng *rand.Rand) func() *codec.Push {
 	return func() *codec.Push {
 		p := &codec.Push{Route: textOf(rng, 10), Body: bytesOf(rng, 300), Shared: new(codec.SharedFrames)}
 		if p.Stream = streams[rng.IntN(len(streams))]; p.Stream != nil {
-			p.Seq, p.Time = oneOf(rng)*uint64(rng.IntN(2)), int64(oneOf(rng))
+			p.Seq, p.Time, p.ForExtended = oneOf(rng)*uint64(rng.IntN(2)), int64(oneOf(rng)), rng.IntN(4) == 0
 		}
 		return p
 	}
@@ -268,7 +268,7 @@ func TestPushesKeepTheirPlaces(t *testing.T) {
 	room, other := &codec.Stream{Room: "r", Incarnation: 9}, &codec.Stream{Room: "s", Incarnation: 9}
 	var want []codec.Push
 	m := &Message{Kind: KindItems, Part: 3}
-	for _, p := range []codec.Push{{Stream: room, Seq: 7, Time: 100}, {Stream: room, Seq: 8, Time: 100}, {Stream: room, Seq: 8, Time: 101}, {Stream: room, Time: 101}, {}, {Stream: room, Seq: 9, Time: 102},
+	for _, p := range []codec.Push{{Stream: room, Seq: 7, Time: 100}, {Stream: room, Seq: 8, Time: 100}, {Stream: room, Seq: 8, Time: 101}, {Stream: room, Seq: 8, Time: 101, ForExtended: true}, {Stream: room, Time: 101}, {}, {Stream: room, Seq: 9, Time: 102},
 		{Stream: other, Seq: 9, Time: 102}, {Stream: room, Seq: 10, Time: 103}} {
 		p.Route, p.Body = "onChat", []byte("hello")
 		want = append(want, p)
@@ -286,10 +286,10 @@ func TestPushesKeepTheirPlaces(t *testing.T) {
 		if p != q {
 			t.Errorf("push %d arrived as two", i)
 		}
-		if p.Seq != w.Seq || p.Time != w.Time || !reflect.DeepEqual(p.Stream, w.Stream) || p.Route != w.Route || !bytes.Equal(p.Body, w.Body) {
+		if p.Seq != w.Seq || p.Time != w.Time || p.ForExtended != w.ForExtended || !reflect.DeepEqual(p.Stream, w.Stream) || p.Route != w.Route || !bytes.Equal(p.Body, w.Body) {
 			t.Errorf("push %d is %+v of %+v, want %+v of %+v", i, p, p.Stream, w, w.Stream)
 		}
-		if w.Stream == room && i < 6 && p.Stream != got.Items[0].Push.Stream {
+		if w.Stream == room && i < 7 && p.Stream != got.Items[0].Push.Stream {
 			t.Errorf("push %d has a stream of its own", i)
 		}
 	}

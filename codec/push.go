@@ -17,6 +17,8 @@ type Push struct {
 	Stream *Stream
 	Seq    uint64
 	Time   int64
+	// ForExtended: nobody but extended clients gets it.
+	ForExtended bool
 	// Shared is set when several loops will encode this push, so that encoding once and keeping it pays.
 	Shared *SharedFrames
 }

@@ -54,7 +54,9 @@ const (
 	routeQueryEntry = hosting.RouteQueryEntry
 	routeEnter      = hosting.RouteEnter
 	routeSend       = hosting.RouteSend
-	routeHistory    = "chat.chatHandler.history" // in no dictionary, whose codes Pomelo's clients have; an App may have it for itself
+	// In no dictionary, whose codes Pomelo's clients have; an App may have them for itself.
+	routeHistory = "chat.chatHandler.history"
+	routeMembers = "chat.chatHandler.members"
 )
 
 // builtin are the chat application's handlers.
@@ -63,6 +65,7 @@ var builtin = map[string]handler{
 	routeEnter:      {do: func(l *loop, s *session, c *call) { l.chat.enter(s, c) }, follows: true, enters: true},
 	routeSend:       {do: func(l *loop, s *session, c *call) { l.chat.send(s, c) }, pipelines: true, fansOut: true},
 	routeHistory:    {do: func(l *loop, s *session, c *call) { l.chat.history(s, c) }, pipelines: true, reads: true},
+	routeMembers:    {do: func(l *loop, s *session, c *call) { l.chat.members(s, c) }, pipelines: true, reads: true},
 }
 
 func serverType(route string) ServerType {

@@ -92,6 +92,38 @@ func (ch *chat) history(s *session, c *call) {
 	ch.calls.submit(s, c, channel.Request{Op: channel.OpHistory, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Ext: x})
 }
 
+// defaultMembers is how many names a page of members has if its reader does not say.
+const defaultMembers = 200
+
+// members tells a member who is in its room.
+func (ch *chat) members(s *session, c *call) {
+	if s.room == nil || ch.limiter.overrun() {
+		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
+	body, ok := c.object()
+	var room, after, most []byte
+	for key, value, more := body.Next(); more; key, value, more = body.Next() {
+		switch string(key) {
+		case "rid":
+			room = value
+		case "after":
+			after = value
+		case "limit":
+			most = value
+		}
+	}
+	if !ok || body.Err() != nil || room != nil && nameValue(room) != s.roomName() {
+		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
+	x := &channel.Extended{Most: count(most, defaultMembers)}
+	if after != nil {
+		x.Since, x.HasSince = seqOf(after), true
+	}
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpMembers, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Ext: x})
+}
+
 // seqOf is a raw JSON value as a place in a room's stream. What is none is in no room's.
 func seqOf(raw []byte) codec.Seq {
 	text, _ := codec.StringValue(raw)
@@ -102,7 +134,7 @@ func seqOf(raw []byte) codec.Seq {
 	return q
 }
 
-// count is a raw JSON value as a number of messages.
+// count is a raw JSON value as a number of messages or names.
 func count(raw []byte, otherwise uint32) uint32 {
 	if raw == nil {
 		return otherwise

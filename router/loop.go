@@ -269,7 +269,7 @@ func (l *loop) takeAnswer(s *session, it *channel.Item) {
 		if p.req != it.Req || p.body != nil {
 			continue
 		}
-		if p.op == channel.OpHistory {
+		if p.op == channel.OpHistory || p.op == channel.OpMembers {
 			l.limiter.spendRead(&s.meter, len(it.Body))
 		}
 		if i == 0 {

@@ -137,6 +137,9 @@ func (rs *rooms) push(it *channel.Item) bool {
 	}
 	r.seq = it.Seq
 	for _, vg := range r.groups {
+		if it.Push.ForExtended && !vg.variant.Extended {
+			continue
+		}
 		rs.encoded = it.Push.AppendFrame(rs.encoded[:0], vg.variant)
 		fresh := vg.group.Backlog() == 0 && rs.np.Waiting() == 0
 		rs.np.Push(&vg.group, rs.encoded)

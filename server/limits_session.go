@@ -23,7 +23,7 @@ import (
 //   - 1,000 refusals: ten seconds of 300 a second, which no client does by mistake for long.
 //   - 16 KiB and 64 packages before the handshake is done: a handshake has some hundred bytes, and needs two packages.
 //   - 10 minutes from there to the first message: a page may be left open at its login form.
-//   - 100,000 members: each that enters is sent the list of all names, over a megabyte then, and 380,000 do not fit into a message.
+//   - 100,000 members: a program that asks for all names is told over a megabyte then, and 380,000 do not fit into a message.
 //   - 1,000,000 rooms: a session is in one room, so fewer connections cannot have more.
 func (c *settings) sessionLimits(f *flag.FlagSet) {
 	add := func(v flag.Value, name, usage string) {
@@ -38,12 +38,15 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	c.memory = memoryAuto
 	add((*rateFlag)(&l.SessionRate), "session-rate", "messages of one session, `rate:burst`; more are refused. 0 for no limit, as in all flags of -limits")
 	add((*rateFlag)(&l.SendRate), "send-rate", "messages of one session to a room or one of its members, `rate:burst`; more are refused")
-	add((*rateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room and pages of history included, `rate:burst`; more are refused")
+	add((*rateFlag)(&l.EnterRate), "enter-rate", "enters of one session, changes of name and room, and pages of history and of members, included, `rate:burst`; more are refused")
 	add((*countFlag)(&l.Flood), "flood", "`number` of refusals more than messages accepted, after which a session is disconnected")
 	add((*sizeOrNone)(&l.EarlyBytes), "handshake-bytes", "`bytes` a client may send before its handshake is done")
 	add((*countFlag)(&l.EarlyPackages), "handshake-packages", "`number` of packages a client may send before its handshake is done")
 	add((*secondsOrNone)(&l.FirstSeconds), "first-message-timeout", "`time` from the handshake to a client's first message; not where a program has handlers of its own")
 	add((*countFlag)(&l.Rooms.Members), "room-members", "`members` of one room; more are refused")
+	// No limit, so -limits does not change it: nobody is refused anything.
+	l.Rooms.List = 1000
+	f.Var((*countFlag)(&l.Rooms.List), "list", "`members` of a room; beyond it, until the room is empty, nobody is told who comes and goes, and who enters is told the newest 200 names and how many there are. 0: never, as with Pomelo")
 	add((*countFlag)(&l.Rooms.Rooms), "rooms", "`rooms` in all; enters that would make more are refused")
 	add((*durationFlag)(&l.Rooms.Slow), "slow-mode", "least `time` between two messages of one member in a room")
 	add(&c.memory, "memory", "`bytes` pomelod may take, the kernel's for its sockets included; auto is the limit of its cgroup, or four fifths of the machine's, or what a limit of the address space leaves. New connections and enters are refused from 80% on, and the largest backlogs closed from 90%")
