@@ -96,10 +96,11 @@ func (a *access) near(addr netip.Addr) uint64 {
 	return binary.BigEndian.Uint64(b[:8])
 }
 
-// ghosts bounds how many members of one address are away: so many may be cut off within the time for which they are. Safe from any goroutine.
+// ghosts bounds how many members are away, of one address and in all: so many may be cut off within the time for which they are. Safe from any goroutine.
 type ghosts struct {
 	grace int64 // ns; 0: nobody is away
-	most  int
+	most  int   // of an address
+	all   int
 
 	// Guarded by mu.
 	mu    sync.Mutex
@@ -112,22 +113,28 @@ type ghost struct {
 	until int64
 }
 
-// maxGhosts is how many an address may have, if it may have so many connections.
-const maxGhosts = 1000
+// maxGhosts is how many an address may have, if it may have so many connections; maxAway how many there are in all, if there may be so many connections.
+const (
+	maxGhosts = 1000
+	maxAway   = 100_000
+)
 
-// newGhosts makes the ghosts of a node on which an address may have so many connections; 0: any number.
-func newGhosts(grace int64, conns int) *ghosts {
-	g := &ghosts{grace: grace, most: maxGhosts, by: make(map[uint64]int)}
+// newGhosts makes the ghosts of a node on which an address may have so many connections, and all addresses so many; 0: any number.
+func newGhosts(grace int64, conns, all int) *ghosts {
+	g := &ghosts{grace: grace, most: maxGhosts, all: maxAway, by: make(map[uint64]int)}
 	if conns > 0 {
 		g.most = min(g.most, conns)
+	}
+	if all > 0 {
+		g.all = min(g.all, all)
 	}
 	return g
 }
 
-// take tells whether another member of an address may be away from now on. Who is not told apart by its address counts for none.
+// take tells whether another member of an address may be away from now on. Who is not told apart by its address counts among all only.
 func (g *ghosts) take(near uint64, now int64) bool {
-	if g.grace == 0 || near == 0 {
-		return g.grace > 0
+	if g.grace == 0 {
+		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -142,7 +149,7 @@ func (g *ghosts) take(near uint64, now int64) bool {
 	if g.queue = g.queue[done:]; len(g.queue) == 0 {
 		g.queue = nil
 	}
-	if g.by[near] >= g.most {
+	if len(g.queue) >= g.all || near != 0 && g.by[near] >= g.most {
 		return false
 	}
 	g.by[near]++

@@ -403,7 +403,7 @@ func TestReturnOfPollerThatWasSentAway(t *testing.T) {
 
 // An address has so many members that are away, and more when their time is over.
 func TestGhosts(t *testing.T) {
-	g := newGhosts(10, 3)
+	g := newGhosts(10, 3, 0)
 	for i, want := range []bool{true, true, true, false} {
 		if got := g.take(5, int64(i)); got != want {
 			t.Errorf("cut %d: %v", i, got)
@@ -413,7 +413,7 @@ func TestGhosts(t *testing.T) {
 		t.Error("another address, or none, is refused")
 	}
 	for now, want := range map[int64]bool{9: false, 10: true} {
-		g := newGhosts(10, 1)
+		g := newGhosts(10, 1, 0)
 		g.take(5, 0)
 		if got := g.take(5, now); got != want {
 			t.Errorf("at %d: %v", now, got)
@@ -422,11 +422,20 @@ func TestGhosts(t *testing.T) {
 	if g.take(5, 100); len(g.by) != 1 || len(g.queue) != 1 {
 		t.Errorf("%d addresses, %d places are remembered", len(g.by), len(g.queue))
 	}
-	if newGhosts(0, 3).take(5, 0) {
+	if newGhosts(0, 3, 0).take(5, 0) {
 		t.Error("away without a grace")
 	}
+	g = newGhosts(10, 0, 3) // in all, those included that no address tells apart
+	for i, want := range []bool{true, true, true, false} {
+		if got := g.take(uint64(i/2), int64(i)); got != want {
+			t.Errorf("the %d. of all: %v", i+1, got)
+		}
+	}
+	if !g.take(0, 10) || g.take(0, 10) {
+		t.Error("one of all is over, and not one more may be away")
+	}
 	for conns, want := range map[int]int{0: maxGhosts, 5: 5, 1 << 20: maxGhosts} {
-		if got := newGhosts(1, conns).most; got != want {
+		if got := newGhosts(1, conns, 0).most; got != want {
 			t.Errorf("%d connections: %d ghosts", conns, got)
 		}
 	}

@@ -231,7 +231,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n.loginTold.Store(-loginTroubleEvery)
 	n.moderator.names, n.moderator.trusted, n.moderator.wall = &n.names, cfg.Access.Trusted, cfg.Wall
 	n.access.bans = &n.moderator
-	n.ghosts = newGhosts(int64(cfg.Limits.Rooms.Grace), cfg.Access.PerAddress.Conns)
+	n.ghosts = newGhosts(int64(cfg.Limits.Rooms.Grace), cfg.Access.PerAddress.Conns, cfg.Access.PerAddress.All)
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
 	n.files = make(map[string]*File, len(cfg.Files))
 	for i := range cfg.Files {
