@@ -29,6 +29,8 @@ const (
 	maxLetters     = 32
 	maxLetterBytes = 16 << 10
 	leastGhosts    = 100
+	// awayCost is what one that is away takes beside a member: its places in three maps (TestAwayFootprint).
+	awayCost = 256
 )
 
 // ghosts names the places in a room of who was cut off at one address.

@@ -534,6 +534,29 @@ func TestHistoryFootprint(t *testing.T) {
 	runtime.KeepAlive(w)
 }
 
+// A member that is away takes no more than awayCost beside what it took before.
+func TestAwayFootprint(t *testing.T) {
+	const members = 50_000
+	w := newWorker(func(OutletID) Outlet { return nowhere{} })
+	w.limits.Grace = time.Hour
+	do := func(op Op, i int) {
+		room := fmt.Sprint("room", i/10)
+		w.Handle(&Request{Op: op, From: at(0, 1+i), Req: 1, Room: room, Part: Partition(room), User: fmt.Sprint("member", i), Key: uint64(i) + 1,
+			Cut: op == OpLeave, Near: uint64(i)/100 + 1})
+	}
+	for i := range members {
+		do(OpEnter, i)
+	}
+	before := heap()
+	for i := range members {
+		do(OpLeave, i)
+	}
+	if each, away := (heap()-before)/members, w.Stats().Away; each > awayCost || away != members {
+		t.Errorf("each of %d members takes %d bytes more when it is away, more than %d", away, each, awayCost)
+	}
+	runtime.KeepAlive(w)
+}
+
 // A send into a room of 4 costs no allocation more where it is kept.
 func TestKeepingAllocatesNothing(t *testing.T) {
 	count := func(h History) float64 {

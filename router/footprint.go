@@ -3,10 +3,12 @@ package router
 import (
 	"unsafe"
 
+	"github.com/pomelod/pomelod/auth"
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// Footprint is what one session can have of a loop, by the types and constants of this package and of netpoll, in bytes. It is for
+// Footprint is what one session can have of a loop, by the types and constants of this package and of netpoll, and of rooms, in bytes. It is for
 // those who add up what clients can take in all (docs/ARCHITECTURE.md); nothing here depends on it.
 type Footprint struct {
 	netpoll.Footprint
@@ -14,6 +16,14 @@ type Footprint struct {
 	ExtraBytes   int // what one has while it speaks HTTP, polls or waits for something, or when it has given a secret
 	PendingBytes int // a request that waits for its answer, without what was answered
 	FormFactor   int // how much longer the form of a JSONP session may be than what it says
+
+	Rooms      channel.Footprint
+	AwayOfOne  int // members of an address that are away
+	AwayOfAll  int
+	TokenBytes int // a login that waits
+	LoginBytes int // all that wait
+	LoginPart  int // what part of that one address may have
+	ReadCharge int // bytes of what was said that cost one enter
 }
 
 // FootprintOf is this build's.
@@ -24,5 +34,8 @@ func FootprintOf() Footprint {
 		ExtraBytes:   int(unsafe.Sizeof(extra{}) + unsafe.Sizeof(rare{}) + unsafe.Sizeof(httpConn{}) + unsafe.Sizeof(pull{})),
 		PendingBytes: int(unsafe.Sizeof(pending{})),
 		FormFactor:   formFactor,
+
+		Rooms: channel.FootprintOf(), AwayOfOne: maxGhosts, AwayOfAll: maxAway,
+		TokenBytes: auth.MaxToken + loginCost, LoginBytes: maxLoginBytes, LoginPart: loginPart, ReadCharge: readBytes,
 	}
 }

@@ -22,10 +22,11 @@ type Logins struct {
 	Query bool
 }
 
-// maxLoginBytes is how much logins that wait may take, each with its token and loginCost. One address may have a quarter of it.
+// maxLoginBytes is how much logins that wait may take, each with its token and loginCost. One address may have one of loginPart parts of it.
 const (
 	maxLoginBytes = 32 << 20
 	loginCost     = 512
+	loginPart     = 4
 )
 
 // logins are those of a node that wait to be judged, and those that are. Safe from any goroutine.
@@ -99,7 +100,7 @@ func (ls *logins) add(j *login) bool {
 	if line == nil {
 		line = &loginLine{addr: addr}
 	}
-	if ls.bytes+j.cost() > maxLoginBytes || line.bytes+j.cost() > maxLoginBytes/4 {
+	if ls.bytes+j.cost() > maxLoginBytes || line.bytes+j.cost() > maxLoginBytes/loginPart {
 		return false
 	}
 	if len(line.list) == 0 {

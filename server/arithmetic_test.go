@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/router"
 )
@@ -147,6 +148,35 @@ func holdingsTable(c *settings) string {
 	return b.String()
 }
 
+// keptTable is what stays beside connections: places of who is away, what rooms keep, logins that wait, and rules.
+func keptTable(c *settings) string {
+	l, f, h := &c.limits, router.FootprintOf(), c.limits.History
+	r := f.Rooms
+	var b strings.Builder
+	b.WriteString("| kept | each | of one address | in all | bounded by | ended by |\n| --- | --- | --- | --- | --- | --- |\n")
+	row := func(what string, each int, address, all, bound, ends string) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", what, size(each), address, all, bound, ends)
+	}
+	times := func(n, each int) string { return fmt.Sprintf("%d: %s", n, size(n*each)) }
+	memory := size(int(h.Memory))
+	place := inRoom(l.NameBytes) + r.AwayBytes
+	row("the place of who is away", place, times(min(f.AwayOfOne, ofAddress), place), times(min(f.AwayOfAll, ofAll), place),
+		fmt.Sprintf("`-addr-conns` and %d for an address, of which a tenth of a room, or %d; `-max-conns` and %d", f.AwayOfOne, r.Ghosts, f.AwayOfAll), "`-grace`")
+	letters := r.LetterBytes + r.Letters*r.MessageBytes
+	row("private messages for one that is away", letters, times(f.AwayOfOne, letters), memory, "`-history-memory`, with all that rooms keep", "return, or `-grace`")
+	row("messages of a room", h.Bytes+r.RoomBytes, memory, memory, "the same; what empty rooms keep goes first, then the largest", "`-history-age`")
+	row("ids of a room's messages", r.Mids*r.MidBytes, memory, memory, "the same", "`-history-age`")
+	row("who has left a room and gave a secret", r.Past*r.PastBytes, memory, memory, fmt.Sprintf("the same; %d of a room", r.Past), "`-history-age`")
+	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`")
+	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxUID
+	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and who makes tokens", "the session's end")
+	row("a ban, a mute or a lock", ruleBytes, "none", times(maxRules, ruleBytes), "`server/moderation.go`; operators only", "its time, or an operator")
+	return b.String()
+}
+
+// ruleBytes is what a rule takes about, with a reason of some words.
+const ruleBytes = 512
+
 // workTable is what one session and one address can have done in a second.
 func workTable(c *settings) string {
 	l, f, a := &c.limits, router.FootprintOf(), c.access.PerAddress
@@ -159,6 +189,9 @@ func workTable(c *settings) string {
 	row("of them to all members of a room", times(l.SendRate.PerSecond), times(l.SendRate.PerSecond*ofAddress),
 		fmt.Sprintf("%v of a turn for all passes; `-room-backlog`, `-loop-backlog`, `-max-delay`", f.PassTime))
 	row("enters: two pushes, a list of names", times(l.EnterRate.PerSecond), times(l.EnterRate.PerSecond*ofAddress), "the same; of one list that many do not take there is one copy")
+	page := 1 + float64(f.Rooms.PageBytes)/float64(f.ReadCharge)
+	row("pages of history, or what follows an enter, each of "+size(f.Rooms.PageBytes), fmt.Sprintf("%.1f a second", l.EnterRate.PerSecond/page), times(l.EnterRate.PerSecond/page*ofAddress),
+		fmt.Sprintf("the same; none is made for who has not taken %s", size(f.ThrottleBytes)))
 	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst))
 	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst))
 	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst))
@@ -246,7 +279,7 @@ func TestArithmetic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"holdings": holdingsTable(c), "work": workTable(c), "answers": answersTable(t)} {
+	for name, want := range map[string]string{"holdings": holdingsTable(c), "kept": keptTable(c), "work": workTable(c), "answers": answersTable(t)} {
 		text := readFile(t, architecture)
 		begin, end := "<!-- computed: "+name+" -->\n", "<!-- end: "+name+" -->\n"
 		before, rest, ok := strings.Cut(text, begin)
