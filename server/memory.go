@@ -98,7 +98,7 @@ const (
 type memory struct {
 	// Static after construction.
 	budget   int64
-	read     func() (goBytes int64, usage router.Usage)
+	read     func() (goUsage, router.Usage)
 	refuse   func(bool)  // new connections and enters
 	buffered func(int64) // bound what is buffered for connections
 	limit    func(int64) // have Go collect from here on; nil when GOMEMLIMIT says so already
@@ -112,14 +112,20 @@ type memory struct {
 	goal   int64 // as last given to limit
 }
 
+// goUsage is what Go has of the kernel.
+type goUsage struct {
+	taken int64 // and has not given back
+	lives int64 // of this, what the last collection has left, and what no collection can free
+}
+
 // step takes one reading and acts on it.
 func (m *memory) step(now time.Time) {
-	goBytes, usage := m.read()
+	goes, usage := m.read()
 	full := int64(usage.Slow)*fullSocket + int64(usage.Unread)*unreadSocket
 	kernel := int64(usage.Conns)*idleSocket + full
-	used := goBytes + kernel
+	used := goes.taken + kernel
 	m.used.Store(used)
-	if goal := max(m.percent(collectAt)-kernel, m.budget/8); m.limit != nil && goal/m.granule() != m.goal/m.granule() {
+	if goal := m.goalFor(goes.lives, kernel); m.limit != nil && goal/m.granule() != m.goal/m.granule() {
 		m.goal = goal
 		m.limit(goal)
 	}
@@ -146,6 +152,12 @@ func (m *memory) step(now time.Time) {
 		slog.Warn("memory is short; new connections and enters are refused", "used", used, "kernel", kernel, "budget", m.budget,
 			"closing_backlogs", is, "hint", "give pomelod more (MemoryMax=, -memory), or lower -max-conns")
 	}
+}
+
+// goalFor is from where on Go collects: at collectAt, less what the kernel has. But where that is less than what lives, as where thousands of sockets are
+// not read, collecting frees nothing, and Go would do nothing else for half of the time that there is; then it is a quarter above what lives.
+func (m *memory) goalFor(lives, kernel int64) int64 {
+	return max(m.percent(collectAt)-kernel, m.budget/8, lives+lives/4)
 }
 
 // granule is how far Go's limit must move to be set anew.
@@ -194,7 +206,7 @@ func newMemory(s *server) *memory {
 	}
 	m := &memory{
 		budget:   s.cfg.budget.bytes,
-		read:     func() (int64, router.Usage) { return goMemory(), s.node.Usage() },
+		read:     func() (goUsage, router.Usage) { return goMemory(), s.node.Usage() },
 		refuse:   func(on bool) { s.acceptor.SetRefuse(on); s.node.SetShort(on) },
 		buffered: s.node.SetBuffered,
 	}
@@ -204,14 +216,21 @@ func newMemory(s *server) *memory {
 	return m
 }
 
-// goMemory is what Go has from the kernel and has not given back.
-func goMemory() int64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+// goMemory reads what Go has of the kernel.
+func goMemory() goUsage {
+	names := []string{"/memory/classes/total:bytes", "/memory/classes/heap/released:bytes", "/gc/heap/live:bytes",
+		"/memory/classes/heap/objects:bytes", "/memory/classes/heap/unused:bytes", "/memory/classes/heap/free:bytes"}
+	samples, bytes := make([]metrics.Sample, len(names)), make([]int64, len(names))
+	for i, name := range names {
+		samples[i].Name = name
+	}
 	metrics.Read(samples)
-	for _, s := range samples {
+	for i, s := range samples {
 		if s.Value.Kind() != metrics.KindUint64 {
 			panic(fmt.Sprintf("runtime/metrics has no %s", s.Name))
 		}
+		bytes[i] = int64(s.Value.Uint64())
 	}
-	return int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
+	taken, heap := bytes[0]-bytes[1], bytes[3]+bytes[4]+bytes[5]
+	return goUsage{taken: taken, lives: bytes[2] + taken - heap}
 }
