@@ -25,8 +25,9 @@ func contrast(t *testing.T, attack func(t *testing.T, binary string, flags ...st
 		return
 	}
 	for _, w := range without {
+		without := w.mix(t.Name())
 		later(t, "undefended: "+w.fails, func(t *testing.T) {
-			w.judge(t, attack(t, build(t, w.edits...), w.flags...))
+			w.judge(t, attack(t, build(t, without.edits...), w.flags...))
 		})
 	}
 }

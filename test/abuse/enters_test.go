@@ -21,6 +21,7 @@ func renames(name string, members int) scenario {
 	return scenario{
 		name: name,
 		busy: "3,600 lists and pushes a second to thousands of readers in one process of low priority: p99 4 to 12 ms on two processors",
+		late: 250 * time.Millisecond,
 		attack: func(a *arena) error {
 			if err := a.fill(a.n(members), "member", "renames"); err != nil {
 				a.t.Fatal(err)
