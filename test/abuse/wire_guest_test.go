@@ -286,6 +286,7 @@ func (g *guest) join(user, room string) error {
 // hybrid speaks Pomelo's own protocol, by TCP or WebSocket.
 type hybrid struct {
 	from, to string
+	client   string // the address that a PROXY header says; "": there is none
 	ws       bool
 	*peer
 }
@@ -293,6 +294,11 @@ type hybrid struct {
 func (h *hybrid) open() (err error) {
 	if h.peer, err = dial(h.from, h.to); err != nil {
 		return err
+	}
+	if h.client != "" {
+		if err = h.raw(proxyHeader(h.client, 1)); err != nil {
+			return err
+		}
 	}
 	return h.loginBy(h.ws)
 }
