@@ -20,7 +20,7 @@ type actor struct {
 	acts  int
 }
 
-// An act of those who behave (visit, replaced) returns an error when the server did not treat it well. The others do what no
+// An act of those who behave (visit, replaced, cut off and back) returns an error when the server did not treat it well. The others do what no
 // client should, and do not care what becomes of them: the witnesses, the counters and the pauses tell.
 var soakActs = []struct {
 	name   string
@@ -29,6 +29,7 @@ var soakActs = []struct {
 }{
 	{"visit", 50, (*actor).visit},
 	{"replaced", 8, (*actor).replaced},
+	{"cut off and back", 8, (*actor).returning},
 	{"mutated stream", 20, (*actor).mutated},
 	{"held and aborted", 12, (*actor).held},
 	{"half a login", 8, (*actor).halfLogin},
@@ -217,6 +218,51 @@ func (a *actor) replaced() error {
 	}
 	if err := stay(older, patience); !errors.Is(err, errKicked) {
 		return fmt.Errorf("instead of a kick %s got: %w", stateOf(older), err)
+	}
+	return nil
+}
+
+// returning is cut off, and returns with its secret by a wire of any kind: others are told neither of its going nor of its coming, if it is back
+// before its place is another's.
+func (a *actor) returning() error {
+	friend, older, newer := a.guest(), a.guest(), a.guest()
+	defer a.end(friend)
+	defer a.end(newer)
+	name, room := a.name(), a.name()
+	body := fmt.Sprintf(`{"username":%q,"rid":%q,"secret":"0123456789abcdef%s"}`, name, room, name)
+	if err := friend.open(); err != nil {
+		return fmt.Errorf("open %s: %w", friend.wire, err)
+	}
+	if err := friend.join("friend", room); err != nil {
+		return fmt.Errorf("join %s: %w", stateOf(friend), err)
+	}
+	cut := time.Now()
+	for _, g := range []*guest{older, newer} {
+		if err := g.open(); err != nil {
+			return fmt.Errorf("open %s: %w", g.wire, err)
+		}
+		if answer, err := g.ask(routeEnter, body); err != nil || !slices.Contains(usersOf(answer), name) {
+			return fmt.Errorf("enter %s: %.100s, %w", stateOf(g), answer, err)
+		}
+		if g == older {
+			cut = time.Now()
+			for _, p := range g.conns() {
+				p.reset()
+			}
+		}
+	}
+	inTime := time.Since(cut) < soakGrace/2
+	if answer, err := newer.ask(routeSend, `{"content":"back","target":"*"}`); err != nil || answer != "{}" {
+		return fmt.Errorf("who is back: %s: %.100s, %w", stateOf(newer), answer, err)
+	}
+	told, err := friend.hears("back")
+	switch {
+	case err != nil:
+		return fmt.Errorf("the friend of who is back: %s: %w", stateOf(friend), err)
+	case !inTime:
+		a.did("back too late to be judged")
+	case len(told) != 1 || told[0].route != "onAdd":
+		return fmt.Errorf("the friend of who is back was told %v", told)
 	}
 	return nil
 }

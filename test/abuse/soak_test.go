@@ -28,12 +28,14 @@ const (
 	soakPatience = 40 * time.Second
 	// soakShort is how long it takes mostly; more is told.
 	soakShort = 15 * time.Second
+	// soakGrace is how long who is cut off keeps its place.
+	soakGrace = 4 * time.Second
 )
 
 // soakFlags make the server impatient, as each pause takes as long as its longest patience. Rooms of four and more use all loops.
 var soakFlags = []string{"-heartbeat", "3s", "-sio-heartbeat", "4s", "-sio-timeout", "4s", "-sio-timeout4", "4s",
 	"-handshake-timeout", "5s", "-head-timeout", "3s", "-keepalive-timeout", "4s", "-stuck-timeout", "4s",
-	"-first-message-timeout", "5s", "-addr-conns", fmt.Sprint(crowdLimit), "-spread", "4"}
+	"-first-message-timeout", "5s", "-addr-conns", fmt.Sprint(crowdLimit), "-spread", "4", "-grace", soakGrace.String()}
 
 // soakEdits do the same where there is no flag: for sessions that are begun by HTTP, with nothing behind it.
 var soakEdits = []edit{
@@ -241,7 +243,7 @@ func (s *soak) judge(samples []sample, d delta, long time.Duration) {
 	for _, name := range []string{`closed_total{reason="flood"}`, `closed_total{reason="silent"}`, `closed_total{reason="slow"}`,
 		`closed_total{reason="protocol"}`, `closed_total{reason="handshake_timeout"}`, `refused_total{reason="addr_conns"}`,
 		`refused_total{reason="descriptors"}`, `limited_total{reason="session_rate"}`, "sessions_replaced_total", "upgrades_total",
-		"moves_total", "http_errors_total"} {
+		"moves_total", "http_errors_total", "members_cut_total", "members_returned_total", "members_expired_total"} {
 		if err := d.atLeast("pomelod_"+name, 1); err != nil {
 			t.Error(err)
 		}
