@@ -164,7 +164,10 @@ func (s *state) change(p *partition, r *Record) error {
 		s.renumber(room)
 		return nil
 	case RecordAdd:
-		if s.find(room, r.User) != 0 || r.Place > maxSerial || room.last == 0 && r.Place == 0 || room.last != 0 && s.serialOf(room.last) >= uint32(r.Place) {
+		if s.find(room, r.User) != 0 {
+			return errRecord
+		}
+		if r.Place == 0 || r.Place > maxSerial || room.last != 0 && s.serialOf(room.last) >= uint32(r.Place) {
 			return errRecord
 		}
 		if len(r.Body) > 0 && s.folds.by[memberKey{room.id, string(r.Body)}] != 0 {
