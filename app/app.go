@@ -35,6 +35,7 @@ type App struct {
 	onLeave  []func(*Session, Place, Why)
 	onRename []func(*Session, Place)
 	judge    auth.Func // of logins; nil: none
+	carry    carry
 	onStart  []func() error
 	onStop   []func(context.Context)
 	rates    map[string]limit.Rate // of routes (Limit)

@@ -57,7 +57,7 @@ func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.o
 // if the function fails.
 func (a *App) OnStart(fn func() error) { a.onStart = append(a.onStart, fn) }
 
-// OnStop adds a function that is called at the end, when all sessions have ended and OnClose was called for each, last added first. When
+// OnStop adds a function that is called at the end, when all sessions have ended and OnClose was called for each that has not gone along in an upgrade (Carry), last added first. When
 // ctx ends, after 5 s, the process ends without waiting for it. It is called only if all OnStart functions have succeeded.
 func (a *App) OnStop(fn func(ctx context.Context)) { a.onStop = append(a.onStop, fn) }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/internal/wirebytes"
 	"github.com/pomelod/pomelod/limit"
 	"github.com/pomelod/pomelod/netpoll"
@@ -16,7 +17,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 5
+const sessionVersion = 6
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
@@ -34,6 +35,7 @@ const (
 	exportedHTTP
 	exportedPull
 	exportedExtended
+	exportedApp
 )
 
 // stays says why a session cannot go elsewhere now. 0: it can.
@@ -42,7 +44,7 @@ type stays uint8
 const (
 	staysEnded    stays = iota + 1 // it has ended, or its socket is another's already
 	staysHandled                   // a function of the App is at work for it, or its login is being judged
-	staysKnown                     // an App holds its Session, which names its loop
+	staysKnown                     // an App holds its Session, which names its loop, and does not carry it
 	staysOpening                   // its handshake is not finished, or it is no session but an HTTP connection
 	staysPolling                   // its client's connections know it by its name
 	staysInRoom                    // its room knows it by its name
@@ -69,7 +71,8 @@ func (s *session) exportable() stays {
 		return staysEnded
 	case s.x != nil && (s.x.handling || s.x.login != nil):
 		return staysHandled
-	case s.appClient() != nil:
+	}
+	if k := s.appClient(); k != nil && k.packed == nil {
 		return staysKnown
 	}
 	return 0
@@ -80,6 +83,8 @@ func (s *session) movable() stays {
 	switch why := s.exportable(); {
 	case why != 0:
 		return why
+	case s.appClient() != nil:
+		return staysKnown
 	case s.phase == ended:
 		return staysEnded
 	case s.conn.IsPull():
@@ -105,9 +110,13 @@ func (l *loop) exportSession(s *session) []byte {
 	if v := l.variant(s); v != nil {
 		framing, cesu, extended = 1+uint8(v.Framing), v.CESU, v.Extended
 	}
+	var packed *hosting.Carried
+	if k := s.appClient(); k != nil {
+		packed = k.packed
+	}
 	flags, m := uint64(0), &s.meter
 	for i, set := range [...]bool{
-		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil, extended,
+		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil, extended, packed != nil,
 	} {
 		if set {
 			flags |= 1 << i
@@ -146,6 +155,9 @@ func (l *loop) exportSession(s *session) []byte {
 	}
 	if x.pull != nil {
 		b = x.pull.append(b)
+	}
+	if packed != nil {
+		b = wirebytes.AppendBlock(wirebytes.AppendBlock(b, packed.UID), packed.State)
 	}
 	return b
 }
@@ -194,6 +206,13 @@ func (l *loop) importSession(s *session, b []byte) error {
 	if flags&exportedPull != 0 {
 		x.pull = parsePull(&r)
 	}
+	var packed hosting.Carried
+	if flags&exportedApp != 0 {
+		packed = hosting.Carried{UID: string(r.Block()), State: append([]byte(nil), r.Block()...)}
+		if !l.node.Carries() || to.phase != working {
+			r.Fail()
+		}
+	}
 	if framing > 0 {
 		to.variant = at.variant(codec.Framing(framing-1), flags&exportedCESU != 0)
 		if flags&exportedExtended != 0 {
@@ -222,6 +241,9 @@ func (l *loop) importSession(s *session, b []byte) error {
 	}
 	l.keepInput(s)
 	l.schedule(s)
+	if flags&exportedApp != 0 {
+		l.unpack(s, packed)
+	}
 	return nil
 }
 

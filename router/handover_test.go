@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
@@ -80,6 +81,9 @@ func (r *rig) handOver(check bool) {
 	r.net = r.net.Successor()
 	cfg := r.cfg
 	cfg.Nanos, cfg.Predecessor = r.net.Now, old.Export()
+	if err := old.Pack(time.Minute); err != nil {
+		r.t.Fatal(err)
+	}
 	node, err := NewNode(cfg)
 	if err != nil {
 		r.t.Fatal(err)

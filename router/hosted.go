@@ -16,7 +16,8 @@ type appClient struct {
 	hosting.Session // static, as the loop and the address
 	loop            *loop
 	addr            channel.Addr
-	rates           []limit.Bucket // of routes that App.Limit names; owned by the loop
+	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
+	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
 }
 
 // Push implements hosting.Client.
@@ -84,7 +85,7 @@ func (l *loop) tellMoved(s *session) {
 
 // tellClosed tells the App of a session's end.
 func (l *loop) tellClosed(s *session, why netpoll.Reason) {
-	if k := s.appClient(); k != nil {
+	if k := s.appClient(); k != nil && why != netpoll.ReasonMoved { // else it goes on in the next process
 		k.End(string(l.whyLeft(s, why)))
 		l.node.app.Closed(k.Session)
 	}

@@ -142,6 +142,9 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 		t.match(cfg, p)
 		predecessor, tags = t.hello.Node, t.tags
 	}
+	if s.took != nil && cfg.fleet.on() {
+		return settingsError{errJoins}
+	}
 	var elsewhere channel.Inlet
 	connectors := p.connectors(s.listeners)
 	if s.fleet, err = newFleetNode(cfg, connectors, s.announce, s.retire, func(list []cluster.Note) { s.rules.News(list) }); err != nil {
@@ -169,6 +172,9 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 			return d, err
 		},
 	})
+	if err == nil && s.took != nil && s.took.hello.Carries && !s.node.Carries() {
+		err = errCarriesNot
+	}
 	if err != nil && refused == nil { // what NewNode itself refuses are flags and files
 		return settingsError{err}
 	}

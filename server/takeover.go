@@ -49,6 +49,12 @@ const forever = math.MaxInt64 / 2 * time.Nanosecond
 // errNoChild means that the old process, which ends its child when an upgrade fails, would end another one and go on beside this one.
 var errNoChild = errors.New(`pomelod was started by a script that waits for it: have the script use exec (exec pomelod "$@")`)
 
+// errJoins means that a running server would have become a node of a fleet, whose rooms belong to others.
+var errJoins = errors.New("-nats: a running server cannot become a node of a fleet by an upgrade: restart it with these flags")
+
+// errCarriesNot means that sessions would come along of which the program could make nothing.
+var errCarriesNot = errors.New("the running program carries its sessions (App.Carry), and this one does not: register it here too, or restart instead of upgrading")
+
 // meetPredecessor hears from the process whose place this one shall take, if it was started for that.
 func meetPredecessor(environ []string) (*takeover, error) {
 	value := variables(environ, handoverEnv)[handoverEnv]
@@ -112,8 +118,11 @@ func (p *plan) succeed(t *takeover) {
 	}
 	files := t.files
 	t.files = nil
-	for i := range t.hello.Listeners {
-		at := slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == t.hello.Listeners[i].Addr })
+	for i, old := range t.hello.Listeners {
+		at := slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == old.Addr && l.profile.Name == old.Name })
+		if at < 0 { // of several with any port each has its own
+			at = slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == old.Addr })
+		}
 		p.take(at, files[i])
 	}
 	if t.hello.Admin != "" {

@@ -186,7 +186,7 @@ func (s *server) answerUpgrade(ctx context.Context, request upgradeRequest) (rep
 // introduce tells the new process what runs, and returns which tags its listeners have there, once it is ready.
 func (s *server) introduce(next *successor) (tags []int, err error) {
 	g := &handover.Greeting{
-		Protocol: handover.Protocol, Format: handoverFormat(), Version: Version, Node: s.node.Export(), Upgrades: s.took.upgrades(),
+		Protocol: handover.Protocol, Format: handoverFormat(), Version: Version, Node: s.node.Export(), Carries: s.node.Carries(), Upgrades: s.took.upgrades(),
 	}
 	m := handover.Message{Kind: handover.Hello}
 	for i, ln := range s.listeners {
@@ -274,6 +274,9 @@ func (h *handing) freeze() error {
 // export has all loops tell what they have.
 func (h *handing) export() error {
 	h.states, h.stays = h.states[:0], 0
+	if err := h.node.Pack(time.Until(h.end)); err != nil {
+		return err
+	}
 	for i := range h.drivers {
 		st, err := h.node.ExportLoop(i, h.takes)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -47,9 +48,7 @@ func upgradeHooks() {
 		case "format":
 			handoverFormat = func() string { return value }
 		case "app":
-			a := app.New()
-			a.OnOpen(func(*app.Session) {})
-			os.Exit(Main(a))
+			os.Exit(Main(testApp(value)))
 		default:
 			acts[step(key)] = value
 		}
@@ -65,6 +64,28 @@ func upgradeHooks() {
 	}
 }
 
+// testApp is an App that knows every session. One that carries says to whom it is asked how often it has asked, before and since an upgrade.
+func testApp(kind string) *app.App {
+	a := app.New()
+	a.OnOpen(func(s *app.Session) { s.Set("asked", 0) })
+	a.HandleInline("game.count.ask", func(c *app.Call) (any, error) {
+		asked, known := c.Session.Get("asked").(int)
+		c.Session.Set("asked", asked+1)
+		return map[string]any{"asked": asked + 1, "known": known, "uid": c.Session.UID(), "room": c.Session.Room()}, nil
+	})
+	a.HandleInline("game.count.bind", func(c *app.Call) (any, error) { c.Session.Bind("account 7"); return nil, nil })
+	if kind == "carries" {
+		a.Carry(func(s *app.Session) ([]byte, error) {
+			return []byte(strconv.Itoa(s.Get("asked").(int))), nil
+		}, func(s *app.Session, b []byte) error {
+			asked, err := strconv.Atoi(string(b))
+			s.Set("asked", asked)
+			return err
+		})
+	}
+	return a
+}
+
 // upgradable is a pomelod whose binary the test replaces, with all the processes that follow it.
 type upgradable struct {
 	*process
@@ -75,13 +96,32 @@ type upgradable struct {
 // startUpgradable starts one on a connector of any port. hooks are for upgradeEnv; env are variables.
 func startUpgradable(t *testing.T, hooks string, env []string, args ...string) *upgradable {
 	t.Helper()
+	return startUpgradableAs(t, hooks, env, upgradableArgs(args)...)
+}
+
+// startUpgradableAs starts one with these flags and no others.
+func startUpgradableAs(t *testing.T, hooks string, env []string, args ...string) *upgradable {
+	t.Helper()
 	u := &upgradable{path: filepath.Join(t.TempDir(), "pomelod"), done: make(chan error, 1)}
 	u.restore(t)
 	if !strings.Contains(hooks, "times=") {
 		hooks += ",times=1m"
 	}
-	cmd := pomelodCommand(append([]string{upgradeEnv + "=" + hooks}, env...), append([]string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-loops", "2"}, args...)...)
+	cmd := pomelodCommand(append([]string{upgradeEnv + "=" + hooks}, env...), args...)
 	cmd.Path, cmd.Args[0] = u.path, u.path
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	u.run(t, cmd)
+	return u
+}
+
+// upgradableArgs are flags of a connector, and more.
+func upgradableArgs(more []string) []string {
+	return append([]string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-loops", "2"}, more...)
+}
+
+// run starts the first process, which ends, with all that follow it, when its standard input does.
+func (u *upgradable) run(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	in, stdin, err := os.Pipe() // by hand: those of Cmd end with the first process
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +131,6 @@ func startUpgradable(t *testing.T, hooks string, env []string, args ...string) *
 		t.Fatal(err)
 	}
 	cmd.Stdin, cmd.Stderr = in, w
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = cmd.Start()
 	in.Close()
 	w.Close()
@@ -117,7 +156,6 @@ func startUpgradable(t *testing.T, hooks string, env []string, args ...string) *
 		}
 	})
 	u.waitLog(`"msg":"ready"`)
-	return u
 }
 
 // restore makes the binary pomelod again.
@@ -251,6 +289,7 @@ func TestUpgradeRefused(t *testing.T) {
 		{"another format", upgradeEnv + "=format=x exec $POMELOD \"$@\"", "has another format of what it hands over"},
 		{"broken flags", "exec $POMELOD \"$@\" -nonsense", "there is no flag -nonsense"},
 		{"broken configuration", "exec $POMELOD \"$@\" -config /nonexistent", "is no directory; give the config/ directory"},
+		{"a node of a fleet", "exec $POMELOD \"$@\" -nats nats://127.0.0.1:1", "cannot become a node of a fleet by an upgrade"},
 		{"other loops", "exec $POMELOD \"$@\" -loops 3", "-loops 3: must stay 2 while a running server is taken over"},
 		{"no such address", "exec $POMELOD \"$@\" -gate 192.0.2.1:4", "this machine does not have that address; change -gate"},
 	} {
@@ -279,6 +318,24 @@ func TestUpgradeRefused(t *testing.T) {
 	}
 	if err := <-u.done; err != nil {
 		t.Error("the old process ended with", err)
+	}
+}
+
+// A node of a fleet says that it cannot be upgraded, and goes on.
+func TestUpgradeRefusedInAFleet(t *testing.T) {
+	for role, flags := range map[string][]string{
+		"gate,connector,chat": {"-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0"}, "connector": {"-listen", "127.0.0.1:0", "-gate", "none"}, "chat": nil,
+	} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			u := startUpgradableAs(t, "x=y", nil, append(flags, "-nats", "nats://127.0.0.1:"+freePort(t), "-id", "a", "-role", role, "-admin", "none", "-loops", "2")...)
+			if said, code := u.upgrade(); code != 1 || !strings.Contains(said, "a node of a fleet cannot be replaced while it runs: end it by SIGTERM") {
+				t.Errorf("exit %d, %s", code, said)
+			}
+			if n := len(u.pids()); n != 1 || strings.Contains(u.log(), `"msg":"ended"`) {
+				t.Errorf("%d processes were ready, or the node has ended", n)
+			}
+		})
 	}
 }
 

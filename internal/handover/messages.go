@@ -22,6 +22,7 @@ type Greeting struct {
 	Node      []byte // router.Node.Export
 	Listeners []Listener
 	Admin     string // its configured address; empty for none
+	Carries   bool   // the program gives away what it knows of its sessions (App.Carry)
 	Upgrades  int    // that there have been since the first process
 }
 

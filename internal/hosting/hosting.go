@@ -60,8 +60,19 @@ type App interface {
 	// Opened and Closed tell the App of a session's begin and end. They run on the event loop.
 	Opened(Session)
 	Closed(Session)
+	// Carries tells whether sessions that the App knows can go along in an upgrade. Then Pack tells what the next process must know of one, and false if it has
+	// none of it; Unpack tells that process's App, in the place of Opened, and false if that can do nothing with it.
+	Carries() bool
+	Pack(Session) (Carried, bool)
+	Unpack(Session, Carried) bool
 	// Panics counts those of handlers and filters.
 	Panics() uint64
+}
+
+// Carried is what an App knows of a session, for the next process.
+type Carried struct {
+	UID   string // what it is bound to
+	State []byte // the program's
 }
 
 // RunFunc carries a call through filters and handler to the JSON of its answer. passed is false when it was answered before the

@@ -1,0 +1,63 @@
+package router
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// errPack means that a function of the program is at work for longer than clients may wait.
+var errPack = errors.New("the program's Carry takes too long to pack its sessions, or asks something of rooms, which rest: it must not block")
+
+// Carries tells whether sessions that the App knows can go to the next process. Safe from any goroutine.
+func (n *Node) Carries() bool { return n.app != nil && n.app.Carries() }
+
+// Pack has the App tell what the next process must know of each session that it knows, for so long at most. Those of which it tells nothing, and those that it
+// comes to know later, stay (ExportLoop). Called when nobody turns the loops.
+func (n *Node) Pack(within time.Duration) error {
+	if !n.Carries() {
+		return nil
+	}
+	var known []*appClient
+	for _, l := range n.loops {
+		l.np.Each(func(c *netpoll.Conn) {
+			if k := l.session(c).appClient(); k != nil {
+				known = append(known, k)
+			}
+		})
+	}
+	done := make(chan []*hosting.Carried, 1)
+	go func() { // a function that blocks must not keep everybody waiting; it ends when it does
+		packed := make([]*hosting.Carried, len(known))
+		for i, k := range known {
+			if c, ok := n.app.Pack(k.Session); ok {
+				packed[i] = &c
+			}
+		}
+		done <- packed
+	}()
+	select {
+	case packed := <-done:
+		for i, k := range known {
+			k.packed = packed[i]
+		}
+		return nil
+	case <-time.After(within):
+		return errPack
+	}
+}
+
+// unpack tells the App what the process before knew of s. If the App can do nothing with that, s is sent away as soon as the loop turns.
+func (l *loop) unpack(s *session, packed hosting.Carried) {
+	k := l.appClient(s)
+	if l.node.app.Unpack(k.Session, packed) {
+		return
+	}
+	l.postRun(0, func() {
+		if s := l.byAddr(k.addr); s != nil {
+			l.sendAway(s)
+		}
+	})
+}
