@@ -9,7 +9,8 @@ import (
 	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
-// StateVersion names the encoding of exported partitions. It must change whenever records do, or what they mean.
+// StateVersion names the encoding of exported partitions, and of the requests that go along with a loop. It must change whenever records or requests do, or
+// what they mean; TestGoldenStates has their bytes.
 const StateVersion = 4
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty

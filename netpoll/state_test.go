@@ -43,3 +43,25 @@ func TestConnStateRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// FuzzTakeNames reads any bytes as the names that a loop has given: they are refused, or give none of these again.
+func FuzzTakeNames(f *testing.F) {
+	loop := func() *Loop { return NewLoop(0, nil, nil, Limits{}, NewBudget(0), func() int64 { return 0 }) }
+	l := loop()
+	f.Add(l.AppendNames(nil))
+	l.slots.grow()
+	f.Add(l.AppendNames(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l := loop()
+		if l.TakeNames(b) != nil {
+			if l.slots.len() > 0 {
+				t.Fatal("something was taken of what was refused")
+			}
+			return
+		}
+		once := l.AppendNames(nil)
+		if again := loop(); again.TakeNames(once) != nil || !bytes.Equal(again.AppendNames(nil), once) {
+			t.Fatalf("%x is not taken again", once)
+		}
+	})
+}
