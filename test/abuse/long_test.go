@@ -20,7 +20,7 @@ func TestLong(t *testing.T) {
 	for _, sc := range []scenario{
 		renames("renames among 8,000", 8000),
 		fragments("fragments by 8,000", 8000, gib/4, "-memory", "1GiB"),
-		unreadLists("4,836 names of emoji, unread by 1,500", 4836, 1500, strings.Repeat("\U0001f600", 4), nil),
+		unreadLists("4,836 names of emoji, unread by 1,500", 4836, 1500, strings.Repeat("\U0001f600", 4), []string{"-list", "0"}),
 	} {
 		t.Run(sc.name, sc.defended)
 	}
