@@ -26,11 +26,14 @@ import (
 // more of each.
 type API interface {
 	Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error)
+	// LargestRooms are those with the most members, whose names begin with prefix.
+	LargestRooms(ctx context.Context, prefix string, most int) ([]channel.RoomInfo, error)
 	Room(ctx context.Context, name string) (info channel.RoomInfo, owned bool, err error)
 	Members(ctx context.Context, room string) ([]string, error)
 	ListSessions(ctx context.Context, f router.SessionFilter, from router.SessionCursor, most int) (list []router.SessionInfo, rest *router.SessionCursor, err error)
 	History(ctx context.Context, room string, most int) ([]byte, error)
 	Snapshot(ctx context.Context) (*router.Snapshot, error)
+	Process() Process
 	// Limits are the values of the flags that are limits, by name.
 	Limits() map[string]string
 
@@ -124,6 +127,8 @@ type Done struct {
 	Scope string `json:"scope"`
 	Count *int   `json:"count,omitempty"` // sessions, where they are known
 	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart of this process
+	// Repeated says that this was done before, for the same mid; the rest of the answer is of that time.
+	Repeated bool `json:"repeated,omitempty"`
 	// Warning says what else was to be done and may not have been. What was asked for has been done.
 	Warning string `json:"warning,omitempty"`
 }
@@ -142,11 +147,13 @@ type Kick struct {
 	Reason  string `json:"reason"`
 }
 
-// Publish is the body of /v1/publish: Room, User, both, or All.
+// Publish is the body of /v1/publish: Room, User, both, UID, or All.
 type Publish struct {
 	Room  string          `json:"room,omitempty"`
 	User  string          `json:"user,omitempty"`
+	UID   string          `json:"uid,omitempty"` // of a login
 	All   bool            `json:"all,omitempty"`
+	Mid   string          `json:"mid,omitempty"` // what comes again with it is done once
 	Route string          `json:"route"`
 	Body  json.RawMessage `json:"body"`
 }
@@ -206,7 +213,8 @@ type endpoint struct {
 }
 
 var endpoints = []endpoint{
-	{"GET", "/v1/rooms", []string{"prefix", "after", "limit"}, getRooms},
+	{"GET", "/v1/stats", nil, getStats},
+	{"GET", "/v1/rooms", []string{"prefix", "after", "limit", "by"}, getRooms},
 	{"GET", "/v1/room", []string{"name"}, getRoom},
 	{"GET", "/v1/sessions", []string{"name", "address", "after", "limit"}, getSessions},
 	{"GET", "/v1/history", []string{"room", "limit"}, getHistory},
@@ -231,10 +239,14 @@ type request struct {
 	body  []byte
 	who   string
 	what  []any // what a write is about, for the log: keys and values
+	mids  *mids // of all requests
 }
 
 // badRequest is an error of who asks.
 type badRequest struct{ error }
+
+// errUnderWay is the error of what was asked again before it was done.
+var errUnderWay = errors.New("what has this mid is under way; ask again")
 
 // Refuse is an error about what was asked, and not about the server.
 func Refuse(err error) error { return badRequest{err} }
@@ -243,9 +255,9 @@ func bad(format string, args ...any) error { return badRequest{fmt.Errorf(format
 
 // newAPI answers /v1.
 func newAPI(a API) http.Handler {
-	mux := http.NewServeMux()
+	mux, seen := http.NewServeMux(), new(mids)
 	for _, e := range endpoints {
-		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) { e.serve(a, w, r) })
+		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) { e.serve(a, seen, w, r) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		for _, e := range endpoints {
@@ -260,10 +272,10 @@ func newAPI(a API) http.Handler {
 	return mux
 }
 
-func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
+func (e *endpoint) serve(a API, seen *mids, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*snapshotTimeout)
 	defer cancel()
-	q := &request{Context: ctx, query: r.URL.Query()}
+	q := &request{Context: ctx, query: r.URL.Query(), mids: seen}
 	q.who, _ = r.Context().Value(whoKey{}).(string)
 	err := e.check(q)
 	if err == nil && e.method == http.MethodPost {
@@ -292,7 +304,7 @@ func (e *endpoint) serve(a API, w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
 		refuse(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, app.ErrBusy):
+	case errors.Is(err, app.ErrBusy), errors.Is(err, errUnderWay):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 	case errors.As(err, new(*RuleFileError)):
@@ -423,7 +435,19 @@ func getRooms(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, more, err := a.Rooms(q, q.query.Get("prefix"), q.query.Get("after"), most)
+	prefix, after := q.query.Get("prefix"), q.query.Get("after")
+	var list []channel.RoomInfo
+	more := false
+	switch by := q.query.Get("by"); {
+	case by == "" || by == "name":
+		list, more, err = a.Rooms(q, prefix, after, most)
+	case by != "members":
+		err = bad("by %q: must be name or members", by)
+	case after != "":
+		err = bad("after goes with rooms by name only: sizes change from page to page")
+	default:
+		list, err = a.LargestRooms(q, prefix, most)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -558,7 +582,7 @@ func postKick(a API, q *request) (any, error) {
 }
 
 // counted is the answer about so many sessions of this node; none is an error.
-func counted(n int, err error) (any, error) {
+func counted(n int, err error) (Done, error) {
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no session of this node is meant: %w", app.ErrAbsent)
 	}
@@ -570,17 +594,28 @@ func postPublish(a API, q *request) (any, error) {
 	if err := q.decode(&p); err != nil {
 		return nil, err
 	}
-	q.what = []any{"room", p.Room, "user", p.User, "all", p.All, "route", p.Route, "bytes", len(p.Body)}
-	switch named := p.Room != "" || p.User != ""; {
-	case named == p.All:
-		return nil, bad("give room, user, both, or all")
+	q.what = []any{"room", p.Room, "user", p.User, "uid", p.UID, "all", p.All, "route", p.Route, "mid", p.Mid, "bytes", len(p.Body)}
+	to := 0
+	for _, named := range []bool{p.Room != "" || p.User != "", p.UID != "", p.All} {
+		if named {
+			to++
+		}
+	}
+	switch {
+	case to != 1:
+		return nil, bad("give room, user, both, or uid, or all")
 	case p.User == channel.Everybody:
 		return nil, bad("nobody is called %s; give room without user", p.User)
-	case p.Room != "":
-		return Done{Scope: scopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
+	case len(p.Mid) > maxMid:
+		return nil, bad("mid: may have %d bytes", maxMid)
 	}
-	n, err := a.PublishSessions(q, router.SessionFilter{Name: p.User}, p.Route, p.Body)
-	return counted(n, err)
+	return q.mids.once(p.Mid, func() (Done, error) {
+		if p.Room != "" {
+			return Done{Scope: scopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
+		}
+		n, err := a.PublishSessions(q, router.SessionFilter{Name: p.User, UID: p.UID}, p.Route, p.Body)
+		return counted(n, err)
+	})
 }
 
 func postClose(a API, q *request) (any, error) {

@@ -41,6 +41,15 @@ func (a *fakeAPI) Rooms(_ context.Context, prefix, after string, most int) ([]ch
 	return []channel.RoomInfo{{Name: "a"}, {Name: "b/.."}}[:min(2, most)], most < 2, a.err
 }
 
+func (a *fakeAPI) LargestRooms(_ context.Context, prefix string, most int) ([]channel.RoomInfo, error) {
+	a.note("largest rooms %q %d", prefix, most)
+	return []channel.RoomInfo{{Name: "b", Members: 2}}, a.err
+}
+
+func (a *fakeAPI) Process() Process {
+	return Process{Version: "v1", Memory: Memory{Used: 5, Budget: 9}}
+}
+
 func (a *fakeAPI) Room(context.Context, string) (channel.RoomInfo, bool, error) {
 	return channel.RoomInfo{}, false, a.err
 }
@@ -104,6 +113,9 @@ func (a *fakeAPI) PublishRoom(_ context.Context, room, name, route string, body 
 }
 
 func (a *fakeAPI) PublishSessions(_ context.Context, f router.SessionFilter, route string, body []byte) (int, error) {
+	if f.UID != "" {
+		a.note("uid %q", f.UID)
+	}
 	a.note("push all %q %q %s", f.Name, route, body)
 	return 0, a.err
 }
@@ -140,9 +152,13 @@ func TestAPI(t *testing.T) {
 	}{
 		{"GET /v1/rooms", "", 200, `rooms "" "" 100`, `{"scope":"node","rooms":[{"name":"a","members":0,"kept":0},{"name":"b/..","members":0,"kept":0}]}`},
 		{"GET /v1/rooms?prefix=a%2f..&after=b&limit=1", "", 200, `rooms "a/.." "b" 1`, `{"scope":"node","rooms":[{"name":"a","members":0,"kept":0}],"next":"a"}`},
+		{"GET /v1/stats", "", 200, "", ""},
+		{"GET /v1/rooms?by=members&limit=5", "", 200, `largest rooms "" 5`, `{"scope":"node","rooms":[{"name":"b","members":2,"kept":0}]}`},
+		{"GET /v1/rooms?by=members&after=b", "", 400, "", ""},
+		{"GET /v1/rooms?by=age", "", 400, "", ""},
 		{"GET /v1/rooms?limit=0", "", 400, "", `{"error":"limit \"0\": must be 1 to 1000"}`},
 		{"GET /v1/rooms?limit=1001", "", 400, "", ""},
-		{"GET /v1/rooms?perfix=a", "", 400, "", `{"error":"there is no parameter \"perfix\"; there are prefix, after, limit"}`},
+		{"GET /v1/rooms?perfix=a", "", 400, "", `{"error":"there is no parameter \"perfix\"; there are prefix, after, limit, by"}`},
 		{"GET /v1/rooms?prefix=a&prefix=b", "", 400, "", `{"error":"the parameter prefix is there twice"}`},
 		{"GET /v1/rooms?prefix=%ff", "", 400, "", ""},
 		{"GET /v1/room?name=r", "", 200, `members "r"`, `{"scope":"fleet","name":"r","members":2,"kept":0,"users":["x","y"]}`},
@@ -419,7 +435,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 		t.Errorf("%s is described, and there is none", name)
 	}
 	structs := map[string]any{
-		"Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
+		"Stats": Stats{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
 		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {

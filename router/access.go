@@ -96,7 +96,6 @@ func (a *access) Leave(p netpoll.Pass) {
 func (a *access) trusts(addr netip.Addr) bool { return within(a.Trusted, addr) }
 
 func within(networks []netip.Prefix, addr netip.Addr) bool {
-	addr = addr.WithZone("") // no network has one
 	for _, n := range networks {
 		if n.Contains(addr) {
 			return true

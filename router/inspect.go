@@ -26,21 +26,39 @@ const (
 
 // Rooms are the rooms that this node owns, whose names begin with prefix and stand behind after, in order of their bytes: most at most, and whether there are more.
 func (n *Node) Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error) {
+	rooms, err = n.firstRooms(ctx, most+1, func(r *channel.RoomInfo) bool { return r.Name > after && strings.HasPrefix(r.Name, prefix) },
+		func(a, b channel.RoomInfo) int { return cmp.Compare(a.Name, b.Name) })
+	if more = len(rooms) > most; more {
+		rooms = rooms[:most]
+	}
+	return rooms, more, err
+}
+
+// LargestRooms are the rooms that this node owns, whose names begin with prefix, the one with the most members first: most at most.
+func (n *Node) LargestRooms(ctx context.Context, prefix string, most int) ([]channel.RoomInfo, error) {
+	return n.firstRooms(ctx, most, func(r *channel.RoomInfo) bool { return strings.HasPrefix(r.Name, prefix) },
+		func(a, b channel.RoomInfo) int {
+			return cmp.Or(cmp.Compare(b.Members, a.Members), cmp.Compare(a.Name, b.Name))
+		})
+}
+
+// firstRooms are the first of the rooms that this node owns, and that are wanted, in an order.
+func (n *Node) firstRooms(ctx context.Context, most int, wanted func(*channel.RoomInfo) bool, order func(a, b channel.RoomInfo) int) ([]channel.RoomInfo, error) {
 	found := make([][]channel.RoomInfo, len(n.loops))
 	first := func(list []channel.RoomInfo) []channel.RoomInfo {
-		slices.SortFunc(list, func(a, b channel.RoomInfo) int { return cmp.Compare(a.Name, b.Name) })
-		return list[:min(len(list), most+1)]
+		slices.SortFunc(list, order)
+		return list[:min(len(list), most)]
 	}
-	err = inTurns(ctx, n.loops, func(l *loop, step int) bool {
+	err := inTurns(ctx, n.loops, func(l *loop, step int) bool {
 		list := found[l.index]
 		end := (step + 1) * partitionsATurn
 		for part := end - partitionsATurn; part < end; part++ {
 			for room := range l.worker.RoomsOf(uint16(part)) {
-				if room.Name > after && strings.HasPrefix(room.Name, prefix) {
+				if wanted(&room) {
 					list = append(list, room)
 				}
 			}
-			if len(list) > 2*(most+1) {
+			if len(list) > 2*most {
 				list = first(list)
 			}
 		}
@@ -48,13 +66,9 @@ func (n *Node) Rooms(ctx context.Context, prefix, after string, most int) (rooms
 		return end < channel.Partitions
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	rooms = first(slices.Concat(found...))
-	if more = len(rooms) > most; more {
-		rooms = rooms[:most]
-	}
-	return rooms, more, nil
+	return first(slices.Concat(found...)), nil
 }
 
 // SessionInfo is what an operator is told of a session. Without a room it has no name.
@@ -69,6 +83,7 @@ type SessionInfo struct {
 type SessionFilter struct {
 	Name    string
 	Address netip.Prefix
+	UID     string // of a login: its uid, or the name of one without
 	// Alike chooses names in all spellings that look alike, as a ban does.
 	Alike bool
 }
@@ -76,7 +91,9 @@ type SessionFilter struct {
 // takes tells whether the filter chooses a session of the node.
 func (n *Node) takes(f *SessionFilter, s *session) bool {
 	switch {
-	case s.phase != working || f.Address.IsValid() && !f.Address.Contains(s.conn.Peer().Addr().Unmap().WithZone("")):
+	case s.phase != working || f.Address.IsValid() && !f.Address.Contains(s.conn.Peer().Addr().Unmap()):
+		return false
+	case f.UID != "" && (s.identity() == nil || s.identity().User() != f.UID):
 		return false
 	case f.Name == "":
 		return true

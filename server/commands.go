@@ -37,11 +37,11 @@ type caller struct {
 // commands are all there are, in the order in which they are listed. To add one, write a row; help, completion and the tests of the table follow.
 func commands() []command {
 	return []command{
-		roomsCommand, whoCommand, sessionsCommand,
-		sayCommand, kickCommand, closeCommand,
+		topCommand, roomsCommand, whoCommand, sessionsCommand,
+		sayCommand, publishCommand, kickCommand, closeCommand,
 		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
 		startCommand(), listCommand, drainCommand,
-		upgradeCommand, tokenCommand, completionCommand(),
+		upgradeCommand, tokenCommand, completionCommand(), manCommand(),
 		{
 			name: "help", args: "[COMMAND]", help: "list the commands, or tell more of one", most: 1,
 			declare: func(_ *flag.FlagSet, c *caller) func([]string) error {

@@ -244,6 +244,9 @@ func (o *operator) tell(path string, body any, done string) error {
 		if answer.Count != nil {
 			done += fmt.Sprintf(": %d on this node", *answer.Count)
 		}
+		if answer.Repeated {
+			done += ", before"
+		}
 		fmt.Fprintln(w, escaped(done))
 	})
 	return nil
@@ -282,6 +285,29 @@ var sayCommand = command{
 				return err
 			}
 			return o.tell("/v1/publish", admin.Publish{Room: args[0], Route: "onChat", Body: body}, "said")
+		}
+	},
+}
+
+var publishCommand = command{
+	name: "publish", args: "ROUTE JSON", help: "push to a room, a member, a user or everybody", least: 2, most: 2,
+	about: `
+Clients get JSON, an object, under ROUTE. To a room, and with -user to one of its members, it is in order with what members say, whatever node of a fleet
+they are on; -user alone, -uid and -all are about the sessions of the asked node. With -mid it may be said again, to the same node, and is done once.`,
+	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
+		o := asking(f, c)
+		var p admin.Publish
+		f.StringVar(&p.Room, "room", "", "to the members of this `room`")
+		f.StringVar(&p.User, "user", "", "to those of this `name`; with -room to that member")
+		f.StringVar(&p.UID, "uid", "", "to those whose login has this `uid`")
+		f.BoolVar(&p.All, "all", false, "to all sessions")
+		f.StringVar(&p.Mid, "mid", "", "`id` by which the same is known when it is said again, for ten minutes")
+		return func(args []string) error {
+			if !json.Valid([]byte(args[1])) {
+				return settingsError{fmt.Errorf("%q is no JSON; pomelod publish -help tells how", args[1])}
+			}
+			p.Route, p.Body = args[0], json.RawMessage(args[1])
+			return o.tell("/v1/publish", p, "published")
 		}
 	},
 }

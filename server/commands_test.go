@@ -71,7 +71,7 @@ func TestTableOfCommands(t *testing.T) {
 // What bash makes of the script: commands, their flags, and the server's.
 func TestBashCompletion(t *testing.T) {
 	bash := need(t, "bash")
-	script, err := bashCompletion()
+	script, err := completionFor("bash")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestBashCompletion(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if code := runCommand([]string{"completion", "tcsh"}, &caller{stdout: &out, stderr: &out}); code != 2 || !strings.Contains(out.String(), "only for bash") {
+	if code := runCommand([]string{"completion", "tcsh"}, &caller{stdout: &out, stderr: &out}); code != 2 || !strings.Contains(out.String(), "only for bash, zsh, fish") {
 		t.Errorf("completion for tcsh: exit %d, %s", code, &out)
 	}
 }

@@ -98,6 +98,11 @@ type api struct {
 // Reload implements admin.API.
 func (a api) Reload() ([]string, error) { return a.s.plan.reload() }
 
+// Process implements admin.API.
+func (a api) Process() admin.Process {
+	return admin.Process{Version: Version, Memory: a.s.memory.state()}
+}
+
 // limitGroups are the groups of flags, in -help, that are limits.
 var limitGroups = []string{"Who may connect", "What a session or a room may do", "What rooms keep", "Times", "Sizes"}
 

@@ -1,0 +1,90 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+	"github.com/pomelod/pomelod/router"
+)
+
+// Figures of loops and workers are added up.
+func TestStats(t *testing.T) {
+	s := &router.Snapshot{
+		Loops: []router.LoopSnapshot{
+			{Net: netpoll.Stats{Conns: 2, BytesRead: 10, BytesWritten: 20, Writes: 3, Delay: 1500 * time.Microsecond}, Requests: 7, Sessions: map[string]int64{"tcp": 1, "websocket": 1}},
+			{Net: netpoll.Stats{Conns: 3, BytesRead: 1}, Requests: 1, Sessions: map[string]int64{"tcp": 3}},
+		},
+		Workers: []router.WorkerSnapshot{{Rooms: 1, Members: 4, Sends: 5, Enters: 6, Leaves: 2}, {Rooms: 2, Members: 1, Away: 1}},
+		Limited: map[string]uint64{"ban": 2, "mute": 1}, Refused: map[string]uint64{"origin": 4},
+	}
+	want := Stats{Scope: "node", Version: "v1", Time: 5000, Connections: 5, Sessions: map[string]int64{"tcp": 4, "websocket": 1}, Rooms: 3, Members: 5, Away: 1, Memory: 5, MemoryBudget: 9,
+		Totals: map[string]uint64{"requests": 8, "sends": 5, "enters": 6, "leaves": 2, "writes": 3, "read_bytes": 11, "written_bytes": 20, "limited": 3, "refused": 4},
+		Loops:  []LoopStats{{Connections: 2, DelayMS: 1.5, Requests: 7}, {Connections: 3, Requests: 1}}}
+	if got := statsOf(s, Process{"v1", Memory{Used: 5, Budget: 9}}, time.UnixMilli(5000)); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+}
+
+// What has a mid is published once; what failed may be asked again, and what is old is forgotten.
+func TestPublishedOnce(t *testing.T) {
+	now := time.UnixMilli(1e12)
+	m := &mids{now: func() time.Time { return now }}
+	done, fails := 0, error(nil)
+	do := func() (Done, error) {
+		if _, err := m.once("a", func() (Done, error) { t.Error("twice at once"); return Done{}, nil }); err != errUnderWay {
+			t.Errorf("while it is under way: %v", err)
+		}
+		done++
+		return Done{Scope: scopeNode, Count: &done}, fails
+	}
+	fails = app.ErrBusy
+	if _, err := m.once("a", do); !errors.Is(err, app.ErrBusy) {
+		t.Error(err)
+	}
+	fails = nil
+	for i := range 3 {
+		if answer, err := m.once("a", do); err != nil || answer.Repeated != (i > 0) || done != 2 {
+			t.Errorf("time %d: %+v, %v, done %d times", i, answer, err, done)
+		}
+	}
+	if now = now.Add(midsFor); must(m.once("a", do)).Repeated {
+		t.Error("it is remembered for too long")
+	}
+	for i := range 2 * midsMost {
+		now = now.Add(time.Millisecond)
+		must(m.once(fmt.Sprint(i), func() (Done, error) { return Done{Scope: scopeNode}, nil }))
+		if len(m.done) > midsMost {
+			t.Fatalf("%d are remembered", len(m.done))
+		}
+	}
+	if !must(m.once(fmt.Sprint(2*midsMost-100), do)).Repeated || must(m.once("a", do)).Repeated {
+		t.Error("it is not the oldest that are forgotten")
+	}
+	for range 2 {
+		if must(m.once("", func() (Done, error) { return Done{Scope: scopeNode}, nil })).Repeated {
+			t.Error("what has no mid is no repetition")
+		}
+	}
+}
+
+func must[T any](v T, _ error) T { return v }
+
+// To whom something is published, once for each mid.
+func TestPublish(t *testing.T) {
+	a := &fakeAPI{}
+	handler := func(body string) int { return askAPI(a, "POST", "/v1/publish", body).Code }
+	for body, want := range map[string]int{
+		`{"room":"r","route":"x","body":{},"mid":"1"}`: 200, `{"uid":"u","route":"x","body":{}}`: 404, `{"uid":"u","room":"r","route":"x","body":{}}`: 400, `{"uid":"u","all":true,"route":"x","body":{}}`: 400,
+		`{"route":"x","body":{}}`: 400, fmt.Sprintf(`{"room":"r","route":"x","body":{},"mid":%q}`, string(make([]byte, 200))): 400, `{"user":"` + channel.Everybody + `","route":"x","body":{}}`: 400,
+	} {
+		if got := handler(body); got != want {
+			t.Errorf("%s: %d, want %d", body, got, want)
+		}
+	}
+}
