@@ -50,8 +50,8 @@ type links struct {
 	window int64 // of one link
 	kept   int64 // by all
 	peers  []*link
-	// version is how a name is talked to. Static.
-	version func(name string) uint8
+	// version is how a run is talked to. Static.
+	version func(runID) uint8
 	parked  []parked // batches of views that are newer than this one's
 	packet  []byte   // where packets are put together
 	stats   linkStats
@@ -113,8 +113,8 @@ type parked struct {
 	b    *batch
 }
 
-// newLinks makes the links of a run that is no member yet. memory bounds what they keep, in bytes; version tells in which version a name is talked to.
-func newLinks(self runID, memory int64, version func(name string) uint8) *links {
+// newLinks makes the links of a run that is no member yet. memory bounds what they keep, in bytes; version tells in which version a run is talked to.
+func newLinks(self runID, memory int64, version func(runID) uint8) *links {
 	return &links{self: self, memory: memory, window: memory / 4, version: version}
 }
 
@@ -148,7 +148,7 @@ func (l *links) adopt(v *View) (arrived []letter) {
 		}
 		if x == nil && node != 0 {
 			name := v.Names[number-1].Name
-			x = &link{name: name, node: node, version: l.version(name)}
+			x = &link{name: name, node: node, version: l.version(runID{name, node.Incarnation()})}
 			l.peers[number] = x
 		}
 	}

@@ -43,7 +43,7 @@ func newLinkWorld(t *testing.T, rng *rand.Rand, nodes int, memory int64) *linkWo
 	w := &linkWorld{t: t, rng: rng, net: membus.New(rng), sent: map[stream][]uint64{}, got: map[stream][]uint64{}}
 	for i := range nodes {
 		n := &linkNode{w: w, name: fmt.Sprintf("n%d", i+1), run: uint64(100 + i)}
-		n.links = newLinks(runID{n.name, n.run}, memory, func(string) uint8 { return spoken.Greatest })
+		n.links = newLinks(runID{n.name, n.run}, memory, func(runID) uint8 { return spoken.Greatest })
 		n.port = w.net.Connect(n.name, n.receive, func(string) {})
 		w.nodes = append(w.nodes, n)
 	}

@@ -19,7 +19,7 @@ type tried struct {
 }
 
 func (x *tried) Send(name string, b []byte) {
-	_, body, err := parsePacket(slices.Clone(b))
+	_, body, err := x.config.speaks.parsePacket(slices.Clone(b))
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -350,6 +350,26 @@ func TestNoCommonVersion(t *testing.T) {
 		n.Turn(2, 1)
 		if ended := n.Err() != nil; ended != c.ends {
 			t.Errorf("%s: %v", name, n.Err())
+		}
+	}
+}
+
+// A peer is replaced by an older program, and the view that has the new run comes before its first word. What the run before has said of its versions is
+// not believed: the link would speak, as long as it lives, what the peer cannot read.
+func TestLinkToAnOlderProgram(t *testing.T) {
+	for said, want := range map[uint64]uint8{30: 1, 31: 2} { // which run has said that it speaks both
+		x, v, _ := member(t, 0)
+		x.config.speaks = versions{1, 2}
+		h := x.beatOf(v)
+		h.Versions = versions{1, 2}
+		x.hear("c", said, h)
+		x.after(10 * ms)
+		next := fleetOf(5001, v)
+		next.Members, next.Names[2].Run, next.Names[2].Gone = next.ID, 31, 30
+		x.hear("a", 10, &viewBody{View: next})
+		x.after(10 * ms)
+		if got := x.links.to(channel.NewNode(3, 31)).version; got != want {
+			t.Errorf("run %d has said that it speaks version 2, and run 31 is talked to in version %d", said, got)
 		}
 	}
 }

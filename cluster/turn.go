@@ -248,7 +248,7 @@ func (n *Node) restart(old channel.Node) {
 // send sends a packet to a name. As long as the run asks for a namesake nobody else may hear of it.
 func (n *Node) send(name string, b body) {
 	if n.probeTill == 0 || name == n.config.Name {
-		n.bus.Send(name, appendPacket(nil, n.versionFor(name), n.peers.self, b))
+		n.bus.Send(name, appendPacket(nil, n.versionWith(n.peers.find(name)), n.peers.self, b))
 	}
 }
 

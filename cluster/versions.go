@@ -18,9 +18,9 @@ func (v versions) common(w versions) (version uint8, ok bool) {
 	return version, version >= max(v.Least, w.Least)
 }
 
-// versionFor is the version in which a name is talked to.
-func (n *Node) versionFor(name string) uint8 {
-	if x := n.peers.find(name); x != nil && x.said != nil {
+// versionWith is the version in which a peer is talked to; nil is one that was never heard.
+func (n *Node) versionWith(x *peer) uint8 {
+	if x != nil && x.said != nil {
 		if version, ok := n.config.speaks.common(x.said.Versions); ok {
 			return version
 		}
@@ -28,11 +28,20 @@ func (n *Node) versionFor(name string) uint8 {
 	return n.config.speaks.Least
 }
 
+// versionFor is the version in which a run is talked to. What another run of its name has said is another program's word.
+func (n *Node) versionFor(id runID) uint8 {
+	x := n.peers.find(id.Name)
+	if x != nil && x.Run != id.Run {
+		x = nil
+	}
+	return n.versionWith(x)
+}
+
 // versionForAll is the version in which all are talked to at once.
 func (n *Node) versionForAll() uint8 {
 	version := n.config.speaks.Greatest
 	for _, x := range n.peers.list {
-		version = min(version, n.versionFor(x.Name))
+		version = min(version, n.versionWith(x))
 	}
 	return version
 }
