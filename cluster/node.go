@@ -149,10 +149,12 @@ func (n *Node) Shift(part uint16) {
 }
 
 // Request sends a request of this node's to the owner of r.Part; what comes of it are Items or Refused. r and its content are kept. A leave is
-// never refused.
-func (n *Node) Request(r *channel.Request) error {
+// never refused. now is as for Turn: a node that was stopped takes nothing before it has heard whether it was replaced, also where a request is the first
+// that it sees when it goes on.
+func (n *Node) Request(r *channel.Request, now int64) error {
+	n.pass(now)
 	if r.Sheddable() && n.Suspended() {
 		return ErrNotSent
 	}
-	return n.desk.request(r, n.now)
+	return n.desk.request(r, now)
 }

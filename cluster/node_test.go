@@ -179,7 +179,7 @@ func TestNodeThatSlept(t *testing.T) {
 	x.at += 8000 * ms
 	c()
 	x.Turn(x.at, 9000)
-	if !x.Suspended() || x.Request(&channel.Request{Op: channel.OpSend, Req: 1}) != ErrNotSent {
+	if !x.Suspended() || x.Request(&channel.Request{Op: channel.OpSend, Req: 1}, x.at) != ErrNotSent {
 		t.Error("it goes on as if nothing had happened")
 	}
 	if x.after(2000*ms, c); x.is(packetView, "") != 0 || x.is(packetAsk, "c") != 0 {

@@ -27,6 +27,46 @@ func TestStoppedOwnerWakesAndAnswers(t *testing.T) {
 	}
 }
 
+// An owner that has just lost its follower is stopped, another node begins its partitions anew, and it wakes before any word of that has come. Until it
+// has heard it takes nothing from its clients, and tells them nothing: somebody else may have the name by now.
+func TestWokenOwnerWithoutAFollower(t *testing.T) {
+	s := formed(t, "aaa", 0)
+	old := s.procs[2]
+	part := s.partOf(old, s.procs[0]) // the maker does not follow it
+	x, follower := s.enter(old, part, "x"), s.follower(part)
+	s.net.Filter = func(from, to string, b []byte) int64 {
+		if from == old.name && to == follower.name && packetNames[b[0]] == "batch" {
+			return -1
+		}
+		return 0
+	}
+	x.c.say(all)
+	s.until("the owner goes on alone", 2000, func() bool { return old.holder.RoleOf(part) == "unprotected" })
+	w := s.come(old, part, "w", false) // on its way when the process is stopped
+	old.paused = s.now + 6000
+	s.net.Filter = func(_, to string, _ []byte) int64 {
+		if to == old.name {
+			return -1
+		}
+		return 0
+	}
+	s.until("somebody else owns it", 4500, func() bool { return s.owner(part) != nil && s.owner(part) != old })
+	y := s.enter(s.procs[0], part, "w")
+	s.until("the owner is about to wake", 6000, func() bool { return s.now == old.paused-1 })
+	m := x.c.say(all)
+	s.pass(300)
+	if m.done != 0 {
+		t.Error("what was said after it woke is acknowledged, and nobody elsewhere will get it")
+	}
+	if w.room != 0 {
+		t.Error("two have the name w: one has entered where the partition began anew, and one here")
+	}
+	s.net.Filter = nil
+	s.until("its clients are told", 4000, func() bool { return x.ended && w.ended })
+	s.end()
+	s.here(y)
+}
+
 // The fleet falls in two halves with two makers. Without a quorum both go on, and in the end there is one.
 func TestBothHalvesOfASplit(t *testing.T) {
 	s := formed(t, "aaaa", 0)

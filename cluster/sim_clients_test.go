@@ -257,7 +257,7 @@ func (s *session) request(op channel.Op) *channel.Request {
 func (p *proc) post(r *channel.Request) error {
 	p.woken = true
 	p.w.cells.request(p, r)
-	return p.node.Request(r)
+	return p.node.Request(r, p.mono())
 }
 
 // leave posts the session's leave, whose end the client has seen or not.

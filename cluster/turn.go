@@ -14,14 +14,14 @@ func (n *Node) Turn(now, wall int64) {
 		n.inbox, n.out = nil, nil
 		return
 	}
-	late := n.turned && now-n.now > lateAfter
-	n.now, n.wall = now, wall
+	n.pass(now)
+	n.wall = wall
 	if !n.turned {
 		n.turned = true
 		n.maker = newMaker(n.config.parts, now+probeFor+listenFirst)
 		n.probe()
 	}
-	if late || n.away {
+	if n.away {
 		n.peers.stopHearing(now)
 	}
 	inbox := n.inbox
@@ -44,6 +44,14 @@ func (n *Node) Turn(now, wall int64) {
 	n.desk.turn(now)
 	n.deliverOut()
 	n.links.flush(now, n.bus)
+}
+
+// pass lets time pass. A node that nothing has told the time for too long may have missed anything.
+func (n *Node) pass(now int64) {
+	if n.turned && now-n.now > lateAfter {
+		n.peers.stopHearing(now)
+	}
+	n.now = now
 }
 
 // beat announces a heartbeat when one is due.
@@ -176,9 +184,10 @@ func (n *Node) deliver(from channel.Node, m *Message) {
 	}
 }
 
-// deliverOut sends what Holders and desk want sent. While the node is suspended for want of a quorum, nothing that its owners decided leaves.
+// deliverOut sends what Holders and desk want sent. While the node does not know whether it was replaced, nothing that its owners decided leaves, also not
+// for its own sessions: without a follower nobody else would keep it back.
 func (n *Node) deliverOut() {
-	quiet := n.peers.quorum > 0 && n.peers.suspended(n.view, n.now)
+	quiet := n.peers.suspended(n.view, n.now)
 	if !quiet && len(n.held) > 0 {
 		n.out = append(n.held, n.out...)
 		n.held = nil

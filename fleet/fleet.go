@@ -286,11 +286,11 @@ func (f *Fleet) Turn(now, wall int64) {
 	if stuck {
 		return
 	}
+	f.node.Away(f.away.Load()) // first: what is asked now is refused without a bus
+	f.node.Drain(f.draining.Load())
 	if f.mail.Drain(turnSlice, f.take) {
 		f.ring()
 	}
-	f.node.Away(f.away.Load())
-	f.node.Drain(f.draining.Load())
 	if now-f.surveyed >= surveyEvery {
 		f.surveyed = now
 		f.survey()
@@ -359,7 +359,7 @@ func (f *Fleet) take(l *letter) {
 
 // request sends a request to the owner of its partition, or refuses it.
 func (f *Fleet) request(r *channel.Request) {
-	if err := f.node.Request(r); err != nil {
+	if err := f.node.Request(r, f.now); err != nil {
 		(*home)(f).Refused(r, false)
 	}
 }
