@@ -42,6 +42,12 @@ type calls interface {
 	entryOf(s *session, uid []byte, host string) []byte
 }
 
+// unknown answers 500 to a route that nobody handles, whatever else is wrong with the call (protocol.md §1, Rule).
+func (ch *chat) unknown(s *session, c *call) {
+	ch.counters.unknownRoutes++
+	ch.calls.answer(s, c, channel.Refused)
+}
+
 // queryEntry tells a client which connector to use (protocol.md §9.1, §9.2).
 func (ch *chat) queryEntry(s *session, c *call) {
 	b, ok := c.json()

@@ -37,9 +37,15 @@ type route struct {
 	response *codec.ProtoMessage // how the answer is; nil: JSON
 }
 
+// carriers are what carries out calls on a loop. It is all that a handler knows of the loop. Owned by the loop.
+type carriers struct {
+	chat     chat
+	handlers handlers
+}
+
 // handler carries out a call inline. It answers at once, or posts a request whose answer will be the call's (calls).
 type handler struct {
-	do func(l *loop, s *session, c *call)
+	do func(on *carriers, s *session, c *call)
 	// pipelines says that the call may follow others of this session that are still at the room's worker: it goes there
 	// too, so effects and answers keep their order. All others wait until everything before is answered.
 	pipelines bool
@@ -61,11 +67,11 @@ const (
 
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
-	routeQueryEntry: {do: func(l *loop, s *session, c *call) { l.chat.queryEntry(s, c) }},
-	routeEnter:      {do: func(l *loop, s *session, c *call) { l.chat.enter(s, c) }, follows: true, enters: true},
-	routeSend:       {do: func(l *loop, s *session, c *call) { l.chat.send(s, c) }, pipelines: true, fansOut: true},
-	routeHistory:    {do: func(l *loop, s *session, c *call) { l.chat.history(s, c) }, pipelines: true, reads: true},
-	routeMembers:    {do: func(l *loop, s *session, c *call) { l.chat.members(s, c) }, pipelines: true, reads: true},
+	routeQueryEntry: {do: func(on *carriers, s *session, c *call) { on.chat.queryEntry(s, c) }},
+	routeEnter:      {do: func(on *carriers, s *session, c *call) { on.chat.enter(s, c) }, follows: true, enters: true},
+	routeSend:       {do: func(on *carriers, s *session, c *call) { on.chat.send(s, c) }, pipelines: true, fansOut: true},
+	routeHistory:    {do: func(on *carriers, s *session, c *call) { on.chat.history(s, c) }, pipelines: true, reads: true},
+	routeMembers:    {do: func(on *carriers, s *session, c *call) { on.chat.members(s, c) }, pipelines: true, reads: true},
 }
 
 func serverType(route string) ServerType {
@@ -73,11 +79,8 @@ func serverType(route string) ServerType {
 	return ServerType(t)
 }
 
-// unknown answers 500 to every route nobody handles, whatever is wrong with it (protocol.md §1, Rule).
-var unknown = &route{handle: handler{do: func(l *loop, s *session, c *call) {
-	l.counters.unknownRoutes++
-	l.answer(s, c, channel.Refused)
-}}}
+// unknown is every route that nobody handles.
+var unknown = &route{handle: handler{do: func(on *carriers, s *session, c *call) { on.chat.unknown(s, c) }}}
 
 // ignore counts a message that is none.
 func (l *loop) ignore(s *session, b []byte) bool {
@@ -122,7 +125,7 @@ func (l *loop) dispatch(s *session, c *call) bool {
 	if l.variant(s).CESU && l.node.cesu8 == CESU8Auto {
 		l.learnText(s, c)
 	}
-	c.route.handle.do(l, s, c)
+	c.route.handle.do(&l.carriers, s, c)
 	return true
 }
 

@@ -61,7 +61,7 @@ func (p *program) seconds() uint32 { return uint32((p.timeout + 999_999_999) / 1
 
 // handler is how a loop runs an App's handler.
 func (r *appRoute) handler() handler {
-	return handler{do: func(l *loop, s *session, c *call) { l.handlers.handle(s, c, r) }}
+	return handler{do: func(on *carriers, s *session, c *call) { on.handlers.handle(s, c, r) }}
 }
 
 // filtered is a builtin handler behind the App's filters, if it has some for it. A nil program has none.
@@ -74,8 +74,8 @@ func (p *program) filtered(name string, builtin handler) handler {
 		return builtin
 	}
 	filters := &appRoute{name: name, run: run}
-	return handler{fansOut: builtin.fansOut, enters: builtin.enters, reads: builtin.reads, do: func(l *loop, s *session, c *call) {
-		l.handlers.call(s, c, filters, builtin.do)
+	return handler{fansOut: builtin.fansOut, enters: builtin.enters, reads: builtin.reads, do: func(on *carriers, s *session, c *call) {
+		on.handlers.call(s, c, filters, builtin.do)
 	}}
 }
 
@@ -106,7 +106,7 @@ type suspender interface {
 	// finish answers the call that s waits for, and has s go on.
 	finish(s *session, body []byte, end string)
 	// proceed carries out a call that s waits for by another function, and has s go on.
-	proceed(s *session, c *call, do func(*loop, *session, *call))
+	proceed(s *session, c *call, do func(*carriers, *session, *call))
 	// postRun has the loop run f, which keeps weight bytes alive. Safe from any goroutine.
 	postRun(weight int, f func())
 }
@@ -121,7 +121,7 @@ func (h *handlers) handle(s *session, c *call, r *appRoute) {
 }
 
 // call runs an App's handler, or the filters of a builtin one, which then goes on with what they have made of the body.
-func (h *handlers) call(s *session, c *call, r *appRoute, then func(*loop, *session, *call)) {
+func (h *handlers) call(s *session, c *call, r *appRoute, then func(*carriers, *session, *call)) {
 	body, ok := c.json()
 	if !ok {
 		h.calls.answer(s, c, hosting.Refusal(r.name))
@@ -175,7 +175,7 @@ func (h *handlers) callInline(s *session, c *call, r *appRoute, who *appClient, 
 }
 
 // handled takes a handler's result, unless it was given up or its session has ended.
-func (h *handlers) handled(at channel.Addr, c call, req uint32, result []byte, passed bool, then func(*loop, *session, *call)) {
+func (h *handlers) handled(at channel.Addr, c call, req uint32, result []byte, passed bool, then func(*carriers, *session, *call)) {
 	s := h.calls.suspended(at, req)
 	switch {
 	case s == nil:
@@ -203,8 +203,8 @@ func (l *loop) suspended(at channel.Addr, req uint32) *session {
 }
 
 // proceed implements suspender. Nothing can have come after the call, as the session waited.
-func (l *loop) proceed(s *session, c *call, do func(*loop, *session, *call)) {
+func (l *loop) proceed(s *session, c *call, do func(*carriers, *session, *call)) {
 	s.x.pending, s.x.handling = s.x.pending[:0], false
-	do(l, s, c)
+	do(&l.carriers, s, c)
 	l.resume(s)
 }

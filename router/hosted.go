@@ -13,31 +13,46 @@ import (
 
 // appClient is a session that functions of the App have seen. It implements hosting.Client.
 type appClient struct {
-	hosting.Session // static, as the loop and the address
-	loop            *loop
+	hosting.Session // static, as the courier and the address
+	courier         courier
 	addr            channel.Addr
 	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
 	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
 }
 
+// courier takes what a program does to a session on its loop, which implements it. A session that has ended by then misses nothing. Safe from any
+// goroutine.
+type courier interface {
+	// postPush pushes to the session at an address, or returns app.ErrBusy.
+	postPush(to channel.Addr, p *codec.Push) error
+	// postKick ends the session at an address, which is told why.
+	postKick(to channel.Addr, reason string)
+}
+
 // Push implements hosting.Client.
-func (k *appClient) Push(p *codec.Push) error {
-	if k.loop.busy() {
+func (k *appClient) Push(p *codec.Push) error { return k.courier.postPush(k.addr, p) }
+
+// Kick implements hosting.Client.
+func (k *appClient) Kick(reason string) { k.courier.postKick(k.addr, reason) }
+
+// postPush implements courier.
+func (l *loop) postPush(to channel.Addr, p *codec.Push) error {
+	if l.busy() {
 		return app.ErrBusy
 	}
-	k.loop.postRun(len(p.Body), func() {
-		if s := k.loop.byAddr(k.addr); s != nil && s.phase == working {
-			k.loop.pushTo(s, p)
+	l.postRun(len(p.Body), func() {
+		if s := l.byAddr(to); s != nil && s.phase == working {
+			l.pushTo(s, p)
 		}
 	})
 	return nil
 }
 
-// Kick implements hosting.Client.
-func (k *appClient) Kick(reason string) {
-	k.loop.postRun(len(reason), func() {
-		if s := k.loop.byAddr(k.addr); s != nil {
-			k.loop.kick(s, reason)
+// postKick implements courier.
+func (l *loop) postKick(to channel.Addr, reason string) {
+	l.postRun(len(reason), func() {
+		if s := l.byAddr(to); s != nil {
+			l.kick(s, reason)
 		}
 	})
 }
@@ -54,7 +69,7 @@ func (k *appClient) take(r *routeRate, of int, now int64) bool {
 func (l *loop) appClient(s *session) *appClient {
 	x := s.needRare()
 	if x.client == nil {
-		k := &appClient{loop: l, addr: l.addr(s.conn)}
+		k := &appClient{courier: l, addr: l.addr(s.conn)}
 		where := hosting.Place{}
 		if s.room != nil {
 			where = s.place()

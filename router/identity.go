@@ -113,7 +113,7 @@ func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 			rare.who = who
 		} // else it stays who it is until it has entered: the members of its room know it by that login
 		s.x.pending, s.x.handling = s.x.pending[:0], false
-		l.chat.enterAs(s, &again, who)
+		l.carriers.chat.enterAs(s, &again, who)
 		l.schedule(s)
 		l.resume(s)
 	})

@@ -48,8 +48,7 @@ type loop struct {
 	endpoints  []endpoint // of these. Static after construction
 	http       *httpServer
 	polls      polls
-	chat       chat
-	handlers   handlers
+	carriers   carriers
 	counters   counters
 	limiter    limiter
 }

@@ -281,8 +281,8 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
 		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
-		l.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
-		l.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
+		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
+		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()
 		n.loops = append(n.loops, l)
