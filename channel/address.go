@@ -4,7 +4,7 @@ package channel
 // runs under that name apart: milliseconds of the wall clock at its start, or one more than the highest that was heard of.
 type Node uint64
 
-// NewNode puts a Node together.
+// NewNode is the Node of a number and an incarnation, of which the lower 48 bits count.
 func NewNode(number uint16, incarnation uint64) Node {
 	return Node(number)<<48 | Node(incarnation&(1<<48-1))
 }

@@ -490,7 +490,7 @@ func (d *decision) refuseSend(body []byte) {
 	d.reply(body)
 }
 
-// MaxSlow is the longest slow mode.
+// MaxSlow is the longest time that a slow mode may put between two messages of a member.
 const MaxSlow = 24 * time.Hour
 
 // setSlow keeps a slow mode by the room's name, as a room that is empty is forgotten.

@@ -9,7 +9,7 @@ import (
 // History says what rooms keep of what is said in them, so that members can return without a gap (Worker.KeepHistory).
 type History struct {
 	Messages int           // of one room; 0: none is kept
-	Bytes    int           // of one room, each message counting messageCost more
+	Bytes    int           // of the messages of one room, each counting 64 (messageCost) more
 	Age      time.Duration // after that a message is told to nobody; 0: no limit
 	Memory   int64         // bytes of all rooms that the worker owns, what it keeps of members included; 0: no limit
 	// Readers says who may read what a room of that name keeps. nil: ReadersPresent for all.
@@ -25,7 +25,7 @@ type Readers uint8
 
 // The kinds of readers.
 const (
-	// ReadersPresent: members, from their entry on; who has left and proves by a secret to be the same, from the first one on.
+	// ReadersPresent: members, from their entry on; who comes again, and proves by a secret to be the same, from the first of their entries on.
 	ReadersPresent Readers = iota
 	// ReadersEveryone: every member, all of it.
 	ReadersEveryone

@@ -56,7 +56,7 @@ type Item struct {
 // ListEnd ends a list of users. Lists that grow share what comes before it.
 const ListEnd = "]}"
 
-// End is what follows Body.
+// End is what follows Body where the item is made an answer; nothing, unless the item is Open.
 func (it *Item) End() string {
 	switch {
 	case !it.Open:

@@ -17,7 +17,7 @@ type Limits struct {
 // Reason says why a request was refused: for one of the Limits, or for a name.
 type Reason uint8
 
-// The reasons.
+// The reasons. Those without a comment are the Limits of that name, but for memory: there is little where the session is (Request.Short).
 const (
 	ReasonMembers Reason = iota
 	ReasonRooms
@@ -29,7 +29,7 @@ const (
 	Reasons       // their number
 )
 
-// ReasonNames tell clients and operators why.
+// ReasonNames are the reasons as clients (the member "reason" of an answer) and operators (the label of a metric) are told them.
 var ReasonNames = [Reasons]string{
 	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history", ReasonLocked: "room_locked",
 }
@@ -43,7 +43,8 @@ func EnterRefusedFor(reason string) []byte {
 	return []byte(`{"code":500,"error":true,"reason":"` + reason + `"}`)
 }
 
-// Answers of a node of a fleet that no owner has given: to what certainly has not happened, and to what may have.
+// Bodies of answers that a node of a fleet gives where the owner has given none: NotSent to what certainly has not happened, Unknown to what may have;
+// EnterNotSent and EnterUnknown to enters.
 var (
 	NotSent, EnterNotSent = RefusedFor("not_sent"), EnterRefusedFor("not_sent")
 	Unknown, EnterUnknown = RefusedFor("unknown"), EnterRefusedFor("unknown")

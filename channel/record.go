@@ -78,7 +78,7 @@ type Record struct {
 	Num   uint64
 	Key   uint64
 	Time  int64  // ns of the partition's time, or a duration in ns; of what is kept, Unix ms
-	Place uint64 // of a member (place); a time in Unix ms; the serial of an entry
+	Place uint64 // RecordMid: what tells the sender from other members, also when it returns; RecordAway: where the client was; RecordPartition: Unix ms; else as its kind says
 	Body  []byte // immutable
 
 	// What the name stands for, if the one who decided knows it already. Not part of the encoding.

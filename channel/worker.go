@@ -140,7 +140,7 @@ func (w *Worker) Owns(part uint16) bool { return w.state.parts[part] != nil }
 // Epoch is the one in which the worker became the owner of a partition that it owns.
 func (w *Worker) Epoch(part uint16) Epoch { return w.state.parts[part].epoch }
 
-// Stats tells the worker's figures.
+// Stats tells what the worker has counted, and what it has now.
 func (w *Worker) Stats() Stats {
 	c := &w.counters
 	s := Stats{

@@ -8,8 +8,8 @@ import (
 // Connector is a member to which a gate may send clients.
 type Connector struct {
 	Name    string
-	Address string // Config.Address
-	Load    uint64 // Node.Load
+	Address string // Config.Address of that node
+	Load    uint64 // its sessions, as it has said last
 }
 
 // Connectors appends the connectors of the view that may be given clients, in order of names: those that were heard lately, that nobody suspects and
@@ -35,7 +35,7 @@ func (n *Node) Connectors(dst []Connector) []Connector {
 	return dst
 }
 
-// Load is what gates compare connectors by: the number of sessions. It goes out with the next heartbeat.
+// Load says how many sessions this node has, by which gates may compare connectors. Others hear it with the next heartbeat.
 func (n *Node) Load(sessions uint64) { n.load = sessions }
 
 // Busy tells that this node's loops have more to do than they should. While that is so nothing is confirmed: owners go on sending what they

@@ -33,7 +33,7 @@ type Holder struct {
 	stats       HolderStats
 }
 
-// HolderStats count since the start.
+// HolderStats are what a Holder has counted since the start.
 type HolderStats struct {
 	Takeovers uint64 // partitions that became the node's, with their state
 	Born      uint64 // partitions that it began empty, as a view said
@@ -101,10 +101,10 @@ func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *
 // give the same answers: a partition has one Holder on a node.
 func (h *Holder) Only(mine func(part uint16) bool) { h.mine = mine }
 
-// Stats are the Holder's figures.
+// Stats tells what the Holder has counted.
 func (h *Holder) Stats() HolderStats { return h.stats }
 
-// Restart forgets all partitions: the node goes on as a new run, and is in no view.
+// Restart forgets all partitions and the view: the node goes on as a new run, which no view has yet.
 func (h *Holder) Restart() {
 	for part := range h.parts {
 		h.forget(uint16(part))

@@ -6,15 +6,15 @@ import (
 	"github.com/pomelod/pomelod/channel"
 )
 
-// Config says what a node is. Static.
+// Config says what a node is. It must not be changed once the node is made.
 type Config struct {
 	Name string // unique in the fleet
 	// Run is this incarnation: the wall clock's milliseconds at the start, or one more than any heard of under the name. A node that was left
 	// out goes on as a greater one.
 	Run     uint64
 	Roles   Roles
-	Host    string // what fails together; a partition's follower is on another one, if there is one
-	Address string // what a gate tells clients of this node
+	Host    string // the machine, or whatever else fails as a whole: a partition's follower is on another one than its owner, if there is one
+	Address string // what gates tell clients of this node; nothing here looks into it
 	// Quorum is the least number of members with which the fleet works, more than half of the largest fleet; 0: any number, also on both
 	// sides of a split.
 	Quorum int
@@ -27,7 +27,8 @@ type Config struct {
 	speaks versions // zero: what this program speaks
 }
 
-// Home is what the bus side asks of the rest of the process. In order: what is called first is done first.
+// Home is what the bus side of a node asks of the rest of its process. Its methods are called within Node's, and must not block; what is called first must be done
+// first.
 type Home interface {
 	// Adopt tells every loop of a new view, and which node this one is in it.
 	Adopt(v *View, self channel.Node)
@@ -46,8 +47,8 @@ type Home interface {
 // ErrNotSent is the error of a request that certainly has not happened: the node is not in a fleet now, or the way to the owner is full.
 var ErrNotSent = errors.New("the request was not sent: this node does not hear the fleet, or too much waits for its owner already")
 
-// Node is the bus side of a node. Its methods must be called by one goroutine at a time. A Home may call Send in the middle of another one, and
-// nothing else.
+// Node is the bus side of a node. Its methods must be called by one goroutine at a time. A Home that is called by one of them may call Send, and nothing
+// else.
 type Node struct {
 	config Config // but for Run: that is peers.self.Run
 	bus    Bus
@@ -132,16 +133,16 @@ func (n *Node) Suspended() bool {
 // Receive takes a packet that came from the bus, and keeps it. It is looked at in the next Turn.
 func (n *Node) Receive(packet []byte) { n.inbox = append(n.inbox, event{packet: packet}) }
 
-// NoResponder takes the bus's word that nobody receives what is sent to a name.
+// NoResponder takes the bus's word that nobody receives what is sent to a name. It is looked at in the next Turn.
 func (n *Node) NoResponder(name string) { n.inbox = append(n.inbox, event{name: name}) }
 
-// Away tells whether the bus is connected.
+// Away says whether the bus is out of reach. As long as it is, the node refuses its sessions' requests, and judges nobody.
 func (n *Node) Away(away bool) { n.away = away }
 
-// Drain tells the fleet to give this node no more partitions, and to move those away that it has.
+// Drain says whether the fleet is to give this node no more partitions, and to move those away that it has. Others hear it with the next heartbeat.
 func (n *Node) Drain(draining bool) { n.draining = draining }
 
-// Shift asks for a partition to be moved to its follower, if this node makes the views.
+// Shift asks for a partition to be moved to its follower. Only the node that makes the views heeds it.
 func (n *Node) Shift(part uint16) {
 	if int(part) < len(n.maker.parts) {
 		n.maker.parts[part].shift = true

@@ -7,9 +7,9 @@ type Peer struct {
 	Name    string
 	Run     uint64
 	Roles   Roles
-	Host    string // Config.Host
-	Address string // Config.Address
-	Load    uint64 // Node.Load
+	Host    string // Config.Host of that node
+	Address string // Config.Address of that node
+	Load    uint64 // sessions
 
 	Member   bool   // of the view
 	Maker    bool   // of the view

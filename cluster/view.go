@@ -10,7 +10,7 @@ import (
 // ordered by number, then by maker (Less), so that of two views made at once all nodes choose the same one.
 type ViewID = channel.Epoch
 
-// Less is the order of views: the newer one is greater.
+// Less tells whether a names an older view than b.
 func Less(a, b ViewID) bool {
 	return a.View < b.View || a.View == b.View && a.Maker < b.Maker
 }
@@ -18,11 +18,11 @@ func Less(a, b ViewID) bool {
 // Roles are what a node does, as bits.
 type Roles uint8
 
-// The roles.
+// The roles. A node may have several.
 const (
 	RoleChat      Roles = 1 << iota // owns and follows partitions
 	RoleConnector                   // has sessions
-	RoleGate
+	RoleGate                        // names connectors to clients
 )
 
 // Name is a row of a view's table of names. A name keeps its row, and so its number, while it has a member, and for long after (vacantFor): then the row
@@ -35,7 +35,7 @@ type Name struct {
 	Host  string // followers are on another one, if there is one
 }
 
-// None is the number of no name.
+// None stands for nobody where a view has the number of a name.
 const None = 0
 
 // Share is a row of a view's table of partitions. Nodes are numbers of names; 0 is nobody.

@@ -26,7 +26,7 @@ type Footprint struct {
 	ReadCharge int // bytes of what was said that cost one enter
 }
 
-// FootprintOf is this build's.
+// FootprintOf is the Footprint of this build.
 func FootprintOf() Footprint {
 	return Footprint{
 		Footprint:    netpoll.FootprintOf(),

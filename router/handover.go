@@ -49,7 +49,7 @@ const noSocket = -1
 
 // ExportedConn is a conn with its session.
 type ExportedConn struct {
-	FD    int    // the socket; noSocket for a client that polls
+	FD    int    // the socket; -1 for a client that polls
 	State []byte // netpoll.ConnState
 }
 

@@ -159,7 +159,8 @@ type Config struct {
 	salt      uint64 // channel.History.Salt; 0 for a random one
 }
 
-// Node is the sessions, loops and rooms of one process.
+// Node is the sessions, loops and rooms of one process. Methods that take a context, but for StopApp and Drain, wait for the loops: they are safe from any
+// goroutine but a loop's, which they would hold up, and fail with ErrStuck when a loop has not answered before the context ends. Of the others each says who may call it.
 type Node struct {
 	id         channel.Node
 	loops      []*loop

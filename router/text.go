@@ -14,9 +14,9 @@ type CESU8 uint8
 // What CESU8 may be. All but CESU8Never mean clients of type js-websocket only.
 const (
 	// CESU8Auto: those whose upgrade request had an Origin, as browsers' have, until one of their own texts is UTF-8.
-	CESU8Auto CESU8 = iota
-	CESU8Always
-	CESU8Never
+	CESU8Auto   CESU8 = iota
+	CESU8Always       // all of them
+	CESU8Never        // none
 )
 
 var cesu8Names = [...]string{CESU8Auto: "auto", CESU8Always: "always", CESU8Never: "never"}
