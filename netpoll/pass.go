@@ -8,12 +8,15 @@ const (
 )
 
 // A push to a group that had none for mergeNanos is written at the end of the event that brought it, without a turn: the doorbell
-// would cost three system calls, and there is nothing to merge with. Events that follow each other closely may spend
-// earlyNanos on that, so that in a burst all are read before anybody is written to, as in a turn.
+// would cost three system calls, and there is nothing to merge with. Events that follow each other closely may go on like that
+// for earlyNanos, so that in a longer burst all are read before anybody is written to, as in a turn.
 const (
 	mergeNanos = 200_000
 	earlyNanos = sliceNanos
 )
+
+// lookVisits is after how many visits the clock is looked at: what the many groups of one member have cost by then is as much as a look at each would.
+const lookVisits = 16
 
 // passes bring to the members of groups what was pushed: a pass is a log with a cursor that goes round the members. A group has a log
 // while a member may lack something of its stream, and then it stands in active; backlog is how many bytes all logs have. Nobody is given
@@ -26,8 +29,9 @@ type passes struct {
 	slice    int // sliceConns; tests have less
 
 	active  []*Group
-	last    int64 // when the last slice ended
-	early   int64 // ns that events have spent on passes since the last turn, or since there were none for mergeNanos
+	last    int64 // when the last slice ended, or before that by less than lookVisits visits
+	visits  int   // since then
+	burst   int64 // since when events have been written to at once that follow each other closely; 0: since the last turn none was
 	backlog int
 	buffers bufferPool
 	spare   []*log
@@ -46,10 +50,10 @@ func (s *passes) mayMerge(c *Conn) bool {
 
 // mayBegin tells whether passes may run at the end of an event: whether waiting for a turn would merge nothing, and there is time.
 func (s *passes) mayBegin(now int64) bool {
-	if now-s.last > mergeNanos {
-		s.early = 0
+	if s.burst == 0 || now-s.last > mergeNanos {
+		s.burst = now
 	}
-	if s.early > earlyNanos {
+	if now-s.burst > earlyNanos {
 		return false
 	}
 	for _, g := range s.active {
@@ -62,12 +66,18 @@ func (s *passes) mayBegin(now int64) bool {
 
 // run gives every active group a slice in turn, for as long as a turn may take from now on.
 func (s *passes) run(now int64) {
+	if len(s.active) == 0 {
+		return
+	}
 	deadline := now + sliceNanos
+	s.last, s.visits = now, 0
 	i, n := 0, len(s.active)
 	for ; i < n; i++ {
 		g := s.active[i]
 		more := s.runSlice(g, deadline)
-		s.last = s.clock.nanos()
+		if s.visits >= lookVisits {
+			s.last, s.visits = s.clock.nanos(), 0
+		}
 		g.passed = s.last
 		if g.active = more; more {
 			s.active = append(s.active, g)
@@ -92,6 +102,7 @@ func (s *passes) runSlice(g *Group, deadline int64) bool {
 		c := g.conns[p.cursor]
 		p.cursor++
 		p.todo--
+		s.visits++
 		s.visit(g, c)
 		if p.cursor == len(g.conns) && p.todo > 0 {
 			s.rounds++

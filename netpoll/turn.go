@@ -8,6 +8,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	if c == nil {
 		return
 	}
+	l.clock.event = 0
 	if writable && c.out != nil && c.out.bytes > 0 {
 		l.outboxes.drain(c)
 	} else if writable && c.secured {
@@ -27,6 +28,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 // Failed is called by the driver when fd's connection has failed, unless it told so as readiness. Runs on the loop.
 func (l *Loop) Failed(fd int) {
 	if c := l.sockets.owner(fd); c != nil {
+		l.clock.event = 0
 		l.fail(c)
 		l.endEvent()
 	}
@@ -34,6 +36,7 @@ func (l *Loop) Failed(fd int) {
 
 // Turn does everything that waits; the driver calls it after Ring.
 func (l *Loop) Turn() {
+	l.clock.event = 0
 	l.doorbell.answer()
 	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
 	if l.budget.Handshakes != nil {
@@ -48,7 +51,7 @@ func (l *Loop) Turn() {
 		now = l.nanos()
 	}
 	l.writeStaged(now)
-	l.passes.early = 0
+	l.passes.burst = 0
 	if l.ledger.shedding.Load() {
 		l.shed()
 	}
@@ -60,9 +63,8 @@ func (l *Loop) writeAtOnce() {
 	if len(l.passes.active) == 0 || l.doorbell.rung.Load() {
 		return
 	}
-	if now := l.nanos(); l.passes.mayBegin(now) {
+	if now := l.EventNanos(); l.passes.mayBegin(now) {
 		l.writeStaged(now)
-		l.passes.early += l.passes.last - now
 	}
 }
 
@@ -80,6 +82,7 @@ func (l *Loop) writeStaged(now int64) {
 
 // Tick tells the loop that a second may have passed.
 func (l *Loop) Tick() {
+	l.clock.event = 0
 	l.clock.tick()
 	l.callDue() // first: what the handler says to those who are late is better than an end without a word
 	l.inboxes.lookAtAll()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/names"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -51,8 +52,16 @@ type crowd struct {
 }
 
 func newCrowd(t testing.TB, n int, ws bool) *crowd {
+	return newCrowds(t, n, ws, func(int) string { return "r" }, nil)
+}
+
+// newCrowds is newCrowd with the room of each member.
+func newCrowds(t testing.TB, n int, ws bool, room func(i int) string, change func(*Config)) *crowd {
 	c := &crowd{}
 	c.r = newRig(t, shape{loops: 1}, func(cfg *Config) {
+		if change != nil {
+			change(cfg)
+		}
 		inner := cfg.NewDriver
 		cfg.NewDriver = func(i int) (netpoll.Driver, error) {
 			d, err := inner(i)
@@ -66,7 +75,7 @@ func newCrowd(t testing.TB, n int, ws bool) *crowd {
 			m := c.r.connect(atConnector, ws)
 			m.send(codec.PackageHandshake, []byte(testHandshake))
 			m.send(codec.PackageHandshakeAck, nil)
-			m.request(routeEnter, enterBody(fmt.Sprint("m", len(c.members)), "r"))
+			m.request(routeEnter, enterBody(fmt.Sprint("m", len(c.members)), room(len(c.members))))
 			c.members = append(c.members, m)
 		}
 		c.r.net.Settle()
@@ -181,6 +190,36 @@ func BenchmarkSend(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c.repeat(message)
+			}
+		})
+	}
+}
+
+// BenchmarkRoomsOfOne is a message of each of so many members who are alone in their rooms, and come in one batch of events: with a real clock, and what
+// rooms keep, but for the system calls it is what such a server does.
+func BenchmarkRoomsOfOne(b *testing.B) {
+	for _, rooms := range []int{1, 200} {
+		b.Run(fmt.Sprintf("rooms=%d", rooms), func(b *testing.B) {
+			c := newCrowds(b, rooms, false, func(i int) string { return fmt.Sprint("r", i) }, func(cfg *Config) {
+				cfg.Nanos, cfg.Names = nil, names.Safe(nil)
+				cfg.Limits.History = History{Messages: 64, Bytes: 64 << 10, Age: 10 * time.Minute, Memory: 64 << 20}
+			})
+			message := c.members[0].message(7, routeSend, sendBody("good morning to all of you", "*"))
+			send := func(i int) {
+				m := c.members[i%rooms]
+				c.driver.fd, c.driver.in = m.sock.FD, message
+				c.r.node.loops[0].np.Ready(m.sock.FD, true, false)
+				if i%rooms == rooms-1 {
+					for c.r.net.TurnLoop(0) {
+					}
+				}
+			}
+			for i := range 70 * rooms { // until rooms keep all that they may
+				send(i)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ { // a batch is as many as there are rooms, and the turn that it asks for
+				send(i)
 			}
 		})
 	}

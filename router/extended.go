@@ -152,30 +152,24 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 	switch {
 	case wall != nil:
 	case cfg.Nanos != nil:
-		wall = func() int64 { return cfg.Nanos() / int64(time.Millisecond) }
+		wall = func() int64 { return l.np.EventNanos() / int64(time.Millisecond) }
 	default:
-		wall = steadyWall()
+		wall = steadyWall(l.np.EventNanos)
 	}
 	memory := h.Memory
 	if memory > 0 {
 		memory = max(1, memory/int64(cfg.Loops))
 	}
 	return channel.History{
-		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: cfg.HistoryReaders, Salt: salt,
-		Wall: func() int64 { // once an event or a turn: what comes together has one time
-			if l.unixMillis == 0 {
-				l.unixMillis = wall()
-			}
-			return l.unixMillis
-		},
+		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: cfg.HistoryReaders, Salt: salt, Wall: wall,
 	}
 }
 
-// steadyWall is a wall clock that nobody sets: the one of the machine as it is now, and what has passed since, in Unix milliseconds. With one that is
+// steadyWall is a wall clock that nobody sets: the one of the machine as it is now, and what has passed since by nanos, in Unix milliseconds. With one that is
 // set back nothing would come of age, and with one that is set on everything at once.
-func steadyWall() func() int64 {
-	begin := time.Now()
-	return func() int64 { return begin.Add(time.Since(begin)).UnixMilli() }
+func steadyWall(nanos func() int64) func() int64 {
+	begin := time.Now().UnixNano() - nanos()
+	return func() int64 { return (begin + nanos()) / int64(time.Millisecond) }
 }
 
 // newSalt is a number that no other process has.

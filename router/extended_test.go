@@ -293,7 +293,8 @@ func refusedByRate(t *testing.T, answer, has string) bool {
 
 // Without a clock of the configuration's own it is the machine's.
 func TestSteadyWall(t *testing.T) {
-	wall := steadyWall()
+	begin := time.Now()
+	wall := steadyWall(func() int64 { return int64(time.Since(begin)) })
 	before := time.Now().Add(-time.Minute).UnixMilli()
 	last := wall()
 	for range 1000 {

@@ -36,7 +36,6 @@ type loop struct {
 	current    call                         // the one a handler is carrying out
 	running    bool                         // the worker decides, or what one has decided is being carried out
 	serial     uint32                       // numbers requests
-	unixMillis int64                        // the wall clock as it was read in this event or turn; 0: it was not
 	scratch    []byte
 	inflater   codec.Inflater
 	inflated   []byte     // the body that it made
@@ -90,7 +89,6 @@ func (l *loop) byAddr(a channel.Addr) *session {
 
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
-	l.unixMillis = 0
 	more := l.mail.Drain(mailSlice, func(m *mail) {
 		l.mailBytes.Add(-m.weight)
 		switch {
@@ -118,7 +116,6 @@ const mailSlice = 256
 
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
-	l.unixMillis = 0
 	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
 		l.run(l.tick)
 		l.postRun(0, l.Tick) // there may be more than is done at once
@@ -307,7 +304,6 @@ func (l *loop) Passed() {
 
 // Data implements netpoll.Handler.
 func (l *loop) Data(c *netpoll.Conn, b []byte) (used int, next netpoll.Transfer) {
-	l.unixMillis = 0
 	s := l.session(c)
 	used = l.data(s, b)
 	if s.x != nil {

@@ -223,7 +223,6 @@ func (l *loop) newSession(c *netpoll.Conn) *session {
 // Closed implements netpoll.Handler: any end of a conn is a leave, exactly one (protocol.md §9.6). With an enter in
 // flight the worker will first add and then remove.
 func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
-	l.unixMillis = 0
 	s := l.session(c)
 	if s.x != nil && s.x.heir != 0 && why != netpoll.ReasonMoved { // a session has given up polling for this socket, and has nothing now
 		if heir := l.np.Find(s.x.heir); heir != nil {
@@ -322,7 +321,6 @@ const neverDue = 1<<32 - 1
 
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
-	l.unixMillis = 0
 	s := l.session(c)
 	l.checkSpoken(s)
 	l.expireRequests(s, l.np.Now())
@@ -351,7 +349,6 @@ func (l *loop) expireClient(s *session) {
 
 // Late implements netpoll.Handler: a message, a package or a request was begun and not finished, whatever else was sent meanwhile.
 func (l *loop) Late(c *netpoll.Conn) {
-	l.unixMillis = 0
 	s := l.session(c)
 	l.protocol(s).late(s)
 }
