@@ -127,11 +127,7 @@ func (rs *rooms) dropEmpty(r *room) {
 
 // push appends a push to the groups of its room, encoded once for each variant that is present. It returns false when the push is not
 // the next of the room's stream.
-func (rs *rooms) push(it *channel.Item) bool {
-	r := rs.byID[it.Room]
-	if r == nil {
-		return true // the last member here has gone; its leave is on the way to the worker
-	}
+func (rs *rooms) push(r *room, it *channel.Item) bool {
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
 		return false
 	}
@@ -157,7 +153,10 @@ const maxScratch = 256 << 10
 // pushRoom carries out a push to a room.
 func (l *loop) pushRoom(it *channel.Item) {
 	r := l.rooms.byID[it.Room]
-	if l.node.closing.Load() && it.Push.Route == "onLeave" && r != nil && it.Seq == r.seq+1 && it.Epoch == r.epoch {
+	if r == nil {
+		return // the last member here has gone; its leave is on the way to the worker
+	}
+	if l.node.closing.Load() && it.Push.Route == "onLeave" && it.Seq == r.seq+1 && it.Epoch == r.epoch {
 		r.seq = it.Seq // soon all have left; telling everybody of everybody would cost the square of that
 		return
 	}
@@ -166,7 +165,7 @@ func (l *loop) pushRoom(it *channel.Item) {
 		l.np.Leave(but.conn)
 		l.rooms.dropEmpty(r)
 	}
-	next := l.rooms.push(it)
+	next := l.rooms.push(r, it)
 	if but != nil {
 		l.rooms.joinGroup(but, r)
 	}
@@ -180,7 +179,7 @@ func (l *loop) leftOut(r *room, it *channel.Item) *session {
 	if it.To.Asker() { // it names the loop only
 		return nil
 	}
-	if s := l.byAddr(it.To); s != nil && r != nil && s.room == r {
+	if s := l.byAddr(it.To); s != nil && s.room == r {
 		return s
 	}
 	return nil
