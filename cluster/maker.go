@@ -147,7 +147,7 @@ func (k *maker) plan(n *Node, first bool) *View {
 		clear(k.apart)
 		k.vacant = k.vacant[:0] // it may have been of a view with more names
 	}
-	o := outlook{number: max(n.newest+1, uint64(n.wall)), quorum: n.peers.quorum, force: first, told: k.told}
+	o := outlook{number: max(n.newest+1, uint64(n.wall)), quorum: n.peers.quorum, alone: n.config.Alone, force: first, told: k.told}
 	if n.view == nil { // two fresh fleets that begin in the same millisecond must not make views with one id
 		o.number += nameHash(n.config.Name) % 1024
 	}

@@ -18,6 +18,9 @@ type Config struct {
 	// Quorum is the least number of members with which the fleet works, more than half of the largest fleet; 0: any number, also on both
 	// sides of a split.
 	Quorum int
+	// Alone has partitions owned without followers, as long as this node makes the views: a crash loses rooms, as in one process, and nothing waits for a second
+	// node. Planned moves need nothing else.
+	Alone bool
 	// LinkMemory bounds what all links keep, in bytes; 0: 64 MiB.
 	LinkMemory int64
 	// Timeout is how long a request waits for its answer, in ns.

@@ -7,6 +7,7 @@ type outlook struct {
 	number uint64 // of the new view: more than any known, and not less than the wall clock
 	self   int    // the maker, in nodes
 	quorum int    // a view with fewer members is not made
+	alone  bool   // owners have no followers, but for a move (Config.Alone)
 	force  bool   // a new maker's first view is made whatever changes
 	nodes  []prospect
 	told   []partOutlook // by partition
@@ -249,6 +250,9 @@ func (p *planner) lead() {
 		if b.Joiner != None && t.inStep == b.Joining {
 			b.Follower, b.Following, b.Joiner, b.Joining = b.Joiner, b.Joining, None, ViewID{}
 			b.Moving = ViewID{} // the follower that was meant has gone
+			if p.o.alone {
+				b.Moving = p.v.ID // this is why it has joined
+			}
 		}
 		switch {
 		case b.Moving == ViewID{}:
@@ -258,7 +262,10 @@ func (p *planner) lead() {
 		case t.expired:
 			b.Moving = ViewID{}
 		}
-		if b.Follower != None && b.Joiner != None || b.Moving != (ViewID{}) {
+		if p.o.alone && b.Follower != None && b.Moving == (ViewID{}) {
+			b.Follower, b.Following, p.v.Members = None, ViewID{}, p.v.ID // as above
+		}
+		if b.Joiner != None && (b.Follower != None || p.o.alone) || b.Moving != (ViewID{}) {
 			p.moving++
 		}
 		p.changed = p.changed || *b != was
@@ -277,6 +284,9 @@ func (p *planner) succeed(b *Share) {
 
 // protect names joiners where there is no follower.
 func (p *planner) protect() {
+	if p.o.alone {
+		return
+	}
 	follows := make([]int, len(p.o.nodes))
 	joins := make(map[[2]uint16]int)
 	for i := range p.v.Shares {
@@ -312,9 +322,16 @@ func (p *planner) move() {
 	}
 	owned, follows := make([]int, len(p.o.nodes)), make([]int, len(p.o.nodes))
 	for i := range p.v.Shares {
-		owned[p.at[p.v.Shares[i].Owner]]++
-		if f := p.v.Shares[i].Follower; f != None {
-			follows[p.at[f]]++
+		b := &p.v.Shares[i]
+		owner := b.Owner
+		if p.o.alone && b.Joiner != None { // who joins, or follows, will own it
+			owner = b.Joiner
+		} else if p.o.alone && b.Follower != None {
+			owner = b.Follower
+		}
+		owned[p.at[owner]]++
+		if b.Follower != None {
+			follows[p.at[b.Follower]]++
 		}
 	}
 	for i := range p.v.Shares {
@@ -322,13 +339,17 @@ func (p *planner) move() {
 		if p.moving >= maxMoving {
 			return
 		}
-		if b.Follower == None || b.Joiner != None || b.Moving != (ViewID{}) || t.rest {
+		if b.Follower == None && !p.o.alone || b.Joiner != None || b.Moving != (ViewID{}) || t.rest {
 			continue
 		}
 		to, from := p.least(owned, b.Owner, t.avoid, None), p.at[b.Owner]
 		leaves, gets := p.o.nodes[from].draining, to >= 0 && !p.o.nodes[to].draining
 		uneven := gets && (leaves || owned[from]-owned[to] > 1)
 		switch {
+		case p.o.alone && (uneven || t.shift && to >= 0):
+			b.Joiner, b.Joining = p.number[to], p.v.ID // it becomes the owner when it is in step
+		case p.o.alone:
+			continue
 		case t.shift || uneven && b.Follower == p.number[to]:
 			b.Moving = p.v.ID
 			to = p.at[b.Follower]

@@ -306,8 +306,55 @@ func TestPlanDrainOfTwo(t *testing.T) {
 	}
 }
 
+// Without followers partitions are even all the same, and go from who drains. Flags of two makers may differ: whatever there is fits the next one.
+func TestPlanAlone(t *testing.T) {
+	check := func(v *View, want map[string]int, followed bool) {
+		t.Helper()
+		if o := owners(v); !reflect.DeepEqual(o, want) {
+			t.Errorf("owners %v, want %v", o, want)
+		}
+		for i, b := range v.Shares {
+			if (b.Follower != None) != followed || b.Joiner != None || b.Moving != (ViewID{}) {
+				t.Errorf("partition %d: %+v", i, b)
+			}
+		}
+	}
+	next := func(v *View, alone bool, nodes ...string) *View {
+		t.Helper()
+		o := testOutlook(1000, "a", nodes...)
+		if v != nil {
+			o.number = v.ID.View + 1
+		}
+		o.alone = alone
+		was := orEmpty(v)
+		v = settle(t, v, o)
+		for i := range was.Shares {
+			if v.Shares[i].Born != was.Shares[i].Born {
+				t.Errorf("partition %d is born anew", i)
+			}
+		}
+		return v
+	}
+	v := next(nil, true, "a/1")
+	check(v, map[string]int{"a": 12}, false)
+	v = next(v, true, "a/1", "b/1", "c/1")
+	check(v, map[string]int{"a": 4, "b": 4, "c": 4}, false)
+	v = next(v, true, "a/1", "b/1/d", "c/1")
+	check(v, map[string]int{"a": 6, "c": 6}, false)
+	v = next(v, false, "a/1", "b/1", "c/1")
+	check(v, map[string]int{"a": 4, "b": 4, "c": 4}, true)
+	v = next(v, true, "a/1", "b/1", "c/1")
+	check(v, map[string]int{"a": 4, "b": 4, "c": 4}, false)
+}
+
 // Whatever happens, from view to view: nothing is owned by who has not got it, and in quiet all is even and followed.
 func TestPlanProperties(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprint("alone=", alone), func(t *testing.T) { planProperties(t, alone) })
+	}
+}
+
+func planProperties(t *testing.T, alone bool) {
 	r := seed.Rand(t)
 	names := []string{"a", "b", "c", "d", "e"}
 	for range 300 {
@@ -329,6 +376,7 @@ func TestPlanProperties(t *testing.T) {
 			}
 			self = r.IntN(4)
 			o := testOutlook(number, names[self], nodes...)
+			o.alone = alone
 			if v != nil {
 				tellAll(v, o)
 			}
@@ -361,6 +409,7 @@ func TestPlanProperties(t *testing.T) {
 			runs[n.Name] = max(runs[n.Name], int(n.Gone)+1)
 		}
 		o := testOutlook(number, "a", fmt.Sprint("a/", runs["a"]), fmt.Sprint("b/", runs["b"]), fmt.Sprint("c/", runs["c"]), fmt.Sprint("d/", runs["d"]), fmt.Sprint("e/", runs["e"], "/c"))
+		o.alone = alone
 		v = settle(t, v, o)
 		for _, name := range names[:4] {
 			if n := owners(v)[name]; n != testParts/4 {
@@ -368,7 +417,7 @@ func TestPlanProperties(t *testing.T) {
 			}
 		}
 		for i, b := range v.Shares {
-			if b.Follower == None || b.Joiner != None || b.Moving != (ViewID{}) {
+			if (b.Follower == None) != alone || b.Joiner != None || b.Moving != (ViewID{}) {
 				t.Errorf("partition %d does not come to rest: %+v", i, b)
 			}
 		}

@@ -39,7 +39,7 @@ func TestSim(t *testing.T) {
 	default:
 		count = simFew
 	}
-	for w := range runs(*simFrom, count, *simTrace) {
+	for w := range runs(*simFrom, count, func(w *world) { w.trace = *simTrace }) {
 		total.add(w.sums)
 		visited.add(w.cells)
 		if len(w.bad) > 0 {
@@ -85,8 +85,28 @@ func TestSimSeeds(t *testing.T) {
 	}
 }
 
-// runs are worlds that have run, in order of their seeds; as many run at once as there are cores.
-func runs(from uint64, count int, trace bool) func(yield func(*world) bool) {
+// The same without followers. Rooms of who dies are born anew, and their members are told; nothing else is lost.
+func TestSimAlone(t *testing.T) {
+	total, count := sums{}, simFew
+	if *simSeeds > 0 {
+		count = *simSeeds
+	}
+	for w := range runs(*simFrom, count, func(w *world) { w.alone, w.trace = true, *simTrace }) {
+		total.add(w.sums)
+		if len(w.bad) > 0 {
+			t.Errorf("seed %d: nodes %d, quorum %d, split %v\n\t%s", w.seed, len(w.procs), w.quorum, w.split, strings.Join(w.bad[:min(len(w.bad), 6)], "\n\t"))
+		}
+	}
+	for _, k := range []string{"moves", "born anew", "lost partitions told", "acknowledged sends"} {
+		if total[k] == 0 {
+			t.Errorf("no %s", k)
+		}
+		t.Logf("%9d %s", total[k], k)
+	}
+}
+
+// runs are worlds that have run, in order of their seeds; as many run at once as there are cores. set says what they are beside their seeds.
+func runs(from uint64, count int, set func(*world)) func(yield func(*world) bool) {
 	return func(yield func(*world) bool) {
 		slots := make(chan chan *world, runtime.GOMAXPROCS(0))
 		go func() {
@@ -95,7 +115,7 @@ func runs(from uint64, count int, trace bool) func(yield func(*world) bool) {
 				slots <- done
 				go func() {
 					w := newWorld(from + uint64(i))
-					w.trace = trace
+					set(w)
 					w.run()
 					done <- w
 				}()

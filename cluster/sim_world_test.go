@@ -45,10 +45,12 @@ type world struct {
 	clients []*client
 	faults  []fault
 	quorum  int
+	alone   bool   // no followers
 	split   bool   // nodes are cut off from each other: without a quorum both sides may go on
 	shifts  bool   // partitions move all the time
 	pad     string // behind the number of all that is said
 	lossy   int64  // when the bus lost much last
+	forgot  int64  // when the last one died who had the newest view
 
 	sends  []*said // by number; the first is none
 	seats  []*seat
@@ -440,7 +442,7 @@ func (p *proc) boot() {
 	if p.away() {
 		p.port.Away(p.awayTill * ms)
 	}
-	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, LinkMemory: p.memory, Timeout: 5000 * ms}
+	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Alone: p.w.alone, LinkMemory: p.memory, Timeout: 5000 * ms}
 	if p.speaks != 0 {
 		config = cluster.WithVersions(config, 1, p.speaks)
 	}
@@ -471,6 +473,11 @@ func (x witness) Keep(part uint16, records []channel.Record, items []channel.Ite
 // kill ends the process at once.
 func (p *proc) kill() {
 	p.up = false
+	if v := p.node.View(); v != nil && !slices.ContainsFunc(p.w.procs, func(x *proc) bool {
+		return x.up && x.node.View() != nil && !cluster.Less(x.node.View().ID, v.ID)
+	}) {
+		p.w.forgot = p.w.now
+	}
 	p.port.Close()
 	for _, s := range p.sessions {
 		if !s.ended {
@@ -525,7 +532,7 @@ func (w *world) viewed(p *proc, old, v *cluster.View) {
 		switch {
 		case b.Born != a.Born:
 			w.sums["born anew"]++
-		case b.Epoch != a.Epoch && b.Following == v.ID:
+		case b.Epoch != a.Epoch && (b.Following == v.ID || w.alone):
 			w.sums["moves"]++
 		case b.Epoch != a.Epoch:
 			w.sums["promotions"]++

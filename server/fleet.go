@@ -59,7 +59,7 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 	return &fleetNode{bus: bus, id: s.id, Fleet: fleet.New(fleet.Config{
 		Cluster: cluster.Config{
 			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address,
-			Quorum: s.quorum, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
+			Quorum: s.quorum, Alone: s.followers == 0, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
 		},
 		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce, Retire: retire, News: news,
 	})}, nil

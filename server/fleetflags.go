@@ -28,12 +28,13 @@ type fleetSettings struct {
 	id         string
 	roles      rolesFlag
 	quorum     int
+	followers  int
 	linkMemory sizeFlag
 	policy     string // hash or load
 }
 
 // fleetOnly are the flags that say nothing without -nats.
-var fleetOnly = []string{"nats-creds", "nats-nkey", "nats-ca", "nats-cert", "nats-key", "cluster-name", "id", "role", "cluster-quorum", "link-memory", "gate-policy"}
+var fleetOnly = []string{"nats-creds", "nats-nkey", "nats-ca", "nats-cert", "nats-key", "cluster-name", "id", "role", "cluster-quorum", "followers", "link-memory", "gate-policy"}
 
 func (c *settings) fleetFlags(f *flag.FlagSet) {
 	s := &c.fleet
@@ -48,6 +49,7 @@ func (c *settings) fleetFlags(f *flag.FlagSet) {
 	f.StringVar(&s.id, "id", "", "`name` of this node, unlike all others of the fleet; with a servers.json the id of the entry that this process is. By default host name and roles")
 	f.Var(&s.roles, "role", "`what` this node does: gate, connector and chat, separated by commas; by default all")
 	f.IntVar(&s.quorum, "cluster-quorum", 0, "nodes without which nobody is served: more than half of the largest fleet keeps names unique even when the network splits. 0 for none")
+	f.IntVar(&s.followers, "followers", 1, "how many chat nodes follow each partition of rooms: 1, or 0, with which the crash of a chat node loses its rooms and nothing waits for a second node. Give all chat nodes the same")
 	f.Var(&s.linkMemory, "link-memory", "what a node keeps for others that have not confirmed it yet, `bytes`; beyond it new requests are refused")
 	f.StringVar(&s.policy, "gate-policy", "hash", "`policy` by which a gate chooses a connector: hash (Pomelo's, of the uid) or load (the fewest sessions)")
 }
@@ -104,6 +106,14 @@ func (r *rolesFlag) Set(text string) error {
 // on tells whether the process is a node of a fleet.
 func (s *fleetSettings) on() bool { return s.nats != "" }
 
+// node is the name of the process in its fleet, empty if it is in none.
+func (s *fleetSettings) node() string {
+	if !s.on() {
+		return ""
+	}
+	return s.id
+}
+
 func (s *fleetSettings) has(role cluster.Roles) bool { return cluster.Roles(s.roles)&role != 0 }
 
 // checkFleet refuses flags that do not fit together.
@@ -124,6 +134,8 @@ func (c *settings) checkFleet(app *app.App) error {
 		return fmt.Errorf("-gate-policy %q: must be hash or load", s.policy)
 	case s.quorum < 0 || s.quorum > 1000:
 		return fmt.Errorf("-cluster-quorum %d: must be more than half of the number of nodes, or 0 for none", s.quorum)
+	case s.followers < 0 || s.followers > 1:
+		return fmt.Errorf("-followers %d: must be 1, or 0 for none", s.followers)
 	case s.linkMemory < 1<<20:
 		return fmt.Errorf("-link-memory %s: must be at least 1MiB", s.linkMemory.String())
 	case len(s.id) > 255:

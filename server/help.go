@@ -50,7 +50,7 @@ var helpGroups = []struct{ title, names string }{
 	{"What rooms keep", "history history-bytes history-age history-memory history-open grace history-dir history-sync history-keep"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},
 	{"Sizes", "max-package max-head outbound max-buffered room-backlog loop-backlog"},
-	{"Several processes as one server", "nats role id cluster-name gate-policy cluster-quorum link-memory nats-creds nats-nkey nats-ca nats-cert nats-key"},
+	{"Several processes as one server", "nats role id cluster-name gate-policy cluster-quorum followers link-memory nats-creds nats-nkey nats-ca nats-cert nats-key"},
 	{"Event loops", "loops move spread max-delay inflight inbox"},
 }
 
