@@ -60,7 +60,8 @@ func startSuccession(t *testing.T) *succession {
 	go func() {
 		defer close(u.ended)
 		defer r.Close()
-		for lines := bufio.NewScanner(r); lines.Scan(); {
+		lines := bufio.NewScanner(r)
+		for lines.Buffer(nil, 4<<20); lines.Scan(); { // a line may have the stacks of all goroutines
 			var l struct {
 				Msg, Server, Addr, Level string
 				Pid                      int

@@ -82,7 +82,8 @@ func spawn(t testing.TB, cmd *exec.Cmd) *process {
 	}
 	go func() {
 		defer close(p.ended)
-		for in := bufio.NewScanner(stderr); in.Scan(); {
+		in := bufio.NewScanner(stderr)
+		for in.Buffer(nil, 4<<20); in.Scan(); { // a line may have the stacks of all goroutines
 			p.mu.Lock()
 			p.lines = append(p.lines, in.Text())
 			p.mu.Unlock()

@@ -46,8 +46,8 @@ func (o *operator) call(method, path string, query url.Values, body, answer any)
 	}
 	socket := *o.socket
 	if socket == autoSocket {
-		if socket = findSocket(o.c.environ); socket == "" {
-			return nil, errors.New("no pomelod is to be found: neither the directory of " + systemSocket + " is there nor XDG_RUNTIME_DIR; give the -admin-socket of the server")
+		if socket, err = theSocket(o.c.environ); err != nil {
+			return nil, err
 		}
 	}
 	var content io.Reader

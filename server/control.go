@@ -199,14 +199,12 @@ func printable(text string) string {
 func findProcess(addr string) (pid int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), controlTime)
 	defer cancel()
-	if strings.HasPrefix(addr, ":") {
-		addr = "127.0.0.1" + addr
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/pid", nil)
+	client, host := adminClient(addr)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/pid", nil)
 	if err != nil {
 		return 0, settingsError{fmt.Errorf("-admin %q: %w", addr, err)}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, fmt.Errorf("no pomelod answers at %s: %w; give its -admin address, or -pid", addr, err)
 	}

@@ -38,7 +38,7 @@ taken for dead after 3. The maker is the node whose turn it is to say who is a m
 			if *output != "text" && *output != "json" {
 				return settingsError{fmt.Errorf("-o %s: must be text or json", *output)}
 			}
-			return listNodes(*addr, *output == "json", c.stdout)
+			return listNodes(addr(), *output == "json", c.stdout)
 		}
 	},
 }
@@ -53,13 +53,40 @@ afar. Any node of the fleet may be asked. Exit code 1 says that the node is not 
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		addr := nodeFlag(f, c)
 		wait := f.Duration("wait", 2*time.Minute, "`time` to wait at most; 0 for not at all")
-		return func(words []string) error { return drainNode(*addr, words[0], *wait, c.stdout) }
+		return func(words []string) error { return drainNode(addr(), words[0], *wait, c.stdout) }
 	},
 }
 
-// nodeFlag adds the flag by which a command finds a node.
-func nodeFlag(f *flag.FlagSet, c *caller) *string {
-	return f.String("admin", adminAddr(c.environ), "`address` that is the -admin of any node of the fleet, or the path of its -admin-socket; POMELOD_ADMIN says another default")
+// nodeFlag adds the flag by which a command finds a node, and returns what tells the address, once flags are parsed.
+func nodeFlag(f *flag.FlagSet, c *caller) func() string {
+	addr := f.String("admin", adminAddr(c.environ), "`address` that is the -admin of any node of the fleet, or the path of its -admin-socket; POMELOD_ADMIN says another default. Where neither is given and nobody answers, any node of this machine that has a socket")
+	return func() string {
+		if wasGiven(f, "admin") || variables(c.environ, "POMELOD_ADMIN")["POMELOD_ADMIN"] != "" {
+			return *addr
+		}
+		for _, a := range append([]string{*addr}, liveSockets(c.environ)...) {
+			if _, _, err := fetchNodes(a); err == nil {
+				return a
+			}
+		}
+		return *addr
+	}
+}
+
+// adminClient is who asks the admin server at addr, an address or the path of a socket, and the host of its URLs. HTTP_PROXY is for requests to the
+// rest of the world, and not for nodes.
+func adminClient(addr string) (client *http.Client, host string) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	switch {
+	case strings.HasPrefix(addr, "/"):
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", addr)
+		}
+		return &http.Client{Transport: transport}, "pomelod"
+	case strings.HasPrefix(addr, ":"):
+		addr = "127.0.0.1" + addr
+	}
+	return &http.Client{Transport: transport}, addr
 }
 
 // nodesTime is how long an answer about nodes may take.
@@ -72,22 +99,12 @@ const maxNodes = 64 << 20
 func askAdmin(addr, path string, body any) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), nodesTime)
 	defer cancel()
-	if strings.HasPrefix(addr, ":") {
-		addr = "127.0.0.1" + addr
-	}
 	method, content := http.MethodGet, []byte(nil)
 	if body != nil {
 		method = http.MethodPost
 		content, _ = json.Marshal(body)
 	}
-	host, client := addr, http.DefaultClient
-	if strings.HasPrefix(addr, "/") {
-		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", addr)
-		}}
-		defer transport.CloseIdleConnections()
-		host, client = "pomelod", &http.Client{Transport: transport}
-	}
+	client, host := adminClient(addr)
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, settingsError{fmt.Errorf("-admin %q: %w", addr, err)}

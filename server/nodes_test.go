@@ -60,7 +60,6 @@ func newFakeFleet(t *testing.T) (*fakeFleet, string) {
 	}}}
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return f, strings.TrimPrefix(srv.URL, "http://")
 }
 

@@ -5,13 +5,17 @@ package server
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/router"
@@ -23,15 +27,57 @@ const (
 	systemSocket = "/run/pomelod/admin.sock"
 )
 
-// findSocket is the path that autoSocket stands for, in a process of that environment; empty: there is no place.
-func findSocket(environ []string) string {
-	if isDirectory(filepath.Dir(systemSocket)) {
-		return systemSocket
+// findSocket is the path that autoSocket stands for, in a process of that environment; empty: there is no place. node is the process's -id in a fleet, whose
+// nodes may share a machine, else empty.
+func findSocket(environ []string, node string) string {
+	if dir := filepath.Dir(systemSocket); isDirectory(dir) {
+		return filepath.Join(dir, socketName(node))
 	}
 	if dir := variables(environ, "XDG_RUNTIME_DIR")["XDG_RUNTIME_DIR"]; filepath.IsAbs(dir) && isDirectory(dir) {
-		return filepath.Join(dir, "pomelod", "admin.sock")
+		return filepath.Join(dir, "pomelod", socketName(node))
 	}
 	return ""
+}
+
+// socketName is what the socket of a node is called, or that of a process that is in no fleet.
+func socketName(node string) string {
+	if node == "" {
+		return filepath.Base(systemSocket)
+	}
+	return url.PathEscape(node) + ".sock"
+}
+
+// liveSockets are the sockets of this machine at which somebody listens, where processes have them by themselves and where the unit for nodes
+// (deploy/pomelod@.service) has them.
+func liveSockets(environ []string) (paths []string) {
+	patterns := []string{filepath.Join(filepath.Dir(systemSocket), "*.sock"), filepath.Dir(systemSocket) + "-*/*.sock"}
+	if dir := variables(environ, "XDG_RUNTIME_DIR")["XDG_RUNTIME_DIR"]; filepath.IsAbs(dir) {
+		patterns = append(patterns, filepath.Join(dir, "pomelod", "*.sock"))
+	}
+	for _, pattern := range patterns {
+		found, _ := filepath.Glob(pattern) // a name with [ in it is not found
+		for _, path := range found {
+			if c, err := net.DialTimeout("unix", path, time.Second); err == nil { // else its process was killed
+				_ = c.Close()
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
+}
+
+// theSocket is the one that a command asks when it was told none.
+func theSocket(environ []string) (string, error) {
+	live, usual := liveSockets(environ), findSocket(environ, "")
+	switch {
+	case len(live) == 1:
+		return live[0], nil
+	case len(live) > 1 && !slices.Contains(live, usual):
+		return "", fmt.Errorf("several nodes of this machine have admin sockets, and each answers for itself; give one of them: -admin-socket %s", strings.Join(live, " or "))
+	case usual == "":
+		return "", errors.New("no pomelod is to be found: neither the directory of " + systemSocket + " is there nor XDG_RUNTIME_DIR; give the -admin-socket of the server")
+	}
+	return usual, nil
 }
 
 func isDirectory(path string) bool {
@@ -43,7 +89,7 @@ func isDirectory(path string) bool {
 func (s *server) listenSocket() error {
 	path, asked := s.cfg.adminSocket, true
 	if path == autoSocket {
-		path, asked = findSocket(os.Environ()), false
+		path, asked = findSocket(os.Environ(), s.cfg.fleet.node()), false
 		if path == "" {
 			slog.Warn("no admin socket: commands such as pomelod kick cannot reach this process", "hint", "give -admin-socket a path in a directory that only operators may enter; none stops this warning")
 			return nil

@@ -34,9 +34,10 @@ A process that dies is started again: at once if it has lived for ten seconds, e
 as after pomelod drain, or says that its settings are wrong, stays down. SIGTERM or Ctrl-C ends all: first those with clients, then the chat nodes. A
 second one ends them at once. Exit code 0 says that all ended in order.
 
-The first entry of servers.json has the admin address 127.0.0.1:3005, or master.json's port there, and the others the ports that follow. All flags
-of pomelod (pomelod -help) may be given too, and are for each process, but for -admin-socket, which the first one has; without -memory they share what
-one would have.
+The first entry of servers.json has the admin address 127.0.0.1:3005, or master.json's port there, and the others the ports that follow. Each has an admin
+socket called ID.sock, where pomelod alone would have admin.sock; with -admin-socket PATH the first one has PATH, and the others are beside it. All flags of
+pomelod (pomelod -help) may be given too, and are for each process; without -memory they share what one would have. POMELOD_ADMIN is for pomelod list and
+others that ask, and not for these processes.
 `,
 		declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 			s := newStarter(f, c)
@@ -221,24 +222,24 @@ func (s *starter) common() []string {
 }
 
 // nodeArgs is the command line of one entry of several. NATS' address goes by the environment, where nobody sees its password.
-// The first one has the admin socket.
+// An admin socket that was given is the first one's.
 func (s *starter) nodeArgs(e *config.Server, share int64, first bool) []string {
 	args := append(s.common(), "-id="+e.ID)
 	if share > 0 {
 		args = append(args, "-memory="+strconv.FormatInt(share, 10))
 	}
 	args = append(args, s.flags...)
-	if !first { // a path is one process's
-		args = append(args, "-admin-socket=none")
+	if path := s.settings.adminSocket; !first && path != autoSocket && path != noAddr { // a path is one process's
+		args = append(args, "-admin-socket="+filepath.Join(filepath.Dir(path), socketName(e.ID)))
 	}
 	return args
 }
 
-// nodeEnviron is the environment of each of several processes. What a service manager says is for this process.
+// nodeEnviron is the environment of each of several processes. What a service manager says is for this process, and POMELOD_ADMIN for those that ask.
 func (s *starter) nodeEnviron() []string {
 	environ := slices.DeleteFunc(slices.Clone(s.environ), func(kv string) bool {
 		key, _, _ := strings.Cut(kv, "=")
-		return key == "POMELOD_NATS" || key == "POMELOD_CHECK_CONFIG" || key == "POMELOD_ID" || slices.Contains(managerVariables, key)
+		return key == "POMELOD_NATS" || key == "POMELOD_CHECK_CONFIG" || key == "POMELOD_ID" || key == "POMELOD_ADMIN" || slices.Contains(managerVariables, key)
 	})
 	return append(environ, "POMELOD_NATS="+string(s.settings.fleet.nats))
 }

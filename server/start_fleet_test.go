@@ -109,14 +109,20 @@ func TestStartedProcesses(t *testing.T) {
 			t.Errorf("%s: %s, %v", tc.args, got, err)
 		}
 	}
-	s := starting(t, []string{"POMELOD_MAX_CONNS=50", "POMELOD_NATS=nats://other", "NOTIFY_SOCKET=@x", "HOME=/"}, "-d", dir, "-nats", "nats://u:secret@h", "-page=false", "-origins", "https://a", "-drain", "1s", "-admin-socket", "/run/a.sock")
+	s := starting(t, []string{"POMELOD_MAX_CONNS=50", "POMELOD_NATS=nats://other", "POMELOD_ADMIN=/run/x.sock", "NOTIFY_SOCKET=@x", "HOME=/"}, "-d", dir, "-nats", "nats://u:secret@h", "-page=false", "-origins", "https://a", "-drain", "1s", "-admin-socket", "/run/a.sock")
 	got := s.nodeArgs(&config.Server{ID: "chat-1"}, 1<<30, false)
-	want := []string{"-config=" + dir + "/config", "-env=development", "-id=chat-1", "-memory=1073741824", "-admin-socket=/run/a.sock", "-drain=1s", "-origins=https://a", "-page=false", "-admin-socket=none"}
+	want := []string{"-config=" + dir + "/config", "-env=development", "-id=chat-1", "-memory=1073741824", "-admin-socket=/run/a.sock", "-drain=1s", "-origins=https://a", "-page=false", "-admin-socket=/run/chat-1.sock"}
 	if !slices.Equal(got, want) {
 		t.Errorf("command line %q, want %q", got, want)
 	}
-	if got := s.nodeArgs(&config.Server{ID: "gate-1"}, 0, true); slices.Contains(got, "-admin-socket=none") {
+	if got := s.nodeArgs(&config.Server{ID: "gate-1"}, 0, true); slices.ContainsFunc(got, func(a string) bool { return strings.HasPrefix(a, "-admin-socket=/run/gate") }) {
 		t.Errorf("the first one has %q", got)
+	}
+	for _, environ := range [][]string{nil, {"POMELOD_ADMIN_SOCKET=none"}} {
+		s := starting(t, environ, "-d", dir, "-nats", "nats://h")
+		if got := s.nodeArgs(&config.Server{ID: "chat-1"}, 0, false); slices.ContainsFunc(got, func(a string) bool { return strings.HasPrefix(a, "-admin-socket") }) {
+			t.Errorf("without a path: %q", got)
+		}
 	}
 	if s := starting(t, []string{"POMELOD_CONFIG=/elsewhere"}, "-d", dir); s.settings.dir != dir+"/config" {
 		t.Errorf("-d %s is %s", dir, s.settings.dir)

@@ -141,7 +141,8 @@ func (u *upgradable) run(t *testing.T, cmd *exec.Cmd) {
 	go func() {
 		defer close(u.ended)
 		defer r.Close()
-		for in := bufio.NewScanner(r); in.Scan(); {
+		in := bufio.NewScanner(r)
+		for in.Buffer(nil, 4<<20); in.Scan(); { // a line may have the stacks of all goroutines
 			u.mu.Lock()
 			u.lines = append(u.lines, in.Text())
 			u.mu.Unlock()

@@ -100,7 +100,13 @@ func TestStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := begin(t, "start", "start", "-e", "production", "-d", filepath.Dir(filepath.Dir(dir)), "-nats", s.url(), "-bind", "127.0.0.1", "-loops", "1", "-limits", "off", "-drain", "100ms", "-admin-socket", "none")
+	sockets, err := os.MkdirTemp("", "run") // the path of a socket has 108 bytes at most
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(sockets) })
+	t.Setenv("POMELOD_ADMIN", "127.0.0.1:1") // as somebody has it for pomelod list
+	p := begin(t, "start", "start", "-e", "production", "-d", filepath.Dir(filepath.Dir(dir)), "-nats", s.url(), "-bind", "127.0.0.1", "-loops", "1", "-limits", "off", "-drain", "100ms", "-admin-socket", filepath.Join(sockets, "admin.sock"))
 	admin := fmt.Sprint("127.0.0.1:", ports+2) // the gate's: it is the first entry
 	all := func(names ...string) func() bool {
 		return func() bool {
@@ -116,6 +122,15 @@ func TestStart(t *testing.T) {
 	eventually(t, "four nodes, as many as are of this machine", all("gate-1", "connector-1", "chat-1", "chat-2"))
 	if out, err := command(t, "list", "-admin", fmt.Sprint("127.0.0.1:", ports+5)); err != nil || !strings.Contains(out, "every partition has a follower") {
 		t.Errorf("the last entry's admin address: %v, %s", err, out)
+	}
+	for _, socket := range []string{"admin", "connector-1", "chat-1", "chat-2"} {
+		path := filepath.Join(sockets, socket+".sock")
+		if out, err := command(t, "list", "-admin", path); err != nil || !strings.Contains(out, "4 nodes") {
+			t.Errorf("%s: %v, %s", socket, err, out)
+		}
+		if out, err := command(t, "rooms", "-admin-socket", path); err != nil {
+			t.Errorf("%s: %v, %s", socket, err, out)
+		}
 	}
 	talk := gather(t, fmt.Sprint("127.0.0.1:", ports), 3, 2)
 	talk.talk()
