@@ -47,6 +47,45 @@ func TestHeartbeatsKeepAQuietClient(t *testing.T) {
 	}
 }
 
+// A client reads who is in its room by pages.
+func TestMembers(t *testing.T) {
+	addr := servertest.Start(t, nil, "-list", "2")["connector"]
+	var clients []*client.Client
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		c := dial(t, addr)
+		if err := enter(c, name); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	var all []string
+	for after, pages := "", 1; ; pages++ {
+		page, err := clients[1].Members(after, 2)
+		if err != nil || page.Count != 5 {
+			t.Fatal(page, err)
+		}
+		all = append(all, page.Users...)
+		if after = page.Next; after == "" {
+			if pages != 3 {
+				t.Errorf("%d pages", pages)
+			}
+			break
+		}
+	}
+	if got := strings.Join(all, " "); got != "a b c d e" {
+		t.Errorf("told %s", got)
+	}
+	if page, err := clients[0].Members("", 0); err != nil || len(page.Users) != 5 || page.Next != "" {
+		t.Error(page, err)
+	}
+	if _, err := clients[0].Members("none.1", 2); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("a place of another room: %v", err)
+	}
+	if _, err := dial(t, addr).Members("", 2); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("outside of rooms: %v", err)
+	}
+}
+
 func TestKickAndCloseEndEverything(t *testing.T) {
 	a := app.New()
 	addr := servertest.Start(t, a)["connector"]

@@ -13,6 +13,7 @@ const EVERYONE = "*";
 const MAX_NAME_BYTES = 64;
 const MAX_CHARACTERS = 4_000; // of a message
 const CHARACTERS_LEFT = 200; // from here on the page tells how many are left
+const MEMBERS = 500; // names on a page of a large room's list
 const HISTORY = 50; // messages of before that a newcomer is shown, if it may read them
 // How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
 // session's heartbeats have been missing for long enough.
@@ -54,6 +55,7 @@ let target = EVERYONE;
 let refusal = null; // of the latest attempt to return
 let refusedSince = 0;
 let entered = 0; // number of the room's pushes at the latest enter: what has none greater was said before
+let reading = null; // of a large room's list: {after, told}; told are those of the pages so far
 let unsure = null; // {content, to, mid} of the latest message that perhaps did not arrive
 let unread = false; // the log has its line before what came while nobody looked
 let awaited = new Set(); // who was here before a cut and may be on the way back
@@ -64,11 +66,11 @@ let awaiting = 0; // the timer that ends that
 async function enter(name, room) {
   const returns = me?.room === room && me.name === name;
   const answer = await (returns ? pomelo.reenter() : pomelo.enter({ username: name, rid: room, history: HISTORY }));
-  const { users, seq, complete } = answer;
+  const { users, seq, complete, count } = answer;
   if (!users) throw new Refusal(answer, { name, room }, "nameTaken");
   entered = numberOf(seq);
   if (returns) {
-    awaitOthers(users);
+    awaitOthers(users, count !== undefined);
     log.note({ true: "away", false: "awayGap" }[complete] ?? "back");
   } else {
     unsure = null;
@@ -79,7 +81,8 @@ async function enter(name, room) {
   }
   me = { name, room };
   keep("sessionStorage", "place", me);
-  people.reset(name, users);
+  people.reset(name, users, count);
+  reading = null;
   showPlace();
 }
 
@@ -110,7 +113,9 @@ function notLetBack(error) {
 
 // awaitOthers remembers who was here before the cut and is not among users. When a server begins anew all come back one after
 // the other, and for those who stayed nobody has joined.
-function awaitOthers(users) {
+// In a large room nobody is told.
+function awaitOthers(users, many) {
+  if (many) return awaited.clear();
   for (const name of people.names) awaited.add(name);
   for (const name of users) awaited.delete(name);
   clearTimeout(awaiting);
@@ -118,6 +123,33 @@ function awaitOthers(users) {
     for (const name of awaited) log.presence("left", name);
     awaited.clear();
   }, ALL_BACK_MS);
+}
+
+// readMore lists the next page of a large room's people. The last one ends a reading that has told everybody who was there all the time, so who was not told
+// has left.
+async function readMore() {
+  const { room } = me;
+  const now = (reading ??= { after: undefined, told: [] });
+  $("more-button").disabled = true;
+  try {
+    const answer = await pomelo.members({ after: now.after, limit: MEMBERS });
+    if (me?.room !== room || reading !== now) return;
+    if (!answer.users) {
+      if (answer.reason === "cursor") reading = null;
+      throw new Refusal(answer, { name: me.name, room }, "notListed");
+    }
+    now.told.push(...answer.users);
+    people.total = answer.count;
+    if ((now.after = answer.next)) people.addAll(answer.users);
+    else people.reset(me.name, now.told, answer.count);
+    if (!now.after) reading = null;
+    say($("tools-note"), null);
+  } catch (error) {
+    if (error instanceof Refusal) say($("tools-note"), error.key === "enterTooFast" ? "tooFast" : error.key, error.given);
+  } finally {
+    $("more-button").disabled = false;
+    showCount();
+  }
 }
 
 function leave() {
@@ -308,6 +340,8 @@ function showTitle() {
 
 function showCount() {
   for (const element of document.querySelectorAll(".people-count")) element.textContent = people.count.toLocaleString();
+  $("more").hidden = !people.many;
+  say($("more-button"), reading || people.listed < people.count ? "more" : "refresh");
 }
 
 function showState(key) {
@@ -363,6 +397,12 @@ pomelo.on("onLeave", ({ user }) => {
   showCount();
 });
 
+pomelo.on("onCount", ({ rid, count }) => {
+  if (rid !== me?.room) return;
+  people.total = count;
+  showCount();
+});
+
 pomelo.on("returning", () => {
   showState("offline");
   if (!refusal) {
@@ -408,6 +448,7 @@ const ACTIONS = {
   "close-people": closePeople,
   everyone: () => writeTo(EVERYONE),
   newer: () => log.follow(),
+  more: readMore,
   leave,
   sound() {
     alerts.sound = !alerts.sound;

@@ -106,6 +106,10 @@ export interface Place {
 /** What an enter is answered. `users` is there when it was not refused. */
 export interface EnterAnswer {
   users?: string[];
+  /** In a large room, where nobody is told who comes and goes: how many are there. `users` are the newest 200 of them. */
+  count?: number;
+  /** With `count`: whether there are others than `users`. */
+  more?: boolean;
   /** How far the room's stream has come; to extended clients. */
   seq?: string;
   /** To `reenter` of an extended client: with the pushes that follow, every `onChat` since the last push that was told. */
@@ -113,6 +117,17 @@ export interface EnterAnswer {
   code?: number;
   reason?: string;
   [member: string]: unknown;
+}
+
+/** What `members` is answered. `users` is there when it was not refused. */
+export interface MembersAnswer {
+  users?: string[];
+  /** How many are in the room. */
+  count?: number;
+  /** What to give as `after` for the next page; absent on the last one. */
+  next?: string;
+  code?: number;
+  reason?: string;
 }
 
 type Listener<T> = (argument: T) => void;
@@ -156,6 +171,12 @@ export class Pomelo {
    * once and in order; or `complete` is false. Give a `secret` in `user`, or the name may be taken until the server has noticed the cut.
    */
   reenter(): Promise<EnterAnswer>;
+
+  /**
+   * Asks who is in the room, by pages, in the order in which they entered: at most `limit` (200, at most 500) of those behind `after`. Who stays while all pages
+   * are read is told exactly once. A page costs what an enter costs.
+   */
+  members(page?: { rid?: string; after?: string; limit?: number }): Promise<MembersAnswer>;
 
   /** Ends the connection and every attempt to return. */
   disconnect(): void;

@@ -27,6 +27,7 @@ export const REPLACED = "replaced by a new session of yours";
 const INVITATION = "messages were lost; please enter again";
 
 const ENTER = "connector.entryHandler.enter";
+const MEMBERS = "chat.chatHandler.members";
 const CONNECT_TIMEOUT_MS = 10_000; // of the gate; then again of socket and handshake
 const BACKOFF = { min: 1_000, max: 30_000 };
 const STABLE_MS = 10_000; // a connection that did not last as long does not start the back-off anew
@@ -130,6 +131,10 @@ export class Pomelo {
     const answer = await this.request(ENTER, { ...place, history });
     if (answer.users) this.#place = { ...place, seq: answer.seq };
     return answer;
+  }
+
+  members({ rid, after, limit } = {}) {
+    return this.request(MEMBERS, { rid, after, limit });
   }
 
   async reenter() {

@@ -50,6 +50,47 @@ suite('a crowd', (test) => {
     assertQuick(await tasks());
   });
 
+  test('of ten thousand in a large room is counted, and listed by pages', async ({ visit, room }) => {
+    const alice = await visit();
+    const names = Array.from({ length: PEOPLE }, (_, n) => `guest ${n}`);
+    let count = PEOPLE + 1;
+    let pages = 0;
+    const answer = (route, { after = 'i.0', limit }) => {
+      if (route.endsWith('.enter')) return { users: [...names.slice(-199), 'alice'], count, more: true };
+      if (!route.endsWith('.members')) return undefined;
+      pages++;
+      const from = Number(after.slice(2));
+      const all = [...names, 'alice'];
+      const next = from + limit < all.length ? `i.${from + limit}` : undefined;
+      return { users: all.slice(from, from + limit), count, next };
+    };
+    const server = await playServer(alice.page, { users: [], answer });
+    await alice.join('alice', room);
+    await alice.$('.people-head .people-count', { hasText: '10,001' }).waitFor();
+    const listed = (total) => alice.$('.person').first().evaluate((row, wanted) => row.ariaSetSize === wanted, String(total));
+    await alice.person('guest 9801').waitFor();
+    assert.ok(await listed(200));
+    const tasks = await longTasks(alice.page);
+    await alice.page.click('#more-button');
+    await alice.page.waitForFunction(() => document.querySelector('.person')?.ariaSetSize === '700');
+    await alice.person('guest 0').waitFor();
+    while (pages < 21) {
+      const before = pages;
+      await alice.page.click('#more-button');
+      await alice.page.waitForFunction(() => !document.getElementById('more-button').disabled);
+      assert.strictEqual(pages, before + 1);
+    }
+    await alice.page.waitForFunction(() => document.querySelector('.person')?.ariaSetSize === '10001');
+    await alice.error('#more-button', 'Refresh');
+
+    count = 10_005;
+    server.send([push('onCount', { rid: room, count, joined: 4, left: 0 }), push('onCount', { rid: 'another', count: 3, joined: 1, left: 0 })]);
+    await alice.$('.people-head .people-count', { hasText: '10,005' }).waitFor();
+    await alice.error('#more-button', 'Show more');
+    assert.ok((await alice.$('.person').count()) <= MAX_PEOPLE_ROWS);
+    assertQuick(await tasks());
+  });
+
   test('that says ten thousand things is shown in seconds, in a document of bounded size', async ({ visit, room }) => {
     const alice = await visit();
     const server = await playServer(alice.page, { users: ['bob', 'alice'] });

@@ -361,6 +361,24 @@ check("enter shows what was said to who may read it, before anything else; reent
   ok(typeof seq === "string", "a place in the answer");
 });
 
+check("members reads the list by pages, in order of entry", async (env) => {
+  const room = newRoom();
+  const names = ["alice", "bob", "carol", "dan", "eve"];
+  const clients = [];
+  for (const name of names) clients.push(await enter(env, name, room));
+  const pages = [];
+  for (let after; ; ) {
+    const { users, count, next } = await clients[1].members({ rid: room, after, limit: 2 });
+    same(count, names.length, "count");
+    pages.push(users);
+    if (!(after = next)) break;
+  }
+  same(pages, [["alice", "bob"], ["carol", "dan"], ["eve"]], "pages");
+  same((await clients[0].members()).users, names, "without bounds");
+  same((await clients[0].members({ after: "none.1" })).reason, "cursor", "a place of no room");
+  same(await (await connect(env)).members(), { code: 500 }, "outside of rooms");
+});
+
 check("keeps trying while there is no server, and is back soon after it", async (env) => {
   const client = await connect(env, { reconnect: true });
   const failed = told(client, "io-error");

@@ -14,6 +14,7 @@ export class People {
   #here = new Set();
   #sorted = []; // all but oneself
   #shown = []; // what the filter leaves, oneself first
+  #total = null; // in a large room: how many there are, listed or not
   #filter = "";
   #active = null; // the name that arrow keys are at
   #rows = new Map(); // name → element
@@ -39,6 +40,11 @@ export class People {
   }
 
   get count() {
+    return this.#total ?? this.#here.size;
+  }
+
+  /** How many of them are listed. */
+  get listed() {
     return this.#here.size;
   }
 
@@ -50,12 +56,29 @@ export class People {
     return this.#here.has(name);
   }
 
-  /** reset starts over with those in users; own is oneself. */
-  reset(own, users) {
+  /** Whether the room is so large that nobody is told who comes and goes. */
+  get many() {
+    return this.#total !== null;
+  }
+
+  /** Sets how many there are in a large room. */
+  set total(count) {
+    this.#total = count;
+  }
+
+  /** reset starts over with those in users; own is oneself. total is how many there are in a large room, of which users are some. */
+  reset(own, users, total = null) {
     this.#own = own;
+    this.#total = total;
     this.#here = new Set(users);
     this.#sorted = [...this.#here].filter((name) => name !== own).sort(this.#compare);
     this.#update();
+  }
+
+  /** addAll adds names that were not listed before. */
+  addAll(names) {
+    for (const name of names) this.#here.add(name);
+    this.reset(this.#own, this.#here, this.#total);
   }
 
   add(name) {

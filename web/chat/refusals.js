@@ -13,6 +13,8 @@ const REASONS = {
   ban: "banned",
   room_locked: "locked",
   login: "login",
+  // reading the list of a large room
+  cursor: "notListed",
   // sending
   slow_mode: "slowMode",
   mute: "muted",
