@@ -4,7 +4,7 @@
 
 const { setTimeout: pause } = require('node:timers/promises');
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 20_000;
 
 // within settles as the promise does, or fails once the deadline is over.
 async function within(promise, what, deadlineMs = DEADLINE_MS) {

@@ -104,7 +104,7 @@ function flags({ loops, config, heartbeat, hasty, port = 0, drain, limits, more 
   if (limits) args.push('-limits', limits);
   if (drain) args.push('-drain', drain);
   if (heartbeat) args.push('-heartbeat', heartbeat);
-  if (hasty) args.push('-sio-heartbeat', '1s', '-sio-timeout', '2s', '-sio-timeout4', '2s');
+  if (hasty) args.push('-sio-heartbeat', '1s', '-sio-timeout', '5s', '-sio-timeout4', '5s');
   return [...args, ...more];
 }
 

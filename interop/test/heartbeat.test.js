@@ -8,11 +8,11 @@ const { within } = require('../lib/expect');
 const { suite } = require('../lib/suite');
 const { packages } = require('../lib/wire');
 
-const INTERVAL_MS = 1000;
+const INTERVAL_MS = 2000;
 const TIMEOUT_MS = 2 * INTERVAL_MS;
-// How much earlier or later than the timeout a connection may be dropped: timers of a second, and a busy machine.
+// How much earlier or later than the timeout a connection may be dropped: timers of a second, and a busy machine, which must not be late with an answer by itself: hence two seconds.
 const EARLY_MS = 100;
-const LATE_MS = 3000;
+const LATE_MS = 10_000;
 
 async function expectDroppedInTime(closed, since) {
   await within(closed, 'the silent client is still connected', TIMEOUT_MS + LATE_MS);
@@ -64,4 +64,4 @@ suite('heartbeats', ({ scenario, onWires }) => {
     await expectDroppedInTime(wire.closed, since);
     assert.deepStrictEqual(wire.packages.unread, [], 'sent on its own initiative');
   });
-}, { server: { heartbeat: '1s' }, concurrency: true });
+}, { server: { heartbeat: '2s' }, concurrency: true });

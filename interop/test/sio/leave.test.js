@@ -11,8 +11,8 @@ const { sioSuite } = require('../../lib/sio/suite');
 
 const HOLDER = require.resolve('../../lib/sio/holder');
 
-// Most of the time is waiting for timeouts; but who connects all at once makes a slow machine too slow to answer pings.
-const CONCURRENCY = 32;
+// Most of the time is waiting for timeouts; but who connects all at once makes a slow machine too slow to answer pings: it has five seconds.
+const CONCURRENCY = 56;
 
 const POLLING = KINDS.filter((kind) => kind.polls);
 const BY_XHR = POLLING.filter(({ transport }) => !transport.includes('jsonp')); // a script cannot be broken off
