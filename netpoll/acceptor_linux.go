@@ -162,7 +162,7 @@ func (a *Acceptor) Run() error {
 // poll accepts until it is told to stop.
 func (a *Acceptor) poll() error {
 	for {
-		events, err := a.poller.wait()
+		events, err := a.poller.wait(-1)
 		if err != nil {
 			return err
 		}

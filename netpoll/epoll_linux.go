@@ -77,7 +77,7 @@ func (d *Epoll) Run(l *Loop) error {
 			yielded = now
 			runtime.Gosched()
 		}
-		events, err := d.poller.wait()
+		events, err := d.poller.wait(timeout(l))
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,19 @@ func (d *Epoll) Run(l *Loop) error {
 				l.Ready(int(ev.Fd), ev.Events&eventsRead != 0, ev.Events&eventsWrite != 0)
 			}
 		}
+		if len(l.passes.resting) > 0 {
+			l.Wake()
+		}
 	}
+}
+
+// timeout is how many ms l may wait for events; -1: for ever. It is rounded up: who is woken too early would wait again.
+func timeout(l *Loop) int {
+	nanos, any := l.Resting()
+	if !any {
+		return -1
+	}
+	return int((nanos + 1e6 - 1) / 1e6)
 }
 
 // Stop makes Run return. Safe from any goroutine.

@@ -13,6 +13,11 @@ type Group struct {
 	log    *log   // nil when nobody lacks anything
 	active bool   // stands in passes.active
 	passed int64  // when it was last given a slice
+
+	pace    int64 // least ns from the beginning of one round to that of the next (pace.go); 0: none
+	begun   int64 // when its last round began, if it has a pace
+	wake    int64 // when the next may, while it is resting
+	resting bool  // stands in passes.resting
 }
 
 // Len is the number of members.
@@ -109,7 +114,11 @@ func (s *passes) Push(g *Group, frame []byte) {
 	g.end += uint64(len(frame))
 	s.backlog += len(frame)
 	p.todo, p.fresh = len(g.conns), true
-	if !g.active {
+	switch {
+	case g.active || g.resting:
+	case g.pace > 0 && g.paces(s.clock.nanos()):
+		s.rest(g)
+	default:
 		g.active = true
 		s.active = append(s.active, g)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/internal/seed"
 	"github.com/pomelod/pomelod/netpoll"
@@ -25,7 +26,7 @@ func TestGroupModel(t *testing.T) {
 			t.Fatalf("round %d", round)
 		}
 	}
-	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory", "lent"} {
+	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory", "lent", "rested"} {
 		if done[what] == 0 {
 			t.Errorf("in 300 rounds it never happened: %s", what)
 		}
@@ -59,6 +60,7 @@ type model struct {
 	by      map[*netpoll.Conn]*modelConn
 	narrow  bool // limits are
 	big     bool // pushes are
+	paces   bool // groups have paces, which change
 	serial  int
 	idle    bool // nothing but reading is done any more
 	within  *modelConn
@@ -73,6 +75,7 @@ func newModel(t *testing.T, rng *rand.Rand, done map[string]int) *model {
 	m := &model{narrow: limits != wide, t: t, w: makeWorld(t, 2, limits, budget), rng: rng, by: map[*netpoll.Conn]*modelConn{}, big: rng.IntN(4) == 0, done: done}
 	m.w.budget.RoundTrip = rng.IntN(2) == 0
 	m.w.net.Pause = rng.Int64N(2) * 300_000 // pushes are written at once, or in a turn
+	m.paces = rng.IntN(2) == 0
 	for _, h := range m.w.on {
 		h.loop.SetSlice(1 + rng.IntN(4)) // so passes go on over turns, while everything else happens
 		h.onOpen = func(c *netpoll.Conn) { m.opened(h, c) }
@@ -275,6 +278,9 @@ func (m *model) step(on *witness) {
 	op := m.rng.IntN(22)
 	if op < 8 {
 		g := &m.groups[l.Index()][m.rng.IntN(3)]
+		if m.paces && m.rng.IntN(20) == 0 {
+			l.Pace(g, time.Duration(m.rng.IntN(3))*time.Millisecond)
+		}
 		f := m.frame()
 		l.Push(g, f)
 		for _, k := range m.conns {
@@ -346,6 +352,13 @@ func (m *model) unblock(k *modelConn) {
 // event lets something come from outside: a new peer, bytes of one, or time for a loop.
 func (m *model) event() {
 	w, h := m.w, m.w.on[m.rng.IntN(2)]
+	if m.paces && m.rng.IntN(8) == 0 {
+		if _, any := h.loop.Resting(); any {
+			m.done["rested"]++
+		}
+		w.net.Nanos += m.rng.Int64N(2e6)
+		h.loop.Wake()
+	}
 	switch m.rng.IntN(13) {
 	case 12:
 		if n := len(m.sockets); n > 0 {
@@ -425,6 +438,7 @@ func (m *model) run() {
 			}
 		}
 		m.w.net.Settle()
+		m.w.net.Wait(time.Second)
 	}
 	for i, k := range m.conns {
 		got := k.got

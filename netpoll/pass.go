@@ -29,6 +29,7 @@ type passes struct {
 	slice    int // sliceConns; tests have less
 
 	active  []*Group
+	resting resting
 	last    int64 // when the last slice ended, or before that by less than lookVisits visits
 	visits  int   // since then
 	burst   int64 // since when events have been written to at once that follow each other closely; 0: since the last turn none was
@@ -45,7 +46,7 @@ func (s *passes) Backlog() int { return s.backlog }
 // senders in one batch of events cost every member, senders included, one write.
 func (s *passes) mayMerge(c *Conn) bool {
 	g := c.group
-	return g != nil && g.log != nil && g.log.fresh
+	return g != nil && g.log != nil && g.log.fresh && !g.resting
 }
 
 // mayBegin tells whether passes may run at the end of an event: whether waiting for a turn would merge nothing, and there is time.
@@ -79,7 +80,11 @@ func (s *passes) run(now int64) {
 			s.last, s.visits = s.clock.nanos(), 0
 		}
 		g.passed = s.last
-		if g.active = more; more {
+		switch g.active = more; {
+		case more && g.pace > 0 && g.paces(s.clock.nanos()):
+			g.active = false
+			s.rest(g)
+		case more:
 			s.active = append(s.active, g)
 		}
 		if s.last > deadline {
@@ -99,6 +104,12 @@ func (s *passes) runSlice(g *Group, deadline int64) bool {
 	}
 	for n := 1; g.log != nil && g.log.todo > 0; n++ {
 		p := g.log
+		if p.cursor == 0 && g.pace > 0 {
+			if n > 1 {
+				break // the next round has its time
+			}
+			g.begun = s.clock.nanos()
+		}
 		c := g.conns[p.cursor]
 		p.cursor++
 		p.todo--

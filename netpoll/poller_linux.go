@@ -31,10 +31,11 @@ func openPoller() (*poller, error) {
 
 func (p *poller) close() error { return p.gnet.Close() }
 
-// wait returns what is ready, as soon as something is. The events are valid until the next call.
-func (p *poller) wait() ([]unix.EpollEvent, error) {
+// wait returns what is ready, as soon as something is, or nothing when timeout ms have passed; -1: it waits for ever. The events are valid until
+// the next call.
+func (p *poller) wait(timeout int) ([]unix.EpollEvent, error) {
 	for {
-		n, err := unix.EpollWait(p.fd, p.events, -1)
+		n, err := unix.EpollWait(p.fd, p.events, timeout)
 		if err == unix.EINTR {
 			continue
 		}

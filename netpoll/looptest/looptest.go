@@ -229,10 +229,26 @@ func (n *Net) Seconds(k int) {
 				d.loop.Tick()
 			}
 		}
+		n.wake()
 		if n.Outside != nil {
 			n.Outside(int64(time.Second))
 		}
 		n.Settle()
+	}
+}
+
+// Wait lets d pass on every loop, so that groups that wait for their next round begin it, and settles.
+func (n *Net) Wait(d time.Duration) {
+	n.pass(d)
+	n.wake()
+	n.Settle()
+}
+
+func (n *Net) wake() {
+	for m := n; m != nil; m = m.Beside {
+		for _, d := range m.loops {
+			d.loop.Wake()
+		}
 	}
 }
 
