@@ -24,6 +24,7 @@ func (s *broadcast) flags(f *flag.FlagSet) {
 }
 
 func trafficFlags(f *flag.FlagSet, t *traffic) {
+	f.BoolVar(&t.poisson, "poisson", false, "open loop: messages come at random times, at -rate on average, as those of many people do")
 	f.IntVar(&t.senders, "senders", 0, "members of each room that send; 0: one per message in flight, in open loop up to 16")
 	if t.size == 0 {
 		t.size = 53

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 )
 
 // traffic is messages from some members of each room to all of it, while the server is measured.
@@ -17,14 +18,17 @@ import (
 type traffic struct {
 	inflight int
 	rate     float64
-	senders  int // per room; 0: one per message in flight, or in open loop up to 16
-	size     int // bytes of content
+	poisson  bool // open loop: messages come at random times, as many people's do, and not evenly
+	senders  int  // per room; 0: one per message in flight, or in open loop up to 16
+	size     int  // bytes of content
 
 	crowd      *crowd
 	m          *meter                      // of the window that is under way, or was last
 	meters     []*meter                    // of all windows: what is delivered late belongs to an earlier one
 	alongside  func(now int64, found bool) // called in each turn of a window, if not nil
 	start      int64                       // open loop: when the first message is due
+	ahead      float64                     // open loop: ns from then until the next one is
+	random     *rand.Rand                  // of open loop
 	due        []*sender                   // closed loop: who sends next; bounded by inflight × rooms
 	spare      []*sender                   // the slice that due was before
 	pad        []byte
@@ -55,6 +59,8 @@ func (t *traffic) check() error {
 		return fmt.Errorf("-size %d: from %d (the mark) to %d", t.size, markBytes, 200<<10)
 	case t.inflight < 1 || t.inflight > 1<<15:
 		return fmt.Errorf("-inflight %d: from 1 to %d", t.inflight, 1<<15)
+	case t.poisson && t.rate == 0:
+		return errors.New("-poisson is about when messages come; give a -rate")
 	case t.rate < 0 || t.rate > 1e7 || t.senders < 0:
 		return errors.New("-rate and -senders: not negative, and a rate of at most 1e7")
 	}
@@ -76,6 +82,7 @@ func (t *traffic) sendersIn(size int) int {
 // begin makes senders of the first members of each room.
 func (t *traffic) begin(w *crowd) error {
 	t.crowd, w.load = w, t
+	t.random = rand.New(rand.NewPCG(1, 2)) // the same times for every server
 	t.pad = bytes.Repeat([]byte{'.'}, t.size-markBytes)
 	for _, r := range w.rooms {
 		n := t.sendersIn(len(r.members))
@@ -156,7 +163,7 @@ func (t *traffic) window(m *meter) error {
 	r := t.crowd.run
 	t.m, t.meters = m, append(t.meters, m)
 	if t.rate > 0 && (t.start == 0 || r.slices > 1) {
-		t.start = m.start - int64(float64(t.sent)*1e9/t.rate)
+		t.start = m.start - int64(t.ahead)
 	}
 	progressed, before := m.start, int64(-1)
 	for !t.stop {
@@ -193,9 +200,14 @@ func (t *traffic) sendDue(now int64) {
 	}
 	rooms := t.crowd.rooms
 	for range turnEvents { // behind its time the generator must not forget to read
-		at := t.start + int64(float64(t.sent)*1e9/t.rate)
+		at := t.start + int64(t.ahead)
 		if at > now {
 			return
+		}
+		if gap := 1e9 / t.rate; t.poisson {
+			t.ahead += gap * t.random.ExpFloat64()
+		} else {
+			t.ahead += gap
 		}
 		t.m.lag = max(t.m.lag, now-at)
 		room := rooms[int(t.sent)%len(rooms)]
