@@ -143,6 +143,24 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	return admitted
 }
 
+// LimitRooms has the worker ask for the Members and the Slow of a room by its name, instead of taking those of the Limits. The slow mode is asked for
+// when the room comes to be. of must be safe to call on the worker's loop.
+func (w *Worker) LimitRooms(of func(room string) (members int, slow time.Duration)) { w.limitsOf = of }
+
+// roomLimits are the limits of a room of that name.
+func (w *Worker) roomLimits(room string) (members int, slow time.Duration) {
+	if w.limitsOf == nil {
+		return w.limits.Members, w.limits.Slow
+	}
+	return w.limitsOf(room)
+}
+
+// full tells whether a room has as many members as it may.
+func (w *Worker) full(name string, room *Room) bool {
+	most, _ := w.roomLimits(name)
+	return most > 0 && int(room.count) >= most
+}
+
 func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	room := of.room
 	if r.Short && (of.user == 0 || r.Key == 0 || w.state.keys[of.user] != r.Key) {
@@ -153,7 +171,7 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	}
 	if room != nil && (of.user == 0 || w.state.isAway(of.user)) { // one that is away may have to leave for it
 		switch {
-		case of.prev == 0 && of.user == 0 && of.alike == 0 && w.limits.Members > 0 && int(room.count) >= w.limits.Members:
+		case of.prev == 0 && of.user == 0 && of.alike == 0 && w.full(r.Room, room):
 			return refusedMembers
 		case !room.large() && w.busy(room) != admitted: // nobody in a large room is told anything
 			return refusedBusy

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 )
 
 // Worker owns the partitions that run on one loop, and executes what is asked of them. Its methods must be called by one goroutine at a
@@ -13,7 +14,8 @@ type Worker struct {
 	// Static after construction.
 	outlet     func(OutletID) Outlet
 	limits     Limits
-	roomsOfAll *atomic.Int64 // rooms of all workers that share the count
+	limitsOf   func(room string) (members int, slow time.Duration) // nil: limits are those of all rooms
+	roomsOfAll *atomic.Int64                                       // rooms of all workers that share the count
 	nanos      func() int64
 	keeper     Keeper // nil: items go to outlets
 	history    History
@@ -198,7 +200,10 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{slow: w.limits.Slow, list: w.limits.List, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	in := input{list: w.limits.List, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	if r.Op == OpEnter || r.Op == OpSlow {
+		_, in.slow = w.roomLimits(r.Room)
+	}
 	if in.slow > 0 || r.Cut || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
 	}

@@ -50,7 +50,8 @@ func (l *Loop) Resting() (nanos int64, any bool) {
 
 // Wake tells the loop that time has passed for groups that wait for their next round (Pace). Runs on the loop.
 func (l *Loop) Wake() {
-	if l.passes.wakeDue(l.nanos()) {
+	l.clock.event = 0
+	if l.passes.wakeDue(l.EventNanos()) {
 		l.writeAtOnce()
 		l.endEvent()
 	}

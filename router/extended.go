@@ -157,11 +157,15 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 		wall = steadyWall(l.np.EventNanos)
 	}
 	memory := h.Memory
+	var readers func(room string) channel.Readers
+	if cfg.Policy != nil {
+		readers = func(room string) channel.Readers { return cfg.Policy(room).Readers }
+	}
 	if memory > 0 {
 		memory = max(1, memory/int64(cfg.Loops))
 	}
 	return channel.History{
-		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: cfg.HistoryReaders, Salt: salt, Wall: wall,
+		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: readers, Salt: salt, Wall: wall,
 	}
 }
 

@@ -24,6 +24,7 @@ type loop struct {
 	mail      *netpoll.Mailbox[mail]
 	mailBytes atomic.Int64 // in mail
 	inbox     atomic.Int64 // weight (channel.Request.Weight) of the requests in mail; it decides what is admitted
+	paced     uint64       // Node.policies, when rooms here were last paced
 	backlog   atomic.Int64 // in the logs of groups, as last published
 
 	// Owned by the loop.
@@ -116,6 +117,9 @@ const mailSlice = 256
 
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
+	if l.paced != l.node.policies.Load() {
+		l.run(l.repace)
+	}
 	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
 		l.run(l.tick)
 		l.postRun(0, l.Tick) // there may be more than is done at once

@@ -38,6 +38,7 @@ type moderator struct {
 	names   *names.Rules
 	trusted []netip.Prefix // proxies, which no ban is about: behind them are others
 	wall    func() int64
+	policy  func(room string) Policy // Config.Policy
 }
 
 // SetModeration has the node keep these, and nobody else, from its rooms from now on. Those who are in stay; KickSessions sends them away. Safe from any goroutine.
@@ -121,14 +122,15 @@ const whyBanned = "banned"
 
 // checkEnter is the answer that refuses an enter by a name, from an address; nil: none does. locked is whether the room takes in nobody new.
 func (mod *moderator) checkEnter(name, room string, addr netip.Addr) (refusal []byte, locked bool) {
+	locked = mod.locks(room)
 	m := mod.now.Load()
 	if m == nil {
-		return nil, false
+		return nil, locked
 	}
 	if mod.bans(name, addr) { // of an address: it has connected before
 		return limitBan.answer(true), false
 	}
-	if until, has := m.locked[room]; has {
+	if until, has := m.locked[room]; has && !locked {
 		_, locked = mod.lasts(until)
 	}
 	return nil, locked

@@ -138,8 +138,8 @@ type Config struct {
 	Nanos func() int64
 	// Wall is the time in Unix milliseconds; nil means the real one, or what Nanos says.
 	Wall func() int64
-	// HistoryReaders says who may read what a room of that name keeps; nil: who was there. Safe from any goroutine.
-	HistoryReaders func(room string) channel.Readers
+	// Policy is what holds in a room of that name; nil: what Limits say, in all of them. Safe from any goroutine.
+	Policy func(room string) Policy
 	// Journal takes what rooms keep, so that it outlives the process, and Restored is what an earlier one kept; not for nodes whose partitions are elsewhere.
 	Journal  channel.Journal
 	Restored []channel.KeptRoom
@@ -181,10 +181,11 @@ type Node struct {
 	cesu8      CESU8
 	names      names.Rules // what users may be called
 	moderator  moderator
-	logins     *logins      // nil: nobody needs to log in
-	loginTold  atomic.Int64 // when it was last logged that logins cannot be judged
-	wall       func() int64 // in Unix ms, as the machine's clock has it now
-	protocols  []row        // what clients may speak
+	policies   atomic.Uint64 // how often Config.Policy has changed (SetPolicies)
+	logins     *logins       // nil: nobody needs to log in
+	loginTold  atomic.Int64  // when it was last logged that logins cannot be judged
+	wall       func() int64  // in Unix ms, as the machine's clock has it now
+	protocols  []row         // what clients may speak
 	sids       *sids
 	files      map[string]*File                      // by path
 	closing    atomic.Bool                           // Drain has begun
@@ -230,7 +231,7 @@ func NewNode(cfg Config) (*Node, error) {
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.loginTold.Store(-loginTroubleEvery)
-	n.moderator.names, n.moderator.trusted, n.moderator.wall = &n.names, cfg.Access.Trusted, cfg.Wall
+	n.moderator.names, n.moderator.trusted, n.moderator.wall, n.moderator.policy = &n.names, cfg.Access.Trusted, cfg.Wall, cfg.Policy
 	n.access.bans = &n.moderator
 	n.ghosts = newGhosts(int64(cfg.Limits.Rooms.Grace), cfg.Access.PerAddress.Conns, cfg.Access.PerAddress.All)
 	n.budget.Gate, n.budget.RoundTrip, n.budget.Handshakes = n.access, cfg.RoundTrip, cfg.Handshakes
@@ -280,7 +281,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l := &loop{node: n, index: i}
 		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
-		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants))
+		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
 		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
 		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
 		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
@@ -291,6 +292,7 @@ func NewNode(cfg Config) (*Node, error) {
 	for _, l := range n.loops {
 		l.worker = channel.NewWorker(n.outlets(l))
 		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
+		l.limitRooms(cfg.Policy)
 		l.worker.KeepHistory(l.keeping(&cfg, salt))
 		if cfg.Journal != nil {
 			l.worker.UseJournal(cfg.Journal)

@@ -32,15 +32,16 @@ type rooms struct {
 	limits   *Limits
 	variants []*codec.Variant // by variantID. Static after construction
 	byID     map[channel.RoomID]*room
-	large    map[string]struct{} // names of rooms that newcomers enter on other loops (follow)
-	encoded  []byte              // a push
+	large    map[string]struct{}      // names of rooms that newcomers enter on other loops (follow)
+	encoded  []byte                   // a push
+	policy   func(room string) Policy // nil: there are none
 	// crowded are the rooms whose members here do not keep up: workers refuse new messages for them. A set of its own and not a field of the
 	// room, because workers on other loops read it; it is nearly always empty. Safe from any goroutine.
 	crowded atomic.Pointer[map[channel.RoomID]struct{}]
 }
 
-func (rs *rooms) init(np *netpoll.Loop, limits *Limits, variants []*codec.Variant) {
-	rs.np, rs.limits, rs.variants = np, limits, variants
+func (rs *rooms) init(np *netpoll.Loop, limits *Limits, variants []*codec.Variant, policy func(room string) Policy) {
+	rs.np, rs.limits, rs.variants, rs.policy = np, limits, variants, policy
 	rs.byID, rs.large = make(map[channel.RoomID]*room), make(map[string]struct{})
 }
 
@@ -78,6 +79,7 @@ func (rs *rooms) joinGroup(s *session, r *room) {
 		}
 	}
 	vg := &variantGroup{variant: v}
+	rs.pace(vg, s.roomName())
 	r.groups = append(r.groups, vg)
 	rs.np.Join(s.conn, &vg.group)
 }

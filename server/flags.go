@@ -39,6 +39,7 @@ type settings struct {
 	access              router.Access
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
+	rooms               *roomRules
 	historyDir          string
 	historySync         bool // senders wait for the disk
 	historyKeep         keepFlag
@@ -67,7 +68,7 @@ var processors = runtime.GOMAXPROCS(0)
 
 // declareFlags makes settings of which every flag has its default, and the flags that set them.
 func declareFlags() (*settings, *flag.FlagSet) {
-	c := &settings{limits: router.DefaultLimits()}
+	c := &settings{limits: router.DefaultLimits(), rooms: new(roomRules)}
 	l := &c.limits
 	f := flag.NewFlagSet("pomelod", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -235,6 +236,9 @@ func (c *settings) check() error {
 		return err
 	}
 	if err := c.checkHistory(); err != nil {
+		return err
+	}
+	if err := c.settleRooms(); err != nil {
 		return err
 	}
 	most, err := maxSockets()

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -69,16 +68,6 @@ func (c *settings) checkHistory() error {
 		return errors.New("-history-dir and -history 0: rooms would keep nothing that could be written; drop one of them")
 	}
 	return nil
-}
-
-// historyReaders says who may read what a room keeps.
-func (c *settings) historyReaders(room string) channel.Readers {
-	for _, name := range c.historyOpen {
-		if prefix, open := strings.CutSuffix(name, "*"); name == room || open && strings.HasPrefix(room, prefix) {
-			return channel.ReadersEveryone
-		}
-	}
-	return channel.ReadersPresent
 }
 
 // historyFlag is a number of messages; 0 is none.

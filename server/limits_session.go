@@ -49,6 +49,7 @@ func (c *settings) sessionLimits(f *flag.FlagSet) {
 	f.Var((*countFlag)(&l.Rooms.List), "list", "`members` of a room; beyond it, until the room is empty, nobody is told who comes and goes, and who enters is told the newest 200 names and how many there are. 0: never, as with Pomelo")
 	add((*countFlag)(&l.Rooms.Rooms), "rooms", "`rooms` in all; enters that would make more are refused")
 	add((*durationFlag)(&l.Rooms.Slow), "slow-mode", "least `time` between two messages of one member in a room")
+	f.StringVar(&c.rooms.path, "rooms-file", "", "`file` that says which rooms have other limits, history or locks than the flags, and which are held, so that many messages cost one write (docs/OPERATIONS.md, \"Rooms that differ\")")
 	add(&c.memory, "memory", "`bytes` pomelod may take, the kernel's for its sockets included; auto is the limit of its cgroup, or four fifths of the machine's, or what a limit of the address space leaves. New connections and enters are refused from 80% on, and the largest backlogs closed from 90%")
 }
 

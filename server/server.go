@@ -160,7 +160,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
-		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), Logins: cfg.login.logins(), HistoryReaders: cfg.historyReaders,
+		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), Logins: cfg.login.logins(), Policy: cfg.rooms.policy,
 		Journal: journal, Restored: kept,
 		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {
@@ -186,6 +186,10 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	}
 	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
 		return err
+	}
+	cfg.rooms.told = s.node.SetPolicies
+	if cfg.rooms.path != "" {
+		p.reloads.add("rooms", cfg.rooms.read)
 	}
 	s.memory = newMemory(s)
 	if err = s.loadRules(); err != nil {

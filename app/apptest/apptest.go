@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/app"
-	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/client"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
@@ -61,10 +60,9 @@ func Start(t testing.TB, a *app.App) *Server {
 	limits.History = router.History{Messages: 64, Bytes: 64 << 10, Age: 10 * time.Minute}
 	node, err := router.NewNode(router.Config{
 		Loops: 2, Limits: limits, App: a, // two: what is only right on one event loop shall show
-		Profiles:       []*router.Profile{{Name: "connector", Type: router.Connector}},
-		NewDriver:      func(int) (netpoll.Driver, error) { return &driver{s.net.Driver(), s}, nil },
-		Nanos:          s.clock.Load,
-		HistoryReaders: func(string) channel.Readers { return channel.ReadersPresent },
+		Profiles:  []*router.Profile{{Name: "connector", Type: router.Connector}},
+		NewDriver: func(int) (netpoll.Driver, error) { return &driver{s.net.Driver(), s}, nil },
+		Nanos:     s.clock.Load,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,58 @@
+package router
+
+import (
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// Policy is what holds in a room, which may differ from room to room (Config.Policy).
+type Policy struct {
+	Members int             // that it may have; 0: no limit
+	Locked  bool            // it takes in nobody new
+	Slow    time.Duration   // least time between two messages of one member, as it is when the room comes to be; 0: none
+	Readers channel.Readers // who may read what it keeps, as it is when the room comes to be
+	Hold    time.Duration   // least time between two writes of what all its members are told (netpoll.Loop.Pace); 0: none
+}
+
+// SetPolicies tells the node that Config.Policy says something else from now on. What it says of who may enter holds at once, Hold within about a
+// second, and the rest for rooms that come to be from then on. Safe from any goroutine.
+func (n *Node) SetPolicies() { n.policies.Add(1) }
+
+// limitRooms has the loop's worker do as the policies say.
+func (l *loop) limitRooms(policy func(room string) Policy) {
+	if policy == nil {
+		return
+	}
+	l.worker.LimitRooms(func(room string) (int, time.Duration) {
+		p := policy(room)
+		return p.Members, p.Slow
+	})
+}
+
+// locks tells whether a policy has a room take in nobody new.
+func (mod *moderator) locks(room string) bool { return mod.policy != nil && mod.policy(room).Locked }
+
+// pace holds what a group of a room is told as its policy says.
+func (rs *rooms) pace(vg *variantGroup, room string) {
+	if rs.policy != nil {
+		rs.np.Pace(&vg.group, rs.policy(room).Hold)
+	}
+}
+
+// repace has the rooms here be held as their policies say now.
+func (l *loop) repace() {
+	l.paced = l.node.policies.Load()
+	seen := make(map[*room]struct{}, len(l.rooms.byID))
+	l.np.Each(func(c *netpoll.Conn) {
+		s := l.session(c)
+		if _, again := seen[s.room]; again || s.room == nil {
+			return
+		}
+		seen[s.room] = struct{}{}
+		for _, vg := range s.room.groups {
+			l.rooms.pace(vg, s.roomName())
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Each limit of a policy holds in the rooms it is for, in those only, and from when it has changed.
+func TestPolicies(t *testing.T) {
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) {
+			var mu sync.Mutex // loops of fleets may run on goroutines of their own
+			policies := map[string]Policy{"small": {Members: 2}, "slow": {Slow: 2 * time.Second}, "locked": {Locked: true}, "held": {Hold: 20 * time.Millisecond}}
+			r := newRig(t, sh, func(c *Config) {
+				c.Policy = func(room string) Policy {
+					mu.Lock()
+					defer mu.Unlock()
+					return policies[room]
+				}
+			})
+			set := func(room string, p Policy) {
+				mu.Lock()
+				policies[room] = p
+				mu.Unlock()
+				for _, n := range r.nodes() {
+					n.SetPolicies()
+				}
+			}
+			var all []*client
+			for range 3 {
+				all = append(all, r.login(atConnector, false))
+			}
+			enters := func(i int, room string) string {
+				t.Helper()
+				got := all[i].enter(fmt.Sprint("n", i), room)
+				if strings.HasPrefix(got, `{"users"`) {
+					return "in"
+				}
+				return got
+			}
+			want := func(what, got, want string) {
+				t.Helper()
+				if got != want {
+					t.Errorf("%s: %s, want %s", what, got, want)
+				}
+			}
+			want("locked", enters(0, "locked"), `{"code":500,"error":true,"reason":"room_locked"}`)
+			for i := range all {
+				want("small", enters(i, "small"), []string{"in", "in", `{"code":500,"error":true,"reason":"room_members"}`}[i])
+			}
+			set("small", Policy{})
+			want("small, not any more", enters(2, "small"), "in")
+			set("locked", Policy{})
+			want("not locked any more", enters(0, "locked"), "in")
+
+			want("slow", enters(1, "slow"), "in")
+			want("slow", all[1].ask(routeSend, sendBody("1", "*")), `{"code":500,"reason":"slow_mode","wait":2}`)
+
+			for i := range all {
+				want("held", enters(i, "held"), "in")
+			}
+			r.net.Wait(20 * time.Millisecond) // who entered is told
+			r.net.Wait(20 * time.Millisecond)
+			for _, c := range all {
+				c.take()
+			}
+			told := func(c *client) (n int) {
+				for _, e := range c.take() {
+					if strings.Contains(e, "onChat") {
+						n++
+					}
+				}
+				return n
+			}
+			say := func(n int) {
+				t.Helper()
+				for range n {
+					want("send", all[0].ask(routeSend, sendBody("x", "*")), "{}")
+				}
+			}
+			say(1)
+			want("the first message", fmt.Sprint(told(all[0]), told(all[1]), told(all[2])), "1 1 1")
+			writes := all[1].sock.Writes
+			say(3) // who speaks is not held: it is answered, and told what came before
+			want("the next ones, at once", fmt.Sprint(told(all[0]), told(all[1]), told(all[2])), "3 0 0")
+			r.net.Wait(20 * time.Millisecond)
+			want("the next ones, later", fmt.Sprint(told(all[0]), told(all[1]), told(all[2])), "0 3 3")
+			if n := all[1].sock.Writes - writes; n != 1 {
+				t.Errorf("three messages took %d writes", n)
+			}
+			set("held", Policy{})
+			r.net.Seconds(1)
+			for _, c := range all {
+				c.take()
+			}
+			say(3)
+			want("not held any more", fmt.Sprint(told(all[0]), told(all[1]), told(all[2])), "3 3 3")
+		})
+	}
+}
