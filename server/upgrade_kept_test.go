@@ -259,7 +259,7 @@ func keepsGET(t *testing.T, u *upgradable) func() {
 func keepsThrottled(t *testing.T, u *upgradable) func() {
 	const asked = 60
 	c := newTalker(t, u.addr("connector"), false)
-	if err := c.conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+	if err := c.conn.(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
 		t.Fatal(err)
 	}
 	pad := strings.Repeat("y", 8<<10)
@@ -296,7 +296,7 @@ func keepsThrottled(t *testing.T, u *upgradable) func() {
 // keepsHalfRead: the rest of a frame whose first bytes were read before comes after, and what follows it.
 func keepsHalfRead(t *testing.T, u *upgradable) func() {
 	c := newTalker(t, u.addr("connector"), true)
-	if err := c.conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+	if err := c.conn.(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
 		t.Fatal(err)
 	}
 	other := newTalker(t, u.addr("connector"), false)
