@@ -51,11 +51,12 @@ abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
 abuse-long: ## make three of the attacks as large as they were when they did harm; wants 4 GB of memory
 	$(GO) test -count=1 -timeout 30m -v -run 'TestLong$$' ./test/abuse -long
 
-# UPGRADES of the server while clients of all wires chat; CI does it with five.
+# UPGRADES of the server while a CROWD of clients of all wires chats; CI does it three times, with a small one.
 UPGRADES ?= 100
+CROWD    ?= -members 2000 -rooms 100 -rate 500
 .PHONY: upgrades
 upgrades: ## replace pomelod UPGRADES (100) times while clients chat: nobody may notice
-	$(GO) test -count=1 -timeout 30m -v -run 'TestUpgrades$$' ./bench -upgrades '$(UPGRADES)' -upgrade-crowd '-members 2000 -rooms 100 -rate 500'
+	$(GO) test -count=1 -timeout 30m -v -run 'TestUpgrades$$' ./bench -upgrades '$(UPGRADES)' -upgrade-crowd '$(CROWD)'
 
 # With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
 SOAK ?= 10m
