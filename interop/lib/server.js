@@ -6,13 +6,16 @@ const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const path = require('node:path');
 const readline = require('node:readline');
-const { within } = require('./expect');
+const { eventually, within } = require('./expect');
 
 const STOP_DEADLINE_MS = 15_000;
+const UPGRADE_DEADLINE_MS = 60_000;
 const CONFIG_DIR = path.join(__dirname, '..', 'config');
 
 class Server {
   #process;
+  #pid; // of the process that serves: the first one, or one that has taken its place
+  #ended;
   #exited;
   #started;
   #stopping = false;
@@ -39,7 +42,9 @@ class Server {
   constructor(command, options) {
     this.options = options;
     this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'] });
-    process.once('exit', () => this.#process.kill('SIGKILL')); // a test run that breaks off leaves no server behind
+    this.#pid = this.#process.pid;
+    process.once('exit', () => this.#kill()); // a test run that breaks off leaves no server behind
+    this.#ended = once(this.#process.stderr, 'close'); // the log is that of all processes
     this.#exited = once(this.#process, 'exit').then(([code, signal]) => signal ?? code);
     this.#started = new Promise((resolve, reject) => {
       this.#readLog(resolve);
@@ -51,19 +56,39 @@ class Server {
     });
   }
 
+  // upgrade replaces the process by a new one of the same binary, which takes over its clients. It resolves with what the command says.
+  async upgrade() {
+    const before = this.#pid;
+    this.#stopping = true; // the first process ends when the next has its place
+    const command = spawn(binary(), ['upgrade', '-pid', String(before)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [command.stdout, command.stderr]) stream.on('data', (text) => { said += text; });
+    const [code] = await within(once(command, 'close'), 'pomelod upgrade did not end', UPGRADE_DEADLINE_MS);
+    if (code !== 0) throw this.explain(new Error(`pomelod upgrade ended with ${code}: ${said}`));
+    await eventually(() => this.#pid, (pid) => { if (pid === before) throw new Error('no new process is ready'); });
+    return said;
+  }
+
   // stop asks politely; anything but exit code 0 within the deadline is a failure.
   async stop() {
     this.#stopping = true;
-    this.#process.kill('SIGTERM');
+    process.kill(this.#pid, 'SIGTERM');
     try {
       const how = await within(this.#exited, 'pomelod did not end on SIGTERM', STOP_DEADLINE_MS);
       if (how !== 0) throw new Error(`pomelod ended with ${how} on SIGTERM, not with 0`);
+      await within(this.#ended, 'the last process did not end on SIGTERM', STOP_DEADLINE_MS);
       const errors = this.log.filter((line) => line.includes('"level":"ERROR"'));
       if (errors.length > 0) throw new Error(`pomelod logged ${errors.length} errors`);
     } catch (err) {
-      this.#process.kill('SIGKILL');
+      this.#kill();
       throw this.explain(err);
     }
+  }
+
+  #kill() {
+    try {
+      process.kill(this.#pid, 'SIGKILL');
+    } catch {} // it has ended
   }
 
   // explain adds the server's log to an error, so that a failed test shows both sides.
@@ -80,7 +105,10 @@ class Server {
       this.log.push(line);
       const entry = parse(line);
       if (entry.msg === 'listening') this[entry.tls ? `${entry.server}TLS` : entry.server] = address(entry.addr); // gateTLS, connectorTLS
-      if (entry.msg === 'ready') ready();
+      if (entry.msg === 'ready') {
+        this.#pid = entry.pid;
+        ready();
+      }
     });
   }
 
