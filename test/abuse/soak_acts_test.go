@@ -66,6 +66,11 @@ func (a *actor) act() {
 // from is an address: each actor has two hundred.
 func (a *actor) from() string { return fmt.Sprintf("127.0.%d.%d", 70+a.index, 1+a.rng.IntN(200)) }
 
+// otherAddress is one from which nobody comes who behaves: a flood of polling sessions leaves no connection for others of its address.
+func (a *actor) otherAddress() string {
+	return fmt.Sprintf("127.0.%d.%d", 70+a.index, 201+a.rng.IntN(50))
+}
+
 // guest is one of any wire.
 func (a *actor) guest() *guest {
 	wire := wires[a.rng.IntN(len(wires))]

@@ -220,7 +220,7 @@ func (a *actor) pipelining() error {
 	paths := []string{"/gate/queryEntry", "/", "/pomelo.js", "/no/such/page", pathPolling + "3"}
 	burst := []byte(strings.Repeat(httpText("GET", paths[a.rng.IntN(len(paths))], ""), 100))
 	for range 1 + a.rng.IntN(4) {
-		p, err := dial(a.from(), a.addr)
+		p, err := dial(a.otherAddress(), a.addr)
 		if err != nil {
 			return nil
 		}
