@@ -12,7 +12,10 @@ import (
 	"time"
 )
 
-const routeHistory = "chat.chatHandler.history"
+const (
+	routeHistory = "chat.chatHandler.history"
+	routeMembers = "chat.chatHandler.members"
+)
 
 // pageOf are the messages of a page of history.
 func pageOf(answer string) (said []string, err error) {
@@ -26,12 +29,26 @@ func pageOf(answer string) (said []string, err error) {
 	return said, nil
 }
 
-// Members who ask for all that was said, again and again, are told little more of it than they may ask for: a page costs what it is long.
-func TestHistoryScans(t *testing.T) {
-	const askers, asks, messages, length = 40, 40, 7, 8 << 10 // 56 KiB a page, which costs four enters
-	const each = 20/4 + 2                                     // pages at once, and one that is owed for; beside half a one a second
-	scenario{
-		name: "history scans",
+// Members who ask for all that was said, or for all who are there, again and again, are told little more of it than they may ask for: a page costs an enter,
+// and one more for each 16 KiB.
+func TestPages(t *testing.T) {
+	scan{name: "history scans", route: routeHistory, metric: "pomelod_history_pages_total", asks: 40,
+		each: 20/4 + 2, every: 0.5, // 56 KiB cost four; and one that is owed for
+	}.scenario().run(t)
+	scan{name: "members scans", route: routeMembers, metric: "pomelod_members_pages_total", asks: 100, each: 20 + 1, every: 2}.scenario().run(t)
+}
+
+// scan asks for pages.
+type scan struct {
+	name, route, metric string
+	asks                int     // of each reader
+	each, every         float64 // pages of each reader at once, and more a second
+}
+
+func (sc scan) scenario() scenario {
+	const askers, messages, length = 40, 7, 8 << 10
+	return scenario{
+		name: sc.name,
 		busy: "eleven megabytes at once, for attackers who take them",
 		late: 100 * time.Millisecond,
 		attack: func(a *arena) error {
@@ -51,16 +68,16 @@ func TestHistoryScans(t *testing.T) {
 					return fmt.Errorf("the speaker was answered %s, %w", answer, err)
 				}
 			}
-			before, began := a.metrics()["pomelod_history_pages_total"], time.Now()
+			before, began := a.metrics()[sc.metric], time.Now()
 			var ask []byte
-			for id := range uint32(asks) {
-				ask = append(ask, message(id+1000, routeHistory, `{"limit":200}`)...)
+			for id := range uint32(sc.asks) {
+				ask = append(ask, message(id+1000, sc.route, `{"limit":200}`)...)
 			}
 			if err := together(n, func(i int) error {
 				if err := readers[i].raw(ask); err != nil {
 					return err
 				}
-				for id := range uint32(asks) {
+				for id := range uint32(sc.asks) {
 					if _, err := readers[i].answer(id + 1000); err != nil {
 						return err
 					}
@@ -70,22 +87,22 @@ func TestHistoryScans(t *testing.T) {
 				return err
 			}
 			took := time.Since(began)
-			pages := a.metrics()["pomelod_history_pages_total"] - before
+			pages := a.metrics()[sc.metric] - before
 			a.t.Logf("%d readers were told %v pages in %v", n, pages, took)
 			if pages < float64(n) {
 				a.t.Errorf("the attack did not land: %v pages", pages)
 			}
-			if most := float64(n) * (each + took.Seconds()); pages > most {
+			if most := float64(n) * (sc.each + sc.every*(took.Seconds()+1)); pages > most {
 				return fmt.Errorf("%v pages were told, more than %.0f", pages, most)
 			}
 			return nil
 		},
-		landed: func(d delta) error { return d.atLeast("pomelod_history_pages_total", 4) },
+		landed: func(d delta) error { return d.atLeast(sc.metric, 4) },
 		held: func(d delta) error {
-			return d.atLeast(`pomelod_limited_total{reason="enter_rate"}`, crowd(askers)*asks/2)
+			return d.atLeast(`pomelod_limited_total{reason="enter_rate"}`, crowd(askers)*float64(sc.asks)/2)
 		},
 		without: weakness{flags: []string{"-enter-rate", "0"}, fails: "pages were told, more than"},
-	}.run(t)
+	}
 }
 
 // Who makes rooms and fills them with what is kept does not push out what others' rooms keep: empty rooms go first, then those that keep most. Who pushes out
@@ -94,7 +111,7 @@ func TestHistoryWipes(t *testing.T) {
 	const rooms, length, words, pushed = 200, 60 << 10, 5, 70 // four times what may be kept; more than a room keeps
 	scenario{
 		name:  "history wipes",
-		flags: []string{"-history-memory", "3MiB"},
+		flags: []string{"-history-memory", "3MiB", "-grace", "0"},
 		busy:  "what is judged is what is kept",
 		attack: func(a *arena) error {
 			var keepers []*guest
