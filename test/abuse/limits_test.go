@@ -192,6 +192,7 @@ func TestSmallAddressSpace(t *testing.T) {
 	const rounds = 3                                                           // a server that is busy refuses some of it
 	scenario{
 		name:    "small address space",
+		flags:   []string{"-heartbeat", "0", "-idle-timeout", "10m", "-stuck-timeout", "10m"}, // on a slow machine they would be ended for that before
 		prepare: under(fmt.Sprint("-v ", kib)),
 		busy:    "messages of 100 KiB, as fast as two processors take them, and a heap near its limit",
 		attack: func(a *arena) error {
