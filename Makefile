@@ -77,6 +77,13 @@ sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under vir
 	$(GO) test -c -o bin/sim.test ./cluster
 	@GOGC=400 bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
 
+# Figures want a machine that has nothing else to do. A part of it, without bars, is in make test-go.
+FAULTS ?= .
+ROUNDS ?= 1
+.PHONY: fleet
+fleet: ## let everything go wrong in fleets of real processes, ROUNDS (1) times each (FAULTS=NATS, a regexp), and hold times to their bars
+	cd test/fleet && $(GO) test -count=1 -timeout 0 -v -run TestFaults -faults -fault '$(FAULTS)' -rounds '$(ROUNDS)'
+
 # Plain runs have one seed a test; these have EXPLORE new ones.
 EXPLORE ?= 20
 .PHONY: explore

@@ -229,38 +229,6 @@ func (p *party) end() (acked int) {
 	return acked
 }
 
-// Gate, connectors and chat nodes, each a process. A chat node is killed while everybody talks: what was acknowledged reaches all, nobody is disconnected,
-// and rooms of the dead node are answered again.
-func TestChatNodeKilled(t *testing.T) {
-	s := startNATS(t, nil)
-	node := func(name, role string, more ...string) *process {
-		return launch(t, name, append([]string{"-nats", s.url(), "-role", role}, more...)...)
-	}
-	chats := []*process{node("chat-1", "chat"), node("chat-2", "chat")}
-	connectors := []*process{node("connector-1", "connector", "-listen", "127.0.0.1:0"), node("connector-2", "connector", "-listen", "127.0.0.1:0")}
-	gate := node("gate-1", "gate", "-gate", "127.0.0.1:0")
-	for _, p := range append(append(chats, connectors...), gate) {
-		p.waitReady()
-	}
-	eventually(t, "both chat nodes to follow each other", func() bool {
-		return chats[0].metric("pomelod_fleet_unguarded_partitions") == 0 && chats[1].metric("pomelod_fleet_unguarded_partitions") == 0
-	})
-	p := gather(t, gate.addr("gate"), 6, 4)
-	p.talk()
-	p.more(20)
-	chats[1].kill()
-	t.Logf("each room has 20 more sends %v after the kill", p.more(20))
-	again := node("chat-2", "chat")
-	again.waitReady()
-	p.more(20)
-	t.Logf("%d acknowledged sends reached everybody", p.end())
-	for _, c := range connectors {
-		if c.metric(`pomelod_accepted_total`) <= 0 {
-			t.Errorf("%s has nobody: the gate sends all to the other", c.name)
-		}
-	}
-}
-
 // Two nodes that do everything, as most fleets are. One ends in order, with its users elsewhere; then it comes back.
 func TestTwoNodesOfAllRoles(t *testing.T) {
 	s := startNATS(t, nil)

@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// web asks nodes, and no proxy that the environment may name. A process that is stopped answers nobody.
+var web = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+
 // process is a pomelod of its own.
 type process struct {
 	*board
@@ -57,11 +60,16 @@ type process struct {
 // launch starts one, whose -id is name unless that is empty, and which is killed at the end of the test.
 func launch(t *testing.T, name string, args ...string) *process {
 	t.Helper()
-	args = append([]string{"-loops", "2", "-admin", "127.0.0.1:0", "-admin-socket", "none", "-limits", "off", "-drain", "100ms"}, args...)
+	args = append(nodeFlags("127.0.0.1"), args...)
 	if name != "" {
 		args = append(args, "-id", name)
 	}
 	return begin(t, name, args...)
+}
+
+// nodeFlags are the flags of all nodes of tests.
+func nodeFlags(host string) []string {
+	return []string{"-loops", "2", "-admin", host + ":0", "-admin-socket", "none", "-limits", "off", "-drain", "100ms"}
 }
 
 // begin starts a pomelod with a command line, which is killed at the end of the test.
@@ -71,8 +79,12 @@ func begin(t *testing.T, name string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{board: newBoard(t), name: name, addrs: map[string]string{}, read: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...)
+	return beginCommand(t, name, exec.Command(binary, args...))
+}
+
+func beginCommand(t *testing.T, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{board: newBoard(t), cmd: cmd, name: name, addrs: map[string]string{}, read: make(chan struct{})}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -94,7 +106,8 @@ func begin(t *testing.T, name string, args ...string) *process {
 func (p *process) follow(out io.Reader) {
 	defer close(p.read)
 	defer p.do(func() { p.gone = true })
-	for s := bufio.NewScanner(out); s.Scan(); {
+	s := bufio.NewScanner(out)
+	for s.Buffer(nil, 4<<20); s.Scan(); { // a line may have the stacks of all goroutines
 		var line struct{ Msg, Server, Addr string }
 		_ = json.Unmarshal(s.Bytes(), &line)
 		p.do(func() {
@@ -124,7 +137,7 @@ func (p *process) addr(server string) string {
 
 // readyz is what the process answers, and with which status.
 func (p *process) readyz() (int, string) {
-	r, err := http.Get("http://" + p.addr("admin") + "/readyz")
+	r, err := web.Get("http://" + p.addr("admin") + "/readyz")
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -135,7 +148,7 @@ func (p *process) readyz() (int, string) {
 
 // metric is a figure of the process, -1 if there is none of that name.
 func (p *process) metric(name string) float64 {
-	r, err := http.Get("http://" + p.addr("admin") + "/metrics")
+	r, err := web.Get("http://" + p.addr("admin") + "/metrics")
 	if err != nil {
 		return -1
 	}

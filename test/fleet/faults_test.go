@@ -1,0 +1,301 @@
+package fleet
+
+import (
+	"flag"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/internal/seed"
+)
+
+// The harness: fleets of real processes, with guests of five wires who talk all the time, and things that go wrong. Whatever happens, what was acknowledged
+// reaches everybody who was there and stays, once and in order; lists are the owner's; who goes is told of; and nobody is disconnected but by a node that
+// has failed. make fleet looks at times, too.
+var (
+	faultsAll    = flag.Bool("faults", false, "let everything go wrong that the table has, and hold times to its bars; else some of it, and times are only shown")
+	faultsOnly   = flag.String("fault", "", "only what has a `name` like this (a regexp)")
+	faultsRounds = flag.Int("rounds", 1, "how often each thing goes wrong")
+	faultsRate   = flag.Int("rate", 0, "messages a second; 0: 200, or with -faults 1000")
+)
+
+// fault is something that goes wrong in a fleet.
+type fault struct {
+	name  string
+	short bool // also without -faults
+	quiet bool // nobody is disconnected, and nobody is told of a leave
+	// Bars, over all rounds: the longest time for which some room was not answered, and the time until everybody was told who is gone. 0: there is none.
+	median, worst, leaves time.Duration
+	// do lets it happen, puts everything right again, and tells when rooms could be answered no more, or could again be.
+	do func(h *harness, c *crowd) time.Time
+}
+
+const (
+	silence = 8 * time.Second // longer than the 3 s after which a node is taken for dead
+	blink   = 100 * time.Millisecond
+)
+
+// killed ends nodes; they come back when all rooms are answered again.
+func killed(pick func(h *harness) []*member) func(*harness, *crowd) time.Time {
+	return func(h *harness, c *crowd) time.Time {
+		nodes := pick(h)
+		since := time.Now()
+		h.die(nodes...)
+		c.more(5)
+		h.again(nodes...)
+		return since
+	}
+}
+
+// restarted ends nodes, and a supervisor starts them again.
+func restarted(pick func(h *harness) []*member) func(*harness, *crowd) time.Time {
+	return func(h *harness, c *crowd) time.Time {
+		nodes := pick(h)
+		since := time.Now()
+		h.die(nodes...)
+		time.Sleep(blink) // RestartSec= of deploy/pomelod@.service
+		h.again(nodes...)
+		return since
+	}
+}
+
+// paused stops a node for a while.
+func paused(pick func(h *harness) []*member) func(*harness, *crowd) time.Time {
+	return func(h *harness, _ *crowd) time.Time {
+		since := time.Now()
+		pick(h)[0].pause(silence)
+		return since
+	}
+}
+
+// drained ends nodes in order, one after the other, and starts each again.
+func drained(pick func(h *harness) []*member) func(*harness, *crowd) time.Time {
+	return func(h *harness, _ *crowd) time.Time {
+		since := time.Now()
+		for _, m := range pick(h) {
+			m.drain()
+			h.again(m)
+			h.calm()
+		}
+		return since
+	}
+}
+
+// drainedAndKilled is a restart of everything in which a node is killed at some moment.
+func drainedAndKilled(h *harness, c *crowd) time.Time {
+	since := time.Now()
+	for i, at := 0, h.rng.IntN(len(h.nodes)); i < len(h.nodes); i++ {
+		m := h.nodes[i]
+		if i != at {
+			drained(only(m))(h, c)
+			continue
+		}
+		victim := h.some(0, m)
+		done := make(chan struct{})
+		m.mayCut()
+		go func() { defer close(done); _ = m.stop() }()
+		time.Sleep(time.Duration(h.rng.IntN(1000)) * time.Millisecond)
+		h.die(victim)
+		h.again(victim)
+		awaitClosed(h.t, m.name+" to end", done)
+		h.again(m)
+		h.calm()
+	}
+	return since
+}
+
+func only(m *member) func(*harness) []*member {
+	return func(*harness) []*member { return []*member{m} }
+}
+
+// Whom it happens to.
+func aChat(h *harness) []*member      { return []*member{h.some(chats, h.maker())} }
+func theMaker(h *harness) []*member   { return []*member{h.maker()} }
+func aConnector(h *harness) []*member { return []*member{h.some(connectors)} }
+func theGate(h *harness) []*member    { return []*member{h.some(gates)} }
+func both(h *harness) []*member       { return []*member{h.some(connectors), h.some(chats)} }
+func everyone(h *harness) []*member   { return h.nodes }
+
+// natsRestarts is an upgrade of NATS.
+func natsRestarts(h *harness, _ *crowd) time.Time {
+	since := time.Now()
+	h.nats.stop()
+	h.nats.start()
+	return since
+}
+
+// natsAway is a NATS that is there again after a while. How long rooms are not answered counts from then on.
+func natsAway(d time.Duration) func(*harness, *crowd) time.Time {
+	return func(h *harness, _ *crowd) time.Time {
+		h.nats.stop()
+		time.Sleep(d)
+		h.nats.start()
+		return time.Now()
+	}
+}
+
+// lost has the network of a chat node lose packets for a while.
+func lost(begin, end func(*namespace)) func(*harness, *crowd) time.Time {
+	return func(h *harness, _ *crowd) time.Time {
+		since := time.Now()
+		begin(h.ns)
+		time.Sleep(silence)
+		end(h.ns)
+		return since
+	}
+}
+
+const crash, crashMedian = 4500 * time.Millisecond, 1500 * time.Millisecond
+
+// What goes wrong in a fleet of one gate, three connectors and three chat nodes.
+var spreadFaults = []fault{
+	{name: "a chat node is killed", short: true, median: crashMedian, worst: crash, do: killed(aChat)},
+	{name: "the maker of views, a chat node, is killed", median: crashMedian, worst: crash, do: killed(theMaker)},
+	{name: "a chat node is killed and started again", worst: 2500 * time.Millisecond, do: restarted(aChat)},
+	{name: "a connector is killed", leaves: 5 * time.Second, do: killed(aConnector)},
+	{name: "a connector is killed and started again", leaves: 5 * time.Second, do: restarted(aConnector)},
+	{name: "the gate is killed and started again", quiet: true, do: restarted(theGate)},
+	{name: "a connector and a chat node are killed at once", short: true, worst: 8 * time.Second, do: killed(both)},
+	{name: "a chat node is stopped for 8 s", worst: crash, do: paused(aChat)},
+	{name: "the maker is stopped for 8 s", worst: crash, do: paused(theMaker)},
+	{name: "a connector is stopped for 8 s", do: paused(aConnector)},
+	{name: "the gate is stopped for 8 s", quiet: true, do: paused(theGate)},
+	{name: "a chat node is drained and started again", do: drained(aChat)},
+	{name: "a connector is drained and started again", do: drained(aConnector)},
+	{name: "everything is drained and started again, node after node", do: drained(everyone)},
+	{name: "the same, and a node is killed at some moment", worst: 8 * time.Second, do: drainedAndKilled},
+	{name: "NATS is restarted", short: true, quiet: true, do: natsRestarts},
+	{name: "NATS is away for 20 s", quiet: true, do: natsAway(20 * time.Second)},
+	{name: "a chat node's network loses everything for 8 s", worst: crash, do: lost((*namespace).away, (*namespace).back)},
+	{name: "a chat node's network loses what it sends for 8 s", worst: crash, do: lost((*namespace).unheard, (*namespace).heard)},
+	{name: "a chat node's network loses what it is sent for 8 s", worst: crash, do: lost((*namespace).deaf, (*namespace).hears)},
+}
+
+// What goes wrong in a fleet of two nodes that do everything.
+var pairFaults = []fault{
+	{name: "the node that does not make views is killed", short: true, leaves: 5 * time.Second, worst: crash, do: killed(aChat)},
+	{name: "the maker is killed", leaves: 5 * time.Second, worst: crash, do: killed(theMaker)},
+	{name: "a node is killed and started again", worst: 2500 * time.Millisecond, do: restarted(aConnector)},
+	{name: "the node that does not make views is stopped for 8 s", worst: crash, do: paused(aChat)},
+	{name: "the maker is stopped for 8 s", worst: crash, do: paused(theMaker)},
+	{name: "both are drained and started again, one after the other", do: drained(everyone)},
+	{name: "NATS is restarted", quiet: true, do: natsRestarts},
+	{name: "NATS is away for 20 s", quiet: true, do: natsAway(20 * time.Second)},
+}
+
+func TestFaultsOfSevenNodes(t *testing.T) {
+	suffer(t, func(network bool) *harness { return newSpread(t, seed.Rand(t), network) }, 9, spreadFaults)
+}
+
+func TestFaultsOfTwoNodes(t *testing.T) {
+	suffer(t, func(bool) *harness { return newPair(t, seed.Rand(t)) }, 6, pairFaults)
+}
+
+// outcome is what became of a fault, over all rounds.
+type outcome struct {
+	acked, cut, told, refused int
+	waits, gone, safe         []time.Duration // longest without an answer; until all were told; until every partition had a follower
+}
+
+// suffer lets faults happen to one fleet, one after the other, each in rooms of its own with five guests. network asks for a fleet with a network that can fail.
+func suffer(t *testing.T, fleet func(network bool) *harness, rooms int, faults []fault) {
+	like, err := regexp.Compile(*faultsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
+		return !like.MatchString(f.name) || *faultsOnly == "" && !*faultsAll && !f.short
+	})
+	if len(faults) == 0 {
+		t.Skip("there is no such fault")
+	}
+	isNetwork := func(f fault) bool { return strings.Contains(f.name, "network") }
+	h := fleet(slices.ContainsFunc(faults, isNetwork))
+	table := []string{"| what fails | times | rooms unanswered at most, median, worst | leaves told within | every partition has a follower after | clients cut off | acknowledged |", "| --- | --- | --- | --- | --- | --- | --- |"}
+	for i := range faults {
+		f := &faults[i]
+		if h.ns == nil && isNetwork(*f) {
+			continue
+		}
+		var o outcome
+		for round := range *faultsRounds {
+			f.happen(h, i**faultsRounds+round, rooms, &o)
+		}
+		table = append(table, f.row(&o))
+		if *faultsAll {
+			f.judge(t, &o)
+		}
+	}
+	t.Logf("measured:\n%s", strings.Join(table, "\n"))
+}
+
+// happen is one round of a fault.
+func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
+	h.t.Helper()
+	began := time.Now()
+	rate := *faultsRate
+	switch {
+	case rate == 0 && *faultsAll:
+		rate = 1000
+	case rate == 0:
+		rate = 200
+	}
+	h.cut = make(map[string]bool)
+	c := newCrowd(h, number, rooms, len(fiveWires), rate)
+	c.everybody()
+	c.more(10)
+	since := f.do(h, c)
+	h.calm()
+	o.safe = append(o.safe, time.Since(since))
+	c.everybody()
+	c.more(10)
+	gone := c.gone(since)
+	cut, told := c.end(h.cut)
+
+	o.acked += len(c.sends)
+	for why, n := range c.refused {
+		o.refused += n
+		h.t.Logf("%s: refused %d times: %s", f.name, n, why)
+	}
+	o.waits = append(o.waits, slices.Max(c.waits(since)))
+	o.gone = append(o.gone, gone)
+	o.told += told
+	o.cut += cut
+	if f.quiet && (cut > 0 || told > 0) {
+		c.wrongf("%d were disconnected, and %d told of leaves", cut, told)
+	}
+	for _, wrong := range c.wrong {
+		h.t.Errorf("%s: %s", f.name, wrong)
+	}
+	h.t.Logf("%s: %v in all, %d acknowledged, unanswered for %v, gone after %v, followers after %v, %d cut", f.name, time.Since(began).Round(time.Millisecond), len(c.sends), o.waits[len(o.waits)-1].Round(time.Millisecond), gone.Round(time.Millisecond), o.safe[len(o.safe)-1].Round(time.Millisecond), cut)
+}
+
+// middle is the median.
+func middle(all []time.Duration) time.Duration {
+	all = slices.Sorted(slices.Values(all))
+	return all[len(all)/2]
+}
+
+func (f *fault) row(o *outcome) string {
+	tenths := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+	gone := "-"
+	if o.told > 0 {
+		gone = tenths(slices.Max(o.gone))
+	}
+	return fmt.Sprintf("| %s | %d | %.2f s, %.2f s | %s | %s | %d | %d |", f.name, len(o.waits), middle(o.waits).Seconds(), slices.Max(o.waits).Seconds(), gone, tenths(middle(o.safe)), o.cut, o.acked)
+}
+
+// judge holds times to the bars.
+func (f *fault) judge(t *testing.T, o *outcome) {
+	for _, b := range []struct {
+		what     string
+		got, bar time.Duration
+	}{{"the median of the longest waits", middle(o.waits), f.median}, {"the longest wait", slices.Max(o.waits), f.worst}, {"the last leave", slices.Max(o.gone), f.leaves}} {
+		if b.bar > 0 && b.got > b.bar {
+			t.Errorf("%s: %s is %v, more than %v", f.name, b.what, b.got, b.bar)
+		}
+	}
+}
