@@ -94,6 +94,13 @@ explore: ## run the random tests of rooms, wires, loops and fleets with EXPLORE 
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test --test-reporter=spec
 
+# Those that are about rooms. ASONE_FLEET=pair: against one of two nodes that do everything.
+INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/order.test.js
+.PHONY: interop-fleet
+interop-fleet: build interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive a gate, a connector and a chat node with those of these clients that are about rooms
+	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
+	cd interop && ASONE_BINARY='$(CURDIR)/bin/pomelod' POMELOD='$(CURDIR)/bin/pomelod-asone' node --test $(INTEROP_FLEET)
+
 .PHONY: try-proxies
 try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed
 	scripts/try-proxies.sh bin/pomelod
