@@ -81,7 +81,7 @@ func run() error {
 			if err != nil {
 				return err
 			}
-			say(`{"level":"INFO","msg":"ready"}`)
+			say(fmt.Sprintf(`{"level":"INFO","msg":"ready","pid":%d}`, os.Getpid()))
 		case <-signals:
 			return end(nodes)
 		}
