@@ -50,6 +50,7 @@ type settings struct {
 	pprof               bool // if set; else where -admin is on loopback
 	proxyProtocol       proxyFlag
 	preset              preset
+	original            original
 	memory              memoryFlag
 	buffered            sizeFlag // -max-buffered
 	budget              budget   // what -memory comes to
@@ -125,7 +126,10 @@ func declareFlags() (*settings, *flag.FlagSet) {
 	c.tls.declare(f)
 	f.IntVar(&l.Pulls, "max-polling", 0, "socket.io clients that poll; more are refused. 0 for as many as -max-conns")
 
+	f.BoolVar(&c.original.on, "original", false, "do as Pomelo's sample where pomelod does otherwise by default: -grace 0, -list 0 and -names original, unless these are given")
 	c.naming.declare(f)
+	c.original.declare("names", string(namesOriginal))
+	c.original.declare("list", "0")
 	c.login.declare(f)
 	c.sessionLimits(f)
 	c.fleetFlags(f)
@@ -154,7 +158,7 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
 	c.flags = f
 	if err == nil {
-		err = c.preset.apply(f, c.set)
+		err = errors.Join(c.preset.apply(f, c.set), c.original.apply(f, c.set))
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):

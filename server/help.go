@@ -46,7 +46,7 @@ var helpGroups = []struct{ title, names string }{
 	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Login", "auth auth-key auth-issuer auth-audience auth-name auth-url auth-query"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
-	{"What a session or a room may do", "names reserved session-rate send-rate enter-rate slow-mode flood list rooms-file room-members rooms max-name handshake-bytes handshake-packages"},
+	{"What a session or a room may do", "original names reserved session-rate send-rate enter-rate slow-mode flood list rooms-file room-members rooms max-name handshake-bytes handshake-packages"},
 	{"What rooms keep", "history history-bytes history-age history-memory history-open grace history-dir history-sync history-keep"},
 	{"Times", "idle-timeout head-timeout handshake-timeout first-message-timeout request-timeout stuck-timeout keepalive-timeout sio-heartbeat sio-timeout sio-timeout4"},
 	{"Sizes", "max-package max-head outbound max-buffered room-backlog loop-backlog"},

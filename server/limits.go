@@ -46,12 +46,17 @@ func (p *preset) apply(f *flag.FlagSet, given map[string]bool) error {
 	if p.name != presetOff {
 		return nil
 	}
-	for _, v := range p.off {
+	return setUngiven(f, given, "-limits off", p.off)
+}
+
+// setUngiven sets flags to values, for the sake of another flag, but for those that were given.
+func setUngiven(f *flag.FlagSet, given map[string]bool, because string, values []presetValue) error {
+	for _, v := range values {
 		if given[v.flag] {
 			continue
 		}
 		if err := f.Set(v.flag, v.value); err != nil {
-			return fmt.Errorf("-limits off: -%s %s: %w", v.flag, v.value, err)
+			return fmt.Errorf("%s: -%s %s: %w", because, v.flag, v.value, err)
 		}
 	}
 	return nil

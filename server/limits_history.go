@@ -14,7 +14,8 @@ import (
 )
 
 // historyLimits registers what rooms keep of what is said in them. The defaults are for people whose connection was lost for some minutes: 64
-// messages are a lively minute or a quiet hour, and ten minutes a tunnel. All of it together takes no more than 64 MiB.
+// messages are a lively minute or a quiet hour, and ten minutes a tunnel. All of it together takes no more than 64 MiB. Pomelo's clients that
+// return by themselves wait 5 s before they try, and some need as long again to connect and to enter: a place is kept for 12 s.
 func (c *settings) historyLimits(f *flag.FlagSet) {
 	h := &c.limits.History
 	h.Messages, h.Bytes, h.Age, h.Memory = 64, 64<<10, 10*time.Minute, 64<<20
@@ -26,7 +27,9 @@ func (c *settings) historyLimits(f *flag.FlagSet) {
 	f.Var((*syncFlag)(&c.historySync), "history-sync", "always or off: whether a sender is answered only when its message is on the disk. With always, messages are refused while they cannot be written; with off, the last ones before a crash may be missing")
 	c.historyKeep = keepFlag{30 * 24 * time.Hour, 10 << 30}
 	f.Var(&c.historyKeep, "history-keep", "`time:bytes`: how long files stay in -history-dir, and how large they may be together; the oldest are removed")
-	f.Var((*graceFlag)(&c.limits.Rooms.Grace), "grace", "`time` for which a member that was cut off keeps its place, and others are told nothing: 12s suits clients that return by themselves. 0: it leaves at once")
+	c.limits.Rooms.Grace = 12 * time.Second
+	f.Var((*graceFlag)(&c.limits.Rooms.Grace), "grace", "`time` for which a member that was cut off, and did not say goodbye, keeps its place, and others are told nothing. 0: it leaves at once, as with Pomelo")
+	c.original.declare("grace", "0")
 	f.Var(&c.historyOpen, "history-open", "`names` of rooms that keep what was said for everyone who enters, not only for those who were there: lobby,world*. A * at the end stands for anything")
 }
 

@@ -37,7 +37,7 @@ func (n *namesFlag) Set(text string) error {
 
 func (n *naming) declare(f *flag.FlagSet) {
 	n.kind, n.reserved = namesSafe, listFlag{"system"}
-	f.Var(&n.kind, "names", "`safe|original`: what users may be called. safe refuses characters that are not shown or turn text around, and names that look like one in the room, or like one of -reserved. original takes all that Pomelo takes; it is the default with -config")
+	f.Var(&n.kind, "names", "`safe|original`: what users may be called. safe refuses characters that are not shown or turn text around, and names that look like one in the room, or like one of -reserved. original takes all that Pomelo takes; it is the default with -config and -original")
 	f.Var(&n.reserved, "reserved", "`names` that no user may have, whatever their case: system,admin. Not with -names original")
 }
 
@@ -49,7 +49,7 @@ func (n *naming) settle(f *flag.FlagSet, given map[string]bool, project bool) er
 		}
 	}
 	if n.kind == namesOriginal && given["reserved"] {
-		return errors.New("-reserved: with -names original, which is the default with -config, any name may be had; give -names safe too, or drop -reserved")
+		return errors.New("-reserved: with -names original, which is the default with -config and -original, any name may be had; give -names safe too, or drop -reserved")
 	}
 	for _, name := range n.reserved {
 		if !utf8.ValidString(name) {
