@@ -16,6 +16,10 @@ type away struct {
 	near   uint64 // where it was (Request.Near); 0: unknown
 }
 
+// A member that is back is in doubt for as long as it might have been away: it has its place again, but what it is told may be on its way to a session that
+// ended in the meantime. That one's leave says so (Unheard), and then it is away as before, with all that is kept for it. What is known of a member in doubt
+// is in state.away too, and when it came back in state.doubts.
+
 // letter is a private message that is kept for a member that is away.
 type letter struct {
 	seq  uint64 // the room's pushes had come to that
@@ -39,9 +43,11 @@ type ghosts struct {
 	near uint64
 }
 
-// setAway notes that a member was cut off.
+// setAway notes that a member was cut off. With Key 1 it was in doubt, and what was kept for it is kept.
 func (s *state) setAway(p *partition, slot uint32, r *Record) {
-	s.setPresent(p, slot) // whoever follows may hear of it twice
+	if r.Key != 1 || !s.undoubt(p, slot) {
+		s.setPresent(p, slot) // whoever follows may hear of it twice
+	}
 	m := s.member(slot)
 	s.move(slot, Addr{})
 	s.away[slot] = away{handed: r.Num, near: r.Place}
@@ -56,19 +62,61 @@ func (s *state) setAway(p *partition, slot uint32, r *Record) {
 	}
 }
 
-// setPresent forgets that a member is away, if it is, and what is kept for it.
-func (s *state) setPresent(p *partition, slot uint32) {
-	if !p.cut.take(s.cuts, slot) {
-		return
+// uncut takes a member out of those who are away, and tells whether it was one.
+func (s *state) uncut(p *partition, slot uint32) bool {
+	for _, x := range p.snapshots {
+		x.rest.passed(&x.rest.cut, slot, s.cuts)
 	}
-	room := s.member(slot).room
-	if of := (ghosts{room.id, s.away[slot].near}); of.near != 0 {
+	if !p.cut.take(s.cuts, slot) {
+		return false
+	}
+	if of := (ghosts{s.member(slot).room.id, s.away[slot].near}); of.near != 0 {
 		if p.ghosts[of]--; p.ghosts[of] == 0 {
 			delete(p.ghosts, of)
 		}
 	}
-	delete(s.away, slot)
 	p.away--
+	return true
+}
+
+// undoubt takes a member out of those in doubt, and tells whether it was one.
+func (s *state) undoubt(p *partition, slot uint32) bool {
+	for _, x := range p.snapshots {
+		x.rest.passed(&x.rest.doubt, slot, s.doubts)
+	}
+	return p.doubt.take(s.doubts, slot)
+}
+
+// setPresent forgets that a member is away, or in doubt, if it is, and what is kept for it.
+func (s *state) setPresent(p *partition, slot uint32) {
+	if p.cut.first == 0 && p.doubt.first == 0 {
+		return
+	}
+	if s.uncut(p, slot) || s.undoubt(p, slot) {
+		s.forgetAway(p, slot)
+	}
+}
+
+// setSure ends the doubt about a member, if there is any.
+func (s *state) setSure(p *partition, slot uint32) {
+	if s.undoubt(p, slot) {
+		s.forgetAway(p, slot)
+	}
+}
+
+// setDoubt notes that a member that was away is back, at a time.
+func (s *state) setDoubt(p *partition, slot uint32, at int64) {
+	if !s.uncut(p, slot) {
+		s.setPresent(p, slot) // whoever follows does not know yet that it was away
+		return
+	}
+	p.doubt.put(s.doubts, slot, at)
+	p.now = max(p.now, at)
+}
+
+func (s *state) forgetAway(p *partition, slot uint32) {
+	delete(s.away, slot)
+	room := s.member(slot).room
 	if h := room.history; h != nil && h.dropLetters(slot) {
 		s.shelve(p, room)
 	}
@@ -77,6 +125,12 @@ func (s *state) setPresent(p *partition, slot uint32) {
 // isAway tells whether a member, or 0 for nobody, is away.
 func (s *state) isAway(slot uint32) bool {
 	_, is := s.cuts[slot]
+	return is
+}
+
+// isInDoubt tells whether a member is.
+func (s *state) isInDoubt(slot uint32) bool {
+	_, is := s.doubts[slot]
 	return is
 }
 
@@ -124,34 +178,38 @@ func (h *history) dropLetters(slot uint32) bool {
 	return true
 }
 
-// snapshotAway are the records that tell of members who are away.
-func (s *state) snapshotAway(p *partition, yield func(Record) bool) bool {
-	for slot := p.cut.first; slot != 0; slot = s.cuts[slot].next {
-		m, a := s.member(slot), s.away[slot]
-		if !yield(Record{Kind: RecordAway, Room: m.room.name(), User: m.name, Num: a.handed, Place: a.near, Time: s.cuts[slot].at}) {
-			return false
-		}
-		for _, l := range m.room.letters(slot) {
-			if !yield(Record{Kind: RecordLetter, Room: m.room.name(), User: m.name, Num: l.seq, Time: l.time, Body: l.body}) {
-				return false
-			}
-		}
+// snapshotAway are the records that tell of a member who is, or was, away, and has been so, or back, since a time.
+func (s *state) snapshotAway(slot uint32, at int64, emit func(Record)) {
+	m, a := s.member(slot), s.away[slot]
+	emit(Record{Kind: RecordAway, Room: m.room.name(), User: m.name, Num: a.handed, Place: a.near, Time: at})
+	for _, l := range m.room.letters(slot) {
+		emit(Record{Kind: RecordLetter, Room: m.room.name(), User: m.name, Num: l.seq, Time: l.time, Body: l.body})
 	}
-	return true
 }
 
 // leave is protocol.md §9.6, unless the session was cut off and its place can be kept.
 func (d *decision) leave(slot uint32) {
 	r := d.r
-	if !r.Cut || d.input.grace <= 0 || !d.mayReturn(slot, r.Near) {
+	unheard := r.Handed == Unheard && d.state.isInDoubt(slot)
+	near := r.Near
+	if unheard && !r.Cut {
+		near = d.state.away[slot].near
+	}
+	if !r.Cut && !unheard || d.input.grace <= 0 || !d.mayReturn(slot, near) {
 		d.drop(slot, false)
 		return
 	}
 	handed := d.of.room.seq // who does not know what it was sent is told nothing twice
-	if r.Handed != 0 {
+	switch {
+	case unheard:
+		handed = d.state.away[slot].handed
+	case r.Handed != 0:
 		handed = min(handed, r.Handed)
 	}
-	d.cutOff(slot, handed, r.Near)
+	rec := d.cutOff(slot, handed, near)
+	if unheard {
+		rec.Key = 1
+	}
 }
 
 // mayReturn tells whether a member that was cut off at an address may be away.
@@ -163,10 +221,11 @@ func (d *decision) mayReturn(slot uint32, near uint64) bool {
 	return near == 0 || d.p.ghosts[ghosts{room.id, near}] < max(leastGhosts, int(room.count)/10)
 }
 
-func (d *decision) cutOff(slot uint32, handed, near uint64) {
+func (d *decision) cutOff(slot uint32, handed, near uint64) *Record {
 	d.note(countAway)
 	rec := d.recordOf(RecordAway, d.state.member(slot).room, slot)
 	rec.Num, rec.Place, rec.Time = handed, near, d.input.now
+	return rec
 }
 
 // returns tells whether who enters with the name of a member that is away is that member.
@@ -183,7 +242,8 @@ func (d *decision) back(slot uint32) {
 		d.drop(d.of.prev, true)
 	}
 	d.note(countReturned)
-	d.recordOf(RecordReplace, room, slot).Addr = d.r.From
+	rec := d.recordOf(RecordReplace, room, slot)
+	rec.Addr, rec.Num, rec.Time = d.r.From, 1, d.input.now
 	d.list = len(d.items)
 	it := d.post(ItemEnter, d.r.From, room.id)
 	it.Req = d.r.Req
@@ -193,7 +253,10 @@ func (d *decision) back(slot uint32) {
 		s = d.tell(it, room, room.id, entry)
 	}
 	if x == nil || !x.HasSince {
-		s = d.since(room, entry, d.state.away[slot].handed)
+		missed := d.since(room, entry, d.state.away[slot].handed)
+		if s.from == s.to || missed.from < missed.to && missed.from < s.from { // who asks for the last messages gets what it has missed at least
+			s = missed
+		}
 	}
 	d.repeat(room, room.id, s, room.letters(slot))
 }
@@ -230,12 +293,11 @@ func (d *decision) keepLetter(slot uint32, p *codec.Push) bool {
 	return true
 }
 
-// expire has a member leave that has been away for too long.
-func (d *decision) expire(slot uint32) {
+// endAway has a member leave that is away.
+func (d *decision) endAway(slot uint32) {
 	room := d.state.member(slot).room
 	d.of.room = room
 	d.room, d.seq = room.id, room.seq
-	d.note(countExpired)
 	if n := len(room.letters(slot)); n > 0 {
 		d.note(countLettersLost)
 	}
@@ -259,13 +321,38 @@ func (w *Worker) expire(p *partition, left int) int {
 		if slot == 0 {
 			break
 		}
-		w.d.reset(p, nil)
-		w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
-		w.d.expire(slot)
-		w.apply()
-		w.post()
+		w.alone(p, func(d *decision) {
+			d.note(countExpired)
+			d.endAway(slot)
+		})
 	}
 	return left
+}
+
+// EndAway has members of a partition that the worker owns leave that are away, where match says so of their names and of where they were (Request.Near). It
+// ends most at most, tells how many, and whether there may be more.
+func (w *Worker) EndAway(part uint16, most int, match func(user string, near uint64) bool) (ended int, more bool) {
+	p := w.state.parts[part]
+	if p == nil {
+		return 0, false
+	}
+	for slot := p.cut.first; slot != 0; {
+		next := w.state.cuts[slot].next
+		if !match(w.state.member(slot).name, w.state.away[slot].near) {
+			slot = next
+			continue
+		}
+		if ended == most {
+			return ended, true
+		}
+		w.alone(p, func(d *decision) { d.endAway(slot) })
+		ended++
+		if next != 0 && !w.state.isAway(next) { // a panic has closed its room
+			return ended, true
+		}
+		slot = next
+	}
+	return ended, false
 }
 
 // away is how many members are away of the partitions that the worker owns.
@@ -299,7 +386,10 @@ func (w *Worker) wantTick(p *partition) {
 			w.due = at
 		}
 	}
+	due(p.doubt.first, s.doubts, w.limits.Grace)
 }
 
 // waits tells whether time matters to a partition.
-func (p *partition) waits() bool { return p.heard.first != 0 || p.cut.first != 0 || len(p.changed) > 0 }
+func (p *partition) waits() bool {
+	return p.heard.first != 0 || p.cut.first != 0 || p.doubt.first != 0 || len(p.changed) > 0
+}

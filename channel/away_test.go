@@ -270,6 +270,13 @@ type awayMember struct {
 	cutAt     int64
 	handed    int
 	letters   []logged
+	doubt     *awayDoubt // it is back, and may not have heard of it
+}
+
+type awayDoubt struct {
+	since   int64
+	handed  int
+	letters []logged
 }
 
 type logged struct {
@@ -308,9 +315,13 @@ func (m *awayModel) step() {
 			m.gone(name)
 			m.wantPushes("onLeave " + name)
 		}
-	case n < 12:
+	case n < 11:
 		if at != nil && !at.away {
 			m.cut(name, at)
+		}
+	case n < 12:
+		if at != nil && !at.away && at.doubt != nil {
+			m.unheard(name, at)
 		}
 	case n < 15:
 		m.serial++
@@ -330,6 +341,11 @@ func (m *awayModel) step() {
 			m.gone(m.cuts[0])
 		}
 		m.wantPushes(want...)
+		for _, at := range m.by {
+			if at.doubt != nil && *m.now-at.doubt.since >= int64(testGrace) {
+				at.doubt = nil
+			}
+		}
 	}
 	m.s.items = nil
 	if got := m.s.members("r"); got != listText(m.names) {
@@ -383,7 +399,7 @@ func (m *awayModel) enter(name string, key, near uint64) {
 		}
 		add()
 	case !was.away && key != 0 && key == was.key:
-		was.from, was.near = from, near
+		was.from, was.near, was.doubt = from, near, nil
 	case !was.away, was.key != 0 && was.key != key:
 		want = []string{"refused"}
 	case was.key != 0, key == 0 && near != 0 && near == was.near:
@@ -397,6 +413,7 @@ func (m *awayModel) enter(name string, key, near uint64) {
 				want = append(want, m.log[i].text)
 			}
 		}
+		was.doubt = &awayDoubt{*m.now, was.handed, was.letters}
 		was.from, was.near, was.away, was.letters = from, near, false, nil
 		m.cuts = slices.DeleteFunc(m.cuts, func(n string) bool { return n == name })
 	default:
@@ -423,7 +440,17 @@ func (m *awayModel) cut(name string, at *awayMember) {
 		m.wantPushes("onLeave " + name)
 		return
 	}
-	at.away, at.cutAt, at.handed = true, *m.now, handed
+	at.away, at.cutAt, at.handed, at.doubt = true, *m.now, handed, nil
+	m.cuts = append(m.cuts, name)
+	m.wantPushes()
+}
+
+// unheard has the session of who came back end before it had its answer, by a cut or as it gave up.
+func (m *awayModel) unheard(name string, at *awayMember) {
+	cut := m.rng.IntN(2) == 0
+	m.s.items = nil
+	m.s.handle(Request{Op: OpLeave, From: at.from, User: name, Room: "r", Cut: cut, Near: at.near, Handed: Unheard})
+	at.away, at.cutAt, at.handed, at.letters, at.doubt = true, *m.now, at.doubt.handed, at.doubt.letters, nil
 	m.cuts = append(m.cuts, name)
 	m.wantPushes()
 }

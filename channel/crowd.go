@@ -299,15 +299,12 @@ func (w *Worker) tellCounts(p *partition, left int) int {
 }
 
 func (w *Worker) tellCount(p *partition, room *Room, now int64) {
-	d := &w.d
-	d.reset(p, nil)
-	d.input = input{now: now, wall: w.wall(p), history: &w.history}
-	d.of.room, d.room, d.seq = room, room.id, room.seq
-	d.note(countCounts)
-	d.tellCount(room, room.crowd.told, counted{room.serial, room.count, now}, 0)
-	d.end()
-	w.apply()
-	w.post()
+	w.alone(p, func(d *decision) {
+		d.of.room, d.room, d.seq = room, room.id, room.seq
+		d.note(countCounts)
+		d.tellCount(room, room.crowd.told, counted{room.serial, room.count, now}, 0)
+		d.end()
+	})
 }
 
 // members answers who is in the room: programs and operators all of them, a member a page in order of entry. Who asks for an operator may have pages, too.

@@ -519,7 +519,7 @@ func (d *decision) slowOf(room string) time.Duration {
 // tickEntries is how many entries one Tick of a worker is about.
 const tickEntries = 256
 
-// tick forgets when members of slow rooms have spoken, where that no longer matters. It looks at so many entries.
+// tick forgets when members of slow rooms have spoken, and who is in doubt, where that no longer matters. It looks at so many entries.
 func (d *decision) tick(entries int) {
 	for slot := d.p.heard.first; slot != 0 && len(d.records) < entries; {
 		v, m := d.state.voices[slot], d.state.member(slot)
@@ -528,6 +528,14 @@ func (d *decision) tick(entries int) {
 		}
 		d.recordOf(RecordQuiet, m.room, slot)
 		slot = v.next
+	}
+	for slot := d.p.doubt.first; slot != 0 && len(d.records) < entries; {
+		back := d.state.doubts[slot]
+		if d.input.now-back.at < int64(d.input.grace) {
+			break
+		}
+		d.recordOf(RecordSure, d.state.member(slot).room, slot)
+		slot = back.next
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // StateVersion names the encoding of exported partitions, and of the requests that go along with a loop. It must change whenever records or requests do, or
 // what they mean; TestGoldenStates has their bytes.
-const StateVersion = 4
+const StateVersion = 5
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
@@ -42,7 +42,8 @@ func (s *state) snapshot(p *partition, now int64) iter.Seq[Record] {
 				}
 			}
 		}
-		s.snapshotRest(p, now)(yield)
+		ended := false
+		s.snapshotRest(p, now, new(rest), func(r Record) { ended = ended || !yield(r) }, func() bool { return ended })
 	}
 }
 
@@ -84,30 +85,62 @@ func (s *state) snapshotMember(slot uint32) Record {
 	return r
 }
 
-// snapshotRest are the records that follow those of the rooms.
-func (s *state) snapshotRest(p *partition, now int64) iter.Seq[Record] {
-	return func(yield func(Record) bool) {
-		for slot := p.heard.first; slot != 0; slot = s.voices[slot].next {
-			m := s.member(slot)
-			if !yield(Record{Kind: RecordSpoke, Room: m.room.name(), User: m.name, Time: s.voices[slot].at}) {
-				return
-			}
-		}
-		if !s.snapshotAway(p, yield) {
-			return
-		}
-		for _, name := range slices.Sorted(maps.Keys(p.slow)) {
-			if !yield(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])}) {
-				return
-			}
-		}
-		for _, c := range p.nodes {
-			if !yield(Record{Kind: RecordIn, Addr: Addr{Node: c.node}, Num: c.in}) || !yield(Record{Kind: RecordOut, Addr: Addr{Node: c.node}, Num: c.out}) {
-				return
-			}
-		}
-		yield(Record{Kind: RecordPartition, Num: p.serial, Time: now, Key: p.records, Place: uint64(p.wall)})
+// rest is how far a snapshot has come in what follows the rooms: the last of each order that has come and is still in it, 0 for none, and the last slow mode.
+type rest struct {
+	heard, cut, doubt uint32 // slots
+	slow              string // a room's name
+}
+
+// passed is told before a member leaves an order: if the snapshot has come to it, it goes on behind the one before.
+func (*rest) passed(at *uint32, slot uint32, in places) {
+	if *at == slot {
+		*at = in[slot].prev
 	}
+}
+
+// snapshotRest gives out the records that follow those of the rooms and have not come, until full says so, and tells whether there are no more. The last ones
+// are the counters of all nodes. What is appended to an order behind the place to which a snapshot has come will come, so it need not be told otherwise.
+func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record), full func() bool) (whole bool) {
+	for slot := p.heard.behind(s.voices, at.heard); slot != 0; slot = s.voices[slot].next {
+		if full() {
+			return false
+		}
+		m := s.member(slot)
+		emit(Record{Kind: RecordSpoke, Room: m.room.name(), User: m.name, Time: s.voices[slot].at})
+		at.heard = slot
+	}
+	for slot := p.cut.behind(s.cuts, at.cut); slot != 0; slot = s.cuts[slot].next {
+		if full() {
+			return false
+		}
+		s.snapshotAway(slot, s.cuts[slot].at, emit)
+		at.cut = slot
+	}
+	for slot := p.doubt.behind(s.doubts, at.doubt); slot != 0; slot = s.doubts[slot].next {
+		if full() {
+			return false
+		}
+		m, back := s.member(slot), s.doubts[slot].at
+		s.snapshotAway(slot, back, emit)
+		emit(Record{Kind: RecordReplace, Room: m.room.name(), User: m.name, Addr: s.addr(slot), Num: 1, Time: back})
+		at.doubt = slot
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.slow)) {
+		if name <= at.slow {
+			continue
+		}
+		if full() {
+			return false
+		}
+		emit(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])})
+		at.slow = name
+	}
+	for _, c := range p.nodes {
+		emit(Record{Kind: RecordIn, Addr: Addr{Node: c.node}, Num: c.in})
+		emit(Record{Kind: RecordOut, Addr: Addr{Node: c.node}, Num: c.out})
+	}
+	emit(Record{Kind: RecordPartition, Num: p.serial, Time: now, Key: p.records, Place: uint64(p.wall)})
+	return true
 }
 
 // Import makes the worker the owner of a partition, with the state that was exported. An error means that b was not, and that the worker

@@ -151,11 +151,11 @@ func (w *Worker) Counters(part uint16, node Node) (in, out uint64) {
 // DropNodeIn executes, for one partition that the worker owns, the leaves of all members behind a node that has ended.
 func (w *Worker) DropNodeIn(part uint16, node Node) {
 	p := w.state.parts[part]
-	w.d.reset(p, nil)
-	w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
-	w.d.dropNode(node)
-	w.apply()
-	w.post()
+	for !w.alone(p, func(d *decision) { d.dropNode(node) }) {
+		if w.d.room == 0 { // it is no room's fault
+			return
+		}
+	}
 }
 
 // DropWays forgets the outlets of a node that has ended.

@@ -175,7 +175,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			for part := range shares {
 				w.Release(part)
 			}
-			if s := &w.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
+			if s := &w.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.doubts)+len(s.away)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
 				t.Errorf("worker %d: after a release %d members, %d keys, %d voices, %d rooms are left", i, len(s.index), len(s.keys), len(s.voices), s.rooms)
 			}
 		}

@@ -88,7 +88,10 @@ func (p *plant) request() Request {
 		p.extended(&r)
 	case n < 22:
 		r.Op, r.Cut, r.Near = OpLeave, p.rng.IntN(2) == 0, uint64(p.rng.IntN(3))
-		if room := p.stage.w.state.parts[r.Part].rooms[room]; room != nil && p.rng.IntN(2) == 0 {
+		if p.rng.IntN(4) == 0 {
+			r.Handed = Unheard
+		}
+		if room := p.stage.w.state.parts[r.Part].rooms[room]; room != nil && r.Handed == 0 && p.rng.IntN(2) == 0 {
 			r.Handed = room.seq - min(room.seq, uint64(p.rng.IntN(12)))
 		}
 	case n < 33:
@@ -281,7 +284,7 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 					t.Fatalf("step %d, partition %d: imported\n%q\nexported\n%q", step, part, got, want)
 				}
 				copied.Release(part)
-				if s := &copied.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
+				if s := &copied.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.doubts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
 					t.Fatalf("step %d: after a release %d members, %d keys, %d voices, %d rooms are left", step, len(s.index), len(s.keys), len(s.voices), s.rooms)
 				}
 			}
@@ -301,7 +304,7 @@ func exportAt(w *Worker, part uint16, now int64) (b []byte) {
 // checkState fails unless what is kept beside the members is what they say.
 func checkState(t *testing.T, s *state) {
 	t.Helper()
-	members, voices, rooms, cuts, folded := 0, 0, 0, 0, 0
+	members, voices, rooms, cuts, doubts, folded := 0, 0, 0, 0, 0, 0
 	for _, p := range s.parts {
 		if p == nil {
 			continue
@@ -319,6 +322,9 @@ func checkState(t *testing.T, s *state) {
 			if s.addr(slot) != (Addr{}) {
 				t.Errorf("%s is away, and at %v", s.member(slot).name, s.addr(slot))
 			}
+		}
+		for slot := p.doubt.first; slot != 0; slot = s.doubts[slot].next {
+			doubts++
 		}
 		if len(at) != len(p.ghosts) || len(at) > 0 && !maps.Equal(at, p.ghosts) {
 			t.Errorf("ghosts %v, counted %v", at, p.ghosts)
@@ -364,7 +370,7 @@ func checkState(t *testing.T, s *state) {
 	if folded != len(s.folds.by) || folded != len(s.folds.of) {
 		t.Errorf("%d members have a fold, %d and %d are known", folded, len(s.folds.by), len(s.folds.of))
 	}
-	if members != len(s.index) || voices != len(s.voices) || cuts != len(s.cuts) || cuts != len(s.away) || rooms != s.rooms || len(s.free)+members != len(s.members) {
+	if members != len(s.index) || voices != len(s.voices) || cuts != len(s.cuts) || doubts != len(s.doubts) || cuts+doubts != len(s.away) || rooms != s.rooms || len(s.free)+members != len(s.members) {
 		t.Errorf("%d members, %d in the index, %d voices, %d known, %d rooms, %d counted", members, len(s.index), voices, len(s.voices), rooms, s.rooms)
 	}
 }
@@ -585,7 +591,7 @@ func FuzzImport(f *testing.F) {
 		}
 		w := NewWorker(nil)
 		if err := w.Import(part, testEpoch, b); err != nil {
-			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.cuts)+len(s.away) != 0 {
+			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.cuts)+len(s.doubts)+len(s.away) != 0 {
 				t.Fatalf("%v, and yet there are %d members, %d rooms", err, len(s.index), s.rooms)
 			}
 			return

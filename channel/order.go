@@ -26,6 +26,14 @@ func (o *order) put(in places, slot uint32, at int64) {
 	o.last = slot
 }
 
+// behind is who follows a member in the order; 0 for either is nobody.
+func (o *order) behind(in places, slot uint32) uint32 {
+	if slot == 0 {
+		return o.first
+	}
+	return in[slot].next
+}
+
 // take takes a member out of the order, and tells whether it was there.
 func (o *order) take(in places, slot uint32) bool {
 	at, is := in[slot]

@@ -28,7 +28,7 @@ const (
 	RecordAdd
 	// RecordRemove: User is no longer a member of Room. With the last one the room is forgotten, unless it keeps messages.
 	RecordRemove
-	// RecordReplace: User's place in Room belongs to Addr now. If User was away it is no longer.
+	// RecordReplace: User's place in Room belongs to Addr now. If User was away it is no longer; with Num 1 it has been in doubt since Time then.
 	RecordReplace
 	// RecordPush: Room's pushes are numbered up to Num, the last one at Time.
 	RecordPush
@@ -54,7 +54,8 @@ const (
 	RecordPast
 	// RecordReaders: Num says who may read what Room keeps (Readers).
 	RecordReaders
-	// RecordAway: User was cut off at Time, when its session had been sent Room's pushes up to Num, at the address Place, and is away from now on.
+	// RecordAway: User was cut off at Time, when its session had been sent Room's pushes up to Num, at the address Place, and is away from now on. With Key 1
+	// it was in doubt, and the letters that were kept for it are kept.
 	RecordAway
 	// RecordLetter: Body, said to User alone at Time when Room's pushes were numbered up to Num, is kept for User, who is away.
 	RecordLetter
@@ -65,6 +66,8 @@ const (
 	RecordCounted
 	// RecordRenumber: the serials of Room's members are 1, 2 and so on from now on.
 	RecordRenumber
+	// RecordSure: User is in doubt no longer.
+	RecordSure
 
 	recordKinds
 )
@@ -186,7 +189,11 @@ func (s *state) change(p *partition, r *Record) error {
 	case RecordRemove:
 		s.remove(p, slot)
 	case RecordReplace:
-		s.setPresent(p, slot)
+		if r.Num == 1 {
+			s.setDoubt(p, slot, r.Time)
+		} else {
+			s.setPresent(p, slot)
+		}
 		s.move(slot, r.Addr)
 	case RecordAway:
 		s.setAway(p, slot, r)
@@ -198,6 +205,8 @@ func (s *state) change(p *partition, r *Record) error {
 		p.now = max(p.now, r.Time)
 	case RecordQuiet:
 		s.hush(p, slot)
+	case RecordSure:
+		s.setSure(p, slot)
 	default:
 		return errRecord
 	}

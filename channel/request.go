@@ -72,7 +72,7 @@ type Request struct {
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
 	Ext     *Extended // nil unless the session is extended
 	Near    uint64    // OpEnter, OpLeave: where the client is, as far as that tells it from others; 0: it does not
-	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows
+	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows. OpLeave: Unheard
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
 	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
 	Locked  bool      // OpEnter: an operator has locked the room where From is, so only who is a member, or returns, may enter
@@ -87,6 +87,9 @@ type Extended struct {
 	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory. OpMembers: names
 	Mid      uint64 // OpSend: a hash of the message's id; 0: it has none
 }
+
+// Unheard is Request.Handed where the session's enter was not answered when it ended, or gave it up: it was told nothing of what it had missed.
+const Unheard = 1<<64 - 1
 
 // Weight is what the request counts in a worker's Inbox: 1, and 1 more for each 4 KiB of content.
 func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }

@@ -11,6 +11,7 @@ type Snapshot struct {
 	rooms []*Room // that were there when it began and have not come; those made later come as records
 	begun bool    // some members of the first of rooms have come
 	last  uint32  // slot: the last of these that is still there; 0: none is
+	rest  rest    // how far it has come behind the rooms
 }
 
 // Snapshot begins a snapshot of a partition that the worker owns, or has owned until it was demoted. It must be taken to its end, or be ended.
@@ -31,8 +32,8 @@ func (s *Snapshot) End() {
 	}
 }
 
-// Part is the next part. It is so many bytes long or a little longer, but for the last one (whole): behind the last room that has what belongs to
-// none.
+// Part is the next part. It is so many bytes long, or longer by the last thing in it: a member, with the letters that are kept for it, or what a room keeps. The
+// last part (whole) has two records for each node besides.
 func (s *Snapshot) Part(bytes int) (b []byte, whole bool) {
 	for len(s.rooms) > 0 {
 		room := s.rooms[0]
@@ -53,11 +54,10 @@ func (s *Snapshot) Part(bytes int) (b []byte, whole bool) {
 		}
 		s.rooms, s.begun, s.last = s.rooms[1:], false, 0
 	}
-	for r := range s.w.state.snapshotRest(s.p, s.p.now) {
-		b = appendFramed(b, &r)
+	if whole = s.w.state.snapshotRest(s.p, s.p.now, &s.rest, func(r Record) { b = appendFramed(b, &r) }, func() bool { return len(b) >= bytes }); whole {
+		s.End()
 	}
-	s.End()
-	return b, true
+	return b, whole
 }
 
 // room appends what has not come of a room, until there are so many bytes; cut tells whether members are left.
@@ -102,8 +102,8 @@ func (w *Worker) ApplySnapshot(part uint16, b []byte) (whole bool, err error) {
 }
 
 // takes tells whether a record can be applied to a partition of which only some has come: one of a room that has, or a new room's. In a room of
-// which only some members have come it is one of these; who enters now comes behind those who have not. What belongs to no room comes last, but for
-// slow modes.
+// which only some members have come it is one of these; who enters now comes behind those who have not. When members spoke, were cut off and came back follows
+// the rooms, in order: what is added comes there, and what ends is applied to those of whom it has come.
 func (s *state) takes(p *partition, r *Record) bool {
 	room := p.rooms[r.Room]
 	switch r.Kind {
@@ -113,6 +113,10 @@ func (s *state) takes(p *partition, r *Record) bool {
 		return room != nil && room != p.open
 	case RecordRemove, RecordReplace:
 		return room != nil && (room != p.open || s.find(room, r.User) != 0)
+	case RecordQuiet, RecordSure:
+		return room != nil && s.find(room, r.User) != 0
+	case RecordLetter:
+		return room != nil && s.isAway(s.find(room, r.User))
 	case RecordPush, RecordPanic, RecordCounted, RecordRenumber, RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast, RecordReaders:
 		return room != nil
 	}

@@ -20,7 +20,8 @@ type state struct {
 	folds   folds
 	voices  places          // who has spoken in a slow room
 	cuts    places          // who is away
-	away    map[uint32]away // the same, by slot
+	doubts  places          // who was away, is back, and may not know of it
+	away    map[uint32]away // of both, by slot
 	nodes   []nodeUse       // of members; an index stays while anybody is there
 	rooms   int             // of all partitions
 	shelves shelves         // what the rooms of partitions that the worker owns keep
@@ -44,6 +45,7 @@ type partition struct {
 	heard     order                    // members of slow rooms, as they spoke last
 	cut       order                    // members that are away, as they were cut off
 	away      int                      // how many these are
+	doubt     order                    // members in doubt, as they came back
 	ghosts    map[ghosts]int           // of these, those of one address in one room
 	large     int                      // how many rooms are large
 	changed   []*Room                  // of these, those of which extended sessions do not know how many are there, in order of ids
@@ -60,6 +62,16 @@ func (p *partition) inOrder() []*Room {
 	}
 	slices.SortFunc(rooms, func(a, b *Room) int { return cmp.Compare(a.id, b.id) })
 	return rooms
+}
+
+// byID is the room of an id; nil: there is none. It looks at all.
+func (p *partition) byID(id RoomID) *Room {
+	for _, room := range p.rooms {
+		if room.id == id {
+			return room
+		}
+	}
+	return nil
 }
 
 // nodeChannel is the partition's channel to one node: the numbers of the last request from it and of the last item for it.
@@ -166,7 +178,7 @@ type memberKey struct {
 }
 
 func newState() state {
-	return state{index: make(map[memberKey]seat), keys: make(map[uint32]uint64), voices: make(places), cuts: make(places), away: make(map[uint32]away)}
+	return state{index: make(map[memberKey]seat), keys: make(map[uint32]uint64), voices: make(places), cuts: make(places), doubts: make(places), away: make(map[uint32]away)}
 }
 
 func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
@@ -306,7 +318,12 @@ func (r *Room) hasNode(node Node) bool {
 func (s *state) voice(p *partition, slot uint32, at int64) { p.heard.put(s.voices, slot, at) }
 
 // hush forgets when a member spoke, if it has.
-func (s *state) hush(p *partition, slot uint32) { p.heard.take(s.voices, slot) }
+func (s *state) hush(p *partition, slot uint32) {
+	for _, x := range p.snapshots {
+		x.rest.passed(&x.rest.heard, slot, s.voices)
+	}
+	p.heard.take(s.voices, slot)
+}
 
 // release forgets a partition.
 func (s *state) release(p *partition) {

@@ -204,7 +204,7 @@ func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
 	if r.Op == OpEnter || r.Op == OpSlow {
 		_, in.slow = w.roomLimits(r.Room)
 	}
-	if in.slow > 0 || r.Cut || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
+	if in.slow > 0 || r.Cut || r.Handed == Unheard || r.Op == OpEnter && of.user != 0 && w.state.isAway(of.user) || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
 	}
 	return in
@@ -283,11 +283,8 @@ func (w *Worker) post() {
 	}
 	if w.lost != 0 {
 		p := w.d.p
-		for _, room := range p.rooms {
-			if room.id == w.lost {
-				w.fail(p, nil, subject{room: room})
-				break
-			}
+		if room := p.byID(w.lost); room != nil {
+			w.fail(p, nil, subject{room: room})
 		}
 	}
 }
@@ -355,6 +352,36 @@ func (w *Worker) newWay(n *nodeWays, id OutletID) *way {
 	return n.ways[id.Loop]
 }
 
+// alone executes a decision that nobody asks for. A panic in it is its room's (decision.room), as that of a request is; it tells whether there was none.
+func (w *Worker) alone(p *partition, decide func(*decision)) (done bool) {
+	if done = w.decideAlone(p, decide); done {
+		w.post()
+	}
+	return done
+}
+
+func (w *Worker) decideAlone(p *partition, decide func(*decision)) (done bool) {
+	w.d.reset(p, nil)
+	defer func() {
+		if x := recover(); x != nil {
+			w.panickedAlone(p, x)
+		}
+	}()
+	w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
+	decide(&w.d)
+	w.apply()
+	return true
+}
+
+// panickedAlone is panicked for a decision that nobody asked for.
+func (w *Worker) panickedAlone(p *partition, x any) {
+	w.counters[countPanics]++
+	slog.Error("panic in a partition at its leisure; the room may be closed", "partition", p.number, "panic", fmt.Sprint(x), "stack", string(debug.Stack()))
+	if room := p.byID(w.d.room); room != nil {
+		w.fail(p, nil, subject{room: room})
+	}
+}
+
 // panicked answers for a request that panicked.
 func (w *Worker) panicked(p *partition, r *Request, x any) {
 	w.counters[countPanics]++
@@ -397,13 +424,11 @@ func (w *Worker) Tick() {
 		case left == 0:
 			w.wantTick(p)
 		default:
-			w.d.reset(p, nil)
-			w.d.input.now = w.now(p)
-			w.d.tick(left)
-			left -= len(w.d.records)
 			due := w.due // that of the others: decisions below say when something was due before them
-			w.apply()
-			w.post()
+			w.alone(p, func(d *decision) {
+				d.tick(left)
+				left -= len(d.records)
+			})
 			left = w.expire(p, left)
 			left = w.tellCounts(p, left)
 			w.due = due

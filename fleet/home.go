@@ -60,7 +60,7 @@ func (h *home) Refused(r *channel.Request, sent bool) {
 		return
 	}
 	if sent && entering {
-		h.leaves = append(h.leaves, channel.Request{Op: channel.OpLeave, Part: r.Part, From: r.From, Room: r.Room, User: r.User})
+		h.leaves = append(h.leaves, channel.Request{Op: channel.OpLeave, Part: r.Part, From: r.From, Room: r.Room, User: r.User, Handed: channel.Unheard})
 	}
 	if r.Req == 0 {
 		return

@@ -96,6 +96,17 @@ func (a *access) near(addr netip.Addr) uint64 {
 	return binary.BigEndian.Uint64(b[:8])
 }
 
+// nearPrefix is what near has made a number of; none for 0.
+func nearPrefix(near uint64) netip.Prefix {
+	switch {
+	case near == 0:
+		return netip.Prefix{}
+	case near>>32 == 1:
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(near)))), 32)
+	}
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, near), 0))), 64)
+}
+
 // ghosts bounds how many members are away, of one address and in all: so many may be cut off within the time for which they are. Safe from any goroutine.
 type ghosts struct {
 	grace int64 // ns; 0: nobody is away

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"math"
+	"net/netip"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
@@ -162,19 +163,26 @@ func (l *loop) exportSession(s *session) []byte {
 	return b
 }
 
-// importSession makes s, which is new, the session that exportSession has encoded on another loop. A room that it is in must be known here.
-func (l *loop) importSession(s *session, b []byte) error {
-	r, now := wirebytes.NewReader(b), l.np.Now()
-	at := l.profile(s)
-	to, x := session{conn: s.conn}, extra{}
-	version := r.Byte()
+// exportedHead is what of an exported session is no member of a session, as far as places in rooms go.
+type exportedHead struct {
+	version, framing uint8
+	by               transport
+	flags, key       uint64
+	began            uint32
+	room             channel.RoomID
+}
+
+// parseHead decodes an exported session up to its places in rooms, which need no listener to be known.
+func (l *loop) parseHead(r *wirebytes.Reader, to *session, x *extra) (h exportedHead) {
+	now := l.np.Now()
+	h.version = r.Byte()
 	to.phase, to.proto, to.step = phase(r.Byte()), protocolID(r.Byte()), r.Byte()
-	framing, by := r.Byte(), transport(r.Byte())
-	flags := r.Uint()
+	h.framing, h.by = r.Byte(), transport(r.Byte())
+	h.flags = r.Uint()
 	to.hops, to.beats = uint8(r.UpTo(math.MaxUint8)), beats(now<<4)|beats(r.UpTo(beatsPerSecond))
 	to.alive = tickIn(r.UpTo(neverDue), now)
-	key := r.Uint()
-	to.meter = meter{refused: uint16(r.UpTo(maxFlood)), opening: r.Uint32(), begun: flags&exportedBegun != 0, spoke: flags&exportedSpoke != 0}
+	h.key = r.Uint()
+	to.meter = meter{refused: uint16(r.UpTo(maxFlood)), opening: r.Uint32(), begun: h.flags&exportedBegun != 0, spoke: h.flags&exportedSpoke != 0}
 	if to.meter.begun {
 		to.meter.opening += now
 	}
@@ -182,19 +190,54 @@ func (l *loop) importSession(s *session, b []byte) error {
 	for _, bucket := range [...]*limit.Bucket{&to.meter.all, &to.meter.sends, &to.meter.enters} {
 		*bucket = limit.Bucket(l.limiter.now + int64(r.UpTo(uint64(limit.MaxFill))))
 	}
-	began := r.Uint32()
-	l.parseLogin(&to, &r)
+	h.began = r.Uint32()
+	l.parseLogin(to, r)
 	r.Parse(x.ws.ParseState)
 	x.stash, x.host = append([]byte(nil), r.Block()...), string(r.Block())
 	x.ping = append([]byte(nil), r.Block()...)
-	if flags&exportedRoom != 0 {
-		to.room = l.rooms.byID[channel.RoomID(r.Uint())]
+	if h.flags&exportedRoom != 0 {
+		h.room = channel.RoomID(r.Uint())
 		to.star, to.uid = uint8(r.UpTo(math.MaxUint8)), string(r.Block())
-		if to.room == nil {
+	}
+	x.star, x.entering, x.rename = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), h.flags&exportedRename != 0
+	return h
+}
+
+// leaveLost posts the leaves of a session that was exported and cannot be imported: it is cut off.
+func (l *loop) leaveLost(from channel.Addr, peer netip.Addr, b []byte) {
+	r := wirebytes.NewReader(b)
+	s, x := new(session), new(extra)
+	h := l.parseHead(&r, s, x)
+	if !r.OK() || h.version != sessionVersion {
+		return
+	}
+	end := channel.Request{}
+	if l.node.ghosts.grace > 0 {
+		end.Cut, end.Near = true, l.node.access.near(peer)
+	}
+	l.postRun(0, func() { // when all loops have their partitions
+		if h.flags&exportedRoom != 0 && isUID(s.uid, s.star) {
+			l.leave(from, s.user(), s.roomName(), h.room.Partition(), end)
+		}
+		if x.entering != "" && isUID(x.entering, x.star) {
+			end.Handed = channel.Unheard
+			l.leaveEntering(from, x, end)
+		}
+	})
+}
+
+// importSession makes s, which is new, the session that exportSession has encoded on another loop. A room that it is in must be known here.
+func (l *loop) importSession(s *session, b []byte) error {
+	r, now := wirebytes.NewReader(b), l.np.Now()
+	at := l.profile(s)
+	to, x := session{conn: s.conn}, extra{}
+	h := l.parseHead(&r, &to, &x)
+	framing, by, flags, key, began := h.framing, h.by, h.flags, h.key, h.began
+	if flags&exportedRoom != 0 {
+		if to.room = l.rooms.byID[h.room]; to.room == nil {
 			r.Fail()
 		}
 	}
-	x.star, x.entering, x.rename = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), flags&exportedRename != 0
 	x.enters = l.parseIdentity(&r)
 	for range r.UpTo(uint64(len(r.Rest()))) {
 		x.pending = append(x.pending, parsePending(&r, at, now))
@@ -219,7 +262,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 			to.variant = at.extendedVariant(codec.Framing(framing - 1))
 		}
 	}
-	if version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == 0) != (framing == 0) || (began > 0) != (x.ws.Kept() > 0) || !l.consistent(&to, &x) {
+	if h.version != sessionVersion || !r.End() || int(by) >= len(l.transports) || (to.variant == 0) != (framing == 0) || (began > 0) != (x.ws.Kept() > 0) || !l.consistent(&to, &x) {
 		return errSession
 	}
 	x.origin = flags&exportedOrigin != 0

@@ -204,14 +204,14 @@ func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 		add(s.user(), s.roomName(), s.room.seq)
 	}
 	if x := s.x; x != nil && x.entering != "" {
-		add(x.entering[:x.star], x.entering[int(x.star)+1:], 0)
+		add(x.entering[:x.star], x.entering[int(x.star)+1:], channel.Unheard)
 	}
 	return leaves
 }
 
 // ImportLoop gives loop i, which has had nothing, what the loop in whose place it is had. An error means that the state cannot be read: then the
 // node must not be used. The sockets of conns that were taken are the node's, and no longer in st; those that could not be are still the caller's, and counted
-// in lost. Called before the loop is turned.
+// in lost: they are cut off, and leave their rooms. Called before the loop is turned.
 func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 	l := n.loops[i]
 	leaves, err := l.importShared(st.Shared)
@@ -221,6 +221,7 @@ func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 	for k := range st.Conns {
 		c := &st.Conns[k]
 		s, err := netpoll.ParseConnState(c.State)
+		known := err == nil
 		if err == nil && n.tags != nil {
 			if int(s.Tag) >= len(n.tags) || n.tags[s.Tag] < 0 {
 				err = netpoll.ErrConnState
@@ -230,9 +231,14 @@ func (n *Node) ImportLoop(i int, st *LoopState) (lost int, err error) {
 		}
 		if err == nil {
 			s.Pass = n.access.again(s.Pass, s.Peer.Addr())
-			err = l.np.Import(c.FD, &s)
+			if err = l.np.Import(c.FD, &s); err != nil {
+				n.access.Leave(s.Pass)
+			}
 		}
 		if err != nil {
+			if known && s.Handler != nil && l.np.Find(s.Kept.Name) == nil {
+				l.leaveLost(channel.Addr{Node: n.id, Ref: channel.Ref(s.Kept.Name)}, s.Peer.Addr(), s.Handler)
+			}
 			lost++
 			continue
 		}

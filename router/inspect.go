@@ -105,6 +105,15 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 	return s.user() == f.Name
 }
 
+// takesAway is takes for somebody who is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was.
+func (f *SessionFilter) takesAway(user string, near uint64) bool {
+	if f.Name != "" && user != f.Name {
+		return false
+	}
+	at := nearPrefix(near)
+	return !f.Address.IsValid() || at.IsValid() && f.Address.Bits() <= at.Bits() && f.Address.Contains(at.Addr())
+}
+
 // SessionCursor is a place in the list of a node's sessions. The zero SessionCursor is before the first one. Sessions that move to another loop meanwhile
 // may be listed twice or not at all.
 type SessionCursor struct{ Loop, Slot int }
@@ -160,14 +169,34 @@ func (n *Node) eachSession(ctx context.Context, filter SessionFilter, f func(l *
 	})
 }
 
-// KickSessions kicks the sessions of this node that a filter chooses, and tells how many they were.
+// KickSessions kicks the sessions of this node that a filter chooses, and ends the places of those it chooses who are away, in rooms that this node owns. It
+// tells how many they were.
 func (n *Node) KickSessions(ctx context.Context, f SessionFilter, reason string) (int, error) {
 	kicked := make([]int, len(n.loops))
 	err := n.eachSession(ctx, f, func(l *loop, s *session) {
 		kicked[l.index]++
 		l.kick(s, reason)
 	})
+	if err == nil {
+		err = n.endAway(ctx, f, kicked)
+	}
 	return sum(kicked, err)
+}
+
+// endAway ends the places of those who are away that a filter chooses, and counts them by loop.
+func (n *Node) endAway(ctx context.Context, f SessionFilter, ended []int) error {
+	parts := make([]int, len(n.loops)) // how far each loop has come
+	return inTurns(ctx, n.loops, func(l *loop, _ int) bool {
+		at := parts[l.index]
+		for end := at + partitionsATurn; at < end; at++ {
+			count, more := l.worker.EndAway(uint16(at), sessionsATurn, f.takesAway)
+			if ended[l.index] += count; more {
+				break
+			}
+		}
+		parts[l.index] = at
+		return at < channel.Partitions
+	})
 }
 
 // sum adds up what loops have counted, unless some have not answered and may still count.

@@ -192,6 +192,7 @@ func (l *loop) Open(c *netpoll.Conn, state []byte) {
 	s := l.newSession(c)
 	if state != nil {
 		if err := l.importSession(s, state); err != nil {
+			l.leaveLost(l.addr(c), c.Peer().Addr(), state)
 			slog.Error("a session that came from another event loop is lost; please report this", "err", err)
 			l.np.Kill(c, netpoll.ReasonPanic)
 			return
@@ -253,7 +254,7 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 		clear(x.pending)
 		x.pending = x.pending[:0]
 		if x.entering != "" {
-			end.Handed = 0
+			end.Handed = channel.Unheard
 			l.leaveEntering(from, x, end)
 		}
 		x.entered()
@@ -372,7 +373,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 			l.counters.timeouts++
 		}
 		if p.op == channel.OpEnter {
-			l.leaveEntering(l.addr(s.conn), s.x, channel.Request{})
+			l.leaveEntering(l.addr(s.conn), s.x, channel.Request{Handed: channel.Unheard})
 		}
 		l.finish(s, p.refusal, "")
 	}

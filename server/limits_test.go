@@ -26,12 +26,12 @@ func TestPresets(t *testing.T) {
 	public := parse(nil)
 	if public.SessionRate != (limit.Rate{PerSecond: 100, Burst: 200}) || public.SendRate != (limit.Rate{PerSecond: 60, Burst: 200}) || public.EnterRate != (limit.Rate{PerSecond: 2, Burst: 20}) ||
 		public.Flood != 1000 || public.EarlyBytes != 16<<10 || public.EarlyPackages != 64 || public.FirstSeconds != 600 ||
-		public.Rooms != (channel.Limits{Members: 100_000, Rooms: 1_000_000, Grace: 12 * time.Second}) {
+		public.Rooms != (channel.Limits{Members: 100_000, Rooms: 1_000_000, List: 1000, Grace: 12 * time.Second}) {
 		t.Errorf("public: %+v", public)
 	}
 	off := parse(nil, "-limits", "off")
 	if off.SessionRate != (limit.Rate{}) || off.SendRate != (limit.Rate{}) || off.EnterRate != (limit.Rate{}) || off.Flood != 0 || off.EarlyBytes != 0 || off.EarlyPackages != 0 ||
-		off.FirstSeconds != 0 || off.Rooms != (channel.Limits{Grace: 12 * time.Second}) {
+		off.FirstSeconds != 0 || off.Rooms != (channel.Limits{List: 1000, Grace: 12 * time.Second}) {
 		t.Errorf("off: %+v", off)
 	}
 	c, err := parseFlags([]string{"-limits=off"}, nil, io.Discard)
@@ -39,7 +39,7 @@ func TestPresets(t *testing.T) {
 		t.Errorf("off: %+v, %v", c.budget, err)
 	}
 	some := parse([]string{"POMELOD_ROOMS=5", "POMELOD_LIMITS=off"}, "-session-rate", "7", "-slow-mode", "1.5s", "-handshake-bytes", "1KiB")
-	off.SessionRate, off.EarlyBytes, off.Rooms = limit.Rate{PerSecond: 7, Burst: 7}, 1024, channel.Limits{Rooms: 5, Grace: 12 * time.Second, Slow: 1500 * time.Millisecond}
+	off.SessionRate, off.EarlyBytes, off.Rooms = limit.Rate{PerSecond: 7, Burst: 7}, 1024, channel.Limits{Rooms: 5, List: 1000, Grace: 12 * time.Second, Slow: 1500 * time.Millisecond}
 	if some != off {
 		t.Errorf("got  %+v\nwant %+v", some, off)
 	}

@@ -1,0 +1,156 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/pomelod/pomelod/netpoll"
+)
+
+// reset breaks a client's connection off; the server notices when its loop next looks at the socket.
+func (c *client) reset() {
+	c.sock.Err = syscall.ECONNRESET
+	c.sock.Ready()
+}
+
+// Who is cut off again before it has the answer to its return is told everything when it returns at last, also what was said to it alone: nothing is lost
+// with sessions that never heard of it, and nothing comes twice.
+func TestReturnIsCutOff(t *testing.T) {
+	for _, roundTrip := range []bool{false, true} {
+		t.Run(fmt.Sprintf("roundTrip=%v", roundTrip), func(t *testing.T) {
+			r := newRig(t, shape{loops: 3, roundTrip: roundTrip}, keepPlaces)
+			const enterBob = `{"username":"bob","rid":"r",` + secretOfB + `}`
+			ann, bob := r.login(atConnector, false), r.login(atConnector, true)
+			ann.enter("ann", "r")
+			bob.ask(routeEnter, enterBob)
+			bob.reset()
+			r.net.Settle()
+			ann.ask(routeSend, sendBody("to all", "*"))
+			ann.ask(routeSend, sendBody("to bob", "bob"))
+			ann.take()
+			var told []string
+			take := func(c *client) (n int) {
+				for _, line := range c.take() {
+					if strings.Contains(line, "onChat") {
+						told = append(told, line)
+						n++
+					}
+				}
+				return n
+			}
+			unheard := 0
+			for range 6 { // on each loop; on the room's own the answer is there at once
+				c := r.login(atConnector, true)
+				c.request(routeEnter, enterBob)
+				r.net.Events()
+				c.reset()
+				r.net.Settle()
+				if take(c) == 0 {
+					unheard++
+				}
+			}
+			last := r.login(atConnector, true)
+			if got := last.ask(routeEnter, enterBob); got != `{"users":["ann","bob"]}` {
+				t.Fatal(got)
+			}
+			take(last)
+			if len(told) != 2 || !strings.Contains(told[0], "to all") || !strings.Contains(told[1], "to bob") || unheard == 0 {
+				t.Errorf("told %q; %d returns had no answer", told, unheard)
+			}
+			ann.want()
+		})
+	}
+}
+
+// A kick by name or by address ends places, too, and says how many.
+func TestKickEndsPlaces(t *testing.T) {
+	r := newRig(t, shape{loops: 3}, keepPlaces)
+	r.uncounted = true
+	ann := r.login(atConnector, false)
+	ann.enter("ann", "r")
+	for name, at := range map[string]string{"bob": "192.0.2.1", "carol": "192.0.2.2", "dan": "2001:db8::1", "eve": "127.0.0.1"} {
+		r.peer = netip.MustParseAddr(at)
+		c := r.login(atConnector, true)
+		c.ask(routeEnter, secretBody(name, "r", strings.Repeat(name, 6)))
+		c.reset()
+		r.net.Settle()
+	}
+	ann.take()
+	for _, tc := range []struct {
+		filter SessionFilter
+		gone   string
+	}{
+		{SessionFilter{Name: "nobody"}, ""},
+		{SessionFilter{Name: "bob", Address: netip.MustParsePrefix("192.0.2.2/32")}, ""},
+		{SessionFilter{Name: "eve"}, "eve"},
+		{SessionFilter{Address: netip.MustParsePrefix("192.0.2.2/32")}, "carol"},
+		{SessionFilter{Address: netip.MustParsePrefix("2001:db8::1/128")}, ""}, // only its /64 is known
+		{SessionFilter{Address: netip.MustParsePrefix("2001:db8::/64")}, "dan"},
+		{SessionFilter{Address: netip.MustParsePrefix("192.0.2.0/24")}, "bob"},
+	} {
+		count := 0
+		if err := r.asked(func() (err error) { count, err = r.node.KickSessions(context.Background(), tc.filter, "bye"); return }); err != nil {
+			t.Fatal(err)
+		}
+		r.net.Settle()
+		if tc.gone == "" {
+			ann.want()
+		} else {
+			ann.want(`push 0 onLeave {"route":"onLeave","user":"` + tc.gone + `"}`)
+		}
+		if want := min(len(tc.gone), 1); count != want {
+			t.Errorf("%+v: %d kicked, want %d", tc.filter, count, want)
+		}
+	}
+}
+
+// A session that the next node cannot take is cut off there: nobody is left in a room for ever. Who has a secret may return.
+func TestLostInAHandOver(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		harm func(cfg *Config, st *LoopState)
+		lost int
+	}{
+		{"its listener is gone", func(cfg *Config, _ *LoopState) { cfg.PredecessorTags = slices.Repeat([]int{-1}, len(cfg.Profiles)) }, 2},
+		{"there is more of it than is known", func(_ *Config, st *LoopState) {
+			for i := range st.Conns {
+				s, _ := netpoll.ParseConnState(st.Conns[i].State)
+				s.Handler = append(s.Handler, 0)
+				st.Conns[i].State = s.Append(nil)
+			}
+		}, 0}, // taken, and ended at once
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, shape{loops: 1}, keepPlaces)
+			r.uncounted = true
+			a, b := r.login(atConnector, false), r.login(atConnector, true)
+			a.enter("a", "r")
+			b.ask(routeEnter, `{"username":"b","rid":"r",`+secretOfB+`}`)
+			r.empty()
+			st, err := r.node.ExportLoop(0, nil)
+			if err != nil || len(st.Conns) != 2 {
+				t.Fatalf("%+v, %v", st, err)
+			}
+			cfg := r.cfg
+			cfg.Predecessor = r.node.Export()
+			tc.harm(&cfg, st)
+			r.net = r.net.Successor()
+			if r.node, err = NewNode(cfg); err != nil {
+				t.Fatal(err)
+			}
+			r.net.Attach(r.node.Loops()[0])
+			if lost, err := r.node.ImportLoop(0, st); err != nil || lost != tc.lost {
+				t.Fatalf("%d lost, %v", lost, err)
+			}
+			r.net.Settle()
+			if s := r.node.loops[0].worker.Stats(); s.Members != 1 || s.Away != 1 {
+				t.Errorf("%d members, %d of them away", s.Members, s.Away)
+			}
+		})
+	}
+}
