@@ -103,7 +103,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 				}
 				s.snapshot, s.whole = from.Snapshot(part), false
 			case n < 8 && to.Shadows(part) && !s.whole:
-				b, last := s.snapshot.Part(1 + p.rng.IntN(200))
+				b, last := s.snapshot.Part(1 + p.rng.IntN(400))
 				whole, err := to.ApplySnapshot(part, b)
 				if left := len(from.state.parts[part].snapshots); err != nil || whole != last || last != (left == 0) {
 					t.Fatalf("step %d: %v, whole %v, last %v, %d are being taken", step, err, whole, last, left)

@@ -30,7 +30,7 @@ func TestGoldenStates(t *testing.T) {
 		}
 	}
 	for _, kind := range []RecordKind{
-		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter,
+		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter, RecordReplace,
 	} {
 		if seen[kind] == 0 {
 			t.Errorf("the partition has no record of kind %d", kind)
@@ -61,6 +61,10 @@ func lived(t testing.TB) (s *stage, now *int64) {
 	s.send(at(256, 2), "B", "r", "a", `"a letter"`)
 	*now = 3 * int64(time.Second)
 	s.handle(Request{Op: OpEnter, From: at(257, 4), User: "d", Room: "r"})
+	s.handle(Request{Op: OpEnter, From: at(1, 6), User: "back", Room: "r", Key: 11})
+	s.cut(at(1, 6), "back", 0, 2)
+	s.send(at(256, 2), "B", "r", "back", `"another"`)
+	s.handle(Request{Op: OpEnter, From: at(1, 7), User: "back", Room: "r", Key: 11})
 	s.enter(at(0, 5), "e", "open")
 	s.send(at(0, 5), "e", "open", Everybody, `"two"`)
 	return s, now
