@@ -156,6 +156,34 @@ cover: ## tell which part of the code the Go tests run (bin/cover.html)
 	@$(GO) tool cover -html=bin/cover.out -o bin/cover.html
 	@$(GO) tool cover -func=bin/cover.out | tail -n 1
 
+# Tarballs, deb and rpm of both kinds of machines, with checksums. Of one commit and one Go they are the same to the byte, wherever they are made.
+ARCHES ?= amd64 arm64
+DIST   ?= dist
+NFPM   ?= $(GO) run $(NFPMTOOL)
+NFPMTOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+.PHONY: dist
+dist: build ## make tarballs, deb and rpm for amd64 and arm64, with checksums (dist/)
+	rm -rf '$(DIST)'
+	set -e; for arch in $(ARCHES); do \
+		GOOS=linux GOARCH=$$arch $(BUILD) -o "$(DIST)/bin/$$arch/pomelod" ./cmd/pomelod; \
+		$(MAKE) --no-print-directory package ARCH=$$arch BINARY="$(DIST)/bin/$$arch/pomelod" TOOL=bin/pomelod VERSION='$(VERSION)'; \
+	done
+	rm -r '$(DIST)/bin'
+	cd '$(DIST)' && sha256sum pomelod-* >SHA256SUMS
+
+# One binary that is there already; TOOL is one that runs here.
+ARCH ?= amd64
+TOOL ?= $(BINARY)
+.PHONY: package
+package:
+	TOOL='$(TOOL)' NFPM='$(NFPM)' scripts/package.sh '$(ARCH)' '$(BINARY)' '$(VERSION)' '$(DIST)'
+
+.PHONY: packages
+packages: ## make the packages twice, install them into an empty root, and remove them
+	@mkdir -p bin
+	@GOBIN='$(CURDIR)/bin' $(GO) install $(NFPMTOOL) || echo 'deb and rpm are not tried: nfpm cannot be had' >&2
+	NFPM='$(CURDIR)/bin/nfpm' $(GO) test -count=1 -run 'TestPackages$$' ./server
+
 # Elsewhere than on Linux pomelod only says that it needs Linux; that must compile too.
 .PHONY: arm64
 arm64: ## compile for arm64, and for a system that is not Linux
@@ -167,7 +195,7 @@ check: lint test race sim fuzz arm64 ## everything that CI runs
 
 .PHONY: clean
 clean: ## remove what was built and downloaded here
-	rm -rf bin interop/node_modules bench/peers/node/node_modules
+	rm -rf bin dist interop/node_modules bench/peers/node/node_modules
 
 # BINARY is for who has built elsewhere. What an operator has written into the environment file is never touched.
 PREFIX  ?= /usr/local
