@@ -162,11 +162,17 @@ func (s *state) behind(r *Room, serial uint32) (slot uint32) {
 
 // disperse forgets that there were many in a room: nobody is.
 func (p *partition) disperse(r *Room) {
+	p.small(r)
+	r.crowd = nil
+}
+
+// small notes that a room is not large, or no longer.
+func (p *partition) small(r *Room) {
 	if r.large() {
 		p.large--
 		p.unchanged(r)
+		r.crowd.large, r.crowd.told = false, counted{}
 	}
-	r.crowd = nil
 }
 
 // noteChange notes whether extended sessions must be told how many are in a room.

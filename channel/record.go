@@ -60,7 +60,7 @@ const (
 	// RecordLetter: Body, said to User alone at Time when Room's pushes were numbered up to Num, is kept for User, who is away.
 	RecordLetter
 	// RecordMore, only in snapshots: the room of the serial Key has more members, which come in later parts (Num 1), or there are no more (0),
-	// and Place is the serial of its last entry.
+	// and Place is the serial of its last entry; with Time 1 it is large.
 	RecordMore
 	// RecordCounted: Room is large, and extended sessions were told at Time, when the last entry had the serial Num, that there are Key members.
 	RecordCounted

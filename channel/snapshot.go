@@ -38,6 +38,9 @@ func (s *Snapshot) Part(bytes int) (b []byte, whole bool) {
 	for len(s.rooms) > 0 {
 		room := s.rooms[0]
 		more := &Record{Kind: RecordMore, Room: room.name(), Key: room.id.serial()}
+		if room.large() {
+			more.Time = 1
+		}
 		if s.p.rooms[room.name()] == room { // it has not ended since
 			if len(b) >= bytes {
 				return b, false
@@ -133,6 +136,9 @@ func (s *state) more(p *partition, r *Record) error {
 		p.open = room
 	case p.open != nil && p.open.id.serial() == r.Key:
 		p.open.serial = max(p.open.serial, uint32(min(r.Place, maxSerial))) // who entered meanwhile and has left was skipped
+		if r.Time == 0 {                                                    // it ended and began anew meanwhile, which who has only some of its members cannot tell
+			p.small(p.open)
+		}
 		if p.open.crowd != nil {
 			p.noteChange(p.open)
 		}
