@@ -92,8 +92,9 @@ func (l *Loop) tellEnd(c *Conn) {
 // lingered sends the end of a lingering conn's stream once everything before it is sent.
 func (l *Loop) lingered(c *Conn) {
 	if c.life == lifeLingering && c.Queued() == 0 {
-		if c.secured {
-			l.secures.notify(c)
+		if c.secured && !l.secures.notify(c) { // the socket is full; it comes again when it is not (Ready)
+			l.watch(c, c.watched|Writable)
+			return
 		}
 		l.sockets.finish(c)
 	}

@@ -146,16 +146,23 @@ func (x *secures) write(c *Conn, b []byte) (n int, errno syscall.Errno) {
 	return n, errno
 }
 
-// notify tells the peer that nothing more comes, once.
-func (x *secures) notify(c *Conn) {
-	if s := x.of(c); s.open && !s.over {
-		if s.wire.flush(); len(s.wire.out) == 0 {
-			_ = s.conn.CloseWrite()
-			s.wire.failure()
-		}
+// notify tells the peer that nothing more comes, once. It tells whether the socket has taken that, and whatever TLS had to say before.
+func (x *secures) notify(c *Conn) (sent bool) {
+	s := x.of(c)
+	switch {
+	case s.busy: // a step of the handshake has its wire
+		return true
+	case s.open && !s.over:
+		_ = s.conn.CloseWrite() // behind what waits
 		s.over = true
-		x.count(s)
 	}
+	s.wire.to = x.driver
+	s.wire.flush()
+	if !s.open {
+		s.wire.to = nil
+	}
+	x.count(s)
+	return s.wire.failure() != 0 || len(s.wire.out) == 0
 }
 
 // Secured tells whether the peer speaks TLS, or has begun to.

@@ -189,6 +189,34 @@ func TestSecureEchoes(t *testing.T) {
 	}
 }
 
+// A socket that is full when a conn ends is waited for: the peer gets the last words and the close_notify, however little is taken at first, and the end of the stream
+// behind them.
+func TestSecureEndsBehindAFullSocket(t *testing.T) {
+	for name, config := range versions {
+		for room := range 60 {
+			w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+			client, f, c := w.dial(w.on[0], config.Clone())
+			if err := client.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			w.pump()
+			f.s.Room = room
+			w.do(w.on[0], func() { w.on[0].loop.Write(c, []byte("bye")); w.on[0].loop.Close(c, netpoll.ReasonHandler) })
+			w.pump()
+			early, sent := f.s.ShutDown, len(f.s.Wrote)
+			f.s.Room = -1
+			if got, err := io.ReadAll(client); string(got) != "bye" || err != nil || !f.s.ShutDown {
+				t.Fatalf("%s, room %d: %q, %v", name, room, got, err)
+			}
+			if early && len(f.s.Wrote) > sent {
+				t.Fatalf("%s, room %d: the end of the stream has overtaken what is to be said before", name, room)
+			}
+			f.s.End()
+			w.pump()
+		}
+	}
+}
+
 // The client's close_notify ends the conn as the end of its stream does, and is answered.
 func TestSecurePeerEnds(t *testing.T) {
 	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
