@@ -4,6 +4,7 @@ package hook
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ const (
 //
 // It posts {"token", "name", "room", "address"} and takes a 200 with {"name", "rooms", "uid", "until"} for a yes, where until is in Unix seconds and all
 // but name may be missing; 401 and 403 for a no; and all else, a redirect too, for a failure. After five failures in a row the service is not asked
-// for five seconds, then by one login, and by all again once that one has been answered. What is not asked is refused.
+// for five seconds, then by one login, and by all again once that one has been answered. What is not asked is refused. A question that an idle connection
+// was too old for is asked once more, with the same Idempotency-Key.
 type Hook struct {
 	url    string
 	client http.Client
@@ -144,6 +146,9 @@ func (h *Hook) ask(ctx context.Context, l auth.Login) (id auth.Identity, err err
 		return id, err
 	}
 	r.Header.Set("Content-Type", "application/json")
+	// By this net/http asks once more, on another connection, when the service has closed an idle one at the moment at which it was used. The service may tell by
+	// it that the two are one question.
+	r.Header.Set("Idempotency-Key", `"`+rand.Text()+`"`)
 	response, err := h.client.Do(r)
 	if err != nil {
 		return id, fmt.Errorf("the login service: %w", err)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -125,6 +126,45 @@ func TestCircuit(t *testing.T) {
 	}
 	if n := asked.Load(); n != failures+3 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+// A service closes a connection that was idle at the moment at which it is used: the question is asked once more, under the same key, and nothing counts as failed. A
+// connection that was new is not tried again: the question may have been what ended it.
+func TestClosedWhileIdle(t *testing.T) {
+	var mu sync.Mutex
+	used := map[string]int{} // by the far address
+	keys := []string{}
+	most := 1 // how many questions one connection answers
+	h := service(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, r.Header.Get("Idempotency-Key"))
+		if used[r.RemoteAddr]++; used[r.RemoteAddr] > most {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+			return
+		}
+		_, _ = w.Write([]byte(`{"name":"alice"}`))
+	})
+	for range 2 {
+		if id, err := h.Authenticate(context.Background(), login); err != nil || id.Name != "alice" {
+			t.Fatal(err)
+		}
+	}
+	if len(keys) != 3 || keys[0] == keys[1] || keys[1] != keys[2] || len(keys[1]) < 16 {
+		t.Errorf("asked with the keys %q", keys)
+	}
+	h.client.CloseIdleConnections()
+	mu.Lock()
+	most, keys = 0, nil
+	mu.Unlock()
+	if _, err := h.Authenticate(context.Background(), login); err == nil || len(keys) != 1 || h.failed != 1 {
+		t.Errorf("%v, asked %d times, %d failures", err, len(keys), h.failed)
 	}
 }
 
