@@ -37,16 +37,18 @@ type Identity struct {
 	Until time.Time // when the login expires; zero: never
 }
 
-// User is by whom sessions are counted: UID, or Name.
+// User is whom two sessions have in common: by UID, or, where there is none, by Name. One's name is never another's UID, so the two are told apart. Its
+// first word says which it is, and no client is told.
 func (id *Identity) User() string {
 	if id.UID != "" {
-		return id.UID
+		return "uid\x00" + id.UID
 	}
-	return id.Name
+	return "name\x00" + id.Name
 }
 
 // Bounds of an identity.
 const (
+	MaxName    = 255 // bytes
 	MaxRooms   = 64  // patterns
 	MaxPattern = 255 // bytes of each
 	MaxUID     = 255 // bytes
@@ -57,6 +59,8 @@ func (id *Identity) Check() error {
 	switch {
 	case id.Name == "":
 		return errors.New("it has no name")
+	case len(id.Name) > MaxName:
+		return errors.New("its name is longer than 255 bytes")
 	case len(id.UID) > MaxUID:
 		return errors.New("its uid is longer than 255 bytes")
 	case len(id.Rooms) > MaxRooms:

@@ -52,12 +52,26 @@ func FuzzMatches(f *testing.F) {
 
 func TestCheck(t *testing.T) {
 	long := strings.Repeat("x", 256)
-	for _, id := range []Identity{{}, {Name: "a", UID: long}, {Name: "a", Rooms: []string{long}}, {Name: "a", Rooms: make([]string, 65)}} {
+	for _, id := range []Identity{{}, {Name: long}, {Name: "a", UID: long}, {Name: "a", Rooms: []string{long}}, {Name: "a", Rooms: make([]string, 65)}} {
 		if id.Check() == nil {
 			t.Errorf("%.40v passes", id)
 		}
 	}
-	if id := (Identity{Name: "a", Rooms: []string{"*"}}); id.Check() != nil || id.User() != "a" {
+	if id := (Identity{Name: "a", Rooms: []string{"*"}}); id.Check() != nil {
 		t.Error(id.Check())
+	}
+}
+
+// Who has a name is nobody else than who has the same text for a UID.
+func TestUser(t *testing.T) {
+	seen := map[string]Identity{}
+	for _, id := range []Identity{{Name: "a"}, {Name: "b", UID: "a"}, {Name: "uid\x00a"}, {Name: "c", UID: "uid\x00a"}, {Name: "name\x00a"}, {Name: "c", UID: "name\x00a"}} {
+		if other, has := seen[id.User()]; has {
+			t.Errorf("%q is %q", id, other)
+		}
+		seen[id.User()] = id
+	}
+	if a, b := (&Identity{Name: "a", UID: "7"}), (&Identity{Name: "b", UID: "7"}); a.User() != b.User() {
+		t.Error("one UID is two users")
 	}
 }

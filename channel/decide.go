@@ -38,6 +38,8 @@ type input struct {
 	refusal refusal       // what admission says
 	wall    int64         // the time of what is pushed, in Unix ms
 	history *History      // nil where nothing is pushed
+	// sessions says how many a user may have.
+	sessions Sessions
 }
 
 // subject is whom and what a request names, found once.
@@ -51,7 +53,7 @@ type subject struct {
 
 func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 	room := p.rooms[r.Room]
-	if room == nil {
+	if room == nil || r.Op == OpClaim || r.Op == OpRelease {
 		return subject{}
 	}
 	of.room = room
@@ -126,6 +128,10 @@ func (d *decision) decide() {
 		d.kick()
 	case OpSlow:
 		d.setSlow()
+	case OpClaim:
+		d.claim()
+	case OpRelease:
+		d.release()
 	case OpNothing:
 	default:
 		d.reply(Refused)
@@ -564,6 +570,7 @@ func (d *decision) dropNode(node Node) {
 			}
 		}
 	}
+	d.releaseNode(node)
 	d.end()
 	if slices.ContainsFunc(d.p.nodes, func(c nodeChannel) bool { return c.node == node }) {
 		d.record(RecordGone).Addr.Node = node

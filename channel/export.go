@@ -98,8 +98,8 @@ func (*rest) passed(at *uint32, slot uint32, in places) {
 	}
 }
 
-// snapshotRest gives out the records that follow those of the rooms and have not come, until full says so, and tells whether there are no more. The last ones
-// are the counters of all nodes. What is appended to an order behind the place to which a snapshot has come will come, so it need not be told otherwise.
+// snapshotRest gives out the records that follow those of the rooms and have not come, until full says so, and tells whether there are no more. The last ones,
+// which come at once, are the sessions of users and the counters of all nodes. What is appended to an order behind the place to which a snapshot has come will come, so it need not be told otherwise.
 func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record), full func() bool) (whole bool) {
 	for slot := p.heard.behind(s.voices, at.heard); slot != 0; slot = s.voices[slot].next {
 		if full() {
@@ -135,6 +135,7 @@ func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record
 		emit(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])})
 		at.slow = name
 	}
+	p.snapshotClaims(emit) // all at once: a claim is told of once, and who follows cannot tell which have come
 	for _, c := range p.nodes {
 		emit(Record{Kind: RecordIn, Addr: Addr{Node: c.node}, Num: c.in})
 		emit(Record{Kind: RecordOut, Addr: Addr{Node: c.node}, Num: c.out})

@@ -12,6 +12,8 @@ type Limits struct {
 	Rooms   int           // of all workers that share a count
 	Grace   time.Duration // a member that was cut off may return within that; 0: it leaves at once
 	Slow    time.Duration // least time between two messages of one member in a room, where no room of its own says otherwise
+	// Sessions bounds those of one user, wherever they are.
+	Sessions Sessions
 }
 
 // Reason says why a request was refused: for one of the Limits, or for a name.
@@ -26,12 +28,14 @@ const (
 	ReasonAlike   // the name looks like a member's
 	ReasonHistory // what is said cannot be written down, and must be
 	ReasonLocked  // an operator has locked the room
-	Reasons       // their number
+	ReasonSessions
+	Reasons // their number
 )
 
 // ReasonNames are the reasons as clients (the member "reason" of an answer) and operators (the label of a metric) are told them.
 var ReasonNames = [Reasons]string{
 	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history", ReasonLocked: "room_locked",
+	ReasonSessions: "sessions",
 }
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
@@ -134,6 +138,10 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	case OpPushExcept:
 		if of.room != nil {
 			return w.busy(of.room)
+		}
+	case OpClaim:
+		if w.way(r.From.Outlet()).Full(0) {
+			return refusedBusy
 		}
 	case OpHistory, OpMembers:
 		if of.user != 0 && w.way(r.From.Outlet()).Full(0) {

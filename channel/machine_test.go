@@ -23,6 +23,7 @@ type plant struct {
 	limits  Limits
 	history History
 	rooms   []string
+	users   []string
 	nodes   [2]uint16         // their incarnations, under the numbers 0 and 1
 	serial  int               // numbers sessions
 	present map[string][]Addr // by room and name, who may be there: addresses that were used
@@ -43,6 +44,12 @@ func newPlant(t testing.TB, rng *rand.Rand, limits Limits, history History) *pla
 		for i, n := 0, 0; n < 3; i++ {
 			if name := fmt.Sprint(first, i); Partition(name) == Partition(first) {
 				p.rooms = append(p.rooms, name)
+				n++
+			}
+		}
+		for i, n := 0, 0; n < 2; i++ { // whose sessions are counted there
+			if name := fmt.Sprint("user of ", first, i); Partition(name) == Partition(first) {
+				p.users = append(p.users, name)
 				n++
 			}
 		}
@@ -110,8 +117,13 @@ func (p *plant) request() Request {
 		r.Op, r.Target, r.Route, r.Content = []Op{OpPush, OpPushExcept}[p.rng.IntN(2)], target, "onNews", []byte(`{"a":1}`)
 	case n < 37:
 		r.Op, r.Target, r.Content = OpKick, target, []byte(`"go"`)
-	case n < 39:
+	case n < 38:
 		r.Op, r.Content = OpSlow, fmt.Append(nil, p.rng.IntN(300)-50)
+	case n < 39:
+		r.Op, r.Room, r.User, r.Key = OpClaim, "", p.users[p.rng.IntN(len(p.users))], uint64(p.rng.IntN(3))
+		if r.Part = Partition(r.User); p.rng.IntN(3) == 0 {
+			r.Op = OpRelease
+		}
 	default:
 		r.Op = Op(p.rng.IntN(int(ops) + 2))
 	}
@@ -152,7 +164,7 @@ func (p *plant) step() func(w *Worker) {
 
 // forPlants runs f over random lives under different limits.
 func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
-	for i, limits := range []Limits{{}, {List: 3, Slow: 100 * time.Millisecond, Grace: time.Second}, {List: 2, Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
+	for i, limits := range []Limits{{}, {List: 3, Slow: 100 * time.Millisecond, Grace: time.Second, Sessions: Sessions{2, false}}, {List: 2, Sessions: Sessions{1, true}, Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
 		t.Run(fmt.Sprintf("members=%d,slow=%v", limits.Members, limits.Slow), func(t *testing.T) {
 			rng := seed.Rand(t)
 			for range 3 {

@@ -68,6 +68,10 @@ const (
 	RecordRenumber
 	// RecordSure: User is in doubt no longer.
 	RecordSure
+	// RecordClaim: the session at Addr is the last of User's, with the key Key.
+	RecordClaim
+	// RecordRelease: the session at Addr is none of User's any more.
+	RecordRelease
 
 	recordKinds
 )
@@ -119,6 +123,10 @@ func (s *state) change(p *partition, r *Record) error {
 	case RecordSlow:
 		s.applySlow(p, r)
 		return nil
+	case RecordClaim:
+		return p.applyClaim(r)
+	case RecordRelease:
+		return p.applyRelease(r)
 	case RecordPartition:
 		s.whole(p)
 		p.serial, p.now, p.wall, p.partly = r.Num, r.Time, int64(r.Place), false

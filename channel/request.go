@@ -50,6 +50,11 @@ const (
 	OpCount
 	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
 	OpNothing
+	// OpClaim counts From as one of User's sessions, which is a user and no member (Limits.Sessions): Done, or ClaimRefused. With a Key that another of
+	// them has, From takes its place. Part is the partition of User.
+	OpClaim
+	// OpRelease takes From out of User's sessions. It is never refused and never answered.
+	OpRelease
 
 	ops
 )
@@ -58,7 +63,7 @@ const (
 // worker keeps of them it may keep because strings are immutable.
 type Request struct {
 	Op      Op
-	Part    uint16 // Partition(Room), so that a name is hashed once
+	Part    uint16 // Partition(Room), of OpClaim and OpRelease Partition(User), so that a name is hashed once
 	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done
 	Req     uint32 // number for the answer; 0: no answer is wanted
 	N       uint64 // number among the requests of From's node to this partition, from 1; 0: the next, as nothing can be lost between
@@ -66,7 +71,7 @@ type Request struct {
 	Room    string
 	User    string
 	Prev    string    // OpEnter
-	Key     uint64    // OpEnter: what proves that two sessions are one user's; 0 for none
+	Key     uint64    // OpEnter: what proves that two sessions are one user's, OpClaim: one client's; 0 for none
 	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody; OpSay: Everybody; OpPushExcept: a name
 	Route   string    // OpPush, OpPushExcept
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
@@ -100,8 +105,11 @@ const Everybody = "*"
 // Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode is
 // what a flooded room needs. Nothing has a number to keep.
 func (r *Request) Sheddable() bool {
-	return r.Op != OpLeave && r.Op != OpKick && r.Op != OpSlow && r.Op != OpNothing
+	return !r.Op.Leaves() && r.Op != OpKick && r.Op != OpSlow && r.Op != OpNothing
 }
+
+// Leaves tells whether requests of this kind only set free what a session has. They must be executed, however long that takes.
+func (o Op) Leaves() bool { return o == OpLeave || o == OpRelease }
 
 // The bodies of answers (protocol.md §1): every refusal of enter has "error", which stock pages test.
 var (

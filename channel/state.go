@@ -42,6 +42,7 @@ type partition struct {
 	rooms     map[string]*Room
 	slow      map[string]time.Duration // by room, also of empty ones: slow modes of their own (OpSlow)
 	nodes     []nodeChannel            // in order of nodes
+	claims    map[string][]claim       // by user, in order (OpClaim)
 	heard     order                    // members of slow rooms, as they spoke last
 	cut       order                    // members that are away, as they were cut off
 	away      int                      // how many these are

@@ -200,7 +200,7 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{list: w.limits.List, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	in := input{list: w.limits.List, sessions: w.limits.Sessions, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
 	if r.Op == OpEnter || r.Op == OpSlow {
 		_, in.slow = w.roomLimits(r.Room)
 	}

@@ -197,7 +197,7 @@ func (d *desk) bornAnew(part uint16, c *counter, born ViewID) {
 	for i := range waited {
 		w := &waited[i]
 		d.bytes -= weightOfRequest(&w.r)
-		if w.r.Op != channel.OpNothing && w.r.Op != channel.OpLeave {
+		if w.r.Op != channel.OpNothing && !w.r.Op.Leaves() {
 			d.home.Refused(&w.r, w.sent != (ViewID{}))
 		}
 	}
@@ -211,7 +211,7 @@ func (d *desk) ownerDied(c *counter, epoch ViewID) {
 		if w.sent != epoch || w.r.Op == channel.OpNothing {
 			continue
 		}
-		if w.deaths++; w.deaths < poisonDeaths || w.r.Op == channel.OpLeave {
+		if w.deaths++; w.deaths < poisonDeaths || w.r.Op.Leaves() {
 			continue
 		}
 		d.stats.Poison++
@@ -330,7 +330,7 @@ func (d *desk) giveUp(part uint16, c *counter, now int64) {
 		w := &c.requests[i]
 		sent := w.sent != (ViewID{})
 		switch {
-		case w.r.Op == channel.OpNothing || w.r.Op == channel.OpLeave:
+		case w.r.Op == channel.OpNothing || w.r.Op.Leaves():
 			continue
 		case now-w.at > d.timeout:
 			d.stats.Timeouts++

@@ -62,6 +62,9 @@ func (h *home) Refused(r *channel.Request, sent bool) {
 	if sent && entering {
 		h.leaves = append(h.leaves, channel.Request{Op: channel.OpLeave, Part: r.Part, From: r.From, Room: r.Room, User: r.User, Handed: channel.Unheard})
 	}
+	if sent && r.Op == channel.OpClaim {
+		h.leaves = append(h.leaves, channel.Request{Op: channel.OpRelease, Part: r.Part, From: r.From, User: r.User})
+	}
 	if r.Req == 0 {
 		return
 	}

@@ -50,6 +50,7 @@ const (
 	staysPolling                   // its client's connections know it by its name
 	staysInRoom                    // its room knows it by its name
 	staysInFlight                  // a partition is to answer it by its name
+	staysCounted                   // it is counted as its user's session by its name
 	staysSecured                   // it speaks TLS, whose state is this process's
 	staysListener                  // its listener is not there any more, or is another
 	staysReasons
@@ -58,7 +59,7 @@ const (
 var staysTexts = [staysReasons]string{
 	staysEnded: "it has ended", staysHandled: "an App's function is at work for it, or its login is being judged", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
-	staysInFlight: "an answer to it is due", staysSecured: "it speaks TLS",
+	staysInFlight: "an answer to it is due", staysCounted: "it is counted as one of its user's sessions", staysSecured: "it speaks TLS",
 	staysListener: "its listener is gone, or tells clients something else",
 }
 
@@ -96,6 +97,8 @@ func (s *session) movable() stays {
 		return staysInRoom
 	case s.inflight() > 0:
 		return staysInFlight
+	case len(s.counted()) > 0:
+		return staysCounted
 	}
 	return 0
 }

@@ -190,7 +190,7 @@ func (n *Node) Sever(i int, takes func(tag uint8) bool, sever func(fd int, watch
 	l.np.Sever(func(c *netpoll.Conn) bool { return !c.Alive() || !stay[c.ID(l.np)] }, sever)
 }
 
-// leavesOf are the requests, encoded, that take a session out of its rooms that does not go along. The server sends it away, so it is cut off, and is
+// leavesOf are the requests, encoded, that take a session out of its rooms, and out of its user's sessions, that does not go along. The server sends it away, so it is cut off, and is
 // sent before that what there is for it.
 func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 	add := func(user, room string, handed uint64) {
@@ -205,6 +205,10 @@ func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 	}
 	if x := s.x; x != nil && x.entering != "" {
 		add(x.entering[:x.star], x.entering[int(x.star)+1:], channel.Unheard)
+	}
+	for _, user := range s.counted() {
+		r := releaseOf(l.addr(s.conn), user)
+		leaves = append(leaves, channel.AppendRequest(nil, &r))
 	}
 	return leaves
 }

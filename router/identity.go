@@ -14,13 +14,14 @@ import (
 // identity is who a session is, as a login has shown. It sticks to the session. Immutable.
 type identity struct {
 	auth.Identity
+	user  string // Identity.User
 	key   uint64 // proves that two sessions are one user's (channel.Request.Key)
 	until uint32 // tick at which it expires; neverDue: never
 }
 
 // identify makes an identity of what a judge has said; nil if it has expired already.
 func (l *loop) identify(id auth.Identity) *identity {
-	who := &identity{Identity: id, until: neverDue}
+	who := &identity{Identity: id, until: neverDue, user: id.User()}
 	if !id.Until.IsZero() {
 		left := id.Until.UnixMilli() - l.node.wall()
 		if left <= 0 {
@@ -28,9 +29,14 @@ func (l *loop) identify(id auth.Identity) *identity {
 		}
 		who.until = l.np.Now() + uint32(min((left+999)/1000, maxLoginSeconds))
 	}
-	sum := sha256.Sum256([]byte("login\x00" + id.User()))
-	who.key = binary.BigEndian.Uint64(sum[:]) | 1 // never 0
+	who.key = keyOf("login", who.user)
 	return who
+}
+
+// keyOf hashes what proves who a session is (channel.Request.Key). Proofs of two kinds never have one key, whatever a client makes its secret.
+func keyOf(kind, proof string) uint64 {
+	sum := sha256.Sum256([]byte(kind + "\x00" + proof))
+	return binary.BigEndian.Uint64(sum[:]) | 1 // never 0
 }
 
 // maxLoginSeconds is how long a login lasts at most: ten years, so that a tick has room for it.
@@ -100,17 +106,20 @@ func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: append([]byte(nil), body...)}
 	req := l.await(s, c, 0, channel.EnterRefused, l.node.limits.RequestSeconds)
 	s.x.handling = true
-	l.login(s, shown, func(s *session, who *identity) {
+	l.login(s, shown, func(s *session, who *identity, why string) {
 		if s.inflight() == 0 || s.x.pending[0].req != req { // given up; it waited alone
 			return
 		}
-		if who == nil {
+		switch {
+		case who == nil && why != "":
+			l.finish(s, channel.EnterRefusedFor(why), "")
+			return
+		case who == nil:
 			l.finish(s, loginNeeded, "")
 			return
 		}
-		rare := s.needRare()
-		if rare.token = ""; s.room == nil {
-			rare.who = who
+		if s.needRare().token = ""; s.room == nil {
+			l.identifyAs(s, who)
 		} // else it stays who it is until it has entered: the members of its room know it by that login
 		s.x.pending, s.x.handling = s.x.pending[:0], false
 		l.carriers.chat.enterAs(s, &again, who)
@@ -119,12 +128,16 @@ func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 	})
 }
 
-// append encodes who somebody is, and a token that was kept.
+// append encodes who somebody is, a token that was kept, and for which users it is counted.
 func (r *rare) append(b []byte) []byte {
 	if r == nil {
 		r = new(rare)
 	}
-	return r.who.append(wirebytes.AppendBlock(b, r.token))
+	b = wirebytes.AppendUints(wirebytes.AppendBlock(b, r.token), uint64(len(r.claims)))
+	for _, user := range r.claims {
+		b = wirebytes.AppendBlock(b, user)
+	}
+	return r.who.append(b)
 }
 
 // append encodes who somebody is; nil is nobody.
@@ -153,6 +166,9 @@ func (l *loop) parseLogin(s *session, r *wirebytes.Reader) {
 	if token := string(r.Block()); token != "" {
 		s.needRare().token = token
 	}
+	for range r.UpTo(maxClaims) {
+		s.needRare().claims = append(s.needRare().claims, string(r.Block()))
+	}
 	if who := l.parseIdentity(r); who != nil {
 		s.needRare().who = who
 	}
@@ -180,7 +196,7 @@ func (l *loop) parseIdentity(r *wirebytes.Reader) *identity {
 	}
 	who := l.identify(id)
 	if who == nil { // it has expired on the way
-		who = &identity{Identity: id, until: l.np.Now()}
+		who = &identity{Identity: id, user: id.User(), until: l.np.Now()}
 	}
 	return who
 }

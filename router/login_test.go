@@ -33,12 +33,13 @@ func (b *bouncer) judge(ctx context.Context, l auth.Login) (auth.Identity, error
 	b.shown = append(b.shown, l)
 	b.now++
 	b.most = max(b.most, b.now)
+	free := b.free
 	b.mu.Unlock()
 	defer func() { b.mu.Lock(); b.now--; b.mu.Unlock() }()
 	if name, slow := strings.CutPrefix(l.Token, "slow-"); slow {
 		l.Token = name
 		select {
-		case <-b.free:
+		case <-free:
 		case <-ctx.Done():
 			return auth.Identity{}, ctx.Err()
 		}
@@ -341,32 +342,61 @@ func TestLoginIsAProof(t *testing.T) {
 	}
 }
 
+// enters asks to enter and waits for the answer, which takes real time where a login is judged.
+func (c *sioClient) enters(body string) (answer string) {
+	c.r.t.Helper()
+	id := c.request(routeEnter, body)
+	c.r.until(func() bool {
+		c.run()
+		for _, e := range c.events {
+			if e.kind == "answer" && e.id == id {
+				answer = e.text
+			}
+		}
+		return answer != ""
+	})
+	return answer
+}
+
+// A client that polls, and has no GET open when its login expires, is told so by its next one.
+func TestLoginExpiresByPolling(t *testing.T) {
+	for _, kind := range pollers() {
+		r, b := loginRig(t, shape{loops: 1}, nil)
+		b.until = time.UnixMilli(r.net.Now()/1e6 + 2500)
+		c := r.sioLogin(kind)
+		if got := c.enters(withToken("", "r", "ann")); got != `{"users":["ann"]}` {
+			t.Fatal(got)
+		}
+		c.run()
+		r.dropGET(c)
+		c.take()
+		for range 5 {
+			r.net.Seconds(1)
+		}
+		if n := r.closedFor(reasonLogin); n != 0 {
+			t.Errorf("%s: %d closed, and nobody has been told", kind.name, n)
+		}
+		c.poll()
+		r.net.Settle()
+		c.pump()
+		if got := fmt.Sprint(c.take()); got != `[kick 0 "login expired"]` || c.session() != nil || r.closedFor(reasonLogin) != 1 {
+			t.Errorf("%s: told %s", kind.name, got)
+		}
+	}
+}
+
 // Every wire of socket.io has tokens in enter, that of today in the connect, and all of them in the URL where that is allowed.
 func TestLoginBySocketIO(t *testing.T) {
 	for _, kind := range flavours {
 		t.Run(kind.name, func(t *testing.T) {
-			enters := func(c *sioClient, body string) (answer string) {
-				t.Helper()
-				id := c.request(routeEnter, body)
-				c.r.until(func() bool {
-					c.run()
-					for _, e := range c.events {
-						if e.kind == "answer" && e.id == id {
-							answer = e.text
-						}
-					}
-					return answer != ""
-				})
-				return answer
-			}
 			r, _ := loginRig(t, shape{loops: 1}, nil)
 			c := r.sioLogin(kind)
 			for body, want := range map[string]string{enterBody("alice", "r"): loginText, withToken("alice", "r", "bad"): loginText} {
-				if got := enters(c, body); got != want {
+				if got := c.enters(body); got != want {
 					t.Errorf("%s: %s", body, got)
 				}
 			}
-			if got := enters(c, withToken("alice", "r", "alice")); got != `{"users":["alice"]}` {
+			if got := c.enters(withToken("alice", "r", "alice")); got != `{"users":["alice"]}` {
 				t.Error(got)
 			}
 			if kind.version == 4 {
@@ -401,7 +431,7 @@ func TestLoginBySocketIO(t *testing.T) {
 				c.open()
 				c.change = nil
 				want := map[bool]string{false: loginText, true: `{"users":["carol"]}`}[allowed]
-				if got := enters(c, `{"rid":"r"}`); got != want {
+				if got := c.enters(`{"rid":"r"}`); got != want {
 					t.Errorf("in the URL, allowed %v: %s", allowed, got)
 				}
 			}
@@ -412,7 +442,7 @@ func TestLoginBySocketIO(t *testing.T) {
 // Logins are judged so many at a time, addresses in turn, and beyond what may wait they are refused.
 func TestLoginsWaitInTurn(t *testing.T) {
 	b := &bouncer{free: make(chan struct{})}
-	ls, err := newLogins(Logins{Judge: b.judge, AtOnce: 2}, nil)
+	ls, err := newLogins(Logins{Judge: b.judge, AtOnce: 2}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,15 +57,23 @@ type login struct {
 	shown  auth.Login
 	// judged is called once, on any goroutine, unless ctx has ended.
 	judged func(auth.Identity, error)
+
+	// When it has been judged, and the session is to be counted as one of its user's (claim.go). Owned by the loop.
+	claim uint32 // number of the request; 0: it is being judged
+	who   *identity
+	then  loggedIn
 }
+
+// loggedIn is told on the loop what has come of a login: who somebody is, or nil and, where that may be told, why.
+type loggedIn func(s *session, who *identity, why string)
 
 func (j *login) cost() int { return len(j.shown.Token) + loginCost }
 
 // programLogins is how many logins a program's function judges at a time.
 const programLogins = 64
 
-// newLogins has logins judged as cfg says, or by the program; nil if nobody needs to log in.
-func newLogins(cfg Logins, app *program) (*logins, error) {
+// newLogins has logins judged as cfg says, or by the program; nil if nobody needs to log in. counts tells whether a user's sessions are counted.
+func newLogins(cfg Logins, app *program, counts bool) (*logins, error) {
 	if app != nil && app.Judge() != nil {
 		if cfg.Judge != nil {
 			return nil, errors.New("-auth: the program judges logins itself (App.Authenticate); give -auth none")
@@ -75,6 +83,8 @@ func newLogins(cfg Logins, app *program) (*logins, error) {
 	switch {
 	case cfg.Judge == nil && cfg.Query:
 		return nil, errors.New("-auth-query: nobody has to show a token; give -auth too")
+	case cfg.Judge == nil && counts:
+		return nil, errors.New("-sessions counts who has logged in, and nobody has to: give -auth too")
 	case cfg.Judge == nil:
 		return nil, nil
 	}
@@ -190,19 +200,20 @@ const (
 	loginRefused
 	loginFailed // the judge could not say
 	loginBusy   // it was not judged: too many wait, or its address begins too many sessions
+	loginEnough // its user has as many sessions as one may have
 	loginResults
 )
 
 // loginResultNames are the values of the label "result" of pomelod_logins_total.
-var loginResultNames = [loginResults]string{loginAccepted: "accepted", loginRefused: "refused", loginFailed: "failed", loginBusy: "busy"}
+var loginResultNames = [loginResults]string{loginAccepted: "accepted", loginRefused: "refused", loginFailed: "failed", loginBusy: "busy", loginEnough: "sessions"}
 
-// login has a token judged for s, and then called on the loop, with nil when it is not good. Until then s.x.login is set. Nothing is called when
+// login has a token judged for s, has s counted as one of the user's sessions where these are limited, and then called. Until then s.x.login is set. Nothing is called when
 // the session has ended, or has given the login up (dropLogin). then may be called before login returns.
-func (l *loop) login(s *session, shown auth.Login, then func(s *session, who *identity)) {
+func (l *loop) login(s *session, shown auth.Login, then loggedIn) {
 	ls, peer := l.node.logins, s.conn.Peer().Addr()
 	if shown.Token == "" || len(shown.Token) > auth.MaxToken {
 		l.counters.logins[loginRefused]++
-		then(s, nil)
+		then(s, nil, "")
 		return
 	}
 	shown.Address = peer
@@ -215,12 +226,12 @@ func (l *loop) login(s *session, shown auth.Login, then func(s *session, who *id
 	if !l.node.access.handshake(peer) || !ls.add(j) { // whether it is right or wrong
 		l.counters.logins[loginBusy]++
 		l.dropLogin(s)
-		then(s, nil)
+		then(s, nil, "")
 	}
 }
 
 // judged takes what was said of a login.
-func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then func(*session, *identity)) {
+func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then loggedIn) {
 	if s == nil || s.x == nil || s.x.login != j {
 		return
 	}
@@ -232,6 +243,10 @@ func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then fu
 			l.counters.logins[loginRefused]++
 			break
 		}
+		if l.limitsSessions() && !s.claims(who.user) {
+			l.claim(s, who, then)
+			return
+		}
 		l.counters.logins[loginAccepted]++
 	case errors.Is(err, auth.ErrRefused):
 		slog.Debug("a login is refused", "addr", s.conn.Peer().Addr().String(), "err", err)
@@ -240,7 +255,7 @@ func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then fu
 		l.counters.logins[loginFailed]++
 		l.node.loginTrouble(err)
 	}
-	then(s, who)
+	then(s, who, "")
 }
 
 // loggingIn tells whether the handshake of s waits until its login has been judged. What its client sends behind it waits, too.
@@ -256,10 +271,15 @@ func (l *loop) goOn(s *session) {
 
 // dropLogin gives up the login that s waits for, if it does.
 func (l *loop) dropLogin(s *session) {
-	if s.x != nil && s.x.login != nil {
-		s.x.login.cancel()
-		s.x.login = nil
+	if s.x == nil || s.x.login == nil {
+		return
 	}
+	j := s.x.login
+	if s.x.login = nil; j.claim != 0 {
+		l.release(s, j.who.user)
+		return
+	}
+	j.cancel()
 }
 
 // loginTroubleEvery is the least time between two log lines about logins that could not be judged, in nanoseconds.

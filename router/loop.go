@@ -169,14 +169,19 @@ func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string,
 
 // await notes that an answer to c is due, and returns our number for it.
 func (l *loop) await(s *session, c *call, op channel.Op, refusal []byte, seconds uint32) uint32 {
+	x := l.extra(s)
+	x.pending = append(x.pending, pending{
+		req: l.number(), id: c.id, idBytes: c.idBytes, op: op, route: c.route, refusal: refusal, due: l.np.Now() + seconds,
+	})
+	l.schedule(s)
+	return l.serial
+}
+
+// number is a new number of a request; never 0.
+func (l *loop) number() uint32 {
 	if l.serial++; l.serial == 0 {
 		l.serial = 1
 	}
-	x := l.extra(s)
-	x.pending = append(x.pending, pending{
-		req: l.serial, id: c.id, idBytes: c.idBytes, op: op, route: c.route, refusal: refusal, due: l.np.Now() + seconds,
-	})
-	l.schedule(s)
 	return l.serial
 }
 
@@ -232,7 +237,11 @@ func (l *loop) apply(it *channel.Item) {
 			l.rooms.exit(s) // it has another name in the room by now, of which it is told next
 		}
 	case channel.ItemReply:
-		l.takeAnswer(s, it)
+		if s.x != nil && s.x.login != nil && s.x.login.claim == it.Req {
+			l.claimed(s, it.Body)
+		} else {
+			l.takeAnswer(s, it)
+		}
 	case channel.ItemDirect:
 		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
 			l.pushTo(s, it.Push)
@@ -292,7 +301,7 @@ func (l *loop) entered(s *session, it *channel.Item) {
 	}
 	s.uid, s.star = x.entering, x.star
 	if x.enters != nil {
-		s.needRare().who = x.enters
+		l.identifyAs(s, x.enters)
 	}
 	l.rooms.join(s, it)
 	l.tellMoved(s)

@@ -226,7 +226,7 @@ func NewNode(cfg Config) (*Node, error) {
 	if n.app, err = newProgram(cfg.App); err != nil {
 		return nil, err
 	}
-	if n.logins, err = newLogins(cfg.Logins, n.app); err != nil {
+	if n.logins, err = newLogins(cfg.Logins, n.app, cfg.Limits.Rooms.Sessions.Most > 0 && len(cfg.Profiles) > 0); err != nil {
 		return nil, err
 	}
 	n.access = newAccess(cfg.Access, cfg.Nanos)

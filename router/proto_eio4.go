@@ -63,12 +63,16 @@ func (p *eio4) connected(s *session, data []byte) {
 		p.welcomeSIO(s)
 		return
 	}
-	l.login(s, auth.Login{Token: token}, func(s *session, who *identity) {
-		if who == nil {
+	l.login(s, auth.Login{Token: token}, func(s *session, who *identity, why string) {
+		switch {
+		case who == nil && why != "":
+			p.send(s, []byte(`44{"message":"login refused: `+why+`"}`))
+			l.end(s, reasonLogin)
+		case who == nil:
 			p.send(s, []byte(`44{"message":"login refused"}`))
 			l.end(s, reasonLogin)
-		} else {
-			s.needRare().who = who
+		default:
+			l.identifyAs(s, who)
 			p.welcomeSIO(s)
 		}
 		l.schedule(s)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/pomelod/pomelod/auth"
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -265,11 +266,14 @@ func (p *hybrid) handshake(s *session, body []byte) {
 		return
 	}
 	user = bytes.Clone(user)
-	l.login(s, auth.Login{Token: token}, func(s *session, who *identity) {
-		if who == nil {
+	l.login(s, auth.Login{Token: token}, func(s *session, who *identity, why string) {
+		switch {
+		case who == nil && why != "":
+			p.refuse(s, string(channel.RefusedFor(why)), reasonLogin)
+		case who == nil:
 			p.refuse(s, `{"code":500}`, reasonLogin)
-		} else {
-			s.needRare().who = who
+		default:
+			l.identifyAs(s, who)
 			p.welcome(s, &client, user)
 		}
 		l.schedule(s)

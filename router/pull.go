@@ -89,7 +89,7 @@ func (p *pull) end(why netpoll.Reason) bool {
 // waits tells whether the session, which ends, stays until a GET has fetched what there is. ending tells that there is no more time for that.
 func (p *pull) waits(ending bool) bool {
 	switch p.why {
-	case reasonKick, reasonFlood:
+	case reasonKick, reasonFlood, reasonLogin:
 		return p.ended
 	case reasonShutdown:
 		return p.ended && !ending

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"slices"
+
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -51,7 +53,8 @@ func (l *loop) endMembers(part int, why string) {
 	l.np.Each(func(c *netpoll.Conn) {
 		s := l.session(c)
 		entering := s.x != nil && s.x.entering != "" && in(channel.Partition(s.x.entering[int(s.x.star)+1:]))
-		if s.phase != ended && (entering || s.room != nil && in(s.room.id.Partition())) {
+		counted := slices.ContainsFunc(s.counted(), func(user string) bool { return in(channel.Partition(user)) })
+		if s.phase != ended && (counted || entering || s.room != nil && in(s.room.id.Partition())) {
 			l.kick(s, why)
 		}
 	})

@@ -56,6 +56,7 @@ func (l *loop) become(s *session, to phase) {
 		l.depart(s, reasonGoodbye)
 	case to == ended && s.x != nil && s.x.pull != nil:
 		l.depart(s, s.x.pull.why)
+		l.releaseClaims(s, nil)
 	}
 }
 
@@ -89,6 +90,7 @@ type rare struct {
 	secret uint64     // hash of the secret it gave (secretKey); 0: none
 	who    *identity  // what its login has shown; nil: none
 	token  string     // in the URL by which it came, until its first enter; empty: none
+	claims []string   // users as one of whose sessions it is counted (claim.go)
 }
 
 // appClient is what an App knows s by; nil: no function of it has seen s.
@@ -231,6 +233,7 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 		}
 	}
 	l.depart(s, why)
+	l.releaseClaims(s, nil)
 	l.polls.connGone(s)
 	l.polls.sessionGone(s)
 	l.countTransport(s, 0)
@@ -308,7 +311,7 @@ func (l *loop) schedule(s *session) {
 	if s.owes != 0 {
 		due = min(due, now+1)
 	}
-	if who := s.identity(); who != nil {
+	if who := s.identity(); who != nil && s.phase == working { // else it may wait for the GET that fetches the reason
 		due = min(due, who.until)
 	}
 	if due == neverDue {
@@ -323,14 +326,14 @@ const neverDue = 1<<32 - 1
 // Due implements netpoll.Handler.
 func (l *loop) Due(c *netpoll.Conn) {
 	s := l.session(c)
+	if s.phase == ended { // it polls, and nobody came to fetch the reason
+		l.np.Close(c, s.x.pull.why)
+		return
+	}
 	l.checkSpoken(s)
 	l.expireRequests(s, l.np.Now())
 	l.expireLogin(s)
-	switch {
-	case !c.Alive():
-	case s.phase == ended: // it polls, and nobody came to fetch the reason
-		l.np.Close(c, s.x.pull.why)
-	default:
+	if c.Alive() && s.phase != ended {
 		l.payOwed(s)
 		l.expireClient(s)
 		l.schedule(s)

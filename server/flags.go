@@ -130,7 +130,7 @@ func declareFlags() (*settings, *flag.FlagSet) {
 	c.naming.declare(f)
 	c.original.declare("names", string(namesOriginal))
 	c.original.declare("list", "0")
-	c.login.declare(f)
+	c.login.declare(f, &c.limits.Rooms.Sessions)
 	c.sessionLimits(f)
 	c.fleetFlags(f)
 	c.historyLimits(f)

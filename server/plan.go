@@ -62,7 +62,7 @@ func (c *settings) plan(app *app.App) (*plan, error) {
 	} else if c.set["env"] || c.set["bind"] {
 		return nil, errors.New("-env and -bind belong to -config; give that too")
 	}
-	p := &plan{admin: c.admin, login: &c.login, warnings: project.Warnings}
+	p := &plan{admin: c.admin, login: &c.login, warnings: append(project.Warnings, c.login.warnings()...)}
 	switch {
 	case c.set["admin"]:
 	case c.fleet.on() && project.Servers != nil:

@@ -77,6 +77,11 @@ func (j *Judge) Read() error {
 
 func isSecret(k key) bool { return k.secret() }
 
+// Signs tells whether the file has a key by which tokens are made, too: whoever may read it can log in as anybody.
+func (j *Judge) Signs() bool {
+	return slices.ContainsFunc(*j.keys.Load(), func(k key) bool { return k.private != nil })
+}
+
 func readKeys(file string) ([]key, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
