@@ -5,7 +5,11 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"html"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/auth"
+	"github.com/pomelod/pomelod/channel"
 )
 
 // tokenFile is a file with a secret.
@@ -58,6 +63,73 @@ func TestLoginFlags(t *testing.T) {
 		var errs bytes.Buffer
 		if code := runCommand(append([]string{"token"}, args...), &caller{stdout: io.Discard, stderr: &errs}); code != 2 || !strings.Contains(errs.String(), says) {
 			t.Errorf("%q: code %d, %s", args, code, errs.String())
+		}
+	}
+}
+
+// A secret that everybody on the machine may read is warned of; so is a private key, and no public one.
+func TestKeyFileIsWarnedOf(t *testing.T) {
+	key := tokenFile(t, strings.Repeat("k", 32))
+	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o602: true} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := parseFlags([]string{"-auth", "jwt", "-auth-key", key}, nil, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(cfg.login.warnings(), ""); strings.Contains(got, "may read "+key) != warned {
+			t.Errorf("%04o: %q", mode, got)
+		}
+	}
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = tokenFile(t, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err := parseFlags([]string{"-auth", "jwt", "-auth-key", key}, nil, io.Discard); err != nil || cfg.login.warnings() != nil {
+		t.Error(err, cfg.login.warnings())
+	}
+}
+
+func TestSessionsFlag(t *testing.T) {
+	key := tokenFile(t, strings.Repeat("k", 32))
+	for text, want := range map[string]channel.Sessions{"any": {}, "reject": {Most: 1}, "kick-old": {Most: 1, KickOld: true}, "1": {Most: 1}, "3": {Most: 3}} {
+		cfg, err := parseFlags([]string{"-auth", "jwt", "-auth-key", key, "-sessions", text}, nil, io.Discard)
+		if err != nil || cfg.limits.Rooms.Sessions != want {
+			t.Errorf("%s: %+v, %v", text, cfg.limits.Rooms.Sessions, err)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "1001", "kick", "2.5"} {
+		if _, err := parseFlags([]string{"-auth", "jwt", "-auth-key", key, "-sessions", text}, nil, io.Discard); err == nil {
+			t.Errorf("%q passes", text)
+		}
+	}
+}
+
+func TestLoginURL(t *testing.T) {
+	for text, good := range map[string]bool{
+		"https://example.org/login": true, "http://127.0.0.1:8080/?a=b": true, "": true,
+		"/login": false, "example.org": false, "javascript:alert(1)": false, "ftp://x/": false, "https://": false, "https://a@x/": false, "https://x/#a": false,
+	} {
+		cfg, err := parseFlags([]string{"-login-url", text}, nil, io.Discard)
+		if (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err != nil || text == "" {
+			continue
+		}
+		for _, f := range cfg.files() {
+			if has := bytes.Contains(f.Body, []byte(`content="`+html.EscapeString(text)+`"`)); has != (f.Path == "/") {
+				t.Errorf("%s has %q: %v", f.Path, text, has)
+			}
 		}
 	}
 }

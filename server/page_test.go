@@ -37,7 +37,7 @@ func TestPage(t *testing.T) {
 		return res, body
 	}
 	for _, ln := range s.listeners {
-		for _, f := range web.Files() {
+		for _, f := range web.Files("") {
 			url := "http://" + ln.Addr.String() + f.Path
 			res, body := get(url)
 			if res.StatusCode != 200 || res.Header.Get("Content-Type") != f.ContentType || !bytes.Equal(body, f.Body) {

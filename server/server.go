@@ -242,7 +242,7 @@ func (c *settings) files() (files []router.File) {
 	if !c.page {
 		return nil
 	}
-	for _, f := range web.Files() {
+	for _, f := range web.Files(c.login.page) {
 		served := router.File{Path: f.Path, ContentType: f.ContentType, ETag: f.ETag, Body: f.Body, Gzip: f.Gzip}
 		if f.CSP {
 			served.Headers = append(served.Headers, codec.HTTPHeader{Name: "Content-Security-Policy", Value: web.Policy},

@@ -3,11 +3,13 @@
 import { Alerts } from "./chat/alerts.js";
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "./chat/i18n.js";
 import { Log } from "./chat/log.js";
+import { loginAddress, takeToken } from "./chat/login.js";
 import { People } from "./chat/people.js";
 import { Refusal } from "./chat/refusals.js";
 import { Pomelo, REPLACED, newSecret } from "./pomelo.js";
 
 const SEND = "chat.chatHandler.send";
+const LOGIN_EXPIRED = "login expired"; // the reason of a kick
 const EVERYONE = "*";
 
 const MAX_NAME_BYTES = 64;
@@ -45,6 +47,10 @@ function keep(area, key, value) {
 const secret = kept("sessionStorage", "secret", null) ?? newSecret();
 keep("sessionStorage", "secret", secret);
 
+// The login is the tab's too: {token, name}, or null.
+let login = takeToken() ?? kept("sessionStorage", "login", null);
+keep("sessionStorage", "login", login);
+
 const pomelo = new Pomelo();
 const alerts = new Alerts();
 const log = new Log($("log"), $("newer"));
@@ -65,7 +71,7 @@ let awaiting = 0; // the timer that ends that
 
 async function enter(name, room) {
   const returns = me?.room === room && me.name === name;
-  const answer = await (returns ? pomelo.reenter() : pomelo.enter({ username: name, rid: room, history: HISTORY }));
+  const answer = await (returns ? pomelo.reenter() : pomelo.enter({ username: name, rid: room, history: HISTORY, token: login?.token }));
   const { users, seq, complete, count } = answer;
   if (!users) throw new Refusal(answer, { name, room }, "nameTaken");
   entered = numberOf(seq);
@@ -103,12 +109,27 @@ async function comeBack() {
 }
 
 function notLetBack(error) {
+  if (error.key === "login") return logInAgain();
   refusal = error;
   refusedSince ||= Date.now();
   const nameTaken = error.key === "nameTaken";
   if (Date.now() - refusedSince < REFUSED_PATIENCE_MS) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
   leave();
   say($("join-error"), nameTaken ? "nameLost" : error.key, error.given);
+}
+
+// logInAgain goes back to the form, where a login that is good no longer is not used again.
+function logInAgain() {
+  leave();
+  forgetLogin();
+  say($("join-error"), "loginExpired");
+}
+
+function forgetLogin() {
+  login = null;
+  keep("sessionStorage", "login", null);
+  $("name").readOnly = false;
+  if (loginAddress()) say($("join-button"), "logIn");
 }
 
 // awaitOthers remembers who was here before the cut and is not among users. When a server begins anew all come back one after
@@ -171,6 +192,7 @@ function leave() {
 }
 
 async function tryToJoin() {
+  if (!login && loginAddress()) return location.assign(loginAddress());
   const name = $("name").value.trim();
   const room = $("room").value.trim();
   const fault = faultOf(name, "name") ?? faultOf(room, "room");
@@ -186,9 +208,10 @@ async function tryToJoin() {
   } catch (error) {
     pomelo.disconnect();
     say($("join-error"), ...inWords(error));
+    if (error.key === "login") forgetLogin();
   } finally {
     $("join-button").disabled = false;
-    say($("join-button"), "join");
+    say($("join-button"), login || !loginAddress() ? "join" : "logIn");
   }
 }
 
@@ -427,6 +450,7 @@ pomelo.on("onKick", ({ reason }) => {
   if (!me) return;
   showState("offline");
   if (reason === REPLACED) showBanner("replaced", {}, "useHere");
+  else if (reason === LOGIN_EXPIRED) logInAgain();
   else showBanner("kicked", { reason }, "joinAgain");
 });
 
@@ -514,6 +538,14 @@ $("chat").addEventListener("keydown", (event) => {
   else if (target !== EVERYONE) writeTo(EVERYONE);
 });
 
+// A link with a new token, followed while the page is open, changes only what stands behind the #.
+addEventListener("hashchange", () => {
+  const given = takeToken();
+  if (!given) return;
+  keep("sessionStorage", "login", given);
+  location.reload();
+});
+
 // ---- Start ----
 
 const settings = kept("localStorage", "settings", {});
@@ -525,8 +557,9 @@ showSettings();
 const place = kept("sessionStorage", "place", null); // this tab was in a room, and was loaded again
 const last = place ?? kept("localStorage", "last", {});
 showTitle();
-$("name").value = last.name ?? "";
+$("name").value = login?.name ?? last.name ?? "";
+$("name").readOnly = Boolean(login?.name);
 $("room").value = place?.room ?? new URLSearchParams(location.search).get("room") ?? last.room ?? "lobby";
 $("join").hidden = false;
-if (place) tryToJoin();
+if (place || login?.name || loginAddress()) tryToJoin();
 else $($("name").value ? "room" : "name").focus();

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"html"
 	"io/fs"
 	"path"
 	"strings"
@@ -39,8 +40,12 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// Files returns the page and its client module. Each call compresses them anew, so call it once.
-func Files() []File {
+// loginURL is where index.html says where visitors log in.
+const loginURL = `<meta name="login-url" content="`
+
+// Files returns the page and its client module. Visitors of the page who have no token are sent to login, a URL; empty for nowhere. Each call compresses
+// them anew, so call it once.
+func Files(login string) []File {
 	var files []File
 	err := fs.WalkDir(content, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -49,6 +54,9 @@ func Files() []File {
 		body, err := content.ReadFile(name)
 		if err != nil {
 			return err
+		}
+		if login != "" && path.Ext(name) == ".html" {
+			body = bytes.Replace(body, []byte(loginURL), []byte(loginURL+html.EscapeString(login)), 1)
 		}
 		files = append(files, file(name, body))
 		return nil

@@ -16,6 +16,7 @@ const FILES = {
   '/chat/alerts.js': ['chat/alerts.js', 'text/javascript; charset=utf-8'],
   '/chat/i18n.js': ['chat/i18n.js', 'text/javascript; charset=utf-8'],
   '/chat/log.js': ['chat/log.js', 'text/javascript; charset=utf-8'],
+  '/chat/login.js': ['chat/login.js', 'text/javascript; charset=utf-8'],
   '/chat/people.js': ['chat/people.js', 'text/javascript; charset=utf-8'],
   '/chat/refusals.js': ['chat/refusals.js', 'text/javascript; charset=utf-8'],
   '/chat/room.css': ['chat/room.css', 'text/css; charset=utf-8'],
@@ -25,7 +26,7 @@ const FILES = {
   '/pomelo.js': ['pomelo.js', 'text/javascript; charset=utf-8'],
   '/worker.js': ['worker.js', 'text/javascript; charset=utf-8'],
 };
-const MAX_COMPRESSED = 36 * 1024; // all that a first visit loads; it was 34 KB when this was written
+const MAX_COMPRESSED = 39 * 1024; // all that a first visit loads; it was 37 KB when this was written
 const NEEDED_LATER = ['/pomelo.d.ts', '/worker.js'];
 
 const MARKUP = '<img src=x onerror=alert(1)><script>alert(2)</script><b>&amp;</b>';

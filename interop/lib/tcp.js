@@ -22,10 +22,10 @@ class TcpClient extends Client {
   #frozen = false;
   #handshaken;
 
-  // options: sys of the handshake.
-  static async connect(address, { sys } = {}) {
-    const client = new TcpClient(await WIRES.tcp.open(address));
-    await client.#shakeHands(sys);
+  // options: sys and user of the handshake, and secure, as for the wire.
+  static async connect(address, { sys, user, secure } = {}) {
+    const client = new TcpClient(await WIRES.tcp.open(address, { secure }));
+    await client.#shakeHands(sys, user);
     return client;
   }
 
@@ -77,9 +77,9 @@ class TcpClient extends Client {
     else this.#wire.send(pkg);
   }
 
-  async #shakeHands(sys) {
+  async #shakeHands(sys, user) {
     const answer = new Promise((resolve) => (this.#handshaken = resolve));
-    this.#wire.send(packages.handshake(sys));
+    this.#wire.send(packages.handshake(sys, user));
     const { code, sys: settings } = await within(answer, 'handshake');
     if (code !== 200) throw new Error(`handshake: code ${code}`);
     this.#dict = settings.dict ?? {};

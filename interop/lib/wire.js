@@ -6,6 +6,7 @@
 const assert = require('node:assert');
 const { once } = require('node:events');
 const net = require('node:net');
+const tls = require('node:tls');
 const { Message, Package } = require('pomelo-protocol');
 const WebSocket = require('ws');
 const { Queue, within } = require('./expect');
@@ -64,10 +65,11 @@ class TcpWire extends Wire {
   #socket;
   #partial = Buffer.alloc(0);
 
-  static async open({ host, port }) {
-    const socket = net.connect({ host, port, noDelay: true });
+  // secure: TLS, with whatever certificate.
+  static async open({ host, port }, { secure = false } = {}) {
+    const socket = secure ? tls.connect({ host, port, noDelay: true, rejectUnauthorized: false }) : net.connect({ host, port, noDelay: true });
     const wire = new TcpWire(socket);
-    await within(once(socket, 'connect'), `connect to port ${port}`);
+    await within(once(socket, secure ? 'secureConnect' : 'connect'), `connect to port ${port}`);
     return wire;
   }
 

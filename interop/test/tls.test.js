@@ -1,12 +1,18 @@
 'use strict';
 
-// Unmodified clients over TLS: wss and https. What they do is what they do without; here it is that they can.
+// Unmodified clients over TLS: wss and https, and packages over TLS. What they do is what they do without; here it is that they can, and that they can where one has
+// to log in.
+
+// The XMLHttpRequest of socket.io 0.9 and its WebSocket take no options. Node warns of it once.
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
 
 const assert = require('node:assert');
 const { after, before, describe, it } = require('node:test');
 const { JsClient } = require('../lib/jsclient');
 const { Queue, within } = require('../lib/expect');
 const { Server } = require('../lib/server');
+const { TcpClient } = require('../lib/tcp');
+const { keyFile, mint } = require('../lib/token');
 
 const TEST_TIMEOUT_MS = 60_000;
 const TLS = ['-tls-self', '-tls-listen', '127.0.0.1:0', '-tls-gate', '127.0.0.1:0'];
@@ -19,10 +25,16 @@ class SioClient {
   #id = 0;
   pushes = new Queue();
 
-  static async connect({ host, port }, version, transport) {
+  static async connect({ host, port }, version, transport, auth) {
     const client = new SioClient();
-    const { io } = { io: require(`sio-${version}`) };
-    client.#socket = io.connect(`https://${host}:${port}`, { ...NOBODY_KNOWS_IT, forceNew: true, reconnection: false, transports: [transport] });
+    const io = require(`sio-${version}`);
+    const url = `https://${host}:${port}`;
+    if (version === '0.9') {
+      io.transports = [transport];
+      client.#socket = io.connect(url, { 'force new connection': true, reconnect: false, secure: true });
+    } else {
+      client.#socket = io.connect(url, { ...NOBODY_KNOWS_IT, forceNew: true, reconnection: false, transports: [transport], auth });
+    }
     client.#socket.on('message', (data) => {
       for (const message of [data].flat().map((part) => (typeof part === 'string' ? JSON.parse(part) : part)).flat()) {
         (message.id ? client.#answers : client.pushes).put(message);
@@ -47,20 +59,29 @@ class SioClient {
   }
 }
 
-const KINDS = { 'pomelo-jsclient-websocket': (at) => JsClient.connect(at, { secure: true }) };
-for (const version of ['2.5', '4.8']) {
-  for (const transport of ['websocket', 'polling']) KINDS[`socket.io-client ${version} by ${transport}`] = (at) => SioClient.connect(at, version, transport);
+// Kinds of clients, by name. token, if there is one, is shown as early as each can: in its handshake. byEnter: it has none of its own.
+const KINDS = {
+  'pomelo-jsclient-websocket': { connect: (at, token) => JsClient.connect(at, { secure: true, user: token && { token } }) },
+  'packages over TLS': { connect: (at, token) => TcpClient.connect(at, { secure: true, user: token && { token } }) },
+};
+for (const [version, transports] of [['0.9', ['websocket', 'xhr-polling']], ['2.5', ['websocket', 'polling']], ['4.8', ['websocket', 'polling']]]) {
+  for (const transport of transports) {
+    const byEnter = version !== '4.8';
+    KINDS[`socket.io-client ${version} by ${transport}`] = { byEnter, connect: (at, token) => SioClient.connect(at, version, transport, token && !byEnter && { token }) };
+  }
 }
 
-for (const loops of [1, 3]) {
-  describe(`TLS, event loops: ${loops}`, { concurrency: 1 }, () => {
+for (const [loops, login] of [[1, false], [3, false], [1, true], [3, true]]) {
+  describe(`TLS, event loops: ${loops}${login ? ', login' : ''}`, { concurrency: 1 }, () => {
     let server;
     before(async () => {
-      server = await Server.start({ loops, more: TLS });
+      server = await Server.start({ loops, more: login ? [...TLS, '-auth', 'jwt', '-auth-key', keyFile(), '-sessions', '2'] : TLS });
     });
     after(() => server?.stop());
 
-    for (const [name, connect] of Object.entries(KINDS)) {
+    const tokenOf = (sub) => (login ? mint({ sub }) : undefined);
+
+    for (const [name, { connect, byEnter }] of Object.entries(KINDS)) {
       it(`${name} asks the gate, enters, and is heard without TLS`, { timeout: TEST_TIMEOUT_MS }, async () => {
         const atGate = await connect({ ...server.gateTLS, host: 'localhost' });
         const to = await atGate.request('gate.gateHandler.queryEntry', { uid: 'me' });
@@ -68,9 +89,15 @@ for (const loops of [1, 3]) {
         await atGate.leave();
         const room = `room of ${name}`;
         const plain = await JsClient.connect(server.connector);
-        await plain.request('connector.entryHandler.enter', { username: 'plain', rid: room });
-        const me = await connect(to);
-        const { users } = await me.request('connector.entryHandler.enter', { username: 'me', rid: room });
+        await plain.request('connector.entryHandler.enter', { username: 'plain', rid: room, token: tokenOf('plain') });
+        const me = await connect(to, tokenOf('me'));
+        const enter = { username: 'me', rid: room };
+        if (byEnter && login) {
+          assert.deepStrictEqual(await me.request('connector.entryHandler.enter', enter), { code: 401, error: true });
+          assert.deepStrictEqual(await me.request('connector.entryHandler.enter', { ...enter, token: tokenOf('you') }), { code: 401, error: true });
+          enter.token = tokenOf('me');
+        }
+        const { users } = await me.request('connector.entryHandler.enter', enter);
         assert.ok(users.includes('plain'), JSON.stringify(users));
         assert.deepStrictEqual((await plain.pushes.next('onAdd')).body.user, 'me');
         for (const content of ['over TLS', '王五 😀', 'x'.repeat(60_000)]) {

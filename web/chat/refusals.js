@@ -13,6 +13,7 @@ const REASONS = {
   ban: "banned",
   room_locked: "locked",
   login: "login",
+  sessions: "sessions",
   // reading the list of a large room
   cursor: "notListed",
   // sending

@@ -1,0 +1,122 @@
+'use strict';
+
+// The page where one has to log in: by a token behind the # of its address, or by way of a login page.
+
+const assert = require('node:assert');
+const { once } = require('node:events');
+const http = require('node:http');
+const { after, before, describe, it } = require('node:test');
+const { Browser } = require('./lib/chromium');
+const { Site } = require('./lib/site');
+const { Visitor } = require('./lib/visitor');
+const { keyFile, mint } = require('../lib/token');
+
+const TIMEOUT = { timeout: 60_000 };
+const LOGIN_NEEDED = 'This server lets in only those who have logged in. Please log in where you got the address of this chat, and come back.';
+
+for (const withLoginPage of [false, true]) {
+  describe(`the page, with tokens ${withLoginPage ? 'and' : 'but without'} a login page`, { concurrency: 1 }, () => {
+    let browser;
+    let site;
+    let loginPage; // what it was asked, and by whom one logs in there
+    let asked;
+    let as;
+    before(async () => {
+      loginPage = http.createServer((request, response) => {
+        asked.push({ url: new URL(request.url, 'http://login'), referer: request.headers.referer });
+        const back = new URL(request.url, 'http://login').searchParams.get('return');
+        response.writeHead(as ? 302 : 200, as ? { location: `${back}#token=${mint({ sub: as })}` } : { 'content-type': 'text/html' });
+        response.end(as ? '' : '<title>Log in</title>');
+      });
+      await once(loginPage.listen(0, '127.0.0.1'), 'listening');
+      const more = ['-auth', 'jwt', '-auth-key', keyFile(), '-sessions', 'reject'];
+      if (withLoginPage) more.push('-login-url', `http://127.0.0.1:${loginPage.address().port}/login?from=chat`);
+      site = await Site.start({ more });
+      browser = await Browser.start();
+    });
+    after(async () => {
+      await browser?.stop();
+      await site?.stop();
+      loginPage.close();
+    });
+
+    // visits resolves to a visitor, and what its browser has sent anywhere: addresses and heads.
+    async function visits(address) {
+      asked = [];
+      const context = await browser.visit();
+      const sent = [];
+      context.on('request', (request) => sent.push(`${request.url()} ${JSON.stringify(request.headers())}`));
+      const visitor = await Visitor.openTab(context, new URL(address, site.url).href);
+      return { visitor, sent };
+    }
+
+    it('enters by the token in its address, which goes nowhere else', TIMEOUT, async () => {
+      const token = mint({ sub: 'zoë' });
+      const { visitor, sent } = await visits(`?room=den#token=${token}`);
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('zoë');
+      assert.strictEqual(visitor.page.url(), `${site.url}?room=den`);
+      await visitor.page.reload(); // the tab keeps it
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('zoë');
+      assert.ok(sent.length > 5 && !sent.join('\n').includes(token.slice(-40)), sent.join('\n'));
+      assert.strictEqual(await visitor.page.evaluate(() => JSON.stringify(localStorage).includes('token')), false);
+
+      // Another link, followed in the same tab, is another user's.
+      await visitor.page.evaluate((other) => (location.hash = `token=${other}&name=max`), mint({ sub: 'max' }));
+      await visitor.seesPeople('max');
+      assert.strictEqual(visitor.page.url(), `${site.url}?room=den`);
+
+      // And the same user elsewhere is told where it is.
+      const second = await visits(`?room=den#token=${mint({ sub: 'max' })}`);
+      await second.visitor.error('#join-error', 'You are in this chat already, in another window or on another device. Please leave it there, then try again.');
+      visitor.expectNoProblems();
+      await visitor.context.close();
+      await second.visitor.context.close();
+    });
+
+    it('says that a token is not good, and does not go round in circles', TIMEOUT, async () => {
+      const { visitor } = await visits(`?room=den#token=${mint({ sub: 'eve' }, 'another key, which is not the server’s')}`);
+      await visitor.error('#join-error', LOGIN_NEEDED);
+      assert.strictEqual(await visitor.$('#join-button').textContent(), withLoginPage ? 'Log in' : 'Join');
+      assert.deepStrictEqual(asked, []);
+      visitor.expectNoProblems();
+      await visitor.context.close();
+    });
+
+    it('says when a login has expired', TIMEOUT, async () => {
+      const { visitor } = await visits(`?room=den#token=${mint({ sub: 'kim', exp: Math.floor(Date.now() / 1000) + 3 - 30 })}`);
+      await visitor.$('#chat').waitFor();
+      await visitor.$('#join').waitFor({ timeout: 20_000 });
+      await visitor.error('#join-error', 'Your login has expired.');
+      await visitor.page.reload();
+      if (withLoginPage) await visitor.page.waitForURL(/\/login\?/);
+      else await visitor.$('#join').waitFor();
+      await visitor.context.close();
+    });
+
+    if (!withLoginPage) return;
+
+    it('sends who has no token to the login page, and nobody anywhere else', TIMEOUT, async () => {
+      as = null;
+      const { visitor } = await visits('?room=den&login-url=https://evil.example/&return=https://evil.example/');
+      await visitor.page.waitForURL(/\/login\?/);
+      assert.strictEqual(asked.length > 0, true);
+      const { url, referer } = asked.find(({ url: { pathname } }) => pathname === '/login');
+      assert.strictEqual(referer, undefined);
+      assert.strictEqual(url.searchParams.get('from'), 'chat');
+      assert.deepStrictEqual(url.searchParams.getAll('return'), [`${site.url}?room=den&login-url=https://evil.example/&return=https://evil.example/`]);
+      await visitor.context.close();
+    });
+
+    it('comes back from there into its room', TIMEOUT, async () => {
+      as = 'ann';
+      const { visitor } = await visits('?room=den');
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('ann');
+      assert.strictEqual(visitor.page.url(), `${site.url}?room=den`);
+      assert.strictEqual(asked.length, 1);
+      await visitor.context.close();
+    });
+  });
+}
