@@ -15,6 +15,7 @@ type Config struct {
 	Roles   Roles
 	Host    string // the machine, or whatever else fails as a whole: a partition's follower is on another one than its owner, if there is one
 	Address string // what gates tell clients of this node; nothing here looks into it
+	Terms   string // what all nodes of the fleet must have alike, at most 255 bytes (Odd)
 	// Quorum is the least number of members with which the fleet works, more than half of the largest fleet; 0: any number, also on both
 	// sides of a split.
 	Quorum int

@@ -63,6 +63,7 @@ type heartbeat struct {
 	Deaf     bool // it may not judge now, so it neither makes views nor counts as a maker
 	Ready    bool // it has listened for long enough to join
 	Echoes   []echo
+	Terms    string // Config.Terms; empty: a version that does not tell
 }
 
 // echo says which heartbeat of a peer was the last to arrive. So the peer learns, by its own clock, that it was heard.
@@ -192,7 +193,7 @@ func (h *heartbeat) append(dst []byte) []byte {
 	for _, e := range h.Echoes {
 		dst = append(appendUint(appendRun(dst, e.Peer), e.Number), bit(e.Alive))
 	}
-	return dst
+	return appendText(dst, h.Terms)
 }
 
 func (r *reader) heartbeat() *heartbeat {
@@ -202,6 +203,9 @@ func (r *reader) heartbeat() *heartbeat {
 	r.bad = r.bad || flags > 7
 	for range r.count(1 + 1 + 1 + 1 + 1) {
 		h.Echoes = append(h.Echoes, echo{Peer: r.run(), Number: r.uint(), Alive: r.bool()})
+	}
+	if len(r.b) > 0 {
+		h.Terms = r.name()
 	}
 	r.later()
 	return h

@@ -60,7 +60,7 @@ func (n *Node) beat() {
 		return
 	}
 	n.beatAt, n.beatNow = n.now, false
-	h := &heartbeat{Versions: n.config.speaks, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load,
+	h := &heartbeat{Versions: n.config.speaks, Roles: n.config.Roles, Host: n.config.Host, Address: n.config.Address, Load: n.load, Terms: n.config.Terms,
 		Draining: n.draining, Ready: n.now >= n.maker.ready}
 	if n.view != nil {
 		h.View = n.view.ID

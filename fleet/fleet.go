@@ -134,6 +134,7 @@ type Status struct {
 	Followed  int            // partitions, joined ones included
 	Unguarded int            // partitions of the fleet that have no follower
 	Dropped   uint64         // packets of the bus that came faster than they could be looked at
+	Odd       cluster.Odd    // a node whose settings are others
 	Err       error          // why the fleet has ended the node, for good (cluster.Node.Err); nil: it has not
 }
 

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"log/slog"
+
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
 )
@@ -97,8 +99,12 @@ func (f *Fleet) report() {
 	old := f.status.Load()
 	s := *old
 	s.Self, s.Suspended, s.Dropped, s.Err = f.node.Self(), f.node.Suspended(), f.dropped.Load(), f.node.Err()
-	s.Takers, s.Stuck = f.node.Takers(), f.stuck.Load()
+	s.Takers, s.Stuck, s.Odd = f.node.Takers(), f.stuck.Load(), f.node.Odd()
 	s.Suspended = s.Suspended || s.Stuck
+	if s.Odd != old.Odd && s.Odd.Name != "" {
+		slog.Warn("a node of this fleet has other settings; give all nodes the same -auth, -sessions and -names. Until then who began last is not ready",
+			"other", s.Odd.Name, "there", s.Odd.Terms, "here", f.cfg.Cluster.Terms)
+	}
 	if v := f.node.View(); v != nil && (v != f.view || s.Self != old.Self) {
 		f.view = v
 		s.count(v)

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,7 @@ type fleetNode struct {
 	*fleet.Fleet
 	bus     *natsbus.Bus
 	id      string
+	terms   string
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
@@ -56,14 +58,34 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 			return nil, settingsError{fmt.Errorf("what gates are told of this connector has %d bytes, 255 are the most: shorten -advertise", len(address))}
 		}
 	}
-	return &fleetNode{bus: bus, id: s.id, Fleet: fleet.New(fleet.Config{
+	return &fleetNode{bus: bus, id: s.id, terms: c.terms(), Fleet: fleet.New(fleet.Config{
 		Cluster: cluster.Config{
-			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address,
+			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address, Terms: c.terms(),
 			Quorum: s.quorum, Alone: s.followers == 0, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
 		},
 		Bus: bus, Inbox: c.limits.Inbox, Connectors: announce, Retire: retire, News: news,
 	})}, nil
 }
+
+// terms are the settings that all nodes of a fleet must have alike, or else one would let in what another refuses.
+func (c *settings) terms() string {
+	l := &c.login
+	text := fmt.Sprintf("-auth %s -sessions %s -names %s", l.kind, (*sessionsFlag)(&c.limits.Rooms.Sessions), c.naming.kind)
+	if l.kind == loginJWT {
+		text += fmt.Sprintf(" -auth-name %s -auth-issuer %q -auth-audience %q", l.token.Name, l.token.Issuer, l.token.Audience)
+	}
+	if l.query {
+		text += " -auth-query"
+	}
+	if len(text) > maxTerms {
+		sum := sha256.Sum256([]byte(text))
+		text = fmt.Sprintf("%s… (%x)", strings.ToValidUTF8(text[:maxTerms-30], ""), sum[:8])
+	}
+	return text
+}
+
+// maxTerms are the bytes that cluster.Config.Terms may have.
+const maxTerms = 255
 
 // start connects the node, whose loops turn. failed is told when the fleet does not have it any more, for one reason that stays.
 func (n *fleetNode) start(failed func(error)) {
@@ -103,10 +125,11 @@ func (n *fleetNode) trouble() error {
 		return nil
 	}
 	s := n.Status()
-	return trouble(&s, n.bus.Err())
+	return trouble(&s, n.bus.Err(), n.terms)
 }
 
-func trouble(s *fleet.Status, bus error) error {
+// trouble is why a node whose settings are terms is not ready.
+func trouble(s *fleet.Status, bus error, terms string) error {
 	switch {
 	case s.Err != nil:
 		return s.Err
@@ -114,6 +137,8 @@ func trouble(s *fleet.Status, bus error) error {
 		return errors.New("an event loop is stuck, so this node is silent and the others take over; the stacks are in the log")
 	case bus != nil:
 		return bus
+	case s.Odd.Older:
+		return fmt.Errorf("this node's settings are others than those of node %q, which was here before (here: %s; there: %s): give all nodes the same -auth, -sessions and -names", s.Odd.Name, terms, s.Odd.Terms)
 	case s.Self == 0:
 		return errors.New("this node is not a member of the fleet yet")
 	case s.Suspended:

@@ -4,9 +4,11 @@ package server
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/cluster"
@@ -167,15 +169,37 @@ func TestTroubleOfANode(t *testing.T) {
 		{fleet.Status{Err: ended, Suspended: true}, away, "the name is in use"},
 		{fleet.Status{Stuck: true, Suspended: true}, away, "loop is stuck"},
 		{fleet.Status{Suspended: true}, away, "no NATS"},
+		{fleet.Status{Self: 1, Odd: cluster.Odd{Name: "b", Terms: "-auth none", Older: true}}, nil, `node "b", which was here before (here: -auth jwt; there: -auth none)`},
 		{fleet.Status{Suspended: true}, nil, "not a member"},
 		{fleet.Status{Self: 1, Suspended: true}, nil, "does not hear enough"},
 	} {
-		if err := trouble(&tc.s, tc.bus); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if err := trouble(&tc.s, tc.bus, "-auth jwt"); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%+v: %v", tc.s, err)
 		}
 	}
-	if err := trouble(&fleet.Status{Self: 1}, nil); err != nil {
+	if err := trouble(&fleet.Status{Self: 1, Odd: cluster.Odd{Name: "b", Terms: "-auth none"}}, nil, "-auth jwt"); err != nil {
 		t.Errorf("a node that serves: %v", err)
+	}
+}
+
+// What all nodes must have alike fits into a heartbeat, and differs where it should.
+func TestTerms(t *testing.T) {
+	key := tokenFile(t, strings.Repeat("k", 32))
+	jwt := []string{"-auth", "jwt", "-auth-key", key}
+	seen := map[string][]string{}
+	for _, args := range [][]string{
+		nil, {"-names", "original"}, jwt, append(slices.Clip(jwt), "-auth-query"), append(slices.Clip(jwt), "-sessions", "reject"), append(slices.Clip(jwt), "-sessions", "kick-old"), append(slices.Clip(jwt), "-auth-issuer", "x"),
+		append(slices.Clip(jwt), "-auth-issuer", strings.Repeat("é", 300)), append(slices.Clip(jwt), "-auth-issuer", strings.Repeat("é", 301)), {"-auth", "hook", "-auth-url", "http://127.0.0.1/"},
+	} {
+		cfg, err := parseFlags(args, nil, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := cfg.terms()
+		if len(text) > maxTerms || !utf8.ValidString(text) || seen[text] != nil {
+			t.Errorf("%q: %q, as %q", args, text, seen[text])
+		}
+		seen[text] = args
 	}
 }
 
