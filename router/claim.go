@@ -11,8 +11,8 @@ import (
 // anything with it: the partition of the user's name is asked, as an enter asks that of the room. A session is no longer counted when it has ended, or is somebody
 // else's. While it is counted it stays on its loop, as it is known by its name there.
 
-// maxClaims is as how many users' session one is counted at the most: a login that has yet to enter its room, and the one before it.
-const maxClaims = 8
+// maxClaims is as how many users' session one is counted at the most: who it is, and who it will be when it has entered.
+const maxClaims = 2
 
 // limitsSessions tells whether sessions are counted.
 func (l *loop) limitsSessions() bool { return l.node.limits.Rooms.Sessions.Most > 0 }
@@ -26,11 +26,12 @@ func (s *session) claims(user string) bool {
 func (l *loop) claim(s *session, who *identity, then loggedIn) {
 	part := channel.Partition(who.user)
 	in := l.inlet(part)
-	if in.Full() || s.rare != nil && len(s.rare.claims) >= maxClaims {
+	if in.Full() {
 		l.counters.logins[loginBusy]++
 		then(s, nil, "")
 		return
 	}
+	l.releaseClaims(s, s.identity()) // those of logins that entered nothing
 	req := l.number()
 	l.extra(s).login = &login{claim: req, who: who, then: then} // first: the answer may come before Post returns
 	in.Post(channel.Request{Op: channel.OpClaim, Part: part, Req: req, From: l.addr(s.conn), User: who.user, Key: s.secret()})

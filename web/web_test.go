@@ -12,7 +12,7 @@ import (
 
 func TestEveryFileIsTypedTaggedAndCompressed(t *testing.T) {
 	tags := make(map[string]string)
-	for _, f := range Files() {
+	for _, f := range Files("") {
 		if f.ContentType == "" || len(f.Body) == 0 || !strings.HasPrefix(f.Path, "/") {
 			t.Errorf("%q: type %q, %d bytes", f.Path, f.ContentType, len(f.Body))
 		}
@@ -49,7 +49,7 @@ func TestETagFollowsContent(t *testing.T) {
 }
 
 func TestOnlyThePageHasThePolicy(t *testing.T) {
-	for _, f := range Files() {
+	for _, f := range Files("") {
 		if f.CSP != (f.Path == "/") {
 			t.Errorf("%s: CSP %v", f.Path, f.CSP)
 		}
@@ -60,7 +60,7 @@ func TestOnlyThePageHasThePolicy(t *testing.T) {
 func TestThePageBringsEverythingItself(t *testing.T) {
 	address := regexp.MustCompile(`(?:https?|wss?):?//[\w.]+`)
 	inline := regexp.MustCompile(`(?i)<style|<script(?:>| [^>]*>[^<])|<[^>]*\s(?:on\w+|style)\s*=`)
-	for _, f := range Files() {
+	for _, f := range Files("") {
 		for _, found := range address.FindAllString(string(f.Body), -1) {
 			if found != "http://www.w3.org" && found != "http://127.0.0.1" { // a namespace, and examples in comments
 				t.Errorf("%s names %s", f.Path, found)
@@ -79,7 +79,7 @@ func TestEveryModuleIsPreloaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wanted := map[string]bool{"chat.js": true}
-	for _, f := range Files() {
+	for _, f := range Files("") {
 		if strings.HasSuffix(f.Path, ".js") {
 			for _, m := range regexp.MustCompile(`(?m)from "(?:\./|\.\./)+([\w./-]+)"`).FindAllStringSubmatch(string(f.Body), -1) {
 				name := m[1]

@@ -85,9 +85,9 @@ for (const withLoginPage of [false, true]) {
     });
 
     it('says when a login has expired', TIMEOUT, async () => {
-      const { visitor } = await visits(`?room=den#token=${mint({ sub: 'kim', exp: Math.floor(Date.now() / 1000) + 3 - 30 })}`);
+      const { visitor } = await visits(`?room=den#token=${mint({ sub: 'kim', exp: Math.floor(Date.now() / 1000) + 15 - 30 })}`); // the server gives 30 s more
       await visitor.$('#chat').waitFor();
-      await visitor.$('#join').waitFor({ timeout: 20_000 });
+      await visitor.$('#join').waitFor({ timeout: 40_000 });
       await visitor.error('#join-error', 'Your login has expired.');
       await visitor.page.reload();
       if (withLoginPage) await visitor.page.waitForURL(/\/login\?/);

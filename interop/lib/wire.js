@@ -67,7 +67,7 @@ class TcpWire extends Wire {
 
   // secure: TLS, with whatever certificate.
   static async open({ host, port }, { secure = false } = {}) {
-    const socket = secure ? tls.connect({ host, port, noDelay: true, rejectUnauthorized: false }) : net.connect({ host, port, noDelay: true });
+    const socket = secure ? tls.connect({ host, port, servername: net.isIP(host) ? '' : host, noDelay: true, rejectUnauthorized: false }) : net.connect({ host, port, noDelay: true });
     const wire = new TcpWire(socket);
     await within(once(socket, secure ? 'secureConnect' : 'connect'), `connect to port ${port}`);
     return wire;
