@@ -18,7 +18,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 6
+const sessionVersion = 7
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
