@@ -4,6 +4,7 @@ package app_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -147,4 +148,18 @@ func ExampleSession_Bind() {
 	// Output:
 	// 0 1 <nil>
 	// onNews {"text":"hi"}
+}
+
+// Players stay connected, and keep their score, when the server is replaced by a newer one.
+func ExampleApp_Carry() {
+	a := app.New()
+	type player struct{ Score int }
+	a.OnOpen(func(s *app.Session) { s.Set("player", new(player)) })
+	a.Carry(func(s *app.Session) ([]byte, error) {
+		return json.Marshal(s.Get("player"))
+	}, func(s *app.Session, b []byte) error {
+		p := new(player)
+		s.Set("player", p)
+		return json.Unmarshal(b, p) // an error sends the session away
+	})
 }
