@@ -337,7 +337,7 @@ func TestWritesAreLogged(t *testing.T) {
 	}
 	want := []string{
 		"done for an operator who=ann what=kick name=x address= room= reason=bye count=3",
-		"done for an operator who=ann what=publish room=r user= all=false route=onChat bytes=16",
+		"done for an operator who=ann what=publish room=r user= uid= all=false route=onChat mid= bytes=16",
 		"an operator's request was not carried out who=ann what=close room=r reason= err=reason: must be 1 to 1024 bytes; clients are shown it",
 	}
 	if !slices.Equal(lines, want) {
