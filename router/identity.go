@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
@@ -18,6 +19,9 @@ type identity struct {
 	key   uint64 // proves that two sessions are one user's (channel.Request.Key)
 	until uint32 // tick at which it expires; neverDue: never
 }
+
+// called is by what an operator names who it is: the UID, or the name of one without.
+func (who *identity) called() string { return cmp.Or(who.UID, who.Name) }
 
 // identify makes an identity of what a judge has said; nil if it has expired already.
 func (l *loop) identify(id auth.Identity) *identity {

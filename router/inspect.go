@@ -93,7 +93,7 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 	switch {
 	case s.phase != working || f.Address.IsValid() && !f.Address.Contains(s.conn.Peer().Addr().Unmap()):
 		return false
-	case f.UID != "" && (s.identity() == nil || s.identity().User() != f.UID):
+	case f.UID != "" && (s.identity() == nil || s.identity().called() != f.UID):
 		return false
 	case f.Name == "":
 		return true

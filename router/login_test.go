@@ -125,6 +125,35 @@ func (r *rig) handshakes(ws bool, token string) (*client, string) {
 
 const loginText = `{"code":401,"error":true}`
 
+// An operator names a user by its uid, or by the name of one without, on every surface that takes a SessionFilter.
+func TestOperatorsNameLogins(t *testing.T) {
+	r, _ := loginRig(t, shape{loops: 2}, nil)
+	ann, bob, none := r.login(atConnector, true), r.login(atConnector, true), r.login(atConnector, true)
+	ann.told(routeEnter, withToken("", "r", "ann@7"))
+	bob.told(routeEnter, withToken("", "q", "bob"))
+	for _, c := range []*client{ann, bob, none} {
+		c.take()
+	}
+	for uid, want := range map[string]*client{"7": ann, "bob": bob, "ann": nil, "8": nil} {
+		count := 0
+		if err := r.asked(func() (err error) {
+			count, err = r.node.PublishSessions(t.Context(), SessionFilter{UID: uid}, "onX", []byte(`{}`))
+			return
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.net.Settle()
+		for _, c := range []*client{ann, bob, none} {
+			if got := strings.Join(c.take(), " "); (got == `push 0 onX {}`) != (c == want) {
+				t.Errorf("uid %s: told %q", uid, got)
+			}
+		}
+		if (count == 1) != (want != nil) {
+			t.Errorf("uid %s: %d sessions", uid, count)
+		}
+	}
+}
+
 func TestLoginByEnter(t *testing.T) {
 	for _, sh := range shapes {
 		t.Run(sh.String(), func(t *testing.T) {
