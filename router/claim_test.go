@@ -2,12 +2,14 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/seed"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // sessionsRig is loginRig where a user may have so many sessions.
@@ -221,6 +223,45 @@ func TestSessionsAreHandedOver(t *testing.T) {
 	r.net.Settle()
 	if got := r.login(atConnector, true).told(routeEnter, withToken("", "q", "ann")); got != `{"users":["ann"]}` {
 		t.Error(got)
+	}
+}
+
+// A session that the next node cannot take counts no longer: its user would be shut out for ever.
+func TestLostSessionsCountNoLonger(t *testing.T) {
+	for name, harm := range map[string]func(cfg *Config, st *LoopState){
+		"its listener is gone": func(cfg *Config, _ *LoopState) { cfg.PredecessorTags = slices.Repeat([]int{-1}, len(cfg.Profiles)) },
+		"there is more of it than is known": func(_ *Config, st *LoopState) {
+			s, _ := netpoll.ParseConnState(st.Conns[0].State)
+			s.Handler = append(s.Handler, 0)
+			st.Conns[0].State = s.Append(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := sessionsRig(t, shape{loops: 1}, channel.Sessions{Most: 1})
+			r.uncounted = true
+			r.login(atConnector, true).told(routeEnter, withToken("", "r", "ann"))
+			r.empty()
+			st, err := r.node.ExportLoop(0, nil)
+			if err != nil || len(st.Conns) != 1 {
+				t.Fatalf("%+v, %v", st, err)
+			}
+			cfg := r.cfg
+			cfg.Predecessor = r.node.Export()
+			harm(&cfg, st)
+			r.net = r.net.Successor()
+			cfg.Nanos = r.net.Now
+			if r.node, err = NewNode(cfg); err != nil {
+				t.Fatal(err)
+			}
+			r.net.Attach(r.node.Loops()[0])
+			if _, err := r.node.ImportLoop(0, st); err != nil {
+				t.Fatal(err)
+			}
+			r.net.Settle()
+			if got := r.login(atConnector, true).told(routeEnter, withToken("", "q", "ann")); got != `{"users":["ann"]}` {
+				t.Error(got)
+			}
+		})
 	}
 }
 

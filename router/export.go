@@ -206,7 +206,7 @@ func (l *loop) parseHead(r *wirebytes.Reader, to *session, x *extra) (h exported
 	return h
 }
 
-// leaveLost posts the leaves of a session that was exported and cannot be imported: it is cut off.
+// leaveLost posts the leaves of a session that was exported and cannot be imported, and takes it out of its user's sessions: it is cut off.
 func (l *loop) leaveLost(from channel.Addr, peer netip.Addr, b []byte) {
 	r := wirebytes.NewReader(b)
 	s, x := new(session), new(extra)
@@ -225,6 +225,10 @@ func (l *loop) leaveLost(from channel.Addr, peer netip.Addr, b []byte) {
 		if x.entering != "" && isUID(x.entering, x.star) {
 			end.Handed = channel.Unheard
 			l.leaveEntering(from, x, end)
+		}
+		for _, user := range s.counted() {
+			r := releaseOf(from, user)
+			l.inlet(r.Part).Post(r)
 		}
 	})
 }
