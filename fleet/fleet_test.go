@@ -163,6 +163,16 @@ func TestUnknownEnterIsUndone(t *testing.T) {
 	}
 }
 
+// Of who may have been counted as a user's session only the answer is told: what takes it back comes from its loop, in its order.
+func TestUnknownClaimIsItsLoopsToEnd(t *testing.T) {
+	a := newAlone(1, nil)
+	a.pass(2500)
+	(*home)(a.Fleet).Refused(&channel.Request{Op: channel.OpClaim, Part: 4, Req: 6, User: "u", From: channel.Addr{Node: local, Ref: 5}}, true)
+	if got := a.loops.delivered; len(got) != 1 || got[0].Kind != channel.ItemReply || got[0].Req != 6 || string(got[0].Body) != string(channel.Unknown) || len(a.leaves) > 0 {
+		t.Errorf("%+v, leaves %+v", got, a.leaves)
+	}
+}
+
 // A node whose name is in use is ended by the fleet, and its status says why.
 func TestStatusSaysWhyTheNodeWasEnded(t *testing.T) {
 	a := newAlone(1, nil)

@@ -53,7 +53,7 @@ var refusals = map[bool][2][]byte{
 const whyUnknown = "it is not known whether your name was changed; please enter again"
 
 // Refused implements cluster.Home. Who may have entered leaves again. Who may have changed the name has to enter anew: the leaves of both names
-// follow with the end of the session.
+// follow with the end of the session. Who may have been counted (OpClaim) says by itself that this is over: it may have gone on, and be counted anew by now.
 func (h *home) Refused(r *channel.Request, sent bool) {
 	entering := r.Op == channel.OpEnter
 	to := channel.Addr{Node: h.local, Ref: r.From.Ref}
@@ -63,9 +63,6 @@ func (h *home) Refused(r *channel.Request, sent bool) {
 	}
 	if sent && entering {
 		h.leaves = append(h.leaves, channel.Request{Op: channel.OpLeave, Part: r.Part, From: r.From, Room: r.Room, User: r.User, Handed: channel.Unheard})
-	}
-	if sent && r.Op == channel.OpClaim {
-		h.leaves = append(h.leaves, channel.Request{Op: channel.OpRelease, Part: r.Part, From: r.From, User: r.User})
 	}
 	if r.Req == 0 {
 		return

@@ -50,6 +50,9 @@ func (l *loop) claimed(s *session, answer []byte) {
 		l.counters.logins[loginEnough]++
 		j.then(s, nil, channel.ReasonNames[channel.ReasonSessions])
 	default:
+		if bytes.Equal(answer, channel.Unknown) { // it may be counted, and must not stay so
+			l.release(s, j.who.user)
+		}
 		l.counters.logins[loginBusy]++
 		j.then(s, nil, "")
 	}

@@ -226,6 +226,83 @@ func TestSessionsAreHandedOver(t *testing.T) {
 	}
 }
 
+// silentOwner is the way to a partition that answers when the test does.
+type silentOwner struct{ asked []channel.Request }
+
+func (o *silentOwner) Post(r channel.Request) { o.asked = append(o.asked, r) }
+func (o *silentOwner) Full() bool             { return false }
+
+// A session takes back a claim of which it does not know whether it was made, once, before it makes another one: in whatever order answers and its own patience
+// come, what it holds in the end is what the partition has been told.
+func TestClaimsOfWhichNobodyKnows(t *testing.T) {
+	r, _ := sessionsRig(t, shape{loops: 1}, channel.Sessions{Most: 1})
+	user, room := "name\x00ann", "r"
+	for channel.Partition(room) == channel.Partition(user) {
+		room += "r"
+	}
+	owner := new(silentOwner)
+	r.node.Place(channel.Partition(user), owner)
+	c := r.login(atConnector, true)
+	claims := func() channel.Request {
+		t.Helper()
+		n := len(owner.asked)
+		c.request(routeEnter, withToken("", room, "ann"))
+		r.until(func() bool { return len(owner.asked) > n })
+		claim := owner.asked[n]
+		if claim.Op != channel.OpClaim || claim.User != user || len(owner.asked) > n+1 {
+			t.Fatalf("asked %+v", owner.asked[n:])
+		}
+		return claim
+	}
+	answers := func(claim channel.Request, body []byte) {
+		r.node.Deliver(channel.Item{Kind: channel.ItemReply, Part: claim.Part, To: claim.From, Req: claim.Req, Body: body})
+		r.net.Settle()
+	}
+	releasedOnce := func(claim channel.Request, what string) {
+		t.Helper()
+		n := len(owner.asked)
+		if last := owner.asked[n-1]; last.Op != channel.OpRelease || last.User != user || last.From != claim.From || owner.asked[n-2].Req != claim.Req {
+			t.Fatalf("%s: asked %+v", what, owner.asked)
+		}
+	}
+	told := func(answer string) {
+		t.Helper()
+		if got := strings.Join(c.take(), "\n"); !strings.HasSuffix(got, answer) {
+			t.Errorf("told %q", got)
+		}
+	}
+
+	first := claims()
+	answers(first, channel.Unknown)
+	releasedOnce(first, "unknown")
+	told(loginText)
+
+	second := claims()
+	r.net.Seconds(int(DefaultLimits().RequestSeconds))
+	releasedOnce(second, "given up")
+	told(enterRefused)
+
+	third := claims()
+	n := len(owner.asked)
+	answers(second, channel.Unknown) // late
+	if len(owner.asked) > n {
+		t.Errorf("asked %+v", owner.asked[n:])
+	}
+	c.want()
+	answers(third, channel.Done)
+	told(`{"users":["ann"]}`)
+	c.sock.End()
+	r.net.Settle()
+	releasedOnce(third, "ended")
+
+	c = r.login(atConnector, true)
+	n = len(owner.asked)
+	answers(claims(), channel.NotSent) // certainly not
+	if told(loginText); len(owner.asked) > n+1 {
+		t.Errorf("asked %+v", owner.asked[n:])
+	}
+}
+
 // A session that the next node cannot take counts no longer: its user would be shut out for ever.
 func TestLostSessionsCountNoLonger(t *testing.T) {
 	for name, harm := range map[string]func(cfg *Config, st *LoopState){
