@@ -88,6 +88,32 @@ func TestSessionsReturn(t *testing.T) {
 	}
 }
 
+// So does a client of socket.io that shows its token in the connect, where it has no enter yet.
+func TestSessionsReturnByConnect(t *testing.T) {
+	for _, kind := range flavours {
+		if kind.version != 4 {
+			continue
+		}
+		r, _ := sessionsRig(t, shape{loops: 1}, channel.Sessions{Most: 1})
+		r.uncounted = true
+		for i, step := range []struct{ auth, want string }{
+			{`{"token":"ann","secret":"0123456789abcdef"}`, `40{"sid":`},
+			{`{"token":"ann"}`, `44{"message":"login refused: sessions"}`},
+			{`{"token":"ann","secret":"fedcba9876543210"}`, `44{"message":"login refused: sessions"}`},
+			{`{"token":"ann","secret":"0123456789abcdef"}`, `40{"sid":`},
+		} {
+			c := r.sio(kind)
+			c.begin()
+			c.packets = nil
+			c.send("40" + step.auth)
+			r.until(func() bool { c.run(); return len(c.packets) > 0 })
+			if !strings.HasPrefix(c.packets[0], step.want) {
+				t.Errorf("%s, step %d: %q", kind.name, i, c.packets)
+			}
+		}
+	}
+}
+
 func TestOldSessionsAreKicked(t *testing.T) {
 	for _, sh := range append(shapes, fleets...) {
 		r, _ := sessionsRig(t, sh, channel.Sessions{Most: 1, KickOld: true})

@@ -59,6 +59,11 @@ func (p *eio4) connected(s *session, data []byte) {
 	if l.node.logins != nil && l.profile(s).Type != Gate { // which tells everybody
 		token = tokenIn(data)
 	}
+	if token != "" {
+		if key := userKey(data); key != 0 { // it tells which client this is, before and after a cut
+			s.needRare().secret = key
+		}
+	}
 	if token == "" {
 		p.welcomeSIO(s)
 		return
