@@ -20,6 +20,8 @@ const HISTORY = 50; // messages of before that a newcomer is shown, if it may re
 // How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
 // session's heartbeats have been missing for long enough.
 const REFUSED_PATIENCE_MS = 3 * 60_000;
+// The same where the server wants a login: it says no more of a token that it could not have judged just now than of one that has expired.
+const LOGIN_PATIENCE_MS = 30_000;
 // How long those who were here before a cut may take to come back, as the page does: longer than its longest pause.
 const ALL_BACK_MS = 60_000;
 
@@ -109,11 +111,12 @@ async function comeBack() {
 }
 
 function notLetBack(error) {
-  if (error.key === "login") return logInAgain();
   refusal = error;
   refusedSince ||= Date.now();
   const nameTaken = error.key === "nameTaken";
-  if (Date.now() - refusedSince < REFUSED_PATIENCE_MS) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
+  const patience = error.key === "login" ? LOGIN_PATIENCE_MS : REFUSED_PATIENCE_MS;
+  if (Date.now() - refusedSince < patience) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
+  if (error.key === "login") return logInAgain();
   leave();
   say($("join-error"), nameTaken ? "nameLost" : error.key, error.given);
 }
