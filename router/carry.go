@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/pomelod/pomelod/internal/hosting"
@@ -29,9 +30,13 @@ func (n *Node) Pack(within time.Duration) error {
 		})
 	}
 	done := make(chan []*hosting.Carried, 1)
-	go func() { // a function that blocks must not keep everybody waiting; it ends when it does
+	var late atomic.Bool // sessions are served again, so the program is asked about no more of them: its functions may be changing what it would tell
+	go func() {          // a function that blocks must not keep everybody waiting; it ends when it does
 		packed := make([]*hosting.Carried, len(known))
 		for i, k := range known {
+			if late.Load() {
+				return
+			}
 			if c, ok := n.app.Pack(k.Session); ok {
 				packed[i] = &c
 			}
@@ -45,6 +50,7 @@ func (n *Node) Pack(within time.Duration) error {
 		}
 		return nil
 	case <-time.After(within):
+		late.Store(true)
 		return errPack
 	}
 }

@@ -3,8 +3,10 @@ package router
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,16 +112,32 @@ func TestSessionsThatAreNotCarried(t *testing.T) {
 	}
 }
 
-// A program whose function blocks keeps an upgrade from being, and nobody waiting.
+// A program whose function blocks keeps an upgrade from being, and nobody waiting. When it goes on it is asked about no other session: these are served again, by
+// handlers that may be changing what it would pack.
 func TestPackingThatBlocks(t *testing.T) {
 	a, free := app.New(), make(chan struct{})
-	defer close(free)
+	var asked atomic.Int64
 	a.OnOpen(func(*app.Session) {})
-	a.Carry(func(*app.Session) ([]byte, error) { <-free; return nil, nil }, func(*app.Session, []byte) error { return nil })
+	a.Carry(func(*app.Session) ([]byte, error) { asked.Add(1); <-free; return nil, nil }, func(*app.Session, []byte) error { return nil })
 	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
-	r.login(atConnector, false)
+	for range 3 {
+		r.login(atConnector, false)
+	}
 	r.empty()
 	if err := r.node.Pack(time.Millisecond); !errors.Is(err, errPack) {
 		t.Error(err)
 	}
+	close(free)
+	for isPacking() {
+		runtime.Gosched()
+	}
+	if n := asked.Load(); n > 1 {
+		t.Errorf("the program was asked about %d sessions more, which are served again", n-1)
+	}
+}
+
+// isPacking tells whether a goroutine of Pack is left.
+func isPacking() bool {
+	b := make([]byte, 1<<20)
+	return strings.Contains(string(b[:runtime.Stack(b, true)]), "router.(*Node).Pack.func")
 }
