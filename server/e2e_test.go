@@ -106,6 +106,7 @@ func (c *tcpClient) message(id uint32, route, body string) []byte {
 func (c *tcpClient) ask(route, body string) string {
 	c.t.Helper()
 	c.id++
+	_ = c.conn.SetDeadline(time.Now().Add(deadline)) // that of dial is over where much has happened since
 	c.write(c.message(c.id, route, body))
 	for {
 		m, err := codec.ParseMessage(c.next().Body)

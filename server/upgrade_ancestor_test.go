@@ -120,7 +120,7 @@ func upgradeBetween(t *testing.T, commit string) {
 		t.Fatal(err)
 	}
 	for _, way := range [][2]string{{theirs, ours}, {ours, theirs}} {
-		u := startBinary(t, way[0], "-heartbeat", "60s")
+		u := startBinary(t, way[0])
 		c := newCouple(t, u.addr("connector"))
 		for i, binary := range []string{way[1], way[0]} {
 			u.use(binary)

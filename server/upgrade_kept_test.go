@@ -47,7 +47,7 @@ func TestUpgradeKeeps(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			u := startUpgradable(t, "x=y", nil, append([]string{"-heartbeat", "60s"}, tc.args...)...)
+			u := startUpgradable(t, "x=y", nil, tc.args...)
 			after := tc.before(t, u)
 			for range 2 {
 				u.mustUpgrade()
@@ -237,6 +237,7 @@ func keepsGET(t *testing.T, u *upgradable) func() {
 	other.ask("no.such.route", "{}")
 	return func() {
 		other.enter("other", "r")
+		_ = held.conn.SetDeadline(time.Now().Add(deadline))
 		resp, err := http.ReadResponse(held.r, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -366,7 +367,7 @@ func sendsTLSAway(t *testing.T, u *upgradable) func() {
 
 // What a program knows of a session goes along if it carries it: what it has stored, the uid and the room. A program that does not is refused in its place.
 func TestUpgradeWithAppThatCarries(t *testing.T) {
-	u := startUpgradable(t, "app=carries", nil, "-heartbeat", "60s")
+	u := startUpgradable(t, "app=carries", nil)
 	c := login(t, u.addr("connector"))
 	c.enter("alice", "lobby")
 	c.ask("game.count.bind", "{}")

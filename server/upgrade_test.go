@@ -105,7 +105,7 @@ func startUpgradableAs(t *testing.T, hooks string, env []string, args ...string)
 	u := &upgradable{path: filepath.Join(t.TempDir(), "pomelod"), done: make(chan error, 1)}
 	u.restore(t)
 	if !strings.Contains(hooks, "times=") {
-		hooks += ",times=1m"
+		hooks = "times=1m," + hooks // first: what stands behind app is not read
 	}
 	cmd := pomelodCommand(append([]string{upgradeEnv + "=" + hooks}, env...), args...)
 	cmd.Path, cmd.Args[0] = u.path, u.path
@@ -114,9 +114,9 @@ func startUpgradableAs(t *testing.T, hooks string, env []string, args ...string)
 	return u
 }
 
-// upgradableArgs are flags of a connector, and more.
+// upgradableArgs are flags of a connector, and more. However long upgrades take, nobody is cut off for being silent or not reading meanwhile.
 func upgradableArgs(more []string) []string {
-	return append([]string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-loops", "2"}, more...)
+	return append([]string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none", "-loops", "2", "-heartbeat", "5m", "-stuck-timeout", "10m"}, more...)
 }
 
 // run starts the first process, which ends, with all that follow it, when its standard input does.
