@@ -19,6 +19,7 @@ class Server {
   #exited;
   #started;
   #stopping = false;
+  #over = false; // no process is left
   log = [];
   gate = null;
   connector = null;
@@ -43,8 +44,8 @@ class Server {
     this.options = options;
     this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#pid = this.#process.pid;
-    process.once('exit', () => this.#kill()); // a test run that breaks off leaves no server behind
-    this.#ended = once(this.#process.stderr, 'close'); // the log is that of all processes
+    process.once('exit', () => this.#signal('SIGKILL')); // a test run that breaks off leaves no server behind
+    this.#ended = once(this.#process.stderr, 'close').then(() => { this.#over = true; }); // the log is that of all processes
     this.#exited = once(this.#process, 'exit').then(([code, signal]) => signal ?? code);
     this.#started = new Promise((resolve, reject) => {
       this.#readLog(resolve);
@@ -72,7 +73,7 @@ class Server {
   // stop asks politely; anything but exit code 0 within the deadline is a failure.
   async stop() {
     this.#stopping = true;
-    process.kill(this.#pid, 'SIGTERM');
+    this.#signal('SIGTERM');
     try {
       const how = await within(this.#exited, 'pomelod did not end on SIGTERM', STOP_DEADLINE_MS);
       if (how !== 0) throw new Error(`pomelod ended with ${how} on SIGTERM, not with 0`);
@@ -80,14 +81,16 @@ class Server {
       const errors = this.log.filter((line) => line.includes('"level":"ERROR"'));
       if (errors.length > 0) throw new Error(`pomelod logged ${errors.length} errors`);
     } catch (err) {
-      this.#kill();
+      this.#signal('SIGKILL');
       throw this.explain(err);
     }
   }
 
-  #kill() {
+  // #signal is for the process that serves. One that has ended may have left its id to somebody else's.
+  #signal(signal) {
+    if (this.#over) return;
     try {
-      process.kill(this.#pid, 'SIGKILL');
+      process.kill(this.#pid, signal);
     } catch {} // it has ended
   }
 
