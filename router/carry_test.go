@@ -136,8 +136,52 @@ func TestPackingThatBlocks(t *testing.T) {
 	}
 }
 
+// What a program pushes to a session while the node rests, or whom it kicks, waits: a program that pushes all the time must not keep the node from being exported.
+func TestProgramsWaitWhileNodesRest(t *testing.T) {
+	var known *app.Session
+	a := app.New()
+	a.OnOpen(func(s *app.Session) { known = s })
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = a })
+	r.login(atConnector, false)
+	for _, tc := range []struct {
+		what string
+		do   func() error
+	}{
+		{"postPush", func() error { return known.Push("onNews", "news") }},
+		{"postKick", func() error { known.Kick("enough"); return nil }},
+	} {
+		what := tc.what
+		r.empty()
+		release, err := r.node.Rest(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- tc.do() }()
+		for !isIn("router.(*loop)."+what+"(") || !isIn("sync.(*RWMutex).RLock(") {
+			select {
+			case <-done:
+				t.Fatalf("%s does not wait", what)
+			default:
+				runtime.Gosched()
+			}
+		}
+		if _, err := r.node.ExportLoop(0, nil); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		release()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		r.net.Settle()
+	}
+}
+
 // isPacking tells whether a goroutine of Pack is left.
-func isPacking() bool {
+func isPacking() bool { return isIn("router.(*Node).Pack.func") }
+
+// isIn tells whether some goroutine is in a function.
+func isIn(function string) bool {
 	b := make([]byte, 1<<20)
-	return strings.Contains(string(b[:runtime.Stack(b, true)]), "router.(*Node).Pack.func")
+	return strings.Contains(string(b[:runtime.Stack(b, true)]), function)
 }

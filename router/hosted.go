@@ -40,6 +40,8 @@ func (l *loop) postPush(to channel.Addr, p *codec.Push) error {
 	if l.busy() {
 		return app.ErrBusy
 	}
+	l.node.posting.RLock() // what rests stays at rest (Rest)
+	defer l.node.posting.RUnlock()
 	l.postRun(len(p.Body), func() {
 		if s := l.byAddr(to); s != nil && s.phase == working {
 			l.pushTo(s, p)
@@ -50,6 +52,8 @@ func (l *loop) postPush(to channel.Addr, p *codec.Push) error {
 
 // postKick implements courier.
 func (l *loop) postKick(to channel.Addr, reason string) {
+	l.node.posting.RLock()
+	defer l.node.posting.RUnlock()
 	l.postRun(len(reason), func() {
 		if s := l.byAddr(to); s != nil {
 			l.kick(s, reason)
@@ -155,7 +159,7 @@ const broadcastSlice = 256
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
 	req.Part, req.Fold = channel.Partition(req.Room), n.names.Fold(req.Target)
-	n.posting.RLock() // held only while a partition begins to move
+	n.posting.RLock() // waits only while a partition begins to move, and while the node rests
 	defer n.posting.RUnlock()
 	at := n.placement.Load()[req.Part]
 	if req.Sheddable() && at.inlet.Full() {
