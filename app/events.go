@@ -34,6 +34,7 @@ const (
 
 // OnOpen adds a function that is called when a session has finished its handshake, before any call of that session. It runs on the event
 // loop and must not block.
+// In an upgrade it is called, and OnEnter after it, for sessions that come along and that no function of the program before has seen. That upgrade may yet fail.
 func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
 
 // OnClose adds a function that is called once when a session that was opened has ended. It runs on the event loop and must

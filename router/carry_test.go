@@ -75,6 +75,27 @@ func TestCarriedSessions(t *testing.T) {
 	}
 }
 
+// A program that takes the place of one that did not watch its sessions, or of none, is told of all that come along: first that they open, and then where they are.
+func TestProgramMeetsWhoWasThere(t *testing.T) {
+	r := newRig(t, shape{loops: 2, follow: true}, nil)
+	c, other := r.login(atConnector, true), r.login(atConnector, false)
+	c.enter("a", "r")
+	var told []string
+	r.cfg.App = carrying(&told)
+	r.handOver(false)
+	slices.Sort(told) // their loops come one after the other
+	if len(told) != 3 || !strings.HasPrefix(told[0], "enter ") || !strings.HasSuffix(told[0], " {r a}") || told[1] != "open 0" || told[2] != "open 1" {
+		t.Fatalf("told %q, want of two that open, and of one that enters", told)
+	}
+	told = nil
+	other.enter("b", "r")
+	c.sock.End()
+	r.net.Settle()
+	if len(told) != 3 || !strings.Contains(told[0], " {r b}") || !strings.Contains(told[1], " {r a} cut") || !strings.HasPrefix(told[2], "close ") {
+		t.Errorf("told %q", told)
+	}
+}
+
 // Sessions that a program cannot pack stay and are counted, whatever it does instead; one that it cannot unpack is sent away.
 func TestSessionsThatAreNotCarried(t *testing.T) {
 	var told []string

@@ -293,6 +293,8 @@ func (l *loop) importSession(s *session, b []byte) error {
 	l.schedule(s)
 	if flags&exportedApp != 0 {
 		l.unpack(s, packed)
+	} else {
+		l.meet(s)
 	}
 	return nil
 }
