@@ -105,9 +105,14 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 	return s.user() == f.Name
 }
 
-// takesAway is takes for somebody who is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was.
-func (f *SessionFilter) takesAway(user string, near uint64) bool {
-	if f.Name != "" && user != f.Name {
+// takesAway is takes for somebody who is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was, and of a login
+// nothing.
+func (n *Node) takesAway(f *SessionFilter, user string, near uint64) bool {
+	switch {
+	case f.UID != "":
+		return false
+	case f.Name == "" || user == f.Name:
+	case !f.Alike || n.moderator.spelling(user) != n.moderator.spelling(f.Name):
 		return false
 	}
 	at := nearPrefix(near)
@@ -186,10 +191,11 @@ func (n *Node) KickSessions(ctx context.Context, f SessionFilter, reason string)
 // endAway ends the places of those who are away that a filter chooses, and counts them by loop.
 func (n *Node) endAway(ctx context.Context, f SessionFilter, ended []int) error {
 	parts := make([]int, len(n.loops)) // how far each loop has come
+	takes := func(user string, near uint64) bool { return n.takesAway(&f, user, near) }
 	return inTurns(ctx, n.loops, func(l *loop, _ int) bool {
 		at := parts[l.index]
 		for end := at + partitionsATurn; at < end; at++ {
-			count, more := l.worker.EndAway(uint16(at), sessionsATurn, f.takesAway)
+			count, more := l.worker.EndAway(uint16(at), sessionsATurn, takes)
 			if ended[l.index] += count; more {
 				break
 			}

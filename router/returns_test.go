@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pomelod/pomelod/internal/names"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -105,6 +106,43 @@ func TestKickEndsPlaces(t *testing.T) {
 		}
 		if want := min(len(tc.gone), 1); count != want {
 			t.Errorf("%+v: %d kicked, want %d", tc.filter, count, want)
+		}
+	}
+}
+
+// A ban of a name ends the places of all its spellings; a kick of a name is of that name, and one of a login, of which places tell nothing, ends none.
+func TestBanEndsPlacesOfSpellings(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, func(cfg *Config) {
+		keepPlaces(cfg)
+		cfg.Names = names.Safe(nil)
+	})
+	away := func(name, room string) {
+		t.Helper()
+		c := r.login(atConnector, true)
+		if got := c.ask(routeEnter, secretBody(name, room, "the secret of somebody")); !strings.HasPrefix(got, `{"users":[`) {
+			t.Fatal(got)
+		}
+		c.reset()
+		r.net.Settle()
+	}
+	away("bob", "a")
+	away("ｂｏｂ", "b")
+	away("ann", "c")
+	for _, tc := range []struct {
+		filter SessionFilter
+		want   int
+	}{
+		{SessionFilter{UID: "7"}, 0},
+		{SessionFilter{Name: "ｂob"}, 0},
+		{SessionFilter{Name: "ｂob", Alike: true}, 2},
+		{SessionFilter{Name: "ann"}, 1},
+	} {
+		count := 0
+		if err := r.asked(func() (err error) { count, err = r.node.KickSessions(t.Context(), tc.filter, "bye"); return }); err != nil {
+			t.Fatal(err)
+		}
+		if count != tc.want {
+			t.Errorf("%+v: %d kicked, want %d", tc.filter, count, tc.want)
 		}
 	}
 }
