@@ -193,6 +193,8 @@ func (n *Node) endAway(ctx context.Context, f SessionFilter, ended []int) error 
 	parts := make([]int, len(n.loops)) // how far each loop has come
 	takes := func(user string, near uint64) bool { return n.takesAway(&f, user, near) }
 	return inTurns(ctx, n.loops, func(l *loop, _ int) bool {
+		l.running = true // as in a tick: what a decision leads to here waits until all of it is posted
+		defer l.catchUp()
 		at := parts[l.index]
 		for end := at + partitionsATurn; at < end; at++ {
 			count, more := l.worker.EndAway(uint16(at), sessionsATurn, takes)

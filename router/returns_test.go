@@ -147,6 +147,59 @@ func TestBanEndsPlacesOfSpellings(t *testing.T) {
 	}
 }
 
+// What the end of a place leads to on its own loop, where the stream of the room has a gap and those who poll leave at once, does not come before what other
+// loops are told of it.
+func TestKickEndsPlacesBeforeAnythingElse(t *testing.T) {
+	r := newRig(t, shape{loops: 2}, keepPlaces)
+	r.uncounted = true
+	room := "r"
+	for r.home(room).index != 0 {
+		room += "r"
+	}
+	in := func(i int, polls bool) (n int) {
+		l := r.node.loops[i]
+		l.np.Each(func(c *netpoll.Conn) {
+			if l.session(c).room != nil && c.IsPull() == polls {
+				n++
+			}
+		})
+		return n
+	}
+	bob := r.login(atConnector, true)
+	bob.ask(routeEnter, secretBody("bob", room, "the secret of bob"))
+	bob.reset()
+	r.net.Settle()
+	var ann *client // the last one is on the other loop
+	for i := 0; in(1, false) == 0 && i < 10; i++ {
+		ann = r.login(atConnector, true)
+		ann.enter(fmt.Sprint("ann", i), room)
+	}
+	for i := 0; in(0, true) == 0 && i < 10; i++ {
+		if i%2 == 1 { // connections go to the loops in turn, and each client has so many
+			r.web(atConnector)
+		}
+		r.sioLogin(flavour{version: 4}).ask(routeEnter, enterBody(fmt.Sprint("poller", i), room))
+	}
+	r.net.Settle()
+	if in(1, false) == 0 || in(0, true) == 0 {
+		t.Fatal("they are on the wrong loops")
+	}
+	ann.take()
+	for _, known := range r.node.loops[0].rooms.byID {
+		known.seq += 7
+	}
+	if err := r.asked(func() error {
+		_, err := r.node.KickSessions(t.Context(), SessionFilter{Name: "bob"}, "bye")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.net.Settle()
+	if got := ann.take(); len(got) < 2 || got[0] != `push 0 onLeave {"route":"onLeave","user":"bob"}` || !strings.Contains(got[1], "onLeave") {
+		t.Errorf("told %q", got)
+	}
+}
+
 // A session that the next node cannot take is cut off there: nobody is left in a room for ever. Who has a secret may return.
 func TestLostInAHandOver(t *testing.T) {
 	for _, tc := range []struct {
