@@ -2,7 +2,9 @@ package router
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/netpoll"
@@ -126,6 +128,39 @@ func TestLateEnterIsUndone(t *testing.T) {
 			t.Errorf("%d requests were given up", l.counters.timeouts)
 		}
 	}
+}
+
+// Who shows a new login in its room, and has given up before the answer comes, is the member that it was.
+func TestLateRenewalChangesNothing(t *testing.T) {
+	r, _ := loginRig(t, shape{loops: 2}, nil)
+	room := "r"
+	for r.home(room).index != 1 {
+		room += "r"
+	}
+	r.next = 0
+	c := r.login(atConnector, false)
+	r.next = 0
+	in := r.login(atConnector, false)
+	in.told(routeEnter, withToken("", room, "witness"))
+	c.told(routeEnter, withToken("", room, "ann"))
+	r.net.Settle()
+	in.take()
+	id := c.request(routeEnter, withToken("", room, "ann"))
+	c.sock.Ready()
+	for begun := time.Now(); r.node.loops[0].mail.Empty(); runtime.Gosched() { // until it has been judged
+		if time.Since(begun) > time.Minute {
+			t.Fatal("nobody judges")
+		}
+	}
+	r.net.TurnLoop(0)
+	r.net.Late(0, int(r.node.limits.RequestSeconds)+1)
+	r.net.TurnLoop(0)
+	c.want(fmt.Sprintf("answer %d %s", id, enterRefused))
+	r.net.Settle()
+	if got := c.ask(routeSend, sendBody("x", "*")); got != string(channel.Done) {
+		t.Error(got)
+	}
+	in.want(`push 0 onChat {"msg":"x","from":"ann","target":"*"}`)
 }
 
 // A client whose bytes we do not read, because it has not taken its answers, is not silent: we do not listen. It ends when it takes

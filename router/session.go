@@ -375,7 +375,7 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		} else {
 			l.counters.timeouts++
 		}
-		if p.op == channel.OpEnter {
+		if p.op == channel.OpEnter && (s.room == nil || s.x.entering != s.uid) { // with a new login, where it is: it stays who it was
 			l.leaveEntering(l.addr(s.conn), s.x, channel.Request{Handed: channel.Unheard})
 		}
 		l.finish(s, p.refusal, "")
