@@ -181,10 +181,10 @@ func (m *moderation) sendAway(news []cluster.Note) {
 
 // settle kicks and writes, until there is nothing left of that. What cannot be written is when the next rule comes.
 func (m *moderation) settle() {
-	for {
+	for failed := false; ; {
 		m.mu.Lock()
-		bans, unsaved := m.bans, m.unsaved
-		m.bans, m.unsaved = nil, false
+		bans, unsaved := m.bans, m.unsaved && !failed
+		m.bans = nil
 		if m.settling = len(bans) > 0 || unsaved; !m.settling {
 			m.mu.Unlock()
 			return
@@ -201,23 +201,28 @@ func (m *moderation) settle() {
 			continue
 		}
 		if err := m.save(); err != nil {
+			failed = true
 			slog.Error("rules of the fleet cannot be written; they hold, and are tried again with the next one", "file", m.path, "err", err)
-			m.mu.Lock()
-			m.unsaved, m.settling = true, false
-			m.mu.Unlock()
-			return
 		}
 	}
 }
 
-// save brings memory and file together.
+// save brings memory and file together. Until it has, the file lacks something (unsaved), so that a reload takes nothing for lifted.
 func (m *moderation) save() error {
 	m.file.Lock()
 	defer m.file.Unlock()
 	f, err := m.open()
 	if err == nil {
 		defer f.close()
+		m.mu.Lock()
+		m.unsaved = false // what comes from now on may not be in what is written
+		m.mu.Unlock()
 		err = f.write(m.with(nil))
+	}
+	if err != nil {
+		m.mu.Lock()
+		m.unsaved = true
+		m.mu.Unlock()
 	}
 	return err
 }
@@ -341,7 +346,7 @@ func (m *moderation) read() (use func(), err error) {
 	m.file.Lock()
 	defer m.file.Unlock()
 	m.mu.Lock()
-	unsaved := m.unsaved
+	unsaved, before := m.unsaved, m.notes.Clone() // at once: what comes later is not in the file yet
 	m.mu.Unlock()
 	f, err := openRules(m.path)
 	if err == nil {
@@ -357,9 +362,6 @@ func (m *moderation) read() (use func(), err error) {
 	if unsaved || f.text == nil { // what is not there lifts nothing
 		return func() { m.takeIn(f.notes) }, nil
 	}
-	m.mu.Lock()
-	before := m.notes.Clone()
-	m.mu.Unlock()
 	return func() {
 		m.mu.Lock()
 		list := m.edits(&before, f.notes)
@@ -377,7 +379,6 @@ func (m *moderation) takeIn(list []cluster.Note) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.unsaved = err != nil
 	m.sendAway(list)
 }
 

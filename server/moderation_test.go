@@ -321,6 +321,49 @@ func TestRulesOfOtherNodes(t *testing.T) {
 	}
 }
 
+// As long as what other nodes have decided is not in the file, a reload does not take it for lifted; and what cannot be written keeps nobody from being kicked.
+func TestRulesOnTheirWayToTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules.json")
+	m, held := ruled(path)
+	kicks, goOn := make(chan string, 9), make(chan bool)
+	m.kick = func(_ context.Context, r admin.Rule) error { kicks <- r.Name; <-goOn; return nil }
+	settled := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return !m.settling
+	}
+	if _, err := m.SetRule(ban("ann"), false); err != nil {
+		t.Fatal(err)
+	}
+	m.News([]cluster.Note{noteOf(ban("bob"))})
+	<-kicks // of bob, who is not in the file yet
+	use, err := m.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if use(); len(held().Names) != 2 || !strings.Contains(readFile(t, path), "bob") {
+		t.Errorf("a reload has lifted what was not written yet: %v, %s", held().Names, readFile(t, path))
+	}
+	close(goOn)
+	for !settled() { // until the test ends
+		time.Sleep(time.Millisecond)
+	}
+
+	m, _ = ruled(filepath.Join(filepath.Dir(path), "nowhere", "rules.json"))
+	kicks, goOn = make(chan string, 9), make(chan bool)
+	m.kick = func(_ context.Context, r admin.Rule) error { kicks <- r.Name; <-goOn; return nil }
+	m.News([]cluster.Note{noteOf(ban("bob"))})
+	<-kicks
+	m.News([]cluster.Note{noteOf(ban("eve"))})
+	close(goOn)
+	if name := <-kicks; name != "eve" {
+		t.Errorf("%s is kicked", name)
+	}
+	for !settled() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func must[T any](v T, _ error) T { return v }
 
 // A reload reads all files again or none, and says which; SIGHUP does the same.
