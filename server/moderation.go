@@ -148,13 +148,14 @@ func (m *moderation) use(wall uint64) {
 }
 
 // take is merge for what was decided here: the fleet is told.
-func (m *moderation) take(list []cluster.Note) {
+func (m *moderation) take(list []cluster.Note) (news []cluster.Note) {
 	m.mu.Lock()
-	news := m.merge(list)
+	news = m.merge(list)
 	m.mu.Unlock()
 	if m.tell != nil && len(news) > 0 {
 		m.tell(news)
 	}
+	return news
 }
 
 // News takes in what other nodes of the fleet have decided. It does not wait.
@@ -372,14 +373,14 @@ func (m *moderation) read() (use func(), err error) {
 
 // takeIn is take for what stands in the file, which is written at once: it lacks what was lifted by leaving it out. So who edits it again edits what holds.
 func (m *moderation) takeIn(list []cluster.Note) {
-	m.take(list)
+	news := m.take(list)
 	err := m.save()
 	if err != nil {
 		slog.Error("the rules that were read again cannot be written; they hold, and are tried again with the next one", "file", m.path, "err", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sendAway(list)
+	m.sendAway(news)
 }
 
 // checkAll refuses rules that no operator may give here.

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -243,6 +244,8 @@ func TestRulesFileOfSeveral(t *testing.T) {
 func TestRulesEditedByHand(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.json")
 	m, held := ruled(path)
+	kicked := make(chan string, 99)
+	m.kick = func(_ context.Context, r admin.Rule) error { kicked <- cmp.Or(r.Name, r.Address); return nil }
 	must := func(r admin.Rule, lift bool) {
 		t.Helper()
 		if _, err := m.SetRule(r, lift); err != nil {
@@ -280,6 +283,13 @@ func TestRulesEditedByHand(t *testing.T) {
 	}
 	if held().Names["changes"] == 0 || len(held().Nets) != 2 || held().Nets[netip.MustParsePrefix("10.0.0.0/8")] != 0 {
 		t.Errorf("%v", held())
+	}
+	var sent []string
+	for range 4 { // the others are in the file as they were, and whoever they are about has gone
+		sent = append(sent, <-kicked)
+	}
+	if slices.Sort(sent); fmt.Sprint(sent) != "[10.0.0.0/8 192.0.2.7/32 changes new]" {
+		t.Errorf("after the reload %q are kicked", sent)
 	}
 	again, now := ruled(path) // and the file says the same
 	if again.refresh(); fmt.Sprint(now()) != fmt.Sprint(held()) {
