@@ -131,6 +131,14 @@ func TestRulesFile(t *testing.T) {
 			t.Errorf("%s: exit %d, %s", tc.text, code, stderr)
 		}
 	}
+	for by, want := range map[string]int{"": 2, `,"by":"ann"`: 0} { // ann gave it at a node without proxies
+		if err := os.WriteFile(file, []byte(`{"version":1,"rules":[{"kind":"ban","address":"10.0.0.0/8"`+by+`}]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, stderr, code := outcome(t, nil, "-rules-file", file, "-trusted-proxies", "10.1.0.0/16", "-check-config"); code != want {
+			t.Errorf("a ban with proxies in it%s: exit %d, %s", by, code, stderr)
+		}
+	}
 }
 
 // ruled is moderation without a server.
