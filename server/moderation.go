@@ -423,7 +423,8 @@ func (m *moderation) edits(before *cluster.Notes, file []cluster.Note) (list []c
 		list = append(list, n)
 	}
 	for _, was := range before.All() {
-		if old, has := m.notes.Get(was.Key); has && was.Text != nil && !there[was.Key] && same(&old, &was) {
+		_, known := m.rules[was.Key] // else it is of a later version, and never in this one's file
+		if old, has := m.notes.Get(was.Key); has && known && was.Text != nil && !there[was.Key] && same(&old, &was) {
 			list = append(list, liftOf(was.Key, max(wall, was.At+1)))
 		}
 	}

@@ -332,6 +332,14 @@ func TestRulesOfOtherNodes(t *testing.T) {
 	for text := ""; !strings.Contains(text, "bob") || !strings.Contains(text, `"lifted"`); time.Sleep(time.Millisecond) { // until the test ends
 		text = string(must(os.ReadFile(path)))
 	}
+	use, err := m.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	use()
+	if n, has := m.notes.Get(strange.Key); !has || n.Text == nil {
+		t.Error("a reload has lifted what it does not understand")
+	}
 	old := ban("ann")
 	old.At = old.At.Add(-time.Hour)
 	if m.News([]cluster.Note{noteOf(old)}); len(held().Names) != 1 {
