@@ -155,9 +155,10 @@ func (m *memory) step(now time.Time) {
 }
 
 // goalFor is from where on Go collects: at collectAt, less what the kernel has. But where that is less than what lives, as where thousands of sockets are
-// not read, collecting frees nothing, and Go would do nothing else for half of the time that there is; then it is a quarter above what lives.
+// not read, collecting frees nothing, and Go would do nothing else for half of the time that there is; then it is a quarter above what lives. Not beyond
+// shedUntil, though: else garbage alone would end people, and what they had would be given back too late for a cgroup.
 func (m *memory) goalFor(lives, kernel int64) int64 {
-	return max(m.percent(collectAt)-kernel, m.budget/8, lives+lives/4)
+	return max(m.percent(collectAt)-kernel, m.budget/8, min(lives+lives/4, m.percent(shedUntil)))
 }
 
 // granule is how far Go's limit must move to be set anew.

@@ -162,6 +162,11 @@ func TestMemoryCountsSockets(t *testing.T) {
 	if limit != 300*mib {
 		t.Errorf("Go's limit %d MiB, where 240 live", limit/mib)
 	}
+	f.lives = 800 * mib // a quarter more is all of the budget
+	f.step(time.Now())
+	if want := f.percent(shedUntil); limit != want {
+		t.Errorf("Go's limit %d MiB, where 800 live, want %d", limit/mib, want/mib)
+	}
 }
 
 // The largest backlogs together may be a quarter of the budget, unless the operator says otherwise.
