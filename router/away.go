@@ -54,16 +54,17 @@ func (l *loop) handed(s *session) uint64 {
 // mark says how far a group's stream had come with a push.
 type mark struct{ end, seq uint64 }
 
-// maxMarks is of how many pushes that somebody may lack it is known where they end: the last maxMarks/2 at least.
+// maxMarks is of how many pushes that somebody may lack it is known where they end: the first one, and the last maxMarks/2 at least.
 const maxMarks = 128
 
-// mark notes where a push ends that was just added. fresh tells that everything before it has been sent to everybody.
+// mark notes where a push ends that was just added. fresh tells that everything before it has been sent to everybody, so everything before the first mark always
+// has: who lacks the first one, as all do in a room that is held (Policy.Hold), lacks nothing before it.
 func (vg *variantGroup) mark(seq uint64, fresh bool) {
 	switch n := len(vg.marks); {
 	case fresh:
 		vg.marks = vg.marks[:0]
 	case n == maxMarks:
-		vg.marks = vg.marks[:copy(vg.marks, vg.marks[n/2:])]
+		vg.marks = append(vg.marks[:1], vg.marks[n/2:]...)
 	}
 	vg.marks = append(vg.marks, mark{vg.group.End(), seq})
 }
@@ -74,12 +75,18 @@ func (vg *variantGroup) numberAt(written, last uint64) uint64 {
 	if written >= vg.group.End() || len(vg.marks) == 0 {
 		return last
 	}
-	for i := len(vg.marks) - 1; i >= 0; i-- {
+	for i := len(vg.marks) - 1; i > 0; i-- {
 		if vg.marks[i].end <= written {
 			return vg.marks[i].seq
 		}
 	}
-	return vg.marks[0].seq - 1
+	switch first := vg.marks[0]; {
+	case written < first.end:
+		return first.seq - 1
+	case written == first.end || len(vg.marks) == 1:
+		return first.seq
+	}
+	return vg.marks[1].seq - 1 // some between them may have been forgotten
 }
 
 // near is an address as channel.Request.Near: that of IPv4, and the network of 64 bits of IPv6. 0 for this machine's and trusted proxies', behind which

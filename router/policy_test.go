@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -100,5 +101,42 @@ func TestPolicies(t *testing.T) {
 			say(3)
 			want("not held any more", fmt.Sprint(told(all[0]), told(all[1]), told(all[2])), "3 3 3")
 		})
+	}
+}
+
+// Who is cut off while its room is held lacks all that was said since the last write, however many messages that are, and is told them when it is back.
+func TestCutWhileTheRoomIsHeld(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+		keepPlaces(cfg)
+		cfg.Policy = func(string) Policy { return Policy{Hold: time.Second} }
+	})
+	const said, secret = maxMarks + 22, "by this bob is known again"
+	ann, bob := r.login(atConnector, false), r.login(atConnector, true)
+	ann.enter("ann", "r")
+	bob.ask(routeEnter, secretBody("bob", "r", secret))
+	for range 3 { // who entered is told
+		r.net.Wait(time.Second)
+	}
+	told := func(c *client) (n int) {
+		for _, line := range c.take() {
+			if strings.Contains(line, "onChat") {
+				n++
+			}
+		}
+		return n
+	}
+	told(bob)
+	for i := range said {
+		ann.notify(routeSend, sendBody(fmt.Sprint(i), "*"))
+		r.net.Settle()
+	}
+	before := told(bob)
+	bob.sock.Err = syscall.ECONNRESET
+	bob.sock.Ready()
+	r.net.Settle()
+	again := r.login(atConnector, true)
+	again.ask(routeEnter, secretBody("bob", "r", secret))
+	if after := told(again); before != 1 || after != said-1 {
+		t.Errorf("of %d messages bob was told %d before it was cut off, and %d when it was back", said, before, after)
 	}
 }
