@@ -168,7 +168,7 @@ func TestProgramsWaitWhileNodesRest(t *testing.T) {
 		what string
 		do   func() error
 	}{
-		{"postPush", func() error { return known.Push("onNews", "news") }},
+		{"postPush", func() error { return known.Push("onNews", map[string]string{"text": "news"}) }},
 		{"postKick", func() error { known.Kick("enough"); return nil }},
 	} {
 		what := tc.what

@@ -153,8 +153,8 @@ func TestKickEndsPlacesBeforeAnythingElse(t *testing.T) {
 	r := newRig(t, shape{loops: 2}, keepPlaces)
 	r.uncounted = true
 	room := "r"
-	for r.home(room).index != 0 {
-		room += "r"
+	for i := 0; r.home(room).index != 0; i++ {
+		room = fmt.Sprint("r", i)
 	}
 	in := func(i int, polls bool) (n int) {
 		l := r.node.loops[i]
