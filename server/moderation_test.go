@@ -333,9 +333,10 @@ func TestRulesOfOtherNodes(t *testing.T) {
 	if name := <-kicked; name != "bob" {
 		t.Errorf("%s is kicked", name)
 	}
-	for text := ""; !strings.Contains(text, "bob") || !strings.Contains(text, `"lifted"`); time.Sleep(time.Millisecond) { // until the test ends
-		text = string(must(os.ReadFile(path)))
-	}
+	until(t, "the file has the ban and what was lifted", func() bool {
+		text := string(must(os.ReadFile(path)))
+		return strings.Contains(text, "bob") && strings.Contains(text, `"lifted"`)
+	})
 	use, err := m.read()
 	if err != nil {
 		t.Fatal(err)
@@ -375,9 +376,7 @@ func TestRulesOnTheirWayToTheFile(t *testing.T) {
 		t.Errorf("a reload has lifted what was not written yet: %v, %s", held().Names, readFile(t, path))
 	}
 	close(goOn)
-	for !settled() { // until the test ends
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "the file has the ban", settled)
 
 	m, _ = ruled(filepath.Join(filepath.Dir(path), "nowhere", "rules.json"))
 	kicks, goOn = make(chan string, 9), make(chan bool)
@@ -389,8 +388,16 @@ func TestRulesOnTheirWayToTheFile(t *testing.T) {
 	if name := <-kicks; name != "eve" {
 		t.Errorf("%s is kicked", name)
 	}
-	for !settled() {
-		time.Sleep(time.Millisecond)
+	until(t, "the ban is given up after a failed write", settled)
+}
+
+// until fails the test unless ok comes true.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(deadline); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("in %v it has not come: %s", deadline, what)
+		}
 	}
 }
 

@@ -33,14 +33,7 @@ func (a *arena) member(client, wire, user, room, more string) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := g.enter(user, room, more)
-	if err == nil && users == nil {
-		err = errors.New("refused")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s enters as %s: %w", client, user, err)
-	}
-	return g, nil
+	return g, g.mustEnter(client, user, room, more)
 }
 
 // cut has a guest's connection break.

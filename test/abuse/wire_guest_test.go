@@ -146,14 +146,19 @@ func (a *arena) inside(i int, wire, user, room, more string) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return g, g.mustEnter(wire, user, room, more)
+}
+
+// mustEnter is enter where a refusal is an error; who says in it which guest it was.
+func (g *guest) mustEnter(who, user, room, more string) error {
 	users, err := g.enter(user, room, more)
 	if err == nil && users == nil {
 		err = errors.New("refused")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s enters as %s: %w", wire, user, err)
+		return fmt.Errorf("%s enters as %s: %w", who, user, err)
 	}
-	return g, nil
+	return nil
 }
 
 // sio is the guest's socket.io, nil of one that has none.
