@@ -356,7 +356,7 @@ func (m *model) event() {
 		if _, any := h.loop.Resting(); any {
 			m.done["rested"]++
 		}
-		w.net.Nanos += m.rng.Int64N(2e6)
+		w.net.Pass(time.Duration(m.rng.Int64N(2e6)))
 		h.loop.Wake()
 	}
 	switch m.rng.IntN(13) {

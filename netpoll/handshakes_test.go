@@ -72,7 +72,7 @@ func TestSecureManyBehindOneAddress(t *testing.T) {
 		remotes = append(remotes, r)
 	}
 	for ms, left := 0, clients; left > 0 && ms < 4000; ms++ {
-		w.net.Nanos += int64(time.Millisecond)
+		w.net.Pass(time.Millisecond)
 		w.pump()
 		left = 0
 		for _, r := range remotes {
@@ -81,11 +81,11 @@ func TestSecureManyBehindOneAddress(t *testing.T) {
 			}
 			if n := len(r.s.Wrote); n > r.seen || r.s.Closed {
 				if r.hears == 0 {
-					r.hears = w.net.Nanos + roundTrip
+					r.hears = w.net.Now() + roundTrip
 				}
 				r.seen = n
 			}
-			if r.hears != 0 && w.net.Nanos >= r.hears && !r.over {
+			if r.hears != 0 && w.net.Now() >= r.hears && !r.over {
 				r.hears = 0
 				r.step()
 			}
@@ -135,7 +135,7 @@ func TestSecureOneHandshake(t *testing.T) {
 	h.gate = nil
 	hello := helloOf(t, w)
 	for i, wait := range []time.Duration{0, time.Second, 0, time.Second} {
-		w.net.Nanos += int64(wait)
+		w.net.Pass(wait)
 		w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1, Peer: netip.MustParseAddrPort("192.0.2.1:1")}).Send(hello)
 		w.pump()
 		if s := w.hands.Stats(); s.Running != 1 || s.Evicted != uint64((i+1)/2) || w.hands.Clients() != 1 {
@@ -207,7 +207,7 @@ func TestSecureSilentHandshakes(t *testing.T) {
 		s.Send(hello)
 	}
 	for range 1000 {
-		w.net.Nanos += int64(time.Millisecond)
+		w.net.Pass(time.Millisecond)
 		w.pump()
 		if n := w.hands.Stats().Running; n > limits.All {
 			t.Fatalf("%d handshakes run", n)
@@ -222,11 +222,11 @@ func TestSecureSilentHandshakes(t *testing.T) {
 	s := w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: 1000, Peer: netip.MustParseAddrPort("192.0.2.2:1")})
 	w.net.TurnLoop(0)
 	client := tls.Client(&far{w: w, s: s, patient: true}, &tls.Config{InsecureSkipVerify: true})
-	began := w.net.Nanos
+	began := w.net.Now()
 	if err := client.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Duration(w.net.Nanos - began); took > 100*time.Millisecond {
+	if took := time.Duration(w.net.Now() - began); took > 100*time.Millisecond {
 		t.Errorf("a newcomer waited for %v", took)
 	}
 	w.pump()

@@ -172,7 +172,7 @@ func TestLateInTurns(t *testing.T) {
 		s.Ready()
 	}
 	w.net.Settle()
-	w.net.Nanos += 3e9
+	w.net.Pass(3e9)
 	l.Tick()
 	if n := len(h.closed); n == 0 || n > 64 {
 		t.Errorf("%d were ended at once", n)

@@ -149,7 +149,7 @@ func TestManyDeadlinesAtOnce(t *testing.T) {
 		return len(b)
 	}
 	n.Seconds(1)
-	n.Nanos += 1e9
+	n.Pass(1e9)
 	l.Tick()
 	for before := 0; due < many; before = due {
 		socket.Send([]byte("x"))
@@ -176,7 +176,7 @@ func TestShares(t *testing.T) {
 	talker, socket := h.connect(n)
 	h.onData = func(c *netpoll.Conn, b []byte) int {
 		for used := range b {
-			n.Nanos += 10_000
+			n.Pass(10_000)
 			if c == talker {
 				answered++
 				after = heard
@@ -222,7 +222,7 @@ func TestShareOfAClient(t *testing.T) {
 	var all []*looptest.Socket
 	h.onData = func(c *netpoll.Conn, b []byte) int {
 		for used := range b {
-			n.Nanos += 10_000
+			n.Pass(10_000)
 			if c == talker {
 				answered++
 			} else if heard++; heard%7 == 0 {
@@ -296,7 +296,7 @@ func TestStallDoesNotExpireEverybody(t *testing.T) {
 	h.onDue = func(*netpoll.Conn) { due = true }
 	c, _ := h.connect(n)
 	l.SetDue(c, l.Now()+30)
-	n.Nanos += 3600e9
+	n.Pass(3600e9)
 	l.Tick()
 	if due {
 		t.Fatal("a deadline passed while the process was stopped")

@@ -10,7 +10,7 @@ func TestOverrun(t *testing.T) {
 	_, n, l := newScripted(wide, 1<<40)
 	wait := func(d time.Duration) {
 		l.Ring()
-		n.Nanos += int64(d)
+		n.Pass(d)
 		n.Turn()
 	}
 	const limit = time.Second

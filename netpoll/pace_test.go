@@ -12,7 +12,7 @@ import (
 // paced is a group of n members whose rounds begin at most once in 5 ms.
 func paced(n int) (*scripted, *looptest.Net, *netpoll.Group, []*looptest.Socket) {
 	h, net, g, socks := full(n)
-	net.Nanos = 1e9
+	net.Pass(1e9)
 	h.loop.Pace(g, 5*time.Millisecond)
 	return h, net, g, socks
 }
@@ -128,7 +128,7 @@ func TestPaceWhileMembersChange(t *testing.T) {
 // A paced group that is busy must not have its loop spin, and groups wake in the order of their times.
 func TestPacesOfManyGroups(t *testing.T) {
 	h, n, l := newScripted(wide, 1<<40)
-	n.Nanos = 1e9
+	n.Pass(1e9)
 	groups := make([]netpoll.Group, 50)
 	socks := make([]*looptest.Socket, len(groups))
 	for i := range groups {

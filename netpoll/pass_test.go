@@ -199,7 +199,8 @@ func TestBurstIsReadFirst(t *testing.T) {
 		l.Push(c.Group(), b)
 		return len(b)
 	}
-	n.Nanos, n.WriteNanos = 1e6, 150_000
+	n.Pass(1e6)
+	n.WriteNanos = 150_000
 	for _, s := range socks {
 		s.Send([]byte("x"))
 		s.Ready()

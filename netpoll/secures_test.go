@@ -72,7 +72,7 @@ func (w *sealed) echo(h *witness) {
 // pump does all there is to do, handshakes included.
 func (w *sealed) pump() {
 	for w.net.Settle(); w.hands.Step(); {
-		w.net.Nanos += 1000
+		w.net.Pass(1000)
 		w.net.Settle()
 	}
 }
@@ -96,7 +96,7 @@ func (f *far) Read(b []byte) (int, error) {
 		f.w.pump()
 	}
 	for ms := 0; f.patient && f.at == len(f.s.Wrote) && ms < 1000; ms++ {
-		f.w.net.Nanos += int64(time.Millisecond)
+		f.w.net.Pass(time.Millisecond)
 		f.w.pump()
 	}
 	if f.at == len(f.s.Wrote) {

@@ -166,7 +166,7 @@ func TestHeartbeatAllocations(t *testing.T) {
 		for _, in := range inputs {
 			c.driver.writes = 0
 			second := func() { // more than ten a second are not answered at once
-				c.r.net.Nanos += int64(time.Second)
+				c.r.net.Pass(time.Second)
 				c.r.node.loops[0].np.Tick()
 				c.repeat(in)
 				c.members[0].sock.Wrote = nil

@@ -352,7 +352,7 @@ func TestRequestTimeout(t *testing.T) {
 	r.net.Events() // the request is in the other loop's mail, and that loop does not turn
 	l := r.node.loops[0].np
 	for range 7 {
-		r.net.Nanos += 1e9
+		r.net.Pass(1e9)
 		l.Tick()
 		r.net.TurnLoop(0)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/cluster/membus"
@@ -92,7 +93,7 @@ func (x *fleetRig) boot(p *fleetNode) {
 	}
 	f = fleet.New(c)
 	cfg := x.r.cfg
-	cfg.Elsewhere, cfg.Nanos = f.Inlet(), func() int64 { return x.r.net.Nanos }
+	cfg.Elsewhere, cfg.Nanos = f.Inlet(), x.r.net.Now
 	cfg.NewDriver = func(int) (netpoll.Driver, error) { return p.loops.Driver(), nil }
 	node, err := NewNode(cfg)
 	if err != nil {
@@ -121,10 +122,10 @@ func (x *fleetRig) outside(ns int64) (any bool) {
 // pass lets so many ms pass, for the loops too.
 func (x *fleetRig) pass(ms int64) {
 	for ; ms > 0; ms -= 10 {
-		before := x.r.net.Nanos / 1e9
-		x.r.net.Nanos += 10 * msec
+		before := x.r.net.Now() / 1e9
+		x.r.net.Pass(10 * time.Millisecond)
 		x.step(10 * msec)
-		if x.r.net.Nanos/1e9 == before {
+		if x.r.net.Now()/1e9 == before {
 			continue
 		}
 		for _, p := range x.nodes {

@@ -33,7 +33,7 @@ func twoNodes(t testing.TB, sh shape, loops int, change func(*Config)) *rig {
 	far := looptest.New()
 	cfg := r.cfg
 	cfg.Loops, cfg.Elsewhere = loops, nil
-	cfg.Nanos = func() int64 { return r.net.Nanos }
+	cfg.Nanos = func() int64 { return r.net.Now() }
 	cfg.NewDriver = func(int) (netpoll.Driver, error) { return far.Driver(), nil }
 	cfg.Outlets = func(channel.OutletID) channel.Outlet { return &farOutlet{r} }
 	node, err := NewNode(cfg)

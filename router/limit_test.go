@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
@@ -108,8 +109,8 @@ func TestBotIsNeverRefused(t *testing.T) {
 		bot := login()
 		bot.enter("bot", "r")
 		bot.take()
-		sent, tick := 0, r.net.Nanos
-		begin := r.net.Nanos
+		sent, tick := 0, r.net.Now()
+		begin := r.net.Now()
 		check := func(n int) {
 			t.Helper()
 			for i, text := range r.several(bot, n, routeSend, sendBody("x", "*")) {
@@ -119,16 +120,16 @@ func TestBotIsNeverRefused(t *testing.T) {
 			}
 			sent += n
 		}
-		for r.net.Nanos < begin+20e9 {
-			r.net.Nanos += rng.Int64N(400e6)
-			if r.net.Nanos-tick >= 1e9 {
-				tick = r.net.Nanos
+		for r.net.Now() < begin+20e9 {
+			r.net.Pass(time.Duration(rng.Int64N(400e6)))
+			if r.net.Now()-tick >= 1e9 {
+				tick = r.net.Now()
 				r.net.Seconds(0)
 				for _, l := range r.node.Loops() {
 					l.Tick()
 				}
 			}
-			if n := int((r.net.Nanos - begin) / 20e6); n > sent {
+			if n := int((r.net.Now() - begin) / 20e6); n > sent {
 				check(n - sent)
 			}
 		}

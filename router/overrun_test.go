@@ -16,7 +16,7 @@ func TestOverrunLoopRefusesMessages(t *testing.T) {
 	loop := r.node.loops[0].np
 	for range 2 {
 		loop.Ring()
-		r.net.Nanos += int64(1100 * time.Millisecond)
+		r.net.Pass(1100 * time.Millisecond)
 		r.net.Turn()
 	}
 	a.request(routeSend, sendBody("too much", "*"))

@@ -13,8 +13,8 @@ import (
 
 // Net is a driver for any number of loops, and the peers of their sockets.
 type Net struct {
-	Nanos int64 // what Now tells
-	Pause int64 // nanoseconds that pass before each event
+	nanos atomic.Int64 // what Now tells; mail of other goroutines reads it
+	Pause int64        // nanoseconds that pass before each event
 
 	WriteNanos int64 // that a write takes
 	sockets    []*Socket
@@ -63,7 +63,9 @@ func (n *Net) Successor() *Net {
 	for _, s := range n.sockets {
 		s.watched = netpoll.None
 	}
-	return &Net{Nanos: n.Nanos, Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets, Beside: n.Beside, Outside: n.Outside}
+	next := &Net{Pause: n.Pause, WriteNanos: n.WriteNanos, sockets: n.sockets, Beside: n.Beside, Outside: n.Outside}
+	next.Pass(time.Duration(n.Now()))
+	return next
 }
 
 // Loop makes a loop with the next index. limits and budget as for netpoll.NewLoop.
@@ -84,11 +86,11 @@ func (n *Net) Driver() netpoll.Driver {
 // Attach tells the net the loop that was made with the driver of its index.
 func (n *Net) Attach(l *netpoll.Loop) { n.loops[l.Index()].loop = l }
 
-// pass lets time go by. Other goroutines that ring a loop read the clock meanwhile.
-func (n *Net) pass(d time.Duration) { atomic.AddInt64(&n.Nanos, int64(d)) }
+// Pass lets time go by. Safe from any goroutine.
+func (n *Net) Pass(d time.Duration) { n.nanos.Add(int64(d)) }
 
-// Now is the loops' clock. Safe from any goroutine while only the net itself lets time pass.
-func (n *Net) Now() int64 { return atomic.LoadInt64(&n.Nanos) }
+// Now is the loops' clock in ns. Safe from any goroutine.
+func (n *Net) Now() int64 { return n.nanos.Load() }
 
 // Connect opens a connection to l; the loop has adopted it when it next turns.
 func (n *Net) Connect(l *netpoll.Loop, tag uint8) *Socket {
@@ -116,7 +118,7 @@ func (s *Socket) Ready() {
 	w := s.watched&netpoll.Writable != 0 && (s.space() || s.Err != 0)
 	switch {
 	case r || w:
-		s.driver.net.pass(time.Duration(s.driver.net.Pause))
+		s.driver.net.Pass(time.Duration(s.driver.net.Pause))
 		s.driver.loop.Ready(s.FD, r, w)
 	case s.watched == netpoll.Failed && s.Err != 0:
 		s.driver.loop.Failed(s.FD)
@@ -223,7 +225,7 @@ func (n *Net) busy() bool {
 // Seconds lets time pass on every loop, a second at a time, settling after each.
 func (n *Net) Seconds(k int) {
 	for range k {
-		n.pass(time.Second)
+		n.Pass(time.Second)
 		for m := n; m != nil; m = m.Beside {
 			for _, d := range m.loops {
 				d.loop.Tick()
@@ -239,7 +241,7 @@ func (n *Net) Seconds(k int) {
 
 // Wait lets d pass on every loop, so that groups that wait for their next round begin it, and settles.
 func (n *Net) Wait(d time.Duration) {
-	n.pass(d)
+	n.Pass(d)
 	n.wake()
 	n.Settle()
 }
@@ -255,7 +257,7 @@ func (n *Net) wake() {
 // Late lets k seconds pass on loop i alone, and nothing else happen: it is what a loop sees of another that is busy.
 func (n *Net) Late(i, k int) {
 	for range k {
-		n.pass(time.Second)
+		n.Pass(time.Second)
 		n.loops[i].loop.Tick()
 	}
 }
@@ -297,7 +299,7 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 		return 0, syscall.EAGAIN
 	}
 	if d.net.WriteNanos != 0 {
-		d.net.pass(time.Duration(d.net.WriteNanos))
+		d.net.Pass(time.Duration(d.net.WriteNanos))
 	}
 	n := len(b)
 	if s.Whole > 0 {
