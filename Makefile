@@ -31,11 +31,15 @@ run: build ## build and start pomelod, whose lobby shows newcomers what was said
 
 # Not from Go's cache: some tests start what others have built.
 .PHONY: test
-test: test-go test-json abuse interop ## run all tests: Go, the second JSON engine, hostile clients, real clients
+test: test-go test-fleet test-json abuse interop ## run all tests: Go, a fleet of processes, the second JSON engine, hostile clients, real clients
 
 .PHONY: test-go
 test-go: ## run the Go tests alone, in a few minutes
 	$(GO) test -count=1 $$($(GO) list ./... | grep -v /test/abuse)
+
+# A module of its own, for nats-server.
+.PHONY: test-fleet
+test-fleet: ## run fleets of real processes with a real nats-server
 	cd test/fleet && $(GO) test -count=1 ./...
 
 .PHONY: test-json
@@ -67,6 +71,9 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+
+.PHONY: race-fleet
+race-fleet: ## the same of the fleets of processes
 	cd test/fleet && CGO_ENABLED=1 $(GO) test -count=1 -race ./...
 
 # Two thousand take two cores a minute or two. One seed again, told in full: bin/sim.test -test.run 'TestSim$$' -test.v -sim.from N -sim.seeds 1 -sim.trace
@@ -77,7 +84,7 @@ sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under vir
 	$(GO) test -c -o bin/sim.test ./cluster
 	@GOGC=400 bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
 
-# Figures want a machine that has nothing else to do. A part of it, without bars, is in make test-go.
+# Figures want a machine that has nothing else to do. A part of it, without bars, is in make test-fleet.
 FAULTS ?= .
 ROUNDS ?= 1
 .PHONY: fleet
@@ -92,7 +99,7 @@ explore: ## run the random tests of rooms, wires, loops and fleets with EXPLORE 
 
 .PHONY: interop
 interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
-	cd interop && POMELOD='$(CURDIR)/bin/pomelod' node --test --test-reporter=spec
+	POMELOD='$(CURDIR)/bin/pomelod' scripts/interop.sh
 
 # Those that are about rooms. ASONE_FLEET=pair: against one of two nodes that do everything.
 INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/order.test.js
@@ -191,7 +198,7 @@ arm64: ## compile for arm64, and for a system that is not Linux
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod
 
 .PHONY: check
-check: lint test race sim fuzz arm64 ## everything that CI runs
+check: lint test race race-fleet sim fuzz arm64 ## everything that CI runs
 
 .PHONY: clean
 clean: ## remove what was built and downloaded here
