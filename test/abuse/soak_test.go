@@ -35,7 +35,7 @@ const (
 // soakFlags make the server impatient, as each pause takes as long as its longest patience. Rooms of four and more use all loops.
 var soakFlags = []string{"-heartbeat", "3s", "-sio-heartbeat", "4s", "-sio-timeout", "4s", "-sio-timeout4", "4s",
 	"-handshake-timeout", "5s", "-head-timeout", "3s", "-keepalive-timeout", "4s", "-stuck-timeout", "4s",
-	"-first-message-timeout", "5s", "-addr-conns", fmt.Sprint(crowdLimit), "-spread", "4", "-grace", soakGrace.String()}
+	"-first-message-timeout", "5s", "-addr-conns", fmt.Sprint(crowdLimit), "-spread", "4", "-grace", soakGrace.String(), "-history-age", "10s"}
 
 // soakEdits do the same where there is no flag: for sessions that are begun by HTTP, with nothing behind it.
 var soakEdits = []edit{
@@ -232,7 +232,7 @@ func (s *soak) judge(samples []sample, d delta, long time.Duration) {
 		}
 	}
 	text := s.stderr.String()
-	for _, bad := range []string{"panic", "DATA RACE", "level=ERROR", "stuck"} {
+	for _, bad := range []string{"panic", "DATA RACE", `"level":"ERROR"`, "stuck"} {
 		if i := strings.Index(text, bad); i >= 0 {
 			t.Errorf("the log: %.4000s", text[max(0, i-300):])
 		}
