@@ -3,6 +3,8 @@ package channel
 import (
 	"math"
 	"slices"
+
+	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
 // Keeper takes what a worker decides, so that nothing leaves before others know of it. It takes the place of all outlets.
@@ -161,4 +163,39 @@ func (w *Worker) DropNodeIn(part uint16, node Node) {
 // DropWays forgets the outlets of a node that has ended.
 func (w *Worker) DropWays(node Node) {
 	w.nodes = slices.DeleteFunc(w.nodes, func(n nodeWays) bool { return n.node == node })
+}
+
+// Hand appends a partition that the worker owns, or follows in whole, for the worker that takes this one's place (Take): its state as it was after its last
+// decision, which is what others who have a copy have too, and how far its clock has gone on since.
+func (w *Worker) Hand(dst []byte, part uint16) []byte {
+	p, age := w.copyOf(part), uint64(0)
+	if p.begin != math.MaxInt64 {
+		age = 1 + uint64(w.nanos()-p.begin)
+	}
+	return w.State(wirebytes.AppendUints(dst, age), part)
+}
+
+// Take makes the worker the owner of a partition, or one who follows it, as the worker was that has handed it over. An error means that b was not written by
+// Hand, and that the worker has nothing of the partition. Strings are copied out of b.
+func (w *Worker) Take(part uint16, epoch Epoch, owns bool, b []byte) error {
+	r := wirebytes.NewReader(b)
+	age := r.UpTo(math.MaxInt64)
+	w.Shadow(part)
+	p := w.shadows[part]
+	p.epoch = epoch
+	whole, err := w.ApplySnapshot(part, r.Rest())
+	if !r.OK() || err == nil && !whole {
+		err = errRecord
+	}
+	if err != nil {
+		w.Release(part)
+		return err
+	}
+	if age > 0 {
+		p.begin = w.nanos() - int64(age-1)
+	}
+	if owns {
+		w.Promote(part, epoch)
+	}
+	return nil
 }

@@ -363,3 +363,34 @@ func TestPromotedWantsTick(t *testing.T) {
 		t.Errorf("due at %d, want %d", f.Due(), want)
 	}
 }
+
+// A partition that is handed over is the same for who takes it, as owner and as one who follows, at the time that it had.
+func TestHandedOver(t *testing.T) {
+	s, now := lived(t)
+	for _, part := range []uint16{Partition("r"), Partition("open")} {
+		for _, owns := range []bool{true, false} {
+			state, clock := s.w.State(nil, part), s.w.now(s.w.copyOf(part))
+			b := s.w.Hand(nil, part)
+			w := NewWorker(nil)
+			later := *now + int64(time.Hour) // of another process
+			w.SetLimits(Limits{Grace: testGrace}, new(atomic.Int64), func() int64 { return later })
+			for i := range b {
+				if w.Take(part, Epoch{View: 1}, owns, b[:i]) == nil {
+					t.Errorf("%d of %d bytes are taken", i, len(b))
+				}
+				if w.Owns(part) || w.Shadows(part) || w.Stats().Members > 0 {
+					t.Fatal("something of what could not be read is there")
+				}
+			}
+			if err := w.Take(part, Epoch{View: 1}, owns, b); err != nil {
+				t.Fatal(err)
+			}
+			if w.Owns(part) != owns || w.Shadows(part) == owns || !bytes.Equal(w.State(nil, part), state) {
+				t.Errorf("partition %d is another one now (owner: %v)", part, owns)
+			}
+			if got := w.now(w.copyOf(part)); got != clock {
+				t.Errorf("its clock is at %d, was at %d (owner: %v)", got, clock, owns)
+			}
+		}
+	}
+}

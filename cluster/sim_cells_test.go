@@ -159,6 +159,7 @@ var reached = map[string][]string{
 	"leave of a session":   {"serving", "held", "suspended"},
 	"fault: kill":          {"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost", "stopped"},
 	"fault: pause":         {"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost", "stopped"},
+	"upgrade":              {"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost"},
 }
 
 // missed are the cells of reached that nobody came to.

@@ -62,6 +62,10 @@ type world struct {
 	cells cells
 	bad   []string
 	trace bool
+
+	upgrades *rand.Rand // nil: there are none
+	freeze   int        // ms: how long a process that is replaced does not turn, at most
+	later    int        // views that were made after settled
 }
 
 // sums are what runs add up to.
@@ -201,9 +205,11 @@ const (
 	faultStart
 	faultLossEnds
 	faultDrainEnds
+
+	faultUpgrade // one goes on in another process; drawn by planUpgrades
 )
 
-var faultNames = [...]string{"kill", "cut", "one-way cut", "groups", "away", "all away", "pause", "loss", "drain", "clock", "", "start"}
+var faultNames = [...]string{"kill", "cut", "one-way cut", "groups", "away", "all away", "pause", "loss", "drain", "clock", "", "start", "", "", "upgrade"}
 
 type fault struct {
 	at   int64 // ms
@@ -212,65 +218,6 @@ type fault struct {
 	for_ int64
 	when string // it waits until some partition or node is in this state, if that is before till; empty: it does not
 	till int64
-}
-
-// planFaults draws the faults of a run. Kills and pauses are the most frequent. Of every second run they are dense: most of them come before the
-// fleet has got over the one before, so that each meets nodes that are held or suspended and partitions without a follower.
-func (w *world) planFaults(nodes int, dense bool) {
-	count, last := 2+w.rng.IntN(4), int64(0)
-	if dense {
-		count += 2
-	}
-	for i := range count {
-		k := faultKind(w.rng.IntN(int(faultKinds) + 3))
-		switch {
-		case k > faultKinds:
-			k = faultKill
-		case k == faultKinds:
-			k = faultPause
-		}
-		if dense && w.quorum > 0 && i == 0 {
-			k = []faultKind{faultGroups, faultGroups, faultAway, faultAllAway, faultPause}[w.rng.IntN(5)]
-		}
-		f := fault{at: 3500 + int64(w.rng.IntN(6500)), kind: k, a: w.rng.IntN(nodes), b: w.rng.IntN(nodes), for_: 300 + int64(w.rng.IntN(6000))}
-		if dense && i > 0 && w.rng.IntN(4) > 0 {
-			f.at = min(last+int64(w.rng.IntN(2500)), 10000)
-		}
-		last = f.at
-		w.faults = append(w.faults, f)
-		if k >= faultCut && k <= faultAway {
-			w.split = true
-		}
-	}
-}
-
-// wish adds some faults, and has all but the first be of any kind alike, and wait for a state in which a fault seldom finds anybody by chance. The first one often
-// leads to such a state.
-func (w *world) wish() {
-	rng := rand.New(rand.NewPCG(w.seed, 11))
-	rare := []string{"joiner", "stopped"}
-	if w.quorum > 0 {
-		rare = []string{"joiner", "stopped", "suspended", "suspended"}
-	}
-	for range 3 {
-		nodes := len(w.procs)
-		w.faults = append(w.faults, fault{at: 4000 + int64(rng.IntN(6000)), a: rng.IntN(nodes), b: rng.IntN(nodes), for_: 300 + int64(rng.IntN(6000))})
-	}
-	first := true
-	for i := range w.faults {
-		f := &w.faults[i]
-		switch {
-		case f.kind >= faultKinds:
-			continue
-		case !first:
-			f.kind = faultKind(rng.IntN(int(faultKinds)))
-			f.when, f.till = rare[rng.IntN(len(rare))], min(f.at+2500, 11000)
-		case w.quorum == 0 && rng.IntN(2) == 0:
-			f.kind = faultPause
-		}
-		first = false
-		w.split = w.split || f.kind >= faultCut && f.kind <= faultAway
-	}
 }
 
 // fail lets the faults happen whose time has come.
@@ -372,6 +319,10 @@ func (w *world) failOnce(f fault) {
 		if !p.up {
 			p.boot()
 		}
+	case faultUpgrade:
+		if p.up {
+			p.upgrade()
+		}
 	}
 }
 
@@ -399,7 +350,9 @@ type proc struct {
 	port     *membus.Port
 	holder   *cluster.Holder
 	worker   *channel.Worker
-	woken    bool // something has come since the last turn
+	woken    bool  // something has come since the last turn
+	frozen   int64 // until, ms: it has just been replaced
+	heir     *heir
 	turned   int64
 	traced   cluster.ViewID
 	sessions []*session
@@ -421,7 +374,32 @@ func (p *proc) serves() bool {
 
 // boot starts the process.
 func (p *proc) boot() {
-	p.up, p.paused = true, 0
+	p.up, p.paused, p.frozen = true, 0, 0
+	p.make(p.connect(func(b []byte) { p.node.Receive(b) }))
+	p.sessions, p.byRef, p.closed, p.asks = nil, map[channel.Ref]*session{}, nil, map[channel.Ref]*question{}
+	p.turned = p.w.now
+}
+
+// connect puts the process on the bus. What comes goes to receive.
+func (p *proc) connect(receive func([]byte)) *membus.Port {
+	port := p.w.net.Connect(p.name, func(b []byte) {
+		p.woken = true
+		p.w.cells.packet(p, b)
+		receive(b)
+	}, func(name string) {
+		p.woken = true
+		p.w.cells.noResponder(p)
+		p.node.NoResponder(name)
+	})
+	if p.away() {
+		port.Away(p.awayTill * ms)
+	}
+	return port
+}
+
+// make makes a node that knows nothing yet.
+func (p *proc) make(port *membus.Port) {
+	p.port = port
 	p.worker = channel.NewWorker(nil)
 	p.worker.SetLimits(p.limits, new(atomic.Int64), p.mono)
 	p.holder = cluster.NewHolder(p.worker, func(to channel.Node, m *cluster.Message) {
@@ -430,26 +408,12 @@ func (p *proc) boot() {
 		p.node.Send(to, m)
 	})
 	p.worker.KeepBack(witness{p.holder, p})
-	p.port = p.w.net.Connect(p.name, func(b []byte) {
-		p.woken = true
-		p.w.cells.packet(p, b)
-		p.node.Receive(b)
-	}, func(name string) {
-		p.woken = true
-		p.w.cells.noResponder(p)
-		p.node.NoResponder(name)
-	})
-	if p.away() {
-		p.port.Away(p.awayTill * ms)
-	}
 	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Alone: p.w.alone, LinkMemory: p.memory, Timeout: 5000 * ms}
 	if p.speaks != 0 {
 		config = cluster.WithVersions(config, 1, p.speaks)
 	}
 	p.node = cluster.New(cluster.WithParts(config, simParts), p.port, p)
 	p.node.Drain(p.draining)
-	p.sessions, p.byRef, p.closed, p.asks = nil, map[channel.Ref]*session{}, nil, map[channel.Ref]*question{}
-	p.turned = p.w.now
 }
 
 // witness sees what a worker decides, on the way to its Holder.
@@ -479,6 +443,7 @@ func (p *proc) kill() {
 		p.w.forgot = p.w.now
 	}
 	p.port.Close()
+	p.giveUp()
 	for _, s := range p.sessions {
 		if !s.ended {
 			s.end("its connector died", false)
@@ -494,7 +459,7 @@ func (p *proc) turn() {
 		s.leave()
 	}
 	p.closed = nil
-	if !p.woken && (p.w.now+int64(p.i)*3)%10 != 0 {
+	if p.frozen > p.w.now || !p.woken && (p.w.now+int64(p.i)*3)%10 != 0 {
 		return
 	}
 	p.woken = false
@@ -518,6 +483,9 @@ func (w *world) viewed(p *proc, old, v *cluster.View) {
 		return
 	}
 	w.sums["views"]++
+	if w.now > settled {
+		w.later++
+	}
 	if old == nil {
 		for _, x := range w.procs {
 			if x != p && x.node != nil && x.node.View() != nil && x.node.View().ID != v.ID {
