@@ -3,6 +3,7 @@ package router
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/pomelod/pomelod/channel"
@@ -54,17 +55,24 @@ func (l *loop) handed(s *session) uint64 {
 // mark says how far a group's stream had come with a push.
 type mark struct{ end, seq uint64 }
 
-// maxMarks is of how many pushes that somebody may lack it is known where they end: the first one, and the last maxMarks/2 at least.
+// maxMarks is of how many pushes that somebody may lack it is known where they end: of the first one, of the first one that the group still has for
+// anybody, and of the last maxMarks/2 at least.
 const maxMarks = 128
 
 // mark notes where a push ends that was just added. fresh tells that everything before it has been sent to everybody, so everything before the first mark always
-// has: who lacks the first one, as all do in a room that is held (Policy.Hold), lacks nothing before it.
+// has. Only slow members lack what the group has no longer: all others lack nothing before its first push, which in a room that is held (Policy.Hold) may be
+// long ago.
 func (vg *variantGroup) mark(seq uint64, fresh bool) {
 	switch n := len(vg.marks); {
 	case fresh:
 		vg.marks = vg.marks[:0]
 	case n == maxMarks:
-		vg.marks = append(vg.marks[:1], vg.marks[n/2:]...)
+		kept := vg.marks[:1]
+		passed := vg.group.End() - uint64(vg.group.Backlog())
+		if i := slices.IndexFunc(vg.marks, func(m mark) bool { return m.end > passed }); i > 0 && i < n/2 {
+			kept = append(kept, vg.marks[i])
+		}
+		vg.marks = append(kept, vg.marks[n/2:]...)
 	}
 	vg.marks = append(vg.marks, mark{vg.group.End(), seq})
 }
@@ -72,21 +80,21 @@ func (vg *variantGroup) mark(seq uint64, fresh bool) {
 // numberAt is the number of the last push that ends within so much of the group's stream; last is the one of the last push of all. Of a push of which it
 // is not known where it ends, that is said, too: nobody must be told anything twice.
 func (vg *variantGroup) numberAt(written, last uint64) uint64 {
+	next := last + 1 // of the first push that is known to end behind it
 	if written >= vg.group.End() || len(vg.marks) == 0 {
 		return last
 	}
-	for i := len(vg.marks) - 1; i > 0; i-- {
-		if vg.marks[i].end <= written {
-			return vg.marks[i].seq
+	for i := len(vg.marks) - 1; i >= 0; i-- {
+		m := vg.marks[i]
+		if m.end == written {
+			return m.seq
 		}
+		if m.end < written {
+			break
+		}
+		next = m.seq
 	}
-	switch first := vg.marks[0]; {
-	case written < first.end:
-		return first.seq - 1
-	case written == first.end || len(vg.marks) == 1:
-		return first.seq
-	}
-	return vg.marks[1].seq - 1 // some between them may have been forgotten
+	return next - 1
 }
 
 // near is an address as channel.Request.Near: that of IPv4, and the network of 64 bits of IPv6. 0 for this machine's and trusted proxies', behind which

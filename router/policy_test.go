@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -104,39 +103,64 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// Who is cut off while its room is held lacks all that was said since the last write, however many messages that are, and is told them when it is back.
+// Who is cut off while its room is held lacks all that was said since the last write, however many messages that are, and is told them when it is back: also
+// where somebody else on the loop is slow, or in the room itself.
 func TestCutWhileTheRoomIsHeld(t *testing.T) {
-	r := newRig(t, shape{loops: 1}, func(cfg *Config) {
-		keepPlaces(cfg)
-		cfg.Policy = func(string) Policy { return Policy{Hold: time.Second} }
-	})
-	const said, secret = maxMarks + 22, "by this bob is known again"
-	ann, bob := r.login(atConnector, false), r.login(atConnector, true)
-	ann.enter("ann", "r")
-	bob.ask(routeEnter, secretBody("bob", "r", secret))
-	for range 3 { // who entered is told
-		r.net.Wait(time.Second)
-	}
-	told := func(c *client) (n int) {
-		for _, line := range c.take() {
-			if strings.Contains(line, "onChat") {
-				n++
+	for _, slow := range []string{"", "elsewhere", "r"} {
+		t.Run("slow="+slow, func(t *testing.T) {
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+				keepPlaces(cfg)
+				cfg.Policy = func(room string) Policy {
+					if room == "r" {
+						return Policy{Hold: time.Second}
+					}
+					return Policy{}
+				}
+			})
+			const said, secret = maxMarks + 22, "by this bob is known again"
+			ann, bob := r.login(atConnector, false), r.login(atConnector, true)
+			ann.enter("ann", "r")
+			bob.ask(routeEnter, secretBody("bob", "r", secret))
+			if slow != "" {
+				cid := r.login(atConnector, true)
+				cid.enter("cid", slow)
+				r.net.Wait(time.Second)
+				cid.sock.Room = 0
+				cid.request(routeSend, sendBody("to oneself", "cid"))
 			}
-		}
-		return n
-	}
-	told(bob)
-	for i := range said {
-		ann.notify(routeSend, sendBody(fmt.Sprint(i), "*"))
-		r.net.Settle()
-	}
-	before := told(bob)
-	bob.sock.Err = syscall.ECONNRESET
-	bob.sock.Ready()
-	r.net.Settle()
-	again := r.login(atConnector, true)
-	again.ask(routeEnter, secretBody("bob", "r", secret))
-	if after := told(again); before != 1 || after != said-1 {
-		t.Errorf("of %d messages bob was told %d before it was cut off, and %d when it was back", said, before, after)
+			say := func(n int) {
+				for i := range n {
+					ann.notify(routeSend, sendBody(fmt.Sprint(i), "*"))
+					r.net.Settle()
+				}
+			}
+			told := func(c *client) (n int) {
+				for _, line := range c.take() {
+					if strings.Contains(line, "onChat") {
+						n++
+					}
+				}
+				return n
+			}
+			for range 3 { // who entered is told, and of what was said some is known that all have had
+				r.net.Wait(time.Second)
+				say(maxMarks / 3)
+			}
+			r.net.Wait(time.Second)
+			r.net.Wait(time.Second)
+			told(bob)
+			if slow != "" && r.node.loops[0].np.Waiting() == 0 {
+				t.Fatal("nobody is slow")
+			}
+			say(said)
+			before := told(bob)
+			bob.reset()
+			r.net.Settle()
+			again := r.login(atConnector, true)
+			again.ask(routeEnter, secretBody("bob", "r", secret))
+			if after := told(again); before > 1 || before+after != said {
+				t.Errorf("of %d messages bob was told %d before it was cut off, and %d when it was back", said, before, after)
+			}
+		})
 	}
 }
