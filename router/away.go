@@ -14,13 +14,14 @@ import (
 // what becomes of its place (channel.Request.Cut).
 
 // isCut tells whether a session that ends for a reason was cut off. All else is a goodbye, of its client or of ours: a close frame, Engine.IO's and
-// socket.io's own packets, a kick, what breaks the protocol or a limit. The end of a stream is the only goodbye that raw TCP has.
+// socket.io's own packets, a kick, what breaks the protocol or a limit. The end of a stream is the only goodbye that raw TCP has. A record of TLS that is
+// not right is none: its sender is not the client, or something on the way has changed it.
 func (l *loop) isCut(s *session, why netpoll.Reason) bool {
 	switch why {
 	case netpoll.ReasonPeer:
 		v := l.variant(s)
 		return v != nil && (v.Framing.WebSocket() || s.conn.IsPull())
-	case netpoll.ReasonReset, netpoll.ReasonSlow, netpoll.ReasonStuck, netpoll.ReasonMemory, netpoll.ReasonPanic, reasonSilent, reasonUnfinished, reasonShutdown:
+	case netpoll.ReasonReset, netpoll.ReasonSlow, netpoll.ReasonStuck, netpoll.ReasonMemory, netpoll.ReasonTLS, netpoll.ReasonPanic, reasonSilent, reasonUnfinished, reasonShutdown:
 		return true
 	}
 	return false

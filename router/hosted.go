@@ -112,20 +112,15 @@ func (l *loop) tellClosed(s *session, why netpoll.Reason) {
 
 // whyLeft is why a session that ends leaves its room.
 func (l *loop) whyLeft(s *session, why netpoll.Reason) app.Why {
-	switch why {
-	case reasonGoodbye:
-		return app.Goodbye
-	case netpoll.ReasonPeer: // raw TCP has no other goodbye than its end
-		if v := l.variant(s); v != nil && v.Framing == codec.FramingTCP {
-			return app.Goodbye
-		}
-		return app.Cut
-	case netpoll.ReasonReset, netpoll.ReasonSlow, netpoll.ReasonStuck, netpoll.ReasonMemory, netpoll.ReasonTLS, netpoll.ReasonPanic, reasonSilent:
-		return app.Cut
-	case reasonKick:
-		return app.Kicked
-	case reasonShutdown:
+	switch {
+	case why == reasonShutdown:
 		return app.Shutdown
+	case l.isCut(s, why):
+		return app.Cut
+	case why == reasonGoodbye, why == netpoll.ReasonPeer:
+		return app.Goodbye
+	case why == reasonKick:
+		return app.Kicked
 	}
 	return app.Refused
 }
