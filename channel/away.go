@@ -228,6 +228,14 @@ func (d *decision) cutOff(slot uint32, handed, near uint64) *Record {
 	return rec
 }
 
+// isFree tells whether a member is away and its name anybody's.
+func (d *decision) isFree(m uint32) bool { return d.state.isAway(m) && d.state.keys[m] == 0 }
+
+// isAnother tells whether a session that is a member has become another user of the same name, by another login: what is kept for that member's proof is not its.
+func (d *decision) isAnother(m uint32) bool {
+	return m != 0 && d.r.Key != 0 && d.state.keys[m] != 0 && d.state.keys[m] != d.r.Key && d.state.addr(m) == d.r.From
+}
+
 // returns tells whether who enters with the name of a member that is away is that member.
 func (d *decision) returns(slot uint32) bool {
 	key, near := d.state.keys[slot], d.state.away[slot].near

@@ -262,12 +262,13 @@ func (d *decision) reply(body []byte) {
 // enter is protocol.md §9.3: others are told first, then the name is added, then its session gets the list.
 func (d *decision) enter() {
 	m := d.of.user
+	free := d.isFree(m) || d.isAnother(m)
 	switch {
-	case m != 0 && d.state.addr(m) == d.r.From: // the same request again, after an answer that was lost
+	case m != 0 && !free && d.state.addr(m) == d.r.From: // the same request again, after an answer that was lost
 		d.entered(d.of.room, m)
 	case d.state.isAway(m) && d.returns(m):
 		d.back(m)
-	case m != 0 && !d.isFree(m) && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
+	case m != 0 && !free && (d.r.Key == 0 || d.state.keys[m] != d.r.Key):
 		d.refuseEnter(EnterRefused)
 	case d.refusedAlike():
 		d.note(counterOf(ReasonAlike))
@@ -275,21 +276,18 @@ func (d *decision) enter() {
 	case d.input.refusal != admitted:
 		d.noteRefusal()
 		d.refuseEnter(d.input.refusal.enterBody())
-	case m != 0 && !d.isFree(m):
+	case m != 0 && !free:
 		d.replace(m)
 	default:
 		d.add()
 	}
 }
 
-// isFree tells whether a member is away and its name anybody's.
-func (d *decision) isFree(m uint32) bool { return d.state.isAway(m) && d.state.keys[m] == 0 }
-
-// add makes r.User a member of the room, which may not be there yet. Who is away under that name leaves for it.
+// add makes r.User a member of the room, which may not be there yet. Who has that name, and may lose it, leaves for it.
 func (d *decision) add() {
 	r, room := d.r, d.of.room
-	for _, slot := range [...]uint32{d.of.user, d.otherSpelling(), d.of.prev} {
-		if slot != 0 {
+	for i, slot := range [...]uint32{d.of.user, d.otherSpelling(), d.of.prev} {
+		if slot != 0 && (i == 2 || slot != d.of.prev) {
 			d.drop(slot, slot == d.of.prev)
 		}
 	}

@@ -371,6 +371,43 @@ func TestLoginIsAProof(t *testing.T) {
 	}
 }
 
+// A session that becomes another user by a new login, of the same name, is another member: the others are told so, and its place is kept for its user, not for
+// the one that it was.
+func TestRenewalAsAnotherUser(t *testing.T) {
+	for _, sh := range append(shapes, fleets...) {
+		t.Run(sh.String(), func(t *testing.T) {
+			r, _ := loginRig(t, sh, keepPlaces)
+			witness, c := r.login(atConnector, true), r.login(atConnector, true)
+			witness.told(routeEnter, withToken("", "r", "eve"))
+			if got := c.told(routeEnter, withToken("", "r", "ann@7")); got != `{"users":["eve","ann"]}` {
+				t.Fatal(got)
+			}
+			witness.want(`push 0 onAdd {"route":"onAdd","user":"ann"}`)
+			if got := c.told(routeEnter, withToken("", "r", "ann@7")); got != `{"users":["eve","ann"]}` {
+				t.Error(got)
+			}
+			witness.want()
+			if got := c.told(routeEnter, withToken("", "r", "ann@8")); got != `{"users":["eve","ann"]}` {
+				t.Error(got)
+			}
+			witness.want(`push 0 onLeave {"route":"onLeave","user":"ann"}`, `push 0 onAdd {"route":"onAdd","user":"ann"}`)
+			if got := witness.told(routeSend, sendBody("x", "ann")); got != `{}` {
+				t.Error(got)
+			}
+			c.want(`push 0 onChat {"msg":"x","from":"eve","target":"ann"}`)
+			c.reset()
+			r.net.Settle()
+			if got := r.login(atConnector, true).told(routeEnter, withToken("", "r", "ann@7")); got != enterRefused {
+				t.Errorf("who it was has its place: %s", got)
+			}
+			if got := r.login(atConnector, false).told(routeEnter, withToken("", "r", "ann@8")); got != `{"users":["eve","ann"]}` {
+				t.Error(got)
+			}
+			witness.want()
+		})
+	}
+}
+
 // enters asks to enter and waits for the answer, which takes real time where a login is judged.
 func (c *sioClient) enters(body string) (answer string) {
 	c.r.t.Helper()
