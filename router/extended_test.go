@@ -3,6 +3,7 @@ package router
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -74,7 +75,7 @@ func extendedWires() map[string]func(r *rig) extendedClient {
 const secretOfB = `"secret":"0123456789abcdef"`
 
 // member is the member of an answer or a push by that name, as JSON.
-func memberOf(t *testing.T, body, name string) string {
+func memberOf(t testing.TB, body, name string) string {
 	t.Helper()
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(body), &m); err != nil {
@@ -336,7 +337,63 @@ func TestIdleLoopsForget(t *testing.T) {
 	}
 }
 
-// docs/PROTOCOL.md has, for each wire, the bytes of a return, and they are these.
+// protocolExamples are what docs/PROTOCOL.md shows on each wire: what bob, who is extended, is sent.
+var protocolExamples = []struct {
+	name string // behind that of the wire
+	list int    // Limits.Rooms.List
+	play func(r *rig, open func(*rig) extendedClient) (sent []string)
+}{
+	{"", 0, func(r *rig, open func(*rig) extendedClient) []string {
+		ann := r.login(atConnector, false)
+		ann.enter("ann", "r")
+		first := open(r)
+		since := memberOf(r.t, first.ask(routeEnter, `{"username":"bob","rid":"r","seq":true,`+secretOfB+`}`), "seq")
+		first.leave()
+		ann.ask(routeSend, sendBody("你好", "*"))
+		second := open(r)
+		sent := recordBytes(second)
+		second.ask(routeEnter, `{"username":"bob","rid":"r","seq":true,`+secretOfB+`,"since":`+since+`}`)
+		return sent()
+	}},
+	{", history", 0, func(r *rig, open func(*rig) extendedClient) []string {
+		bob, ann := open(r), r.login(atConnector, false)
+		bob.ask(routeEnter, `{"username":"bob","rid":"r","seq":true}`)
+		ann.enter("ann", "r")
+		ann.ask(routeSend, sendBody("before", "*"))
+		ann.ask(routeSend, sendBody("你好", "*"))
+		bob.ask("no.such.route", `{}`)
+		bob.take()
+		sent := recordBytes(bob)
+		bob.ask(routeHistory, `{"rid":"r","limit":1}`)
+		return sent()
+	}},
+	{", members", 0, func(r *rig, open func(*rig) extendedClient) []string {
+		bob := open(r)
+		bob.ask(routeEnter, `{"username":"bob","rid":"r","seq":true}`)
+		for _, name := range []string{"ann", "王"} {
+			r.login(atConnector, false).enter(name, "r")
+		}
+		bob.ask("no.such.route", `{}`)
+		bob.take()
+		sent := recordBytes(bob)
+		next := memberOf(r.t, bob.ask(routeMembers, `{"rid":"r","limit":2}`), "next")
+		bob.ask(routeMembers, `{"rid":"r","limit":2,"after":`+next+`}`)
+		return sent()
+	}},
+	{", count", 2, func(r *rig, open func(*rig) extendedClient) []string {
+		bob := open(r)
+		bob.ask(routeEnter, `{"username":"bob","rid":"r","seq":true}`)
+		r.login(atConnector, false).enter("ann", "r")
+		bob.ask("no.such.route", `{}`)
+		bob.take()
+		sent := recordBytes(bob)
+		r.login(atConnector, false).enter("cid", "r")
+		bob.take()
+		return sent()
+	}},
+}
+
+// docs/PROTOCOL.md has, for each wire, the bytes of a return, of pages and of counts, and they are these.
 func TestProtocolExamples(t *testing.T) {
 	const file = "../docs/PROTOCOL.md"
 	text, err := os.ReadFile(file)
@@ -345,34 +402,25 @@ func TestProtocolExamples(t *testing.T) {
 	}
 	doc := string(text)
 	wires := extendedWires()
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for name := range wires {
-			if !yield(name) {
-				return
+	for _, wire := range slices.Sorted(maps.Keys(wires)) {
+		for _, x := range protocolExamples {
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+				keepHistory(cfg)
+				cfg.Limits.Rooms.List = x.list
+			})
+			name := wire + x.name
+			want := fmt.Sprintf("<!-- golden: %s -->\n\n    %s\n", name, strings.Join(x.play(r, wires[wire]), "\n    "))
+			block := regexp.MustCompile(`<!-- golden: ` + regexp.QuoteMeta(name) + ` -->\n\n(    .*\n)*`)
+			if !block.MatchString(doc) {
+				t.Errorf("no example of %s", name)
+				continue
 			}
-		}
-	}) {
-		r := newRig(t, shape{loops: 1}, keepHistory)
-		ann := r.login(atConnector, false)
-		ann.enter("ann", "r")
-		first := wires[name](r)
-		since := memberOf(t, first.ask(routeEnter, `{"username":"bob","rid":"r","seq":true,`+secretOfB+`}`), "seq")
-		first.leave()
-		ann.ask(routeSend, sendBody("你好", "*"))
-		second := wires[name](r)
-		read := recordBytes(second)
-		second.ask(routeEnter, `{"username":"bob","rid":"r","seq":true,`+secretOfB+`,"since":`+since+`}`)
-		want := fmt.Sprintf("<!-- golden: %s -->\n\n    %s\n", name, strings.Join(read(), "\n    "))
-		block := regexp.MustCompile(`<!-- golden: ` + regexp.QuoteMeta(name) + ` -->\n\n(    .*\n)*`)
-		if !block.MatchString(doc) {
-			t.Errorf("no example of %s", name)
-			continue
-		}
-		if got := block.FindString(doc); got != want {
-			if os.Getenv("UPDATE_GOLDEN") == "" {
-				t.Errorf("%s has\n%s\nthe server sends\n%s\nif that is meant: UPDATE_GOLDEN=1 go test ./router -run TestProtocolExamples", file, got, want)
+			if got := block.FindString(doc); got != want {
+				if os.Getenv("UPDATE_GOLDEN") == "" {
+					t.Errorf("%s has\n%s\nthe server sends\n%s\nif that is meant: UPDATE_GOLDEN=1 go test ./router -run TestProtocolExamples", file, got, want)
+				}
+				doc = strings.Replace(doc, got, want, 1)
 			}
-			doc = strings.Replace(doc, got, want, 1)
 		}
 	}
 	if os.Getenv("UPDATE_GOLDEN") != "" && doc != string(text) {
