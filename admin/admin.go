@@ -162,7 +162,7 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, with src.Profiles /debug/pprof, and with src.API /v1.
+// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, with src.Profiles /debug/pprof, and with src.API /v1 and /dashboard/.
 func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -203,6 +203,7 @@ func handler(src Source) http.Handler {
 	}
 	if src.API != nil && (src.local || src.Tokens != nil) {
 		mux.Handle("/v1/", src.authorized(newAPI(src.API)))
+		serveDashboard(mux)
 	}
 	return guard(src.Hosts, mux)
 }

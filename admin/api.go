@@ -34,6 +34,8 @@ type API interface {
 	History(ctx context.Context, room string, most int) ([]byte, error)
 	Snapshot(ctx context.Context) (*router.Snapshot, error)
 	Process() Process
+	// Nodes are those of the fleet; none where there is no fleet.
+	Nodes(ctx context.Context) (*Nodes, error)
 	// Limits are the values of the flags that are limits, by name.
 	Limits() map[string]string
 
@@ -90,6 +92,7 @@ type RoomAnswer struct {
 // Session is a session in answers. Without a room it has no name.
 type Session struct {
 	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"` // of a login, or the name of one without
 	Room      string `json:"room,omitempty"`
 	Address   string `json:"address"`
 	Transport string `json:"transport"`
@@ -214,9 +217,10 @@ type endpoint struct {
 
 var endpoints = []endpoint{
 	{"GET", "/v1/stats", nil, getStats},
+	{"GET", "/v1/nodes", nil, getNodes},
 	{"GET", "/v1/rooms", []string{"prefix", "after", "limit", "by"}, getRooms},
 	{"GET", "/v1/room", []string{"name"}, getRoom},
-	{"GET", "/v1/sessions", []string{"name", "address", "after", "limit"}, getSessions},
+	{"GET", "/v1/sessions", []string{"name", "prefix", "address", "after", "limit"}, getSessions},
 	{"GET", "/v1/history", []string{"room", "limit"}, getHistory},
 	{"GET", "/v1/limits", nil, getLimits},
 	{"POST", "/v1/kick", nil, postKick},
@@ -492,6 +496,7 @@ func getSessions(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.Prefix = q.query.Get("prefix")
 	var from router.SessionCursor
 	if after := q.query.Get("after"); after != "" {
 		loop, slot, _ := strings.Cut(after, ".")
@@ -512,7 +517,7 @@ func getSessions(a API, q *request) (any, error) {
 		if port := s.Address.Port(); port != 0 {
 			address = netip.AddrPortFrom(s.Address.Addr().Unmap(), port).String()
 		}
-		answer.Sessions[i] = Session{Name: s.Name, Room: s.Room, Address: address, Transport: s.Transport, Loop: s.Loop}
+		answer.Sessions[i] = Session{Name: s.Name, UID: s.UID, Room: s.Room, Address: address, Transport: s.Transport, Loop: s.Loop}
 	}
 	if rest != nil {
 		answer.Next = fmt.Sprintf("%d.%d", rest.Loop, rest.Slot)

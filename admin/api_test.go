@@ -50,6 +50,8 @@ func (a *fakeAPI) Process() Process {
 	return Process{Version: "v1", Memory: Memory{Used: 5, Budget: 9}}
 }
 
+func (a *fakeAPI) Nodes(context.Context) (*Nodes, error) { return &Nodes{Asked: "n1"}, a.err }
+
 func (a *fakeAPI) Room(context.Context, string) (channel.RoomInfo, bool, error) {
 	return channel.RoomInfo{}, false, a.err
 }
@@ -60,7 +62,7 @@ func (a *fakeAPI) Members(_ context.Context, room string) ([]string, error) {
 }
 
 func (a *fakeAPI) ListSessions(_ context.Context, f router.SessionFilter, from router.SessionCursor, most int) ([]router.SessionInfo, *router.SessionCursor, error) {
-	a.note("sessions %q %v %v %d", f.Name, f.Address, from, most)
+	a.note("sessions %q %q %v %v %d", f.Name, f.Prefix, f.Address, from, most)
 	return []router.SessionInfo{{Address: netip.MustParseAddrPort("[::ffff:192.0.2.1]:7")}, {Address: netip.MustParseAddrPort("192.0.2.2:0")}}, &router.SessionCursor{Loop: 1, Slot: 20}, a.err
 }
 
@@ -163,9 +165,11 @@ func TestAPI(t *testing.T) {
 		{"GET /v1/rooms?prefix=%ff", "", 400, "", ""},
 		{"GET /v1/room?name=r", "", 200, `members "r"`, `{"scope":"fleet","name":"r","members":2,"kept":0,"users":["x","y"]}`},
 		{"GET /v1/room", "", 400, "", `{"error":"the parameter name is missing"}`},
-		{"GET /v1/sessions", "", 200, `sessions "" invalid Prefix {0 0} 100`, `{"scope":"node","sessions":[{"address":"192.0.2.1:7","transport":"","loop":0},{"address":"192.0.2.2","transport":"","loop":0}],"next":"1.20"}`},
-		{"GET /v1/sessions?name=x&address=::ffff:192.0.2.1&after=1.20", "", 200, `sessions "x" 192.0.2.1/32 {1 20} 100`, ""},
-		{"GET /v1/sessions?address=2001:db8::/32", "", 200, `sessions "" 2001:db8::/32 {0 0} 100`, ""},
+		{"GET /v1/sessions", "", 200, `sessions "" "" invalid Prefix {0 0} 100`, `{"scope":"node","sessions":[{"address":"192.0.2.1:7","transport":"","loop":0},{"address":"192.0.2.2","transport":"","loop":0}],"next":"1.20"}`},
+		{"GET /v1/sessions?name=x&address=::ffff:192.0.2.1&after=1.20", "", 200, `sessions "x" "" 192.0.2.1/32 {1 20} 100`, ""},
+		{"GET /v1/sessions?address=2001:db8::/32", "", 200, `sessions "" "" 2001:db8::/32 {0 0} 100`, ""},
+		{"GET /v1/sessions?prefix=a%2f&limit=5", "", 200, `sessions "" "a/" invalid Prefix {0 0} 5`, ""},
+		{"GET /v1/nodes", "", 200, "", `{"asked":"n1","view":0,"unguarded":0,"nodes":[]}`},
 		{"GET /v1/sessions?address=localhost", "", 400, "", ""},
 		{"GET /v1/sessions?after=-1.0", "", 400, "", ""},
 		{"GET /v1/sessions?after=x", "", 400, "", ""},
@@ -435,7 +439,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 		t.Errorf("%s is described, and there is none", name)
 	}
 	structs := map[string]any{
-		"Stats": Stats{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
+		"Stats": Stats{}, "Wait": Wait{}, "Nodes": Nodes{}, "Node": Node{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
 		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -111,6 +112,7 @@ var workerMetrics = []metric[workerFigures]{
 }
 
 var (
+	waitDesc     = desc("loop_wait_seconds", "For how long events waited until the loop came to them.", "loop")
 	closedDesc   = desc("closed_total", "Client sockets and polling sessions closed, by reason.", "loop", "reason")
 	sessionsDesc = desc("sessions", "Sessions, by what they travel by.", "loop", "transport")
 	inboundDesc  = desc("inbound_bytes", "Bytes of messages that have arrived in part, and of what waits to be handled; a few kilobytes of a client do not count.")
@@ -234,6 +236,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for _, m := range loopMetrics {
 			put(m.desc, m.kind, m.value(&s.Loops[i]), label)
 		}
+		out <- histogramOf(&s.Loops[i].Net.Waits, label)
 		for reason, n := range s.Loops[i].Closed {
 			put(closedDesc, prometheus.CounterValue, float64(n), label, reason)
 		}
@@ -246,6 +249,17 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			put(m.desc, m.kind, m.value(&s.Workers[i]), strconv.Itoa(i))
 		}
 	}
+}
+
+// histogramOf is a loop's waits.
+func histogramOf(w *netpoll.Waits, loop string) prometheus.Metric {
+	count, buckets := uint64(0), make(map[float64]uint64, len(w.Count))
+	for i, n := range w.Count {
+		if count += n; i < len(w.Count)-1 {
+			buckets[netpoll.WaitBound(i).Seconds()] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(waitDesc, count, w.Sum.Seconds(), buckets, loop)
 }
 
 // level is how short memory is.

@@ -52,6 +52,15 @@ func (s *Source) nodes(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(all)
 }
 
+// getNodes answers GET /v1/nodes.
+func getNodes(a API, q *request) (any, error) {
+	all, err := a.Nodes(q)
+	if err == nil && all.Nodes == nil {
+		all.Nodes = []Node{}
+	}
+	return all, err
+}
+
 // drain answers POST /drain. What it asks for has begun when the node's state is draining.
 func (s *Source) drain(w http.ResponseWriter, r *http.Request) {
 	var body Drain

@@ -3,6 +3,7 @@ package admin
 import (
 	"time"
 
+	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -19,7 +20,16 @@ type Stats struct {
 	Memory       int64             `json:"memory,omitempty"`        // bytes; missing where nobody watches it
 	MemoryBudget int64             `json:"memory_budget,omitempty"` // bytes
 	Totals       map[string]uint64 `json:"totals"`                  // since the process began; of two answers they are a rate
-	Loops        []LoopStats       `json:"loops"`
+	// Waits tells for how long events waited until a loop came to them, since the process began: how many for how long at most. Of two answers it is a
+	// distribution.
+	Waits []Wait      `json:"waits"`
+	Loops []LoopStats `json:"loops"`
+}
+
+// Wait is a row of Stats.Waits.
+type Wait struct {
+	UpToUS int64  `json:"up_to_us"` // microseconds; 0: no bound
+	Count  uint64 `json:"count"`    // those that waited no longer than that, and longer than the row before says
 }
 
 // LoopStats is an event loop in Stats.
@@ -63,9 +73,16 @@ func statsOf(s *router.Snapshot, p Process, now time.Time) Stats {
 	st := Stats{Scope: scopeNode, Version: p.Version, Time: now.UnixMilli(), Memory: p.Memory.Used, MemoryBudget: p.Memory.Budget,
 		Sessions: make(map[string]int64), Loops: make([]LoopStats, len(s.Loops)), Totals: make(map[string]uint64)}
 	t := st.Totals
+	st.Waits = make([]Wait, len(netpoll.Waits{}.Count))
+	for i := range len(st.Waits) - 1 {
+		st.Waits[i].UpToUS = netpoll.WaitBound(i).Microseconds()
+	}
 	for i := range s.Loops {
 		l := &s.Loops[i]
 		st.Connections += l.Net.Conns
+		for i, n := range l.Net.Waits.Count {
+			st.Waits[i].Count += n
+		}
 		for transport, n := range l.Sessions {
 			st.Sessions[transport] += n
 		}

@@ -17,8 +17,8 @@ import (
 func TestStats(t *testing.T) {
 	s := &router.Snapshot{
 		Loops: []router.LoopSnapshot{
-			{Net: netpoll.Stats{Conns: 2, BytesRead: 10, BytesWritten: 20, Writes: 3, Delay: 1500 * time.Microsecond}, Requests: 7, Sessions: map[string]int64{"tcp": 1, "websocket": 1}},
-			{Net: netpoll.Stats{Conns: 3, BytesRead: 1}, Requests: 1, Sessions: map[string]int64{"tcp": 3}},
+			{Net: netpoll.Stats{Conns: 2, BytesRead: 10, BytesWritten: 20, Writes: 3, Delay: 1500 * time.Microsecond, Waits: netpoll.Waits{Count: [16]uint64{1, 2, 15: 3}}}, Requests: 7, Sessions: map[string]int64{"tcp": 1, "websocket": 1}},
+			{Net: netpoll.Stats{Conns: 3, BytesRead: 1, Waits: netpoll.Waits{Count: [16]uint64{1: 4}}}, Requests: 1, Sessions: map[string]int64{"tcp": 3}},
 		},
 		Workers: []router.WorkerSnapshot{{Rooms: 1, Members: 4, Sends: 5, Enters: 6, Leaves: 2}, {Rooms: 2, Members: 1, Away: 1}},
 		Limited: map[string]uint64{"ban": 2, "mute": 1}, Refused: map[string]uint64{"origin": 4},
@@ -26,6 +26,7 @@ func TestStats(t *testing.T) {
 	want := Stats{Scope: "node", Version: "v1", Time: 5000, Connections: 5, Sessions: map[string]int64{"tcp": 4, "websocket": 1}, Rooms: 3, Members: 5, Away: 1, Memory: 5, MemoryBudget: 9,
 		Totals: map[string]uint64{"requests": 8, "sends": 5, "enters": 6, "leaves": 2, "writes": 3, "read_bytes": 11, "written_bytes": 20, "limited": 3, "refused": 4},
 		Loops:  []LoopStats{{Connections: 2, DelayMS: 1.5, Requests: 7}, {Connections: 3, Requests: 1}}}
+	want.Waits = []Wait{{32, 1}, {65, 6}, {131, 0}, {262, 0}, {524, 0}, {1048, 0}, {2097, 0}, {4194, 0}, {8388, 0}, {16777, 0}, {33554, 0}, {67108, 0}, {134217, 0}, {268435, 0}, {536870, 0}, {0, 3}}
 	if got := statsOf(s, Process{"v1", Memory{Used: 5, Budget: 9}}, time.UnixMilli(5000)); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}

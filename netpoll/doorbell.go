@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"math/bits"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +22,28 @@ type doorbell struct {
 
 	// Owned by the loop.
 	waited [2]int64 // ns for which the last two rings waited
+	waits  Waits    // of all rings
+}
+
+// waitBuckets is how many sorts of waits are told apart: up to 32 µs, and up to twice as long each; the last is of all that took longer than half a second.
+const waitBuckets = 16
+
+// Waits are for how long rings have waited for their turns, and so events for a loop, since the start.
+type Waits struct {
+	Count [waitBuckets]uint64 // Count[i]: those of WaitBound(i) at most, and longer than WaitBound(i-1)
+	Sum   time.Duration
+}
+
+// WaitBound is the longest wait that Waits.Count[i] counts; of the last there is no bound.
+func WaitBound(i int) time.Duration { return 1 << (waitBound0 + i) }
+
+// waitBound0 is the logarithm of the first bound in ns.
+const waitBound0 = 15
+
+// add counts a wait, in ns.
+func (w *Waits) add(ns int64) {
+	w.Count[min(max(bits.Len64(uint64(max(ns-1, 0)))-waitBound0, 0), waitBuckets-1)]++
+	w.Sum += time.Duration(ns)
 }
 
 // Ring makes the loop turn soon. Safe from any goroutine.
@@ -41,6 +64,7 @@ func (d *doorbell) Overrun(limit time.Duration) bool {
 // answer begins the turn that was asked for.
 func (d *doorbell) answer() {
 	d.waited = [2]int64{d.waited[1], max(d.clock.nanos()-d.rangAt.Load(), 0)}
+	d.waits.add(d.waited[1])
 	d.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
 	d.rung.Store(false)
 }

@@ -26,6 +26,7 @@ type Stats struct {
 	Secured int // of the open sockets, those whose peers speak TLS
 
 	Delay time.Duration // for which the last doorbell waited, and so did events
+	Waits Waits
 }
 
 // Stats tells the loop's figures. Runs on the loop.
@@ -39,6 +40,6 @@ func (l *Loop) Stats() Stats {
 
 		Conns: l.Open(), Pulls: l.Pulls(),
 		Backlog: l.passes.backlog, Unsent: l.ledger.unsent, Slow: len(l.outboxes.queued), Unread: l.ledger.unread, Secured: l.secures.n,
-		Delay: time.Duration(l.doorbell.waited[1]),
+		Delay: time.Duration(l.doorbell.waited[1]), Waits: l.doorbell.waits,
 	}
 }

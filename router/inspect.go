@@ -74,6 +74,7 @@ func (n *Node) firstRooms(ctx context.Context, most int, wanted func(*channel.Ro
 // SessionInfo is what an operator is told of a session. Without a room it has no name.
 type SessionInfo struct {
 	Name, Room string
+	UID        string         // of a login, or the name of one without
 	Address    netip.AddrPort // of the client, as far as proxies tell it; they may not tell the port (0)
 	Transport  string
 	Loop       int
@@ -82,6 +83,7 @@ type SessionInfo struct {
 // SessionFilter chooses sessions; what is zero chooses all.
 type SessionFilter struct {
 	Name    string
+	Prefix  string // beginning of a name
 	Address netip.Prefix
 	UID     string // of a login: its uid, or the name of one without
 	// Alike chooses names in all spellings that look alike, as a ban does.
@@ -95,10 +97,12 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 		return false
 	case f.UID != "" && (s.identity() == nil || s.identity().called() != f.UID):
 		return false
+	case f.Name == "" && f.Prefix == "":
+		return true
+	case s.room == nil || !strings.HasPrefix(s.user(), f.Prefix):
+		return false
 	case f.Name == "":
 		return true
-	case s.room == nil:
-		return false
 	case f.Alike:
 		return n.moderator.spelling(s.user()) == n.moderator.spelling(f.Name)
 	}
@@ -109,7 +113,7 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 // nothing.
 func (n *Node) takesAway(f *SessionFilter, user string, near uint64) bool {
 	switch {
-	case f.UID != "":
+	case f.UID != "" || !strings.HasPrefix(user, f.Prefix):
 		return false
 	case f.Name == "" || user == f.Name:
 	case !f.Alike || n.moderator.spelling(user) != n.moderator.spelling(f.Name):
@@ -139,6 +143,9 @@ func (n *Node) ListSessions(ctx context.Context, f SessionFilter, from SessionCu
 					info := SessionInfo{Address: c.Peer(), Transport: names[s.transport], Loop: l.index}
 					if s.room != nil {
 						info.Name, info.Room = strings.Clone(s.user()), strings.Clone(s.roomName())
+					}
+					if who := s.identity(); who != nil {
+						info.UID = strings.Clone(who.called())
 					}
 					list = append(list, info)
 				}

@@ -37,7 +37,7 @@ type caller struct {
 // commands are all there are, in the order in which they are listed. To add one, write a row; help, completion and the tests of the table follow.
 func commands() []command {
 	return []command{
-		topCommand, roomsCommand, whoCommand, sessionsCommand,
+		readyCommand, topCommand, dashboardCommand, roomsCommand, whoCommand, sessionsCommand,
 		sayCommand, publishCommand, kickCommand, closeCommand,
 		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
 		startCommand(), listCommand, drainCommand,

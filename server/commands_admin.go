@@ -44,11 +44,9 @@ func (o *operator) call(method, path string, query url.Values, body, answer any)
 	if *o.output != "text" && *o.output != "json" {
 		return nil, settingsError{fmt.Errorf("-o %s: must be text or json", *o.output)}
 	}
-	socket := *o.socket
-	if socket == autoSocket {
-		if socket, err = theSocket(o.c.environ); err != nil {
-			return nil, err
-		}
+	socket, err := socketOf(*o.socket, o.c)
+	if err != nil {
+		return nil, err
 	}
 	var content io.Reader
 	if body != nil {
@@ -90,6 +88,14 @@ func (o *operator) call(method, path string, query url.Values, body, answer any)
 		return nil, fmt.Errorf("the answer is not understood; are server and command of one version? %w", err)
 	}
 	return raw, nil
+}
+
+// socketOf is the path of the socket that a command's flag names.
+func socketOf(given string, c *caller) (path string, err error) {
+	if given == autoSocket {
+		return theSocket(c.environ)
+	}
+	return given, nil
 }
 
 // show writes an answer: as it came with -o json, else by text.
@@ -164,6 +170,25 @@ func more(w io.Writer, next string) {
 
 // shellWord is a word as a shell takes it.
 func shellWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+var readyCommand = command{
+	name: "ready", help: "tell whether the running pomelod takes clients, for what looks after it",
+	about: "Prints ok, or why not, which is exit code 1. It is the healthcheck of the container image.",
+	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
+		socket := socketFlag(f, c)
+		return func([]string) error {
+			path, err := socketOf(*socket, c)
+			if err != nil {
+				return err
+			}
+			answer, err := askAdmin(path, "/readyz", nil)
+			if err == nil {
+				_, err = c.stdout.Write(answer)
+			}
+			return err
+		}
+	},
+}
 
 var roomsCommand = command{
 	name: "rooms", args: "[PREFIX]", help: "list the rooms of the running pomelod", most: 1,

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -147,6 +148,14 @@ func (a api) Reload() ([]string, error) { return a.s.plan.reload() }
 // Process implements admin.API.
 func (a api) Process() admin.Process {
 	return admin.Process{Version: Version, Memory: a.s.memory.state()}
+}
+
+// Nodes implements admin.API.
+func (a api) Nodes(ctx context.Context) (*admin.Nodes, error) {
+	if a.s.fleet == nil {
+		return new(admin.Nodes), nil
+	}
+	return a.s.fleet.nodes(ctx)
 }
 
 // limitGroups are the groups of flags, in -help, that are limits.

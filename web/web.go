@@ -1,4 +1,4 @@
-// Package web carries the chat page and the client module for browsers, ready to be served: what the files say, how they are
+// Package web carries the chat page and the client module for browsers, and the page of operators, ready to be served: what the files say, how they are
 // typed, tagged and compressed. It opens no socket; whoever serves them adds the HTTP.
 package web
 
@@ -19,6 +19,10 @@ import (
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss: http: https:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types chat-worker"
 
+// DashboardPolicy is the Content-Security-Policy of the operators' page. Nothing may come from or go to anywhere else.
+const DashboardPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
 // File is a static file and its HTTP headers.
 type File struct {
 	Path        string // of the URL, such as /chat.js
@@ -26,11 +30,14 @@ type File struct {
 	ETag        string // quoted and weak: both bodies have the same
 	Body        []byte
 	Gzip        []byte // Body compressed; nil when that is not smaller
-	CSP         bool   // a page: send Policy with it
+	CSP         bool   // a page: send its policy with it
 }
 
 //go:embed *.html *.css *.js *.d.ts *.svg chat
 var content embed.FS
+
+//go:embed dashboard chat.css chat/language.js favicon.svg
+var dashboard embed.FS
 
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
@@ -46,19 +53,30 @@ const loginURL = `<meta name="login-url" content="`
 // Files returns the page and its client module. Visitors of the page who have no token are sent to login, a URL; empty for nowhere. Each call compresses
 // them anew, so call it once.
 func Files(login string) []File {
-	var files []File
-	err := fs.WalkDir(content, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		body, err := content.ReadFile(name)
-		if err != nil {
-			return err
-		}
+	return filesOf(content, func(name string, body []byte) []byte {
 		if login != "" && path.Ext(name) == ".html" {
 			body = bytes.Replace(body, []byte(loginURL), []byte(loginURL+html.EscapeString(login)), 1)
 		}
-		files = append(files, file(name, body))
+		return body
+	})
+}
+
+// Dashboard returns the page of operators, /dashboard/, and what it loads.
+func Dashboard() []File {
+	return filesOf(dashboard, func(_ string, body []byte) []byte { return body })
+}
+
+// filesOf is what is in a tree, with each body as change makes it.
+func filesOf(tree fs.FS, change func(name string, body []byte) []byte) (files []File) {
+	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		files = append(files, file(name, change(name, body)))
 		return nil
 	})
 	if err != nil {

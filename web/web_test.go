@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
-	"os"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -60,7 +60,7 @@ func TestOnlyThePageHasThePolicy(t *testing.T) {
 func TestThePageBringsEverythingItself(t *testing.T) {
 	address := regexp.MustCompile(`(?:https?|wss?):?//[\w.]+`)
 	inline := regexp.MustCompile(`(?i)<style|<script(?:>| [^>]*>[^<])|<[^>]*\s(?:on\w+|style)\s*=`)
-	for _, f := range Files("") {
+	for _, f := range append(Files(""), Dashboard()...) {
 		for _, found := range address.FindAllString(string(f.Body), -1) {
 			if found != "http://www.w3.org" && found != "http://127.0.0.1" { // a namespace, and examples in comments
 				t.Errorf("%s names %s", f.Path, found)
@@ -72,34 +72,38 @@ func TestThePageBringsEverythingItself(t *testing.T) {
 	}
 }
 
-// What index.html preloads is all that its scripts import, and no more.
+// What a page preloads is all that its scripts import, and no more.
 func TestEveryModuleIsPreloaded(t *testing.T) {
-	page, err := os.ReadFile("index.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wanted := map[string]bool{"chat.js": true}
-	for _, f := range Files("") {
-		if strings.HasSuffix(f.Path, ".js") {
-			for _, m := range regexp.MustCompile(`(?m)from "(?:\./|\.\./)+([\w./-]+)"`).FindAllStringSubmatch(string(f.Body), -1) {
-				name := m[1]
-				if strings.HasPrefix(f.Path, "/chat/") {
-					name = "chat/" + name
+	for _, tc := range []struct {
+		page, script string
+		files        []File
+	}{
+		{"/", "chat.js", Files("")},
+		{"/dashboard/", "dashboard.js", Dashboard()},
+	} {
+		wanted, loaded := map[string]bool{tc.page + tc.script: true}, map[string]bool{}
+		var page File
+		for _, f := range tc.files {
+			if f.Path == tc.page {
+				page = f
+			}
+			if strings.HasSuffix(f.Path, ".js") {
+				for _, m := range regexp.MustCompile(`(?m)(?:from|^import) "(\.[\w./-]+)"`).FindAllStringSubmatch(string(f.Body), -1) {
+					wanted[path.Join(path.Dir(f.Path), m[1])] = true
 				}
-				wanted[name] = true
 			}
 		}
-	}
-	loaded := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?:rel="modulepreload" href|type="module" src)="([^"]+)"`).FindAllStringSubmatch(string(page), -1) {
-		loaded[m[1]] = true
-		if !wanted[m[1]] {
-			t.Errorf("%s is loaded, and nothing needs it", m[1])
+		for _, m := range regexp.MustCompile(`(?:rel="modulepreload" href|type="module" src)="([^"]+)"`).FindAllStringSubmatch(string(page.Body), -1) {
+			name := path.Join(tc.page, m[1])
+			loaded[name] = true
+			if !wanted[name] {
+				t.Errorf("%s: %s is loaded, and nothing needs it", tc.page, name)
+			}
 		}
-	}
-	for name := range wanted {
-		if !loaded[name] {
-			t.Errorf("%s is not preloaded", name)
+		for name := range wanted {
+			if !loaded[name] {
+				t.Errorf("%s: %s is not preloaded", tc.page, name)
+			}
 		}
 	}
 }

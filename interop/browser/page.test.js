@@ -15,6 +15,7 @@ const FILES = {
   '/chat.js': ['chat.js', 'text/javascript; charset=utf-8'],
   '/chat/alerts.js': ['chat/alerts.js', 'text/javascript; charset=utf-8'],
   '/chat/i18n.js': ['chat/i18n.js', 'text/javascript; charset=utf-8'],
+  '/chat/language.js': ['chat/language.js', 'text/javascript; charset=utf-8'],
   '/chat/log.js': ['chat/log.js', 'text/javascript; charset=utf-8'],
   '/chat/login.js': ['chat/login.js', 'text/javascript; charset=utf-8'],
   '/chat/people.js': ['chat/people.js', 'text/javascript; charset=utf-8'],
