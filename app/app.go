@@ -34,7 +34,9 @@ type App struct {
 	onEnter  []func(*Session)
 	onLeave  []func(*Session, Place, Why)
 	onRename []func(*Session, Place)
-	judge    auth.Func // of logins; nil: none
+	judge    auth.Func     // of logins; nil: none
+	shake    HandshakeFunc // nil: none
+	kinds    []sessionData // what NewData has registered
 	carry    carry
 	onStart  []func() error
 	onStop   []func(context.Context)
@@ -44,6 +46,8 @@ type App struct {
 
 	node   atomic.Pointer[hosting.Node] // nil before the server runs, and after it has ended
 	bound  bound
+	timers timers
+	asides asides
 	panics atomic.Uint64
 }
 
@@ -95,7 +99,7 @@ func (a *App) Flags() *flag.FlagSet {
 func (a *App) Handle(route string, fn HandlerFunc) { a.register(route, fn, false) }
 
 // HandleInline is Handle for a handler that runs on the event loop: it costs no goroutine and must not block, not even
-// on a lock that others hold for long: all clients of the loop wait meanwhile.
+// on a lock that others hold for long: all clients of the loop wait meanwhile. A panic, or runtime.Goexit, costs its call only, as with Handle.
 func (a *App) HandleInline(route string, fn HandlerFunc) { a.register(route, fn, true) }
 
 func (a *App) register(route string, fn HandlerFunc, inline bool) {

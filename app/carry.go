@@ -7,7 +7,7 @@ import (
 	"github.com/pomelod/pomelod/internal/hosting"
 )
 
-// maxCarried bounds what pack may return.
+// maxCarried bounds what goes along with a session.
 const maxCarried = 1 << 20
 
 // carry is what Carry was given; nil functions: nothing was.
@@ -19,7 +19,7 @@ type carry struct {
 // Carry lets sessions that functions of the App know stay connected in an upgrade (pomelod upgrade), in which another process takes this one's place. Without it
 // they are sent away, and come back, as at a restart.
 //
-// pack is called in the process that ends, for each such session, and returns what the next one must know of it, at most 1 MiB: of what Set has stored nothing goes
+// Data that are registered (NewData) go along by themselves, and may be all that is needed; Carry is for what else there is. pack is called in the process that ends, for each such session, and returns what the next one must know of it, at most 1 MiB: of what Set has stored nothing goes
 // along by itself. unpack is called there in the place of OnOpen, with those bytes; room, name and uid (Bind) are the session's again by then. What belongs to
 // no session is the program's to keep, say in a file or a database. The next program may be newer, or older: give the bytes a version, and return an error
 // for one that is not known. A session is sent away if either function fails. A program without Carry is refused as the next one.
@@ -33,13 +33,20 @@ func (a *App) Carry(pack func(*Session) ([]byte, error), unpack func(*Session, [
 }
 
 // Carries implements hosting.App.
-func (h *hosted) Carries() bool { return h.carry.pack != nil && h.carry.unpack != nil }
+func (h *hosted) Carries() bool {
+	return h.carry.pack != nil && h.carry.unpack != nil || h.carry.pack == nil && len(h.kinds) > 0
+}
 
 // Pack implements hosting.App.
 func (h *hosted) Pack(s hosting.Session) (c hosting.Carried, ok bool) {
 	of := session(s)
-	err := guarded(func() (err error) {
-		c.State, err = h.carry.pack(of)
+	err := alone(func() (err error) {
+		if h.carry.pack != nil {
+			if c.State, err = h.carry.pack(of); err != nil {
+				return err
+			}
+		}
+		c.State, err = h.app().packData(of, c.State)
 		return err
 	})
 	if err == nil && len(c.State) > maxCarried {
@@ -59,7 +66,14 @@ func (h *hosted) Unpack(s hosting.Session, c hosting.Carried) bool {
 	if c.UID != "" {
 		of.Bind(c.UID)
 	}
-	err := guarded(func() error { return h.carry.unpack(of, c.State) })
+	of.open()
+	err := alone(func() error {
+		state, err := h.app().unpackData(of, c.State)
+		if err != nil || h.carry.unpack == nil {
+			return err
+		}
+		return h.carry.unpack(of, state)
+	})
 	if err != nil {
 		slog.Warn("a session that came along in the upgrade is sent away: the program's Carry has failed to unpack it", "peer", of.remote, "err", err)
 	}

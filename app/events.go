@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/debug"
 
 	"github.com/pomelod/pomelod/internal/hosting"
 )
@@ -70,21 +68,11 @@ func (h *hosted) Watches() bool {
 // Start implements hosting.App.
 func (h *hosted) Start() (err error) {
 	for _, f := range h.onStart {
-		if err = guarded(f); err != nil {
+		if err = alone(f); err != nil {
 			return fmt.Errorf("the program's OnStart: %w", err)
 		}
 	}
 	return nil
-}
-
-// guarded is f, whose panic is an error.
-func guarded(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return f()
 }
 
 // Stop implements hosting.App.
@@ -92,8 +80,9 @@ func (h *hosted) Stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		h.timers.end(ctx)
 		for i := len(h.onStop) - 1; i >= 0; i-- {
-			protect("OnStop", func() { h.onStop[i](ctx) })
+			h.app().protect("OnStop", func() { h.onStop[i](ctx) })
 		}
 	}()
 	select {
@@ -105,12 +94,19 @@ func (h *hosted) Stop(ctx context.Context) error {
 }
 
 // Opened implements hosting.App.
-func (h *hosted) Opened(s hosting.Session) { tell("OnOpen", h.onOpen, session(s)) }
+func (h *hosted) Opened(s hosting.Session) {
+	of := session(s)
+	of.open()
+	h.app().tell("OnOpen", h.onOpen, of)
+}
 
 // Closed implements hosting.App.
 func (h *hosted) Closed(s hosting.Session) {
-	tell("OnClose", h.onClose, session(s))
-	h.bound.unbind(session(s))
+	of := session(s)
+	if of.opened() {
+		h.app().tell("OnClose", h.onClose, of)
+	}
+	h.bound.unbind(of)
 }
 
 // Moved implements hosting.Session.
@@ -122,36 +118,26 @@ func (s *hostedSession) Moved(to hosting.Place) {
 	of, a := (*Session)(s), s.app
 	if was.Room == to.Room {
 		for _, f := range a.onRename {
-			protect("OnRename", func() { f(of, was) })
+			a.protect("OnRename", func() { f(of, was) })
 		}
 		return
 	}
 	if was.Room != "" {
 		a.tellLeft(of, was, Switched)
 	}
-	tell("OnEnter", a.onEnter, of)
+	a.tell("OnEnter", a.onEnter, of)
 }
 
 // tellLeft tells that s has left a room.
 func (a *App) tellLeft(s *Session, left Place, why Why) {
 	for _, f := range a.onLeave {
-		protect("OnLeave", func() { f(s, left, why) })
+		a.protect("OnLeave", func() { f(s, left, why) })
 	}
 }
 
 // tell calls functions of an event.
-func tell(event string, list []func(*Session), s *Session) {
+func (a *App) tell(event string, list []func(*Session), s *Session) {
 	for _, f := range list {
-		protect(event, func() { f(s) })
+		a.protect(event, func() { f(s) })
 	}
-}
-
-// protect calls f; a panic in it costs nothing else.
-func protect(event string, f func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("panic in a function of the program", "event", event, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	f()
 }

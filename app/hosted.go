@@ -57,6 +57,9 @@ func (h *hosted) Bounds() (time.Duration, int) { return h.Timeout, h.MaxRunning 
 func (h *hosted) Routes() (list []hosting.Route) {
 	for name, own := range h.handlers {
 		r := hosting.Route{Name: name, Inline: own.inline, Run: h.runner(name, own.fn)}
+		if own.inline {
+			r.Run = h.aside(name, r.Run)
+		}
 		if rate, limited := h.rates[name]; limited {
 			r.Rate = &rate
 		}
@@ -81,8 +84,21 @@ func (h *hosted) runner(route string, fn HandlerFunc) hosting.RunFunc {
 	}
 }
 
+// aside has what runs on an event loop run so that it cannot end that.
+func (h *hosted) aside(route string, run hosting.RunFunc) hosting.RunFunc {
+	return func(c *hosting.Call) (answer []byte, passed bool) {
+		if err := h.asides.call(func() error { answer, passed = run(c); return nil }); err != nil { // panics are caught in run
+			h.panics.Add(1)
+			slog.Error("a handler has failed; the request is answered 500", "route", route, "err", err)
+			return hosting.Refusal(route), false
+		}
+		return answer, passed
+	}
+}
+
 // Attach implements hosting.App.
 func (h *hosted) Attach(n hosting.Node) {
+	h.asides.keep(n != nil)
 	if n == nil {
 		h.node.Store(nil)
 		return

@@ -57,7 +57,7 @@ func (r Room) push(op channel.Op, target, route string, body any) error {
 }
 
 // Say has from say text to the room: members get an onChat like one of a member's, and the room keeps it as it keeps those (-history). from need be
-// nobody's name; choose one that no client can take.
+// nobody's name; choose one that no client can take. In a room with a hold (-rooms-file) it is not held, up to ten times a second; pushes are.
 func (r Room) Say(from, text string) error {
 	node, err := r.app.running()
 	if err != nil {
@@ -70,7 +70,7 @@ func (r Room) Say(from, text string) error {
 	if !node.Fits(len(content)) {
 		return ErrTooLong
 	}
-	return r.ask(channel.Request{Op: channel.OpSay, User: from, Target: channel.Everybody, Content: content})
+	return r.ask(channel.Request{Op: channel.OpSay, User: from, Target: channel.Everybody, Content: content, Urgent: true})
 }
 
 // Kick ends the session of the member called user and tells the client the reason.

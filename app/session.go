@@ -18,8 +18,9 @@ type Session struct {
 
 	mu     sync.Mutex
 	at     Place              // guarded by mu, as the rest
-	data   map[string]any     //
+	data   map[any]any        // by the string of Set, or the key of a Data
 	giveUp context.CancelFunc // of the latest call; calling it late is harmless
+	begun  bool               // it has finished its handshake
 	closed bool
 
 	uid string // guarded by app.bound.mu
@@ -42,12 +43,12 @@ func (s *Session) Place() Place {
 	return s.at
 }
 
-// Set stores a value under key until the session ends.
+// Set stores a value under key until the session ends. A Data (NewData) has a type, and goes along in an upgrade.
 func (s *Session) Set(key string, value any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.data == nil {
-		s.data = make(map[string]any)
+		s.data = make(map[any]any)
 	}
 	s.data[key] = value
 }
@@ -64,6 +65,20 @@ func (s *Session) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// open notes that the session has finished its handshake.
+func (s *Session) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = true
+}
+
+// opened tells whether it has.
+func (s *Session) opened() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
 }
 
 // Push sends a push to this session only. One that has ended gets nothing. A push of a running handler comes before

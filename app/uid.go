@@ -76,7 +76,7 @@ func (a *App) SessionsOf(uid string) []*Session {
 }
 
 // PushUIDs sends a push to all sessions that are bound to any of uids, in whatever rooms they are, and returns to how many; a uid of which there is no session
-// is no error. With ErrBusy some of them have too much to take already, and did not get it.
+// is no error, and one that is named twice gets it once. With ErrBusy some of them have too much to take already, and did not get it.
 func (a *App) PushUIDs(uids []string, route string, body any) (reached int, err error) {
 	_, content, err := a.encodePush(route, body)
 	if err != nil {
@@ -86,7 +86,12 @@ func (a *App) PushUIDs(uids []string, route string, body any) (reached int, err 
 	if len(uids) > 1 {
 		p.Shared = new(codec.SharedFrames)
 	}
+	told := make(map[string]struct{}, len(uids))
 	for _, uid := range uids {
+		if _, twice := told[uid]; twice {
+			continue
+		}
+		told[uid] = struct{}{}
 		for _, s := range a.SessionsOf(uid) {
 			switch e := s.client.Push(p); {
 			case e == nil:

@@ -195,7 +195,7 @@ func (d *decision) leave(slot uint32) {
 	if unheard && !r.Cut {
 		near = d.state.away[slot].near
 	}
-	if !r.Cut && !unheard || d.input.grace <= 0 || !d.mayReturn(slot, near) {
+	if !r.Cut && !unheard || !d.mayReturn(slot, near) {
 		d.drop(slot, false)
 		return
 	}
@@ -218,6 +218,9 @@ func (d *decision) mayReturn(slot uint32, near uint64) bool {
 		return false // nothing tells it from others
 	}
 	room := d.state.member(slot).room
+	if d.input.grace <= 0 || d.input.noGrace != nil && d.input.noGrace(room.name()) {
+		return false
+	}
 	return near == 0 || d.p.ghosts[ghosts{room.id, near}] < max(leastGhosts, int(room.count)/10)
 }
 

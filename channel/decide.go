@@ -31,13 +31,14 @@ type decision struct {
 
 // input is what a decision is given besides state and request.
 type input struct {
-	now     int64         // the partition's time; 0 where time does not matter
-	grace   time.Duration // how long who was cut off may be away
-	slow    time.Duration // slow mode of a room that has none of its own
-	list    int           // Limits.List
-	refusal refusal       // what admission says
-	wall    int64         // the time of what is pushed, in Unix ms
-	history *History      // nil where nothing is pushed
+	now     int64                  // the partition's time; 0 where time does not matter
+	grace   time.Duration          // how long who was cut off may be away
+	noGrace func(room string) bool // nil: that holds for all rooms
+	slow    time.Duration          // slow mode of a room that has none of its own
+	list    int                    // Limits.List
+	refusal refusal                // what admission says
+	wall    int64                  // the time of what is pushed, in Unix ms
+	history *History               // nil where nothing is pushed
 	// sessions says how many a user may have.
 	sessions Sessions
 }
@@ -556,7 +557,7 @@ func (d *decision) dropNode(node Node) {
 			if d.state.isAway(slot) || d.state.addr(slot).Node != node {
 				continue
 			}
-			if d.input.grace > 0 && d.mayReturn(slot, 0) {
+			if d.mayReturn(slot, 0) {
 				d.cutOff(slot, d.seq, 0)
 				continue
 			}

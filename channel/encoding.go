@@ -36,6 +36,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	if r.Locked {
 		flags |= requestLocked
 	}
+	if r.Urgent {
+		flags |= requestUrgent
+	}
 	if r.Near != 0 || r.Handed != 0 {
 		flags |= requestPlace
 	}
@@ -65,6 +68,7 @@ const (
 	requestShort
 	requestPlace
 	requestLocked
+	requestUrgent
 )
 
 // ParseRequest decodes a request. Content aliases b.
@@ -77,6 +81,7 @@ func ParseRequest(b []byte) (Request, error) {
 	r.Content, r.Key = d.Block(), d.Uint()
 	flags := d.Byte()
 	r.Silent, r.Cut, r.Short, r.Locked = flags&requestSilent != 0, flags&requestCut != 0, flags&requestShort != 0, flags&requestLocked != 0
+	r.Urgent = flags&requestUrgent != 0
 	if flags&requestExtended != 0 {
 		r.Ext = &Extended{HasSince: flags&requestSince != 0, Since: codec.Seq{Incarnation: d.Uint(), Number: d.Uint()}, Most: d.Uint32(), Mid: d.Uint()}
 	}

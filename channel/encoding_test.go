@@ -40,7 +40,7 @@ func partOf(rng *rand.Rand) uint16 { return uint16(oneOf(rng) % Partitions) }
 
 // requestOf is a request with something in every field.
 func requestOf(rng *rand.Rand, op Op) Request {
-	r := Request{Op: op, Part: partOf(rng), Req: uint32(oneOf(rng)), N: oneOf(rng), Key: oneOf(rng), Silent: rng.IntN(2) == 0, Cut: rng.IntN(2) == 0, Short: rng.IntN(2) == 0, Locked: rng.IntN(2) == 0, From: addrOf(rng), Content: bytesOf(rng)}
+	r := Request{Op: op, Part: partOf(rng), Req: uint32(oneOf(rng)), N: oneOf(rng), Key: oneOf(rng), Silent: rng.IntN(2) == 0, Cut: rng.IntN(2) == 0, Short: rng.IntN(2) == 0, Locked: rng.IntN(2) == 0, Urgent: rng.IntN(2) == 0, From: addrOf(rng), Content: bytesOf(rng)}
 	if rng.IntN(2) == 0 {
 		r.Near, r.Handed = oneOf(rng), oneOf(rng)
 	}

@@ -34,6 +34,14 @@ func (w *Worker) Room(name string) (RoomInfo, bool) {
 	return RoomInfo{}, false
 }
 
+// LifeOf tells the life of a room from others of its name; 0: nobody is in it, or the worker does not own its partition.
+func (w *Worker) LifeOf(name string) RoomID {
+	if p := w.state.parts[Partition(name)]; p != nil && p.rooms[name] != nil && p.rooms[name].count > 0 {
+		return p.rooms[name].id
+	}
+	return 0
+}
+
 func (r *Room) info() RoomInfo {
 	info := RoomInfo{Name: r.name(), Members: int(r.count), Slow: r.slow}
 	if r.history != nil {

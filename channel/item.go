@@ -42,7 +42,7 @@ type Item struct {
 	Open  bool   // Body is a list that lacks its end (End)
 	Part  uint16 // the partition that decided
 	Req   uint32 // ItemEnter, ItemReply: the number the loop gave the request
-	Count uint32 // ItemEnter: members of Room, To included
+	Count uint32 // ItemEnter: members of Room, To included. ItemPush: 0, or Urgent
 	Epoch Epoch  // of the partition: another one means that its owner has changed
 	N     uint64 // number among the partition's items for To's node, from 1, without gaps
 	Room  RoomID
@@ -52,6 +52,9 @@ type Item struct {
 	Body  []byte // immutable; longer lists of the same room may share its memory
 	Tail  string // what follows the list of an Open body, if not ListEnd: more members of the answer
 }
+
+// Urgent is the Count of an ItemPush that does not wait for the room's hold (Request.Urgent).
+const Urgent = 1
 
 // ListEnd ends a list of users. Lists that grow share what comes before it.
 const ListEnd = "]}"

@@ -151,21 +151,32 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	return admitted
 }
 
-// LimitRooms has the worker ask for the Members and the Slow of a room by its name, instead of taking those of the Limits. The slow mode is asked for
+// RoomLimits are those of the Limits that may differ from room to room.
+type RoomLimits struct {
+	Members, List int
+	Slow          time.Duration
+	// NoGrace has who is cut off leave at once. There are no other times than Limits.Grace and none: who is away stands in the order of the cuts,
+	// which is that of their ends too.
+	NoGrace bool
+}
+
+// LimitRooms has the worker ask for the limits of a room by its name, instead of taking those of the Limits. The slow mode is asked for
 // when the room comes to be. of must be safe to call on the worker's loop.
-func (w *Worker) LimitRooms(of func(room string) (members int, slow time.Duration)) { w.limitsOf = of }
+func (w *Worker) LimitRooms(of func(room string) RoomLimits) {
+	w.limitsOf, w.noGrace = of, func(room string) bool { return of(room).NoGrace }
+}
 
 // roomLimits are the limits of a room of that name.
-func (w *Worker) roomLimits(room string) (members int, slow time.Duration) {
+func (w *Worker) roomLimits(room string) RoomLimits {
 	if w.limitsOf == nil {
-		return w.limits.Members, w.limits.Slow
+		return RoomLimits{Members: w.limits.Members, List: w.limits.List, Slow: w.limits.Slow}
 	}
 	return w.limitsOf(room)
 }
 
 // full tells whether a room has as many members as it may.
 func (w *Worker) full(name string, room *Room) bool {
-	most, _ := w.roomLimits(name)
+	most := w.roomLimits(name).Members
 	return most > 0 && int(room.count) >= most
 }
 

@@ -13,10 +13,12 @@ func (d *decision) pushTo() {
 		d.reply(Absent)
 		return
 	}
+	first := len(d.items)
 	if p, _ := d.deliver(serverPush); p == nil {
 		d.reply(Refused)
 		return
 	}
+	d.hurry(first)
 	d.reply(Done)
 }
 
@@ -37,6 +39,7 @@ func (d *decision) pushExcept() {
 	}
 	first := len(d.items)
 	d.push(room, serverPush(d), 0)
+	d.hurry(first)
 	if but != 0 {
 		addr := d.state.addr(but)
 		for i := first; i < len(d.items); i++ {
@@ -56,6 +59,7 @@ func (d *decision) say() {
 	}
 	room := d.of.room
 	d.refresh(room)
+	first := len(d.items)
 	p, rec := d.deliver(chatPush)
 	if p == nil {
 		d.reply(Refused)
@@ -64,7 +68,20 @@ func (d *decision) say() {
 	if rec != nil {
 		d.keep(rec, room, p)
 	}
+	d.hurry(first)
 	d.reply(Done)
+}
+
+// hurry has loops not hold what has been pushed since, if it was asked for.
+func (d *decision) hurry(first int) {
+	if !d.r.Urgent {
+		return
+	}
+	for i := first; i < len(d.items); i++ {
+		if d.items[i].Kind == ItemPush {
+			d.items[i].Count = Urgent
+		}
+	}
 }
 
 // count tells how many members a room has.

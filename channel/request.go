@@ -81,6 +81,7 @@ type Request struct {
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
 	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
 	Locked  bool      // OpEnter: an operator has locked the room where From is, so only who is a member, or returns, may enter
+	Urgent  bool      // OpPush, OpPushExcept, OpSay: it does not wait for the room's hold
 	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
 

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 )
 
 // Worker owns the partitions that run on one loop, and executes what is asked of them. Its methods must be called by one goroutine at a
@@ -14,8 +13,9 @@ type Worker struct {
 	// Static after construction.
 	outlet     func(OutletID) Outlet
 	limits     Limits
-	limitsOf   func(room string) (members int, slow time.Duration) // nil: limits are those of all rooms
-	roomsOfAll *atomic.Int64                                       // rooms of all workers that share the count
+	limitsOf   func(room string) RoomLimits // nil: limits are those of all rooms
+	noGrace    func(room string) bool       // RoomLimits.NoGrace; nil with limitsOf
+	roomsOfAll *atomic.Int64                // rooms of all workers that share the count
 	nanos      func() int64
 	keeper     Keeper // nil: items go to outlets
 	history    History
@@ -200,9 +200,10 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 
 // inputFor is what a decision needs beside the state. The clock is read only where time matters.
 func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{list: w.limits.List, sessions: w.limits.Sessions, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p)}
+	in := input{list: w.limits.List, sessions: w.limits.Sessions, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p), noGrace: w.noGrace}
 	if r.Op == OpEnter || r.Op == OpSlow {
-		_, in.slow = w.roomLimits(r.Room)
+		limits := w.roomLimits(r.Room)
+		in.slow, in.list = limits.Slow, limits.List
 	}
 	if in.slow > 0 || r.Cut || r.Handed == Unheard || r.Op == OpEnter && of.user != 0 && w.state.isAway(of.user) || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
@@ -367,7 +368,7 @@ func (w *Worker) decideAlone(p *partition, decide func(*decision)) (done bool) {
 			w.panickedAlone(p, x)
 		}
 	}()
-	w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace}
+	w.d.input = input{now: w.now(p), wall: w.wall(p), history: &w.history, grace: w.limits.Grace, noGrace: w.noGrace}
 	decide(&w.d)
 	w.apply()
 	return true

@@ -21,6 +21,7 @@ type Client struct {
 	conn      net.Conn
 	heartbeat time.Duration
 	offer     offer
+	user      json.RawMessage // that the server has answered
 	pushes    chan Push
 	closed    chan struct{} // closed when nothing more will come
 
@@ -57,28 +58,48 @@ var (
 
 // Dial connects to addr ("host:port") and shakes hands. timeout bounds each of the two.
 func Dial(addr string, timeout time.Duration) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, timeout)
-	if err != nil {
-		return nil, err
-	}
-	return New(conn, timeout)
+	return Options{}.Dial(addr, timeout)
 }
 
 // DialTLS is Dial to a port with TLS. config may be nil: then the server's certificate must be for the host of addr, and of an issuer that
 // this machine trusts.
 func DialTLS(addr string, config *tls.Config, timeout time.Duration) (*Client, error) {
+	return Options{}.DialTLS(addr, config, timeout)
+}
+
+// New shakes hands by a connection that is there already, in at most timeout, and owns it from then on. On an error it is closed.
+func New(conn net.Conn, timeout time.Duration) (*Client, error) { return Options{}.New(conn, timeout) }
+
+// Options are what a client says in its handshake. The zero Options say nothing.
+type Options struct {
+	// User is told to the server as the handshake's user, as JSON; nil is none. A token for the server's -auth is its member token, and what
+	// proves that two sessions are one client's is its member secret.
+	User any
+}
+
+// Dial is Dial of this package with these options. A handshake that the server refuses is an error that wraps ErrRefused and shows its answer.
+func (o Options) Dial(addr string, timeout time.Duration) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return o.New(conn, timeout)
+}
+
+// DialTLS is DialTLS of this package with these options.
+func (o Options) DialTLS(addr string, config *tls.Config, timeout time.Duration) (*Client, error) {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", addr, config)
 	if err != nil {
 		return nil, err
 	}
-	return New(conn, timeout)
+	return o.New(conn, timeout)
 }
 
-// New shakes hands by a connection that is there already, in at most timeout, and owns it from then on. On an error it is closed.
-func New(conn net.Conn, timeout time.Duration) (*Client, error) {
+// New is New of this package with these options.
+func (o Options) New(conn net.Conn, timeout time.Duration) (*Client, error) {
 	c := &Client{conn: conn, pushes: make(chan Push, maxPushes), closed: make(chan struct{}), waiting: make(map[uint32]question)}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
-	if err := c.handshake(); err != nil {
+	if err := c.handshake(&o); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("handshake with %s: %w", conn.RemoteAddr(), err)
 	}
@@ -87,8 +108,19 @@ func New(conn net.Conn, timeout time.Duration) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) handshake() error {
-	if err := c.write(codec.PackageHandshake, []byte(`{"sys":{"type":"go-tcp","version":"1"}}`)); err != nil {
+// User is what the server has answered to the handshake as user, as JSON; nil: nothing.
+func (c *Client) User() json.RawMessage { return c.user }
+
+func (c *Client) handshake(o *Options) error {
+	hello := []byte(`{"sys":{"type":"go-tcp","version":"1"}`)
+	if o.User != nil {
+		user, err := json.Marshal(o.User)
+		if err != nil {
+			return err
+		}
+		hello = append(append(hello, `,"user":`...), user...)
+	}
+	if err := c.write(codec.PackageHandshake, append(hello, '}')); err != nil {
 		return err
 	}
 	p, err := c.read()
@@ -97,6 +129,7 @@ func (c *Client) handshake() error {
 	}
 	var settings struct {
 		Code int
+		User json.RawMessage
 		Sys  struct {
 			Heartbeat int
 			offered
@@ -111,6 +144,7 @@ func (c *Client) handshake() error {
 	if c.offer, err = newOffer(&settings.Sys.offered); err != nil {
 		return err
 	}
+	c.user = settings.User
 	c.heartbeat = time.Duration(settings.Sys.Heartbeat) * time.Second
 	return c.write(codec.PackageHandshakeAck, nil)
 }

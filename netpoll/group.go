@@ -17,6 +17,7 @@ type Group struct {
 	pace    int64 // least ns from the beginning of one round to that of the next (pace.go); 0: none
 	begun   int64 // when its last round began, if it has a pace
 	wake    int64 // when the next may, while it is resting
+	hurried int64 // when Hurry had a round begin before its time
 	resting bool  // stands in passes.resting
 }
 

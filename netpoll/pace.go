@@ -2,6 +2,7 @@ package netpoll
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,24 @@ func (s *passes) Pace(g *Group, every time.Duration) {
 
 // maxPace is the longest time between two rounds of a group: a member hears of nothing later than that.
 const maxPace = int64(time.Second)
+
+// Hurry has the next round of g begin as soon as something is pushed, or at once if something was, whatever its pace; but at most once in hurryNanos, else
+// it has no effect. Runs on the loop.
+func (s *passes) Hurry(g *Group) {
+	now := s.clock.nanos()
+	if g.pace == 0 || now-g.hurried < hurryNanos && g.hurried != 0 {
+		return
+	}
+	g.hurried, g.begun = now, now-g.pace
+	if g.resting {
+		heap.Remove(&s.resting, slices.Index(s.resting, g))
+		g.resting, g.active = false, true
+		s.active = append(s.active, g)
+	}
+}
+
+// hurryNanos is the least time between two rounds that Hurry has begin: what is announced seldom is told at once, and who announces often has the room's pace.
+const hurryNanos = 100_000_000
 
 // paces tells whether g is between two rounds and its next one may not begin yet.
 func (g *Group) paces(now int64) bool {

@@ -157,3 +157,37 @@ func TestPacesOfManyGroups(t *testing.T) {
 		}
 	}
 }
+
+// What hurries does not wait for the pace, and takes along what does; but not again and again.
+func TestHurry(t *testing.T) {
+	h, n, g, socks := paced(10)
+	h.loop.Hurry(g) // nobody has said anything
+	h.pushing(n, g, "a;")
+	n.Settle()
+	hurrying := func(b string) {
+		h.pushing(n, g, b)
+		h.loop.Hurry(g)
+		h.loop.Turn()
+		n.Settle()
+	}
+	n.Wait(100 * time.Millisecond)
+	h.pushing(n, g, "b;")
+	h.pushing(n, g, "c;")
+	n.Settle()
+	checkAll(t, socks, "a;b;", 2)
+	hurrying("d;")
+	checkAll(t, socks, "a;b;c;d;", 3)
+	if _, any := h.loop.Resting(); any {
+		t.Error("a group rests that has nothing to say")
+	}
+	hurrying("e;")
+	checkAll(t, socks, "a;b;c;d;", 3)
+	n.Wait(5 * time.Millisecond)
+	checkAll(t, socks, "a;b;c;d;e;", 4)
+	n.Wait(100 * time.Millisecond)
+	h.pushing(n, g, "f;")
+	hurrying("g;")
+	if string(socks[0].Wrote) != "a;b;c;d;e;f;g;" {
+		t.Errorf("got %q", socks[0].Wrote)
+	}
+}

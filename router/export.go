@@ -71,7 +71,7 @@ func (s *session) exportable() stays {
 	switch {
 	case s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.x != nil && (s.x.handling || s.x.login != nil):
+	case s.x != nil && (s.x.handling || s.x.greeting || s.x.login != nil):
 		return staysHandled
 	}
 	if k := s.appClient(); k != nil && k.packed == nil {

@@ -18,7 +18,8 @@ type program struct {
 	hosting.App
 	timeout time.Duration // App.Timeout
 	routes  []appRoute
-	rates   int // routes that App.Limit names
+	shake   hosting.ShakeFunc // nil: none
+	rates   int               // routes that App.Limit names
 }
 
 // appRoute is a function of an App's that runs for a route: a handler, or the filters of one of the chat application's.
@@ -45,6 +46,7 @@ func newProgram(a *app.App) (*program, error) {
 		return nil, err
 	}
 	p.timeout, _ = p.Bounds()
+	p.shake = p.Handshake()
 	for _, r := range p.Routes() {
 		route := appRoute{name: r.Name, run: r.Run, inline: r.Inline}
 		if r.Rate != nil {
@@ -107,6 +109,10 @@ type suspender interface {
 	finish(s *session, body []byte, end string)
 	// proceed carries out a call that s waits for by another function, and has s go on.
 	proceed(s *session, c *call, do func(*carriers, *session, *call))
+	// greeting has the handshake of s wait until greeted. The App knows s from then on.
+	greeting(s *session) *appClient
+	// greeted is the session at an address, whose handshake goes on; nil if it has ended.
+	greeted(at channel.Addr) *session
 	// postRun has the loop run f, which keeps weight bytes alive. Safe from any goroutine.
 	postRun(weight int, f func())
 }
@@ -174,6 +180,32 @@ func (h *handlers) callInline(s *session, c *call, r *appRoute, who *appClient, 
 	h.calls.postRun(len(answer), func() { h.handled(who.addr, call{}, req, answer, false, nil) })
 }
 
+// greet has the App look at the handshake of s, which waits for that. then is called unless the session has ended meanwhile; ok is false if the handshake
+// is refused, and answer what that is answered, else the JSON of what the client is told, or nil.
+func (h *handlers) greet(s *session, g *hosting.Handshake, then func(s *session, answer []byte, ok bool)) {
+	seat := h.seat(s, kindHandlers)
+	if seat == nil {
+		then(s, channel.Refused, false)
+		return
+	}
+	who := h.calls.greeting(s)
+	ctx, cancel := who.Begin(h.app.timeout, seat.leave)
+	g.Context, g.Session = ctx, who.Session
+	go func() {
+		answer, ok := channel.Refused, false // should the function end its goroutine
+		defer func() {
+			cancel()
+			seat.end()
+			h.calls.postRun(len(answer), func() {
+				if s := h.calls.greeted(who.addr); s != nil {
+					then(s, answer, ok)
+				}
+			})
+		}()
+		answer, ok = h.app.shake(g)
+	}()
+}
+
 // handled takes a handler's result, unless it was given up or its session has ended.
 func (h *handlers) handled(at channel.Addr, c call, req uint32, result []byte, passed bool, then func(*carriers, *session, *call)) {
 	s := h.calls.suspended(at, req)
@@ -192,6 +224,22 @@ func (l *loop) suspend(s *session, c *call, refusal []byte, seconds uint32) (req
 	req = l.await(s, c, 0, refusal, seconds)
 	s.x.handling = true
 	return req
+}
+
+// greeting implements suspender.
+func (l *loop) greeting(s *session) *appClient {
+	l.extra(s).greeting = true
+	return l.appClient(s)
+}
+
+// greeted implements suspender.
+func (l *loop) greeted(at channel.Addr) *session {
+	s := l.byAddr(at)
+	if s == nil || s.phase != opening || s.x == nil || !s.x.greeting {
+		return nil
+	}
+	s.x.greeting = false
+	return s
 }
 
 // suspended implements suspender. Who is suspended waits for nothing else: nothing else of it is begun.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
@@ -163,6 +164,28 @@ func (n *Node) request(req channel.Request) error {
 	req.From = n.asker(at.loop)
 	at.inlet.Post(req)
 	return nil
+}
+
+// After implements hosting.Node.
+func (h host) After(d time.Duration, f func()) (stop func() bool) { return h.after(d, f) }
+
+// OnRoom implements hosting.Node.
+func (h host) OnRoom(room string, f func(life uint64)) {
+	part := channel.Partition(room)
+	h.posting.RLock()
+	defer h.posting.RUnlock()
+	l := h.placement.Load()[part].loop
+	if l == nil { // another node decides for it
+		go f(0)
+		return
+	}
+	l.postRun(0, func() {
+		if !l.worker.Owns(part) { // it moves to another loop
+			h.after(time.Millisecond, func() { h.OnRoom(room, f) })
+			return
+		}
+		f(uint64(l.worker.LifeOf(room)))
+	})
 }
 
 // StartApp calls the App's OnStart functions, and returns the error of the first that fails. Call it once, before the loops turn.

@@ -240,7 +240,7 @@ func (n *Node) PublishRoom(ctx context.Context, room, name, route string, body [
 	if name == "" {
 		name = channel.Everybody
 	}
-	return n.do(ctx, channel.Request{Op: channel.OpPush, Room: room, Target: name, Route: route, Content: p.Body})
+	return n.do(ctx, channel.Request{Op: channel.OpPush, Room: room, Target: name, Route: route, Content: p.Body, Urgent: true})
 }
 
 // PublishSessions pushes to the sessions of this node that a filter chooses, and tells how many they were. None gets it in order with what its room is sent

@@ -258,10 +258,12 @@ func (l *loop) judged(s *session, j *login, id auth.Identity, err error, then lo
 	then(s, who, "")
 }
 
-// loggingIn tells whether the handshake of s waits until its login has been judged. What its client sends behind it waits, too.
-func (s *session) loggingIn() bool { return s.phase == opening && s.x != nil && s.x.login != nil }
+// shaking tells whether the handshake of s waits until its login has been judged, or a function of the App's has looked at it. What its client sends behind it waits, too.
+func (s *session) shaking() bool {
+	return s.phase == opening && s.x != nil && (s.x.login != nil || s.x.greeting)
+}
 
-// goOn reads a session on whose handshake has waited for a login.
+// goOn reads a session on whose handshake has waited.
 func (l *loop) goOn(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)

@@ -138,6 +138,8 @@ type Config struct {
 	Nanos func() int64
 	// Wall is the time in Unix milliseconds; nil means the real one, or what Nanos says.
 	Wall func() int64
+	// After calls f in d on a goroutine, unless stop is called before, which tells whether it was; nil means time.AfterFunc. It is for timers of the App.
+	After func(d time.Duration, f func()) (stop func() bool)
 	// Policy is what holds in a room of that name; nil: what Limits say, in all of them. Safe from any goroutine.
 	Policy func(room string) Policy
 	// Journal takes what rooms keep, so that it outlives the process, and Restored is what an earlier one kept; not for nodes whose partitions are elsewhere.
@@ -185,7 +187,8 @@ type Node struct {
 	logins     *logins       // nil: nobody needs to log in
 	loginTold  atomic.Int64  // when it was last logged that logins cannot be judged
 	wall       func() int64  // in Unix ms, as the machine's clock has it now
-	protocols  []row         // what clients may speak
+	after      func(d time.Duration, f func()) (stop func() bool)
+	protocols  []row // what clients may speak
 	sids       *sids
 	files      map[string]*File                      // by path
 	closing    atomic.Bool                           // Drain has begun
@@ -212,7 +215,10 @@ func NewNode(cfg Config) (*Node, error) {
 		profiles: cfg.Profiles, limits: cfg.Limits,
 		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
-		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, wall: cfg.wall(),
+		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, wall: cfg.wall(), after: cfg.After,
+	}
+	if n.after == nil {
+		n.after = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 	}
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {

@@ -10,6 +10,9 @@ import (
 // Policy is what holds in a room, which may differ from room to room (Config.Policy).
 type Policy struct {
 	Members int             // that it may have; 0: no limit
+	List    int             // beyond so many nobody is told who comes and goes (channel.Limits); 0: never
+	NoGrace bool            // who is cut off leaves at once
+	Program bool            // it is locked for clients, whom a program has in
 	Locked  bool            // it takes in nobody new
 	Slow    time.Duration   // least time between two messages of one member, as it is when the room comes to be; 0: none
 	Readers channel.Readers // who may read what it keeps, as it is when the room comes to be
@@ -25,14 +28,20 @@ func (l *loop) limitRooms(policy func(room string) Policy) {
 	if policy == nil {
 		return
 	}
-	l.worker.LimitRooms(func(room string) (int, time.Duration) {
+	l.worker.LimitRooms(func(room string) channel.RoomLimits {
 		p := policy(room)
-		return p.Members, p.Slow
+		return channel.RoomLimits{Members: p.Members, List: p.List, Slow: p.Slow, NoGrace: p.NoGrace}
 	})
 }
 
-// locks tells whether a policy has a room take in nobody new.
-func (mod *moderator) locks(room string) bool { return mod.policy != nil && mod.policy(room).Locked }
+// locks tells whether a policy has a room take in nobody new who comes by itself.
+func (mod *moderator) locks(room string) bool {
+	if mod.policy == nil {
+		return false
+	}
+	p := mod.policy(room)
+	return p.Locked || p.Program
+}
 
 // pace holds what a group of a room is told as its policy says.
 func (rs *rooms) pace(vg *variantGroup, room string) {

@@ -1,12 +1,16 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/app"
 )
 
 // Each limit of a policy holds in the rooms it is for, in those only, and from when it has changed.
@@ -160,6 +164,131 @@ func TestCutWhileTheRoomIsHeld(t *testing.T) {
 			again.ask(routeEnter, secretBody("bob", "r", secret))
 			if after := told(again); before > 1 || before+after != said {
 				t.Errorf("of %d messages bob was told %d before it was cut off, and %d when it was back", said, before, after)
+			}
+		})
+	}
+}
+
+// What the server announces is not held, and what it pushes is.
+func TestAnnouncementsAreNotHeld(t *testing.T) {
+	for _, sh := range shapes {
+		t.Run(sh.String(), func(t *testing.T) {
+			a := app.New()
+			r := newRig(t, sh, func(c *Config) {
+				c.App, c.Policy = a, func(string) Policy { return Policy{Hold: 500 * time.Millisecond} }
+			})
+			alice, bob := r.login(atConnector, false), r.login(atConnector, true)
+			alice.enter("alice", "r")
+			bob.enter("bob", "r")
+			rest := func() {
+				for range 3 {
+					r.net.Wait(500 * time.Millisecond)
+				}
+				bob.take()
+			}
+			told := func(what, want string) {
+				t.Helper()
+				r.net.Settle()
+				if got := fmt.Sprint(bob.take()); got != want {
+					t.Errorf("%s: bob was told %s, want %s", what, got, want)
+				}
+			}
+			push := func() error { return a.Room("r").Push("onNews", map[string]int{"n": 1}) }
+			rest()
+			if err := errors.Join(push(), push()); err != nil { // the first one after a while is not held
+				t.Fatal(err)
+			}
+			r.net.Settle()
+			bob.take()
+			if err := push(); err != nil {
+				t.Fatal(err)
+			}
+			told("a push", "[]")
+			if err := a.Room("r").Say("server", "now"); err != nil {
+				t.Fatal(err)
+			}
+			r.net.Settle()
+			if got := bob.take(); len(got) == 0 || !strings.Contains(got[len(got)-1], `"msg":"now"`) {
+				t.Errorf("an announcement: bob was told %q", got)
+			}
+			if err := a.Room("r").Say("server", "again"); err != nil {
+				t.Fatal(err)
+			}
+			told("another one at once", "[]")
+			rest()
+		})
+	}
+}
+
+// A policy has a room tell all its members who comes and goes, or not, and be locked for clients.
+func TestListAndEnterOfARoom(t *testing.T) {
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) {
+			r := newRig(t, sh, func(c *Config) {
+				keepPlaces(c)
+				c.Limits.Rooms.List = 2
+				c.Policy = func(room string) Policy {
+					switch room {
+					case "open":
+						return Policy{}
+					case "duel":
+						return Policy{List: 2, Program: true}
+					}
+					return Policy{List: 2}
+				}
+			})
+			var all []*client
+			for range 4 {
+				all = append(all, r.login(atConnector, false))
+			}
+			news := func(room, route string) (n int) {
+				t.Helper()
+				for i, c := range all {
+					if got := c.enter(fmt.Sprint("n", i), room); !strings.HasPrefix(got, `{"users"`) {
+						t.Fatalf("%s: %s", room, got)
+					}
+				}
+				r.net.Settle()
+				for _, line := range all[0].take() {
+					if strings.Contains(line, route) {
+						n++
+					}
+				}
+				return n
+			}
+			if n := news("plain", "onAdd"); n != 1 {
+				t.Errorf("in a room of many who was there first was told of %d", n)
+			}
+			if n := news("open", "onAdd"); n != 3 {
+				t.Errorf("in a room without a list who was there first was told of %d", n)
+			}
+			if got := all[0].enter("n0", "duel"); got != `{"code":500,"error":true,"reason":"room_locked"}` {
+				t.Errorf("a room of the program's: %s", got)
+			}
+		})
+	}
+}
+
+// In a room without grace a cut is a leave, in others it is not.
+func TestNoGraceInARoom(t *testing.T) {
+	for _, sh := range slices.Concat(shapes, fleets) {
+		t.Run(sh.String(), func(t *testing.T) {
+			r := newRig(t, sh, func(c *Config) {
+				keepPlaces(c)
+				c.Policy = func(room string) Policy { return Policy{NoGrace: room == "duel"} }
+			})
+			for _, room := range []string{"duel", "other"} {
+				ann, ben := r.login(atConnector, false), r.login(atConnector, false)
+				ann.enter("ann", room)
+				ben.ask(routeEnter, secretBody("ben", room, "a secret of sixteen bytes"))
+				r.net.Settle()
+				ann.take()
+				ben.sock.Err = syscall.ECONNRESET
+				ben.sock.Ready()
+				r.net.Settle()
+				if got := fmt.Sprint(ann.take()); strings.Contains(got, "onLeave") != (room == "duel") {
+					t.Errorf("%s: ann was told %s", room, got)
+				}
 			}
 		})
 	}

@@ -245,7 +245,7 @@ func (p *engineIO) welcome(s *session, upgrades string) {
 // packet takes an Engine.IO packet (protocol.md §6.1, §7).
 func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 	l := p.l
-	if s.loggingIn() {
+	if s.shaking() {
 		l.np.Pause(s.conn)
 		return false
 	}

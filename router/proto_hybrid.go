@@ -6,6 +6,7 @@ import (
 	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -144,7 +145,7 @@ func (p *hybrid) goodbye(s *session, code uint16, reason string) {
 // a worker first; it is paused then.
 func (p *hybrid) take(s *session, pkg codec.Package) bool {
 	l := p.l
-	if s.loggingIn() {
+	if s.shaking() {
 		l.np.Pause(s.conn)
 		return false
 	}
@@ -260,9 +261,30 @@ func (p *hybrid) handshake(s *session, body []byte) {
 	if l.node.logins != nil && at.Type != Gate { // which tells everybody
 		token = tokenIn(client.user)
 	}
+	given := client.user
 	client.user = nil // of the read buffer
+	if app := l.node.app; app != nil && app.shake != nil && at.Type != Gate {
+		l.carriers.handlers.greet(s, &hosting.Handshake{User: bytes.Clone(given), Type: client.clientType, Version: client.version}, func(s *session, answer []byte, ok bool) {
+			if ok {
+				p.identify(s, &client, answer, token)
+			} else {
+				p.refuse(s, string(answer), reasonHandshake)
+			}
+			if !s.shaking() {
+				l.schedule(s)
+				l.goOn(s)
+			}
+		})
+		return
+	}
+	p.identify(s, &client, user, token)
+}
+
+// identify goes on with a handshake that nobody has refused yet, and judges the token that came with it; empty: there was none.
+func (p *hybrid) identify(s *session, client *clientSys, user []byte, token string) {
+	l := p.l
 	if token == "" {
-		p.welcome(s, &client, user)
+		p.welcome(s, client, user)
 		return
 	}
 	user = bytes.Clone(user)
@@ -274,7 +296,7 @@ func (p *hybrid) handshake(s *session, body []byte) {
 			p.refuse(s, `{"code":500}`, reasonLogin)
 		default:
 			l.identifyAs(s, who)
-			p.welcome(s, &client, user)
+			p.welcome(s, client, user)
 		}
 		l.schedule(s)
 		l.goOn(s)

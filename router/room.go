@@ -141,6 +141,9 @@ func (rs *rooms) push(r *room, it *channel.Item) bool {
 		rs.encoded = it.Push.AppendFrame(rs.encoded[:0], vg.variant)
 		fresh := vg.group.Backlog() == 0 && rs.np.Waiting() == 0
 		rs.np.Push(&vg.group, rs.encoded)
+		if it.Count == channel.Urgent {
+			rs.np.Hurry(&vg.group)
+		}
 		vg.mark(r.seq, fresh)
 		if vg.group.Backlog() > rs.limits.RoomBytes {
 			rs.markCrowded(r.id)

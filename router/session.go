@@ -82,6 +82,7 @@ type extra struct {
 	enters   *identity // who enters, by a login that is its own only once it has entered; nil: who it is
 	handling bool      // a function of the App's, or whoever judges logins, has the oldest pending request
 	login    *login    // that is being judged; nil: none
+	greeting bool      // a function of the App's looks at its handshake
 }
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
@@ -170,7 +171,7 @@ func (x *extra) entered() { x.entering, x.rename, x.enters = "", false, nil }
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
 	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" &&
-		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 && x.login == nil {
+		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 && x.login == nil && !x.greeting {
 		l.freeExtra(s)
 	}
 }

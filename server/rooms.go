@@ -32,6 +32,9 @@ type roomRule struct {
 	Hold    *fileTime   `json:"hold"`
 	Slow    *fileTime   `json:"slow"`
 	Members *int        `json:"members"`
+	List    *int        `json:"list"`
+	Grace   *fileTime   `json:"grace"`
+	Enter   fileEnter   `json:"enter"`
 	History *fileReader `json:"history"`
 	Locked  bool        `json:"locked"`
 }
@@ -76,7 +79,7 @@ func parseRooms(b []byte) ([]roomRule, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf(`%w; it is {"rooms":[{"match":"world*","hold":"20ms"}]} with match, hold, slow, members, history and locked`, err)
+		return nil, fmt.Errorf(`%w; it is {"rooms":[{"match":"world*","hold":"20ms"}]} with match, hold, slow, members, list, grace, history, enter and locked`, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("something stands behind the object")
@@ -105,6 +108,10 @@ func (r *roomRule) check(before []roomRule) error {
 		return fmt.Errorf("slow %v: must be whole milliseconds, at most %v, or 0 for none", time.Duration(*r.Slow), channel.MaxSlow)
 	case r.Members != nil && *r.Members < 0:
 		return fmt.Errorf("members %d: must not be negative; 0 is no limit", *r.Members)
+	case r.List != nil && *r.List < 0:
+		return fmt.Errorf("list %d: must not be negative; 0 tells everybody who comes and goes, whatever the room's size", *r.List)
+	case r.Grace != nil && *r.Grace != 0:
+		return fmt.Errorf("grace %v: must be 0, or left out: who is cut off leaves such a room at once, or keeps its place for -grace", time.Duration(*r.Grace))
 	}
 	for i := range before {
 		if covers(before[i].Match, r.Match) {
@@ -143,7 +150,7 @@ func (r *roomRules) policy(room string) router.Policy {
 		if !matches(rule.Match, room) {
 			continue
 		}
-		p.Locked = rule.Locked
+		p.Locked, p.Program, p.NoGrace = rule.Locked, bool(rule.Enter), rule.Grace != nil
 		if rule.Hold != nil {
 			p.Hold = time.Duration(*rule.Hold)
 		}
@@ -152,6 +159,9 @@ func (r *roomRules) policy(room string) router.Policy {
 		}
 		if rule.Members != nil {
 			p.Members = *rule.Members
+		}
+		if rule.List != nil {
+			p.List = *rule.List
 		}
 		if rule.History != nil {
 			p.Readers = channel.Readers(*rule.History)
@@ -163,7 +173,7 @@ func (r *roomRules) policy(room string) router.Policy {
 
 // settle takes the flags as they are, and reads the file for the first time.
 func (c *settings) settleRooms() error {
-	c.rooms.flags = router.Policy{Members: c.limits.Rooms.Members, Slow: c.limits.Rooms.Slow, Readers: channel.ReadersPresent}
+	c.rooms.flags = router.Policy{Members: c.limits.Rooms.Members, List: c.limits.Rooms.List, Slow: c.limits.Rooms.Slow, Readers: channel.ReadersPresent}
 	c.rooms.open = c.historyOpen
 	if c.rooms.path == "" {
 		return nil
@@ -185,6 +195,22 @@ func (t *fileTime) UnmarshalText(text []byte) error {
 		return fmt.Errorf(`%q is no time; write it like "20ms" or "3s"`, text)
 	}
 	*t = fileTime(d)
+	return nil
+}
+
+// fileEnter says in a file who may enter: whoever asks, or, if it is true, whom the program has in.
+type fileEnter bool
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *fileEnter) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "anyone":
+		*e = false
+	case "program":
+		*e = true
+	default:
+		return fmt.Errorf("enter %q: must be anyone, or program (whom a program of yours has in)", text)
+	}
 	return nil
 }
 

@@ -27,6 +27,13 @@ func TestRoomsFileIsRead(t *testing.T) {
 		{`{"rooms":[{"match":"a","hold":"soon"}]}`, "no time"},
 		{`{"rooms":[{"match":"a","slow":"25h"}]}`, "at most 24h"},
 		{`{"rooms":[{"match":"a","members":-1}]}`, "must not be negative"},
+		{`{"rooms":[{"match":"a","list":-1}]}`, "list -1"},
+		{`{"rooms":[{"match":"a","list":"1"}]}`, "list"},
+		{`{"rooms":[{"match":"a","grace":"5s"}]}`, "grace 5s: must be 0"},
+		{`{"rooms":[{"match":"a","grace":"-1s"}]}`, "grace -1s"},
+		{`{"rooms":[{"match":"a","grace":0}]}`, "grace"},
+		{`{"rooms":[{"match":"a","enter":"login"}]}`, "must be anyone, or program"},
+		{`{"rooms":[{"match":"a","enter":true}]}`, "enter"},
 		{`{"rooms":[{"match":"a","history":"all"}]}`, "everyone, present"},
 		{`{"rooms":[{"match":"a*"},{"match":"ab"}]}`, `entry 2: match "ab" can never hold`},
 		{`{"rooms":[{"match":"*"},{"match":"a*"}]}`, "can never hold"},
@@ -53,16 +60,20 @@ func TestRoomPolicy(t *testing.T) {
 	write(t, file, `{"rooms":[
 		{"match":"world","hold":"20ms","slow":"0s","history":"none"},
 		{"match":"world*","members":0,"locked":true},
+		{"match":"duel*","list":7,"grace":"0s","enter":"program"},
+		{"match":"open","enter":"anyone"},
 		{"match":"*","hold":"5ms","history":"everyone"}]}`)
-	c, err := parseFlags([]string{"-rooms-file", file, "-slow-mode", "3s", "-room-members", "50", "-history-open", "worldly"}, nil, nil)
+	c, err := parseFlags([]string{"-rooms-file", file, "-slow-mode", "3s", "-room-members", "50", "-list", "100", "-history-open", "worldly"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for room, want := range map[string]router.Policy{
-		"world":   {Members: 50, Hold: 20 * time.Millisecond, Readers: channel.ReadersNobody},
-		"world 2": {Slow: 3 * time.Second, Locked: true},
-		"worldly": {Slow: 3 * time.Second, Locked: true, Readers: channel.ReadersEveryone},
-		"":        {Members: 50, Slow: 3 * time.Second, Hold: 5 * time.Millisecond, Readers: channel.ReadersEveryone},
+		"world":   {Members: 50, List: 100, Hold: 20 * time.Millisecond, Readers: channel.ReadersNobody},
+		"duels":   {Members: 50, List: 7, Slow: 3 * time.Second, NoGrace: true, Program: true},
+		"open":    {Members: 50, List: 100, Slow: 3 * time.Second},
+		"world 2": {List: 100, Slow: 3 * time.Second, Locked: true},
+		"worldly": {List: 100, Slow: 3 * time.Second, Locked: true, Readers: channel.ReadersEveryone},
+		"":        {Members: 50, List: 100, Slow: 3 * time.Second, Hold: 5 * time.Millisecond, Readers: channel.ReadersEveryone},
 	} {
 		if got := c.rooms.policy(room); got != want {
 			t.Errorf("%q: %+v, want %+v", room, got, want)

@@ -47,6 +47,17 @@ type Server struct {
 	node   *router.Node
 	ended  bool
 	turned sync.Cond // something may have happened
+
+	timing sync.Mutex
+	timers map[*timer]struct{} // guarded by timing: of the App, that have not fired
+	last   int                 // guarded by timing: number
+}
+
+// timer is one of the App's.
+type timer struct {
+	at     int64 // on the server's clock
+	number int   // the older of two comes first
+	f      func()
 }
 
 // Start runs a until the test ends. Functions of OnStart are called before it returns, those of OnStop at the end of the test. Rooms keep 64
@@ -63,6 +74,7 @@ func Start(t testing.TB, a *app.App) *Server {
 		Profiles:  []*router.Profile{{Name: "connector", Type: router.Connector}},
 		NewDriver: func(int) (netpoll.Driver, error) { return &driver{s.net.Driver(), s}, nil },
 		Nanos:     s.clock.Load,
+		After:     s.after,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,27 +149,74 @@ func (s *Server) end() {
 // Connect makes a client that has shaken hands. It is closed when the test ends.
 func (s *Server) Connect() *Client {
 	s.t.Helper()
+	c, err := s.TryConnect(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// TryConnect is Connect for a client that gives a user in its handshake, which may be refused: then the error wraps client.ErrRefused.
+func (s *Server) TryConnect(user any) (*Client, error) {
 	s.mu.Lock()
 	loops := s.node.Loops()
 	loop := loops[s.net.Unclosed()%len(loops)]
 	conn := &conn{s: s, sock: s.net.Connect(loop, 0)}
 	s.mu.Unlock()
 	s.ring()
-	c, err := client.New(conn, timeout)
+	c, err := client.Options{User: user}.New(conn, timeout)
 	if err != nil {
-		s.t.Fatal(err)
+		return nil, err
 	}
 	s.t.Cleanup(func() { c.Close() })
-	return &Client{Client: c, s: s, conn: conn}
+	return &Client{Client: c, s: s, conn: conn}, nil
 }
 
-// Advance lets time pass for the server: timeouts of handlers, slow modes, the age of what rooms keep. It counts in whole seconds, and returns when all that was due has
-// been done but for what goroutines have still to do.
+// after sets a timer of the App.
+func (s *Server) after(d time.Duration, f func()) (stop func() bool) {
+	s.timing.Lock()
+	defer s.timing.Unlock()
+	s.last++
+	t := &timer{at: s.clock.Load() + int64(max(d, 0)), number: s.last, f: f}
+	if s.timers == nil {
+		s.timers = make(map[*timer]struct{})
+	}
+	s.timers[t] = struct{}{}
+	return func() bool {
+		s.timing.Lock()
+		defer s.timing.Unlock()
+		_, waits := s.timers[t]
+		delete(s.timers, t)
+		return waits
+	}
+}
+
+// due takes the first timer out that fires by a time; nil if there is none.
+func (s *Server) due(by int64) (first *timer) {
+	s.timing.Lock()
+	defer s.timing.Unlock()
+	for t := range s.timers {
+		if t.at <= by && (first == nil || t.at < first.at || t.at == first.at && t.number < first.number) {
+			first = t
+		}
+	}
+	delete(s.timers, first)
+	return first
+}
+
+// Advance lets time pass for the server: timers, timeouts of handlers, slow modes, the age of what rooms keep. It counts in whole seconds, of which timers have
+// any part, and returns when all that was due has been done but for what goroutines have still to do.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	s.net.Settle()
 	for range (d + time.Second - 1) / time.Second {
-		s.clock.Add(int64(time.Second))
+		second := s.clock.Load() + int64(time.Second)
+		for t := s.due(second); t != nil; t = s.due(second) {
+			s.clock.Store(max(s.clock.Load(), t.at))
+			t.f()
+			s.net.Settle()
+		}
+		s.clock.Store(second)
 		s.net.Seconds(1)
 	}
 	s.mu.Unlock()

@@ -51,6 +51,8 @@ type App interface {
 	Stop(ctx context.Context) error
 	// Judge is the program's judge of logins; nil if it has none.
 	Judge() auth.Func
+	// Handshake is called with the handshakes of clients; nil if the program has nothing to say to them.
+	Handshake() ShakeFunc
 	// Watches tells whether there are functions for what sessions do: then each session is made known (NewSession) when it opens.
 	Watches() bool
 	// Attach gives the App its node; nil when that ends.
@@ -85,6 +87,18 @@ type Call struct {
 	Session Session
 	Body    []byte // JSON
 	Notify  bool
+}
+
+// ShakeFunc looks at a handshake. It returns the JSON of the answer's member user, nil for none; or, with false, the body that refuses the handshake. Runs on any
+// goroutine.
+type ShakeFunc func(*Handshake) (answer []byte, ok bool)
+
+// Handshake is one of a client for a ShakeFunc, which may keep it.
+type Handshake struct {
+	Context       context.Context
+	Session       Session
+	User          []byte // JSON; nil: the client gave none
+	Type, Version string // of the client, as it says
 }
 
 // Route is a route that an App handles.
@@ -127,6 +141,12 @@ type Node interface {
 	Request(channel.Request) error
 	// Ask is Request and waits for the answer.
 	Ask(context.Context, channel.Request) ([]byte, error)
+	// After calls f once, in d, on any goroutine, unless stop is called before, which tells whether it was. f must not block.
+	After(d time.Duration, f func()) (stop func() bool)
+	// OnRoom has the loop that decides for a room call f with what tells its life from others of its name; 0 if nobody is in it. In order with requests.
+	OnRoom(room string, f func(life uint64))
+	// Rooms are the rooms whose names begin with prefix and stand behind after: most at most, and whether there are more. Waits for the loops.
+	Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error)
 	// Broadcast stages a push for every session that has finished its handshake.
 	Broadcast(p *codec.Push) error
 }

@@ -1,0 +1,27 @@
+package app
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/pomelod/pomelod/internal/hosting"
+)
+
+// SetRoomsPage has Rooms ask for so many at a time, until undo is called.
+func SetRoomsPage(n int) (undo func()) {
+	was := roomsPage
+	roomsPage = n
+	return func() { roomsPage = was }
+}
+
+// RunInline is a call of an inline handler as a loop makes it.
+func RunInline(a *App, route string) func() {
+	h := hosting.Of(a)
+	c := &hosting.Call{Context: context.Background(), Session: h.NewSession(nil, netip.AddrPort{}, hosting.Place{}), Body: []byte("{}")}
+	for _, r := range h.Routes() {
+		if r.Name == route {
+			return func() { r.Run(c) }
+		}
+	}
+	return nil
+}
