@@ -24,6 +24,7 @@ const (
 type peer struct {
 	runID // the highest run heard of
 
+	since        int64      // when the run was heard first
 	heard        int64      // when the last packet came
 	noResponders int64      // when the bus first said so since; counts while later than heard
 	said         *heartbeat // the run's last; nil: none yet
@@ -42,6 +43,7 @@ type peers struct {
 	beat      uint64 // number of the last one
 	deafUntil int64  // the node does not judge before
 	woken     int64  // since when it waits to be told that its view is the newest; 0: it does not
+	sure      int64  // at that time no quorum had a view newer than this node's; 0: that was never known
 }
 
 // find is the peer of a name, nil if it is not known.
@@ -58,14 +60,14 @@ func comparePeer(p *peer, name string) int { return cmp.Compare(p.Name, name) }
 func (p *peers) hear(from runID, now int64) (*peer, bool) {
 	i, has := slices.BinarySearchFunc(p.list, from.Name, comparePeer)
 	if !has {
-		p.list = slices.Insert(p.list, i, &peer{runID: from})
+		p.list = slices.Insert(p.list, i, &peer{runID: from, since: now})
 	}
 	x := p.list[i]
 	switch {
 	case from.Run < x.Run:
 		return x, false
 	case from.Run > x.Run:
-		x.Run, x.said = from.Run, nil
+		x.Run, x.said, x.since = from.Run, nil, now
 	}
 	x.heard = now
 	return x, true
@@ -219,22 +221,50 @@ func (p *peers) silent(v *View, now int64) (names []string) {
 
 // lease tells whether a quorum has heard this node lately. Members only: as members of v that have adopted a view with v's members.
 func (p *peers) lease(v *View, now int64, membersOnly bool) bool {
-	count := 1
+	return p.quorate(1, v, now, func(x *peer) bool {
+		return !membersOnly || v != nil && v.is(x.runID) && !Less(x.said.View, v.Members)
+	})
+}
+
+// quorate tells whether those who have echoed a heartbeat of the last 2 s and have no newer view than v are a quorum, as far as they count and with so many more.
+func (p *peers) quorate(more int, v *View, now int64, counts func(x *peer) bool) bool {
 	for _, x := range p.list {
 		at := p.echoed(x)
-		switch {
-		case at == 0 || now-at >= echoWithin:
-		case v == nil:
-			if !membersOnly {
-				count++
-			}
-		case Less(v.ID, x.said.View):
-		case membersOnly && (Less(x.said.View, v.Members) || !v.is(x.runID)):
-		default:
-			count++
+		if at != 0 && now-at < echoWithin && (v == nil || !Less(v.ID, x.said.View)) && counts(x) {
+			more++
 		}
 	}
-	return count >= p.quorum
+	return more >= p.quorum
+}
+
+// remembers tells whether a run would know of any view that came after v with a quorum: it was a member of v, or was there already when no quorum had one. Who has begun since
+// may have taken the place of one that had it.
+func (p *peers) remembers(v *View, x *peer) bool { return v.is(x.runID) || x.since <= p.sure }
+
+// remembered tells whether v is certainly the newest view: of a quorum each remembers, and has none that is newer. Any other quorum has one of these in it.
+func (p *peers) remembered(v *View, now int64) bool {
+	self := 0
+	if v.is(p.self) || p.sure > 0 {
+		self = 1
+	}
+	return p.quorate(self, v, now, func(x *peer) bool { return p.remembers(v, x) })
+}
+
+// ascertain notes the time at which a quorum had no view newer than v.
+func (p *peers) ascertain(v *View) {
+	if p.quorum < 2 || v == nil || !v.is(p.self) {
+		return
+	}
+	var at []int64
+	for _, x := range p.list {
+		if t := p.echoed(x); t != 0 && !Less(v.ID, x.said.View) && p.remembers(v, x) {
+			at = append(at, t)
+		}
+	}
+	if others := p.quorum - 1; len(at) >= others {
+		slices.Sort(at)
+		p.sure = max(p.sure, at[len(at)-others])
+	}
 }
 
 // suspended tells whether the node must refuse its sessions' requests; with a quorum its owners release nothing either.

@@ -8,6 +8,7 @@ const (
 	listenAgain  = 200 * ms  // and as a new run of a process that has listened all the time
 	makeEvery    = 10 * ms   // the least time between two views
 	askFor       = 1000 * ms // a new maker waits so long for the views of others
+	anewAfter    = 3000 * ms // too few know for so long which view is the newest: the fleet begins anew
 	apartFor     = 1000 * ms // two members may fail to hear each other for so long
 	moveWithin   = 1000 * ms // a move is cancelled after this
 	restFor      = 1000 * ms // and then not begun again before this
@@ -65,8 +66,8 @@ func (k *maker) note(v *View, m *Message) {
 	}
 }
 
-// turn makes a view if it is this node's turn and something has changed; else nil.
-func (k *maker) turn(n *Node) *View {
+// turn makes a view if it is this node's turn and something has changed; else nil. The view comes after base.
+func (k *maker) turn(n *Node, base *View) *View {
 	if n.now < k.ready || n.peers.deaf(n.now) || n.away || n.peers.quorum > 0 && !n.peers.lease(n.view, n.now, false) {
 		k.asking = 0
 		return nil
@@ -78,7 +79,7 @@ func (k *maker) turn(n *Node) *View {
 			if n.now-k.published < makeEvery {
 				return nil
 			}
-			return k.plan(n, false)
+			return k.plan(n, base, false)
 		}
 		if x := n.peers.numbered(n.view, maker.Number()); x != nil && x.mayMake(n.now) && n.view.Has(maker) && x.Run == maker.Incarnation() {
 			k.asking = 0
@@ -89,7 +90,7 @@ func (k *maker) turn(n *Node) *View {
 		k.asking = 0
 		return nil
 	}
-	return k.succeed(n)
+	return k.succeed(n, base)
 }
 
 // next tells whether the node is the one who should make views now that nobody does: the least chat member that may, and where no member may
@@ -119,7 +120,7 @@ func (k *maker) next(n *Node) bool {
 }
 
 // succeed asks everybody for the newest view, and plans when they have answered or have had the time for it.
-func (k *maker) succeed(n *Node) *View {
+func (k *maker) succeed(n *Node, base *View) *View {
 	if k.asking == 0 {
 		k.asking, k.answered = n.now, k.answered[:0]
 		k.ask++
@@ -138,17 +139,17 @@ func (k *maker) succeed(n *Node) *View {
 		}
 	}
 	k.asking = 0
-	return k.plan(n, true)
+	return k.plan(n, base, true)
 }
 
-// plan looks at everything and makes the next view, if there is one to make.
-func (k *maker) plan(n *Node, first bool) *View {
+// plan looks at everything and makes the view after base, if there is one to make.
+func (k *maker) plan(n *Node, base *View, first bool) *View {
 	if first {
 		clear(k.apart)
 		k.vacant = k.vacant[:0] // it may have been of a view with more names
 	}
 	o := outlook{number: max(n.newest+1, uint64(n.wall)), quorum: n.peers.quorum, alone: n.config.Alone, force: first, told: k.told}
-	if n.view == nil { // two fresh fleets that begin in the same millisecond must not make views with one id
+	if base == nil { // two fresh fleets that begin in the same millisecond must not make views with one id
 		o.number += nameHash(n.config.Name) % 1024
 	}
 	k.prospects(n, &o)
@@ -157,7 +158,7 @@ func (k *maker) plan(n *Node, first bool) *View {
 		if first && t.moving != 0 {
 			t.moving = n.now
 		}
-		if n.view != nil && n.view.Shares[i].Moving != (ViewID{}) && t.moving == 0 {
+		if base != nil && base.Shares[i].Moving != (ViewID{}) && t.moving == 0 {
 			t.moving = n.now
 		}
 		o.told[i] = partOutlook{inStep: t.inStep, ready: t.ready, drop: t.drop, shift: t.shift, rest: n.now < t.rest, avoid: None,
@@ -172,11 +173,11 @@ func (k *maker) plan(n *Node, first bool) *View {
 		k.free = append(k.free, b.views > maxAncestors && n.now-b.since > vacantFor)
 	}
 	o.free = k.free
-	v := plan(n.view, &o)
+	v := plan(base, &o)
 	if v != nil {
 		k.published = n.now
 		k.countVacant(v, n.now)
-		k.remember(n.view, v, n.now)
+		k.remember(base, v, n.now)
 	}
 	return v
 }

@@ -96,7 +96,7 @@ func TestMakerOfAShorterView(t *testing.T) {
 		h := &heartbeat{Versions: spoken, Number: 1, Roles: RoleConnector, Ready: true, View: x.view.ID, Echoes: []echo{{Peer: x.peers.self, Number: x.peers.beat, Alive: true}}}
 		x.hear(fmt.Sprint("new-", i), 1000, h)
 	}
-	x.maker.plan(x.Node, true)
+	x.maker.plan(x.Node, x.view, true)
 	if n := len(x.maker.vacant); n > len(x.view.Names)+2 {
 		t.Errorf("it counts the time of %d rows, of %d", n, len(x.view.Names))
 	}

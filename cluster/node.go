@@ -71,6 +71,7 @@ type Node struct {
 	beatAt   int64  // when the last heartbeat was sent
 	beatNow  bool
 	lookAt   int64 // when the node looked at everything last
+	doubt    int64 // since when it is not certain which view is the newest; 0: it is
 
 	err                error // it has ended
 	retired            string

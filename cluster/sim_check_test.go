@@ -171,9 +171,6 @@ func (w *world) checkDelivered() {
 		if m.done == 0 || w.split && w.quorum == 0 && (!m.s.p.up || m.s.p.node.Self() != m.node) {
 			continue
 		}
-		if w.alone && w.quorum > 0 && m.done <= w.forgot { // who was cut off meanwhile goes on from an older view, and nobody is left who knows better
-			continue
-		}
 		for _, t := range byPart[m.part] {
 			if t.from < m.at && (t.end == 0 || t.by && t.end > m.done+9000) && (m.target == channel.Everybody || t.name == m.target) {
 				w.checkGot(m, t.s)

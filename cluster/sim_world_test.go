@@ -50,7 +50,6 @@ type world struct {
 	shifts  bool   // partitions move all the time
 	pad     string // behind the number of all that is said
 	lossy   int64  // when the bus lost much last
-	forgot  int64  // when the last one died who had the newest view
 
 	sends  []*said // by number; the first is none
 	seats  []*seat
@@ -437,11 +436,6 @@ func (x witness) Keep(part uint16, records []channel.Record, items []channel.Ite
 // kill ends the process at once.
 func (p *proc) kill() {
 	p.up = false
-	if v := p.node.View(); v != nil && !slices.ContainsFunc(p.w.procs, func(x *proc) bool {
-		return x.up && x.node.View() != nil && !cluster.Less(x.node.View().ID, v.ID)
-	}) {
-		p.w.forgot = p.w.now
-	}
 	p.port.Close()
 	p.giveUp()
 	for _, s := range p.sessions {

@@ -77,13 +77,36 @@ func (n *Node) beat() {
 // look looks at everything that happens because nothing comes.
 func (n *Node) look() {
 	n.peers.look(n.view, !n.away, n.now)
-	if n.config.Roles&RoleChat == 0 {
+	base, certain := n.base()
+	if n.config.Roles&RoleChat == 0 || !certain {
 		return
 	}
-	if v := n.maker.turn(n); v != nil {
+	if v := n.maker.turn(n, base); v != nil {
 		n.adopt(v)
 		n.announce(&viewBody{View: v})
 	}
+}
+
+// base is the view that the next one comes after, nil if a fleet is to begin; false: that is not certain. With a quorum it is not the node's own view where too few
+// remember that it is the newest: all who had a newer one may have ended since, with what they have acknowledged. If that stays so, whoever is there
+// begins anew, as a run without a past. Who was cut off and comes back is not in doubt, as it waits until it is heard by a quorum.
+func (n *Node) base() (v *View, certain bool) {
+	n.peers.ascertain(n.view)
+	switch {
+	case n.peers.quorum == 0 || n.view == nil || n.peers.remembered(n.view, n.now), n.Self() != 0 && !n.peers.lease(n.view, n.now, false):
+		n.doubt = 0
+		return n.view, true
+	case n.doubt == 0:
+		n.doubt = n.now
+	}
+	if n.now-n.doubt < anewAfter {
+		n.maker.asking = 0
+		return nil, false
+	}
+	if self := n.Self(); self != 0 {
+		n.restart(self)
+	}
+	return nil, true
 }
 
 // event looks at what has come.
@@ -219,7 +242,7 @@ func (n *Node) adopt(v *View) {
 	old, self := n.view, n.Self()
 	n.view = v
 	n.beatNow = n.beatNow || old == nil || old.Members != v.Members
-	n.maker.asking = 0
+	n.maker.asking, n.doubt = 0, 0
 	n.peers.forget(v, n.now)
 	number := v.number(n.config.Name)
 	if self != 0 && (v.run(number) != n.peers.self.Run || !v.follows(old)) {
