@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/golden"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -197,7 +196,7 @@ func TestPacketsRoundTrip(t *testing.T) {
 	for kind := packetHeartbeat; kind < packetKinds; kind++ {
 		for range 200 {
 			from, want := runOf(rng), bodyOf(rng, kind)
-			b := appendPacket([]byte("before"), 1, from, want)[len("before"):]
+			b := appendPacket([]byte("before"), spoken.Greatest, from, want)[len("before"):]
 			gotFrom, got, err := parsePacket(b)
 			if err != nil || gotFrom != from || !reflect.DeepEqual(got, want) {
 				t.Fatalf("%v %+v\nbecame %v %+v, %v", from, want, gotFrom, got, err)
@@ -336,12 +335,22 @@ func TestMalformedPushes(t *testing.T) {
 // Packets of other versions are told from malformed ones, and their senders are known.
 func TestUnknownVersions(t *testing.T) {
 	from := runID{"a", 7}
-	b := appendPacket(nil, 1, from, &fetch{})
-	for _, version := range []byte{0, 2, 255} {
+	b := appendPacket(nil, spoken.Greatest, from, &fetch{})
+	for _, version := range []byte{0, 1, spoken.Greatest + 1, 255} {
 		b[1] = version
 		if got, _, err := parsePacket(b); got != from || !errors.Is(err, errVersion) {
 			t.Errorf("version %d: from %v, %v", version, got, err)
 		}
+	}
+	for _, b := range []body{&heartbeat{Versions: versions{1, 1}}, &greeting{Versions: versions{1, 1}}, &ask{Number: 3}, &answer{Number: 3}} {
+		p := appendPacket(nil, spoken.Greatest, from, b)
+		if _, _, err := parsePacket(p); p[1] != helloVersion || err != nil {
+			t.Errorf("%T in version %d: %v", b, p[1], err)
+		}
+	}
+	view := appendPacket(nil, spoken.Greatest, from, &answer{View: viewOf(seed.Rand(t))})
+	if view[1] = helloVersion; isPacket(view) {
+		t.Error("a view is read in a version that is not spoken")
 	}
 	for _, tc := range []struct {
 		a, b versions
@@ -362,7 +371,7 @@ func TestUnknownVersions(t *testing.T) {
 
 func TestMalformedPackets(t *testing.T) {
 	head := func(kind packetKind, body ...byte) []byte {
-		return append([]byte{byte(kind), 1, 1, 'a', 7}, body...)
+		return append([]byte{byte(kind), spoken.Greatest, 1, 'a', 7}, body...)
 	}
 	maker := make([]byte, 8)
 	for _, tc := range []struct {
@@ -372,9 +381,9 @@ func TestMalformedPackets(t *testing.T) {
 		{"nothing", nil},
 		{"no kind", head(0)},
 		{"a kind that there is not", head(packetKinds)},
-		{"no name", []byte{byte(packetFetch), 1, 0, 7}},
-		{"no run", []byte{byte(packetFetch), 1, 1, 'a', 0}},
-		{"a run of 49 bits", append([]byte{byte(packetFetch), 1, 1, 'a'}, appendUint(nil, 1<<48)...)},
+		{"no name", []byte{byte(packetFetch), spoken.Greatest, 0, 7}},
+		{"no run", []byte{byte(packetFetch), spoken.Greatest, 1, 'a', 0}},
+		{"a run of 49 bits", append([]byte{byte(packetFetch), spoken.Greatest, 1, 'a'}, appendUint(nil, 1<<48)...)},
 		{"a number longer than it need be", head(packetAsk, 0x81, 0)},
 		{"a number without end", head(packetAsk, bytes.Repeat([]byte{0xff}, 20)...)},
 		{"a batch of nothing", head(packetBatch, append(append([]byte{1, 0, 1}, maker...), 0)...)},
@@ -447,40 +456,20 @@ func TestMalformedViews(t *testing.T) {
 	}
 }
 
-var writeGolden = flag.Bool("write-golden", false, "write testdata/golden.txt as the encoders have it now")
-
-// The bytes in testdata/golden.txt are the format: a fleet is upgraded node by node, so who changes them after a
-// release makes a new version.
+// The bytes of packets and messages are a version's: nodes of two programs that say the same understand each other.
 func TestGoldenBytes(t *testing.T) {
-	file, err := os.ReadFile("testdata/golden.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	for line := range strings.Lines(string(file)) {
-		if strings.HasPrefix(line, "#") {
-			out.WriteString(line)
-		}
-	}
+	g := golden.New("linkVersion + channel.StateVersion", uint64(spoken.Greatest))
 	for kind := packetHeartbeat; kind < packetKinds; kind++ {
 		b := bodyOf(rand.New(rand.NewPCG(1, uint64(kind))), kind)
 		if a, is := b.(*answer); is {
 			a.View = nil
 		}
-		fmt.Fprintf(&out, "packet %d %T: %s\n", kind, b, packed(appendPacket(nil, 1, runID{"chat-1", 1700000000000}, b)))
+		g.Text(fmt.Sprintf("packet %d %T", kind, b), packed(appendPacket(nil, spoken.Greatest, runID{"chat-1", 1700000000000}, b)))
 	}
 	for kind := KindRequest; kind < kinds; kind++ {
-		fmt.Fprintf(&out, "message %d: %s\n", kind, packed(appendMessage(nil, messageOf(rand.New(rand.NewPCG(1, uint64(kind))), kind))))
+		g.Text(fmt.Sprintf("message %d", kind), packed(appendMessage(nil, messageOf(rand.New(rand.NewPCG(1, uint64(kind))), kind))))
 	}
-	if *writeGolden {
-		if err := os.WriteFile("testdata/golden.txt", []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if out.String() != string(file) {
-		t.Errorf("the format has changed (if that is meant: go test ./cluster -run TestGoldenBytes -write-golden). What is encoded now:\n%s", out.String())
-	}
+	g.CheckFile(t, "testdata/golden.txt")
 }
 
 // packed is b in hex, and of a long one its ends, its length and a sum.
@@ -499,7 +488,7 @@ func packed(b []byte) string {
 func FuzzParsePacket(f *testing.F) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for kind := packetHeartbeat; kind < packetKinds; kind++ {
-		f.Add(appendPacket(nil, 1, runOf(rng), bodyOf(rng, kind)))
+		f.Add(appendPacket(nil, spoken.Greatest, runOf(rng), bodyOf(rng, kind)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		from, body, err := parsePacket(b)

@@ -62,7 +62,7 @@ func (x *tried) after(d int64, each ...func()) {
 
 // hear gives the node a packet.
 func (x *tried) hear(name string, run uint64, b body) {
-	x.Receive(appendPacket(nil, 1, runID{name, run}, b))
+	x.Receive(appendPacket(nil, x.config.speaks.Greatest, runID{name, run}, b))
 }
 
 // beatOf is a heartbeat of somebody who has heard the node's last one.
@@ -332,21 +332,24 @@ func TestMakerNotes(t *testing.T) {
 
 // A newcomer ends that has no version in common with a node that was there before it; a member does not, whoever else comes.
 func TestNoCommonVersion(t *testing.T) {
-	other := func(run uint64, v versions) []byte {
-		return appendPacket(nil, 1, runID{"other", run}, &heartbeat{Versions: v, Number: 1, Roles: RoleChat, Ready: true})
+	other := func(run uint64, v versions, view ViewID) []byte {
+		return appendPacket(nil, spoken.Greatest, runID{"other", run}, &heartbeat{Versions: v, Number: 1, Roles: RoleChat, Ready: true, View: view})
 	}
 	for name, c := range map[string]struct {
 		run  uint64
 		v    versions
+		view uint64
 		ends bool
 	}{
-		"an older run, and a newer version":  {50, versions{spoken.Greatest + 1, spoken.Greatest + 2}, true},
-		"a younger run, and a newer version": {200, versions{spoken.Greatest + 1, spoken.Greatest + 2}, false},
-		"an older run that speaks both":      {50, versions{spoken.Greatest, spoken.Greatest + 2}, false},
+		"an older run, and a newer version":     {50, versions{spoken.Greatest + 1, spoken.Greatest + 2}, 0, true},
+		"an older version":                      {50, versions{1, spoken.Least - 1}, 0, true},
+		"a younger run, and a newer version":    {200, versions{spoken.Greatest + 1, spoken.Greatest + 2}, 0, false},
+		"a younger run that has a view already": {200, versions{1, 1}, 7, true},
+		"an older run that speaks both":         {50, versions{spoken.Greatest, spoken.Greatest + 2}, 0, false},
 	} {
 		n := New(Config{Name: "n", Run: 100, Roles: RoleChat}, nowhere{}, nobodyHome{})
 		n.Turn(1, 1)
-		n.Receive(other(c.run, c.v))
+		n.Receive(other(c.run, c.v, ViewID{View: c.view}))
 		n.Turn(2, 1)
 		if ended := n.Err() != nil; ended != c.ends {
 			t.Errorf("%s: %v", name, n.Err())

@@ -7,7 +7,7 @@ import (
 
 // Everything on the bus is a packet: its kind, the version of the encoding, who sends it, and a body. Numbers are varints, strings stand behind
 // their length. What is decoded is exactly what an encoder writes, so that a fault of either side shows at once; only heartbeats and
-// greetings, by which nodes of all versions get to know each other, may have more at their end than this version knows.
+// greetings, by which nodes of all versions get to know each other, may have more at their end than this version knows (versions.go).
 
 // runID names a run of a node on the bus, where a newcomer has no number yet.
 type runID struct {
@@ -124,10 +124,10 @@ func (*batch) packetKind() packetKind     { return packetBatch }
 func (*batchAck) packetKind() packetKind  { return packetBatchAck }
 func (*retire) packetKind() packetKind    { return packetRetire }
 
-// appendPacket appends the encoding of a packet in a version that its receivers speak. Heartbeats and greetings always have the first one.
+// appendPacket appends the encoding of a packet in a version that its receivers speak; hellos have their own.
 func appendPacket(dst []byte, version uint8, from runID, b body) []byte {
-	if k := b.packetKind(); k == packetHeartbeat || k == packetGreeting {
-		version = 1
+	if a, is := b.(*answer); hello(b.packetKind()) && (!is || a.View == nil) {
+		version = helloVersion
 	}
 	dst = append(dst, byte(b.packetKind()), version)
 	return b.append(appendRun(dst, from))
@@ -141,7 +141,8 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 	if r.bad {
 		return runID{}, nil, fmt.Errorf("%w: its head", errPacket)
 	}
-	if version < v.Least || version > v.Greatest {
+	foreign := version < v.Least || version > v.Greatest
+	if foreign && !(version == helloVersion && hello(kind)) {
 		return from, nil, fmt.Errorf("%w: kind %d, version %d of %s", errVersion, kind, version, from.Name)
 	}
 	switch kind {
@@ -159,6 +160,9 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 	case packetAnswer:
 		a := &answer{Number: r.uint()}
 		if r.bool() {
+			if foreign {
+				return from, nil, fmt.Errorf("%w: a view in version %d of %s", errVersion, version, from.Name)
+			}
 			a.View = r.view()
 		}
 		body = a

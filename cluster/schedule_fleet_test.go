@@ -251,64 +251,6 @@ func TestFlagsThatDiffer(t *testing.T) {
 	s.here(in...)
 }
 
-// One node is of an older version than all others: the maker, or another one. It is told everything in the version that it speaks, views for all too; the
-// others talk among each other in theirs. When the old program has been replaced all do.
-func TestOldNodeIsMaker(t *testing.T) {
-	for old := range 2 {
-		withAnOldNode(t, old)
-	}
-}
-
-func withAnOldNode(t *testing.T, which int) {
-	s := newStage(t, "cccnn", 0)
-	last := s.procs[which] // of the old version
-	for i, p := range s.procs {
-		if p.speaks = 2; i == which {
-			p.speaks = 1
-		}
-		p.boot()
-	}
-	among := [3]int{}
-	s.net.Filter = func(from, to string, b []byte) int64 {
-		version := b[1]
-		switch old := last.speaks == 1; {
-		case old && (from == last.name || to == last.name) && version != 1:
-			t.Fatalf("%d ms: %s from %s to %s in version %d", s.now, packetNames[b[0]], from, to, version)
-		case packetNames[b[0]] != "heartbeat" && packetNames[b[0]] != "greeting": // these are in the first version always
-			among[version]++
-		}
-		return 0
-	}
-	s.calm()
-	if s.maker() != s.procs[0] || among[2] == 0 {
-		t.Fatalf("%s is the maker, %d packets in version 2", s.maker().name, among[2])
-	}
-	x, y := s.enter(s.procs[3], 1, "x"), s.enter(s.procs[4], 2, "y")
-	s.shifts = true
-	s.chats(1000, x, y)
-	s.shifts = false
-	s.procs[2].kill()
-	s.chats(4000, x, y)
-	s.procs[2].boot()
-	s.chats(4000, x, y)
-	s.calm()
-	last.draining = true
-	s.until("the old program can end", 10_000, last.node.Drained)
-	last.kill()
-	last.draining, last.speaks = false, 2
-	last.boot()
-	s.chats(6000, x, y)
-	s.calm()
-	among = [3]int{}
-	s.chats(1000, x, y)
-	s.says(x, all, 100)
-	if among[1] > 0 || among[2] == 0 {
-		t.Errorf("%d packets are in version 1 still, %d in version 2", among[1], among[2])
-	}
-	s.end()
-	s.here(x, y)
-}
-
 // Two nodes begin in the same millisecond: one fleet.
 func TestColdStartOfTwo(t *testing.T) {
 	s := newStage(t, "aa", 0)

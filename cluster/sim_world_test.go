@@ -334,8 +334,8 @@ type proc struct {
 	host  string
 
 	limits channel.Limits
-	memory int64 // cluster.Config.LinkMemory
-	speaks uint8 // the greatest version; 0: what everybody does
+	memory int64    // cluster.Config.LinkMemory
+	speaks [2]uint8 // the least and the greatest version; 0: what everybody does
 
 	up       bool
 	draining bool
@@ -408,8 +408,8 @@ func (p *proc) make(port *membus.Port) {
 	})
 	p.worker.KeepBack(witness{p.holder, p})
 	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Alone: p.w.alone, LinkMemory: p.memory, Timeout: 5000 * ms}
-	if p.speaks != 0 {
-		config = cluster.WithVersions(config, 1, p.speaks)
+	if p.speaks[1] != 0 {
+		config = cluster.WithVersions(config, p.speaks[0], p.speaks[1])
 	}
 	p.node = cluster.New(cluster.WithParts(config, simParts), p.port, p)
 	p.node.Drain(p.draining)

@@ -128,7 +128,7 @@ func (n *Node) event(e *event) {
 	}
 	switch b := body.(type) {
 	case *heartbeat:
-		if n.foreign(from, b.Versions) {
+		if n.foreign(from, b.Versions, b.View != (ViewID{})) {
 			return
 		}
 		n.newest = max(n.newest, b.View.View)
@@ -138,7 +138,7 @@ func (n *Node) event(e *event) {
 		n.peers.says(x, b, n.view)
 		n.learnRun(b)
 	case *greeting:
-		_ = n.foreign(from, b.Versions)
+		_ = n.foreign(from, b.Versions, false)
 		n.beatNow = true
 	case *viewBody:
 		n.adopt(b.View)

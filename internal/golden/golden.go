@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var write = flag.Bool("write-states", false, "write testdata/states.txt as the encoders have it now; refused where bytes have changed and their version has not")
+var write = flag.Bool("write-states", false, "write the files of testdata as the encoders have it now; refused where bytes have changed and their version has not")
 
 // States are examples of what one version encodes, in the order in which they were added.
 type States struct {
@@ -34,7 +34,12 @@ func (s *States) Text(what, is string) { s.lines = append(s.lines, what+": "+is)
 // Check fails unless testdata/states.txt has this version with these examples.
 func (s *States) Check(t testing.TB) {
 	t.Helper()
-	const path = "testdata/states.txt"
+	s.CheckFile(t, "testdata/states.txt")
+}
+
+// CheckFile is Check for another file.
+func (s *States) CheckFile(t testing.TB, path string) {
+	t.Helper()
 	file, err := os.ReadFile(path)
 	if err != nil && !(*write && os.IsNotExist(err)) {
 		t.Fatal(err)
@@ -65,7 +70,7 @@ func (s *States) compare(file string) string {
 	case s.changed(file):
 		return fmt.Sprintf("the encoding has changed, and its version is still %s: count that up, as a process of the version before cannot read it, and run this test with -write-states\n%s", s.version, s.difference(file))
 	}
-	return fmt.Sprintf("testdata/states.txt is not that of %s: run this test with -write-states", s.version)
+	return fmt.Sprintf("the file is not that of %s: run this test with -write-states", s.version)
 }
 
 // changed tells whether something that the file has under the same version is different now.
