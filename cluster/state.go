@@ -17,7 +17,7 @@ import (
 
 // StateVersion names the encodings of Node.Export and Holder.Export. It must change whenever they do, those of packets, messages and views included;
 // TestGoldenStates has their bytes. Rooms, requests, records and items have channel.StateVersion.
-const StateVersion = 1
+const StateVersion = 2
 
 var (
 	// ErrMoving is the error of Holder.Export: a copy of a partition is on its way to or from this node. It will have arrived soon.
@@ -52,8 +52,8 @@ func (n *Node) Export() ([]byte, error) {
 }
 
 // stateNumbers are the times that go along.
-func (n *Node) stateNumbers() [7]*int64 {
-	return [...]*int64{&n.now, &n.wall, &n.beatAt, &n.lookAt, &n.probeTill, &n.probeAt, &n.maker.ready}
+func (n *Node) stateNumbers() [8]*int64 {
+	return [...]*int64{&n.now, &n.wall, &n.beatAt, &n.lookAt, &n.probeTill, &n.probeAt, &n.maker.ready, &n.doubt}
 }
 
 // Import makes a node that was just made, of the same name and roles, the run that another process has exported. All notes are news to it. The Home is told nothing:
@@ -141,7 +141,8 @@ func (r *reader) message() *Message {
 func (p *peers) export(dst []byte) []byte {
 	dst = appendUint(dst, uint64(len(p.list)))
 	for _, x := range p.list {
-		dst = append(appendUint(appendUint(appendRun(dst, x.runID), uint64(x.heard)), uint64(x.noResponders)), bit(x.said != nil))
+		dst = appendUint(appendUint(appendUint(appendRun(dst, x.runID), uint64(x.since)), uint64(x.heard)), uint64(x.noResponders))
+		dst = append(dst, bit(x.said != nil))
 		if x.said != nil {
 			dst = appendSized(dst, x.said.append)
 		}
@@ -149,13 +150,13 @@ func (p *peers) export(dst []byte) []byte {
 	for i := range p.beats {
 		dst = appendUint(appendUint(dst, p.beats[i].number), uint64(p.beats[i].at))
 	}
-	return appendUint(appendUint(appendUint(dst, p.beat), uint64(p.deafUntil)), uint64(p.woken))
+	return appendUint(appendUint(appendUint(appendUint(dst, p.beat), uint64(p.deafUntil)), uint64(p.woken)), uint64(p.sure))
 }
 
 func (r *reader) peers(p *peers, self runID) {
 	p.self = self
-	for range r.count(5) {
-		x := &peer{runID: r.run(), heard: int64(r.uint()), noResponders: int64(r.uint())}
+	for range r.count(6) {
+		x := &peer{runID: r.run(), since: int64(r.uint()), heard: int64(r.uint()), noResponders: int64(r.uint())}
 		if r.bool() {
 			said := reader{b: r.text()}
 			x.said = said.heartbeat()
@@ -170,7 +171,7 @@ func (r *reader) peers(p *peers, self runID) {
 	for i := range p.beats {
 		p.beats[i].number, p.beats[i].at = r.uint(), int64(r.uint())
 	}
-	p.beat, p.deafUntil, p.woken = r.uint(), int64(r.uint()), int64(r.uint())
+	p.beat, p.deafUntil, p.woken, p.sure = r.uint(), int64(r.uint()), int64(r.uint()), int64(r.uint())
 }
 
 func (l *links) export(dst []byte) []byte {
