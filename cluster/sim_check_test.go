@@ -172,7 +172,7 @@ func (w *world) checkDelivered() {
 			continue
 		}
 		for _, t := range byPart[m.part] {
-			if t.from < m.at && (t.end == 0 || t.by && t.end > m.done+9000) && (m.target == channel.Everybody || t.name == m.target) {
+			if t.from < m.at && (t.end == 0 || t.by && t.end > m.done+9000) && (m.target == channel.Everybody || t.name == m.target && t.enter < m.at) {
 				w.checkGot(m, t.s)
 			}
 		}

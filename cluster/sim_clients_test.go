@@ -9,6 +9,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/codec"
 )
 
 // client is somebody who enters rooms, says things to all or to one, leaves, is cut, and comes back, by another connector too.
@@ -22,7 +23,9 @@ type client struct {
 	since   int64 // when it began to enter
 	s       *session
 	pending []*said
-	keep    bool // it comes back to the same room with the same name
+	keep    bool      // it comes back to the same room with the same name
+	heard   codec.Seq // how far it has come, if it is extended
+	last    *seat     // where it was told that
 }
 
 // session is a session of a client on a connector.
@@ -37,6 +40,7 @@ type session struct {
 	enter uint32         // of the enter
 	ended bool
 	left  bool // its leave was posted
+	cut   bool // it was cut off, and did not say goodbye
 	seat  *seat
 }
 
@@ -45,7 +49,8 @@ type seat struct {
 	s        *session
 	part     uint16
 	name     string
-	from     int64
+	from     int64  // since when it was told all that was said
+	enter    int64  // since when its session was there
 	end      int64  // 0: not yet
 	by       bool   // the client ended it itself
 	why      string // else
@@ -78,8 +83,13 @@ type replyKey struct {
 	n     uint64
 }
 
-// saidIn is what a client said that led to items; nil: they are of something else.
-func (w *world) saidIn(items []channel.Item) *said {
+// saidIn is what a client said that led to records and items; nil: they are of something else.
+func (w *world) saidIn(records []channel.Record, items []channel.Item) *said {
+	for i := range records {
+		if r := &records[i]; r.Kind == channel.RecordLetter {
+			return w.sends[numberIn(r.Body)]
+		}
+	}
 	for i := range items {
 		if it := &items[i]; it.Push != nil && it.Push.Route == "onChat" {
 			return w.sends[numberIn(it.Push.Body)]
@@ -88,9 +98,33 @@ func (w *world) saidIn(items []channel.Item) *said {
 	return nil
 }
 
-// membersOf are the sessions that must get m, as the state of the owner that executes it has them.
-func (w *world) membersOf(m *said, state []byte) (list []*session) {
-	for name, a := range members(state) {
+// roster is who is in the room of a partition that a process owns. To ask the state for each message would take most of a run's time.
+func (p *proc) roster(part uint16) map[string]channel.Addr {
+	if p.rosters[part] == nil {
+		p.rosters[part] = members(p.worker.State(nil, part))
+	}
+	return p.rosters[part]
+}
+
+// enrol notes who comes and goes.
+func (p *proc) enrol(part uint16, records []channel.Record) {
+	list := p.rosters[part]
+	for i := range records {
+		switch r := &records[i]; {
+		case list == nil:
+		case r.Kind == channel.RecordAdd, r.Kind == channel.RecordReplace:
+			list[r.User] = r.Addr
+		case r.Kind == channel.RecordAway:
+			list[r.User] = channel.Addr{}
+		case r.Kind == channel.RecordRemove:
+			delete(list, r.User)
+		}
+	}
+}
+
+// membersOf are the sessions that must get m, as the owner that executes it has them.
+func (w *world) membersOf(m *said, members map[string]channel.Addr) (list []*session) {
+	for name, a := range members {
 		if m.target != channel.Everybody && name != m.target {
 			continue
 		}
@@ -159,6 +193,9 @@ func (c *client) enter(p *proc) {
 	if !c.plain {
 		r.Key = uint64(c.id + 1)
 	}
+	if w.returns {
+		c.returning(r)
+	}
 	s.enter = r.Req
 	if err := p.post(r); err != nil {
 		s.end("refused: not sent", false)
@@ -189,10 +226,12 @@ func (c *client) talk() {
 	case z >= 97:
 		w.sums["leaves"]++
 		c.hangUp()
-	case z == 96:
+	case z == 96 || w.returns && z > 91:
 		w.sums["cuts"]++
-		c.keep = true
-		c.hangUp()
+		c.keep, s.cut = true, w.returns
+		if c.hangUp(); w.returns {
+			c.next = w.now + c.rests()
+		}
 	}
 }
 
@@ -268,6 +307,9 @@ func (s *session) leave() {
 	s.left = true
 	r := s.request(channel.OpLeave)
 	r.Req, r.User = 0, s.name
+	if s.p.w.returns {
+		s.cutOff(r)
+	}
 	if err := s.p.post(r); err != nil {
 		s.p.w.violation("a leave is refused: %v", err)
 	}
@@ -376,9 +418,9 @@ func (p *proc) item(part uint16, it *channel.Item) {
 func (s *session) enters(it *channel.Item) {
 	w := s.p.w
 	s.room = it.Room
-	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, list: map[string]bool{}, got: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
-	body := string(it.Body) + it.End()
-	body = body[len(`{"users":[`) : len(body)-len(`]}`)]
+	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, enter: w.now, list: map[string]bool{}, got: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
+	body, tail, _ := strings.Cut(string(it.Body)+it.End(), "]")
+	body = body[len(`{"users":[`):]
 	for body != "" {
 		end := 1 + bytes.IndexByte([]byte(body[1:]), '"')
 		s.seat.list[body[1:end]] = true
@@ -390,6 +432,8 @@ func (s *session) enters(it *channel.Item) {
 	if !s.seat.list[s.name] || len(s.seat.list) != int(it.Count) {
 		w.violation("client %d enters as %s and gets the list %v, of %d", s.c.id, s.name, s.seat.list, it.Count)
 	}
+	s.resumes(tail)
+	s.c.last = s.seat
 	w.seats = append(w.seats, s.seat)
 	w.live = append(w.live, s.seat)
 	s.c.next = w.now + 1 + int64(w.rng.IntN(200)) // not in this turn: on a stage nobody does anything by themselves
@@ -408,6 +452,7 @@ func (s *session) push(it *channel.Item) {
 // hear takes what a push or a direct message says.
 func (s *session) hear(it *channel.Item) {
 	w, t := s.p.w, s.seat
+	s.notes(it.Push)
 	switch it.Push.Route {
 	case "onAdd":
 		name := field(it.Push.Body, `"user":"`)

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// Whole fleets with faults: nothing that was acknowledged is lost in silence, names are unique, everything converges.
+// Whole fleets with faults: nothing that was acknowledged is lost in silence, names are unique, who is cut off returns, everything converges.
 func TestSim(t *testing.T) {
 	total, visited := sums{}, cells{}
 	count, first := *simSeeds, flag.Lookup("test.failfast").Value.String() == "true"
@@ -39,7 +39,7 @@ func TestSim(t *testing.T) {
 	default:
 		count = simFew
 	}
-	for w := range runs(*simFrom, count, func(w *world) { w.trace = *simTrace; w.planUpgrades() }) {
+	for w := range runs(*simFrom, count, func(w *world) { w.returns, w.trace = true, *simTrace; w.planUpgrades() }) {
 		total.add(w.sums)
 		visited.add(w.cells)
 		if len(w.bad) > 0 {
@@ -50,6 +50,11 @@ func TestSim(t *testing.T) {
 			if first {
 				break
 			}
+		}
+	}
+	for _, k := range []string{"returns", "complete returns", "expired"} {
+		if count >= 50 && total[k] < count {
+			t.Errorf("%d %s of %d seeds", total[k], k, count)
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(total)) {
@@ -64,8 +69,8 @@ func TestSim(t *testing.T) {
 	if count >= 2000 && times < 100*count/2000 {
 		t.Errorf("only %d times: %s", times, rarest)
 	}
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], of-len(missed), of, times, rarest, total["violations"])
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], of-len(missed), of, times, rarest, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.
@@ -91,7 +96,7 @@ func TestSimAlone(t *testing.T) {
 	if *simSeeds > 0 {
 		count = *simSeeds
 	}
-	for w := range runs(*simFrom, count, func(w *world) { w.alone, w.trace = true, *simTrace; w.planUpgrades() }) {
+	for w := range runs(*simFrom, count, func(w *world) { w.alone, w.returns, w.trace = true, true, *simTrace; w.planUpgrades() }) {
 		total.add(w.sums)
 		if len(w.bad) > 0 {
 			t.Errorf("seed %d: nodes %d, quorum %d, split %v\n\t%s", w.seed, len(w.procs), w.quorum, w.split, strings.Join(w.bad[:min(len(w.bad), 6)], "\n\t"))

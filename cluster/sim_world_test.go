@@ -49,6 +49,7 @@ type world struct {
 	split   bool   // nodes are cut off from each other: without a quorum both sides may go on
 	shifts  bool   // partitions move all the time
 	pad     string // behind the number of all that is said
+	returns bool   // places of who is cut off are kept, and what is said
 	lossy   int64  // when the bus lost much last
 
 	sends  []*said // by number; the first is none
@@ -348,6 +349,8 @@ type proc struct {
 	node     *cluster.Node
 	port     *membus.Port
 	holder   *cluster.Holder
+	places   [simParts]places
+	rosters  [simParts]map[string]channel.Addr // who is in the rooms that it owns, as far as it was asked under this view
 	worker   *channel.Worker
 	woken    bool  // something has come since the last turn
 	frozen   int64 // until, ms: it has just been replaced
@@ -399,8 +402,12 @@ func (p *proc) connect(receive func([]byte)) *membus.Port {
 // make makes a node that knows nothing yet.
 func (p *proc) make(port *membus.Port) {
 	p.port = port
-	p.worker = channel.NewWorker(nil)
-	p.worker.SetLimits(p.limits, new(atomic.Int64), p.mono)
+	p.worker, p.rosters = channel.NewWorker(nil), [simParts]map[string]channel.Addr{}
+	limits := p.limits
+	if p.w.returns {
+		p.keepPlaces(&limits)
+	}
+	p.worker.SetLimits(limits, new(atomic.Int64), p.mono)
 	p.holder = cluster.NewHolder(p.worker, func(to channel.Node, m *cluster.Message) {
 		p.woken = true
 		p.w.sums["messages of Holders"]++
@@ -423,10 +430,12 @@ type witness struct {
 
 // Keep notes, with the answer to what a client says, whom the owner has in the room.
 func (x witness) Keep(part uint16, records []channel.Record, items []channel.Item) {
-	if m := x.p.w.saidIn(items); m != nil {
+	x.p.decided(part, records, items)
+	x.p.enrol(part, records)
+	if m := x.p.w.saidIn(records, items); m != nil {
 		for i := range items {
 			if it := &items[i]; it.Kind == channel.ItemReply {
-				m.members[replyKey{it.Epoch, it.To.Node, it.N}] = x.p.w.membersOf(m, x.p.worker.State(nil, part))
+				m.members[replyKey{it.Epoch, it.To.Node, it.N}] = x.p.w.membersOf(m, x.p.roster(part))
 			}
 		}
 	}
@@ -522,6 +531,7 @@ func (w *world) viewed(p *proc, old, v *cluster.View) {
 func (p *proc) Adopt(v *cluster.View, self channel.Node) {
 	before := p.roles_()
 	p.holder.Adopt(v, self)
+	p.rosters = [simParts]map[string]channel.Addr{}
 	p.w.cells.adopted(before, p.roles_())
 }
 
