@@ -73,6 +73,10 @@ func waysToGo() map[string]cutAndGoodbye {
 			e.cuts["reset"], e.cuts["end"] = reset, end
 		case kind.version != 9: // 0.9 asks again
 			e.cuts["the held GET ends"] = end
+			e.cuts["a GET has failed, and its library closes"] = func(r *rig, c extendedClient) {
+				r.dropGET(c.(*sioClient))
+				c.(*sioClient).send("1")
+			}
 		}
 		if kind.version != 9 {
 			e.goodbye["Engine.IO's packet"] = func(r *rig, c extendedClient) { c.(*sioClient).send("1"); c.(*sioClient).run() }

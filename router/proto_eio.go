@@ -258,7 +258,7 @@ func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 		l.charge(s, len(b))
 		l.heard(s)
 	case '1':
-		l.end(s, reasonGoodbye)
+		l.end(s, p.closes(s))
 	case '2':
 		if l.answersNow(s, owesBeat, len(b)) {
 			p.beat(s)
@@ -270,6 +270,15 @@ func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 		l.end(s, reasonProtocol)
 	}
 	return true
+}
+
+// closes is why a client closes its session. Libraries that poll do so by themselves when a GET has failed, and connect anew: then no GET is held. Who leaves of its
+// own will has said so before, in socket.io's words, or has one.
+func (p *engineIO) closes(s *session) netpoll.Reason {
+	if x := s.x; x != nil && x.pull != nil && p.l.byID(x.pull.get) == nil {
+		return netpoll.ReasonPeer
+	}
+	return reasonGoodbye
 }
 
 func (p *engineIO) beat(s *session) { p.send(s, []byte("3")) }
