@@ -16,5 +16,9 @@
 // them again. What is delivered to a loop counts in its mail; while a loop is busy the node confirms nothing, so owners stop admitting once a
 // window of items is on its way.
 //
+// # Another process
+//
+// In an upgrade all of this goes on in another process, as the same node (handover.go).
+//
 // A process without a fleet has none of this, and pays nothing for it.
 package fleet

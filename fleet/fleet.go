@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,6 +92,10 @@ type Fleet struct {
 	stuck    atomic.Bool // a loop does not turn
 	status   atomic.Pointer[Status]
 
+	turning sync.Mutex // held by Run while it turns, and from Rest on
+	ceded   bool       // guarded by turning: another process is the node now
+	began   time.Time  // when its clock was 0. Guarded by turning
+
 	// Owned by whoever turns.
 	now        int64
 	run        uint64            // of new runs that have begun: what Holders sent before is void
@@ -146,7 +151,7 @@ func New(cfg Config) *Fleet {
 	if cfg.Cluster.Timeout == 0 {
 		cfg.Cluster.Timeout = defaultTimeout
 	}
-	f := &Fleet{cfg: cfg, wake: make(chan struct{}, 1)}
+	f := &Fleet{cfg: cfg, wake: make(chan struct{}, 1), began: time.Now().Add(-1)}
 	f.mail = netpoll.NewMailbox[letter](f.ring)
 	f.node = cluster.New(cfg.Cluster, cfg.Bus, (*home)(f))
 	f.status.Store(&Status{Suspended: true})
@@ -244,36 +249,46 @@ func inTurn[T any](ctx context.Context, f *Fleet, do func() T) (result T, err er
 // Wanted can be received from when something has come that wants a Turn. For who turns by hand: Run receives from it.
 func (f *Fleet) Wanted() <-chan struct{} { return f.wake }
 
-// Run turns whenever there is something to do, until ctx ends (nil) or the node has (cluster.Node.Err): it refuses everything then, and the
-// process should end.
+// Run turns whenever there is something to do, until ctx ends or another process is the node (nil), or the node has ended (cluster.Node.Err): it refuses
+// everything then, and the process should end.
 func (f *Fleet) Run(ctx context.Context) error {
 	ticker := time.NewTicker(turnEvery)
 	defer ticker.Stop()
-	began := time.Now().Add(-1)
 	for {
+		turns := 1
 		select {
-		case <-ctx.Done():
-			f.last(began)
-			return nil
+		case <-ctx.Done(): // what has come before is sent, as leaves of the last sessions; what comes meanwhile is no reason to go on
+			turns = lastTurns
 		case <-f.wake:
 		case <-ticker.C:
 		}
-		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
-		if err := f.node.Err(); err != nil {
+		if ceded, err := f.turnFor(turns); ceded || err != nil || turns == lastTurns {
 			return err
 		}
 	}
 }
 
-// last sends what has come before the end, as leaves of the last sessions. What comes meanwhile is no reason to go on.
-func (f *Fleet) last(began time.Time) {
-	for range lastTurns {
-		f.Turn(int64(time.Since(began)), time.Now().UnixMilli())
+// turnFor turns so many times at most, as long as there is mail.
+func (f *Fleet) turnFor(turns int) (ceded bool, err error) {
+	f.turning.Lock()
+	defer f.turning.Unlock()
+	for range turns {
+		if f.ceded {
+			return true, nil
+		}
+		f.Turn(f.clock(), time.Now().UnixMilli())
+		if err := f.node.Err(); err != nil && turns == 1 {
+			return false, err
+		}
 		if f.mail.Empty() {
-			return
+			break
 		}
 	}
+	return false, nil
 }
+
+// clock is the node's monotonic clock, in ns.
+func (f *Fleet) clock() int64 { return int64(time.Since(f.began)) }
 
 // Turn does everything that is due. now is a monotonic clock, in ns, never 0 and never less than before; wall is the wall clock, in ms. It wants
 // to be called after something was posted, and at least each 20 ms. Must be called by one goroutine at a time.

@@ -134,7 +134,7 @@ func (n *Node) ExportLoop(i int, takes func(tag uint8) bool) (*LoopState, error)
 		b = wirebytes.AppendBlock(b, r.large)
 	}
 	for part := range uint16(channel.Partitions) {
-		if l.worker.Owns(part) {
+		if l.worker.Owns(part) && !l.elsewhere(part) { // those that a fleet has given to this node go along with it
 			b = appendEpoch(wirebytes.AppendUints(b, 1, uint64(part)), l.worker.Epoch(part))
 			b = wirebytes.AppendBlock(b, l.worker.Export(nil, part))
 		}

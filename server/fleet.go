@@ -29,6 +29,9 @@ type fleetNode struct {
 	terms   string
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	begun   bool          // it is on the bus
+	up      chan struct{} // closed when it was connected first
+	ended   sync.Once
 
 	// Owned by the bus.
 	said     error     // the kind of error that was logged last
@@ -58,7 +61,7 @@ func newFleetNode(c *settings, connectors []router.Endpoint, announce func([]clu
 			return nil, settingsError{fmt.Errorf("what gates are told of this connector has %d bytes, 255 are the most: shorten -advertise", len(address))}
 		}
 	}
-	return &fleetNode{bus: bus, id: s.id, terms: c.terms(), Fleet: fleet.New(fleet.Config{
+	return &fleetNode{bus: bus, id: s.id, terms: c.terms(), up: make(chan struct{}), Fleet: fleet.New(fleet.Config{
 		Cluster: cluster.Config{
 			Name: s.id, Run: uint64(time.Now().UnixMilli()), Roles: cluster.Roles(s.roles), Host: hostName(), Address: address, Terms: c.terms(),
 			Quorum: s.quorum, Alone: s.followers == 0, LinkMemory: int64(s.linkMemory), Timeout: int64(c.limits.RequestSeconds) * int64(time.Second),
@@ -94,19 +97,33 @@ func (n *fleetNode) start(failed func(error)) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
-	n.Away(true)
+	if !n.begun {
+		n.Away(true)
+	}
 	n.running.Go(func() {
 		if err := n.Run(ctx); err != nil {
 			failed(fmt.Errorf("fleet: %w", err))
 		}
 	})
-	n.bus.Start(natsbus.Handlers{Receive: n.Receive, NoResponder: n.NoResponder, Changed: n.changed})
+	n.listen()
+}
+
+// listen connects the node. What comes waits until it runs.
+func (n *fleetNode) listen() {
+	if !n.begun {
+		n.begun = true
+		n.bus.Start(natsbus.Handlers{Receive: n.Receive, NoResponder: n.NoResponder, Changed: n.changed})
+	}
 }
 
 // changed tells the log and the fleet what has become of NATS. The same kind of trouble is told once in a while: attempts follow each other by the
 // second.
 func (n *fleetNode) changed(err error) {
 	n.Away(err != nil)
+	if err == nil && n.up != nil {
+		close(n.up)
+		n.up = nil
+	}
 	kind := errors.Unwrap(err)
 	if kind == n.said && time.Since(n.saidWhen) < 30*time.Second {
 		return
@@ -191,11 +208,13 @@ func (n *fleetNode) close() {
 	if n == nil {
 		return
 	}
-	if n.stop != nil {
-		n.stop()
-		n.running.Wait()
-	}
-	n.bus.Close()
+	n.ended.Do(func() {
+		if n.stop != nil {
+			n.stop()
+			n.running.Wait()
+		}
+		n.bus.Close()
+	})
 }
 
 // stats are the figures of the node, nil without a fleet.

@@ -24,6 +24,9 @@ type program struct {
 // handoverEnv tells a new process the descriptor of the channel to the one whose place it takes.
 const handoverEnv = "HANDOVER_FD"
 
+// startedEnv tells a process that pomelod start has started it, which waits for it.
+const startedEnv = "STARTED_BY_POMELOD"
+
 // thisProgram is what this process was started with. Call it before the environment is changed.
 func thisProgram() program {
 	p := program{args: os.Args, environ: os.Environ()}

@@ -142,8 +142,10 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 		t.match(cfg, p)
 		predecessor, tags = t.hello.Node, t.tags
 	}
-	if s.took != nil && cfg.fleet.on() {
-		return settingsError{errJoins}
+	if s.took != nil {
+		if err := cfg.fleet.succeeds(s.took.hello.Fleet); err != nil {
+			return settingsError{err}
+		}
 	}
 	var elsewhere channel.Inlet
 	connectors := p.connectors(s.listeners)

@@ -241,7 +241,7 @@ func (s *starter) nodeEnviron() []string {
 		key, _, _ := strings.Cut(kv, "=")
 		return key == "POMELOD_NATS" || key == "POMELOD_CHECK_CONFIG" || key == "POMELOD_ID" || key == "POMELOD_ADMIN" || slices.Contains(managerVariables, key)
 	})
-	return append(environ, "POMELOD_NATS="+string(s.settings.fleet.nats))
+	return append(environ, "POMELOD_NATS="+string(s.settings.fleet.nats), startedEnv+"=1")
 }
 
 // run carries the command out.

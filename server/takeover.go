@@ -159,6 +159,10 @@ func (s *server) takeOver(ctx context.Context) error {
 	t := s.took
 	stop := context.AfterFunc(ctx, t.ch.Close) // whoever ends this process before it serves is heard
 	defer stop()
+	if err := s.fleet.hear(ctx); err != nil {
+		t.refuse(err)
+		return err
+	}
 	if err := t.ch.Send(handover.Message{Kind: handover.Ready, Body: handover.AppendTags(nil, t.tags)}, upgradeTimes.ready); err != nil {
 		return err
 	}
@@ -230,6 +234,9 @@ func (s *server) importLoops() error {
 			if st = nil; m.Kind == handover.End {
 				if len(t.loops) != s.cfg.loops {
 					return fmt.Errorf("%d of %d event loops have come: %w", len(t.loops), s.cfg.loops, handover.ErrMalformed)
+				}
+				if err := s.fleet.take(m.Body); err != nil {
+					return err
 				}
 				t.whole = true
 				return nil

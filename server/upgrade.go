@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/handover"
 	"github.com/pomelod/pomelod/router"
 )
@@ -60,6 +61,9 @@ var atStep = func(step) {}
 
 // errProcessOne means that nobody would be left to be process 1.
 var errProcessOne = errors.New("pomelod is process 1 here, with which the container ends: start it below an init (docker run --init) to upgrade it, or restart it")
+
+// errStarted means that who has started this process would take it for dead.
+var errStarted = errors.New("pomelod start runs this process, and would not know the new one: end that command and start it again, or run each node as a service of its own to upgrade it")
 
 // upgradeRequest asks for an upgrade.
 type upgradeRequest struct {
@@ -126,11 +130,14 @@ func (n *successor) explain(err error) error {
 // upgrade hands this server over to a new process, and tells whether that has replaced it. If not, everything is as it was. If so this process has to
 // end; what could not go along has been sent away, and an error means that the new process has failed since.
 func (s *server) upgrade(ctx context.Context) (text string, replaced bool, err error) {
-	if s.fleet != nil {
-		return "", false, errors.New("a node of a fleet cannot be replaced while it runs: end it by SIGTERM, which gives what it has to others, and start the new one")
+	if os.Getenv(startedEnv) != "" {
+		return "", false, errStarted
 	}
 	if os.Getpid() == 1 {
 		return "", false, errProcessOne
+	}
+	if s.fleet != nil && s.fleet.bus.Err() != nil {
+		return "", false, fmt.Errorf("the new process could not go on as this node without NATS: %w", s.fleet.bus.Err())
 	}
 	began := time.Now()
 	slog.Info("upgrading", "path", s.program.path)
@@ -152,7 +159,16 @@ func (s *server) upgrade(ctx context.Context) (text string, replaced bool, err e
 	if h.tags, err = s.introduce(next); err != nil {
 		return "", false, err
 	}
-	if err = h.freeze(); err == nil {
+	for until := time.Now().Add(movesTime); ; {
+		if err = s.fleet.still(until); err != nil {
+			return "", false, err
+		}
+		if err = h.freeze(); !errors.Is(err, cluster.ErrMoving) || time.Now().After(until) {
+			break
+		}
+		h.undo()
+	}
+	if err == nil {
 		err = h.send()
 	}
 	if err == nil && !stop() { // the new process may be dead; SIGTERM was first
@@ -187,6 +203,7 @@ func (s *server) answerUpgrade(ctx context.Context, request upgradeRequest) (rep
 func (s *server) introduce(next *successor) (tags []int, err error) {
 	g := &handover.Greeting{
 		Protocol: handover.Protocol, Format: handoverFormat(), Version: Version, Node: s.node.Export(), Carries: s.node.Carries(), Upgrades: s.took.upgrades(),
+		Fleet: s.fleet.greeting(&s.cfg.fleet),
 	}
 	m := handover.Message{Kind: handover.Hello}
 	for i, ln := range s.listeners {
@@ -230,10 +247,12 @@ type handing struct {
 	tags    []int // of the listeners, in the new process
 	begun   bool  // freeze was
 	stopped bool  // the event loops rest
+	rested  bool  // so does the fleet's side of the process
 	at      int64 // when it began, in nanoseconds of CLOCK_MONOTONIC
 	end     time.Time
 	release func() // lets programs post again
 	states  []*router.LoopState
+	inFleet []byte // what the process is in its fleet
 	stays   int
 }
 
@@ -251,6 +270,10 @@ func (h *handing) freeze() error {
 	}
 	h.stopped = true
 	atStep(oldStopped)
+	if h.server.fleet != nil {
+		h.server.fleet.Rest()
+		h.rested = true
+	}
 	if err := h.flushHistory(); err != nil { // senders that wait for the disk are answered here
 		return err
 	}
@@ -258,6 +281,10 @@ func (h *handing) freeze() error {
 		release, err := h.node.Rest(time.Until(h.end))
 		if err != nil {
 			return err
+		}
+		if h.server.fleet.settle() {
+			release()
+			continue
 		}
 		if err = h.export(); err == nil {
 			h.release = release
@@ -287,7 +314,9 @@ func (h *handing) export() error {
 		}
 		h.states = append(h.states, st)
 	}
-	return nil
+	fleet, err := h.server.fleet.export()
+	h.inFleet = fleet
+	return err
 }
 
 // send gives the new process all of it, and returns when that has it.
@@ -310,9 +339,10 @@ func (h *handing) send() error {
 		h.states[i] = nil // it is long
 		atStep(oldSentLoop)
 	}
-	if err := h.tell(handover.Message{Kind: handover.End}); err != nil {
+	if err := h.tell(handover.Message{Kind: handover.End, Body: h.inFleet}); err != nil {
 		return err
 	}
+	h.inFleet = nil // it may be as long
 	atStep(oldSentAll)
 	_, err := h.next.ch.Expect(handover.Taken, time.Until(h.end))
 	if err == nil {
@@ -331,16 +361,24 @@ func (h *handing) undo() {
 	if h.release != nil {
 		h.release()
 	}
+	if h.rested {
+		h.server.fleet.Resume()
+	}
 	if h.stopped {
 		h.pause.end()
 	}
 	h.acceptor.Resume()
 	h.frozen.Store(false)
+	*h = handing{server: h.server, next: h.next, tags: h.tags}
 }
 
 // leave introduces the new process to the service manager, and sends away who could not go along.
 func (h *handing) leave(began time.Time) (text string, err error) {
 	h.ready.Store(false)
+	if h.rested {
+		h.server.fleet.Cede()
+		go h.server.fleet.close()
+	}
 	h.acceptor.Close() // their sockets live on there
 	h.closeHistory()   // the new process waits for it
 	if h.admin != nil {

@@ -322,21 +322,29 @@ func TestUpgradeRefused(t *testing.T) {
 	}
 }
 
-// A node of a fleet says that it cannot be upgraded, and goes on.
-func TestUpgradeRefusedInAFleet(t *testing.T) {
+// A node of a fleet says that it cannot be upgraded without NATS, and goes on.
+func TestUpgradeRefusedWithoutNATS(t *testing.T) {
 	for role, flags := range map[string][]string{
 		"gate,connector,chat": {"-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0"}, "connector": {"-listen", "127.0.0.1:0", "-gate", "none"}, "chat": nil,
 	} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			u := startUpgradableAs(t, "x=y", nil, append(flags, "-nats", "nats://127.0.0.1:"+freePort(t), "-id", "a", "-role", role, "-admin", "none", "-loops", "2")...)
-			if said, code := u.upgrade(); code != 1 || !strings.Contains(said, "a node of a fleet cannot be replaced while it runs: end it by SIGTERM") {
+			if said, code := u.upgrade(); code != 1 || !strings.Contains(said, "could not go on as this node without NATS") {
 				t.Errorf("exit %d, %s", code, said)
 			}
 			if n := len(u.pids()); n != 1 || strings.Contains(u.log(), `"msg":"ended"`) {
 				t.Errorf("%d processes were ready, or the node has ended", n)
 			}
 		})
+	}
+}
+
+// What pomelod start runs is not upgraded: that command would take it for dead.
+func TestUpgradeRefusedBelowStart(t *testing.T) {
+	u := startUpgradable(t, "x=y", []string{startedEnv + "=1"})
+	if said, code := u.upgrade(); code != 1 || !strings.Contains(said, "pomelod start runs this process") {
+		t.Errorf("exit %d, %s", code, said)
 	}
 }
 

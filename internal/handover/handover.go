@@ -8,7 +8,7 @@
 //	            (the old process stops its event loops here)
 //	old → new   Loop       of each event loop, what its sessions share; then
 //	old → new   Conns      some of its conns, with their sockets, until all are sent
-//	old → new   End        there are no more loops
+//	old → new   End        there are no more loops; what the process is in its fleet, if it is in one
 //	new → old   Taken      all of it is imported and could be served; or Refuse
 //	old → new   Commit     from here on the clients are the new process's
 //	old → new   Released   the old process has told the service manager

@@ -24,6 +24,13 @@ type Greeting struct {
 	Admin     string // its configured address; empty for none
 	Carries   bool   // the program gives away what it knows of its sessions (App.Carry)
 	Upgrades  int    // that there have been since the first process
+	Fleet     *Fleet `json:",omitempty"` // nil: the process is no node of one
+}
+
+// Fleet is what must be the same of a node of a fleet. What it has comes as the body of End, which is empty without one.
+type Fleet struct {
+	Format   int    // cluster.StateVersion
+	Settings string // flags
 }
 
 // Listener is one of the old process's listeners. Its index is the tag of its conns.

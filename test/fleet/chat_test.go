@@ -152,6 +152,8 @@ type party struct {
 	mu    sync.Mutex
 	stop  atomic.Bool
 	busy  sync.WaitGroup
+
+	refused, longest atomic.Int64 // sends, and the longest wait for an answer, in ns
 }
 
 // gather fills rooms with users of two wires.
@@ -173,7 +175,12 @@ func (p *party) talk() {
 			p.busy.Go(func() {
 				for i := 0; !p.stop.Load(); i++ {
 					text := fmt.Sprintf("%s %06d", u.name, i)
-					switch err := u.say(text); {
+					began := time.Now()
+					err := u.say(text)
+					if wait := int64(time.Since(began)); wait > p.longest.Load() {
+						p.longest.Store(wait) // about: two of them may meet
+					}
+					switch {
 					case err == nil:
 						p.acked[r].Add(1)
 						p.mu.Lock()
@@ -182,6 +189,8 @@ func (p *party) talk() {
 					case !errors.Is(err, client.ErrRefused):
 						p.t.Errorf("%s was disconnected: %v", u.name, err)
 						return
+					default:
+						p.refused.Add(1)
 					}
 					time.Sleep(5 * time.Millisecond)
 				}

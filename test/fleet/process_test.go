@@ -85,7 +85,7 @@ func begin(t *testing.T, name string, args ...string) *process {
 func beginCommand(t *testing.T, name string, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{board: newBoard(t), cmd: cmd, name: name, addrs: map[string]string{}, read: make(chan struct{})}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +123,14 @@ func (p *process) log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(p.lines, "\n")
+}
+
+// beginGroup is beginCommand of a process that others follow: the end of the test kills them all.
+func beginGroup(t *testing.T, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := beginCommand(t, name, cmd)
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	return p
 }
 
 // addr is where a server of the process listens.

@@ -1,0 +1,58 @@
+//go:build linux
+
+package server
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/internal/handover"
+)
+
+// A node of a fleet stays what others know it by; a password is not among that.
+func TestWhoSucceedsANode(t *testing.T) {
+	node := func(change func(*fleetSettings)) *fleetSettings {
+		s := &fleetSettings{nats: "nats://user:secret@h:4222", id: "a", cluster: "c", roles: rolesFlag(cluster.RoleChat)}
+		if change != nil {
+			change(s)
+		}
+		return s
+	}
+	old := (&fleetNode{}).greeting(node(nil))
+	if strings.Contains(old.Settings, "secret") {
+		t.Errorf("a password goes along: %s", old.Settings)
+	}
+	for what, change := range map[string]func(*fleetSettings){
+		"nothing": nil, "password": func(s *fleetSettings) { s.nats = "nats://user:other@h:4222" }, "quorum": func(s *fleetSettings) { s.quorum = 2 },
+	} {
+		if err := node(change).succeeds(old); err != nil {
+			t.Errorf("another %s: %v", what, err)
+		}
+	}
+	for what, change := range map[string]func(*fleetSettings){
+		"id": func(s *fleetSettings) { s.id = "b" }, "roles": func(s *fleetSettings) { s.roles |= rolesFlag(cluster.RoleGate) }, "cluster": func(s *fleetSettings) { s.cluster = "d" },
+		"NATS": func(s *fleetSettings) { s.nats = "nats://g:4222" },
+	} {
+		if err := node(change).succeeds(old); err == nil || !strings.Contains(err.Error(), "restart it instead") {
+			t.Errorf("another %s: %v", what, err)
+		}
+	}
+	none := new(fleetSettings)
+	if err := none.succeeds(old); !errors.Is(err, errLeaves) {
+		t.Errorf("one that leaves the fleet: %v", err)
+	}
+	if err := node(nil).succeeds(nil); !errors.Is(err, errJoins) {
+		t.Errorf("one that joins it: %v", err)
+	}
+	if err := none.succeeds(nil); err != nil || (*fleetNode)(nil).greeting(none) != nil {
+		t.Errorf("no fleet at all: %v", err)
+	}
+	if err := node(nil).succeeds(&handover.Fleet{Format: cluster.StateVersion + 1, Settings: old.Settings}); err == nil || !strings.Contains(err.Error(), "restart instead of upgrading") {
+		t.Errorf("another format: %v", err)
+	}
+	if err := (*fleetNode)(nil).take([]byte{1}); err == nil {
+		t.Error("what a node was is taken by who is none")
+	}
+}
