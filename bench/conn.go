@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"syscall"
 	"time"
 	"unsafe"
@@ -26,7 +25,8 @@ type conn struct {
 	fd     int
 	epoll  int
 	number int // decides where it comes from
-	to     netip.AddrPort
+	to     endpoint
+	secure *secure // nil: without TLS
 	wire   wire
 	client client
 	in     []byte        // read, but not a whole unit yet
@@ -96,12 +96,18 @@ func (c *conn) writable() {
 		}
 		c.state = opened
 		c.watch(unix.EPOLLIN)
+		if c.secure != nil {
+			if err := c.secure.handshake(); err != nil {
+				c.fail(err)
+				return
+			}
+		}
 		c.wire.hello(c, c.to.String())
 		return
 	}
 	rest := c.unsent
 	c.unsent = nil
-	c.send(rest)
+	c.write(rest)
 	if len(c.unsent) == 0 && c.state != ended {
 		c.watch(unix.EPOLLIN)
 	}
@@ -142,6 +148,13 @@ func (c *conn) readable() {
 	d.reads++
 	d.now = clock()
 	b := d.buf[:n]
+	if c.secure != nil {
+		var err error
+		if b, err = c.secure.open(b); err != nil {
+			c.fail(err)
+			return
+		}
+	}
 	if len(c.in) > 0 {
 		c.in = append(c.in, b...)
 		b = c.in
@@ -174,6 +187,15 @@ func (c *conn) buffer() []byte { return c.d.out[:0] }
 
 // send writes b, now or when the socket takes it. b may be reused at once.
 func (c *conn) send(b []byte) {
+	if c.secure != nil && c.state != ended {
+		c.secure.seal(b)
+		return
+	}
+	c.write(b)
+}
+
+// write is send for what the socket is to take as it is.
+func (c *conn) write(b []byte) {
 	if c.state == ended {
 		return
 	}

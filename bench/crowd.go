@@ -171,15 +171,21 @@ func (r *run) wayOf(i int) way { return r.entrant.ways[i%len(r.entrant.ways)] }
 // connect begins connection number i, to the connector of its way.
 func (r *run) connect(i int, cl client) error {
 	w := r.wayOf(i)
-	if w.connector >= len(r.target.connectors) {
-		return fmt.Errorf("-wire %s: the server has %d connectors", w.name, len(r.target.connectors))
+	to, err := pick(r.target.connectors, w.tls, w.connector)
+	if err != nil {
+		return fmt.Errorf("-wire %s: connectors: %w", w.name, err)
 	}
-	_, err := r.driver.connect(i, r.target.connectors[w.connector], w.wire(), cl)
+	_, err = r.driver.connect(i, to, w.wire(), cl)
 	return err
 }
 
 // connectGate is connect to the gate.
 func (r *run) connectGate(i int, cl client) error {
-	_, err := r.driver.connect(i, r.target.gate, r.wayOf(i).wire(), cl)
+	w := r.wayOf(i)
+	to, err := pick(r.target.gates, w.tls, 0)
+	if err != nil {
+		return fmt.Errorf("-wire %s: gates: %w; perhaps give -gate-addr", w.name, err)
+	}
+	_, err = r.driver.connect(i, to, w.wire(), cl)
 	return err
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -25,6 +24,7 @@ type driver struct {
 	open    int
 	events  []unix.EpollEvent
 	buf     []byte // what was just read
+	plain   []byte // what of it was decrypted
 	out     []byte // what is being written
 	faults  *faults
 	closed  bool // conns end because we end them
@@ -74,7 +74,7 @@ func (d *driver) close() {
 const sources = 16
 
 // connect begins connection number i. Its client hears of it when it is ready; if that fails, faults say so.
-func (d *driver) connect(i int, to netip.AddrPort, w wire, cl client) (*conn, error) {
+func (d *driver) connect(i int, to endpoint, w wire, cl client) (*conn, error) {
 	family := unix.AF_INET
 	if to.Addr().Is6() {
 		family = unix.AF_INET6
@@ -108,6 +108,9 @@ func (d *driver) connect(i int, to netip.AddrPort, w wire, cl client) (*conn, er
 		d.conns = append(d.conns, nil)
 	}
 	c := &conn{d: d, fd: fd, epoll: d.epoll, number: i, to: to, wire: w, client: cl}
+	if to.tls {
+		c.secure = newSecure(c)
+	}
 	d.conns[fd] = c
 	d.open++
 	return c, nil

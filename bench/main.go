@@ -21,7 +21,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -215,17 +214,11 @@ func (r *run) find(v variant, own unix.CPUSet) (t *target, err error) {
 		return start(v, strings.Fields(r.args), r.serverCPUs, own)
 	}
 	t = &target{}
-	for _, addr := range strings.Split(r.addr, ",") {
-		a, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return nil, fmt.Errorf("-addr: %w", err)
-		}
-		t.connectors = append(t.connectors, a)
+	if t.connectors, err = endpoints(r.addr); err != nil {
+		return nil, fmt.Errorf("-addr: %w", err)
 	}
-	if r.gate != "" {
-		if t.gate, err = netip.ParseAddrPort(r.gate); err != nil {
-			return nil, fmt.Errorf("-gate-addr: %w", err)
-		}
+	if t.gates, err = endpoints(r.gate); err != nil {
+		return nil, fmt.Errorf("-gate-addr: %w", err)
 	}
 	cpu := -1
 	if len(r.serverCPUs) == 1 {

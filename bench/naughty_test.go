@@ -4,9 +4,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -69,13 +71,19 @@ func (s *naughty) request(p peer, id uint32, route, body string) {
 	}
 }
 
-// serve begins to serve a wire: tcp, one of socket.io, or one of those that know no routes.
+// serve begins to serve a wire: tcp, one of socket.io, or one of those that know no routes; with tls+ before it by TLS. The address is as -addr takes it.
 func (s *naughty) serve(t *testing.T, wire string) (addr string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
+	addr = ln.Addr().String()
+	wire, secured := strings.CutPrefix(wire, "tls+")
+	if secured {
+		ln = tls.NewListener(ln, certified())
+		addr = "tls+" + addr
+	}
 	switch wire {
 	case "tcp":
 		go s.serveTCP(ln)
@@ -84,7 +92,7 @@ func (s *naughty) serve(t *testing.T, wire string) (addr string) {
 	default:
 		go s.serveSIO(ln, wire)
 	}
-	return ln.Addr().String()
+	return addr
 }
 
 func (s *naughty) serveTCP(ln net.Listener) {

@@ -72,6 +72,7 @@ func trialOf(t *testing.T, s scenario, name, wire, addr string, args ...string) 
 var (
 	pomelos  = []string{"tcp", "sio09", "eio3", "eio4", "sio09-polling", "eio3-polling", "eio4-polling"}
 	chatting = append([]string{"plain", "sio4", "centrifuge"}, pomelos...)
+	secured  = []string{"tls+tcp", "tls+plain", "tls+eio3", "tls+eio4-polling"}
 )
 
 // slots bound how many tests at a time start processes or keep on connecting: more of them starve those that mostly wait.
@@ -101,7 +102,7 @@ var impatient = []string{"-patience", "3s"}
 var broadcastArgs = []string{"-members", "5", "-rate", "200", "-senders", "1"}
 
 func TestRunWithoutFaultsCountsEveryDelivery(t *testing.T) {
-	onEachWire(t, chatting, func(t *testing.T, wire string) {
+	onEachWire(t, append(secured, chatting...), func(t *testing.T, wire string) {
 		for _, args := range [][]string{broadcastArgs, {"-members", "6", "-rooms", "1", "-inflight", "3"}} {
 			s := &naughty{}
 			r := trial(t, "broadcast", wire, s.serve(t, wire), args...)
@@ -293,7 +294,7 @@ func TestStartWaitsUntilReadyAndStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.connectors) != 2 || s.connectors[0].Port() != 1234 || s.connectors[1].Port() != 1236 || s.gate.Port() != 1235 || !s.usage().known || s.usage().rss == 0 {
+	if len(s.connectors) != 2 || s.connectors[0].Port() != 1234 || s.connectors[1].Port() != 1236 || len(s.gates) != 1 || s.gates[0].Port() != 1235 || !s.usage().known || s.usage().rss == 0 {
 		t.Errorf("%+v", s)
 	}
 	began := time.Now()

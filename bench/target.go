@@ -21,12 +21,52 @@ import (
 
 // target is the server that a run is about: started for it, or running already.
 type target struct {
-	connectors []netip.AddrPort // in the order in which the server names them
-	gate       netip.AddrPort   // the zero value when there is none
+	connectors, gates []endpoint // in the order in which the server names them
 	process
 
 	cmd *exec.Cmd // nil: not ours to end
 	log *os.File
+}
+
+// endpoint is where a server listens.
+type endpoint struct {
+	netip.AddrPort
+	tls bool
+}
+
+// endpoints reads a list of [tls+]HOST:PORT, with commas between; an empty one if there is nothing.
+func endpoints(list string) (all []endpoint, err error) {
+	for text := range strings.SplitSeq(list, ",") {
+		if list == "" {
+			break
+		}
+		var e endpoint
+		text, e.tls = strings.CutPrefix(text, "tls+")
+		if e.AddrPort, err = netip.ParseAddrPort(text); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// pick is the one of those with TLS, or without, that has a number from 0.
+func pick(all []endpoint, tls bool, number int) (endpoint, error) {
+	n := 0
+	for _, e := range all {
+		if e.tls != tls {
+			continue
+		}
+		if n == number {
+			return e, nil
+		}
+		n++
+	}
+	kind := "without TLS"
+	if tls {
+		kind = "with TLS"
+	}
+	return endpoint{}, fmt.Errorf("the server has %d %s", n, kind)
 }
 
 // variant is one server that takes part in the comparison: a name and how to start it.
@@ -36,7 +76,7 @@ type variant struct {
 	command []string // empty: it runs already
 }
 
-var variantName = regexp.MustCompile(`^([A-Za-z0-9._-]+)(@[A-Za-z0-9@,-]*)?=`)
+var variantName = regexp.MustCompile(`^([A-Za-z0-9._-]+)(@[A-Za-z0-9@,+-]*)?=`)
 
 // parseVariant reads "name=command arg arg" or "name@wire=command arg arg". Without a name it is the command's own, or that
 // of what timeout starts. No quoting.
@@ -65,7 +105,7 @@ func parseVariant(s string) (v variant, err error) {
 const readyTime = 20 * time.Second
 
 // start runs a server on the given cpus and waits until it is ready. It must write, as pomelod does, JSON lines to
-// stderr: {"msg":"listening","server":"connector","addr":"host:port"}, likewise "gate", and {"msg":"ready"}, which may
+// stderr: {"msg":"listening","server":"connector","addr":"host:port"}, with "tls":true where it speaks TLS, likewise "gate", and {"msg":"ready"}, which may
 // give its "pid" when it was started by a wrapper such as timeout, or "pids" when it is several processes.
 func start(v variant, extra []string, cpus []int, own unix.CPUSet) (_ *target, err error) {
 	t := &target{}
@@ -107,10 +147,11 @@ func (t *target) await() (pids []int, err error) {
 		if !alive(t.cmd.Process.Pid) {
 			return nil, errors.New("it ended")
 		}
-		t.connectors, t.gate = nil, netip.AddrPort{}
+		t.connectors, t.gates = nil, nil
 		for line := range bytes.Lines(t.read()) {
 			var l struct {
 				Msg, Server, Addr string
+				TLS               bool
 				Pid               int
 				Pids              []int
 			}
@@ -119,9 +160,9 @@ func (t *target) await() (pids []int, err error) {
 			}
 			switch addr, _ := netip.ParseAddrPort(l.Addr); {
 			case l.Msg == "listening" && l.Server == "connector" && addr.IsValid():
-				t.connectors = append(t.connectors, addr)
-			case l.Msg == "listening" && l.Server == "gate" && !t.gate.IsValid():
-				t.gate = addr
+				t.connectors = append(t.connectors, endpoint{addr, l.TLS})
+			case l.Msg == "listening" && l.Server == "gate" && addr.IsValid():
+				t.gates = append(t.gates, endpoint{addr, l.TLS})
 			case l.Msg == "ready":
 				if len(t.connectors) == 0 {
 					return nil, errors.New("it is ready but names no address of a connector")

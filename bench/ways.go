@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// way is how a client comes in: the wire it speaks, and to which of the server's connectors.
+// way is how a client comes in: the wire it speaks, with TLS or without, and to which of the server's connectors.
 type way struct {
 	name      string // as it was given
 	wire      func() wire
-	connector int // from 0
+	tls       bool
+	connector int // from 0, of those with TLS or of those without
 }
 
 // mix is one value of -wire: clients take its ways in turn.
@@ -31,7 +32,7 @@ func (m *mixes) String() string {
 	return strings.Join(names, " ")
 }
 
-// Set takes [NAME=]WIRE[@CONNECTOR],...
+// Set takes [NAME=][tls+]WIRE[@CONNECTOR],...
 func (m *mixes) Set(text string) error {
 	x := mix{name: text, text: text}
 	name, list, named := strings.Cut(text, "=")
@@ -50,6 +51,7 @@ func (m *mixes) Set(text string) error {
 			}
 			w.connector = n - 1
 		}
+		wire, w.tls = strings.CutPrefix(wire, "tls+")
 		if w.wire = wires[wire]; w.wire == nil {
 			return fmt.Errorf("no wire %q", wire)
 		}

@@ -9,15 +9,15 @@ import (
 
 func TestWireFlag(t *testing.T) {
 	var m mixes
-	for _, text := range []string{"ws", "all=ws,ws@2,eio4-polling", "tcp@3"} {
+	for _, text := range []string{"ws", "all=ws,ws@2,eio4-polling", "tcp@3", "tls+ws@2"} {
 		if err := m.Set(text); err != nil {
 			t.Fatal(text, err)
 		}
 	}
-	if m.String() != "ws all=ws,ws@2,eio4-polling tcp@3" || m[1].name != "all" || len(m[1].ways) != 3 || m[1].ways[1].connector != 1 || m[2].ways[0].connector != 2 {
+	if m.String() != "ws all=ws,ws@2,eio4-polling tcp@3 tls+ws@2" || m[2].ways[0].tls || !m[3].ways[0].tls || m[3].ways[0].connector != 1 || m[1].name != "all" || len(m[1].ways) != 3 || m[1].ways[1].connector != 1 || m[2].ways[0].connector != 2 {
 		t.Errorf("%+v", m)
 	}
-	for _, text := range []string{"", "udp", "ws,", "ws@0", "ws@x", "ws", "all=tcp"} {
+	for _, text := range []string{"", "udp", "ws,", "ws@0", "ws@x", "ws", "all=tcp", "tls+", "tls+tls+ws", "ws+tls"} {
 		if err := m.Set(text); err == nil {
 			t.Errorf("%q is taken", text)
 		}
@@ -66,11 +66,11 @@ func TestWaysShareARoom(t *testing.T) {
 
 // A server that names its clients' wire takes part once, whatever -wire says, and under its own name.
 func TestServersWithAWireOfTheirOwn(t *testing.T) {
-	servers := []string{"-server", "a=bin/a", "-server", "b@plain=bin/b -x", "-server", "c@ws,tcp@2=bin/c"}
+	servers := []string{"-server", "a=bin/a", "-server", "b@tls+plain=bin/b -x", "-server", "c@ws,tcp@2=bin/c"}
 	for _, c := range []struct{ args, names, wires []string }{
-		{nil, []string{"a", "b", "c"}, []string{"ws", "plain", "ws,tcp@2"}},
-		{[]string{"-wire", "tcp"}, []string{"a", "b", "c"}, []string{"tcp", "plain", "ws,tcp@2"}},
-		{[]string{"-wire", "ws", "-wire", "tcp", "-base", "b"}, []string{"a/ws", "a/tcp", "b", "c"}, []string{"ws", "tcp", "plain", "ws,tcp@2"}},
+		{nil, []string{"a", "b", "c"}, []string{"ws", "tls+plain", "ws,tcp@2"}},
+		{[]string{"-wire", "tcp"}, []string{"a", "b", "c"}, []string{"tcp", "tls+plain", "ws,tcp@2"}},
+		{[]string{"-wire", "ws", "-wire", "tcp", "-base", "b"}, []string{"a/ws", "a/tcp", "b", "c"}, []string{"ws", "tcp", "tls+plain", "ws,tcp@2"}},
 	} {
 		o, err := parse("echo", &echo{}, append(slices.Clone(servers), c.args...))
 		if err != nil {
