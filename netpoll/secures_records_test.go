@@ -75,7 +75,13 @@ func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn,
 		t.Skip("without AES in hardware crypto/tls chooses another cipher")
 	}
 	w.pump()
-	for line := range strings.Lines(log.String()) {
+	return client, far, c, keysIn(t, log.String())
+}
+
+// keysIn are a client's by the log of its secrets.
+func keysIn(t testing.TB, log string) *keys {
+	t.Helper()
+	for line := range strings.Lines(log) {
 		if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
 			secret, err := hex.DecodeString(f[2])
 			if err != nil {
@@ -83,11 +89,11 @@ func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn,
 			}
 			k := new(keys)
 			k.use(secret)
-			return client, far, c, k
+			return k
 		}
 	}
 	t.Fatal("no secret in the log")
-	return client, far, c, nil
+	return nil
 }
 
 // Keys may change now and then. Who changes them all the time, or sends records that say nothing, is ended before it costs anybody time, and so is who
