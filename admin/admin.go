@@ -43,6 +43,7 @@ type Source struct {
 	// API is what /v1 asks and tells. It is served on a Socket, and elsewhere where there are Tokens.
 	API    API
 	Tokens *Tokens
+	Mids   *Mids // what was published by an id, whatever way it came; nil: by this one alone
 	// Profiles turns on /debug/pprof.
 	Profiles bool
 	// Hosts are the host names that requests may carry, besides IP addresses and names without a dot. All others are refused, as a web page
@@ -202,7 +203,7 @@ func handler(src Source) http.Handler {
 		mux.Handle("/debug/pprof/", src.authorized(oneAtATime(profiles)))
 	}
 	if src.API != nil && (src.local || src.Tokens != nil) {
-		mux.Handle("/v1/", src.authorized(newAPI(src.API)))
+		mux.Handle("/v1/", src.authorized(newAPI(src.API, src.Mids)))
 		serveDashboard(mux)
 	}
 	return guard(src.Hosts, mux)

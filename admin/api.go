@@ -243,7 +243,7 @@ type request struct {
 	body  []byte
 	who   string
 	what  []any // what a write is about, for the log: keys and values
-	mids  *mids // of all requests
+	mids  *Mids // of all requests
 }
 
 // badRequest is an error of who asks.
@@ -258,8 +258,11 @@ func Refuse(err error) error { return badRequest{err} }
 func bad(format string, args ...any) error { return badRequest{fmt.Errorf(format, args...)} }
 
 // newAPI answers /v1.
-func newAPI(a API) http.Handler {
-	mux, seen := http.NewServeMux(), new(mids)
+func newAPI(a API, seen *Mids) http.Handler {
+	mux := http.NewServeMux()
+	if seen == nil {
+		seen = new(Mids)
+	}
 	for _, e := range endpoints {
 		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) { e.serve(a, seen, w, r) })
 	}
@@ -276,7 +279,7 @@ func newAPI(a API) http.Handler {
 	return mux
 }
 
-func (e *endpoint) serve(a API, seen *mids, w http.ResponseWriter, r *http.Request) {
+func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*snapshotTimeout)
 	defer cancel()
 	q := &request{Context: ctx, query: r.URL.Query(), mids: seen}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// mids remembers what was published by an id of who asked (mid), so that what is asked again is done once. It knows what was asked of this process only, and
+// Mids remembers what was published by an id of who asked (mid), so that what is asked again is done once. It knows what was asked of this process only, and
 // forgets it with the process. Safe from any goroutine.
-type mids struct {
+type Mids struct {
 	mu   sync.Mutex
 	done map[string]published // guarded by mu; at being zero it is under way
 	now  func() time.Time     // nil: time.Now
@@ -19,14 +19,14 @@ type published struct {
 	at     time.Time
 }
 
-// Bounds of mids.
+// Bounds of Mids.
 const (
 	maxMid   = 128              // bytes
 	midsMost = 4096             // of more the oldest go
 	midsFor  = 10 * time.Minute // so long a repetition is known
 )
 
-func (m *mids) time() time.Time {
+func (m *Mids) time() time.Time {
 	if m.now != nil {
 		return m.now()
 	}
@@ -34,7 +34,7 @@ func (m *mids) time() time.Time {
 }
 
 // once does something for an id, or answers what it was answered before. While it is under way, who asks again is told to wait. What fails may be asked again.
-func (m *mids) once(id string, do func() (Done, error)) (answer Done, err error) {
+func (m *Mids) once(id string, do func() (Done, error)) (answer Done, err error) {
 	if id == "" {
 		return do()
 	}
@@ -69,7 +69,7 @@ func (m *mids) once(id string, do func() (Done, error)) (answer Done, err error)
 }
 
 // forget forgets what is old, and the oldest at least. m.mu must be held.
-func (m *mids) forget(now time.Time) {
+func (m *Mids) forget(now time.Time) {
 	oldest, at := "", now
 	for id, p := range m.done {
 		switch {

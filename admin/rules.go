@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
@@ -15,6 +16,17 @@ const maxFor = 10 * 365 * 24 * time.Hour
 
 // defaultBanReason is what those are told who are kicked by a ban without a reason.
 const defaultBanReason = "banned"
+
+// maxBy is how long the name of who made a rule may be, in bytes; what is longer is cut. It stands in files and goes to other nodes.
+const maxBy = 128
+
+// cutBy is who made a rule, no longer than maxBy.
+func cutBy(who string) string {
+	if len(who) <= maxBy {
+		return who
+	}
+	return strings.ToValidUTF8(who[:maxBy], "")
+}
 
 func getRules(a API, _ *request) (any, error) {
 	rules, kept := a.Rules()
@@ -33,7 +45,7 @@ func setRule(kind string, lift bool) func(API, *request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.By = q.who
+		r.By = cutBy(q.who)
 		kept, err := a.SetRule(r, lift)
 		done := Done{Scope: scopeFleet, Kept: &kept}
 		if err != nil || lift || kind != RuleBan {
@@ -100,13 +112,14 @@ func (f *Forbid) rule(kind string, lift bool) (Rule, error) {
 	return r, nil
 }
 
-// Check refuses what no request could have made, and writes an address as requests do: as a network, without what is beyond its length.
+// Check refuses what no request could have made, and writes an address as requests do: as a network, without what is beyond its length. What is too long in By is cut.
 func (r *Rule) Check() error {
 	switch r.Kind {
 	case RuleBan, RuleMute, RuleLock:
 	default:
 		return errors.New("its kind must be ban, mute or lock")
 	}
+	r.By = cutBy(r.By)
 	asked, err := (&Forbid{Name: r.Name, Address: r.Address, Room: r.Room, Reason: r.Reason}).rule(r.Kind, false)
 	if err == nil {
 		r.Address = asked.Address

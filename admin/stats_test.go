@@ -3,7 +3,10 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +38,7 @@ func TestStats(t *testing.T) {
 // What has a mid is published once; what failed may be asked again, and what is old is forgotten.
 func TestPublishedOnce(t *testing.T) {
 	now := time.UnixMilli(1e12)
-	m := &mids{now: func() time.Time { return now }}
+	m := &Mids{now: func() time.Time { return now }}
 	done, fails := 0, error(nil)
 	do := func() (Done, error) {
 		if _, err := m.once("a", func() (Done, error) { t.Error("twice at once"); return Done{}, nil }); err != errUnderWay {
@@ -75,6 +78,39 @@ func TestPublishedOnce(t *testing.T) {
 }
 
 func must[T any](v T, _ error) T { return v }
+
+// What was published by one way to the API is known at the other.
+func TestPublishedOnceByBothWays(t *testing.T) {
+	src := withTokens(t)
+	src.Mids = new(Mids)
+	byTCP := src
+	src.local = true
+	for i, h := range []http.Handler{handler(src), handler(byTCP)} {
+		r := httptest.NewRequest("POST", "http://localhost/v1/publish", strings.NewReader(`{"room":"r","route":"x","body":{},"mid":"1"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer 0123456789abcdef")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 200 || strings.Contains(w.Body.String(), "repeated") != (i == 1) {
+			t.Errorf("way %d: %d %s", i, w.Code, w.Body)
+		}
+	}
+}
+
+// Who made a rule is cut where it is too long, between letters, also in files and what other nodes say.
+func TestByIsBounded(t *testing.T) {
+	long := strings.Repeat("é", 100)
+	r := Rule{Kind: RuleLock, Room: "r", By: long}
+	if err := r.Check(); err != nil || r.By != long[:maxBy] {
+		t.Errorf("%v, by %q", err, r.By)
+	}
+	if got := cutBy("a" + long); got != ("a" + long)[:maxBy-1] {
+		t.Errorf("cut within a letter: %q", got)
+	}
+	if got := cutBy("ann (token)"); got != "ann (token)" {
+		t.Error(got)
+	}
+}
 
 // To whom something is published, once for each mid.
 func TestPublish(t *testing.T) {

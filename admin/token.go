@@ -25,10 +25,11 @@ type token struct {
 	sum  [sha256.Size]byte
 }
 
-// Bytes of a token, and how many there may be.
+// Bytes of a token and of its name, and how many there may be.
 const (
-	minToken  = 16
-	maxTokens = 64
+	minToken     = 16
+	maxTokenName = 64
+	maxTokens    = 64
 )
 
 // ReadTokens reads a file.
@@ -65,6 +66,8 @@ func (t *Tokens) Read() (use func(), err error) {
 			return nil, fmt.Errorf("the admin's tokens: line %d of %s must be NAME TOKEN", n, t.path)
 		case len(words[1]) < minToken:
 			return nil, fmt.Errorf("the admin's tokens: the token in line %d of %s is shorter than %d bytes; make one: openssl rand -hex 24", n, t.path, minToken)
+		case len(words[0]) > maxTokenName:
+			return nil, fmt.Errorf("the admin's tokens: the name in line %d of %s is longer than %d bytes", n, t.path, maxTokenName)
 		case len(list) == maxTokens:
 			return nil, fmt.Errorf("the admin's tokens: %s has more than %d", t.path, maxTokens)
 		}

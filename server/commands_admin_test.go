@@ -309,6 +309,7 @@ func TestAPIByTCP(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"ann short\n", "is shorter than 16 bytes"},
 		{"ann\n", "must be NAME TOKEN"},
+		{strings.Repeat("n", 65) + " 0123456789abcdef\n", "longer than 64 bytes"},
 		{"# nobody\n", "has none"},
 	} {
 		if err := os.WriteFile(tokens, []byte(tc.text), 0o640); err != nil {

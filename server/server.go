@@ -38,6 +38,7 @@ type server struct {
 	admin     *admin.Server       // nil without -admin
 	socket    *admin.Server       // the same on a unix socket; nil without
 	tokens    *admin.Tokens       // nil without -admin-token-file
+	mids      admin.Mids          // published by both ways to the API
 	rules     *moderation         // what operators forbid
 	manager   *manager            // nil when no service manager listens
 	memory    *memory             // nil without a budget
@@ -232,7 +233,7 @@ func (s *server) listenAdmin() error {
 // source is what the admin servers show.
 func (s *server) source() admin.Source {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
-		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s.rules, s}, Tokens: s.tokens}
+		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s.rules, s}, Tokens: s.tokens, Mids: &s.mids}
 	if s.fleet != nil {
 		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
 	}
