@@ -24,6 +24,7 @@ gzip -9 -n "$man"/*.1
 "$tool" completion bash >"$root/usr/share/bash-completion/completions/pomelod"
 "$tool" completion zsh >"$root/usr/share/zsh/site-functions/_pomelod"
 "$tool" completion fish >"$root/usr/share/fish/vendor_completions.d/pomelod.fish"
+${GO:-go} run ./deploy/pack licences -out "$root/usr/share/doc/pomelod/licences.txt"
 cp LICENSE "$root/usr/share/doc/pomelod/copyright"
 cp README.md CHANGELOG.md docs/*.md docs/openapi.json "$root/usr/share/doc/pomelod/"
 find "$root/usr" -type f ! -path "*/bin/pomelod" -exec chmod 644 {} +

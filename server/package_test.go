@@ -48,7 +48,7 @@ func TestPackages(t *testing.T) {
 	dir, said := packaged(t)
 	tarball := filepath.Join(dir, "pomelod-v1.2.3-linux-amd64.tar.gz")
 	list := outputOf(t, "tar", "-tvzf", tarball)
-	for _, want := range []string{"-rwxr-xr-x 0/0", "linux-amd64/usr/bin/pomelod\n", "usr/lib/systemd/system/pomelod.service\n", "man1/pomelod-kick.1.gz\n", "completions/pomelod\n", "doc/pomelod/copyright\n", "etc/default/pomelod\n"} {
+	for _, want := range []string{"-rwxr-xr-x 0/0", "linux-amd64/usr/bin/pomelod\n", "usr/lib/systemd/system/pomelod.service\n", "man1/pomelod-kick.1.gz\n", "completions/pomelod\n", "doc/pomelod/copyright\n", "doc/pomelod/licences.txt\n", "etc/default/pomelod\n"} {
 		if !strings.Contains(list, want) {
 			t.Errorf("no %q in the tarball:\n%s", want, list)
 		}

@@ -4,6 +4,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -210,21 +211,23 @@ func TestUnitOfANode(t *testing.T) {
 	}
 }
 
-// Each container of the compose file starts, as far as flags go.
-func TestComposeFile(t *testing.T) {
-	var ids []string
-	for _, m := range regexp.MustCompile(`(?m)^    command: (.*)$`).FindAllStringSubmatch(readFile(t, "../deploy/compose.yaml"), -1) {
-		c, p, err := planned(nil, strings.Fields(m[1])...)
-		if err != nil {
-			t.Errorf("%s: %v", m[1], err)
-			continue
+// Each container of the compose files starts, as far as flags go, and gets the ports at which it listens.
+func TestComposeFiles(t *testing.T) {
+	for file, want := range map[string]string{"compose.yaml": "[3014:3014 3050:3050]", "compose-fleet.yaml": "chat-1[] chat-2[] connector-1[3050:3050] connector-2[3051:3050] gate-1[3014:3014]"} {
+		var got []string
+		for _, m := range regexp.MustCompile(`(?m)^    command: ([^#\n]*).*\n((?:    .*\n)*)`).FindAllStringSubmatch(readFile(t, "../deploy/"+file), -1) {
+			c, p, err := planned(nil, strings.Fields(m[1])...)
+			if err != nil {
+				t.Errorf("%s: %s: %v", file, m[1], err)
+				continue
+			}
+			if err := checkServer(c, p, nil); err != nil {
+				t.Errorf("%s: %s: %v", file, m[1], err)
+			}
+			got = append(got, fmt.Sprintf("%s%v", c.fleet.node(), regexp.MustCompile(`\d+:\d+`).FindAllString(regexp.MustCompile(`ports: .*`).FindString(m[2]), -1)))
 		}
-		if err := checkServer(c, p, nil); err != nil {
-			t.Errorf("%s: %v", m[1], err)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s has %s, want %s", file, strings.Join(got, " "), want)
 		}
-		ids = append(ids, c.fleet.id)
-	}
-	if got, want := strings.Join(ids, " "), "chat-1 chat-2 connector-1 connector-2 gate-1"; got != want {
-		t.Errorf("the nodes are %s, want %s", got, want)
 	}
 }
