@@ -236,6 +236,9 @@ func (s *hostedSession) Abandon() {
 // End implements hosting.Session.
 func (s *hostedSession) End(why string) {
 	s.mu.Lock()
+	if s.done != nil && !s.closed {
+		close(s.done)
+	}
 	s.closed = true
 	at := s.at
 	s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/app/apptest"
@@ -94,4 +95,47 @@ func TestPushUIDsTellsNobodyTwice(t *testing.T) {
 			t.Errorf("%+v, %v; want %s", p, err, want)
 		}
 	}
+}
+
+// Done is closed at the end of a session, when another one can have its name, and a session that has ended is bound to nothing.
+func TestDone(t *testing.T) {
+	a := app.New()
+	sessions := make(chan *app.Session, 10)
+	a.OnOpen(func(s *app.Session) {
+		s.Bind("ann")
+		sessions <- s
+	})
+	s := apptest.Start(t, a)
+	for i := range 3 {
+		c := s.Connect()
+		session := soon(t, sessions)
+		c.Enter("ann", "r")
+		done := session.Done()
+		select {
+		case <-done:
+			t.Fatal("it has not ended")
+		default:
+		}
+		if got := fmt.Sprint(a.UIDs()); got != "[ann]" {
+			t.Errorf("uids %s", got)
+		}
+		if session.Kick("go"); i == 0 {
+			c.Cut()
+		}
+		soon(t, done)
+		soon(t, session.Done())
+		if !session.Closed() {
+			t.Error("it has ended and is not closed")
+		}
+	}
+	if n, err := a.Room("r").Count(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	for range 1000 {
+		if len(a.UIDs()) == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond) // OnClose comes right behind
+	}
+	t.Errorf("uids %v", a.UIDs())
 }

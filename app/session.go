@@ -22,6 +22,7 @@ type Session struct {
 	giveUp context.CancelFunc // of the latest call; calling it late is harmless
 	begun  bool               // it has finished its handshake
 	closed bool
+	done   chan struct{} // of Done; nil: nobody has asked
 
 	uid string // guarded by app.bound.mu
 }
@@ -65,6 +66,20 @@ func (s *Session) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// Done is closed when the session has ended and has left its room: another one that enters from then on finds its name free, unless the session was cut off and
+// its place is kept (-grace).
+func (s *Session) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.closed {
+			close(s.done)
+		}
+	}
+	return s.done
 }
 
 // open notes that the session has finished its handshake.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -73,6 +74,13 @@ func (a *App) SessionsOf(uid string) []*Session {
 	a.bound.mu.RLock()
 	defer a.bound.mu.RUnlock()
 	return slices.Clone(a.bound.byUID[uid])
+}
+
+// UIDs are the uids to which sessions are bound, in no order. It looks at all of them: for what is done now and then.
+func (a *App) UIDs() []string {
+	a.bound.mu.RLock()
+	defer a.bound.mu.RUnlock()
+	return slices.Collect(maps.Keys(a.bound.byUID))
 }
 
 // PushUIDs sends a push to all sessions that are bound to any of uids, in whatever rooms they are, and returns to how many; a uid of which there is no session
