@@ -76,6 +76,20 @@ bench-wires:
 	$(LOAD) broadcast -row wires-w1 -members $(MEMBERS) -inflight 1 $(WIRES) $(SLICED) $(OURS)
 	$(LOAD) broadcast -row wires-w16 -members $(MEMBERS) -inflight 16 $(WIRES) $(SLICED) $(OURS)
 
+# What a fleet costs, with the cpu of all of its processes and of nats-server, on one cpu together: one process, a gate with a connector and a chat node (1+1+1), and two nodes that do
+# everything, of which each follows the other. Not part of make bench.
+FLEETS = -base one -server 'one=$(POMELOD)' \
+	-server 'spread=timeout 900 env ASONE_BINARY=bin/pomelod bin/pomelod-asone -limits off' \
+	-server 'pair=timeout 900 env ASONE_BINARY=bin/pomelod ASONE_FLEET=pair bin/pomelod-asone -limits off'
+.PHONY: bench-fleet
+bench-fleet: build bin/bench ## measure one process beside fleets: latency and cpu of messages and enters, into bin/bench-fleet.jsonl
+	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
+	@rm -f bin/$@.jsonl
+	$(LOAD) broadcast -row hop-1000 -rooms 2 -members 2000 -rate 200 $(RUN) $(FLEETS)
+	$(LOAD) rooms -row hop-20 -rooms 100 -room-size 20 -rate 2000 $(RUN) $(FLEETS)
+	$(LOAD) rooms -row hop-4 -rooms 500 -room-size 4 -rate 2000 $(RUN) $(FLEETS)
+	$(LOAD) connect -row hop-enter -few 100 -conns 1000 -room-size 20 -inflight 1 $(RUN) $(FLEETS)
+
 ROOM ?= 4000
 bench-neighbour:
 	@rm -f bin/$@.jsonl

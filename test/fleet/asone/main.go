@@ -81,7 +81,12 @@ func run() error {
 			if err != nil {
 				return err
 			}
-			say(fmt.Sprintf(`{"level":"INFO","msg":"ready","pid":%d}`, os.Getpid()))
+			pids := []int{os.Getpid()} // nats-server's
+			for _, n := range nodes {
+				pids = append(pids, n.cmd.Process.Pid)
+			}
+			line, _ := json.Marshal(map[string]any{"level": "INFO", "msg": "ready", "pid": pids[0], "pids": pids})
+			say(string(line))
 		case <-signals:
 			return end(nodes)
 		}
@@ -107,17 +112,21 @@ func plan(shape string, args []string) ([]*node, error) {
 		}
 		own[name] = value
 	}
+	admin := "admin"
+	if own["admin"] == "" { // nobody wants it, but for wait
+		own["admin"], admin = "127.0.0.1:0", ""
+	}
 	flags := func(more ...string) []string { return append(slices.Clone(rest), more...) }
 	switch shape {
 	case "", "spread":
 		return []*node{
 			{id: "gate-1", clients: true, shows: []string{"gate"}, args: flags("-role", "gate", "-gate", own["gate"], "-admin", "127.0.0.1:0")},
-			{id: "connector-1", clients: true, shows: []string{"connector", "admin"}, args: flags("-role", "connector", "-listen", own["listen"], "-admin", own["admin"])},
+			{id: "connector-1", clients: true, shows: []string{"connector", admin}, args: flags("-role", "connector", "-listen", own["listen"], "-admin", own["admin"])},
 			{id: "chat-1", args: flags("-role", "chat", "-admin", "127.0.0.1:0")},
 		}, nil
 	case "pair":
 		return []*node{
-			{id: "a", clients: true, shows: []string{"gate", "connector", "admin"}, args: flags("-gate", own["gate"], "-listen", own["listen"], "-admin", own["admin"])},
+			{id: "a", clients: true, shows: []string{"gate", "connector", admin}, args: flags("-gate", own["gate"], "-listen", own["listen"], "-admin", own["admin"])},
 			{id: "b", args: flags("-gate", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0")},
 		}, nil
 	}
