@@ -102,7 +102,7 @@ interop: build chromium interop/node_modules/.package-lock.json bin/interop-go b
 	POMELOD='$(CURDIR)/bin/pomelod' scripts/interop.sh
 
 # Those that are about rooms. ASONE_FLEET=pair: against one of two nodes that do everything.
-INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/order.test.js
+INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/order.test.js test/leave.test.js
 .PHONY: interop-fleet
 interop-fleet: build interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive a gate, a connector and a chat node with those of these clients that are about rooms
 	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
