@@ -144,8 +144,11 @@ func (n *Node) NoResponder(name string) { n.inbox = append(n.inbox, event{name: 
 // Away says whether the bus is out of reach. As long as it is, the node refuses its sessions' requests, and judges nobody.
 func (n *Node) Away(away bool) { n.away = away }
 
-// Drain says whether the fleet is to give this node no more partitions, and to move those away that it has. Others hear it with the next heartbeat.
-func (n *Node) Drain(draining bool) { n.draining = draining }
+// Drain says whether the fleet is to give this node no more partitions, and to move those away that it has, and gates no more clients. Others hear it at once.
+func (n *Node) Drain(draining bool) {
+	n.beatNow = n.beatNow || draining != n.draining
+	n.draining = draining
+}
 
 // Shift asks for a partition to be moved to its follower. Only the node that makes the views heeds it.
 func (n *Node) Shift(part uint16) {

@@ -377,6 +377,20 @@ func TestLinkToAnOlderProgram(t *testing.T) {
 	}
 }
 
+// Gates hear at once that a node drains: until then they name it to clients.
+func TestDrainIsToldAtOnce(t *testing.T) {
+	x, _, _ := member(t, 0)
+	x.after(10 * ms)
+	for _, draining := range []bool{true, true, false} {
+		before, changes := x.is(packetHeartbeat, ""), draining != x.draining
+		x.Drain(draining)
+		x.after(10 * ms)
+		if told := x.is(packetHeartbeat, "") > before; told != changes {
+			t.Errorf("draining %v: told %v", draining, told)
+		}
+	}
+}
+
 type nowhere struct{}
 
 func (nowhere) Send(string, []byte) {}
