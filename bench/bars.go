@@ -48,6 +48,10 @@ var bars = []bar{
 	// All generations of clients in one room, by as many hybrid ones.
 	{"mixed-w1", "pomelod/mixed", cpuPerMillion, "pomelod/hybrid", atMost, 1.15},
 	{"mixed-w16", "pomelod/mixed", cpuPerMillion, "pomelod/hybrid", atMost, 1.15},
+	// TLS: what it adds to a message, and an idle member's memory.
+	{"tls-w1", "pomelod-tls", cpuPerMillion, "pomelod", atMost, 1.25},
+	{"tls-w16", "pomelod-tls", cpuPerMillion, "pomelod", atMost, 1.5},
+	{"tls-idle", "pomelod-tls", rssPerConn, "", atMost, 6 << 10},
 	// Members that stop reading; a request beside a saturated room, in µs.
 	{"frozen", "pomelod", "p99_by_before", "", atMost, 1.2},
 	{"frozen", "pomelod", "rss_peak_by_owed", "", atMost, 1.1},

@@ -126,6 +126,18 @@ bench-latency:
 	for n in 25 50 100 200 400 800 1200 1600 2400 3200; do \
 		$(LOAD) broadcast -row curve-load-$$n -members 1000 -size 4096 -rate $$n -wire tcp $(CURVE) -patience 20s $(OURS) || exit; done
 
+# TLS beside the same without it, and beside a library of WebSocket on crypto/tls, with and without it. The clients of all shake hands for themselves. Not part of
+# make bench, as it needs bin/peers.
+SECURE  = -server 'pomelod-tls@tls+ws=$(POMELOD) -tls-self -tls-listen 127.0.0.1:0 -tls-gate 127.0.0.1:0'
+CODERS  = -server 'coder@plain=$(PEER)/coder' -server 'coder-tls@tls+plain=$(PEER)/coder -tls'
+PEOPLE ?= 10000
+.PHONY: bench-tls
+bench-tls: build bin/bench bin/peers ## measure TLS beside plain pomelod and coder/websocket, in about twenty minutes
+	@rm -f bin/$@.jsonl
+	$(LOAD) broadcast -row tls-w1 -members $(MEMBERS) -inflight 1 $(SLICED) $(OURS) $(SECURE) $(CODERS)
+	$(LOAD) broadcast -row tls-w16 -members $(MEMBERS) -inflight 16 $(SLICED) $(OURS) $(SECURE) $(CODERS)
+	$(LOAD) idle -row tls-idle -members $(PEOPLE) -room-size 20 -periods $(PERIODS) $(RUN) $(OURS) $(SECURE) $(CODERS)
+
 .PHONY: bin/bench
 bin/bench:
 	CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -o $@ ./bench

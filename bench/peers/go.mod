@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/centrifugal/centrifuge v0.38.0
+	github.com/coder/websocket v1.8.14
 	github.com/lesismal/nbio v1.6.8
 	github.com/lonng/nano v0.5.0
 	github.com/lxzan/gws v1.8.9

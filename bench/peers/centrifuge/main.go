@@ -26,7 +26,7 @@ func main() {
 	ln := peer.Listen(peer.Address())
 	http.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{}))
 	go func() { log.Fatal(http.Serve(ln, nil)) }()
-	peer.Ready(ln.Addr())
+	peer.Ready(ln.Addr(), false)
 	peer.Wait()
 }
 

@@ -58,6 +58,6 @@ func main() {
 			go c.ReadLoop() // so that the request can be collected
 		})))
 	}()
-	peer.Ready(ln.Addr())
+	peer.Ready(ln.Addr(), false)
 	peer.Wait()
 }

@@ -115,7 +115,7 @@ func announce(addr net.Addr) {
 		c, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			c.Close()
-			peer.Ready(addr)
+			peer.Ready(addr, false)
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -50,6 +50,6 @@ func main() {
 	if err := engine.Start(); err != nil {
 		log.Fatal(err)
 	}
-	peer.Ready(ln.Addr())
+	peer.Ready(ln.Addr(), false)
 	peer.Wait()
 }
