@@ -84,3 +84,58 @@ func ExampleClient_Request() {
 	fmt.Println(c.Request("gate.gateHandler.queryEntry", map[string]string{}, nil))
 	// Output: gate.gateHandler.queryEntry: refused: {"code":500}
 }
+
+// connectorExample runs a pomelod on a free port until end is called, and returns its connector's address.
+func connectorExample() (addr string, end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	bound, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- server.Run(ctx, nil, []string{"-listen", "127.0.0.1:0", "-gate", "none", "-admin", "none"},
+			func(addrs map[string]net.Addr) { bound <- addrs["connector"].String() })
+	}()
+	select {
+	case addr = <-bound:
+	case err := <-ended:
+		log.Fatal(err)
+	}
+	return addr, func() { cancel(); <-ended }
+}
+
+// A bot gives a secret in its handshake, so that a later connection of its can take its place in a room.
+func ExampleOptions() {
+	addr, end := connectorExample()
+	defer end()
+	for range 2 {
+		c, err := client.Options{User: map[string]string{"secret": "only this bot knows it"}}.Dial(addr, 10*time.Second)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Println(c.Request("connector.entryHandler.enter", map[string]string{"username": "bot", "rid": "lobby"}, nil))
+	}
+	// Output:
+	// <nil>
+	// <nil>
+}
+
+// A notify has no answer; who is in the room is told by pages.
+func ExampleClient_Members() {
+	addr, end := connectorExample()
+	defer end()
+	c, err := client.Dial(addr, 10*time.Second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": "lobby"}, nil); err != nil {
+		log.Fatal(err)
+	}
+	_ = c.Notify("chat.chatHandler.send", map[string]string{"content": "hello", "target": "*"})
+	page, err := c.Members("", 100)
+	fmt.Println(page.Users, page.Count, err)
+	push, err := c.Next()
+	fmt.Println(push.Route, err)
+	// Output:
+	// [ann] 1 <nil>
+	// onChat <nil>
+}

@@ -16,9 +16,8 @@ func main() { os.Exit(server.Main(NewLobby().App())) }
 
 // Lobby keeps the open games. Handlers run on goroutines, so it has a lock.
 //
-// A player is a session and not a name: by another enter a session may leave the room or take another name, and an App is not
-// told of either. But Session always says where it is now, so whoever looks at a game looks first at who of its players is
-// still there (present).
+// A player is a session and not a name: by another enter a session may leave the room or take another name. Session always says where it is now, so
+// whoever looks at a game looks first at who of its players is still there (present), and so does tidy when somebody has left.
 type Lobby struct {
 	app *app.App
 
@@ -46,7 +45,7 @@ func (l *Lobby) App() *app.App {
 	l.app.Handle("lobby.lobbyHandler.list", l.list)
 	l.app.Handle("lobby.lobbyHandler.open", l.open)
 	l.app.Handle("lobby.lobbyHandler.join", l.join)
-	l.app.OnClose(func(*app.Session) { go l.tidy() }) // events run on the event loop: no waiting there
+	l.app.OnLeave(func(*app.Session, app.Place, app.Why) { go l.tidy() }) // events run on the event loop: no waiting there
 	return l.app
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -99,6 +100,55 @@ func TestLeavingClosesAnEmptyGame(t *testing.T) {
 			t.Fatalf("still open: %+v", list)
 		}
 	}
+}
+
+// Nobody leaves a ghost: not who is cut off, though its place in the room is kept, and not whose second login takes the place of the first.
+func TestCutReturnAndTwoLogins(t *testing.T) {
+	addr := servertest.Start(t, NewLobby().App())["connector"]
+	ben := player(t, addr, "ben")
+	ann := map[string]string{"username": "ann", "rid": "lobby", "secret": "a secret of sixteen bytes"}
+	connect := func() (*client.Client, *net.TCPConn) {
+		t.Helper()
+		conn, err := net.DialTimeout("tcp", addr, timeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.New(conn, timeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := errors.Join(c.Request("connector.entryHandler.enter", ann, nil),
+			c.Request("lobby.lobbyHandler.open", map[string]any{"name": "chess", "seats": 2}, nil)); err != nil {
+			t.Fatal(err)
+		}
+		return c, conn.(*net.TCPConn)
+	}
+	games := func(want int) {
+		t.Helper()
+		for end := time.Now().Add(timeout); ; {
+			var list struct{ Games []Game }
+			if err := ben.Request("lobby.lobbyHandler.list", struct{}{}, &list); err != nil {
+				t.Fatal(err)
+			}
+			if len(list.Games) == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("open: %+v, want %d", list, want)
+			}
+		}
+	}
+	_, conn := connect()
+	games(1)
+	if err := errors.Join(conn.SetLinger(0), conn.Close()); err != nil { // a reset
+		t.Fatal(err)
+	}
+	games(0)
+	connect() // it returns to its place, and opens another game
+	games(1)
+	connect() // the second login ends the first, whose game is gone
+	games(1)
 }
 
 // Who enters another room gives up the seats, who takes another name keeps them; in both cases nobody was told.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -37,8 +38,14 @@ type game struct {
 // player is one of a game.
 type player struct {
 	in    *app.Session // by which it is in the room; nil: it is outside, and timer runs
-	timer *time.Timer
+	timer *app.Timer
 	outs  int // how often it went out: a timer that has fired may have waited for mu meanwhile
+}
+
+func (p *player) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 // NewMatchmaker makes the program.
@@ -64,6 +71,7 @@ func (m *Matchmaker) find(c *app.Call) (any, error) {
 	}
 	for _, old := range c.Session.Bind(body.UID) {
 		old.Kick("you are playing elsewhere")
+		<-old.Done() // it has left the room of its game, so its name is free there
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,7 +110,7 @@ func (m *Matchmaker) goOut(g *game, uid string) {
 	p.in = nil
 	p.outs++
 	this := p.outs
-	p.timer = time.AfterFunc(m.Patience, func() {
+	p.timer, _ = m.app.AfterFunc(m.Patience, func(context.Context) { // it fails at the server's end only: a player has one timer
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if p.in == nil && p.outs == this {
@@ -120,7 +128,7 @@ func (m *Matchmaker) lose(g *game, loser string) {
 	var players []string
 	for uid, p := range g.players {
 		players = append(players, uid)
-		p.timer.Stop()
+		p.stop()
 	}
 	_, _ = m.app.PushUIDs(players, "onEnd", map[string]string{"room": g.room, "lost": loser})
 }
@@ -150,7 +158,7 @@ func (m *Matchmaker) entered(s *app.Session) {
 	if g := m.games[s.Room()]; g != nil && g.players[s.User()] != nil {
 		p := g.players[s.User()]
 		p.in = s
-		p.timer.Stop()
+		p.stop()
 	}
 }
 

@@ -79,8 +79,8 @@ func TestASecondConnectionIsNoEnd(t *testing.T) {
 		t.Fatalf("%+v, %v", told, err)
 	}
 	find(t, eve, "eve")
+	again.Enter("ann", room) // at once: the first one has left by then
 	ben.Wait("onLeave", nil)
-	again.Enter("ann", room)
 	ben.Wait("onAdd", nil)
 	again.Close()
 	var end struct{ Lost string }
@@ -90,12 +90,41 @@ func TestASecondConnectionIsNoEnd(t *testing.T) {
 }
 
 func TestALongCutIs(t *testing.T) {
+	s, ann, ben, _ := match(t, time.Minute)
+	ann.Cut()
+	ben.Wait("onLeave", nil)
+	s.Advance(time.Minute)
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
+func TestWhoDoesNotComeLoses(t *testing.T) {
 	m := NewMatchmaker()
-	m.Patience = 10 * time.Millisecond // nobody enters in time
 	s := apptest.Start(t, m.App())
 	ann, ben := s.Connect(), s.Connect()
 	find(t, ann, "ann")
 	find(t, ben, "ben")
-	ann.Wait("onEnd", nil)
-	ben.Wait("onEnd", nil)
+	var told struct{ Room string }
+	ben.Wait("onMatch", &told)
+	ben.Enter("ben", told.Room)
+	s.Advance(m.Patience)
+	var end struct{ Lost string }
+	if ann.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
+// Who goes to another room, or wants another name, has left, or is refused.
+func TestSwitchAndRename(t *testing.T) {
+	_, ann, ben, room := match(t, time.Hour)
+	if err := ann.TryEnter("anna", room); !errors.Is(err, client.ErrRefused) {
+		t.Errorf("another name: %v", err)
+	}
+	ann.Enter("anna", "lobby")
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
 }
