@@ -32,6 +32,7 @@ type App struct {
 	onOpen   []func(*Session)
 	onClose  []func(*Session)
 	onEnter  []func(*Session)
+	onJoin   []func(*Session, Place)
 	onLeave  []func(*Session, Place, Why)
 	onRename []func(*Session, Place)
 	judge    auth.Func     // of logins; nil: none

@@ -37,7 +37,7 @@ func TestAfterSeesAPanic(t *testing.T) {
 	var seen []error
 	a.After(func(_ *Call, result any, err error) { seen = append(seen, err) })
 	h := hosting.Of(a)
-	s := h.NewSession(nil, netip.AddrPort{}, hosting.Place{})
+	s := h.NewSession(nil, netip.AddrPort{}, hosting.Where{})
 	answer, _ := h.Routes()[0].Run(&hosting.Call{Context: t.Context(), Session: s, Body: []byte("{}")})
 	if string(answer) != string(hosting.Refusal("a.b.c")) || len(seen) != 1 || seen[0] == nil || h.Panics() != 1 {
 		t.Errorf("answer %s, After saw %v, %d panics", answer, seen, h.Panics())

@@ -22,12 +22,12 @@ func carried(t *testing.T, a, next *App, s hosting.Session) (hosting.Session, bo
 	if !ok {
 		return nil, false
 	}
-	there := hosting.Of(next).NewSession(nil, netip.AddrPort{}, hosting.Place{})
+	there := hosting.Of(next).NewSession(nil, netip.AddrPort{}, hosting.Where{})
 	return there, hosting.Of(next).Unpack(there, c)
 }
 
 func newDataSession(a *App) hosting.Session {
-	return hosting.Of(a).NewSession(nil, netip.AddrPort{}, hosting.Place{})
+	return hosting.Of(a).NewSession(nil, netip.AddrPort{}, hosting.Where{})
 }
 
 // A session has its own value, and it goes along.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pomelod/pomelod/internal/hosting"
 )
@@ -16,6 +17,8 @@ type Why string
 
 // The values of Why.
 const (
+	// Left: it has left the room and goes on, by Session.Leave or its client's wish.
+	Left Why = "left"
 	// Switched: it has entered another room.
 	Switched Why = "switch"
 	// Goodbye: the client has closed its connection in order.
@@ -39,11 +42,15 @@ func (a *App) OnOpen(fn func(*Session)) { a.onOpen = append(a.onOpen, fn) }
 // not block. A handler of the session may still be running; its context is done. The session's User and Room are the last ones that it had.
 func (a *App) OnClose(fn func(*Session)) { a.onClose = append(a.onClose, fn) }
 
-// OnEnter adds a function that is called when a session has entered a room, of which Room and User of the session tell. It runs on the event
-// loop and must not block.
+// OnEnter adds a function that is called when a session has entered a room, of which Room and User of the session tell: its first one, or its only one. Of those
+// that it joins beside OnJoin tells. It runs on the event loop and must not block.
 func (a *App) OnEnter(fn func(*Session)) { a.onEnter = append(a.onEnter, fn) }
 
-// OnLeave adds a function that is called when a session has left a room, and says why. Each OnEnter is followed by one OnLeave, before OnClose
+// OnJoin adds a function that is called when a session has come into a further room beside those that it is in (Session.Join). It runs on the event loop
+// and must not block.
+func (a *App) OnJoin(fn func(s *Session, joined Place)) { a.onJoin = append(a.onJoin, fn) }
+
+// OnLeave adds a function that is called when a session has left a room, and says why. Each OnEnter and OnJoin is followed by one OnLeave, before OnClose
 // if the session ends by that. It runs on the event loop and must not block.
 func (a *App) OnLeave(fn func(s *Session, left Place, why Why)) { a.onLeave = append(a.onLeave, fn) }
 
@@ -62,7 +69,7 @@ func (a *App) OnStop(fn func(ctx context.Context)) { a.onStop = append(a.onStop,
 
 // Watches implements hosting.App.
 func (h *hosted) Watches() bool {
-	return len(h.onOpen)+len(h.onClose)+len(h.onEnter)+len(h.onLeave)+len(h.onRename) > 0
+	return len(h.onOpen)+len(h.onClose)+len(h.onEnter)+len(h.onJoin)+len(h.onLeave)+len(h.onRename) > 0
 }
 
 // Start implements hosting.App.
@@ -110,22 +117,32 @@ func (h *hosted) Closed(s hosting.Session) {
 }
 
 // Moved implements hosting.Session.
-func (s *hostedSession) Moved(to hosting.Place) {
+func (s *hostedSession) Moved(to hosting.Where, why string) {
 	s.mu.Lock()
 	was := s.at
-	s.at = Place(to)
+	s.at = to
 	s.mu.Unlock()
 	of, a := (*Session)(s), s.app
-	if was.Room == to.Room {
-		for _, f := range a.onRename {
-			a.protect("OnRename", func() { f(of, was) })
+	for _, room := range was.Rooms {
+		if !slices.Contains(to.Rooms, room) {
+			a.tellLeft(of, Place{room, was.User}, Why(why))
 		}
-		return
 	}
-	if was.Room != "" {
-		a.tellLeft(of, was, Switched)
+	for i, room := range to.Rooms {
+		switch stayed := slices.Contains(was.Rooms, room); {
+		case stayed && was.User != to.User:
+			for _, f := range a.onRename {
+				a.protect("OnRename", func() { f(of, Place{room, was.User}) })
+			}
+		case stayed:
+		case i == 0:
+			a.tell("OnEnter", a.onEnter, of)
+		default:
+			for _, f := range a.onJoin {
+				a.protect("OnJoin", func() { f(of, Place{room, to.User}) })
+			}
+		}
 	}
-	a.tell("OnEnter", a.onEnter, of)
 }
 
 // tellLeft tells that s has left a room.

@@ -150,6 +150,49 @@ func ExampleSession_Bind() {
 	// onNews {"text":"hi"}
 }
 
+// A program has a player join the room of its team beside the world, in which it speaks unless it says otherwise.
+func ExampleSession_Join() {
+	a := app.New()
+	a.Handle("team.teamHandler.join", func(c *app.Call) (any, error) {
+		if err := c.Session.Enter(c.Context(), app.Place{Room: "world", User: "ann"}); err != nil {
+			return nil, err
+		}
+		if err := c.Session.Join(c.Context(), "team 7"); err != nil {
+			return nil, err
+		}
+		return map[string]any{"rooms": c.Session.Rooms()}, nil
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	var answer struct{ Rooms []string }
+	fmt.Println(c.Request("team.teamHandler.join", nil, &answer), answer.Rooms)
+	_ = c.Request("chat.chatHandler.send", map[string]string{"content": "to me", "target": "*", "rid": "team 7"}, nil)
+	push, _ := c.Next()
+	fmt.Println(string(push.Body))
+	fmt.Println(a.Room("team 7").Members(context.Background()))
+	// Output:
+	// <nil> [world team 7]
+	// {"msg":"to me","from":"ann","target":"*"}
+	// [ann] <nil>
+}
+
+// Whoever must not wait is called back.
+func ExampleSession_EnterThen() {
+	a, entered := app.New(), make(chan error, 1)
+	a.OnOpen(func(s *app.Session) {
+		_ = s.EnterThen(app.Place{Room: "lobby", User: "guest"}, func(err error) { entered <- err })
+	})
+	_, stop := serve(a)
+	defer stop()
+
+	fmt.Println(<-entered)
+	fmt.Println(a.Room("lobby").Members(context.Background()))
+	// Output:
+	// <nil>
+	// [guest] <nil>
+}
+
 // Players stay connected, and keep their score, when the server is replaced by a newer one.
 func ExampleApp_Carry() {
 	a := app.New()

@@ -17,7 +17,7 @@ func SetRoomsPage(n int) (undo func()) {
 // RunInline is a call of an inline handler as a loop makes it.
 func RunInline(a *App, route string) func() {
 	h := hosting.Of(a)
-	c := &hosting.Call{Context: context.Background(), Session: h.NewSession(nil, netip.AddrPort{}, hosting.Place{}), Body: []byte("{}")}
+	c := &hosting.Call{Context: context.Background(), Session: h.NewSession(nil, netip.AddrPort{}, hosting.Where{}), Body: []byte("{}")}
 	for _, r := range h.Routes() {
 		if r.Name == route {
 			return func() { r.Run(c) }

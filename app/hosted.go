@@ -107,8 +107,8 @@ func (h *hosted) Attach(n hosting.Node) {
 }
 
 // NewSession implements hosting.App.
-func (h *hosted) NewSession(c hosting.Client, remote netip.AddrPort, where hosting.Place) hosting.Session {
-	return (*hostedSession)(&Session{app: h.app(), client: c, remote: remote, at: Place(where)})
+func (h *hosted) NewSession(c hosting.Client, remote netip.AddrPort, where hosting.Where) hosting.Session {
+	return (*hostedSession)(&Session{app: h.app(), client: c, remote: remote, at: where})
 }
 
 // Panics implements hosting.App.
@@ -243,7 +243,7 @@ func (s *hostedSession) End(why string) {
 	at := s.at
 	s.mu.Unlock()
 	s.Abandon()
-	if at.Room != "" {
-		s.app.tellLeft((*Session)(s), at, Why(why))
+	for _, room := range at.Rooms {
+		s.app.tellLeft((*Session)(s), Place{room, at.User}, Why(why))
 	}
 }

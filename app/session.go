@@ -17,7 +17,7 @@ type Session struct {
 	remote netip.AddrPort
 
 	mu     sync.Mutex
-	at     Place              // guarded by mu, as the rest
+	at     hosting.Where      // guarded by mu, as the rest
 	data   map[any]any        // by the string of Set, or the key of a Data
 	giveUp context.CancelFunc // of the latest call; calling it late is harmless
 	begun  bool               // it has finished its handshake
@@ -31,17 +31,20 @@ type Session struct {
 // tells none. The address of a client that polls may have changed since.
 func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
-// User is the session's name in its room, empty when it is in none.
+// User is the session's name in its rooms, empty when it is in none.
 func (s *Session) User() string { return s.Place().User }
 
-// Room is the room the session is in, empty when it is in none.
+// Room is the room the session is in, the first one of several (Join), empty when it is in none.
 func (s *Session) Room() string { return s.Place().Room }
 
 // Place is Room and User at one time; both are empty when the session is in no room.
 func (s *Session) Place() Place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.at
+	if len(s.at.Rooms) == 0 {
+		return Place{}
+	}
+	return Place{s.at.Rooms[0], s.at.User}
 }
 
 // Set stores a value under key until the session ends. A Data (NewData) has a type, and goes along in an upgrade.

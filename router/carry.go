@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -70,15 +71,15 @@ func (l *loop) unpack(s *session, packed hosting.Carried) {
 
 // meet tells the App of s, which the App of the process before did not know, if there was one, as of a session that comes now, and enters the room that it is in.
 func (l *loop) meet(s *session) {
-	app, room := l.node.app, s.room
-	if app == nil || !app.Watches() || s.phase != working {
+	program, room := l.node.app, s.room
+	if program == nil || !program.Watches() || s.phase != working {
 		return
 	}
 	s.room = nil
 	k := l.appClient(s)
 	s.room = room
-	app.Opened(k.Session)
+	program.Opened(k.Session)
 	if room != nil {
-		l.tellMoved(s)
+		l.tellMoved(s, app.Switched)
 	}
 }

@@ -153,36 +153,61 @@ func (ch *chat) enterAs(s *session, c *call, shown *identity) {
 	if secret != nil { // where the handshake cannot carry one, as with socket.io
 		key = secretKey(secret)
 	}
-	max := ch.limits.NameBytes
-	if !ok || body.Err() != nil || !validName(user, max) || !validName(room, max) {
-		ch.counters.namesRefused++
+	if !ok || body.Err() != nil {
+		user = "" // nobody's name
+	}
+	a := ch.admission(s, user, room, key, c.partition(room))
+	if a.refusal != nil {
+		ch.calls.answer(s, c, a.refusal)
+		return
+	}
+	if s.changing() != nil { // which has begun while a filter, or a judge of logins, was at work
 		ch.calls.answer(s, c, channel.EnterRefused)
 		return
+	}
+	if s.room != nil && s.named(room) != nil {
+		first := s.roomName() == room
+		switch {
+		case s.user() != user && len(s.further()) > 0, s.user() == user && first && !renewed: // it has one name in all its rooms
+			ch.calls.answer(s, c, channel.EnterRefused)
+			return
+		case first && len(s.further()) == 0:
+			a.req.Prev = s.user()
+		}
+	}
+	a.req.Silent = c.id == 0
+	a.req.Ext = ch.extendedEnter(s, &m)
+	ch.calls.submitEnter(s, c, a.req, a.uid, shown)
+}
+
+// admission is how s would enter a room: by the request of an enter and as uid, which is user*room, if there is no refusal.
+type admission struct {
+	req     channel.Request
+	uid     string
+	refusal []byte
+}
+
+// admission judges the names by which s would enter, and whether it may. part is the room's.
+func (ch *chat) admission(s *session, user, room string, key uint64, part uint16) admission {
+	most := ch.limits.NameBytes
+	if !validName(user, most) || !validName(room, most) {
+		ch.counters.namesRefused++
+		return admission{refusal: channel.EnterRefused}
 	}
 	fold, verdict := ch.names.Check(user)
 	if verdict != names.OK {
 		ch.counters.namesRefused++
-		ch.calls.answer(s, c, nameAnswers[verdict])
-		return
+		return admission{refusal: nameAnswers[verdict]}
 	}
 	banned, locked := ch.moderator.checkEnter(user, room, s.conn.Peer().Addr())
 	if banned != nil {
 		ch.limiter.refused[limitBan]++
-		ch.calls.answer(s, c, banned)
-		return
+		return admission{refusal: banned}
 	}
-	req := channel.Request{Op: channel.OpEnter, Locked: locked, Part: c.partition(room), Room: room, User: user, Fold: fold, Key: key, Silent: c.id == 0, Short: ch.limiter.short.Load()}
-	if s.room != nil && s.roomName() == room {
-		if s.user() == user && !renewed {
-			ch.calls.answer(s, c, channel.EnterRefused)
-			return
-		}
-		req.Prev = s.user()
-	}
-	req.Ext = ch.extendedEnter(s, &m)
 	uid := user + "*" + room
-	req.User, req.Room = uid[:len(user)], uid[len(user)+1:]
-	ch.calls.submitEnter(s, c, req, uid, shown)
+	return admission{uid: uid, req: channel.Request{
+		Op: channel.OpEnter, Locked: locked, Part: part, Room: uid[len(user)+1:], User: uid[:len(user)], Fold: fold, Key: key, Short: ch.limiter.short.Load(),
+	}}
 }
 
 // nameAnswers refuse an enter for its name.
@@ -275,7 +300,8 @@ func validName(s string, max int) bool {
 	return encoded <= max
 }
 
-// send says something to the room or to one of its members (protocol.md §9.4). Room and sender come from the session.
+// send says something to a room or to one of its members (protocol.md §9.4). The sender comes from the session, and so does the room: of several it is the first
+// one unless rid names another.
 func (ch *chat) send(s *session, c *call) {
 	if s.room == nil {
 		ch.calls.answer(s, c, channel.Refused)
@@ -285,14 +311,9 @@ func (ch *chat) send(s *session, c *call) {
 		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
-	if muted := ch.moderator.checkSend(s.user(), s.roomName()); muted != nil {
-		ch.limiter.refused[limitMute]++
-		ch.calls.answer(s, c, muted)
-		return
-	}
 	body, ok := c.object()
 	content, target := emptyText, ""
-	var rawTarget, mid []byte
+	var rawTarget, mid, rid []byte
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "content":
@@ -301,7 +322,15 @@ func (ch *chat) send(s *session, c *call) {
 			rawTarget = value
 		case "mid":
 			mid = value
+		case "rid":
+			rid = value
 		}
+	}
+	room, name := s.meant(rid)
+	if muted := ch.moderator.checkSend(s.user(), name); muted != nil {
+		ch.limiter.refused[limitMute]++
+		ch.calls.answer(s, c, muted)
+		return
 	}
 	if string(rawTarget) == `"*"` {
 		target = channel.Everybody
@@ -312,7 +341,7 @@ func (ch *chat) send(s *session, c *call) {
 	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: room.id.Partition(), Room: name, User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})
 }
 
 // foldOf is the fold of a target. One that is longer than any name is nobody's.

@@ -54,6 +54,7 @@ type handler struct {
 	fansOut bool // its messages go to many: they count for Limits.SendRate too
 	enters  bool // they count for Limits.EnterRate, and its refusals are those of enter
 	reads   bool // they count for Limits.EnterRate too, as does what they are answered
+	moves   bool // they change in which rooms a session is, and wait for what a program changes there
 }
 
 const (
@@ -68,7 +69,7 @@ const (
 // builtin are the chat application's handlers.
 var builtin = map[string]handler{
 	routeQueryEntry: {do: func(on *carriers, s *session, c *call) { on.chat.queryEntry(s, c) }},
-	routeEnter:      {do: func(on *carriers, s *session, c *call) { on.chat.enter(s, c) }, follows: true, enters: true},
+	routeEnter:      {do: func(on *carriers, s *session, c *call) { on.chat.enter(s, c) }, follows: true, enters: true, moves: true},
 	routeSend:       {do: func(on *carriers, s *session, c *call) { on.chat.send(s, c) }, pipelines: true, fansOut: true},
 	routeHistory:    {do: func(on *carriers, s *session, c *call) { on.chat.history(s, c) }, pipelines: true, reads: true},
 	routeMembers:    {do: func(on *carriers, s *session, c *call) { on.chat.members(s, c) }, pipelines: true, reads: true},
@@ -133,7 +134,7 @@ func (l *loop) dispatch(s *session, c *call) bool {
 func (l *loop) mustWait(s *session, r *route) bool {
 	n := s.inflight()
 	if n == 0 {
-		return false
+		return r.handle.moves && s.changing() != nil
 	}
 	if n >= l.node.limits.Inflight {
 		l.counters.inflightWaits++

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
@@ -18,7 +19,7 @@ import (
 // told as what is left of them: no clock goes along. The encoding has a version; another one is refused.
 
 // sessionVersion is the first byte of an exported session.
-const sessionVersion = 7
+const sessionVersion = 8
 
 // errSession is the error of importSession: its input was not written by exportSession, or by that of another version.
 var errSession = errors.New("malformed session state")
@@ -37,6 +38,7 @@ const (
 	exportedPull
 	exportedExtended
 	exportedApp
+	exportedJoins
 )
 
 // stays says why a session cannot go elsewhere now. 0: it can.
@@ -71,7 +73,7 @@ func (s *session) exportable() stays {
 	switch {
 	case s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.x != nil && (s.x.handling || s.x.greeting || s.x.login != nil):
+	case s.x != nil && (s.x.handling || s.x.greeting || s.x.login != nil || len(s.x.changes) > 0):
 		return staysHandled
 	}
 	if k := s.appClient(); k != nil && k.packed == nil {
@@ -120,7 +122,7 @@ func (l *loop) exportSession(s *session) []byte {
 	}
 	flags, m := uint64(0), &s.meter
 	for i, set := range [...]bool{
-		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil, extended, packed != nil,
+		cesu, x.origin, m.begun, m.spoke, s.owes&owesBeat != 0, s.owes&owesPong != 0, s.room != nil, x.rename, x.http != nil, x.pull != nil, extended, packed != nil, x.joins,
 	} {
 		if set {
 			flags |= 1 << i
@@ -147,6 +149,10 @@ func (l *loop) exportSession(s *session) []byte {
 	}
 	if s.room != nil {
 		b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(s.room.id), uint64(s.star)), s.uid)
+		b = wirebytes.AppendUints(b, uint64(len(s.further())))
+		for i, f := range s.further() {
+			b = wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(f.room.id)), s.furtherName(i))
+		}
 	}
 	b = x.enters.append(wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(x.star)), x.entering))
 	b = wirebytes.AppendUints(b, uint64(len(x.pending)))
@@ -173,6 +179,13 @@ type exportedHead struct {
 	flags, key       uint64
 	began            uint32
 	room             channel.RoomID
+	further          []exportedFurther
+}
+
+// exportedFurther is a further room of an exported session.
+type exportedFurther struct {
+	room channel.RoomID
+	uid  string
 }
 
 // parseHead decodes an exported session up to its places in rooms, which need no listener to be known.
@@ -201,8 +214,15 @@ func (l *loop) parseHead(r *wirebytes.Reader, to *session, x *extra) (h exported
 	if h.flags&exportedRoom != 0 {
 		h.room = channel.RoomID(r.Uint())
 		to.star, to.uid = uint8(r.UpTo(math.MaxUint8)), string(r.Block())
+		for range r.UpTo(maxFurther) {
+			f := exportedFurther{room: channel.RoomID(r.Uint())}
+			if f.uid = string(r.Block()); isUID(to.uid, to.star) {
+				f.uid = to.uid[:to.star+1] + f.uid
+			}
+			h.further = append(h.further, f)
+		}
 	}
-	x.star, x.entering, x.rename = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), h.flags&exportedRename != 0
+	x.star, x.entering, x.rename, x.joins = uint8(r.UpTo(math.MaxUint8)), string(r.Block()), h.flags&exportedRename != 0, h.flags&exportedJoins != 0
 	return h
 }
 
@@ -221,6 +241,9 @@ func (l *loop) leaveLost(from channel.Addr, peer netip.Addr, b []byte) {
 	l.postRun(0, func() { // when all loops have their partitions
 		if h.flags&exportedRoom != 0 && isUID(s.uid, s.star) {
 			l.leave(from, s.user(), s.roomName(), h.room.Partition(), end)
+			for _, f := range h.further {
+				l.leave(from, s.user(), f.uid[int(s.star)+1:], f.room.Partition(), end)
+			}
 		}
 		if x.entering != "" && isUID(x.entering, x.star) {
 			end.Handed = channel.Unheard
@@ -244,6 +267,13 @@ func (l *loop) importSession(s *session, b []byte) error {
 		if to.room = l.rooms.byID[h.room]; to.room == nil {
 			r.Fail()
 		}
+	}
+	for i, f := range h.further {
+		at := l.rooms.byID[f.room]
+		if at == nil || at == to.room || slices.ContainsFunc(h.further[:i], func(other exportedFurther) bool { return other.room == f.room }) {
+			r.Fail()
+		}
+		to.needRare().further = append(to.rare.further, further{room: at, uid: f.uid})
 	}
 	x.enters = l.parseIdentity(&r)
 	for range r.UpTo(uint64(len(r.Rest()))) {
@@ -288,6 +318,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 	l.countTransport(s, by)
 	if s.room != nil {
 		l.rooms.joinGroup(s, s.room)
+		l.rooms.hostAll(s)
 	}
 	l.keepInput(s)
 	l.schedule(s)
@@ -323,7 +354,7 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	case s.phase == working && !s.meter.begun:
 	case s.room != nil && (s.phase != working || !isUID(s.uid, s.star)):
 	case (x.entering != "") != (len(x.pending) > 0 && x.pending[0].op == channel.OpEnter), x.entering != "" && (s.phase != working || !isUID(x.entering, x.star)):
-	case x.rename && (s.room == nil || x.entering == ""), x.enters != nil && x.entering == "":
+	case x.rename && (s.room == nil || x.entering == ""), x.joins && x.entering == "", x.enters != nil && x.entering == "":
 	case len(x.pending) > 0 && (x.pending[0].body != nil || s.phase != working):
 	default:
 		return true

@@ -81,7 +81,8 @@ func (ch *chat) history(s *session, c *call) {
 			most = value
 		}
 	}
-	if !ok || body.Err() != nil || room != nil && nameValue(room) != s.roomName() {
+	at, name := s.meant(room)
+	if !ok || body.Err() != nil || room != nil && nameValue(room) != name {
 		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
@@ -89,7 +90,7 @@ func (ch *chat) history(s *session, c *call) {
 	if before != nil {
 		x.Since, x.HasSince = seqOf(before), true
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpHistory, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Ext: x})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpHistory, Part: at.id.Partition(), Room: name, User: s.user(), Ext: x})
 }
 
 // defaultMembers is how many names a page of members has if its reader does not say.
@@ -113,7 +114,8 @@ func (ch *chat) members(s *session, c *call) {
 			most = value
 		}
 	}
-	if !ok || body.Err() != nil || room != nil && nameValue(room) != s.roomName() {
+	at, name := s.meant(room)
+	if !ok || body.Err() != nil || room != nil && nameValue(room) != name {
 		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
@@ -121,7 +123,7 @@ func (ch *chat) members(s *session, c *call) {
 	if after != nil {
 		x.Since, x.HasSince = seqOf(after), true
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpMembers, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Ext: x})
+	ch.calls.submit(s, c, channel.Request{Op: channel.OpMembers, Part: at.id.Partition(), Room: name, User: s.user(), Ext: x})
 }
 
 // seqOf is a raw JSON value as a place in a room's stream. What is none is in no room's.

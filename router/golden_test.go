@@ -9,6 +9,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/golden"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/internal/wirebytes"
 	"github.com/pomelod/pomelod/netpoll"
 )
@@ -42,6 +43,17 @@ func TestGoldenStates(t *testing.T) {
 	r.node.loops[0].np.Each(func(c *netpoll.Conn) {
 		g.Bytes("session that a program carries", r.node.loops[0].exportSession(r.node.loops[0].session(c)))
 	})
+
+	r = newRig(t, shape{loops: 1}, nil)
+	r.login(atConnector, false).enter("a", "r")
+	l := r.node.loops[0]
+	l.np.Each(func(c *netpoll.Conn) {
+		if err := l.postChange(l.addr(c), hosting.Change{Kind: hosting.ChangeJoin, Room: "q", Done: func(error) {}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	r.empty()
+	l.np.Each(func(c *netpoll.Conn) { g.Bytes("session in two rooms", l.exportSession(l.session(c))) })
 
 	// A loop whose rooms are another node's has what is its own alone.
 	r = twoNodes(t, shape{loops: 1}, 1, nil)

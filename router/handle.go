@@ -76,7 +76,7 @@ func (p *program) filtered(name string, builtin handler) handler {
 		return builtin
 	}
 	filters := &appRoute{name: name, run: run}
-	return handler{fansOut: builtin.fansOut, enters: builtin.enters, reads: builtin.reads, do: func(on *carriers, s *session, c *call) {
+	return handler{fansOut: builtin.fansOut, enters: builtin.enters, reads: builtin.reads, moves: builtin.moves, do: func(on *carriers, s *session, c *call) {
 		on.handlers.call(s, c, filters, builtin.do)
 	}}
 }

@@ -200,8 +200,11 @@ func (l *loop) leavesOf(s *session) (leaves [][]byte) {
 		}
 		leaves = append(leaves, channel.AppendRequest(nil, &r))
 	}
-	if s.room != nil {
-		add(s.user(), s.roomName(), s.room.seq)
+	for r, name := range s.rooms() {
+		add(s.user(), name, r.seq)
+	}
+	if c := s.changing(); c != nil {
+		add(c.uid[:c.star], c.Room, channel.Unheard)
 	}
 	if x := s.x; x != nil && x.entering != "" {
 		add(x.entering[:x.star], x.entering[int(x.star)+1:], channel.Unheard)

@@ -28,6 +28,8 @@ type courier interface {
 	postPush(to channel.Addr, p *codec.Push) error
 	// postKick ends the session at an address, which is told why.
 	postKick(to channel.Addr, reason string)
+	// postChange changes the rooms of the session at an address, or returns app.ErrBusy. Else Change.Done is called.
+	postChange(to channel.Addr, c hosting.Change) error
 }
 
 // Push implements hosting.Client.
@@ -35,6 +37,9 @@ func (k *appClient) Push(p *codec.Push) error { return k.courier.postPush(k.addr
 
 // Kick implements hosting.Client.
 func (k *appClient) Kick(reason string) { k.courier.postKick(k.addr, reason) }
+
+// Change implements hosting.Client.
+func (k *appClient) Change(c hosting.Change) error { return k.courier.postChange(k.addr, c) }
 
 // postPush implements courier.
 func (l *loop) postPush(to channel.Addr, p *codec.Push) error {
@@ -75,18 +80,19 @@ func (l *loop) appClient(s *session) *appClient {
 	x := s.needRare()
 	if x.client == nil {
 		k := &appClient{courier: l, addr: l.addr(s.conn)}
-		where := hosting.Place{}
-		if s.room != nil {
-			where = s.place()
-		}
-		k.Session = l.node.app.NewSession(k, s.conn.Peer(), where)
+		k.Session = l.node.app.NewSession(k, s.conn.Peer(), s.where())
 		x.client = k
 	}
 	return x.client
 }
 
-// place is where s is, which is in a room.
-func (s *session) place() hosting.Place { return hosting.Place{Room: s.roomName(), User: s.user()} }
+// where is in which rooms s is.
+func (s *session) where() (at hosting.Where) {
+	for _, name := range s.rooms() {
+		at.User, at.Rooms = s.user(), append(at.Rooms, name)
+	}
+	return at
+}
 
 // tellOpened tells the App of a session that has finished its handshake.
 func (l *loop) tellOpened(s *session) {
@@ -96,10 +102,10 @@ func (l *loop) tellOpened(s *session) {
 	}
 }
 
-// tellMoved tells the App in which room s is now, and under which name.
-func (l *loop) tellMoved(s *session) {
+// tellMoved tells the App in which rooms s is now, under which name, and why it is no longer in others.
+func (l *loop) tellMoved(s *session, why app.Why) {
 	if k := s.appClient(); k != nil {
-		k.Moved(s.place())
+		k.Moved(s.where(), string(why))
 	}
 }
 

@@ -137,7 +137,7 @@ func (r *rare) append(b []byte) []byte {
 	if r == nil {
 		r = new(rare)
 	}
-	b = wirebytes.AppendUints(wirebytes.AppendBlock(b, r.token), uint64(len(r.claims)))
+	b = wirebytes.AppendUints(wirebytes.AppendBlock(b, r.token), r.key, uint64(len(r.claims)))
 	for _, user := range r.claims {
 		b = wirebytes.AppendBlock(b, user)
 	}
@@ -169,6 +169,9 @@ func (who *identity) append(b []byte) []byte {
 func (l *loop) parseLogin(s *session, r *wirebytes.Reader) {
 	if token := string(r.Block()); token != "" {
 		s.needRare().token = token
+	}
+	if key := r.Uint(); key != 0 {
+		s.needRare().key = key
 	}
 	for range r.UpTo(maxClaims) {
 		s.needRare().claims = append(s.needRare().claims, string(r.Block()))

@@ -1,12 +1,14 @@
 package router
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/netpoll"
@@ -147,18 +149,23 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 		return false
 	}
 	req.From = l.addr(s.conn)
-	seconds := l.node.limits.RequestSeconds
-	if l.elsewhere(req.Part) {
-		seconds += elsewhereSeconds
-	}
-	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), seconds) // notifies as well: they need credits
+	req.Req = l.await(s, c, req.Op, req.Op.RefusedBody(), l.patience(req.Part)) // notifies as well: they need credits
 	in.Post(req)
 	return true
+}
+
+// patience is how many seconds the owner of a partition has to answer.
+func (l *loop) patience(part uint16) uint32 {
+	if l.elsewhere(part) {
+		return l.node.limits.RequestSeconds + elsewhereSeconds
+	}
+	return l.node.limits.RequestSeconds
 }
 
 // submitEnter is submit for an enter. uid is user*room, of which the request's names are parts: who the session will be.
 func (l *loop) submitEnter(s *session, c *call, req channel.Request, uid string, who *identity) {
 	x := l.extra(s)
+	l.keepKey(s, req.Key)
 	req.Near = l.node.access.near(s.conn.Peer().Addr())
 	x.entering, x.star, x.rename, x.enters = uid, uint8(len(req.User)), req.Prev != "", who // first: the answer may come before submit returns
 	if !l.submit(s, c, req) {
@@ -228,9 +235,9 @@ func (l *loop) apply(it *channel.Item) {
 		if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
 			l.entered(s, it)
 			l.finish(s, it.Body, it.End())
-			if s.room != nil && l.node.moderator.bans(s.user(), s.conn.Peer().Addr()) { // since it asked
-				l.kick(s, whyBanned)
-			}
+			l.endBanned(s)
+		} else if c := s.changing(); c != nil && c.req == it.Req {
+			l.changed(s, it)
 		}
 	case channel.ItemLeave:
 		if s.room != nil && s.room.id == it.Room {
@@ -239,18 +246,20 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemReply:
 		if s.x != nil && s.x.login != nil && s.x.login.claim == it.Req {
 			l.claimed(s, it.Body)
+		} else if c := s.changing(); c != nil && c.req == it.Req {
+			l.refused(s, it.Body)
 		} else {
 			l.takeAnswer(s, it)
 		}
 	case channel.ItemDirect:
-		if s.room != nil && s.room.id == it.Room { // it may have switched rooms meanwhile
+		if s.in(it.Room) { // it may have switched rooms meanwhile
 			l.pushTo(s, it.Push)
 			if it.Push.Seq != 0 { // said before: nothing else that is for one alone has a number
 				l.limiter.spendRead(&s.meter, len(it.Push.Body))
 			}
 		}
 	case channel.ItemKick:
-		if it.Room == 0 || s.room != nil && s.room.id == it.Room {
+		if it.Room == 0 || s.in(it.Room) {
 			l.kick(s, string(it.Body))
 		}
 	}
@@ -282,6 +291,9 @@ func (l *loop) takeAnswer(s *session, it *channel.Item) {
 			l.limiter.spendRead(&s.meter, len(it.Body))
 		}
 		if i == 0 {
+			if p.op == channel.OpEnter && bytes.Equal(it.Body, channel.EnterUnknown) {
+				l.forsake(s, s.x.entering, s.x.star)
+			}
 			l.finish(s, it.Body, it.End())
 			return
 		}
@@ -290,21 +302,47 @@ func (l *loop) takeAnswer(s *session, it *channel.Item) {
 	}
 }
 
-// entered makes s a member of the room here. Only now it leaves the room it was in, so a refused switch changes nothing.
+// endBanned ends who was banned since it asked to enter where it is now.
+func (l *loop) endBanned(s *session) {
+	if s.room != nil && l.node.moderator.bans(s.user(), s.conn.Peer().Addr()) {
+		l.kick(s, whyBanned)
+	}
+}
+
+// entered makes s a member of the room that its client has asked to enter.
 func (l *loop) entered(s *session, it *channel.Item) {
 	x := s.x
+	if x.enters != nil {
+		l.identifyAs(s, x.enters)
+	}
+	l.arrive(s, it, x.entering, x.star, x.rename, x.joins)
+}
+
+// arrive makes s a member of a room here, as whom uid and star say. Only now it leaves the rooms that it was in, so a refused switch changes nothing;
+// unless it only has another name (rename), or joins one more.
+func (l *loop) arrive(s *session, it *channel.Item, uid string, star uint8, rename, joins bool) {
+	if joins && s.room != nil {
+		if !s.in(it.Room) {
+			l.rooms.add(s, it, uid)
+		}
+		l.tellMoved(s, app.Switched)
+		return
+	}
 	if s.room != nil {
-		if !x.rename {
+		for i := len(s.further()) - 1; i >= 0; i-- {
+			if r := s.rare.further[i].room; r.id != it.Room { // else that is where it arrives, and it stays a member
+				l.leave(it.To, s.user(), s.furtherName(i), r.id.Partition(), channel.Request{})
+			}
+			l.rooms.remove(s, i)
+		}
+		if !rename && s.room.id != it.Room {
 			l.leave(it.To, s.user(), s.roomName(), s.room.id.Partition(), channel.Request{})
 		}
 		l.rooms.exit(s)
 	}
-	s.uid, s.star = x.entering, x.star
-	if x.enters != nil {
-		l.identifyAs(s, x.enters)
-	}
+	s.uid, s.star = uid, star
 	l.rooms.join(s, it)
-	l.tellMoved(s)
+	l.tellMoved(s, app.Switched)
 }
 
 // Passed implements netpoll.Handler: workers, also those of other loops, learn how much there is to write here.

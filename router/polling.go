@@ -310,6 +310,7 @@ func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting stri
 	ps.releasePosts(p)
 	in.x.stash = l.np.TakeInput(in.conn)
 	waiting := l.np.TakeOutput(in.conn)
+	l.rooms.unhostAll(in)
 	if l.variant(in).Extended {
 		in.variant = l.profile(in).extendedVariant(framing)
 	} else {
@@ -318,6 +319,7 @@ func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting stri
 	if r := in.room; r != nil {
 		l.rooms.dropEmpty(r)
 		l.rooms.joinGroup(in, r)
+		l.rooms.hostAll(in)
 	}
 	out := l.np.Stage(in.conn)
 	if greeting != "" {

@@ -53,8 +53,14 @@ func (l *loop) endMembers(part int, why string) {
 	l.np.Each(func(c *netpoll.Conn) {
 		s := l.session(c)
 		entering := s.x != nil && s.x.entering != "" && in(channel.Partition(s.x.entering[int(s.x.star)+1:]))
+		if c := s.changing(); c != nil {
+			entering = entering || in(channel.Partition(c.Room))
+		}
+		for r := range s.rooms() {
+			entering = entering || in(r.id.Partition())
+		}
 		counted := slices.ContainsFunc(s.counted(), func(user string) bool { return in(channel.Partition(user)) })
-		if s.phase != ended && (counted || entering || s.room != nil && in(s.room.id.Partition())) {
+		if s.phase != ended && (counted || entering) {
 			l.kick(s, why)
 		}
 	})

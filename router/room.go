@@ -23,7 +23,8 @@ type room struct {
 type variantGroup struct {
 	variant *codec.Variant
 	group   netpoll.Group
-	marks   []mark // of the last pushes, as far as somebody may lack them
+	marks   []mark  // of the last pushes, as far as somebody may lack them
+	guests  *guests // nil: there are none. It lies where the rest leaves eight bytes, so a room without guests is not larger
 }
 
 // rooms are what a loop knows of rooms that have members here. Owned by the loop, but for crowded.
@@ -56,35 +57,44 @@ func (l *loop) renewRoom(it *channel.Item) {
 
 // join makes s a member of a room here. A push that was encoded for others before stays theirs.
 func (rs *rooms) join(s *session, it *channel.Item) {
+	s.room = rs.know(it, s.roomName())
+	rs.joinGroup(s, s.room)
+}
+
+// know is what the loop knows of a room that somebody enters here.
+func (rs *rooms) know(it *channel.Item, name string) *room {
 	r := rs.byID[it.Room]
 	if r == nil {
 		r = &room{id: it.Room, epoch: it.Epoch, seq: it.Seq}
 		rs.byID[it.Room] = r
 	}
 	if int(it.Count) >= rs.limits.Spread && r.large == "" {
-		r.large = s.roomName()
+		r.large = name
 		rs.large[r.large] = struct{}{}
 	}
-	s.room = r
-	rs.joinGroup(s, r)
+	return r
 }
 
 // joinGroup adds s to the group of its variant.
 func (rs *rooms) joinGroup(s *session, r *room) {
-	v := rs.variants[s.variant]
+	rs.np.Join(s.conn, &rs.groupOf(r, s.variant, s.roomName()).group)
+}
+
+// groupOf is the group of a variant in a room, which is made if there is none.
+func (rs *rooms) groupOf(r *room, id variantID, name string) *variantGroup {
+	v := rs.variants[id]
 	for _, vg := range r.groups {
 		if vg.variant == v {
-			rs.np.Join(s.conn, &vg.group)
-			return
+			return vg
 		}
 	}
 	vg := &variantGroup{variant: v}
-	rs.pace(vg, s.roomName())
+	rs.pace(vg, name)
 	r.groups = append(r.groups, vg)
-	rs.np.Join(s.conn, &vg.group)
+	return vg
 }
 
-// changeVariant has s read from now on what clients of v read. What its room had for it until now is staged first, as it was encoded.
+// changeVariant has s read from now on what clients of v read. What its rooms had for it until now is staged first, as it was encoded.
 func (rs *rooms) changeVariant(s *session, v variantID) {
 	r := s.room
 	if r == nil {
@@ -93,16 +103,24 @@ func (rs *rooms) changeVariant(s *session, v variantID) {
 	}
 	rs.np.Leave(s.conn)
 	rs.dropEmpty(r)
+	rs.unhostAll(s)
 	s.variant = v
 	rs.joinGroup(s, r)
+	rs.hostAll(s)
 }
 
-// exit takes s out of its room here. What the room had for it is staged first.
+// exit takes s out of its first room here. What the room had for it is staged first. Its oldest further room, if it has any, is the first then.
 func (rs *rooms) exit(s *session) {
 	r := s.room
 	s.room = nil
 	rs.np.Leave(s.conn)
 	rs.dropEmpty(r)
+	rs.forgetEmpty(r)
+	rs.promote(s)
+}
+
+// forgetEmpty forgets a room that has lost its last member here.
+func (rs *rooms) forgetEmpty(r *room) {
 	if len(r.groups) == 0 && rs.byID[r.id] == r {
 		rs.forget(r)
 	}
@@ -118,7 +136,7 @@ func (rs *rooms) forget(r *room) {
 // dropEmpty forgets the group that lost its last member.
 func (rs *rooms) dropEmpty(r *room) {
 	for i, vg := range r.groups {
-		if vg.group.Len() == 0 {
+		if vg.group.Len() == 0 && vg.guests == nil {
 			last := len(r.groups) - 1
 			r.groups[i], r.groups[last] = r.groups[last], nil
 			r.groups = r.groups[:last]
@@ -128,8 +146,8 @@ func (rs *rooms) dropEmpty(r *room) {
 }
 
 // push appends a push to the groups of its room, encoded once for each variant that is present. It returns false when the push is not
-// the next of the room's stream.
-func (rs *rooms) push(r *room, it *channel.Item) bool {
+// the next of the room's stream. but, who may be nil, is a guest who is left out.
+func (rs *rooms) push(r *room, it *channel.Item, but *session) bool {
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
 		return false
 	}
@@ -145,6 +163,9 @@ func (rs *rooms) push(r *room, it *channel.Item) bool {
 			rs.np.Hurry(&vg.group)
 		}
 		vg.mark(r.seq, fresh)
+		if vg.guests != nil {
+			rs.pushToGuests(vg, it.Push.Route, but)
+		}
 		if vg.group.Backlog() > rs.limits.RoomBytes {
 			rs.markCrowded(r.id)
 		}
@@ -166,12 +187,13 @@ func (l *loop) pushRoom(it *channel.Item) {
 		return
 	}
 	but := l.leftOut(r, it)
-	if but != nil { // it gets what was pushed before, and what comes behind
+	first := but != nil && but.room == r
+	if first { // it gets what was pushed before, and what comes behind
 		l.np.Leave(but.conn)
 		l.rooms.dropEmpty(r)
 	}
-	next := l.rooms.push(r, it)
-	if but != nil {
+	next := l.rooms.push(r, it, but)
+	if first {
 		l.rooms.joinGroup(but, r)
 	}
 	if !next {
@@ -184,7 +206,7 @@ func (l *loop) leftOut(r *room, it *channel.Item) *session {
 	if it.To.Asker() { // it names the loop only
 		return nil
 	}
-	if s := l.byAddr(it.To); s != nil && s.room == r {
+	if s := l.byAddr(it.To); s != nil && s.in(r.id) {
 		return s
 	}
 	return nil
@@ -204,7 +226,7 @@ func (l *loop) gap(r *room, it *channel.Item) {
 func (l *loop) endRoom(r *room) (ended int) {
 	l.rooms.forget(r)
 	l.np.Each(func(c *netpoll.Conn) {
-		if s := l.session(c); s.room == r {
+		if s := l.session(c); s.in(r.id) {
 			l.kick(s, "messages were lost; please enter again")
 			ended++
 		}

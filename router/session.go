@@ -79,19 +79,24 @@ type extra struct {
 	entering string
 	star     uint8
 	rename   bool      // same room, new name
+	joins    bool      // it stays in its other rooms
 	enters   *identity // who enters, by a login that is its own only once it has entered; nil: who it is
 	handling bool      // a function of the App's, or whoever judges logins, has the oldest pending request
 	login    *login    // that is being judged; nil: none
 	greeting bool      // a function of the App's looks at its handshake
+	changes  []change  // what a program asks of its rooms, oldest first
 }
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
 type rare struct {
 	client *appClient // nil until an App's function has seen the session
 	secret uint64     // hash of the secret it gave (secretKey); 0: none
+	key    uint64     // that of the one it gave with its last enter, where a program may have it join rooms by that; 0: none
 	who    *identity  // what its login has shown; nil: none
 	token  string     // in the URL by which it came, until its first enter; empty: none
 	claims []string   // users as one of whose sessions it is counted (claim.go)
+	// Rooms beside the first one (further.go).
+	further []further
 }
 
 // appClient is what an App knows s by; nil: no function of it has seen s.
@@ -166,12 +171,12 @@ func (l *loop) extra(s *session) *extra {
 }
 
 // entered forgets an enter that is in flight no longer, whatever has come of it.
-func (x *extra) entered() { x.entering, x.rename, x.enters = "", false, nil }
+func (x *extra) entered() { x.entering, x.rename, x.joins, x.enters = "", false, false, nil }
 
 // tidy gives the extra back when nothing is left in it.
 func (l *loop) tidy(s *session) {
 	if x := s.x; x != nil && len(x.pending) == 0 && len(x.stash) == 0 && x.begun == 0 && s.owes&owesPong == 0 && x.host == "" && !x.origin && x.entering == "" &&
-		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 && x.login == nil && !x.greeting {
+		x.http == nil && x.errand.task == taskNone && x.pull == nil && x.to == nil && x.heir == 0 && x.login == nil && !x.greeting && len(x.changes) == 0 {
 		l.freeExtra(s)
 	}
 }
@@ -242,17 +247,13 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 	*s = session{phase: ended}
 }
 
-// depart takes the session out of its room, for a reason, and forgets what it waits for. Its transport may live on.
+// depart takes the session out of its rooms, for a reason, and forgets what it waits for. Its transport may live on.
 func (l *loop) depart(s *session, why netpoll.Reason) {
 	from := l.addr(s.conn)
 	l.dropLogin(s)
 	end := l.endOf(s, why)
-	if r := s.room; r != nil {
-		if end.Cut {
-			end.Handed = l.handed(s)
-		}
-		l.rooms.exit(s)
-		l.leave(from, s.user(), s.roomName(), r.id.Partition(), end)
+	if s.room != nil {
+		l.departRooms(s, end)
 	}
 	if x := s.x; x != nil {
 		clear(x.pending)
@@ -263,6 +264,7 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 		}
 		x.entered()
 		x.handling = false
+		l.dropChanges(s, end)
 	}
 	l.tellClosed(s, why)
 	if s.rare != nil {
@@ -309,6 +311,9 @@ func (l *loop) schedule(s *session) {
 		}
 		due = min(due, s.x.pending[0].due)
 	}
+	if c := s.changing(); c != nil {
+		due = min(due, c.due)
+	}
 	if s.owes != 0 {
 		due = min(due, now+1)
 	}
@@ -333,6 +338,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 	}
 	l.checkSpoken(s)
 	l.expireRequests(s, l.np.Now())
+	l.expireChange(s, l.np.Now())
 	l.expireLogin(s)
 	if c.Alive() && s.phase != ended {
 		l.payOwed(s)
@@ -343,7 +349,7 @@ func (l *loop) Due(c *netpoll.Conn) {
 
 // expireClient deals with a client that has not been heard of in its time.
 func (l *loop) expireClient(s *session) {
-	waiting := s.inflight() > 0
+	waiting := s.inflight() > 0 || s.changing() != nil
 	if s.conn.Throttled() && !s.conn.IsPull() && !waiting { // we do not listen to it; whether it takes its answers is the network's to judge (Limits.Stuck)
 		s.alive = l.protocol(s).alive(s)
 	}
@@ -376,8 +382,8 @@ func (l *loop) expireRequests(s *session, now uint32) {
 		} else {
 			l.counters.timeouts++
 		}
-		if p.op == channel.OpEnter && (s.room == nil || s.x.entering != s.uid) { // with a new login, where it is: it stays who it was
-			l.leaveEntering(l.addr(s.conn), s.x, channel.Request{Handed: channel.Unheard})
+		if p.op == channel.OpEnter {
+			l.forsake(s, s.x.entering, s.x.star)
 		}
 		l.finish(s, p.refusal, "")
 	}
@@ -402,6 +408,9 @@ func (l *loop) finish(s *session, body []byte, end string) {
 	kept := copy(x.pending, x.pending[done:])
 	clear(x.pending[kept:])
 	x.pending = x.pending[:kept]
+	if len(x.changes) > 0 { // they wait for a client's enter
+		l.nextChange(s)
+	}
 	l.resume(s)
 }
 

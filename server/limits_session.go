@@ -24,7 +24,7 @@ import (
 //   - 16 KiB and 64 packages before the handshake is done: a handshake has some hundred bytes, and needs two packages.
 //   - 10 minutes from there to the first message: a page may be left open at its login form.
 //   - 100,000 members: a program that asks for all names is told over a megabyte then, and 380,000 do not fit into a message.
-//   - 1,000,000 rooms: a session is in one room, so fewer connections cannot have more.
+//   - 1,000,000 rooms: a client enters one at a time, so fewer connections cannot have more, unless a program has them join others.
 func (c *settings) sessionLimits(f *flag.FlagSet) {
 	add := func(v flag.Value, name, usage string) {
 		f.Var(v, name, usage)

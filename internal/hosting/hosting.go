@@ -58,7 +58,7 @@ type App interface {
 	// Attach gives the App its node; nil when that ends.
 	Attach(Node)
 	// NewSession makes the Session of a client that an App's function is about to see, and says in which room it is.
-	NewSession(c Client, remote netip.AddrPort, where Place) Session
+	NewSession(c Client, remote netip.AddrPort, where Where) Session
 	// Opened and Closed tell the App of a session's begin and end. They run on the event loop.
 	Opened(Session)
 	Closed(Session)
@@ -109,13 +109,36 @@ type Route struct {
 	Rate   *limit.Rate // of each session; nil: no limit
 }
 
-// Place is a room and the name that a session has there; both are empty in none.
-type Place struct{ Room, User string }
+// Where is in which rooms a session is, the first one first, and its name there; both are empty in none.
+type Where struct {
+	User  string
+	Rooms []string
+}
+
+// Change is what a program asks of the rooms that a session is in.
+type Change struct {
+	Kind ChangeKind
+	Room string
+	User string // ChangeEnter: its name there; empty: the one that it has
+	// Done is called once with what has come of it. It runs on the event loop.
+	Done func(error)
+}
+
+// ChangeKind says what a Change is.
+type ChangeKind uint8
+
+// The kinds of Change.
+const (
+	ChangeEnter ChangeKind = iota // out of all other rooms
+	ChangeJoin                    // beside the others
+	ChangeLeave
+)
 
 // Session is an app.Session as a node sees it. Safe from any goroutine.
 type Session interface {
-	// Moved says that it is in a room, or has another name there, and tells the App of it. Runs on the event loop.
-	Moved(to Place)
+	// Moved says in which rooms it is now and under which name, tells the App what is new of that, and why it has left those in which it is no longer (an
+	// app.Why). Runs on the event loop.
+	Moved(to Where, why string)
 	// Begin makes the context of a call, which its goroutine cancels in the end. giveUp is called once or more often when nobody waits
 	// for the answer any more: with Abandon, with End, and late, when the call has ended long since. A call that was given up may still run
 	// when the next begins, so only the latest is given up by Abandon and End.
@@ -131,6 +154,8 @@ type Session interface {
 type Client interface {
 	Push(p *codec.Push) error
 	Kick(reason string)
+	// Change has its rooms changed, or fails, and then does not call Done.
+	Change(c Change) error
 }
 
 // Node is what an App asks of its node. Safe from any goroutine, and Ask from any but a loop's.

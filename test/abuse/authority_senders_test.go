@@ -68,18 +68,19 @@ func TestForgedSenders(t *testing.T) {
 		},
 		without: weakness{
 			edits: []edit{
-				{"router/chat.go", "ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: s.room.id.Partition(), Room: s.roomName(), User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})",
-					`room, user := s.roomName(), s.user()
+				{"router/chat.go", "ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: room.id.Partition(), Room: name, User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})",
+					`as, user := s.roomName(), s.user()
+					_ = room
 					again, _ := c.object()
 					for key, value, more := again.Next(); more; key, value, more = again.Next() {
 						switch string(key) {
 						case "rid":
-							room = nameValue(value)
+							as = nameValue(value)
 						case "from":
 							user = nameValue(value)
 						}
 					}
-					ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: channel.Partition(room), Room: room, User: user, Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})`},
+					ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: channel.Partition(as), Room: as, User: user, Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})`},
 				{"channel/decide.go", "if of.user = s.find(room, r.User); of.user != 0 && s.addr(of.user) != r.From {", "if of.user = s.find(room, r.User); false {"},
 			},
 			fails: "a whisper to",

@@ -74,7 +74,7 @@ func renames(name string, members int) scenario {
 		},
 		without: weakness{
 			flags: []string{"-enter-rate", "0"},
-			edits: []edit{{"router/chat.go", "Silent: c.id == 0, Short: ch.limiter.short.Load()}", "Silent: false}"}},
+			edits: []edit{{"router/chat.go", "a.req.Silent = c.id == 0", "a.req.Silent = false"}, {"router/chat.go", "Key: key, Short: ch.limiter.short.Load(),", "Key: key,"}},
 			fails: "enter_rate",
 		},
 	}
