@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -27,6 +28,8 @@ type fault struct {
 	name  string
 	short bool // also without -faults
 	quiet bool // nobody is disconnected, and nobody is told of a leave
+	calm  bool // nobody is refused
+	many  bool // beside the guests a room has as many members as descriptors allow, up to 19,000
 	// Bars, over all rounds: the longest time for which some room was not answered, and the time until everybody was told who is gone. 0: there is none.
 	median, worst, leaves time.Duration
 	// do lets it happen, puts everything right again, and tells when rooms could be answered no more, or could again be.
@@ -107,6 +110,27 @@ func drainedAndKilled(h *harness, c *crowd) time.Time {
 	return since
 }
 
+// added has a node join, and leave again in order.
+func added(name string, roles cluster.Roles) func(*harness, *crowd) time.Time {
+	return func(h *harness, c *crowd) time.Time {
+		since := time.Now()
+		h.add(name, roles)
+		h.calm()
+		c.more(10)
+		h.remove(h.nodes[len(h.nodes)-1])
+		return since
+	}
+}
+
+// slowed has a chat node's way to NATS take its time.
+func slowed(h *harness, _ *crowd) time.Time {
+	since := time.Now()
+	h.way.slow(20 * time.Millisecond) // 800 KB/s
+	time.Sleep(silence)
+	h.way.slow(0)
+	return since
+}
+
 func only(m *member) func(*harness) []*member {
 	return func(*harness) []*member { return []*member{m} }
 }
@@ -117,7 +141,10 @@ func theMaker(h *harness) []*member   { return []*member{h.maker()} }
 func aConnector(h *harness) []*member { return []*member{h.some(connectors)} }
 func theGate(h *harness) []*member    { return []*member{h.some(gates)} }
 func both(h *harness) []*member       { return []*member{h.some(connectors), h.some(chats)} }
-func everyone(h *harness) []*member   { return h.nodes }
+func everyone(h *harness) []*member   { return slices.Clone(h.nodes) }
+func allChats(h *harness) []*member {
+	return slices.DeleteFunc(everyone(h), func(m *member) bool { return m.roles&chats == 0 })
+}
 
 // natsRestarts is an upgrade of NATS.
 func natsRestarts(h *harness, _ *crowd) time.Time {
@@ -148,7 +175,7 @@ func lost(begin, end func(*namespace)) func(*harness, *crowd) time.Time {
 	}
 }
 
-const crash, crashMedian = 4500 * time.Millisecond, 1500 * time.Millisecond
+const crash, crashMedian, move = 4500 * time.Millisecond, 1500 * time.Millisecond, 250 * time.Millisecond
 
 // What goes wrong in a fleet of one gate, three connectors and three chat nodes.
 var spreadFaults = []fault{
@@ -165,6 +192,10 @@ var spreadFaults = []fault{
 	{name: "the gate is stopped for 8 s", quiet: true, do: paused(theGate)},
 	{name: "a chat node is drained and started again", do: drained(aChat)},
 	{name: "a connector is drained and started again", do: drained(aConnector)},
+	{name: "a chat node is added and taken away", short: true, quiet: true, calm: true, worst: move, do: added("chat-9", chats)},
+	{name: "a connector is added and taken away", worst: move, do: added("connector-9", connectors)},
+	{name: "all chat nodes are drained and started again, with a room of many", quiet: true, calm: true, many: true, worst: move, do: drained(allChats)},
+	{name: "a chat node's link is slow for 8 s", quiet: true, worst: crash, do: slowed},
 	{name: "everything is drained and started again, node after node", do: drained(everyone)},
 	{name: "the same, and a node is killed at some moment", worst: 8 * time.Second, do: drainedAndKilled},
 	{name: "NATS is restarted", short: true, quiet: true, do: natsRestarts},
@@ -246,6 +277,9 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	h.cut = make(map[string]bool)
 	c := newCrowd(h, number, rooms, len(fiveWires), rate)
 	c.everybody()
+	if f.many {
+		c.audience = newAudience(c, number)
+	}
 	c.more(10)
 	since := f.do(h, c)
 	h.calm()
@@ -254,18 +288,28 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	c.more(10)
 	gone := c.gone(since)
 	cut, told := c.end(h.cut)
+	if f.many {
+		c.audience.end()
+	}
 
 	o.acked += len(c.sends)
 	for why, n := range c.refused {
 		o.refused += n
 		h.t.Logf("%s: refused %d times: %s", f.name, n, why)
 	}
-	o.waits = append(o.waits, slices.Max(c.waits(since)))
+	waits := c.waits(since)
+	if f.many {
+		waits = append(waits, longest(c.audience.acked, since))
+	}
+	o.waits = append(o.waits, slices.Max(waits))
 	o.gone = append(o.gone, gone)
 	o.told += told
 	o.cut += cut
 	if f.quiet && (cut > 0 || told > 0) {
 		c.wrongf("%d were disconnected, and %d told of leaves", cut, told)
+	}
+	if f.calm && len(c.refused) > 0 {
+		c.wrongf("refused: %v", c.refused)
 	}
 	for _, wrong := range c.wrong {
 		h.t.Errorf("%s: %s", f.name, wrong)

@@ -25,13 +25,15 @@ type crowd struct {
 
 	talking, listening sync.WaitGroup
 
-	began  time.Time
-	strays []*stay // of who came to look, guarded by mu
+	began    time.Time
+	audience *audience // nil: there is none
+	strays   []*stay   // of who came to look, guarded by mu
 
 	mu      sync.Mutex
 	sends   []sent
 	refused map[string]int // by what the refusal says
-	wrong   []string       // what must not be
+	denied  []denied
+	wrong   []string // what must not be
 }
 
 // sent is a message that was acknowledged.
@@ -157,11 +159,39 @@ func (g *guest) say() bool {
 	case err == nil:
 		g.c.do(func() { g.c.sends = append(g.c.sends, m) })
 	case errors.Is(err, client.ErrRefused):
-		g.c.do(func() { g.c.refused["send: "+refusal(err)]++ })
+		g.c.do(func() {
+			if refusal(err) != absent {
+				g.c.refused["send: "+refusal(err)]++
+			} else if to := g.c.hearer(&m, s); to != nil {
+				g.c.denied = append(g.c.denied, denied{m, [2]*stay{s, to}})
+			}
+		})
 	default:
 		return false
 	}
 	return true
+}
+
+// absent is the answer to what is said to somebody who is not there. All other refusals have a reason.
+const absent = `{"code":500}`
+
+// denied is a message that was answered so although somebody was there to whom it went: wrong, unless the connector of either was made to fail.
+type denied struct {
+	sent
+	stays [2]*stay // the sender's, and of whom it went to
+}
+
+// hearer is the stay of who must hear a message: of a private one its target's, if that has been in the room from before it was sent until now.
+func (c *crowd) hearer(m *sent, own *stay) *stay {
+	if m.to == "*" {
+		return own
+	}
+	for _, g := range slices.Concat(c.rooms...) {
+		if n := len(g.stays); g.name == m.to && n > 0 && g.stays[n-1].since.Before(m.asked) && g.stays[n-1].ended.IsZero() {
+			return g.stays[n-1]
+		}
+	}
+	return nil
 }
 
 // refusal is what an answer says that refuses.
@@ -310,6 +340,11 @@ func (c *crowd) end(cut map[string]bool) (cuts, told int) {
 		}
 	}
 	c.do(func() {
+		for _, d := range c.denied {
+			if !cut[d.stays[0].node] && !cut[d.stays[1].node] {
+				c.wrongf("%s was answered %s without a reason to %q, which was sent %v after the beginning", d.from.name, absent, d.text, d.asked.Sub(c.began))
+			}
+		}
 		c.eachStay(func(s *stay) {
 			s.checkOrder()
 			if !s.ended.IsZero() {
@@ -447,17 +482,21 @@ func (c *crowd) waits(from time.Time) (all []time.Duration) {
 					times = append(times, m.acked)
 				}
 			}
-			slices.SortFunc(times, time.Time.Compare)
-			longest, last := time.Duration(0), from
-			for _, at := range times {
-				if at.After(last) {
-					longest, last = max(longest, at.Sub(last)), at
-				}
-			}
-			all = append(all, longest)
+			all = append(all, longest(times, from))
 		}
 	})
 	return all
+}
+
+// longest is the greatest distance between two of these times, from a moment on.
+func longest(times []time.Time, from time.Time) (most time.Duration) {
+	slices.SortFunc(times, time.Time.Compare)
+	for _, at := range times {
+		if at.After(from) {
+			most, from = max(most, at.Sub(from)), at
+		}
+	}
+	return most
 }
 
 // gone is when somebody who stayed was told of a leave, after a moment, at last.

@@ -23,6 +23,7 @@ type harness struct {
 	nats  *natsServer
 	nodes []*member
 	ns    *namespace // in which the last chat node is; nil: there is none
+	way   *proxy     // from the last chat node of a spread fleet to NATS
 
 	gates []string          // addresses
 	at    map[string]string // nodes by the addresses for clients
@@ -52,6 +53,11 @@ func newSpread(t *testing.T, rng *rand.Rand, network bool) *harness {
 	if network {
 		h.ns = newNamespace(t, h.nats.address())
 	}
+	if h.ns != nil {
+		h.way = h.ns.way
+	} else {
+		h.way = newProxy(t, h.nats.address())
+	}
 	h.add("gate-1", gates)
 	for i := range 3 {
 		h.add(fmt.Sprint("connector-", i+1), connectors)
@@ -78,8 +84,8 @@ func (h *harness) add(name string, roles cluster.Roles) {
 	h.t.Helper()
 	m := &member{h: h, roles: roles}
 	urls := h.nats.url()
-	if h.ns != nil && name == "chat-3" {
-		urls = h.ns.url()
+	if h.way != nil && name == "chat-3" {
+		urls = "nats://" + h.way.address()
 	}
 	m.args = []string{"-nats", urls, "-grace", "0"}
 	if roles&connectors != 0 {
@@ -229,6 +235,14 @@ func (h *harness) die(nodes ...*member) {
 	for _, m := range nodes {
 		m.kill()
 	}
+}
+
+// remove drains a node, which does not come again.
+func (h *harness) remove(m *member) {
+	h.t.Helper()
+	m.drain()
+	h.nodes = slices.DeleteFunc(h.nodes, func(x *member) bool { return x == m })
+	h.gates = slices.DeleteFunc(h.gates, func(addr string) bool { return m.roles&gates != 0 && addr == m.addr("gate") })
 }
 
 // again starts nodes that have ended.

@@ -70,8 +70,6 @@ func (n *namespace) must(line string) {
 	}
 }
 
-func (n *namespace) url() string { return "nats://" + n.way.address() }
-
 // launch starts a node there.
 func (n *namespace) launch(t *testing.T, name string, args ...string) *process {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy is a TCP connection's way to a server, which a test can stop: then nothing is read from either side.
@@ -13,6 +14,7 @@ type proxy struct {
 	to       string // empty: dials are taken and never answered
 	dials    int
 	held     bool
+	delay    time.Duration // of each 16 KiB
 	conns    []net.Conn
 }
 
@@ -70,21 +72,21 @@ func (p *proxy) copy(to, from net.Conn) {
 		if err != nil {
 			return
 		}
-		p.pause()
+		time.Sleep(p.pause())
 		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}
 	}
 }
 
-// pause returns when nothing is held.
-func (p *proxy) pause() {
+// pause returns when nothing is held, and tells how long what was read has to wait then.
+func (p *proxy) pause() time.Duration {
 	for {
 		p.mu.Lock()
-		held, changed := p.held, p.changed
+		held, delay, changed := p.held, p.delay, p.changed
 		p.mu.Unlock()
 		if !held {
-			return
+			return delay
 		}
 		<-changed
 	}
@@ -92,3 +94,6 @@ func (p *proxy) pause() {
 
 func (p *proxy) hold()    { p.do(func() { p.held = true }) }
 func (p *proxy) release() { p.do(func() { p.held = false }) }
+
+// slow has each 16 KiB wait in either direction; 0: no more.
+func (p *proxy) slow(d time.Duration) { p.do(func() { p.delay = d }) }
