@@ -11,7 +11,7 @@ const TEST_TIMEOUT_MS = 60_000;
 
 let rooms = 0;
 
-// suite calls define(test). test(title, run) gives run {site, browser, room, visit}: visit(options) opens the page for
+// suite calls define(test). test(title, run, timeout) gives run {site, browser, room, visit}, and so much time: visit(options) opens the page for
 // somebody new, as in Visitor.open, at options.url or the site's. At the end nothing may have gone wrong in any page.
 // options of suite are for Site.start.
 function suite(subject, define, options) {
@@ -26,7 +26,7 @@ function suite(subject, define, options) {
       await browser?.stop();
       await site?.stop();
     });
-    define((title, run) => it(title, { timeout: TEST_TIMEOUT_MS }, () => play(site, browser, run)));
+    define((title, run, timeout = TEST_TIMEOUT_MS) => it(title, { timeout }, () => play(site, browser, run)));
   });
 }
 
