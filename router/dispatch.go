@@ -90,14 +90,6 @@ func (l *loop) ignore(s *session, b []byte) bool {
 	return true
 }
 
-// orUnknown is r, or what is done with routes that a listener does not have.
-func orUnknown(r *route) *route {
-	if r == nil {
-		return unknown
-	}
-	return r
-}
-
 // dispatch carries out a call. It returns false, having done nothing, when the session must wait for a worker first, which pauses it, or
 // moves to another loop; the call is then made again.
 func (l *loop) dispatch(s *session, c *call) bool {

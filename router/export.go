@@ -382,7 +382,8 @@ func (p *pending) append(b []byte, now uint32) []byte {
 func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
 	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpHistory))), due: tickIn(r.UpTo(neverDue), now)}
 	kept := r.UpTo(1) == 1
-	p.route = orUnknown(at.routes[string(r.Block())])
+	name := r.Block()
+	p.route = orUnknown(at.routes[string(name)], name)
 	body := r.Block()
 	if kept {
 		p.body, p.due = append([]byte{}, body...), neverDue

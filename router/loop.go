@@ -343,6 +343,7 @@ func (l *loop) arrive(s *session, it *channel.Item, uid string, star uint8, rena
 	s.uid, s.star = uid, star
 	l.rooms.join(s, it)
 	l.tellMoved(s, app.Switched)
+	l.tellCame(s)
 }
 
 // Passed implements netpoll.Handler: workers, also those of other loops, learn how much there is to write here.

@@ -210,9 +210,9 @@ func (p *hybrid) call(s *session, b []byte) bool {
 	}
 	at := l.profile(s)
 	if !m.Compressed {
-		c.route = orUnknown(at.routes[string(m.Route)])
+		c.route = orUnknown(at.routes[string(m.Route)], m.Route)
 	} else if name, ok := at.Dict.Route(m.Code); ok {
-		c.route = orUnknown(at.routes[name])
+		c.route = orUnknown(at.routes[name], name)
 	} else {
 		l.counters.unknownRoutes++
 		l.charge(s, len(b))

@@ -67,7 +67,7 @@ func (p *toy) packet(s *session, b []byte, _ bool) bool {
 		return p.l.ignore(s, b)
 	}
 	c := &p.l.current
-	*c = call{id: id, body: []byte(body), text: true, route: orUnknown(p.l.profile(s).routes[route])}
+	*c = call{id: id, body: []byte(body), text: true, route: orUnknown(p.l.profile(s).routes[route], route)}
 	if !p.l.dispatch(s, c) {
 		return false
 	}

@@ -253,6 +253,7 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 	l.dropLogin(s)
 	end := l.endOf(s, why)
 	if s.room != nil {
+		l.tellWent(s, why)
 		l.departRooms(s, end)
 	}
 	if x := s.x; x != nil {
@@ -397,6 +398,7 @@ func (l *loop) finish(s *session, body []byte, end string) {
 		x.entered()
 	}
 	x.handling = false
+	l.explain(s, x.pending[0].route, nil, body)
 	done := 0
 	for ; done == 0 || done < len(x.pending) && x.pending[done].body != nil; done++ {
 		p := &x.pending[done]
@@ -428,6 +430,7 @@ func (l *loop) resume(s *session) {
 
 // answer answers a call that needs no worker, after those before it.
 func (l *loop) answer(s *session, c *call, body []byte) {
+	l.explain(s, c.route, c, body)
 	if s.inflight() > 0 {
 		s.x.pending = append(s.x.pending, pending{id: c.id, idBytes: c.idBytes, due: neverDue, route: c.route, body: body})
 		return

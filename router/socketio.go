@@ -11,6 +11,6 @@ func (l *loop) textMessage(s *session, text, ack []byte) bool {
 		return l.ignore(s, text)
 	}
 	c := &l.current
-	*c = call{id: uint32(m.ID), body: m.Body, text: true, ack: ack, route: orUnknown(l.profile(s).routes[string(m.Route)])}
+	*c = call{id: uint32(m.ID), body: m.Body, text: true, ack: ack, route: orUnknown(l.profile(s).routes[string(m.Route)], m.Route)}
 	return l.dispatch(s, c)
 }

@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
-// linesPerWindow is how many warnings and errors one place in the program may log in a window. With a stack in each that is some
-// 100 KB a minute.
-const linesPerWindow = 20
+// How many lines one place in the program may log in a window. Of warnings and errors, with a stack in each, that is some 100 KB a minute; of lines for debugging,
+// which clients cause, a sample.
+const (
+	linesPerWindow = 20
+	debugPerWindow = 100
+)
 
-// Limit is a slog.Handler that passes on only so many warnings and errors a minute from one place in the program: a
+// Limit is a slog.Handler that passes on only so many warnings, errors and lines for debugging a minute from one place in the program: a
 // client may cause the same fault, say a panic, as often as it likes. How many it kept back is logged when the minute is over, which
-// golang.org/x/time/rate could not tell. Lines below warnings are about the life of the process, or somebody asked for them; no client
+// golang.org/x/time/rate could not tell. Lines of level info are about the life of the process, or somebody asked for them; no client
 // causes them. Safe from any goroutine.
 type Limit struct {
 	next   slog.Handler
@@ -40,7 +43,7 @@ func newLimit(next slog.Handler, window time.Duration) *Limit {
 	return &Limit{next: next, places: &places{window: window, counts: make(map[uintptr]*count)}}
 }
 
-// Suppressed is the number of lines kept back since the start.
+// Suppressed is the number of warnings and errors kept back since the start.
 func (h *Limit) Suppressed() uint64 { return h.places.suppressed.Load() }
 
 // Enabled implements slog.Handler.
@@ -60,7 +63,7 @@ func (h *Limit) WithGroup(name string) slog.Handler {
 
 // Handle implements slog.Handler.
 func (h *Limit) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelWarn && r.PC != 0 && !h.admit(r) {
+	if r.Level != slog.LevelInfo && r.PC != 0 && !h.admit(r) {
 		return nil
 	}
 	return h.next.Handle(ctx, r)
@@ -77,12 +80,17 @@ func (h *Limit) admit(r slog.Record) bool {
 		p.counts[r.PC] = c
 		time.AfterFunc(p.window, func() { h.endWindow(r.PC, r.Level, r.Message) })
 	}
-	if c.passed < linesPerWindow {
+	most := uint64(linesPerWindow)
+	if r.Level < slog.LevelInfo {
+		most = debugPerWindow
+	}
+	if c.passed < most {
 		c.passed++
 		return true
 	}
-	c.kept++
-	p.suppressed.Add(1)
+	if c.kept++; r.Level >= slog.LevelWarn {
+		p.suppressed.Add(1)
+	}
 	return false
 }
 

@@ -148,8 +148,11 @@ func TestWriterFullPipe(t *testing.T) {
 // below warnings, are left alone.
 func TestLimit(t *testing.T) {
 	out := new(paper)
-	h := newLimit(slog.NewTextHandler(out, nil), time.Hour)
+	h := newLimit(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}), time.Hour)
 	log := slog.New(h)
+	for range 2 * debugPerWindow {
+		log.Debug("sample")
+	}
 	for i := range 500 {
 		log.Error("same", "i", i)
 		if i < 2 {
@@ -165,6 +168,9 @@ func TestLimit(t *testing.T) {
 	}
 	if strings.Count(got, "msg=other a=1 g.i=") != 2 || strings.Count(got, "msg=life") != 100 {
 		t.Errorf("got %s", got)
+	}
+	if n := strings.Count(got, "msg=sample"); n != debugPerWindow {
+		t.Errorf("%d samples", n)
 	}
 	if h.Suppressed() != 500-linesPerWindow {
 		t.Errorf("%d suppressed", h.Suppressed())
