@@ -56,11 +56,17 @@ abuse-long: ## make three of the attacks as large as they were when they did har
 	$(GO) test -count=1 -timeout 30m -v -run 'TestLong$$' ./test/abuse -long
 
 # UPGRADES of the server while a CROWD of clients of all wires chats; CI does it three times, with a small one.
+# CHURN others come, say something and go all the time. For as many as a machine has descriptors: ulimit -n 65536; make upgrades CROWD='-members 19000 -rooms 950 -rate 1900'
 UPGRADES ?= 100
 CROWD    ?= -members 2000 -rooms 100 -rate 500
+CHURN    ?= 2
 .PHONY: upgrades
 upgrades: ## replace pomelod UPGRADES (100) times while clients chat: nobody may notice
-	$(GO) test -count=1 -timeout 30m -v -run 'TestUpgrades$$' ./bench -upgrades '$(UPGRADES)' -upgrade-crowd '$(CROWD)'
+	$(GO) test -count=1 -timeout 30m -v -run 'TestUpgrades$$' ./bench -upgrades '$(UPGRADES)' -upgrade-crowd '$(CROWD)' -upgrade-churn '$(CHURN)'
+
+.PHONY: upgrades-soak
+upgrades-soak: ## the same 200 times, while many come and go (CHURN=20)
+	$(MAKE) upgrades UPGRADES=200 CHURN=20
 
 # With the race detector, pauses not counted: they add about 12 s to each of 20 rounds.
 SOAK ?= 10m

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -11,18 +12,22 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	pomelo "github.com/pomelod/pomelod/client"
 )
 
 var (
 	upgradesFlag = flag.Int("upgrades", 3, "how often TestUpgrades upgrades")
 	upgradeCrowd = flag.String("upgrade-crowd", "-members 160 -rooms 8 -rate 200", "who chats meanwhile")
 	upgradeWires = flag.String("upgrade-wires", "tcp,ws,sio09,eio3,eio4,sio09-polling,eio3-polling,eio4-polling", "by which wires")
+	upgradeChurn = flag.Int("upgrade-churn", 2, "how many others come, say something and go all the time")
 )
 
 // succession is a pomelod that is replaced by the next one again and again.
@@ -135,10 +140,11 @@ func TestUpgrades(t *testing.T) {
 	addr, pid := <-u.addr, <-u.ready
 	var done atomic.Bool
 	var failed error
+	var visits visits
 	var files []int
 	var memory []int64
 	upgrades := func() {
-		defer done.Store(true)
+		defer func() { visits.stop.Store(true); done.Store(true) }()
 		for i := range *upgradesFlag {
 			time.Sleep(300 * time.Millisecond) // some chat in between
 			out, err := exec.Command(built+"/pomelod", "upgrade", "-pid", fmt.Sprint(pid)).CombinedOutput()
@@ -156,11 +162,12 @@ func TestUpgrades(t *testing.T) {
 			files, memory = append(files, len(open)), append(memory, residentBytes(pid))
 		}
 	}
-	s := &upgrading{done: func() bool { return done.Load() }, begin: func() { go upgrades() }}
+	s := &upgrading{done: func() bool { return done.Load() }, begin: func() { visits.visit(addr, *upgradeChurn); go upgrades() }}
 	r := trialOf(t, s, "broadcast", *upgradeWires, addr, append([]string{"-time", "1s", "-patience", "60s"}, strings.Fields(*upgradeCrowd)...)...)
 	for !done.Load() {
 		time.Sleep(time.Millisecond)
 	}
+	visits.end(t)
 	if failed != nil {
 		t.Error(failed)
 	}
@@ -185,7 +192,8 @@ func TestUpgrades(t *testing.T) {
 	}
 	longest, _ := r.Figures.get("max_us")
 	deliveries, _ := r.Figures.get("deliveries")
-	t.Logf("%d members, %d upgrades, %v deliveries, longest silence %v ms\n%s", s.members, len(u.took), deliveries, longest/1000, table.String())
+	t.Logf("%d members, %d upgrades, %v deliveries\n%s\n%d closed (whoever misses a heartbeat is), %d lost, %d doubled, %d out of order, %d strange; longest silence %v ms%s; %s", s.members, len(u.took), deliveries,
+		table.String(), r.Faults.Closed, r.Faults.Lost, r.Faults.Duplicated, r.Faults.Disordered, r.Faults.Strange, longest/1000, visits.String(), firstAndLast(files, memory))
 	for _, line := range u.bad {
 		if t.Log(line); strings.Contains(line, `"level":"ERROR"`) {
 			t.Fail()
@@ -194,6 +202,88 @@ func TestUpgrades(t *testing.T) {
 	if n := len(u.took); n != *upgradesFlag {
 		t.Errorf("%d processes have taken over in %d upgrades", n, *upgradesFlag)
 	}
+}
+
+// firstAndLast is what a process has after the first upgrade and after the last.
+func firstAndLast(files []int, memory []int64) string {
+	n := len(files) - 1
+	if n < 0 {
+		return "no upgrade"
+	}
+	return fmt.Sprintf("open files %d, then %d; memory %d MiB, then %d", files[0], files[n], memory[0]>>20, memory[n]>>20)
+}
+
+// visits are clients who come, say something, hear it and go, all the time.
+type visits struct {
+	stop    atomic.Bool
+	running sync.WaitGroup
+	count   atomic.Int64
+	longest atomic.Int64 // ns, from the dial to what was heard
+
+	mu     sync.Mutex
+	failed []error // guarded by mu
+}
+
+// visit has so many come.
+func (v *visits) visit(addr string, visitors int) {
+	for i := range visitors {
+		v.running.Go(func() {
+			for n := 0; !v.stop.Load(); n++ {
+				time.Sleep(20 * time.Millisecond) // a room of thousands of leaves is another test
+				began := time.Now()
+				if err := visitOnce(addr, fmt.Sprintf("visitor-%d-%d", i, n)); err != nil {
+					v.mu.Lock()
+					v.failed = append(v.failed, err)
+					v.mu.Unlock()
+					return
+				}
+				v.count.Add(1)
+				if took := int64(time.Since(began)); took > v.longest.Load() {
+					v.longest.Store(took) // about
+				}
+			}
+		})
+	}
+}
+
+func visitOnce(addr, name string) error {
+	c, err := pomelo.Dial(addr, time.Minute)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Request("connector.entryHandler.enter", map[string]string{"username": name, "rid": "visitors"}, nil); err != nil {
+		return fmt.Errorf("%s enters: %w", name, err)
+	}
+	if err := c.Request("chat.chatHandler.send", map[string]string{"rid": "visitors", "from": name, "content": name, "target": "*"}, nil); err != nil {
+		return fmt.Errorf("%s says something: %w", name, err)
+	}
+	for {
+		push, err := c.Next()
+		if err != nil {
+			return fmt.Errorf("%s has not heard itself: %w", name, err)
+		}
+		if push.Route == "onChat" && bytes.Contains(push.Body, []byte(name)) {
+			return nil
+		}
+	}
+}
+
+// end has nobody come any more.
+func (v *visits) end(t *testing.T) {
+	v.stop.Store(true)
+	v.running.Wait()
+	for _, err := range v.failed {
+		t.Error(err)
+	}
+}
+
+// String says how many there were, if there were any.
+func (v *visits) String() string {
+	if n := v.count.Load(); n > 0 {
+		return fmt.Sprintf("; %d others came and went, the longest visit took %d ms", n, v.longest.Load()/1e6)
+	}
+	return ""
 }
 
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }
