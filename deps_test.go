@@ -58,7 +58,7 @@ var rules = []rule{
 		why: "the package decides by what it is given: a seed must repeat a whole fleet exactly",
 	},
 	{
-		from: ours("fleet"), to: ours(""), allow: ours("fleet", "cluster", "channel", "netpoll"),
+		from: ours("fleet"), to: ours(""), allow: ours("fleet", "cluster", "channel", "netpoll", "internal/wirebytes"),
 		why: "fleet joins loops to a bus side, and is handed both: router's tests run whole fleets, so it must not import router",
 	},
 	{
