@@ -14,6 +14,13 @@ func SetRoomsPage(n int) (undo func()) {
 	return func() { roomsPage = was }
 }
 
+// SetMaxTimers has an App have so many timers, until undo is called.
+func SetMaxTimers(n int) (undo func()) {
+	was := maxTimers
+	maxTimers = n
+	return func() { maxTimers = was }
+}
+
 // RunInline is a call of an inline handler as a loop makes it.
 func RunInline(a *App, route string) func() {
 	h := hosting.Of(a)

@@ -9,13 +9,11 @@ import (
 	"time"
 )
 
-// Bounds of timers.
-const (
-	// maxTimers is how many an App may have that have not fired; one takes some 300 bytes.
-	maxTimers = 100_000
-	// leastEvery keeps a timer from taking a processor for itself.
-	leastEvery = 10 * time.Millisecond
-)
+// maxTimers is how many an App may have that have not fired; one takes some 300 bytes. Tests have less.
+var maxTimers = 100_000
+
+// leastEvery keeps a timer from taking a processor for itself.
+const leastEvery = 10 * time.Millisecond
 
 // ErrTimers means that an App has 100,000 timers that wait, or that Every was given less than 10 ms.
 var ErrTimers = errors.New("no more timers can be had")
