@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,7 +17,33 @@ import (
 // collector asks the loops for their figures when it is scraped, so that nothing on a loop is shared or counted twice.
 type collector struct{ src Source }
 
+// Metric describes one of the figures of /metrics, beside those of Go and of the process.
+type Metric struct {
+	Name, Help string
+	Labels     []string
+}
+
+// described are those that desc was called for, in no order that matters.
+var described []Metric
+
+// Metrics are all there may be: some are only told where there is a fleet, a disk or a login. Sorted by name.
+func Metrics() []Metric {
+	return slices.SortedFunc(slices.Values(described), func(a, b Metric) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// Reasons are the values that the label of a metric may have, by the metric's name.
+func Reasons() map[string][]string {
+	closed, limited, refused := router.ReasonNames()
+	refused = append(refused, refusedByAcceptor[:]...)
+	slices.Sort(refused)
+	return map[string][]string{"pomelod_closed_total": closed, "pomelod_limited_total": limited, "pomelod_refused_total": refused}
+}
+
+// refusedByAcceptor are reasons to turn somebody away before a loop hears of it: all connections there may be, no descriptors, no memory.
+var refusedByAcceptor = [...]string{"max_conns", "descriptors", "memory"}
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
+	described = append(described, Metric{"pomelod_" + name, help, labels})
 	return prometheus.NewDesc("pomelod_"+name, help, labels, nil)
 }
 
@@ -158,11 +186,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	put(infoDesc, prometheus.GaugeValue, 1, c.src.Version, codec.JSONEngine())
 	accepted := c.src.Accepted()
 	put(acceptedDesc, prometheus.CounterValue, float64(accepted.Accepted))
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused), "max_conns")
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), "descriptors")
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused), refusedByAcceptor[0])
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), refusedByAcceptor[1])
 	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
 
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Turned), "memory")
+	put(refusedDesc, prometheus.CounterValue, float64(accepted.Turned), refusedByAcceptor[2])
 	m := c.src.memory()
 	put(memoryDesc, prometheus.GaugeValue, float64(m.Used))
 	put(budgetDesc, prometheus.GaugeValue, float64(m.Budget))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -57,6 +58,16 @@ var reasonNames = map[netpoll.Reason]string{
 	reasonIdle:             "no_message",
 	reasonLogin:            "login",
 }
+
+// ReasonNames are the reasons, as metrics tell them, for which sessions are closed, requests refused by limits, and clients turned away at once. Sorted.
+func ReasonNames() (closed, limited, refused []string) {
+	sorted := func(names iter.Seq[string]) []string { return slices.Compact(slices.Sorted(names)) }
+	limited = sorted(slices.Values(append(limitNames[:], channel.ReasonNames[:]...)))
+	return sorted(maps.Values(reasonNames)), slices.DeleteFunc(limited, func(name string) bool { return name == "" }), sorted(slices.Values(refusalNames[:]))
+}
+
+// RouteNames are the routes of the chat application, sorted.
+func RouteNames() []string { return slices.Sorted(maps.Keys(builtin)) }
 
 // counters are a loop's own.
 type counters struct {

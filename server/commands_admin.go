@@ -239,10 +239,11 @@ var sessionsCommand = command{
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, limit := asking(f, c), limitFlag(f)
 		name, address := f.String("name", "", "only those of this `name`"), f.String("address", "", "only those of this `address` or network, such as 192.0.2.0/24")
+		prefix := f.String("prefix", "", "only those whose names begin with this `text`")
 		after := f.String("after", "", "go on at this `place`, which the list before has told")
 		return func([]string) error {
 			var list admin.Sessions
-			raw, err := o.call("GET", "/v1/sessions", values("name", *name, "address", *address, "after", *after, "limit", strconv.Itoa(*limit)), nil, &list)
+			raw, err := o.call("GET", "/v1/sessions", values("name", *name, "prefix", *prefix, "address", *address, "after", *after, "limit", strconv.Itoa(*limit)), nil, &list)
 			if err != nil {
 				return err
 			}
