@@ -30,6 +30,8 @@ type rig struct {
 	raw   int        // sockets that have not passed the gate
 	// uncounted says that what is there and what is counted differ in this test: proxies' connections, exempt addresses.
 	uncounted bool
+	hands     *netpoll.Handshakes // of clients, which all speak TLS then
+	record    []byte              // for the layers of all
 }
 
 // The rig's listeners.
@@ -44,6 +46,7 @@ type shape struct {
 	roundTrip bool
 	follow    bool   // sessions move to the loop of their room
 	fleet     string // nodes, as formFleet has them; empty: one node without a fleet
+	tls       bool   // clients speak TLS
 }
 
 // shapes is the test matrix of everything about order: one loop, several loops, and each request and item sent through its encoding,
@@ -51,7 +54,7 @@ type shape struct {
 var shapes = []shape{{loops: 1}, {loops: 3}, {loops: 1, roundTrip: true}, {loops: 3, roundTrip: true}, {loops: 3, follow: true}, {loops: 3, roundTrip: true, follow: true}}
 
 func forShapes(t *testing.T, f func(t *testing.T, r *rig)) {
-	for _, sh := range slices.Concat(shapes, fleets) {
+	for _, sh := range slices.Concat(shapes, fleets, secured) {
 		t.Run(sh.String(), func(t *testing.T) { f(t, newRig(t, sh, nil)) })
 	}
 }
@@ -60,7 +63,11 @@ func (sh shape) String() string {
 	if sh.fleet != "" {
 		return fmt.Sprintf("fleet=%s,loops=%d,follow=%v", sh.fleet, sh.loops, sh.follow)
 	}
-	return fmt.Sprintf("loops=%d,encoded=%v,follow=%v", sh.loops, sh.roundTrip, sh.follow)
+	name := fmt.Sprintf("loops=%d,encoded=%v,follow=%v", sh.loops, sh.roundTrip, sh.follow)
+	if sh.tls {
+		name += ",tls"
+	}
+	return name
 }
 
 // newRig makes a node; change may alter its configuration.
@@ -79,6 +86,9 @@ func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	if sh.tls {
+		r.secure(&cfg)
 	}
 	r.cfg = cfg
 	if sh.fleet != "" {
@@ -153,6 +163,9 @@ func (r *rig) dial(tag uint8) *looptest.Socket {
 	loops := r.node.Loops()
 	sock := r.net.ConnectAs(loops[r.next%len(loops)], netpoll.ConnState{Tag: tag, Peer: netip.AddrPortFrom(r.peer, 0), Pass: pass})
 	r.next++
+	if r.hands != nil {
+		r.shake(sock)
+	}
 	return sock
 }
 

@@ -182,11 +182,15 @@ func pollers() (list []flavour) {
 	return list
 }
 
-// forFlavours runs f for each of some flavours on one loop and on three.
+// forFlavours runs f for each of some flavours on one loop, on three, and on three with TLS.
 func forFlavours(t *testing.T, some []flavour, f func(t *testing.T, r *rig, kind flavour)) {
 	for _, kind := range some {
-		for _, loops := range []int{1, 3} {
-			t.Run(fmt.Sprintf("%s,loops=%d", kind.name, loops), func(t *testing.T) { f(t, newRig(t, shape{loops: loops}, nil), kind) })
+		for _, sh := range []shape{{loops: 1}, {loops: 3}, {loops: 3, tls: true}} {
+			name := fmt.Sprintf("%s,loops=%d", kind.name, sh.loops)
+			if sh.tls {
+				name += ",tls"
+			}
+			t.Run(name, func(t *testing.T) { f(t, newRig(t, sh, nil), kind) })
 		}
 	}
 }

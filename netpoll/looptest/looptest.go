@@ -41,11 +41,19 @@ type Socket struct {
 	Largest  int           // bytes of the longest of them
 	Closed   bool          // our end closed it
 	ShutDown bool          // our end sent the end of the stream
+	Layer    Layer         // what the test speaks through; nil: nothing
 
 	in      []byte
 	eof     bool
 	watched netpoll.Interest
 	driver  *driver
+}
+
+// Layer stands between a test and its end of a connection, as TLS does: what the test sends is sealed, and Wrote is what was opened of what our end wrote.
+type Layer interface {
+	Seal(plain []byte) (sealed []byte)
+	// Open returns what can be opened by now.
+	Open(sealed []byte) (plain []byte)
 }
 
 type driver struct {
@@ -107,7 +115,12 @@ func (n *Net) ConnectAs(l *netpoll.Loop, c netpoll.ConnState) *Socket {
 }
 
 // Send makes bytes readable at our end, without turning its loop.
-func (s *Socket) Send(b []byte) { s.in = append(s.in, b...) }
+func (s *Socket) Send(b []byte) {
+	if s.Layer != nil {
+		b = s.Layer.Seal(b)
+	}
+	s.in = append(s.in, b...)
+}
 
 // End makes the end of the stream readable at our end.
 func (s *Socket) End() { s.eof = true }
@@ -310,7 +323,11 @@ func (d *driver) Write(fd int, b []byte) (int, syscall.Errno) {
 		n = min(n, s.Room)
 		s.Room -= n
 	}
-	s.Wrote = append(s.Wrote, b[:n]...)
+	wrote := b[:n]
+	if s.Layer != nil {
+		wrote = s.Layer.Open(wrote)
+	}
+	s.Wrote = append(s.Wrote, wrote...)
 	s.Writes++
 	s.Largest = max(s.Largest, len(b))
 	return n, 0
