@@ -523,3 +523,30 @@ func BenchmarkMembersPage(b *testing.B) {
 		})
 	}
 }
+
+// A large room that is empty is small, also where it stays for what it keeps.
+func TestEmptyRoomThatKeepsIsSmall(t *testing.T) {
+	s, _ := keepingStage(t, keeping(ReadersPresent), Limits{List: 2})
+	for i, name := range []string{"a", "b", "c"} {
+		s.enter(at(0, i+1), name, "r")
+	}
+	if s.w.large() != 1 {
+		t.Fatal("a room of three is not large")
+	}
+	s.send(at(0, 1), "a", "r", Everybody, `"kept"`)
+	for i, name := range []string{"a", "b", "c"} {
+		s.leave(at(0, i+1), name, "r")
+	}
+	if n := s.w.large(); n != 0 || s.w.state.rooms != 1 {
+		t.Errorf("%d rooms of %d are large, and nobody is there", n, s.w.state.rooms)
+	}
+	s.items = nil
+	s.enter(at(0, 4), "d", "r")
+	for _, it := range s.items {
+		if it.Kind == ItemEnter {
+			if n := namesOf(t, string(it.Body)+it.End()); n.Count != 0 || n.More != nil {
+				t.Errorf("who enters is told %+v", n)
+			}
+		}
+	}
+}
