@@ -30,8 +30,19 @@ func (f *Fleet) Moves(ctx context.Context) (moves bool, err error) {
 	return moves, nil
 }
 
-// Rest stops Run between two turns, until Resume or Cede. Nothing is sent, and what comes waits. It is called when the loops rest, and once at a time.
-func (f *Fleet) Rest() { f.turning.Lock() }
+// Rest stops Run between two turns, until Resume or Cede, and gives up after so long. Nothing is sent, and what comes waits. It is called when the loops rest, and once
+// at a time.
+func (f *Fleet) Rest(within time.Duration) error {
+	for end := time.Now().Add(within); !f.turning.TryLock(); time.Sleep(restEvery) {
+		if time.Now().After(end) {
+			return errors.New("the fleet's side of this process does not come to rest")
+		}
+	}
+	return nil
+}
+
+// restEvery is how often Rest looks: turns are short.
+const restEvery = 100 * time.Microsecond
 
 // Resume has Run go on, as if nothing had been.
 func (f *Fleet) Resume() {

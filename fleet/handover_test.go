@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
@@ -10,7 +11,12 @@ import (
 // rest brings a fleet by hand to rest, and returns what it is then.
 func (a *alone) rest(t *testing.T, clock int64) []byte {
 	t.Helper()
-	a.Rest()
+	if err := a.Rest(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if a.Rest(0) == nil {
+		t.Error("it rests twice")
+	}
 	for range 10 {
 		a.loops.turn()
 		if !a.Settle() {

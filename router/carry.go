@@ -56,6 +56,20 @@ func (n *Node) Pack(within time.Duration) error {
 	}
 }
 
+// Unpack forgets what Pack was told, as the sessions go on here. Called when nobody turns the loops.
+func (n *Node) Unpack() {
+	if !n.Carries() {
+		return
+	}
+	for _, l := range n.loops {
+		l.np.Each(func(c *netpoll.Conn) {
+			if k := l.session(c).appClient(); k != nil {
+				k.packed = nil
+			}
+		})
+	}
+}
+
 // unpack tells the App what the process before knew of s. If the App can do nothing with that, s is sent away as soon as the loop turns.
 func (l *loop) unpack(s *session, packed hosting.Carried) {
 	k := l.appClient(s)

@@ -206,3 +206,30 @@ func isIn(function string) bool {
 	b := make([]byte, 1<<20)
 	return strings.Contains(string(b[:runtime.Stack(b, true)]), function)
 }
+
+// When a hand-over has failed nothing stays of what the program has told for it: the next one asks again, and until then its sessions cannot go.
+func TestUnpackedSessionsStay(t *testing.T) {
+	var told []string
+	r := newRig(t, shape{loops: 1}, func(c *Config) { c.App = carrying(&told) })
+	r.login(atConnector, false).enter("a", "r")
+	r.empty()
+	stays := func() int {
+		st, err := r.node.ExportLoop(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Stays[staysKnown.String()]
+	}
+	for range 2 {
+		if err := r.node.Pack(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if n := stays(); n != 0 {
+			t.Fatalf("%d sessions stay that are carried", n)
+		}
+		r.node.Unpack()
+		if n := stays(); n != 1 {
+			t.Fatalf("%d sessions stay of which nothing was told since", n)
+		}
+	}
+}

@@ -118,12 +118,21 @@ func (p *plan) succeed(t *takeover) {
 	}
 	files := t.files
 	t.files = nil
-	for i, old := range t.hello.Listeners {
-		at := slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == old.Addr && l.profile.Name == old.Name })
-		if at < 0 { // of several with any port each has its own
-			at = slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == old.Addr })
+	find := func(old *handover.Listener, is func(*plannedListener) bool) int {
+		return slices.IndexFunc(p.listeners, func(l plannedListener) bool { return l.addr == old.Addr && is(&l) })
+	}
+	var renamed []int
+	for i := range t.hello.Listeners {
+		old := &t.hello.Listeners[i]
+		at := find(old, func(l *plannedListener) bool { return l.profile.Name == old.Name })
+		if at < 0 && !strings.HasSuffix(old.Addr, ":0") { // which port that was says the name alone
+			renamed = append(renamed, i)
+			continue
 		}
 		p.take(at, files[i])
+	}
+	for _, i := range renamed { // the port is not another's to bind
+		p.take(find(&t.hello.Listeners[i], func(*plannedListener) bool { return true }), files[i])
 	}
 	if t.hello.Admin != "" {
 		at := -1

@@ -29,7 +29,8 @@ var upgradeTimes = struct {
 	ready   time.Duration // for the new process to read flags and files and to say that it could serve
 	frozen  time.Duration // from the stop of the event loops to Taken; clients wait meanwhile
 	serving time.Duration // from Commit until the new process says that it serves
-}{30 * time.Second, 5 * time.Second, 20 * time.Second}
+	end     time.Duration // from then, beyond -drain, for the old one to end: more than it takes, with an App's OnStop functions
+}{30 * time.Second, 5 * time.Second, 20 * time.Second, 20 * time.Second}
 
 // A step is what has just been done in an upgrade, by the old process or the new one. Tests end either there.
 type step string
@@ -181,6 +182,7 @@ func (s *server) upgrade(ctx context.Context) (text string, replaced bool, err e
 		return "", false, err
 	}
 	committed = true
+	s.mustEnd()
 	atStep(oldCommit)
 	text, err = h.leave(began)
 	return text, true, err
@@ -271,7 +273,9 @@ func (h *handing) freeze() error {
 	h.stopped = true
 	atStep(oldStopped)
 	if h.server.fleet != nil {
-		h.server.fleet.Rest()
+		if err := h.server.fleet.Rest(time.Until(h.end)); err != nil {
+			return err
+		}
 		h.rested = true
 	}
 	if err := h.flushHistory(); err != nil { // senders that wait for the disk are answered here
@@ -365,11 +369,24 @@ func (h *handing) undo() {
 		h.server.fleet.Resume()
 	}
 	if h.stopped {
+		h.node.Unpack()
 		h.pause.end()
 	}
 	h.acceptor.Resume()
 	h.frozen.Store(false)
 	*h = handing{server: h.server, next: h.next, tags: h.tags}
+}
+
+// mustEnd has this process, whose clients are another one's, end at the latest when all that it may still do is over: hung, it would hold memory, and sockets of
+// clients that have gone, for ever.
+func (s *server) mustEnd() {
+	time.AfterFunc(upgradeTimes.serving+s.cfg.drain+upgradeTimes.end, func() {
+		slog.Error("this process, which another one has replaced, does not end by itself; it is ended", "stacks", stacks())
+		if s.logs != nil {
+			s.logs.close()
+		}
+		os.Exit(1)
+	})
 }
 
 // leave introduces the new process to the service manager, and sends away who could not go along.

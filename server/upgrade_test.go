@@ -21,7 +21,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// upgradeEnv says what a pomelod of a test does in an upgrade, as a list of key=value with commas between: a step and kill or hang; times (of all steps);
+// upgradeEnv says what a pomelod of a test does in an upgrade, as a list of key=value with commas between: a step and kill, hang or block; times (of all steps);
 // format; app.
 const upgradeEnv = "GO_TEST_UPGRADE"
 
@@ -44,7 +44,7 @@ func upgradeHooks() {
 			if err != nil {
 				panic(err)
 			}
-			upgradeTimes.ready, upgradeTimes.frozen, upgradeTimes.serving = d, d, d
+			upgradeTimes.ready, upgradeTimes.frozen, upgradeTimes.serving, upgradeTimes.end = d, d, d, d
 		case "format":
 			handoverFormat = func() string { return value }
 		case "app":
@@ -60,6 +60,8 @@ func upgradeHooks() {
 			select {}
 		case "hang":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		case "block":
+			select {}
 		}
 	}
 }
@@ -370,6 +372,29 @@ func TestUpgradeHangs(t *testing.T) {
 			case err := <-u.done:
 				t.Error("the old process has ended:", err)
 			default:
+			}
+		})
+	}
+}
+
+// An old process that hangs after Commit keeps nobody from being served, and is ended.
+func TestUpgradeOldHangs(t *testing.T) {
+	for _, at := range []step{oldCommit, oldReleased} {
+		t.Run(string(at), func(t *testing.T) {
+			t.Parallel()
+			u := startUpgradable(t, "times=10s,"+string(at)+"=block", nil)
+			old := u.pid()
+			c := newCouple(t, u.addr("connector"))
+			_, _ = u.upgrade() // it has no answer
+			if err := c.chat("after"); err != nil {
+				t.Error(err)
+			}
+			waitFor(t, func() bool { return syscall.Kill(old, 0) != nil || strings.Contains(u.log(), "does not end by itself") })
+			if err := c.chat("at last"); err != nil {
+				t.Error(err)
+			}
+			if n := len(u.pids()); n != 2 {
+				t.Errorf("%d processes were ready", n)
 			}
 		})
 	}
