@@ -197,7 +197,7 @@ class PageClient extends Client {
   #process(message) {
     if (message.id) return this.#answered(message);
     const wrapped = Boolean(message.body);
-    if (wrapped === this.#kind.arrays) this.fault(`a push in the wrong form: ${JSON.stringify(message)}`);
+    if (message.route !== 'onKick' && wrapped === this.#kind.arrays) this.fault(`a push in the wrong form: ${JSON.stringify(message)}`);
     let { route, body } = message;
     if (route && wrapped) body = body.body || body;
     else if (route) body = message;
