@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -25,16 +26,27 @@ type mutant struct {
 
 // readAll reads the lists of all packages of the module at root.
 func readAll(root string) (all []mutant, err error) {
-	names, err := filepath.Glob(filepath.Join(root, "*", "testdata", "mutants.txt"))
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("no list of mutants: run this in the module's folder (%v)", err)
+	var names []string
+	for _, folder := range []string{"*", filepath.Join("*", "*")} {
+		found, err := filepath.Glob(filepath.Join(root, folder, "testdata", "mutants.txt"))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, found...)
+	}
+	if len(names) == 0 {
+		return nil, errors.New("no list of mutants: run this in the module's folder")
 	}
 	for _, name := range names {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		list, err := parse(string(b), filepath.Base(filepath.Dir(filepath.Dir(name))), name)
+		pkg, err := filepath.Rel(root, filepath.Dir(filepath.Dir(name)))
+		if err != nil {
+			return nil, err
+		}
+		list, err := parse(string(b), filepath.ToSlash(pkg), name)
 		if err != nil {
 			return nil, err
 		}
