@@ -33,7 +33,7 @@ func TestWokenOwnerWithoutAFollower(t *testing.T) {
 	s := formed(t, "aaa", 0)
 	old := s.procs[2]
 	part := s.partOf(old, s.procs[0]) // the maker does not follow it
-	x, follower := s.enter(old, part, "x"), s.follower(part)
+	x, z, follower := s.enter(old, part, "x"), s.enter(s.procs[0], part, "z"), s.follower(part)
 	s.net.Filter = func(from, to string, b []byte) int64 {
 		if from == old.name && to == follower.name && packetNames[b[0]] == "batch" {
 			return -1
@@ -44,6 +44,8 @@ func TestWokenOwnerWithoutAFollower(t *testing.T) {
 	s.until("the owner goes on alone", 2000, func() bool { return old.holder.RoleOf(part) == "unprotected" })
 	w := s.come(old, part, "w", false) // on its way when the process is stopped
 	old.paused = s.now + 6000
+	asleep := z.c.say(all) // is there when it wakes
+	s.pass(10)
 	s.net.Filter = func(_, to string, _ []byte) int64 {
 		if to == old.name {
 			return -1
@@ -53,10 +55,17 @@ func TestWokenOwnerWithoutAFollower(t *testing.T) {
 	s.until("somebody else owns it", 4500, func() bool { return s.owner(part) != nil && s.owner(part) != old })
 	y := s.enter(s.procs[0], part, "w")
 	s.until("the owner is about to wake", 6000, func() bool { return s.now == old.paused-1 })
+	refused := s.sums["refused, not sent"]
 	m := x.c.say(all)
+	if s.sums["refused, not sent"] != refused+1 {
+		t.Error("what was said before its first turn was taken")
+	}
 	s.pass(300)
 	if m.done != 0 {
 		t.Error("what was said after it woke is acknowledged, and nobody elsewhere will get it")
+	}
+	if s.got(asleep, x) {
+		t.Error("what was asked of it while it slept has gone to a client, and somebody else owns the room")
 	}
 	if w.room != 0 {
 		t.Error("two have the name w: one has entered where the partition began anew, and one here")
