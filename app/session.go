@@ -71,7 +71,7 @@ func (s *Session) Closed() bool {
 	return s.closed
 }
 
-// Done is closed when the session has ended and has left its room: another one that enters from then on finds its name free, unless the session was cut off and
+// Done is closed when the session has ended and has left its rooms: another one that enters from then on finds its name free, unless the session was cut off and
 // its place is kept (-grace).
 func (s *Session) Done() <-chan struct{} {
 	s.mu.Lock()

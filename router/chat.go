@@ -175,6 +175,7 @@ func (ch *chat) enterAs(s *session, c *call, shown *identity) {
 			a.req.Prev = s.user()
 		}
 	}
+	a.req.Locked = a.req.Locked || ch.moderator.keeps(room)
 	a.req.Silent = c.id == 0
 	a.req.Ext = ch.extendedEnter(s, &m)
 	ch.calls.submitEnter(s, c, a.req, a.uid, shown)

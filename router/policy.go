@@ -34,14 +34,11 @@ func (l *loop) limitRooms(policy func(room string) Policy) {
 	})
 }
 
-// locks tells whether a policy has a room take in nobody new who comes by itself.
-func (mod *moderator) locks(room string) bool {
-	if mod.policy == nil {
-		return false
-	}
-	p := mod.policy(room)
-	return p.Locked || p.Program
-}
+// locks tells whether a policy has a room take in nobody new.
+func (mod *moderator) locks(room string) bool { return mod.policy != nil && mod.policy(room).Locked }
+
+// keeps tells whether a policy leaves it to a program who enters a room.
+func (mod *moderator) keeps(room string) bool { return mod.policy != nil && mod.policy(room).Program }
 
 // pace holds what a group of a room is told as its policy says.
 func (rs *rooms) pace(vg *variantGroup, room string) {

@@ -293,3 +293,37 @@ func TestNoGraceInARoom(t *testing.T) {
 		})
 	}
 }
+
+// A room that is a program's takes in whom the program has in, and nobody who asks.
+func TestRoomOfAProgram(t *testing.T) {
+	for _, sh := range shapes {
+		t.Run(sh.String(), func(t *testing.T) {
+			var sessions []*app.Session // by the loops, which the test turns
+			a := app.New()
+			a.OnOpen(func(s *app.Session) { sessions = append(sessions, s) })
+			r := newRig(t, sh, func(c *Config) {
+				c.App, c.Policy = a, func(room string) Policy { return Policy{Program: room == "duel", Locked: room == "locked"} }
+			})
+			c := r.login(atConnector, false)
+			const refused = `{"code":500,"error":true,"reason":"room_locked"}`
+			if got := c.enter("ann", "duel"); got != refused {
+				t.Errorf("the client: %s", got)
+			}
+			enter := func(room string) error {
+				t.Helper()
+				err := errors.New("it was not called")
+				if e := sessions[0].EnterThen(app.Place{Room: room, User: "ann"}, func(e error) { err = e }); e != nil {
+					t.Fatal(e)
+				}
+				r.net.Settle()
+				return err
+			}
+			if err := enter("duel"); err != nil || sessions[0].Room() != "duel" {
+				t.Errorf("the program: %v, in %q", err, sessions[0].Room())
+			}
+			if err := enter("locked"); err == nil || sessions[0].Room() != "duel" {
+				t.Errorf("a room that an operator has locked: %v, in %q", err, sessions[0].Room())
+			}
+		})
+	}
+}
