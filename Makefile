@@ -114,6 +114,12 @@ interop-fleet: build interop/node_modules/.package-lock.json bin/interop-go bin/
 	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
 	cd interop && ASONE_BINARY='$(CURDIR)/bin/pomelod' POMELOD='$(CURDIR)/bin/pomelod-asone' node --test $(INTEROP_FLEET)
 
+# CUTS=20 takes a quarter of a minute; more freeze connections for up to 40 s. SEED=N has other ones.
+CUTS ?= 2000
+.PHONY: cuts
+cuts: build interop/node_modules/.package-lock.json ## cut real clients off CUTS (2000) times while somebody speaks: who returns may miss nothing
+	cd interop && POMELOD='$(CURDIR)/bin/pomelod' CUTS='$(CUTS)' node --test --test-reporter=spec cuts/try.js
+
 .PHONY: try-proxies
 try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed
 	scripts/try-proxies.sh bin/pomelod
