@@ -12,8 +12,11 @@ import (
 // A function of the program's that runs on an event loop may panic, or end its goroutine (runtime.Goexit; t.FailNow of package testing does). A panic can be
 // recovered, the end of a goroutine cannot, and here it would be that of the loop. So such a function runs on a coroutine, to which the loop
 // switches and back, some 100 ns; one that ends is left to itself.
+//
+// A coroutine may be used by goroutines alone that are not locked to their thread, as the one was not that has made it; else the runtime ends the process. Loops are not
+// locked, and others, of which the first of a program may be, use alone.
 
-// asides are coroutines that are not in use: as many as functions have run at a time. Safe from any goroutine.
+// asides are coroutines that are not in use: as many as functions have run at a time. For event loops alone, any of them.
 type asides struct {
 	mu    sync.Mutex
 	free  []*aside // guarded by mu
@@ -78,10 +81,19 @@ func (as *asides) call(f func() error) (err error) {
 	return err
 }
 
-// alone is call for what is called seldom: no coroutine is kept for it.
-func alone(f func() error) error { return (&asides{ended: true}).call(f) }
+// alone is call for what does not run on a loop. Safe from any goroutine.
+func alone(f func() error) error {
+	err := errEnded
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = recovered(f)
+	}()
+	<-done
+	return err
+}
 
-// keep says whether coroutines are kept for later.
+// keep says whether coroutines are kept for later. Safe from any goroutine.
 func (as *asides) keep(yes bool) {
 	as.mu.Lock()
 	free := as.free
@@ -91,9 +103,11 @@ func (as *asides) keep(yes bool) {
 		as.free = nil
 	}
 	as.mu.Unlock()
-	for _, c := range free {
-		c.stop()
-	}
+	go func() {
+		for _, c := range free {
+			c.stop()
+		}
+	}()
 }
 
 // recovered is f, whose panic is an error.
@@ -106,9 +120,18 @@ func recovered(f func() error) (err error) {
 	return f()
 }
 
-// protect calls a function of an event. Whatever becomes of it costs nothing else.
+// protect calls a function of an event on a loop. Whatever becomes of it costs nothing else.
 func (a *App) protect(event string, f func()) {
-	if err := a.asides.call(func() error { f(); return nil }); err != nil {
+	tellFailed(event, a.asides.call(func() error { f(); return nil }))
+}
+
+// protectAlone is protect for what does not run on a loop.
+func protectAlone(event string, f func()) {
+	tellFailed(event, alone(func() error { f(); return nil }))
+}
+
+func tellFailed(event string, err error) {
+	if err != nil {
 		slog.Error("a function of the program has failed", "event", event, "err", err)
 	}
 }

@@ -89,7 +89,7 @@ func (h *hosted) Stop(ctx context.Context) error {
 		defer close(done)
 		h.timers.end(ctx)
 		for i := len(h.onStop) - 1; i >= 0; i-- {
-			h.app().protect("OnStop", func() { h.onStop[i](ctx) })
+			protectAlone("OnStop", func() { h.onStop[i](ctx) })
 		}
 	}()
 	select {

@@ -83,7 +83,7 @@ func (a *App) begin(d, every time.Duration, fn func(context.Context)) (*Timer, e
 		}
 		go func() {
 			defer a.timers.done(t)
-			a.protect("timer", func() { fn(ctx) })
+			tellFailed("timer", recovered(func() error { fn(ctx); return nil }))
 		}()
 	})
 }
