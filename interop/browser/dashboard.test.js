@@ -189,6 +189,28 @@ suite('the dashboard', (test) => {
     assert.deepStrictEqual(asked, ['limit=100', 'after=100&limit=100', 'after=200&limit=100']);
   }));
 
+  test('shows the members of the room that was opened last, whichever answer comes last', withDesk({}, async ({ desk, page }) => {
+    let asked;
+    const slow = new Promise((resolve) => { asked = resolve; });
+    await page.route(/\/v1\/room\?/, (route) => {
+      const name = new URL(route.request().url()).searchParams.get('name');
+      const answer = () => route.fulfill({ json: { scope: 'fleet', name, members: 1, kept: 0, users: [`bob of ${name}`] } });
+      return name === 'slow' ? asked(answer) : answer();
+    });
+    const open = (name) => page.evaluate((place) => { location.hash = place; }, `#/room=${name}`);
+    await open('slow');
+    const answer = await slow;
+    await open('quick');
+    await desk.row('members', 'bob of quick').waitFor();
+    await answer();
+    await page.evaluate(() => fetch('../v1/room?name=later').then((response) => response.json())); // by then the page has heard of slow, too
+    await desk.sees('#members-list .name', 'bob of quick');
+    await desk.act('members', 'bob of quick', 'Kick');
+    const [kick] = await Promise.all([page.waitForRequest(/\/v1\/kick$/), page.route(/\/v1\/kick$/, (route) => route.fulfill({ json: { scope: 'fleet' } })).then(() => page.click('#act-do'))]);
+    assert.deepStrictEqual(kick.postDataJSON(), { name: 'bob of quick', room: 'quick', reason: 'kicked by an operator' });
+    await desk.$('#act').waitFor({ state: 'hidden' });
+  }));
+
   test('says when the server does not answer, and goes on when it does', withDesk({}, async ({ desk, page, problems }) => {
     await page.route('**/v1/**', (route) => route.abort());
     await desk.sees('#trouble', 'The server does not answer. Trying again…');

@@ -124,22 +124,22 @@ function roomButtons(room) {
   ];
 }
 
-let inside = []; // the names of the members of the room that is shown
+let inside = { room: "", names: [] }; // the members that are shown, and where they are
 
 async function showRoom() {
   const { room } = view;
   $("room-title").replaceChildren(nameOf(room));
   const [lock, close] = roomButtons(room);
   $("room-actions").replaceChildren(lock, button("unlock", room, () => lift({ kind: "lock", room })), close);
+  let answer = { members: 0, kept: 0 };
   try {
-    const answer = await ask("room", { name: room });
-    inside = answer.users ?? [];
-    say($("room-facts"), "roomFacts", answer);
+    answer = await ask("room", { name: room });
   } catch (error) {
     if (error.status !== 404) throw error; // nobody is there
-    inside = [];
-    say($("room-facts"), "roomFacts", { members: 0, kept: 0 });
   }
+  if (view.room !== room) return; // by now another one is shown, in which others have these names
+  inside = { room, names: answer.users ?? [] };
+  say($("room-facts"), "roomFacts", answer);
   await members.show();
 }
 
@@ -150,10 +150,10 @@ const members = new Pages(
   $("members-list"),
   async (after) => {
     const wanted = $("members-filter").value.toLowerCase();
-    return pageOf(inside.filter((name) => name.toLowerCase().includes(wanted)), after);
+    return pageOf(inside.names.filter((name) => name.toLowerCase().includes(wanted)), after);
   },
   (name) => {
-    const { room } = view;
+    const { room } = inside;
     return rowOf(nameOf(name), [], [
       button("kick", name, () => act("kick", { name, room })),
       button("mute", name, () => act("mute", { name, room })),
