@@ -59,29 +59,46 @@ func sourceRoot() (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(out))), err
 }
 
-// textOf is a module's licence, and its SPDX identifier.
-func textOf(m module) (text []byte, id string, err error) {
-	for _, pattern := range []string{"LICENSE*", "LICENCE*", "License*", "COPYING*"} {
+// What files are called that a module's licence is in, and those that want to be given along with it: licences of what it has taken from others, and notices (Apache
+// License 2.0, section 4 (d)).
+var (
+	licenceFiles = []string{"LICENSE*", "LICENCE*", "License*", "COPYING*"}
+	furtherFiles = []string{"NOTICE*", "PATENTS*", "licenses/*"}
+)
+
+// filesIn are a module's files of such names, in that order.
+func filesIn(m module, patterns ...string) (paths []string) {
+	for _, pattern := range patterns {
 		found, _ := filepath.Glob(filepath.Join(m.Dir, pattern))
-		if len(found) == 0 {
-			continue
-		}
-		if text, err = os.ReadFile(found[0]); err != nil {
-			return nil, "", err
-		}
-		words := strings.Join(strings.Fields(string(text)), " ")
-		first := len(words)
-		for _, mark := range marks {
-			if at := strings.Index(words, mark.words); at >= 0 && at < first && strings.Contains(words[at:], mark.also) {
-				first, id = at, mark.id
+		for _, path := range found {
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				paths = append(paths, path)
 			}
 		}
-		if id != "" {
-			return text, id, nil
+	}
+	return paths
+}
+
+// textOf is a module's licence, and its SPDX identifier.
+func textOf(m module) (text []byte, id string, err error) {
+	found := filesIn(m, licenceFiles...)
+	if len(found) == 0 {
+		return nil, "", fmt.Errorf("%s %s has no licence", m.Path, m.Version)
+	}
+	if text, err = os.ReadFile(found[0]); err != nil {
+		return nil, "", err
+	}
+	words := strings.Join(strings.Fields(string(text)), " ")
+	first := len(words)
+	for _, mark := range marks {
+		if at := strings.Index(words, mark.words); at >= 0 && at < first && strings.Contains(words[at:], mark.also) {
+			first, id = at, mark.id
 		}
+	}
+	if id == "" {
 		return nil, "", fmt.Errorf("%s %s: its licence, %s, is none that is known here; read it, and add it to marks if it may be given along", m.Path, m.Version, found[0])
 	}
-	return nil, "", fmt.Errorf("%s %s has no licence", m.Path, m.Version)
+	return text, id, nil
 }
 
 // licencesByModule are the identifiers.
@@ -99,7 +116,7 @@ func licencesByModule() (map[string]string, error) {
 	return by, nil
 }
 
-// writeLicences writes the licences of all modules, and of Go.
+// writeLicences writes the licences of all modules, and of Go, with what else they want to be given along.
 func writeLicences(w io.Writer) error {
 	list, err := modules()
 	if err != nil {
@@ -117,6 +134,15 @@ func writeLicences(w io.Writer) error {
 		}
 		if _, err := fmt.Fprintf(w, "==== %s (%s)\n\n%s\n\n", strings.TrimSpace(m.Path+" "+m.Version), id, strings.TrimSpace(string(text))); err != nil {
 			return err
+		}
+		for _, path := range append(filesIn(m, licenceFiles...)[1:], filesIn(m, furtherFiles...)...) {
+			more, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(w, "---- %s\n\n%s\n\n", filepath.Base(path), bytes.TrimSpace(more)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -261,6 +261,11 @@ func TestLicences(t *testing.T) {
 			t.Errorf("%s is not in it", m.Path)
 		}
 	}
+	for _, words := range []string{"Copyright 2012-2015 The Prometheus Authors", "---- NOTICE", "---- LICENSE-yyjson"} { // a notice, and a licence of what sonic has taken from others
+		if !strings.Contains(text, words) {
+			t.Errorf("%q is not in it", words)
+		}
+	}
 	dir := t.TempDir()
 	if _, _, err := textOf(module{Path: "a", Dir: dir}); err == nil {
 		t.Error("what has no licence has one")
