@@ -108,6 +108,8 @@ suite('the dashboard', (test) => {
     await desk.confirm();
     await mallory.error('#banner-text', `You were removed: ${MARKUP}`);
     await desk.row('members', MARKUP).waitFor({ state: 'detached' });
+    await desk.act('members', 'alU+202EiceU+200B', 'Kick');
+    await desk.sees('#act-title', 'Kick alU+202EiceU+200B');
   }));
 
   test('speaks, mutes, bans, locks, closes, and lifts it again', withDesk({}, async ({ desk, visit, room, page, problems }) => {

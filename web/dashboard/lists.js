@@ -1,9 +1,15 @@
 // Lists that are shown by pages, and names as they are: whoever chose them may have meant to deceive.
 
-import { say, t } from "../chat/language.js";
+import { isolated, say, t } from "../chat/language.js";
 
-// What is not shown, or turns the text around: Unicode's others (controls, formats, surrogates, private ones), separators but for the blank, and fillers.
-const UNSEEN = /([\p{C}\p{Zl}\p{Zp}\u00a0\u115f\u1160\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0])/u;
+// What is not shown, or turns the text around: Unicode's others (controls, formats, surrogates, private ones), what it lets programs ignore, separators but for the
+// blank, fillers, and blanks at an end or before another one.
+const UNSEEN = /([\p{C}\p{DI}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u205f\u2800\u3000]|^ | $| (?= ))/u;
+
+const numberOf = (unseen) => `U+${unseen.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
+/** What nameOf shows, as text within a sentence. */
+export const spelt = (text) => isolated(text.split(UNSEEN).map((part, i) => (i % 2 === 0 ? part : numberOf(part))).join(""));
 
 /** An element that shows a name: it cannot turn the text around it, and what cannot be seen in it is written as a number. */
 export function nameOf(text) {
@@ -15,7 +21,7 @@ export function nameOf(text) {
     }
     const unseen = document.createElement("span");
     unseen.className = "unseen";
-    unseen.textContent = `U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+    unseen.textContent = numberOf(part);
     name.append(unseen);
   }
   return name;
