@@ -55,7 +55,10 @@ func Window(secret string, dial func(context.Context) (net.Conn, error)) *http.S
 	mux := http.NewServeMux()
 	mux.Handle("/", (&Source{Tokens: tokens}).authorized(proxy))
 	for _, f := range web.Dashboard() {
-		mux.Handle("GET "+exactly(f.Path), proxy)
+		mux.HandleFunc("GET "+exactly(f.Path), func(w http.ResponseWriter, r *http.Request) {
+			r.Body, r.ContentLength = http.NoBody, 0 // whoever asks without a token holds no connection to the socket by a body that does not come
+			proxy.ServeHTTP(w, r)
+		})
 	}
 	return &http.Server{Handler: guard(nil, mux), ReadTimeout: readTimeout, WriteTimeout: answerTimeout, MaxHeaderBytes: 16 << 10}
 }

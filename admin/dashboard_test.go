@@ -2,12 +2,14 @@ package admin
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pomelod/pomelod/web"
@@ -119,5 +121,29 @@ func TestWindow(t *testing.T) {
 	down = true
 	if w := ask(h, "/v1/nodes", "Host", "127.0.0.1:3006", "Authorization", "Bearer secret"); w.Code != 502 && w.Code != 200 { // it may have a connection left
 		t.Errorf("without a server: %d %s", w.Code, w.Body)
+	}
+}
+
+// Of who asks a window for the page without a token the socket is sent no body: it would wait for that, and has few connections.
+func TestWindowPassesOnNoBody(t *testing.T) {
+	var asked atomic.Int64
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if b, err := io.ReadAll(r.Body); err != nil || len(b) > 0 || r.ContentLength != 0 {
+			t.Errorf("%s: a body of %d bytes, %q %v", r.URL.Path, r.ContentLength, b, err)
+		}
+	}))
+	defer backend.Close()
+	h := Window("secret", func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", backend.Listener.Addr().String())
+	}).Handler
+	files := web.Dashboard()
+	for _, f := range files {
+		r := httptest.NewRequest(http.MethodGet, f.Path, strings.NewReader("0123456789"))
+		r.Host = "127.0.0.1:3006"
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if got := int(asked.Load()); got != len(files) {
+		t.Errorf("%d of %d were asked for", got, len(files))
 	}
 }
