@@ -49,6 +49,12 @@ suite('the dashboard', (test) => {
     await page.reload();
     await desk.$('#tiles dt').first().waitFor();
     assert.strictEqual(page.url(), url);
+    await page.evaluate(() => { location.hash = '#token=another'; }); // as of a window that has ended
+    await desk.$('#login').waitFor();
+    await page.goto(`${url}#token=${TOKEN}`);
+    await desk.$('#login').waitFor({ state: 'hidden' });
+    await desk.$('#tiles dt').first().waitFor();
+    assert.strictEqual(page.url(), url);
     assert.strictEqual(await page.evaluate((token) => JSON.stringify(localStorage).includes(token) || document.cookie !== '', TOKEN), false);
     const refused = problems.splice(0);
     assert.ok(refused.length > 0 && refused.every((problem) => problem.includes('status of 401')), refused.join('\n'));

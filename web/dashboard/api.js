@@ -10,15 +10,14 @@ export class Refusal extends Error {
   }
 }
 
-let token = takeToken() ?? kept();
+let token = kept();
 
-// takeToken is the token behind the # of the address, where pomelod dashboard puts it. It is taken out of there at once.
-function takeToken() {
+/** Uses the token behind the # of the address, where pomelod dashboard puts it, if there is one. It is taken out of there at once. */
+export function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!given) return null;
+  if (!given) return;
   history.replaceState(null, "", location.pathname);
-  keep(given);
-  return given;
+  useToken(given);
 }
 
 function kept() {

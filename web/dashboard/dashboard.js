@@ -1,7 +1,7 @@
 // The page of operators: what goes on, rooms, users and rules, and what an operator does about them.
 
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "../chat/language.js";
-import { Refusal, ask, tell, useToken } from "./api.js";
+import { Refusal, ask, takeToken, tell, useToken } from "./api.js";
 import { showNodes, showStats } from "./figures.js";
 import { Pages, button, nameOf, rowOf, said } from "./lists.js";
 import "./words.js";
@@ -41,6 +41,7 @@ function placeOf(hash) {
 const roomPlace = (room) => `#/room=${encodeURIComponent(room)}`;
 
 function go() {
+  takeToken(); // also in a tab that was open: an address that differs behind the # alone loads nothing
   view = placeOf(location.hash);
   for (const page of Object.keys(pages)) $(page).hidden = page !== view.page;
   for (const link of document.querySelectorAll("nav a")) {
