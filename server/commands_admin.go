@@ -164,12 +164,17 @@ func limitFlag(f *flag.FlagSet) *int { return f.Int("limit", 100, "so many at mo
 // more tells that a list goes on.
 func more(w io.Writer, next string) {
 	if next != "" {
-		fmt.Fprintf(w, "(there are more: -after %s)\n", shellWord(escaped(next)))
+		fmt.Fprintf(w, "(there are more: -after %s)\n", shellWord(next))
 	}
 }
 
-// shellWord is a word as a shell takes it.
-func shellWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// shellWord is a word as a shell takes it, without what a terminal would obey: that is escaped as bash, zsh and ksh understand it.
+func shellWord(s string) string {
+	if escaped(s) == s {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return "$'" + escaped(strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s)) + "'"
+}
 
 var readyCommand = command{
 	name: "ready", help: "tell whether the running pomelod takes clients, for what looks after it",

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -175,6 +176,21 @@ func TestEscaped(t *testing.T) {
 	text := escapedJSON(string(b))
 	if err := json.Unmarshal([]byte(text), &back); err != nil || back != evil || strings.ContainsAny(text, "\x1b\u009b\u202e\U000e0001") {
 		t.Errorf("%q, %q, %v", text, back, err)
+	}
+}
+
+// The place at which a list goes on is a word that a shell takes for what it is, and a terminal for text.
+func TestShellWord(t *testing.T) {
+	for _, word := range []string{"lobby", "it's", `a\b $HOME`, "\u200b大厅", "it's \\\u202ea\U000e0001'\x1b[2J", "\x7f\u009bf"} {
+		got := shellWord(word)
+		if escaped(got) != got {
+			t.Errorf("%q is not safe to show", got)
+		}
+		cmd := exec.Command("bash", "-c", "printf %s "+got)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != word {
+			t.Errorf("%s is %q to a shell, and not %q (%v)", got, out, word, err)
+		}
 	}
 }
 
