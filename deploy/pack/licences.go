@@ -116,7 +116,7 @@ func licencesByModule() (map[string]string, error) {
 	return by, nil
 }
 
-// writeLicences writes the licences of all modules, and of Go, with what else they want to be given along.
+// writeLicences writes the licences of pomelod, of Go and of all modules, with what else they want to be given along.
 func writeLicences(w io.Writer) error {
 	list, err := modules()
 	if err != nil {
@@ -126,7 +126,11 @@ func writeLicences(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	list = append([]module{{Path: "Go, its runtime and standard library", Dir: strings.TrimSpace(string(root))}}, list...)
+	own, err := sourceRoot()
+	if err != nil {
+		return err
+	}
+	list = append([]module{{Path: "pomelod", Dir: own}, {Path: "Go, its runtime and standard library", Dir: strings.TrimSpace(string(root))}}, list...)
 	for _, m := range list {
 		text, id, err := textOf(m)
 		if err != nil {
