@@ -119,7 +119,8 @@ func (a *App) register(route string, fn HandlerFunc, inline bool) {
 
 // Before adds a filter for a route. It may be one of the chat application's, say to refuse words in chat.chatHandler.send, or to replace them. An empty route
 // stands for all routes of the App's own. Filters run in the order in which they were added, on the goroutine of the handler; those of the
-// chat application's routes on a goroutine of their own.
+// chat application's routes on a goroutine of their own. A body for these of which two members have the same name but for case is refused before any filter sees it:
+// Call.Decode could read one of them, and the chat application the other.
 func (a *App) Before(route string, fn FilterFunc) {
 	a.before = append(a.before, filter{route, fn})
 }

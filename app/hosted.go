@@ -1,13 +1,16 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
@@ -135,6 +138,10 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 			body, passed = hosting.Refusal(c.Route), false
 		}
 	}()
+	if fn == nil && hasTwins(c.Body) {
+		slog.Debug("a request is refused before the filters: two of its members have the same name but for case", "route", c.Route)
+		return hosting.Refusal(c.Route), false
+	}
 	for _, f := range filters {
 		if err := f(c); err != nil {
 			return errorBody(c, err), false
@@ -159,6 +166,30 @@ func (a *App) run(c *Call, fn HandlerFunc, filters []FilterFunc) (body []byte, p
 		return channel.Refused, true
 	}
 	return body, true
+}
+
+// hasTwins tells whether a body has two members of the same name but for case. Decode takes each of them for the field of a struct, as encoding/json does, and the
+// chat application that alone which is spelt as it should be: so a filter would judge one name or room, and another one would be entered.
+func hasTwins(body []byte) bool {
+	body = codec.NormalizeUTF8(body)
+	lower := true // nearly all bodies are: then there is nothing to compare
+	members := codec.ScanObject(body)
+	for key, _, more := members.Next(); more && lower; key, _, more = members.Next() {
+		lower = !bytes.ContainsFunc(key, func(r rune) bool { return r >= 'A' && r <= 'Z' || r >= utf8.RuneSelf })
+	}
+	if lower {
+		return false
+	}
+	seen := make(map[string]string)
+	members = codec.ScanObject(body)
+	for key, _, more := members.Next(); more; key, _, more = members.Next() {
+		folded := strings.ToLower(strings.ToUpper(string(key))) // either alone leaves characters apart that fold to one
+		if other, has := seen[folded]; has && other != string(key) {
+			return true
+		}
+		seen[folded] = string(key)
+	}
+	return false
 }
 
 // handle calls a handler, whose panic is an error.
