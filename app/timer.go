@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,6 +169,9 @@ func (ts *timers) end(ctx context.Context) {
 	}
 }
 
+// unknownLife is no room's.
+const unknownLife = math.MaxUint64
+
 // AfterFunc has fn called once, in d, in order with what happens in the room, unless the timer is stopped or the room ends before. A room ends when the last
 // member has left it; one that keeps messages (-history) only if nobody is there when the time comes. A room of the same name that comes to be later is
 // another one. fn runs on the event loop that decides for the room, so it must not block, and may push to the room and set another timer. What it asks of the
@@ -181,8 +185,10 @@ func (r Room) AfterFunc(d time.Duration, fn func()) (*Timer, error) {
 		return nil, err
 	}
 	var life atomic.Uint64 // of the room that the timer is in; 0: nobody was there
+	life.Store(unknownLife)
 	t, err := r.app.timer(d, 0, func(*Timer) {
 		node.OnRoom(r.name, func(now uint64) {
+			life.CompareAndSwap(unknownLife, now) // the time has come before the room was found
 			if now != 0 && now == life.Load() {
 				r.app.protect("timer of a room", fn)
 			}
@@ -193,10 +199,12 @@ func (r Room) AfterFunc(d time.Duration, fn func()) (*Timer, error) {
 	}
 	found := make(chan bool, 1)
 	node.OnRoom(r.name, func(now uint64) {
-		if life.Store(now); now == 0 {
+		life.CompareAndSwap(unknownLife, now)
+		there := life.Load() != 0
+		if !there {
 			t.Stop()
 		}
-		found <- now != 0
+		found <- there
 	})
 	if r.ctx == nil {
 		return t, nil
