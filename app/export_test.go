@@ -21,6 +21,13 @@ func SetMaxTimers(n int) (undo func()) {
 	return func() { maxTimers = was }
 }
 
+// Busy tells whether a timer's function runs.
+func Busy(t *Timer) bool {
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	return t.busy
+}
+
 // RunInline is a call of an inline handler as a loop makes it.
 func RunInline(a *App, route string) func() {
 	h := hosting.Of(a)

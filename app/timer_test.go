@@ -66,6 +66,9 @@ func TestTimers(t *testing.T) {
 	for range 3 {
 		s.Advance(time.Second)
 		soon(t, fired)
+		for app.Busy(again) { // it may not have returned yet, and the next call would be left out
+			time.Sleep(time.Millisecond)
+		}
 	}
 	again.Stop()
 	s.Advance(5 * time.Second)

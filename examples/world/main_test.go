@@ -150,16 +150,20 @@ func TestCutAndReturn(t *testing.T) {
 	ben.Cut()
 	eve.Wait("onLeave", nil)
 	s.Advance(w.Patience)
-	ben = s.Connect()
-	ben.Enter("ben", worldRoom)
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // the timer's function runs on a goroutine
-		if _, err := say(ben, "too late"); err != nil {
-			break
-		}
+	inTeam := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.team["ben"] != ""
+	}
+	for end := time.Now().Add(time.Minute); inTeam(); time.Sleep(time.Millisecond) { // the timer's function runs on a goroutine, and must not find ben back
 		if time.Now().After(end) {
 			t.Fatal("ben has still a place in the team")
 		}
 	}
+	ben = s.Connect()
+	ben.Enter("ben", worldRoom)
+	_, err := say(ben, "too late")
+	wantRefused(t, "too late", err)
 	cat.Close()
 	eve.Wait("onLeave", nil)
 	wantReached(t, ann, "alone", 1)
