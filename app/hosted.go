@@ -106,6 +106,7 @@ func (h *hosted) Attach(n hosting.Node) {
 		h.node.Store(nil)
 		return
 	}
+	h.timers.begin()
 	h.node.Store(&n)
 }
 

@@ -150,6 +150,13 @@ func (ts *timers) done(t *Timer) {
 	ts.running.Done()
 }
 
+// begin lets timers be set, as the App has a server. It may have had one before, whose timers have ended.
+func (ts *timers) begin() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.ended, ts.ctx, ts.cancel = false, nil, nil
+}
+
 // end ends all timers, and waits for the functions that run until ctx ends.
 func (ts *timers) end(ctx context.Context) {
 	ts.mu.Lock()

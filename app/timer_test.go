@@ -105,6 +105,21 @@ func TestTimersEndWithTheServer(t *testing.T) {
 	}
 }
 
+// An App whose server has ended may have another one, with timers.
+func TestTimersOfTheNextServer(t *testing.T) {
+	a := app.New()
+	for i := range 2 {
+		t.Run(fmt.Sprint("server ", i), func(t *testing.T) {
+			s, fired := apptest.Start(t, a), make(chan error, 1)
+			set(t)(a.AfterFunc(time.Second, func(ctx context.Context) { fired <- ctx.Err() }))
+			s.Advance(time.Second)
+			if err := soon(t, fired); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // There are so many timers and no more, and each that is stopped makes place for one.
 func TestTimersAreBounded(t *testing.T) {
 	t.Cleanup(app.SetMaxTimers(100))
