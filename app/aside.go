@@ -16,7 +16,10 @@ import (
 // A coroutine may be used by goroutines alone that are not locked to their thread, as the one was not that has made it; else the runtime ends the process. Loops are not
 // locked, and others, of which the first of a program may be, use alone.
 
-// asides are coroutines that are not in use: as many as functions have run at a time. For event loops alone, any of them.
+// maxFree is how many coroutines are kept: more than loops need.
+const maxFree = 64
+
+// asides are coroutines that are not in use. For event loops alone, any of them.
 type asides struct {
 	mu    sync.Mutex
 	free  []*aside // guarded by mu
@@ -70,12 +73,12 @@ func (as *asides) call(f func() error) (err error) {
 		return errEnded
 	}
 	as.mu.Lock()
-	ended := as.ended
-	if !ended {
+	kept := !as.ended && len(as.free) < maxFree
+	if kept {
 		as.free = append(as.free, c)
 	}
 	as.mu.Unlock()
-	if ended {
+	if !kept {
 		c.stop()
 	}
 	return err

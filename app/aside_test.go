@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"runtime"
+	"sync"
 	"testing"
 )
 
@@ -40,4 +41,27 @@ func TestAsidesOfALockedGoroutine(t *testing.T) {
 	if err := loop(func() error { runtime.Goexit(); return nil }); !errors.Is(err, errEnded) {
 		t.Error(err)
 	}
+}
+
+// However many functions run at a time, few coroutines stay.
+func TestFewCoroutinesAreKept(t *testing.T) {
+	var as asides
+	var running, ended sync.WaitGroup
+	going := make(chan bool)
+	const many = 5 * maxFree
+	running.Add(many)
+	for range many {
+		ended.Go(func() {
+			if err := as.call(func() error { running.Done(); <-going; return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	close(going)
+	ended.Wait()
+	if n := len(as.free); n == 0 || n > maxFree {
+		t.Errorf("%d are kept, at most %d should be", n, maxFree)
+	}
+	as.keep(false)
 }
