@@ -153,15 +153,15 @@ func (w *World) tell() {
 // join brings the caller into a team, and out of the one in which it was; an empty name is none.
 func (w *World) join(c *app.Call) (any, error) {
 	var body struct{ Team string }
-	uid := c.Session.UID()
-	if uid == "" {
-		return nil, errOutside
-	}
 	if err := c.Decode(&body); err != nil || len(body.Team) > 64 {
 		return nil, &app.Error{Code: 400}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	uid := c.Session.UID() // only now: who has left the world meanwhile gets no place that nobody would take away again
+	if uid == "" {
+		return nil, errOutside
+	}
 	team := w.teams[body.Team]
 	if len(team) >= mostTeam && !team[uid] {
 		return nil, &app.Error{Code: 409, Body: map[string]string{"reason": "team_full"}}
