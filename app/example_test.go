@@ -38,6 +38,7 @@ func serve(a *app.App) (c *client.Client, stop func()) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	_ = c.Request("no.such.route", nil, nil) // it is answered, so the session is open, and pushes reach it
 	return c, func() { c.Close(); cancel(); <-ended }
 }
 
