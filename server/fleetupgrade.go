@@ -21,6 +21,9 @@ const (
 	// movesTime is how long an upgrade waits for copies of partitions to arrive that are on their way between nodes, movesEvery how often it looks.
 	movesTime  = 10 * time.Second
 	movesEvery = 20 * time.Millisecond
+	// silentTime is how long a node may say nothing before its upgrade is given up. Others take one for dead that was silent for 3 s, whose last heartbeat may be half a second old when
+	// it stops: then the upgrade that fails would cost all of its clients. The rest is for the end of the new process, or its beginning.
+	silentTime = 2 * time.Second
 )
 
 // errLeaves means that a node's sessions would be in rooms of a process that has none.
@@ -94,6 +97,14 @@ func (n *fleetNode) still(until time.Time) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// mayRest is for how long the event loops may rest that would otherwise rest for so long.
+func (n *fleetNode) mayRest(within time.Duration) time.Duration {
+	if n == nil {
+		return within
+	}
+	return min(within, silentTime)
 }
 
 // settle takes in what loops at rest have posted, and tells whether they have to carry out something for it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/handover"
@@ -54,5 +55,18 @@ func TestWhoSucceedsANode(t *testing.T) {
 	}
 	if err := (*fleetNode)(nil).take([]byte{1}); err == nil {
 		t.Error("what a node was is taken by who is none")
+	}
+}
+
+// An upgrade of a node that does not come to an end is given up before the others take the node for dead, who would end all of its clients; that of a process by itself has its time.
+func TestUpgradeOfANodeEndsInTime(t *testing.T) {
+	const dead, heartbeat = 3 * time.Second, 500 * time.Millisecond // package cluster's
+	for _, within := range []time.Duration{time.Second, upgradeTimes.frozen, time.Hour} {
+		if rests := new(fleetNode).mayRest(within); rests > within || rests > dead-heartbeat-heartbeat {
+			t.Errorf("a node may rest for %v of %v", rests, within)
+		}
+		if rests := (*fleetNode)(nil).mayRest(within); rests != within {
+			t.Errorf("a process without a fleet may rest for %v of %v", rests, within)
+		}
 	}
 }

@@ -266,7 +266,7 @@ func (h *handing) freeze() error {
 	h.begun = true
 	h.frozen.Store(true)
 	h.acceptor.Pause()
-	h.at, h.end = monotonic(), time.Now().Add(upgradeTimes.frozen)
+	h.at, h.end = monotonic(), time.Now().Add(h.server.fleet.mayRest(upgradeTimes.frozen))
 	if err := h.pause.begin(h.drivers, time.Until(h.end)); err != nil {
 		return err
 	}
