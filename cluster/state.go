@@ -277,7 +277,7 @@ func (d *desk) export(dst []byte) []byte {
 		for i := range c.requests {
 			w := &c.requests[i]
 			dst = appendSized(dst, func(dst []byte) []byte { return channel.AppendRequest(dst, &w.r) })
-			dst = appendUint(appendViewID(appendUint(dst, uint64(w.at)), w.sent), uint64(w.deaths))
+			dst = appendUint(appendViewID(appendUint(dst, uint64(w.at)), w.sent), uint64(min(w.deaths, poisonDeaths))) // a leave may have seen more
 		}
 	}
 	return dst

@@ -188,6 +188,24 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
+// A leave is never given up, however many owners die while they have it: a node that has one can go on in another process, as in that of a program with which they do not.
+func TestExportOfALeaveThatOwnersDieWith(t *testing.T) {
+	n, _ := stateful()
+	c := n.desk.parts[1]
+	w := &c.requests[0]
+	w.r = channel.Request{Op: channel.OpLeave, Part: 1, N: w.r.N, From: w.r.From, Room: "r", User: "u"}
+	for range poisonDeaths + 1 {
+		n.desk.ownerDied(c, w.sent)
+	}
+	node, n2 := mustExport(t, n.Export), newStateNode()
+	if err := n2.Import(node); err != nil {
+		t.Fatal(err)
+	}
+	if got := n2.desk.parts[1].requests; len(got) != 1 || got[0].r.Op != channel.OpLeave || got[0].deaths != poisonDeaths {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Whatever is imported without an error is exported as something that is imported again, and that can be turned.
 func FuzzImport(f *testing.F) {
 	n, h := stateful()
