@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/pomelod/pomelod/channel"
@@ -248,7 +249,7 @@ func (r *reader) links(l *links, speaks versions) error {
 }
 
 func (r *reader) outStream(s *outStream) {
-	s.base, s.sent, s.since, s.flight = r.uint(), r.uint(), int64(r.uint()), min(int64(r.upTo(maxMessage)), s.most)
+	s.base, s.sent, s.since, s.flight = r.uint(), r.uint(), int64(r.uint()), min(int64(r.upTo(math.MaxInt64)), s.most)
 	s.kept = slices.Clone(r.text())
 	s.end = s.base + uint64(len(s.kept))
 	r.bad = r.bad || s.sent < s.base || s.sent > s.end

@@ -188,6 +188,26 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
+// A link with a window of more than 1 GiB goes along, to a process that keeps as much and to one that keeps less.
+func TestExportOfAWideLink(t *testing.T) {
+	n, _ := stateful()
+	n.links.memory = 8 << 30
+	n.links.adopt(n.view)
+	wide := n.links.to(n.view.Node(2)).out[laneLive].flight
+	node := mustExport(t, n.Export)
+	for _, memory := range []int64{8 << 30, 64 << 20} {
+		c := stateConfig
+		c.LinkMemory = memory
+		n2 := New(c, unseen{}, unseen{})
+		if err := n2.Import(node); err != nil {
+			t.Fatalf("%d bytes are kept: %v", memory, err)
+		}
+		if flight := n2.links.to(n.view.Node(2)).out[laneLive].flight; wide != 2<<30 || flight != memory/4 {
+			t.Errorf("%d bytes are kept: %d of %d may be on their way", memory, flight, wide)
+		}
+	}
+}
+
 // A leave is never given up, however many owners die while they have it: a node that has one can go on in another process, as in that of a program with which they do not.
 func TestExportOfALeaveThatOwnersDieWith(t *testing.T) {
 	n, _ := stateful()
