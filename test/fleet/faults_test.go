@@ -28,7 +28,7 @@ type fault struct {
 	name  string
 	short bool // also without -faults
 	quiet bool // nobody is disconnected, and nobody is told of a leave
-	calm  bool // nobody is refused
+	calm  bool // nobody is refused; without -faults only where no answer took so long that somebody has to be
 	many  bool // beside the guests a room has as many members as descriptors allow, up to 19,000
 	// Bars, over all rounds: the longest time for which some room was not answered, and the time until everybody was told who is gone. 0: there is none.
 	median, worst, leaves time.Duration
@@ -308,7 +308,7 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	if f.quiet && (cut > 0 || told > 0) {
 		c.wrongf("%d were disconnected, and %d told of leaves", cut, told)
 	}
-	if f.calm && len(c.refused) > 0 {
+	if f.calm && len(c.refused) > 0 && (*faultsAll || c.slowest < refuses) {
 		c.wrongf("refused: %v", c.refused)
 	}
 	for _, wrong := range c.wrong {

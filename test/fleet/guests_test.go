@@ -31,6 +31,7 @@ type crowd struct {
 
 	mu      sync.Mutex
 	sends   []sent
+	slowest time.Duration  // until the answer to a message, refusals included
 	refused map[string]int // by what the refusal says
 	denied  []denied
 	wrong   []string // what must not be
@@ -155,6 +156,7 @@ func (g *guest) say() bool {
 	m.text = fmt.Sprintf("%s %06d %s", g.name, g.number, m.to)
 	err := s.conn.Request("chat.chatHandler.send", map[string]string{"rid": g.room, "from": g.name, "content": m.text, "target": m.to}, nil)
 	m.acked = time.Now()
+	g.c.do(func() { g.c.slowest = max(g.c.slowest, m.acked.Sub(m.asked)) })
 	switch {
 	case err == nil:
 		g.c.do(func() { g.c.sends = append(g.c.sends, m) })
