@@ -77,16 +77,18 @@ func (n *fleetNode) hear(ctx context.Context) error {
 	}
 }
 
-// still waits until no copy of a partition is on its way, which could not go along in the middle.
-func (n *fleetNode) still(until time.Time) error {
+// still waits until no copy of a partition is on its way, which could not go along in the middle, or until ctx ends.
+func (n *fleetNode) still(ctx context.Context, until time.Time) error {
 	if n == nil {
 		return nil
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	for {
 		moves, err := n.Moves(ctx)
 		switch {
+		case errors.Is(err, context.Canceled):
+			return fmt.Errorf("pomelod is to end: %w", err)
 		case err != nil:
 			return fmt.Errorf("an event loop is stuck, or %w: try again when nodes have settled", cluster.ErrMoving)
 		case !moves:

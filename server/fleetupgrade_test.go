@@ -3,12 +3,15 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/fleet"
 	"github.com/pomelod/pomelod/internal/handover"
 )
 
@@ -68,5 +71,25 @@ func TestUpgradeOfANodeEndsInTime(t *testing.T) {
 		if rests := (*fleetNode)(nil).mayRest(within); rests != within {
 			t.Errorf("a process without a fleet may rest for %v of %v", rests, within)
 		}
+	}
+}
+
+// loopAtRest carries nothing out.
+type loopAtRest struct{ fleet.Loops }
+
+func (loopAtRest) ID() channel.Node { return 1 }
+func (loopAtRest) Workers(func(int)) []*channel.Worker {
+	return []*channel.Worker{channel.NewWorker(nil)}
+}
+func (loopAtRest) Run(int, int, func()) {}
+
+// An upgrade that waits for copies of partitions does not keep the process from ending, which has to be over in time.
+func TestWaitForCopiesEndsWithTheProcess(t *testing.T) {
+	n := &fleetNode{Fleet: fleet.New(fleet.Config{Cluster: cluster.Config{Name: "a", Run: 1, Roles: cluster.RoleChat}})}
+	n.Join(loopAtRest{})
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if err := n.still(ctx, time.Now().Add(time.Hour)); err == nil || !strings.Contains(err.Error(), "pomelod is to end") {
+		t.Error(err)
 	}
 }

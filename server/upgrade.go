@@ -161,7 +161,7 @@ func (s *server) upgrade(ctx context.Context) (text string, replaced bool, err e
 		return "", false, err
 	}
 	for until := time.Now().Add(movesTime); ; {
-		if err = s.fleet.still(until); err != nil {
+		if err = s.fleet.still(ctx, until); err != nil {
 			return "", false, err
 		}
 		if err = h.freeze(); !errors.Is(err, cluster.ErrMoving) || time.Now().After(until) {
