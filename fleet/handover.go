@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
@@ -74,6 +76,9 @@ func (f *Fleet) Settle() (any bool) {
 // Export encodes the node and what its loops hold for it, once Settle has found nothing. clock is a monotonic clock that both processes have, in ns. With
 // cluster.ErrMoving it has to be tried again later. It changes nothing.
 func (f *Fleet) Export(clock int64) ([]byte, error) {
+	if slices.ContainsFunc(f.sides, func(s *side) bool { return s.holder.Moves() }) { // before anything is encoded, which takes its time
+		return nil, cluster.ErrMoving
+	}
 	node, err := f.node.Export()
 	if err != nil {
 		return nil, err

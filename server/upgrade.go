@@ -305,6 +305,11 @@ func (h *handing) freeze() error {
 // export has all loops tell what they have.
 func (h *handing) export() error {
 	h.states, h.stays = h.states[:0], 0
+	fleet, err := h.server.fleet.export() // first: with copies on their way all of this is for nothing
+	if err != nil {
+		return err
+	}
+	h.inFleet = fleet
 	if err := h.node.Pack(time.Until(h.end)); err != nil {
 		return err
 	}
@@ -318,9 +323,7 @@ func (h *handing) export() error {
 		}
 		h.states = append(h.states, st)
 	}
-	fleet, err := h.server.fleet.export()
-	h.inFleet = fleet
-	return err
+	return nil
 }
 
 // send gives the new process all of it, and returns when that has it.
