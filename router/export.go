@@ -378,6 +378,9 @@ func (p *pending) append(b []byte, now uint32) []byte {
 	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, p.route.name), p.body)
 }
 
+// submitted are the operations for whose answers sessions wait.
+var submitted = [...]channel.Op{channel.OpEnter, channel.OpSend, channel.OpHistory, channel.OpMembers}
+
 // parsePending decodes a request of a session of a listener. Its route may be gone: then its answer is JSON.
 func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
 	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpHistory))), due: tickIn(r.UpTo(neverDue), now)}
@@ -387,7 +390,7 @@ func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
 	body := r.Block()
 	if kept {
 		p.body, p.due = append([]byte{}, body...), neverDue
-	} else if len(body) > 0 || p.op != channel.OpEnter && p.op != channel.OpSend && p.op != channel.OpHistory {
+	} else if len(body) > 0 || !slices.Contains(submitted[:], p.op) {
 		r.Fail()
 	}
 	p.refusal = p.op.RefusedBody()

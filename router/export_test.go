@@ -2,8 +2,10 @@ package router
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,6 +180,36 @@ func TestWhyASessionStays(t *testing.T) {
 	for why := stays(1); why < staysReasons; why++ {
 		if why.String() == "" {
 			t.Errorf("reason %d has no words", why)
+		}
+	}
+}
+
+// Whatever a client has asked of a room on another node is answered to it behind a hand-over.
+func TestRequestsOnTheirWayAreHandedOver(t *testing.T) {
+	for route, body := range map[string]string{
+		routeEnter: enterBody("a", "q"), routeSend: sendBody("x", "*"), routeHistory: `{}`, routeMembers: `{}`,
+	} {
+		r := twoNodes(t, shape{loops: 1}, 1, keepHistory)
+		c := r.login(atConnector, false)
+		c.enter("a", "r")
+		id := c.request(route, body)
+		r.net.Events() // the other node has yet to answer
+		waiting := 0
+		l := r.node.loops[0]
+		l.np.Each(func(conn *netpoll.Conn) { waiting += l.session(conn).inflight() })
+		if waiting != 1 {
+			t.Fatalf("%s: %d requests are on their way", route, waiting)
+		}
+		r.handOver(true)
+		r.net.Settle()
+		answer := ""
+		for _, line := range c.take() {
+			if text, is := strings.CutPrefix(line, fmt.Sprintf("answer %d ", id)); is {
+				answer = text
+			}
+		}
+		if answer == "" || strings.Contains(answer, `"code"`) {
+			t.Errorf("%s is answered %q", route, answer)
 		}
 	}
 }
