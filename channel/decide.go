@@ -289,7 +289,7 @@ func (d *decision) add() {
 	r, room := d.r, d.of.room
 	for i, slot := range [...]uint32{d.of.user, d.otherSpelling(), d.of.prev} {
 		if slot != 0 && (i == 2 || slot != d.of.prev) {
-			d.drop(slot, slot == d.of.prev)
+			d.drop(slot, d.state.addr(slot) == r.From) // its own: under another name, or as the user that it was
 		}
 	}
 	if room != nil && d.left(room) == 0 && !d.fresh(room) { // it ended with its last member, or nobody may know any more what it keeps

@@ -260,6 +260,62 @@ func TestGuestIsLeftOutAndKicked(t *testing.T) {
 	}
 }
 
+// Who enters one of its rooms as another user of the same name, by another secret or login, leaves the others, and is another member there.
+func TestAnotherUserInSeveralRooms(t *testing.T) {
+	const first, second = `{"username":"bob","rid":"%s",` + secretOfB + `}`, `{"username":"bob","rid":"%s","secret":"fedcba9876543210"}`
+	for _, sh := range shapes {
+		for _, tc := range []struct {
+			room          string
+			first, second string
+			change        func(*Config)
+		}{
+			{"two", first, second, keepPlaces},
+			{"one", withToken("", "%s", "bob@7"), withToken("", "%s", "bob@8"), func(cfg *Config) {
+				keepPlaces(cfg)
+				cfg.Logins = Logins{Judge: new(bouncer).judge, AtOnce: 4}
+			}},
+			{"two", withToken("", "%s", "bob@7"), withToken("", "%s", "bob@8"), func(cfg *Config) {
+				keepPlaces(cfg)
+				cfg.Logins = Logins{Judge: new(bouncer).judge, AtOnce: 4}
+			}},
+		} {
+			t.Run(fmt.Sprint(sh, ",", tc.room, ",logins=", tc.first != first), func(t *testing.T) {
+				r, of, events := furtherRig(t, sh, tc.change)
+				w, bob := r.login(atConnector, true), r.login(atConnector, true) // on two loops, if there are so many
+				w.told(routeEnter, withToken("w", tc.room, "w"))
+				bob.told(routeEnter, fmt.Sprintf(tc.first, "one"))
+				r.changed(nil, func() error { return of["bob"].Join(t.Context(), "two") })
+				w.take()
+				bob.take()
+				events()
+				if got := bob.told(routeEnter, fmt.Sprintf(tc.second, tc.room)); got != `{"users":["w","bob"]}` {
+					t.Fatal(got)
+				}
+				r.net.Settle()
+				wantPushes(t, w, "onLeave bob", "onAdd bob")
+				if got := fmt.Sprint(of["bob"].Rooms()); got != "["+tc.room+"]" {
+					t.Error(got)
+				}
+				left := map[string]string{"one": "two", "two": "one"}[tc.room]
+				if got := events(); got != "bob leaves "+left+": switch" {
+					t.Error(got)
+				}
+				n := -1
+				if err := r.asked(func() (err error) { n, err = r.cfg.App.Room(left).Count(t.Context()); return }); err != nil || n != 0 {
+					t.Errorf("%d in %s, %v", n, left, err)
+				}
+				w.ask(routeSend, sendBody("hello", "*"))
+				wantPushes(t, bob, "onChat hello")
+				for _, l := range r.loops() {
+					if l.counters.gaps+l.counters.panics > 0 {
+						t.Error("gaps, or panics")
+					}
+				}
+			})
+		}
+	}
+}
+
 // Who is cut off is away in each of its rooms, and returns to each with what was said there meanwhile.
 func TestReturnToSeveralRooms(t *testing.T) {
 	for _, sh := range shapes {

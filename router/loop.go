@@ -239,9 +239,11 @@ func (l *loop) apply(it *channel.Item) {
 		} else if c := s.changing(); c != nil && c.req == it.Req {
 			l.changed(s, it)
 		}
-	case channel.ItemLeave:
-		if s.room != nil && s.room.id == it.Room {
-			l.rooms.exit(s) // it has another name in the room by now, of which it is told next
+	case channel.ItemLeave: // it has another name in the room by now, or is another user, of which it is told next
+		if i := s.furtherIn(it.Room); i >= 0 {
+			l.rooms.remove(s, i)
+		} else if s.room != nil && s.room.id == it.Room {
+			l.rooms.exit(s)
 		}
 	case channel.ItemReply:
 		if s.x != nil && s.x.login != nil && s.x.login.claim == it.Req {
