@@ -24,7 +24,7 @@ var (
 
 // RefusedError means that a room did not take a session in.
 type RefusedError struct {
-	// Reason is "taken" if another member has the name, else what clients are told as the reason of a refused enter (docs/PROTOCOL.md), such as
+	// Reason is "taken" if another member has the name, "name" if nobody may have that name or the room's, else what clients are told as the reason of a refused enter (docs/PROTOCOL.md), such as
 	// "room_members", "room_locked" or "ban".
 	Reason string
 }

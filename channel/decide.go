@@ -276,7 +276,7 @@ func (d *decision) enter() {
 		d.refuseEnter(limitAnswers[ReasonAlike])
 	case d.input.refusal != admitted:
 		d.noteRefusal()
-		d.refuseEnter(d.input.refusal.enterBody())
+		d.refuseEnter(d.input.refusal.enterBody(d.r.Silent))
 	case m != 0 && !free:
 		d.replace(m)
 	default:

@@ -54,6 +54,9 @@ var (
 	Unknown, EnterUnknown = RefusedFor("unknown"), EnterRefusedFor("unknown")
 )
 
+// EnterBusy is EnterRefused to a silent enter, whose client is told nothing, where what the room has to write is too much already.
+var EnterBusy = []byte(`{"code":503,"error":true}`)
+
 var limitAnswers = [Reasons][]byte{
 	ReasonMembers: EnterRefusedFor(ReasonNames[ReasonMembers]),
 	ReasonRooms:   EnterRefusedFor(ReasonNames[ReasonRooms]),
@@ -87,9 +90,13 @@ const (
 	refusedList            // the list of the room's names would be too long to be sent
 )
 
-// enterBody is the answer to an enter that is refused.
-func (f refusal) enterBody() []byte {
+// enterBody is the answer to an enter that is refused. One that is silent no client reads, but a program may.
+func (f refusal) enterBody(silent bool) []byte {
 	switch f {
+	case refusedBusy:
+		if silent {
+			return EnterBusy
+		}
 	case refusedMembers:
 		return limitAnswers[ReasonMembers]
 	case refusedRooms:

@@ -46,6 +46,20 @@ func TestMembersAreBounded(t *testing.T) {
 	}
 }
 
+// An enter that is refused as there is too much to write is answered as any other; one that no client reads says so.
+func TestSilentEntersAreToldOfBusyRooms(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "a", "r")
+	s.outlet(0).full = func(RoomID) bool { return true }
+	s.take()
+	s.enter(at(1, 2), "b", "r")
+	s.want(`1 reply 2 {"code":500,"error":true}`)
+	s.handle(Request{Op: OpEnter, From: at(1, 2), User: "b", Room: "r", Silent: true})
+	s.want(`1 reply 2 {"code":503,"error":true}`)
+	s.handle(Request{Op: OpEnter, From: at(1, 2), User: "a", Room: "r", Silent: true})
+	s.want(`1 reply 2 {"code":500,"error":true}`)
+}
+
 // Workers that share a count make no more rooms together than they may; an empty room makes way for another.
 func TestRoomsAreBounded(t *testing.T) {
 	s, _ := limitedStage(t, Limits{Rooms: 3})

@@ -112,6 +112,9 @@ func (l *loop) beginChange(s *session, c *change) (done bool, err error) {
 	in := l.inlet(a.req.Part)
 	switch {
 	case a.refusal != nil:
+		if bytes.Equal(a.refusal, channel.EnterRefused) { // nobody can have it
+			return true, &app.RefusedError{Reason: "name"}
+		}
 		return true, refusalOf(a.refusal)
 	case in.Full():
 		l.counters.busy++
@@ -181,6 +184,8 @@ func refusalOf(body []byte) error {
 		return app.ErrNotSent
 	case bytes.Equal(body, channel.EnterUnknown):
 		return app.ErrUnknown
+	case bytes.Equal(body, channel.EnterBusy):
+		return app.ErrBusy
 	}
 	members := codec.ScanObject(body)
 	for key, value, more := members.Next(); more; key, value, more = members.Next() {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -189,7 +190,8 @@ func TestFurtherRooms(t *testing.T) {
 			r.changed(nil, func() error { return p.Enter(ctx, app.Place{Room: "lobby", User: "anew"}) })
 			r.changed(nil, func() error { return p.Leave(ctx, "lobby") })
 			r.changed(app.ErrNowhere, func() error { return p.Join(ctx, "lobby") })
-			r.changed(&app.RefusedError{Reason: "taken"}, func() error { return p.Enter(ctx, app.Place{Room: "lobby"}) })
+			r.changed(&app.RefusedError{Reason: "name"}, func() error { return p.Enter(ctx, app.Place{Room: "lobby"}) })
+			r.changed(&app.RefusedError{Reason: "name"}, func() error { return p.Enter(ctx, app.Place{Room: "a*b", User: "last"}) })
 			events()
 			r.changed(nil, func() error { return p.Enter(ctx, app.Place{Room: "a", User: "last"}) })
 			r.changed(nil, func() error { return p.Join(ctx, "b") })
@@ -235,6 +237,18 @@ func TestHandlerChangesRooms(t *testing.T) {
 			if err := r.asked(func() (err error) { n, err = a.Room(room).Count(context.Background()); return }); err != nil || n != 0 {
 				t.Errorf("%d in %s, %v", n, room, err)
 			}
+		}
+	}
+}
+
+// A program is told of each refusal by the error that says what it is.
+func TestRefusalsOfChanges(t *testing.T) {
+	for body, want := range map[string]error{
+		string(channel.EnterNotSent): app.ErrNotSent, string(channel.EnterUnknown): app.ErrUnknown, string(channel.EnterBusy): app.ErrBusy,
+		enterRefused: &app.RefusedError{Reason: "taken"}, string(channel.EnterRefusedFor("ban")): &app.RefusedError{Reason: "ban"},
+	} {
+		if err := refusalOf([]byte(body)); fmt.Sprint(err) != fmt.Sprint(want) {
+			t.Errorf("%s: %v", body, err)
 		}
 	}
 }
