@@ -52,13 +52,14 @@ func (l *loop) repace() {
 	l.paced = l.node.policies.Load()
 	seen := make(map[*room]struct{}, len(l.rooms.byID))
 	l.np.Each(func(c *netpoll.Conn) {
-		s := l.session(c)
-		if _, again := seen[s.room]; again || s.room == nil {
-			return
-		}
-		seen[s.room] = struct{}{}
-		for _, vg := range s.room.groups {
-			l.rooms.pace(vg, s.roomName())
+		for r, name := range l.session(c).rooms() { // of some there may be guests only, until somebody enters
+			if _, again := seen[r]; again {
+				continue
+			}
+			seen[r] = struct{}{}
+			for _, vg := range r.groups {
+				l.rooms.pace(vg, name)
+			}
 		}
 	})
 }

@@ -107,6 +107,37 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// A room that nobody but guests is in is held as its policy says by then, when somebody enters it.
+func TestPolicyOfARoomOfGuests(t *testing.T) {
+	hold := time.Duration(0)
+	r, of, _ := furtherRig(t, shape{loops: 1}, func(cfg *Config) {
+		cfg.Policy = func(room string) Policy {
+			if room == "two" {
+				return Policy{Hold: hold}
+			}
+			return Policy{}
+		}
+	})
+	a, b, c := r.login(atConnector, true), r.login(atConnector, true), r.login(atConnector, true)
+	a.enter("a", "one")
+	r.changed(nil, func() error { return of["a"].Join(t.Context(), "two") })
+	hold = time.Second
+	r.node.SetPolicies()
+	r.net.Seconds(1)
+	b.enter("b", "two")
+	c.enter("c", "two")
+	c.take()
+	for range 3 {
+		b.ask(routeSend, sendBody("x", "*"))
+	}
+	at := len(pushesOf(c))
+	r.net.Wait(time.Second)
+	r.net.Wait(time.Second)
+	if later := len(pushesOf(c)); at >= 3 || at+later != 3 {
+		t.Errorf("told %d at once, and %d later", at, later)
+	}
+}
+
 // Who is cut off while its room is held lacks all that was said since the last write, however many messages that are, and is told them when it is back: also
 // where somebody else on the loop is slow, or in the room itself.
 func TestCutWhileTheRoomIsHeld(t *testing.T) {
