@@ -363,3 +363,36 @@ func TestAppAfterShutdown(t *testing.T) {
 		r.raw--
 	}
 }
+
+// A client of socket.io that disconnects and connects again by the same connection has another session: what a program does to the first one does not concern it.
+func TestSessionThatEndedIsNotTheNextOne(t *testing.T) {
+	var known []*app.Session
+	a := app.New()
+	a.OnOpen(func(s *app.Session) { known = append(known, s) })
+	r := appRig(t, shape{loops: 1}, a)
+	c := r.sioLogin(flavours[7])
+	c.send("41")
+	c.run()
+	c.send("40")
+	c.run()
+	if len(known) != 2 || !known[0].Closed() || known[1].Closed() {
+		t.Fatalf("%d sessions", len(known))
+	}
+	c.take()
+	old := known[0]
+	if err := old.Push("onNews", map[string]string{"text": "for another"}); err != nil {
+		t.Error(err)
+	}
+	if err := old.EnterThen(app.Place{Room: "r", User: "ann"}, func(err error) { t.Error(err) }); !errors.Is(err, app.ErrClosed) {
+		t.Error(err)
+	}
+	old.Kick("enough")
+	r.net.Settle()
+	if err := known[1].Push("onNews", map[string]string{"text": "for it"}); err != nil {
+		t.Error(err)
+	}
+	c.run()
+	if got := plainly(c); strings.Contains(got, "for another") || !strings.Contains(got, "for it") || known[1].Closed() || known[1].Room() != "" {
+		t.Errorf("told %q", got)
+	}
+}

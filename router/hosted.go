@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/pomelod/pomelod/app"
@@ -19,6 +20,7 @@ type appClient struct {
 	addr            channel.Addr
 	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
 	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
+	ended           atomic.Bool      // a client of socket.io may have begun another session since, at the same address
 }
 
 // courier takes what a program does to a session on its loop, which implements it. A session that has ended by then misses nothing. Safe from any
@@ -33,13 +35,27 @@ type courier interface {
 }
 
 // Push implements hosting.Client.
-func (k *appClient) Push(p *codec.Push) error { return k.courier.postPush(k.addr, p) }
+func (k *appClient) Push(p *codec.Push) error {
+	if k.ended.Load() {
+		return nil
+	}
+	return k.courier.postPush(k.addr, p)
+}
 
 // Kick implements hosting.Client.
-func (k *appClient) Kick(reason string) { k.courier.postKick(k.addr, reason) }
+func (k *appClient) Kick(reason string) {
+	if !k.ended.Load() {
+		k.courier.postKick(k.addr, reason)
+	}
+}
 
 // Change implements hosting.Client.
-func (k *appClient) Change(c hosting.Change) error { return k.courier.postChange(k.addr, c) }
+func (k *appClient) Change(c hosting.Change) error {
+	if k.ended.Load() {
+		return app.ErrClosed
+	}
+	return k.courier.postChange(k.addr, c)
+}
 
 // postPush implements courier.
 func (l *loop) postPush(to channel.Addr, p *codec.Push) error {

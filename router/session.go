@@ -268,7 +268,8 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 		l.dropChanges(s, end)
 	}
 	l.tellClosed(s, why)
-	if s.rare != nil {
+	if k := s.appClient(); k != nil {
+		k.ended.Store(true)
 		s.rare.client = nil
 	}
 }
