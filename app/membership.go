@@ -14,6 +14,8 @@ import (
 var (
 	// ErrClosed means that the session has ended.
 	ErrClosed = errors.New("the session has ended")
+	// ErrGate means that the session is one of a gate, at which clients only ask for a connector. OnOpen tells of those, too.
+	ErrGate = errors.New("the session is one of a gate, and cannot be in a room")
 	// ErrNowhere means that a session that is in no room cannot join a further one: it has no name yet. Have it enter one (Session.Enter).
 	ErrNowhere = errors.New("the session is in no room, and so has no name: have it enter one first")
 	// ErrTooMany means that a session is in as many rooms as it may be: 256.
@@ -42,7 +44,7 @@ func (s *Session) Rooms() []string {
 // to.User is the name that it has; another name for the room in which it is renames it. The others in the room are told as ever. The client is
 // not told: push to it what it needs to know.
 //
-// Enter returns when that is done, or with the error that it is not: a *RefusedError, or one of ErrClosed, ErrRename, ErrBusy, ErrNotSent. With ErrUnknown nobody
+// Enter returns when that is done, or with the error that it is not: a *RefusedError, or one of ErrClosed, ErrGate, ErrRename, ErrBusy, ErrNotSent. With ErrUnknown nobody
 // knows, and the session has left the room again as soon as it is known. When ctx ends, or two minutes if it has no deadline, the change goes on, and the error wraps ErrUnknown. Changes of a session are
 // made in the order in which they are asked for; 16 may wait, and more fail with ErrBusy. Enter waits, so it must not be called on an event
 // loop, that is in OnOpen and the like or a handler of HandleInline: EnterThen can. A handler of Handle may call it for its own session; a

@@ -47,6 +47,8 @@ func (l *loop) postChange(to channel.Addr, c hosting.Change) error {
 		switch {
 		case s == nil || s.phase != working:
 			c.Done(app.ErrClosed)
+		case l.profile(s).Type == Gate:
+			c.Done(app.ErrGate)
 		case len(l.extra(s).changes) == maxChanges:
 			c.Done(app.ErrBusy)
 		default:

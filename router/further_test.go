@@ -253,6 +253,25 @@ func TestRefusalsOfChanges(t *testing.T) {
 	}
 }
 
+// A program that has whoever opens a session enter a room has no place there taken by the sessions of a gate, where the same clients have been before.
+func TestSessionsOfAGateEnterNoRoom(t *testing.T) {
+	for _, sh := range shapes {
+		a := app.New()
+		var got []error
+		a.OnOpen(func(s *app.Session) {
+			if err := s.EnterThen(app.Place{Room: "lobby", User: "guest"}, func(err error) { got = append(got, err) }); err != nil {
+				t.Error(err)
+			}
+		})
+		r := appRig(t, sh, a)
+		r.login(atGate, true)
+		r.login(atConnector, true)
+		if len(got) != 2 || !errors.Is(got[0], app.ErrGate) || got[1] != nil {
+			t.Errorf("%v: %v", sh, got)
+		}
+	}
+}
+
 // A push to all but one leaves out a guest, too; a kick in any of its rooms ends the session.
 func TestGuestIsLeftOutAndKicked(t *testing.T) {
 	for _, sh := range shapes {
