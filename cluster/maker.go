@@ -8,6 +8,7 @@ const (
 	listenAgain  = 200 * ms  // and as a new run of a process that has listened all the time
 	makeEvery    = 10 * ms   // the least time between two views
 	askFor       = 1000 * ms // a new maker waits so long for the views of others
+	yieldFor     = 1500 * ms // and who was asked makes none for so long, unless the new maker's comes first
 	anewAfter    = 3000 * ms // too few know for so long which view is the newest: the fleet begins anew
 	apartFor     = 1000 * ms // two members may fail to hear each other for so long
 	moveWithin   = 1000 * ms // a move is cancelled after this
@@ -20,6 +21,7 @@ const (
 type maker struct {
 	ready     int64 // the node may join, and make views, from then on
 	asking    int64 // since when the others are asked for their views; 0: they are not
+	yields    int64 // until then another one makes the next view
 	ask       uint64
 	answered  []string // names
 	published int64
@@ -68,7 +70,7 @@ func (k *maker) note(v *View, m *Message) {
 
 // turn makes a view if it is this node's turn and something has changed; else nil. The view comes after base.
 func (k *maker) turn(n *Node, base *View) *View {
-	if n.now < k.ready || n.peers.deaf(n.now) || n.away || n.peers.quorum > 0 && !n.peers.lease(n.view, n.now, false) {
+	if n.now < k.ready || n.now < k.yields || n.peers.deaf(n.now) || n.away || n.peers.quorum > 0 && !n.peers.lease(n.view, n.now, false) {
 		k.asking = 0
 		return nil
 	}
@@ -304,6 +306,14 @@ func nameHash(name string) uint64 {
 		h = (h ^ uint64(name[i])) * 1099511628211
 	}
 	return h
+}
+
+// yield has the node make no view after it has answered another one's ask: it may be the maker, and the other one have thought it could not be, and of two views after
+// the same one each ends the sessions of nodes that had the other. Of two who ask at the same time the one with the lesser name goes on: its ask was on its way before its answer.
+func (k *maker) yield(name, to string, now int64) {
+	if k.asking == 0 || to < name {
+		k.asking, k.yields = 0, now+yieldFor
+	}
 }
 
 // hasAnswered notes the answer to an ask.

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
@@ -140,6 +141,27 @@ func TestBusAwayForFiveSeconds(t *testing.T) {
 		if s.view().Members != members {
 			t.Error("nodes were left out because nobody had the bus")
 		}
+	}
+}
+
+// The bus is started anew, and nodes come back to it one after the other, on a machine on which packets take long. Who may judge again before the maker does takes its
+// place, and the maker must not make views of its own beside that: of two that come after the same one, each ends the sessions of those who had the other.
+func TestBusComesBackToOneAfterTheOther(t *testing.T) {
+	for round := range int64(40) {
+		s := formed(t, "gnnnccc", 0)
+		s.net.MinDelay, s.net.MaxDelay = 5*ms, 60*ms
+		var list []*session
+		for i, p := range s.procs[1:4] {
+			list = append(list, s.enter(p, uint16(i), fmt.Sprint("x", i)))
+		}
+		s.pass(1000)
+		for i, p := range s.procs {
+			s.noBus(200+(int64(i)*37+round*53)%150, p)
+		}
+		s.chats(6000, list...)
+		s.here(list...)
+		s.end()
+		s.here(list...)
 	}
 }
 

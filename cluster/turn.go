@@ -147,6 +147,7 @@ func (n *Node) event(e *event) {
 			n.send(from.Name, &viewBody{View: n.view})
 		}
 	case *ask:
+		n.maker.yield(n.config.Name, from.Name, n.now)
 		n.send(from.Name, &answer{Number: b.Number, View: n.view})
 	case *answer:
 		n.maker.hasAnswered(from.Name, b.Number)
@@ -242,7 +243,7 @@ func (n *Node) adopt(v *View) {
 	old, self := n.view, n.Self()
 	n.view = v
 	n.beatNow = n.beatNow || old == nil || old.Members != v.Members
-	n.maker.asking, n.doubt = 0, 0
+	n.maker.asking, n.maker.yields, n.doubt = 0, 0, 0
 	n.peers.forget(v, n.now)
 	number := v.number(n.config.Name)
 	if self != 0 && (v.run(number) != n.peers.self.Run || !v.follows(old)) {
