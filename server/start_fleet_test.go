@@ -127,7 +127,7 @@ func TestStartedProcesses(t *testing.T) {
 	if s := starting(t, []string{"POMELOD_CONFIG=/elsewhere"}, "-d", dir); s.settings.dir != dir+"/config" {
 		t.Errorf("-d %s is %s", dir, s.settings.dir)
 	}
-	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h"}; !slices.Equal(got, want) {
+	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h", startedEnv + "=1"}; !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
 	}
 }
