@@ -1,0 +1,196 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/router"
+)
+
+// API is what operators ask of a server and have it do. Its methods are safe from any goroutine, and end with ctx; router.Node has most of them, and says
+// more of each.
+type API interface {
+	Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error)
+	// LargestRooms are those with the most members, whose names begin with prefix.
+	LargestRooms(ctx context.Context, prefix string, most int) ([]channel.RoomInfo, error)
+	Room(ctx context.Context, name string) (info channel.RoomInfo, owned bool, err error)
+	Members(ctx context.Context, room string) ([]string, error)
+	ListSessions(ctx context.Context, f router.SessionFilter, from router.SessionCursor, most int) (list []router.SessionInfo, rest *router.SessionCursor, err error)
+	History(ctx context.Context, room string, most int) ([]byte, error)
+	Snapshot(ctx context.Context) (*router.Snapshot, error)
+	Process() Process
+	// Nodes are those of the fleet; none where there is no fleet.
+	Nodes(ctx context.Context) (*Nodes, error)
+	// Limits are the values of the flags that are limits, by name.
+	Limits() map[string]string
+
+	KickMember(ctx context.Context, room, name, reason string) error
+	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
+	// Rules are those that hold, and whether they survive a restart.
+	Rules() (rules []Rule, kept bool)
+	// SetRule has a rule hold in the fleet in place of those about the same, and about names that look alike; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
+	// wrong with it; what is wrong with the file is a RuleFileError.
+	SetRule(r Rule, lift bool) (kept bool, err error)
+	// Reload reads files again, all or nothing, and tells what they were.
+	Reload() (names []string, err error)
+	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
+	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
+}
+
+// Scopes of an answer: what it is about. Where there is no fleet both are the same.
+const (
+	scopeNode  = "node"  // this process
+	scopeFleet = "fleet" // whatever node the room and its members are on
+)
+
+// Pages of lists.
+const (
+	pageDefault = 100
+	pageMost    = 1000
+)
+
+// maxBody is how long the body of a request may be.
+const maxBody = 1 << 20
+
+// Room is a room in answers. Kept and Slow are not known of one that another node owns.
+type Room struct {
+	Name    string   `json:"name"`
+	Members int      `json:"members"`
+	Kept    int      `json:"kept"`            // messages
+	Slow    string   `json:"slow,omitempty"`  // its slow mode, as 1.5s
+	Users   []string `json:"users,omitempty"` // in the order in which they entered; in the answer of /v1/room only
+}
+
+// Rooms is the answer of /v1/rooms.
+type Rooms struct {
+	Scope string `json:"scope"`
+	Rooms []Room `json:"rooms"`
+	Next  string `json:"next,omitempty"` // after of the next page
+}
+
+// RoomAnswer is the answer of /v1/room.
+type RoomAnswer struct {
+	Scope string `json:"scope"`
+	Room
+}
+
+// Session is a session in answers. Without a room it has no name.
+type Session struct {
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"` // of a login, or the name of one without
+	Room      string `json:"room,omitempty"`
+	Address   string `json:"address"`
+	Transport string `json:"transport"`
+	Loop      int    `json:"loop"`
+}
+
+// Sessions is the answer of /v1/sessions.
+type Sessions struct {
+	Scope    string    `json:"scope"`
+	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next,omitempty"` // after of the next page
+}
+
+// History is the answer of /v1/history: messages, oldest first, as chat.chatHandler.history tells them, and whether there are older ones.
+type History struct {
+	Scope   string          `json:"scope"`
+	History json.RawMessage `json:"history"`
+}
+
+// Error is every answer but 200.
+type Error struct {
+	Error string `json:"error"`
+}
+
+// Limits is the answer of /v1/limits.
+type Limits struct {
+	Scope   string            `json:"scope"`
+	Limits  map[string]string `json:"limits"`  // flags and their values
+	Limited map[string]uint64 `json:"limited"` // what they have refused since the start, by reason
+	Refused map[string]uint64 `json:"refused"` // who was turned away at once, by reason
+}
+
+// Done is the answer to a POST.
+type Done struct {
+	Scope string `json:"scope"`
+	Count *int   `json:"count,omitempty"` // sessions, where they are known
+	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart of this process
+	// Repeated says that this was done before, for the same mid; the rest of the answer is of that time.
+	Repeated bool `json:"repeated,omitempty"`
+	// Warning says what else was to be done and may not have been. What was asked for has been done.
+	Warning string `json:"warning,omitempty"`
+}
+
+// Reload is the answer to /v1/reload.
+type Reload struct {
+	Scope string   `json:"scope"`
+	Read  []string `json:"read"` // what was read again
+}
+
+// Kick is the body of /v1/kick: Name or Address, and with Name a room.
+type Kick struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"` // or a network: 192.0.2.0/24
+	Room    string `json:"room,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// Publish is the body of /v1/publish: Room, User, both, UID, or All.
+type Publish struct {
+	Room  string          `json:"room,omitempty"`
+	User  string          `json:"user,omitempty"`
+	UID   string          `json:"uid,omitempty"` // of a login
+	All   bool            `json:"all,omitempty"`
+	Mid   string          `json:"mid,omitempty"` // what comes again with it is done once
+	Route string          `json:"route"`
+	Body  json.RawMessage `json:"body"`
+}
+
+// Close is the body of /v1/close.
+type Close struct {
+	Room   string `json:"room"`
+	Reason string `json:"reason"`
+}
+
+// Kinds of rules.
+const (
+	RuleBan  = "ban"  // of a name, an address or a network: may not connect, or enter by that name
+	RuleMute = "mute" // of a name, in one room or all: may say nothing
+	RuleLock = "lock" // of a room: takes in nobody new
+)
+
+// Rule is what an operator forbids.
+type Rule struct {
+	Kind    string     `json:"kind"`
+	Name    string     `json:"name,omitempty"`
+	Address string     `json:"address,omitempty"`
+	Room    string     `json:"room,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Until   *time.Time `json:"until,omitempty"` // missing: for ever
+	By      string     `json:"by,omitempty"`
+	At      time.Time  `json:"at"`
+}
+
+// Rules is the answer of /v1/rules.
+type Rules struct {
+	Scope string `json:"scope"`
+	Kept  bool   `json:"kept"` // they survive a restart
+	Rules []Rule `json:"rules"`
+}
+
+// Forbid is the body of /v1/ban, /v1/mute and /v1/lock. Ban: Name or Address; its sessions are kicked, with Reason. Mute: Name, and Room or all. Lock: Room.
+type Forbid struct {
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"` // or a network: 192.0.2.0/24
+	Room    string `json:"room,omitempty"`
+	For     string `json:"for,omitempty"` // as 90s, 30m, 24h; missing: for ever
+	Reason  string `json:"reason,omitempty"`
+}
+
+// RuleFileError says that rules could not be written, so nothing has changed.
+type RuleFileError struct{ Err error }
+
+func (e *RuleFileError) Error() string { return e.Err.Error() }
+func (e *RuleFileError) Unwrap() error { return e.Err }
