@@ -92,10 +92,10 @@ sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under vir
 
 # Figures want a machine that has nothing else to do. A part of it, without bars, is in make test-fleet.
 FAULTS ?= .
-ROUNDS ?= 1
+TIMES  ?= 1
 .PHONY: fleet
-fleet: ## let everything go wrong in fleets of real processes, ROUNDS (1) times each (FAULTS=NATS, a regexp), and hold times to their bars
-	cd test/fleet && $(GO) test -count=1 -timeout 0 -v -run TestFaults -faults -fault '$(FAULTS)' -rounds '$(ROUNDS)'
+fleet: ## let everything go wrong in fleets of real processes, TIMES (1) times each (FAULTS=NATS, a regexp), and hold times to their bars
+	cd test/fleet && $(GO) test -count=1 -timeout 0 -v -run TestFaults -faults -fault '$(FAULTS)' -rounds '$(TIMES)'
 
 # Plain runs have one seed a test; these have EXPLORE new ones.
 EXPLORE ?= 20
