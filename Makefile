@@ -76,7 +76,11 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
+
+.PHONY: race-abuse
+race-abuse: ## attack a pomelod that was built with the race detector, in about six minutes
+	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./test/abuse
 
 .PHONY: race-fleet
 race-fleet: ## the same of the fleets of processes
