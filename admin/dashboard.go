@@ -17,8 +17,9 @@ const DashboardPath = "/dashboard/"
 // serveDashboard has mux answer with the page of operators, and what it loads. Nothing of that is secret, so it needs no token: what the page asks for does.
 func serveDashboard(mux *http.ServeMux) {
 	mux.Handle("GET "+strings.TrimSuffix(DashboardPath, "/"), http.RedirectHandler(DashboardPath, http.StatusMovedPermanently))
-	for _, f := range web.Dashboard() {
-		mux.HandleFunc("GET "+exactly(f.Path), func(w http.ResponseWriter, r *http.Request) {
+	for i, path := range web.DashboardPaths() {
+		mux.HandleFunc("GET "+exactly(path), func(w http.ResponseWriter, r *http.Request) {
+			f := &web.Dashboard()[i] // of a server that nobody looks at nothing is compressed
 			h := w.Header()
 			h.Set("Content-Type", f.ContentType)
 			h.Set("Referrer-Policy", "no-referrer")
@@ -54,8 +55,8 @@ func Window(secret string, dial func(context.Context) (net.Conn, error)) *http.S
 	tokens.now.Store(&[]token{{"window", sha256.Sum256([]byte(secret))}})
 	mux := http.NewServeMux()
 	mux.Handle("/", (&Source{Tokens: tokens}).authorized(proxy))
-	for _, f := range web.Dashboard() {
-		mux.HandleFunc("GET "+exactly(f.Path), func(w http.ResponseWriter, r *http.Request) {
+	for _, path := range web.DashboardPaths() {
+		mux.HandleFunc("GET "+exactly(path), func(w http.ResponseWriter, r *http.Request) {
 			r.Body, r.ContentLength = http.NoBody, 0 // whoever asks without a token holds no connection to the socket by a body that does not come
 			proxy.ServeHTTP(w, r)
 		})

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,6 +209,9 @@ func (s *server) runFrom(ctx context.Context) error {
 		s.rules.refresh() // what was given to that one since this one has read them
 	}
 	s.control.listen()
+	if s.took == nil {
+		go debug.FreeOSMemory() // what starting has left: 3 MB, which Go would keep for minutes although nobody may come
+	}
 	return s.run(ctx)
 }
 

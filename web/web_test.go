@@ -37,13 +37,13 @@ func TestEveryFileIsTypedTaggedAndCompressed(t *testing.T) {
 }
 
 func TestWhatDoesNotShrinkIsNotCompressed(t *testing.T) {
-	if f := file("dot.svg", []byte("<svg/>")); f.Gzip != nil || f.Path != "/dot.svg" {
+	if f := new(packer).file("dot.svg", []byte("<svg/>")); f.Gzip != nil || f.Path != "/dot.svg" {
 		t.Errorf("%q has %d compressed bytes", f.Path, len(f.Gzip))
 	}
 }
 
 func TestETagFollowsContent(t *testing.T) {
-	if a, b, c := file("a.js", []byte("1")), file("a.js", []byte("2")), file("a.js", []byte("1")); a.ETag == b.ETag || a.ETag != c.ETag {
+	if a, b, c := new(packer).file("a.js", []byte("1")), new(packer).file("a.js", []byte("2")), new(packer).file("a.js", []byte("1")); a.ETag == b.ETag || a.ETag != c.ETag {
 		t.Errorf("tags %s and %s for different bodies, %s again for the first", a.ETag, b.ETag, c.ETag)
 	}
 }
