@@ -119,6 +119,15 @@ export interface EnterAnswer {
   [member: string]: unknown;
 }
 
+/** What `history` is answered. `messages` is there when it was not refused. */
+export interface HistoryAnswer {
+  messages?: { msg: any; from: string; target: string; seq: string; time: number }[];
+  /** Whether there are older ones. */
+  more?: boolean;
+  code?: number;
+  reason?: string;
+}
+
 /** What `members` is answered. `users` is there when it was not refused. */
 export interface MembersAnswer {
   users?: string[];
@@ -168,9 +177,16 @@ export class Pomelo {
 
   /**
    * Enters the room of the last `enter` again. To an extended client everything follows that was said there since the last push that was told,
-   * once and in order; or `complete` is false. Give a `secret` in `user`, or the name may be taken until the server has noticed the cut.
+   * once and in order; or `complete` is false. What is too much to follow the server's answer is read by up to ten pages of `history` first, and what comes
+   * meanwhile waits. Give a `secret` in `user`, or the name may be taken until the server has noticed the cut.
    */
   reenter(): Promise<EnterAnswer>;
+
+  /**
+   * Asks what was said in the room before a place in its stream, or the newest: at most `limit` (50, at most 200) messages, oldest first. A page costs
+   * what an enter costs, and one more for each 16 KiB.
+   */
+  history(page?: { rid?: string; before?: string; limit?: number }): Promise<HistoryAnswer>;
 
   /**
    * Asks who is in the room, by pages, in the order in which they entered: at most `limit` (200, at most 500) of those behind `after`. Who stays while all pages

@@ -11,15 +11,10 @@
  * MIT licence, like pomelod.
  */
 
-import {
-  DATA, HANDSHAKE, HANDSHAKE_ACK, HEARTBEAT, KICK,
-  decodeMessage, decodePackages, encodeMessage, encodePackage, fromJSON, own, protobuf, toJSON,
-} from "./pomelo-codec.js";
+import { protobuf } from "./pomelo-codec.js";
+import { CONNECT_TIMEOUT_MS, Connection, PomeloError, ending, later } from "./pomelo-connection.js";
 
-export { protobuf };
-
-// The type decides how the server writes text: every type but js-websocket gets standard UTF-8.
-const CLIENT = { type: "pomelo-module", version: "1.0.0" };
+export { PomeloError, protobuf };
 
 /** The reason of the kick that tells: a new session with the same secret took this one's place. */
 export const REPLACED = "replaced by a new session of yours";
@@ -27,22 +22,12 @@ export const REPLACED = "replaced by a new session of yours";
 const INVITATION = "messages were lost; please enter again";
 
 const ENTER = "connector.entryHandler.enter";
+const HISTORY = "chat.chatHandler.history";
 const MEMBERS = "chat.chatHandler.members";
-const CONNECT_TIMEOUT_MS = 10_000; // of the gate; then again of socket and handshake
+const MISSED_PAGES = 10; // are read after a return: what comes meanwhile waits
+const PAGE = 200; // messages, as many as there are on one at most
 const BACKOFF = { min: 1_000, max: 30_000 };
 const STABLE_MS = 10_000; // a connection that did not last as long does not start the back-off anew
-const PROBE_MS = 5_000; // patience with a connection that may have died while the page or the machine slept
-const OVERSLEPT_MS = 1_000; // a timer as late as this slept itself, and what came meanwhile may be unread
-
-/** What init, request and queryEntry reject with. */
-export class PomeloError extends Error {
-  name = "PomeloError";
-
-  constructor(code, message, options) {
-    super(message, options);
-    this.code = code;
-  }
-}
 
 /** A secret for the handshake's user, by which the server knows that a new session and an old one have one owner. */
 export function newSecret() {
@@ -81,6 +66,7 @@ export class Pomelo {
   #life = null; // of the connection and of those that replace it, from init to disconnect
   #connection = null;
   #place = null; // what enter was given, and seq: how far the room's stream was told
+  #held = null; // pushes that wait for what was missed before them
 
   get connected() {
     return this.#connection?.working ?? false;
@@ -137,13 +123,18 @@ export class Pomelo {
     return this.request(MEMBERS, { rid, after, limit });
   }
 
+  history({ rid, before, limit } = {}) {
+    return this.request(HISTORY, { rid, before, limit });
+  }
+
   async reenter() {
     const place = this.#place;
     if (!place) throw new PomeloError("NOT_CONNECTED", "there is no room to enter again: call enter first");
     const { seq, ...message } = place;
     const answer = await this.request(ENTER, { ...message, since: seq });
     // What was missed follows the answer. Until it has come, the client has seen what it had before.
-    if (answer.users && !(seq && answer.complete)) place.seq = answer.seq;
+    if (answer.users && !(seq && answer.seq)) place.seq = answer.seq;
+    else if (answer.users && !answer.complete) await this.#readMissed(place, answer);
     return answer;
   }
 
@@ -194,7 +185,7 @@ export class Pomelo {
     const connection = new Connection(address(host, port, params.secure), params, {
       emit: (event, argument) => this.emit(event, argument),
       opened: () => life.returning && this.emit("reconnect"),
-      told: (body) => this.#told(body),
+      pushed: (route, body) => this.#pushed(route, body),
       kicked: (reason) => this.#kicked(life, connection, reason),
       ended: (event) => this.#ended(life, event),
     });
@@ -209,6 +200,43 @@ export class Pomelo {
   // told notes how far the room's stream has come, before listeners hear of it.
   #told(body) {
     if (this.#place && body?.seq && body.rid === this.#place.rid) this.#place.seq = body.seq;
+  }
+
+  // pushed tells a push, or has it wait.
+  #pushed(route, body) {
+    if (this.#held) return void this.#held.push([route, body]);
+    this.#told(body);
+    this.emit(route, body);
+  }
+
+  // readMissed reads by pages what does not follow the answer, as that has the newest only. All of it is told in order when those who wait for the answer
+  // have gone first. If the connection ends before, nothing is, and the next return asks for the same.
+  async #readMissed(place, answer) {
+    const held = (this.#held = []);
+    const { signal } = this.#life;
+    let missed = [];
+    try {
+      for (let pages = 0; pages < MISSED_PAGES; pages++) {
+        const { messages, more } = await this.history({ rid: place.rid, before: missed[0]?.seq ?? answer.seq, limit: PAGE });
+        if (!messages) break; // too many pages for now
+        const behind = messages.filter(({ seq }) => !isUpTo(seq, place.seq));
+        missed = [...behind, ...missed];
+        answer.complete = behind.length < messages.length;
+        if (answer.complete || !more) break;
+      }
+    } catch (error) {
+      this.#held = null;
+      throw error;
+    }
+    place.seq = answer.seq; // all before it is here
+    for (const [, body] of held) this.#told(body);
+    const following = new Set(held.map(([, body]) => body?.seq));
+    const before = missed.filter(({ seq }) => !following.has(seq)).map((message) => ["onChat", { ...message, rid: place.rid }]);
+    later(() => {
+      this.#held = null;
+      if (signal.aborted) return;
+      for (const push of [...before, ...held]) this.#pushed(...push);
+    });
   }
 
   #kicked(life, connection, reason) {
@@ -324,6 +352,13 @@ function backoff(attempts) {
   return Math.round(ceiling * (0.5 + Math.random() / 2));
 }
 
+// isUpTo tells whether a place in a room's stream is another one of the same numbering, or before it.
+function isUpTo(seq, other) {
+  const [incarnation, number] = seq.split(".");
+  const [same, last] = other.split(".");
+  return incarnation === same && Number(number) <= Number(last);
+}
+
 function address(host, port, secure = globalThis.location?.protocol === "https:") {
   const name = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host; // IPv6
   return `${secure ? "wss" : "ws"}://${name}${port ? `:${port}` : ""}/`;
@@ -339,263 +374,3 @@ function attempt(listener, argument) {
     });
   }
 }
-
-// ---- One connection -------------------------------------------------------------------------------------------------
-
-// later runs work as a task of its own, after everything that waits for a promise now. Unlike timers, messages to
-// oneself are not slowed down in a page that is out of sight.
-const later =
-  globalThis.setImmediate ??
-  ((work) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      work();
-    };
-    port2.postMessage(null);
-  });
-
-const recall = (storage, key) => {
-  try {
-    return JSON.parse(storage.getItem(key)) ?? {};
-  } catch {
-    return {}; // no storage, or nothing of ours in it: the server then sends everything
-  }
-};
-
-const remember = (storage, key, value) => {
-  try {
-    storage.setItem(key, JSON.stringify(value));
-  } catch {
-    // Full or forbidden: the next handshake is longer, nothing else.
-  }
-};
-
-// Connection is one WebSocket from its opening to its end, with its timers and its requests: nothing outlives it.
-// owner has emit(event, argument), opened(), told(body of a push), kicked(reason) and ended(event).
-class Connection {
-  working = false; // between handshake and end
-  extended = false; // the server tells places and times with pushes
-  socket;
-  ready; // with the user member of the server's handshake
-  #opened;
-  #failed;
-  #owner;
-  #params;
-  #known; // {dict, dictVersion, protos} of this server, kept from one connection to the next
-  #key;
-  #routes = new Map(); // of codes
-  #ended = false;
-  #inbox = []; // packages that wait for their turn
-  #next = 0; // in inbox
-  #paused = false;
-  #requests = new Map(); // by id
-  #lastId = 0;
-  #heartbeatMs = 0;
-  #beatDue = Infinity;
-  #deadline = 0; // by then the server must have said something
-  #connectTimer;
-  #beatTimer;
-  #silenceTimer;
-
-  constructor(url, params, owner) {
-    this.#owner = owner;
-    this.#params = params;
-    this.#key = `pomelo ${new URL(url).host}`;
-    this.#known = recall(params.storage, this.#key);
-    this.ready = new Promise((resolve, reject) => {
-      this.#opened = resolve;
-      this.#failed = reject;
-    });
-    this.ready.catch(() => {}); // whoever waits for it is told; nobody needs to wait
-    this.socket = new params.WebSocket(url);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => this.#ended || this.#shakeHands();
-    this.socket.onmessage = ({ data }) => this.#ended || this.#received(new Uint8Array(data));
-    this.socket.onerror = (event) => this.#ended || owner.emit("io-error", event);
-    this.socket.onclose = (event) => this.#queue({ event });
-    this.#connectTimer = setTimeout(() => this.end(ending("the server takes too long")), CONNECT_TIMEOUT_MS);
-  }
-
-  // request calls answered(body), or failed(error) where a promise waits.
-  request(route, message, { answered, failed }) {
-    this.#send(DATA, this.#encode(++this.#lastId, route, message));
-    this.#requests.set(this.#lastId, { route, answered, failed });
-  }
-
-  notify(route, message) {
-    this.#send(DATA, this.#encode(0, route, message));
-  }
-
-  // probe finds out soon whether the connection is still alive.
-  probe() {
-    if (this.working && this.#heartbeatMs) this.#beat(PROBE_MS);
-  }
-
-  end(event) {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.working = false;
-    for (const timer of [this.#connectTimer, this.#beatTimer, this.#silenceTimer]) clearTimeout(timer);
-    this.socket.close();
-    this.#failed(event.error ?? new PomeloError("UNREACHABLE", `no connection to ${this.socket.url}: ${why(event)}`));
-    for (const { route, failed } of this.#requests.values()) {
-      failed?.(new PomeloError("CLOSED", `${route}: the connection ended before the answer: ${why(event)}`));
-    }
-    this.#owner.ended(event);
-  }
-
-  #send(type, body) {
-    this.socket.send(encodePackage(type, body));
-  }
-
-  #encode(id, route, message = {}) {
-    const protos = this.#known.protos?.client;
-    const body = own(protos, route) ? protobuf.encode(protos, route, message) : toJSON(message);
-    return encodeMessage(id, route, own(this.#known.dict, route), body);
-  }
-
-  #decode(route, body) {
-    const protos = this.#known.protos?.server;
-    return own(protos, route) ? protobuf.decode(protos, route, body) : fromJSON(body);
-  }
-
-  #shakeHands() {
-    this.#owner.opened();
-    const { dictVersion, protos } = this.#known;
-    const { extended } = this.#params;
-    const sys = { ...CLIENT, rsa: {}, dictVersion, protoVersion: protos?.version ?? 0, extended: extended ? 1 : undefined };
-    this.#send(HANDSHAKE, toJSON({ sys, user: this.#params.user }));
-  }
-
-  #received(bytes) {
-    if (Date.now() >= this.#beatDue) this.#beat(); // its timer is late: browsers slow them down
-    try {
-      for (const pkg of decodePackages(bytes)) this.#queue(pkg);
-    } catch (error) {
-      this.#queue({ event: ending(error.message) });
-    }
-  }
-
-  #queue(item) {
-    this.#inbox.push(item);
-    this.#work();
-  }
-
-  // work takes what has arrived in its order, the end of the connection last. After the answer to a promise it lets
-  // those who wait for it go first: otherwise pushes that came in the same frame would overtake the answer.
-  #work() {
-    while (!this.#paused && !this.#ended && this.#next < this.#inbox.length) {
-      if (!this.#take(this.#inbox[this.#next++])) continue;
-      this.#paused = true;
-      later(() => {
-        this.#paused = false;
-        this.#work();
-      });
-    }
-    if (this.#next === this.#inbox.length) {
-      this.#inbox.length = 0;
-      this.#next = 0;
-    }
-  }
-
-  // take tells whether a promise waits for what it took.
-  #take({ type, body, event }) {
-    if (event) return this.end(event);
-    this.#deadline = Date.now() + 2 * this.#heartbeatMs;
-    try {
-      switch (type) {
-        case HANDSHAKE:
-          return this.#settings(fromJSON(body));
-        case HEARTBEAT:
-          return this.#heartbeat();
-        case DATA:
-          return this.#message(decodeMessage(body));
-        case KICK:
-          return this.#owner.kicked(fromJSON(body).reason);
-        default:
-          throw new Error(`a server does not send packages of type ${type}`);
-      }
-    } catch (cause) {
-      this.#owner.emit("error", new PomeloError("MALFORMED", `what the server sent: ${cause.message}`, { cause }));
-      this.end(ending("the server sent what cannot be read"));
-    }
-  }
-
-  #settings({ code, sys = {}, user }) {
-    if (code !== 200) {
-      const error = new PomeloError("REFUSED", `the server refused the handshake with code ${code}`);
-      this.#owner.emit("error", error);
-      return this.end({ ...ending(error.message), error });
-    }
-    this.extended = sys.extended === 1;
-    this.#heartbeatMs = (sys.heartbeat ?? 0) * 1000;
-    // What the server leaves out it need not repeat, provided that it uses such a thing at all.
-    const dictionary = sys.dict ? sys : sys.useDict ? this.#known : {};
-    const protos = sys.protos ?? (sys.useProto ? this.#known.protos : undefined);
-    this.#known = { dict: dictionary.dict, dictVersion: dictionary.dictVersion, protos };
-    this.#routes = new Map(Object.entries(this.#known.dict ?? {}).map(([route, routeCode]) => [routeCode, route]));
-    if (sys.dict || sys.protos) remember(this.#params.storage, this.#key, this.#known);
-    clearTimeout(this.#connectTimer);
-    this.#send(HANDSHAKE_ACK);
-    this.working = true;
-    this.#heartbeat(); // the server's first follows, but a connection that dies before it must be noticed too
-    this.#opened(user);
-    return true;
-  }
-
-  // The server answers each heartbeat at once, and the next is due an interval after the answer. The timer is set when
-  // a message arrives, not by another timer: browsers slow down chains of timers in pages out of sight to one a minute.
-  #heartbeat() {
-    clearTimeout(this.#silenceTimer);
-    if (!this.#heartbeatMs || this.#beatDue !== Infinity) return;
-    this.#beatDue = Date.now() + this.#heartbeatMs;
-    this.#beatTimer = setTimeout(() => this.#beat(), this.#heartbeatMs);
-  }
-
-  #beat(patienceMs = 2 * this.#heartbeatMs) {
-    clearTimeout(this.#beatTimer);
-    this.#beatDue = Infinity;
-    this.#send(HEARTBEAT);
-    this.#deadline = Date.now() + patienceMs;
-    this.#awaitAnswer();
-  }
-
-  // Any package puts the deadline off, but only the answer ends the wait: a connection may die behind other packages.
-  #awaitAnswer() {
-    const due = this.#deadline;
-    clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => {
-      if (Date.now() < this.#deadline) return this.#awaitAnswer();
-      if (Date.now() > due + OVERSLEPT_MS) return this.#beat(PROBE_MS);
-      this.#owner.emit("heartbeat timeout");
-      this.end(ending("the server is silent"));
-    }, due - Date.now());
-  }
-
-  #message({ id, route, code, body }) {
-    const request = this.#requests.get(id);
-    this.#requests.delete(id);
-    const about = request?.route ?? route ?? this.#routes.get(code);
-    let content;
-    try {
-      if (about === undefined) throw new Error(id ? `nobody made request ${id}` : `route code ${code} is unknown`);
-      content = this.#decode(about, body);
-    } catch (cause) {
-      // One message is lost, and somebody is told; the next one may be fine.
-      const error = new PomeloError("MALFORMED", `${about ?? "a message"}: ${cause.message}`, { cause });
-      this.#owner.emit("error", error);
-      return void request?.failed?.(error);
-    }
-    if (!id) {
-      this.#owner.told(content);
-      return void this.#owner.emit(about, content);
-    }
-    request.answered(content);
-    return Boolean(request.failed);
-  }
-}
-
-// ending is a close event of our own making, for an end that the socket does not tell, or not soon enough.
-const ending = (reason, code = 1006) => ({ code, reason, wasClean: code === 1000 });
-const why = ({ code, reason }) => reason || `code ${code}`;

@@ -23,6 +23,7 @@ const FILES = {
   '/chat/room.css': ['chat/room.css', 'text/css; charset=utf-8'],
   '/favicon.svg': ['favicon.svg', 'image/svg+xml'],
   '/pomelo-codec.js': ['pomelo-codec.js', 'text/javascript; charset=utf-8'],
+  '/pomelo-connection.js': ['pomelo-connection.js', 'text/javascript; charset=utf-8'],
   '/pomelo.d.ts': ['pomelo.d.ts', 'text/plain; charset=utf-8'],
   '/pomelo.js': ['pomelo.js', 'text/javascript; charset=utf-8'],
   '/worker.js': ['worker.js', 'text/javascript; charset=utf-8'],

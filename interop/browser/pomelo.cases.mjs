@@ -344,6 +344,107 @@ check("an extended client enters its room again by itself, and is told all it mi
   same(heard, Array.from({ length: said }, (_, i) => `m${i + 1}`), "what alice heard");
 });
 
+// missing is an extended client that returns to a room and is told that the answer has the newest only: {client, told, returned, asked()}. asked is the next
+// page that it wants, {id, body}.
+async function missing(env) {
+  const script = new Script({ code: 200, sys: { extended: 1 } });
+  const client = await connect(env, { extended: true, WebSocket: script.WebSocket });
+  const heard = [];
+  client.on("onChat", ({ seq }) => heard.push(seq));
+  client.on("onAdd", ({ user }) => heard.push(user));
+  client.on("returning", () => queueMicrotask(() => client.returnNow())); // this test has no time
+  let asked = 0; // requests that were looked at
+  const next = async () => {
+    const requests = () => script.sent.filter((bytes) => bytes[0] === 4).map(request);
+    await within(script.waitFor(() => requests().length > asked), "request");
+    return requests()[asked++];
+  };
+  const entered = client.enter({ username: "alice", rid: "r" });
+  script.deliver(answer((await next()).id, { users: ["alice"], seq: "i.1" }), chat(2));
+  await entered;
+  await soon(() => same(heard, ["i.2"]));
+  const lost = async () => {
+    script.close();
+    const { id, body } = await next();
+    same(body, { username: "alice", rid: "r", since: heard.findLast((seq) => seq.startsWith("i.")) });
+    script.deliver(answer(id, { users: ["alice"], seq: "i.9", complete: false }), chat(7), chat(8), push("onAdd", { user: "bob", rid: "r", seq: "i.10" }));
+    return next();
+  };
+  return { script, client, heard, next, lost };
+}
+
+const said = (n) => ({ msg: n, from: "bob", target: "*", seq: `i.${n}`, time: n });
+const chat = (n) => push("onChat", { ...said(n), rid: "r" });
+
+// soon has a check pass as soon as what was delivered has been told.
+async function soon(look) {
+  for (const end = Date.now() + DEADLINE_MS; ; await new Promise((resolve) => setTimeout(resolve, 1))) {
+    try {
+      return look();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+  }
+}
+
+check("what is too much to follow the answer to a return is read by pages, and told once and in order", async (env) => {
+  const { script, client, heard, next, lost } = await missing(env);
+  const back = told(client, "returned").then((answer) => [answer.complete, [...heard]]);
+  let page = await lost();
+  same([page.route, page.body], ["chat.chatHandler.history", { rid: "r", before: "i.9", limit: 200 }]);
+  script.deliver(chat(11), answer(page.id, { messages: [5, 6, 7, 8].map(said), more: true }));
+  page = await next();
+  same(page.body.before, "i.5");
+  script.deliver(answer(page.id, { messages: [1, 2, 3, 4].map(said), more: true }), chat(12));
+  same(await within(back, "returned"), [true, ["i.2"]], "the return, before what was missed");
+  const all = ["i.2", "i.3", "i.4", "i.5", "i.6", "i.7", "i.8", "bob", "i.11", "i.12"];
+  await soon(() => same(heard, all));
+});
+
+check("what was missed is asked for again when the connection ends before it was read", async (env) => {
+  const { script, client, heard, lost } = await missing(env);
+  await lost();
+  same(heard, ["i.2"], "told of a return that was not complete");
+  const page = await lost(); // with the same since
+  const back = told(client, "returned");
+  script.deliver(answer(page.id, { messages: [2, 3, 6, 7, 8].map(said), more: false }));
+  same((await back).complete, true);
+  await soon(() => same(heard, ["i.2", "i.3", "i.6", "i.7", "i.8", "bob"]));
+});
+
+check("a return says that something is missing where pages do not go back as far, or are refused", async (env) => {
+  const { script, client, heard, next, lost } = await missing(env);
+  let page = await lost();
+  let back = told(client, "returned");
+  script.deliver(answer(page.id, { messages: [6, 7, 8].map(said), more: false }));
+  same((await back).complete, false);
+  await soon(() => same(heard, ["i.2", "i.6", "i.7", "i.8", "bob"]));
+  heard.length = 0;
+
+  script.deliver(chat(20));
+  await soon(() => same(heard, ["i.20"]));
+  script.close();
+  const { id, body } = await next();
+  same(body.since, "i.20");
+  script.deliver(answer(id, { users: ["alice"], seq: "j.3", complete: false }), push("onChat", { msg: 2, rid: "r", seq: "j.2" }));
+  page = await next();
+  back = told(client, "returned");
+  script.deliver(answer(page.id, { code: 500, reason: "enter_rate" }));
+  same((await back).complete, false, "another numbering, and no page");
+  await soon(() => same(heard, ["i.20", "j.2"]));
+
+  script.close();
+  const again = await next();
+  same(again.body.since, "j.2");
+  script.deliver(answer(again.id, { users: ["alice"], seq: "j.9", complete: false }));
+  page = await next();
+  back = told(client, "returned");
+  script.deliver(answer(page.id, { messages: [], more: false }));
+  await back;
+  script.close();
+  same((await next()).body.since, "j.9", "since, where nothing follows");
+});
+
 check("enter shows what was said to who may read it, before anything else; reenter needs an enter", async (env) => {
   const room = newRoom();
   const user = { secret: env.lib.newSecret() };
