@@ -52,7 +52,7 @@ abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
 	$(GO) test -count=1 -timeout 30m ./test/abuse
 
 .PHONY: abuse-long
-abuse-long: ## make three of the attacks as large as they were when they did harm; wants 4 GB of memory
+abuse-long: ## make three of the attacks as large as they were when they did harm, and have 10,000 enter a room; wants 4 GB of memory
 	$(GO) test -count=1 -timeout 30m -v -run 'TestLong$$' ./test/abuse -long
 
 # UPGRADES of the server while a CROWD of clients of all wires chats; CI does it three times, with a small one.
@@ -118,11 +118,11 @@ interop-fleet: build interop/node_modules/.package-lock.json bin/interop-go bin/
 	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
 	cd interop && ASONE_BINARY='$(CURDIR)/bin/pomelod' POMELOD='$(CURDIR)/bin/pomelod-asone' node --test $(INTEROP_FLEET)
 
-# CUTS=20 takes a quarter of a minute; more freeze connections for up to 40 s. SEED=N has other ones.
+# CUTS=20 takes a quarter of a minute; with more, networks are frozen for up to 40 s, and 2,000 take half an hour. SEED=N has other ones.
 CUTS ?= 2000
 .PHONY: cuts
 cuts: build interop/node_modules/.package-lock.json ## cut real clients off CUTS (2000) times while somebody speaks: who returns may miss nothing
-	cd interop && POMELOD='$(CURDIR)/bin/pomelod' CUTS='$(CUTS)' node --test --test-reporter=spec cuts/try.js
+	cd interop && POMELOD='$(CURDIR)/bin/pomelod' CUTS='$(CUTS)' node --test --test-reporter=spec test/cuts.test.js
 
 .PHONY: try-proxies
 try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed

@@ -5,14 +5,14 @@ const net = require('node:net');
 const { setTimeout: pause } = require('node:timers/promises');
 const { eventually } = require('./expect');
 
-// The ways in which connections are cut, each as a network or a machine does it:
-//   reset          both ends are told at once
-//   freeze         for a while nothing passes, and what either end says waits; then it is lost, and both are told
-//   half sent      the server gets the first half of what the client says next, and then the end
-//   half received  the client gets the first half of what the server says next, and then the end
-const WAYS = ['reset', 'freeze', 'half sent', 'half received'];
+// The ways in which connections are cut, each as a network or a machine does it. Before the end, which both ends are told by a reset, nothing passes for a
+// while; what either end says then waits, and is lost.
+//   reset          nothing else
+//   half sent      the last that the server gets is the first half of what the client says next, a frame or a request
+//   half received  the last that the client gets is the first half of what the server says next
+const WAYS = ['reset', 'half sent', 'half received'];
 
-const HALF_MS = 20; // for the half to be read before the end is told
+const HALF_MS = 20; // at least, for the half to be read before the end is told
 const BUFFER_MS = 30; // the longest time for which a cutter that buffers keeps something
 
 // Cutter carries one client's connections to a server, which may change, and cuts them all at once.
@@ -23,7 +23,7 @@ class Cutter {
   #server;
   #pairs = new Set();
   #frozen = false;
-  #half = null; // {way, cut()} of the next piece that passes
+  #half = null; // {way, passed()} of the next piece that passes
 
   // buffers: it is a proxy that passes on what it has read only after a while, so more may be lost than the kernel's buffers hold.
   static async to(target, { buffers = false } = {}) {
@@ -42,25 +42,25 @@ class Cutter {
     return { host: address, port };
   }
 
-  // cut cuts all connections in one of WAYS, as soon as there are any, and resolves when that has been done. A half takes something to be said:
-  // speak has the client say something.
+  // cut cuts all connections in one of WAYS, as soon as there are any, and resolves when that has been done: nothing passes for frozenMs first. A half
+  // takes something to be said: speak has the client say something.
   async cut(way, { frozenMs = 0, speak = () => {} } = {}) {
     await eventually(() => this.#pairs.size, (n) => { if (n === 0) throw new Error('the client does not connect'); }, 120_000);
-    if (way === 'freeze') {
-      this.#frozen = true;
-      for (const pair of this.#pairs) this.#freeze(pair);
-      await pause(frozenMs);
-      this.#frozen = false;
+    if (way === 'reset') {
+      this.#freeze();
+    } else {
+      await new Promise((passed) => {
+        this.#half = { way, passed };
+        if (way === 'half sent') speak();
+      });
     }
-    if (!way.startsWith('half')) return this.cutNow();
-    await new Promise((resolve) => {
-      this.#half = { way, cut: () => resolve(this.cutNow()) };
-      if (way === 'half sent') speak();
-    });
+    await pause(way === 'reset' ? frozenMs : Math.max(HALF_MS, frozenMs));
+    this.cutNow();
   }
 
   cutNow() {
     this.#half = null;
+    this.#frozen = false;
     for (const pair of [...this.#pairs]) this.#break(pair);
     this.onCut();
   }
@@ -78,8 +78,9 @@ class Cutter {
     }
   }
 
-  #freeze({ near, far }) {
-    for (const socket of [near, far]) socket.pause();
+  #freeze() {
+    this.#frozen = true;
+    for (const { near, far } of this.#pairs) for (const socket of [near, far]) socket.pause();
   }
 
   #join(near) {
@@ -98,7 +99,7 @@ class Cutter {
     }
     this.#carry(near, far, 'half sent');
     this.#carry(far, near, 'half received');
-    if (this.#frozen) this.#freeze(pair);
+    if (this.#frozen) this.#freeze();
   }
 
   #carry(from, to, half) {
@@ -115,16 +116,12 @@ class Cutter {
     };
     from.on('data', (data) => {
       if (this.#half?.way === half) {
-        const { cut } = this.#half;
-        this.#half = { cut };
+        const { passed } = this.#half;
+        this.#half = null;
         flush();
         write(data.subarray(0, data.length >> 1));
-        this.#frozen = true;
-        for (const pair of this.#pairs) this.#freeze(pair);
-        setTimeout(() => {
-          this.#frozen = false;
-          cut();
-        }, HALF_MS);
+        this.#freeze();
+        passed();
       } else if (!this.#buffers) {
         write(data);
       } else if (kept.push(data) === 1) {

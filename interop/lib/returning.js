@@ -17,9 +17,9 @@ const AGAIN_MS = 50; // between two tries
 const IDLE = 'no.such.route'; // for what is said only to say something
 
 // Listener is what stays the same: a name, a room, a secret, and what was told. What is said are numbers, one after the other; said() is how many there have
-// been. play(address) keeps it in its room until end().
+// been, of which the room keeps the last kept. play(address, {said, kept}) keeps it in its room until end().
 //
-// An extended listener says how far it has come when it returns, so it misses nothing. One that is not misses what was on its way when it was cut off, and what
+// An extended listener says how far it has come when it returns, so it misses nothing that the room still keeps then. One that is not misses what was on its way when it was cut off, and what
 // does not fit into the answer to an enter; all else that it misses is a fault.
 class Listener {
   told = []; // the numbers that were pushed, in order
@@ -30,10 +30,12 @@ class Listener {
   faults = [];
   ended = false;
   speak = () => {}; // has its client say something, if it is connected
-  #said = () => 0;
+  #forgotten = new Set(); // what an extended listener was away for too long to be told
+  #said;
+  #kept;
   #seq; // the place of the last push, for an extended listener
   #chat; // the same of its last onChat
-  #hole; // if anything is missing: all behind this onChat may be
+  #hole; // {seq, number} of an onChat behind which something may be missing
   #cut = null; // how much had been said when it was cut off last; null: it was not since it has entered
   #gap = null; // {cut, entered}: what it is told next may leave something out
 
@@ -41,8 +43,9 @@ class Listener {
     Object.assign(this, { title, name, room, extended });
     this.secret = randomBytes(12).toString('hex');
     this.entered = new Promise((resolve) => (this.isIn = resolve));
-    this.play = (address, said) => {
+    this.play = (address, { said, kept }) => {
       this.#said = said;
+      this.#kept = kept;
       return play(this, address);
     };
   }
@@ -95,7 +98,7 @@ class Listener {
     this.#gap = { cut: Math.max(this.#cut ?? 0, this.#gap?.cut ?? 0), entered: this.#said() };
     this.#cut = null;
     this.isIn();
-    if (complete === false) this.#hole ??= this.#chat ?? 'the beginning';
+    if (complete === false) this.#hole ??= { seq: this.#chat, number: this.told.at(-1) ?? -1 };
     this.#seq ??= seq; // what follows the answer says how far it has come
     if (this.#hole) this.#fill(request).catch(() => {}); // with the next return
     return true;
@@ -103,7 +106,7 @@ class Listener {
 
   // fill reads what is missing, page by page, backwards from now.
   async #fill(request) {
-    const upTo = this.#hole;
+    const hole = this.#hole;
     for (let before; ;) {
       const { messages, more } = await request(HISTORY, { before, limit: PAGE });
       if (!messages) {
@@ -111,10 +114,24 @@ class Listener {
         continue;
       }
       for (const { msg } of messages) this.paged.add(msg);
-      if (!more || messages.some(({ seq }) => seq === upTo)) break;
+      if (messages.some(({ seq }) => seq === hole.seq)) break;
+      if (!more) {
+        this.#forget(hole.number + 1, messages[0]?.msg ?? 0);
+        break;
+      }
       before = messages[0].seq;
     }
-    if (this.#hole === upTo) this.#hole = undefined;
+    if (this.#hole === hole) this.#hole = undefined;
+  }
+
+  // forget excuses that it is not told the numbers from one on up to the oldest that the room has, if that has as many as it keeps.
+  #forget(from, oldest) {
+    if (this.#said() - oldest < this.#kept) return;
+    for (let n = from; n < oldest; n++) this.#forgotten.add(n);
+  }
+
+  get forgotten() {
+    return this.#forgotten.size;
   }
 
   get isWhole() {
@@ -128,7 +145,7 @@ class Listener {
       if (i > 0) assert.ok(n > this.told[i - 1], `${this.title} was told ${this.told.slice(Math.max(0, i - 3), i + 2)}`);
     }
     if (!this.extended) return;
-    const all = new Set([...this.told, ...this.paged]);
+    const all = new Set([...this.told, ...this.paged, ...this.#forgotten]);
     const missing = Array.from({ length: said }, (_, n) => n).filter((n) => !all.has(n));
     assert.deepStrictEqual(missing, [], `${this.title} was never told ${missing.length} of ${said}`);
   }
@@ -228,7 +245,8 @@ const KINDS = {
   '4.7 websocket, unmodified': { extended: false, play: socketIO('4.7 websocket') },
 };
 
-// listenersOf is one of each kind, in a room.
-const listenersOf = (room) => Object.entries(KINDS).map(([title, kind], i) => new Listener(title, `listener ${i}`, room, kind));
+// listenersOf is so many of each kind, in a room.
+const listenersOf = (room, copies) =>
+  Array.from({ length: copies }, () => Object.entries(KINDS)).flat().map(([title, kind], i) => new Listener(title, `listener ${i}`, room, kind));
 
 module.exports = { listenersOf };
