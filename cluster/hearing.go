@@ -101,8 +101,11 @@ func (x *peer) alive(now int64) bool {
 }
 
 // fresh tells whether a peer was heard lately, with no sign of death.
-func (x *peer) fresh(now int64) bool {
-	return now-x.heard < freshWithin && x.noResponders <= x.heard
+func (x *peer) fresh(now int64) bool { return x.heardWithin(freshWithin, now) }
+
+// heardWithin is fresh with another time, in ns.
+func (x *peer) heardWithin(time, now int64) bool {
+	return now-x.heard < time && x.noResponders <= x.heard
 }
 
 // hears tells whether a peer said that it hears a run; strictly, if it does not count that it has said nothing or cannot judge.

@@ -25,6 +25,7 @@ type maker struct {
 	ask       uint64
 	answered  []string // names
 	published int64
+	swaps     bool                // a partition stands still, and all that it waits for is the next view
 	apart     map[[2]string]int64 // since when the first does not hear the second
 	parts     []makerPart
 	told      []partOutlook // memory for plans
@@ -62,7 +63,7 @@ func (k *maker) note(v *View, m *Message) {
 	case m.Kind == KindInStep && b.Joiner != None && m.Naming == b.Joining:
 		t.inStep = m.Naming
 	case m.Kind == KindReady && m.Moving != (ViewID{}) && m.Moving == b.Moving:
-		t.ready = m.Moving
+		t.ready, k.swaps = m.Moving, true
 	case m.Kind == KindDropFollower && (m.Naming == b.Following && b.Follower != None || m.Naming == b.Joining && b.Joiner != None):
 		t.drop = m.Naming
 	}

@@ -141,8 +141,12 @@ func (n *Node) Receive(packet []byte) { n.inbox = append(n.inbox, event{packet: 
 // NoResponder takes the bus's word that nobody receives what is sent to a name. It is looked at in the next Turn.
 func (n *Node) NoResponder(name string) { n.inbox = append(n.inbox, event{name: name}) }
 
-// Away says whether the bus is out of reach. As long as it is, the node refuses its sessions' requests, and judges nobody.
-func (n *Node) Away(away bool) { n.away = away }
+// Away says whether the bus is out of reach. As long as it is, the node refuses its sessions' requests, and judges nobody. When it is back, others hear of the
+// node at once.
+func (n *Node) Away(away bool) {
+	n.beatNow = n.beatNow || n.away && !away
+	n.away = away
+}
 
 // Drain says whether the fleet is to give this node no more partitions, and to move those away that it has, and gates no more clients. Others hear it at once.
 func (n *Node) Drain(draining bool) {

@@ -36,8 +36,9 @@ func (n *Node) Turn(now, wall int64) {
 		}
 		n.beat()
 		n.turnNotes()
-		if now-n.lookAt >= lookEvery {
-			n.lookAt = now
+		swaps := n.maker.swaps && now-n.maker.published >= makeEvery
+		if swaps || now-n.lookAt >= lookEvery {
+			n.lookAt, n.maker.swaps = now, n.maker.swaps && !swaps
 			n.look()
 		}
 	}
@@ -132,6 +133,7 @@ func (n *Node) event(e *event) {
 			return
 		}
 		n.newest = max(n.newest, b.View.View)
+		n.beatNow = n.beatNow || n.frees(x, b)
 		if b.View != (ViewID{}) && (n.view == nil || Less(n.view.ID, b.View)) {
 			n.send(from.Name, &fetch{})
 		}
@@ -173,6 +175,16 @@ func (n *Node) event(e *event) {
 	case *notesAsk:
 		n.answerNotes(from.Name, &b.Sums)
 	}
+}
+
+// frees tells whether a heartbeat is of somebody who could not hear until now and who refuses requests until this node has echoed it (peers.says): that
+// should not take until this node's next heartbeat is due.
+func (n *Node) frees(x *peer, b *heartbeat) bool {
+	if !b.Deaf || x.said != nil && x.said.Deaf || n.view == nil {
+		return false
+	}
+	maker := n.view.ID.Maker.Number()
+	return maker == n.view.number(n.config.Name) || maker == n.view.number(x.Name)
 }
 
 // learnRun makes a newcomer's run greater than all that others have heard of under its name: the clock may have gone back since.

@@ -74,6 +74,9 @@ func uidOf(b []byte) (uid []byte) {
 	return uid
 }
 
+// noConnector is the answer of a gate that has nobody to name.
+var noConnector = channel.RefusedFor("no_connector")
+
 // entryOf is the gate's answer to a raw JSON uid. host is the one by which the client reached us, as far as it told.
 func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
 	secured := 0
@@ -81,8 +84,11 @@ func (l *loop) entryOf(s *session, uid []byte, host string) []byte {
 		secured = 1
 	}
 	d := l.node.connectors[secured].Load()
-	if falsy(uid) || uid[0] == '[' || len(d.list) == 0 {
+	switch {
+	case falsy(uid) || uid[0] == '[':
 		return channel.Refused
+	case len(d.list) == 0:
+		return noConnector
 	}
 	to := d.pick(uid)
 	if name := l.nameFor(s, &to); name != "" {

@@ -1,10 +1,13 @@
 package router
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,13 +90,56 @@ func TestFleetGate(t *testing.T) {
 	}
 	x.kill(x.nodes[2])
 	x.pass(1300)
-	if got := named(); len(got) != 1 || !got[refused] {
+	if got := named(); len(got) != 1 || !got[`{"code":500,"reason":"no_connector"}`] {
 		t.Fatalf("n2 is dead: %v", got)
 	}
 	x.nodes[1].fleet.Drain(false)
 	x.pass(700)
 	if got := named(); len(got) != 1 || !got[one] {
 		t.Fatalf("n1 is back: %v", got)
+	}
+}
+
+// A push costs one message for each connector that has members of the room, whatever their number and that of the loops on which they are: with 95,000 members on five connectors it is five.
+// What was said is in each of them once.
+func TestFleetPushIsOneMessageAConnector(t *testing.T) {
+	const connectors, loops, text = 5, 3, "said to very many"
+	r := newRig(t, shape{loops: loops, fleet: "nnnnncc"}, nil)
+	x := r.fleet
+	var members []*client
+	for i := range connectors * loops * 4 {
+		c := r.login(atConnector, i%2 == 0)
+		c.enter(fmt.Sprint("m", i), "lobby")
+		members = append(members, c)
+	}
+	for _, p := range x.nodes[:connectors] {
+		for _, l := range p.node.loops {
+			if len(l.rooms.byID) == 0 {
+				t.Fatalf("%s has a loop without members", p.name)
+			}
+		}
+	}
+	copies := map[string][]int{} // by connector, of each message that has what was said
+	x.bus.Filter = func(from, to string, b []byte) int64 {
+		if n := bytes.Count(b, []byte(text)); n > 0 && from[0] == 'c' && to[0] == 'n' {
+			copies[to] = append(copies[to], n)
+		}
+		return 0
+	}
+	members[0].ask(routeSend, sendBody(text, "*"))
+	x.pass(200)
+	if len(copies) != connectors {
+		t.Errorf("%d connectors were sent something", len(copies))
+	}
+	for to, list := range copies {
+		if !slices.Equal(list, []int{1}) {
+			t.Errorf("%s was sent as many messages, each with so many copies: %v", to, list)
+		}
+	}
+	for i, c := range members {
+		if told := strings.Count(strings.Join(c.take(), "\n"), text); told != 1 {
+			t.Fatalf("member %d was told %d times", i, told)
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ func TestReasons(t *testing.T) {
 	page := read("../web/chat/refusals.js")
 	for _, reason := range want {
 		switch reason {
-		case "not_sent", "unknown", "cursor": // who is told to try again is told enough; the module begins anew
+		case "not_sent", "unknown", "no_connector", "cursor": // who is told to try again is told enough; the module begins anew
 		default:
 			if !strings.Contains(page, "\n  "+reason+": ") {
 				t.Errorf("web/chat/refusals.js cannot explain %s", reason)

@@ -229,6 +229,7 @@ func TestFaultsOfTwoNodes(t *testing.T) {
 type outcome struct {
 	acked, cut, told, refused int
 	waits, gone, safe         []time.Duration // longest without an answer; until all were told; until every partition had a follower
+	before                    []time.Duration // longest without an answer before the fault: what the machine costs by itself
 }
 
 // suffer lets faults happen to one fleet, one after the other, each in rooms of its own with five guests. network asks for a fleet with a network that can fail.
@@ -245,7 +246,7 @@ func suffer(t *testing.T, fleet func(network bool) *harness, rooms int, faults [
 	}
 	isNetwork := func(f fault) bool { return strings.Contains(f.name, "network") }
 	h := fleet(slices.ContainsFunc(faults, isNetwork))
-	table := []string{"| what fails | times | rooms unanswered at most, median, worst | leaves told within | every partition has a follower after | clients cut off | acknowledged |", "| --- | --- | --- | --- | --- | --- | --- |"}
+	table := []string{"| what fails | times | rooms unanswered at most, median, worst | before that, worst | leaves told within | every partition has a follower after | clients cut off | acknowledged |", "| --- | --- | --- | --- | --- | --- | --- | --- |"}
 	for i := range faults {
 		f := &faults[i]
 		if h.ns == nil && isNetwork(*f) {
@@ -280,7 +281,12 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	if f.many {
 		c.audience = newAudience(c, number)
 	}
+	calm := time.Now()
 	c.more(10)
+	if f.worst == move { // which is little: it is told beside what there is without a move
+		time.Sleep(5 * time.Second)
+	}
+	fails := time.Now()
 	since := f.do(h, c)
 	h.calm()
 	o.safe = append(o.safe, time.Since(since))
@@ -297,11 +303,15 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 		o.refused += n
 		h.t.Logf("%s: refused %d times: %s", f.name, n, why)
 	}
-	waits := c.waits(since)
-	if f.many {
-		waits = append(waits, longest(c.audience.acked, since))
+	waits := func(from, till time.Time) time.Duration {
+		all := c.waits(from, till)
+		if f.many {
+			all = append(all, longest(c.audience.acked, from, till))
+		}
+		return slices.Max(all)
 	}
-	o.waits = append(o.waits, slices.Max(waits))
+	o.before = append(o.before, waits(calm, fails))
+	o.waits = append(o.waits, waits(since, time.Now()))
 	o.gone = append(o.gone, gone)
 	o.told += told
 	o.cut += cut
@@ -314,7 +324,7 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	for _, wrong := range c.wrong {
 		h.t.Errorf("%s: %s", f.name, wrong)
 	}
-	h.t.Logf("%s: %v in all, %d acknowledged, unanswered for %v, gone after %v, followers after %v, %d cut", f.name, time.Since(began).Round(time.Millisecond), len(c.sends), o.waits[len(o.waits)-1].Round(time.Millisecond), gone.Round(time.Millisecond), o.safe[len(o.safe)-1].Round(time.Millisecond), cut)
+	h.t.Logf("%s: %v in all, %d acknowledged, unanswered for %v (before: %v), gone after %v, followers after %v, %d cut", f.name, time.Since(began).Round(time.Millisecond), len(c.sends), o.waits[len(o.waits)-1].Round(time.Millisecond), o.before[len(o.before)-1].Round(time.Millisecond), gone.Round(time.Millisecond), o.safe[len(o.safe)-1].Round(time.Millisecond), cut)
 }
 
 // middle is the median.
@@ -329,7 +339,7 @@ func (f *fault) row(o *outcome) string {
 	if o.told > 0 {
 		gone = tenths(slices.Max(o.gone))
 	}
-	return fmt.Sprintf("| %s | %d | %.2f s, %.2f s | %s | %s | %d | %d |", f.name, len(o.waits), middle(o.waits).Seconds(), slices.Max(o.waits).Seconds(), gone, tenths(middle(o.safe)), o.cut, o.acked)
+	return fmt.Sprintf("| %s | %d | %.2f s, %.2f s | %.2f s | %s | %s | %d | %d |", f.name, len(o.waits), middle(o.waits).Seconds(), slices.Max(o.waits).Seconds(), slices.Max(o.before).Seconds(), gone, tenths(middle(o.safe)), o.cut, o.acked)
 }
 
 // judge holds times to the bars.

@@ -474,8 +474,8 @@ func (s *stay) checkEnded() {
 	}
 }
 
-// waits is how long each room was without an answer, at most, from a moment on.
-func (c *crowd) waits(from time.Time) (all []time.Duration) {
+// waits is how long each room was without an answer, at most, between two moments.
+func (c *crowd) waits(from, till time.Time) (all []time.Duration) {
 	c.do(func() {
 		for _, room := range c.rooms {
 			var times []time.Time
@@ -484,17 +484,17 @@ func (c *crowd) waits(from time.Time) (all []time.Duration) {
 					times = append(times, m.acked)
 				}
 			}
-			all = append(all, longest(times, from))
+			all = append(all, longest(times, from, till))
 		}
 	})
 	return all
 }
 
-// longest is the greatest distance between two of these times, from a moment on.
-func longest(times []time.Time, from time.Time) (most time.Duration) {
+// longest is the greatest distance between two of these times, between two moments.
+func longest(times []time.Time, from, till time.Time) (most time.Duration) {
 	slices.SortFunc(times, time.Time.Compare)
 	for _, at := range times {
-		if at.After(from) {
+		if at.After(from) && at.Before(till) {
 			most, from = max(most, at.Sub(from)), at
 		}
 	}
