@@ -34,6 +34,7 @@ func (w *world) checkNames() {
 // checkEnd looks at everything after the quiet at the end.
 func (w *world) checkEnd() {
 	w.checkDelivered()
+	w.checkOustings()
 	for _, c := range w.clients {
 		if len(c.pending) > 0 || c.s != nil && c.s.room == 0 {
 			w.violation("client %d waits at the end", c.id)
@@ -122,6 +123,7 @@ func (w *world) checkPart(v *cluster.View, part uint16) {
 		w.violation("partition %d: %d items are not confirmed and %d not released at the end", part, kept, out)
 	}
 	w.checkRoom(part, members(state))
+	w.checkLogins(part, state)
 }
 
 // members are the names in an exported state.

@@ -393,6 +393,10 @@ func (p *proc) item(part uint16, it *channel.Item) {
 		}
 		return
 	}
+	if s := p.logins[it.To.Ref]; s != nil {
+		s.item(it)
+		return
+	}
 	s := p.byRef[it.To.Ref]
 	if s == nil && p.questionAnswered(it) || s == nil || s.ended {
 		return

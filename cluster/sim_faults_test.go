@@ -1,6 +1,151 @@
 package cluster_test
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+
+	"github.com/pomelod/pomelod/cluster"
+)
+
+// A fault.
+type faultKind int
+
+const (
+	faultKill faultKind = iota // and restart, or not
+	faultCut                   // both ways between two
+	faultCutOneWay
+	faultGroups  // the fleet falls apart
+	faultAway    // one has no bus
+	faultAllAway // nobody has
+	faultPause   // one or two are stopped
+	faultLoss    // the bus loses every third packet
+	faultDrain
+	faultClock // the wall clock of one jumps
+	faultKinds
+
+	// What follows from faults.
+	faultStart
+	faultLossEnds
+	faultDrainEnds
+
+	faultUpgrade // one goes on in another process; drawn by planUpgrades
+)
+
+var faultNames = [...]string{"kill", "cut", "one-way cut", "groups", "away", "all away", "pause", "loss", "drain", "clock", "", "start", "", "", "upgrade"}
+
+type fault struct {
+	at   int64 // ms
+	kind faultKind
+	a, b int
+	for_ int64
+	when string // it waits until some partition or node is in this state, if that is before till; empty: it does not
+	till int64
+}
+
+// fail lets the faults happen whose time has come.
+func (w *world) fail() {
+	for i := 0; i < len(w.faults); i++ {
+		f := &w.faults[i]
+		if f.at != w.now {
+			continue
+		}
+		if f.when != "" && w.now < f.till && !w.met()[f.when] {
+			f.at++
+			continue
+		}
+		w.failOnce(*f)
+	}
+	if w.net.Loss > 0.1 {
+		w.lossy = w.now
+	}
+	for _, p := range w.procs {
+		if !p.running() || p.away() {
+			p.sick = w.now
+		}
+		if p.node != nil {
+			p.node.Away(p.away())
+		}
+	}
+}
+
+func (w *world) failOnce(f fault) {
+	p, q := w.procs[f.a], w.procs[f.b]
+	till := min(w.now+f.for_, simLast)
+	if f.kind < faultKinds {
+		w.logf("FAULT %s %s %s till %d", faultNames[f.kind], p.name, q.name, till)
+		w.sums["faults"]++
+		w.sums["fault "+faultNames[f.kind]]++
+		w.cells.fault(w, f.kind)
+	}
+	then := func(kind faultKind, at int64) { w.faults = append(w.faults, fault{at: at, kind: kind, a: f.a}) }
+	switch f.kind {
+	case faultKill:
+		chats := 0
+		for _, x := range w.procs {
+			if x.up && x.roles&cluster.RoleChat != 0 {
+				chats++
+			}
+		}
+		if !p.up || p.roles&cluster.RoleChat != 0 && chats < 2 {
+			return
+		}
+		p.kill()
+		if w.rng.IntN(3) > 0 || len(w.procs) == 2 || w.quorum > 0 {
+			then(faultStart, w.now+50+int64(w.rng.IntN(3000)))
+		}
+	case faultCut:
+		w.net.Cut(p.name, q.name, till*ms)
+		w.net.Cut(q.name, p.name, till*ms)
+	case faultCutOneWay:
+		w.net.Cut(p.name, q.name, till*ms)
+	case faultGroups:
+		g := w.rng.IntN(1 << len(w.procs))
+		for a, x := range w.procs {
+			for b, y := range w.procs {
+				if g>>a&1 != g>>b&1 {
+					w.net.Cut(x.name, y.name, till*ms)
+				}
+			}
+		}
+	case faultAway:
+		p.awayTill = till
+		if p.up {
+			p.port.Away(till * ms)
+		}
+	case faultAllAway:
+		w.net.Away(till * ms)
+		for _, x := range w.procs {
+			x.awayTill = max(x.awayTill, till)
+		}
+	case faultPause:
+		p.paused = till
+		if w.rng.IntN(3) == 0 {
+			q.paused = till
+		}
+	case faultLoss:
+		w.net.Loss = 0.3
+		then(faultLossEnds, till)
+	case faultLossEnds:
+		w.net.Loss = 0.001
+	case faultDrain:
+		p.draining = true
+		then(faultDrainEnds, till)
+	case faultDrainEnds:
+		p.draining = false
+		if p.node != nil {
+			p.node.Drain(false)
+		}
+	case faultClock:
+		p.skew += int64(w.rng.IntN(20000)) - 10000
+	case faultStart:
+		if !p.up {
+			p.boot()
+		}
+	case faultUpgrade:
+		if p.up {
+			p.upgrade()
+		}
+	}
+}
 
 // planFaults draws the faults of a run. Kills and pauses are the most frequent. Of every second run they are dense: most of them come before the
 // fleet has got over the one before, so that each meets nodes that are held or suspended and partitions without a follower.

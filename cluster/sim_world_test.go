@@ -66,6 +66,11 @@ type world struct {
 	upgrades *rand.Rand // nil: there are none
 	freeze   int        // ms: how long a process that is replaced does not turn, at most
 	later    int        // views that were made after settled
+
+	chance   *rand.Rand // nil: nobody logs in
+	visitors []*visitor
+	sessions channel.Sessions // of a user
+	oustings []ousting
 }
 
 // sums are what runs add up to.
@@ -155,6 +160,11 @@ func (w *world) step() {
 			c.step()
 		}
 	}
+	for _, v := range w.visitors {
+		if v.next <= w.now {
+			v.step()
+		}
+	}
 	if w.now%20 == 0 {
 		w.checkNames()
 	}
@@ -182,147 +192,6 @@ func (w *world) traceViews() {
 			}
 		}
 		w.logf("%s run %d adopts %d of %x:%s", p.name, p.node.Self().Incarnation(), v.ID.View, uint64(v.ID.Maker), s)
-	}
-}
-
-// A fault.
-type faultKind int
-
-const (
-	faultKill faultKind = iota // and restart, or not
-	faultCut                   // both ways between two
-	faultCutOneWay
-	faultGroups  // the fleet falls apart
-	faultAway    // one has no bus
-	faultAllAway // nobody has
-	faultPause   // one or two are stopped
-	faultLoss    // the bus loses every third packet
-	faultDrain
-	faultClock // the wall clock of one jumps
-	faultKinds
-
-	// What follows from faults.
-	faultStart
-	faultLossEnds
-	faultDrainEnds
-
-	faultUpgrade // one goes on in another process; drawn by planUpgrades
-)
-
-var faultNames = [...]string{"kill", "cut", "one-way cut", "groups", "away", "all away", "pause", "loss", "drain", "clock", "", "start", "", "", "upgrade"}
-
-type fault struct {
-	at   int64 // ms
-	kind faultKind
-	a, b int
-	for_ int64
-	when string // it waits until some partition or node is in this state, if that is before till; empty: it does not
-	till int64
-}
-
-// fail lets the faults happen whose time has come.
-func (w *world) fail() {
-	for i := 0; i < len(w.faults); i++ {
-		f := &w.faults[i]
-		if f.at != w.now {
-			continue
-		}
-		if f.when != "" && w.now < f.till && !w.met()[f.when] {
-			f.at++
-			continue
-		}
-		w.failOnce(*f)
-	}
-	if w.net.Loss > 0.1 {
-		w.lossy = w.now
-	}
-	for _, p := range w.procs {
-		if !p.running() || p.away() {
-			p.sick = w.now
-		}
-		if p.node != nil {
-			p.node.Away(p.away())
-		}
-	}
-}
-
-func (w *world) failOnce(f fault) {
-	p, q := w.procs[f.a], w.procs[f.b]
-	till := min(w.now+f.for_, simLast)
-	if f.kind < faultKinds {
-		w.logf("FAULT %s %s %s till %d", faultNames[f.kind], p.name, q.name, till)
-		w.sums["faults"]++
-		w.sums["fault "+faultNames[f.kind]]++
-		w.cells.fault(w, f.kind)
-	}
-	then := func(kind faultKind, at int64) { w.faults = append(w.faults, fault{at: at, kind: kind, a: f.a}) }
-	switch f.kind {
-	case faultKill:
-		chats := 0
-		for _, x := range w.procs {
-			if x.up && x.roles&cluster.RoleChat != 0 {
-				chats++
-			}
-		}
-		if !p.up || p.roles&cluster.RoleChat != 0 && chats < 2 {
-			return
-		}
-		p.kill()
-		if w.rng.IntN(3) > 0 || len(w.procs) == 2 || w.quorum > 0 {
-			then(faultStart, w.now+50+int64(w.rng.IntN(3000)))
-		}
-	case faultCut:
-		w.net.Cut(p.name, q.name, till*ms)
-		w.net.Cut(q.name, p.name, till*ms)
-	case faultCutOneWay:
-		w.net.Cut(p.name, q.name, till*ms)
-	case faultGroups:
-		g := w.rng.IntN(1 << len(w.procs))
-		for a, x := range w.procs {
-			for b, y := range w.procs {
-				if g>>a&1 != g>>b&1 {
-					w.net.Cut(x.name, y.name, till*ms)
-				}
-			}
-		}
-	case faultAway:
-		p.awayTill = till
-		if p.up {
-			p.port.Away(till * ms)
-		}
-	case faultAllAway:
-		w.net.Away(till * ms)
-		for _, x := range w.procs {
-			x.awayTill = max(x.awayTill, till)
-		}
-	case faultPause:
-		p.paused = till
-		if w.rng.IntN(3) == 0 {
-			q.paused = till
-		}
-	case faultLoss:
-		w.net.Loss = 0.3
-		then(faultLossEnds, till)
-	case faultLossEnds:
-		w.net.Loss = 0.001
-	case faultDrain:
-		p.draining = true
-		then(faultDrainEnds, till)
-	case faultDrainEnds:
-		p.draining = false
-		if p.node != nil {
-			p.node.Drain(false)
-		}
-	case faultClock:
-		p.skew += int64(w.rng.IntN(20000)) - 10000
-	case faultStart:
-		if !p.up {
-			p.boot()
-		}
-	case faultUpgrade:
-		if p.up {
-			p.upgrade()
-		}
 	}
 }
 
@@ -362,6 +231,7 @@ type proc struct {
 	refs     channel.Ref // the last one
 	closed   []*session  // whose clients have gone while the process was stopped
 	asks     map[channel.Ref]*question
+	logins   map[channel.Ref]*login
 }
 
 func (p *proc) running() bool { return p.up && p.w.now >= p.paused }
@@ -379,6 +249,7 @@ func (p *proc) boot() {
 	p.up, p.paused, p.frozen = true, 0, 0
 	p.make(p.connect(func(b []byte) { p.node.Receive(b) }))
 	p.sessions, p.byRef, p.closed, p.asks = nil, map[channel.Ref]*session{}, nil, map[channel.Ref]*question{}
+	p.logins = map[channel.Ref]*login{}
 	p.turned = p.w.now
 }
 
@@ -404,6 +275,7 @@ func (p *proc) make(port *membus.Port) {
 	p.port = port
 	p.worker, p.rosters = channel.NewWorker(nil), [simParts]map[string]channel.Addr{}
 	limits := p.limits
+	limits.Sessions = p.w.sessions
 	if p.w.returns {
 		p.keepPlaces(&limits)
 	}
@@ -432,6 +304,7 @@ type witness struct {
 func (x witness) Keep(part uint16, records []channel.Record, items []channel.Item) {
 	x.p.decided(part, records, items)
 	x.p.enrol(part, records)
+	x.p.decidedLogins(part, records, items)
 	if m := x.p.w.saidIn(records, items); m != nil {
 		for i := range items {
 			if it := &items[i]; it.Kind == channel.ItemReply {
@@ -453,6 +326,7 @@ func (p *proc) kill() {
 			s.c.keep = p.w.rng.IntN(2) == 0
 		}
 	}
+	p.dropLogins()
 	p.node, p.holder, p.worker = nil, nil, nil
 }
 
@@ -462,6 +336,7 @@ func (p *proc) turn() {
 		s.leave()
 	}
 	p.closed = nil
+	p.closeLogins()
 	if p.frozen > p.w.now || !p.woken && (p.w.now+int64(p.i)*3)%10 != 0 {
 		return
 	}
@@ -503,10 +378,13 @@ func (w *world) viewed(p *proc, old, v *cluster.View) {
 		switch {
 		case b.Born != a.Born:
 			w.sums["born anew"]++
+			w.underWay(i, "birth")
 		case b.Epoch != a.Epoch && (b.Following == v.ID || w.alone):
 			w.sums["moves"]++
+			w.underWay(i, "move")
 		case b.Epoch != a.Epoch:
 			w.sums["promotions"]++
+			w.underWay(i, "death")
 		}
 		if b.Follower != cluster.None && b.Following == a.Joining && a.Joiner != cluster.None {
 			w.sums["followers in step"]++
@@ -545,6 +423,7 @@ func (p *proc) Lost(part uint16, why string) {
 	if why == cluster.WhyLost {
 		p.w.violation("%s has seen more of partition %d than its owner knows", p.name, part)
 	}
+	p.loginLost(part)
 	for _, s := range p.sessions {
 		if !s.ended && s.part == part {
 			s.end("messages were lost: "+why, false)
@@ -555,6 +434,10 @@ func (p *proc) Lost(part uint16, why string) {
 
 func (p *proc) Refused(r *channel.Request, sent bool) {
 	if p.questionRefused(r, sent) {
+		return
+	}
+	if s := p.logins[r.From.Ref]; s != nil {
+		s.refusedClaim(sent)
 		return
 	}
 	if s := p.byRef[r.From.Ref]; s != nil && !s.ended {
@@ -572,4 +455,5 @@ func (p *proc) Restart(old channel.Node) {
 		}
 	}
 	p.sessions, p.byRef = nil, map[channel.Ref]*session{}
+	p.dropLogins()
 }
