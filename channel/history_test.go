@@ -534,6 +534,31 @@ func TestHistoryFootprint(t *testing.T) {
 	runtime.KeepAlive(w)
 }
 
+// A member that is there and says nothing takes not a byte more where rooms keep what is said and places are kept, with a secret or without.
+func TestIdleMembersCostNothing(t *testing.T) {
+	const members = 50_000
+	fill := func(h History, grace time.Duration) int64 {
+		before := heap()
+		w := newWorker(func(OutletID) Outlet { return nowhere{} })
+		h.Wall = func() int64 { return 1 }
+		w.KeepHistory(h)
+		w.limits.Grace = grace
+		for i := range members {
+			room := fmt.Sprint("room", i/10)
+			w.Handle(&Request{Op: OpEnter, From: at(0, 1+i), Req: 1, Room: room, Part: Partition(room), User: fmt.Sprint("member", i), Key: uint64(i % 2 * (i + 1)), Near: uint64(i)/100 + 1})
+		}
+		took := heap() - before
+		runtime.KeepAlive(w)
+		return took
+	}
+	fill(History{}, 0) // what the process makes once is there then
+	off, on := fill(History{}, 0), fill(keeping(ReadersPresent), time.Hour)
+	t.Logf("%.1f bytes a member without, %.1f with", float64(off)/members, float64(on)/members)
+	if on > off+members { // a word in each would be eight times that; the rest of the process has some bytes, too
+		t.Errorf("%d members take %d bytes, without history and places %d", members, on, off)
+	}
+}
+
 // A member that is away takes no more than awayCost beside what it took before.
 func TestAwayFootprint(t *testing.T) {
 	const members = 50_000
