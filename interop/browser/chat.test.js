@@ -3,6 +3,7 @@
 // Two and more pages talk to each other.
 
 const assert = require('node:assert');
+const { eventually } = require('../lib/expect');
 const { suite } = require('./lib/suite');
 const { Visitor } = require('./lib/visitor');
 
@@ -112,8 +113,7 @@ suite('the chat page', (test) => {
     await bob.say('before');
     await alice.sees('before');
 
-    await alice.switchTo(`${room} next`);
-    await alice.$('#room-dialog').waitFor({ state: 'hidden' });
+    await alice.moveTo(`${room} next`);
     await alice.seesPeople('alice', 'carol');
     await carol.seesPeople('carol', 'alice');
     await bob.seesPeople('bob');
@@ -171,19 +171,21 @@ suite('the chat page', (test) => {
     await title(`${room} – Chat`);
 
     await alice.page.click('#notify');
-    assert.strictEqual(await alice.$('#notify').getAttribute('aria-pressed'), 'true');
+    await alice.$('#notify[aria-pressed="true"]').waitFor();
     await look(true);
     const carol = await visit();
     await carol.join('carol', room);
     await bob.say('one');
     await alice.sees('one');
     await carol.say('two');
+    await alice.sees('two');
     await alice.say('my own does not count');
+    await alice.sees('my own does not count');
     await title(`(2) ${room} – Chat`);
     assert.deepStrictEqual(await alice.page.evaluate(() => popups), [['bob', 'one'], ['carol', 'two']]);
     await look(false);
     await title(`${room} – Chat`);
-    assert.deepStrictEqual(await alice.page.evaluate(() => popups), []);
+    await alice.page.waitForFunction(() => popups.length === 0);
   });
 
   test('pops up by its worker where pages themselves may not', async ({ visit, room }) => {
@@ -200,12 +202,14 @@ suite('the chat page', (test) => {
     await alice.join('alice', room);
     await bob.join('bob', room);
     await alice.page.click('#notify');
+    await alice.$('#notify[aria-pressed="true"]').waitFor();
     await bob.say('by the worker');
-    await alice.page.waitForFunction(async () => {
+    // Playwright's waitForFunction takes any promise for a yes.
+    const popups = () => alice.page.evaluate(async () => {
       const worker = await navigator.serviceWorker.getRegistration();
-      const popups = (await worker?.getNotifications()) ?? [];
-      return popups.some(({ title, body }) => title === 'bob' && body === 'by the worker');
+      return ((await worker?.getNotifications()) ?? []).map(({ title, body }) => [title, body]);
     });
+    await eventually(popups, (shown) => assert.deepStrictEqual(shown, [['bob', 'by the worker']]));
   });
 
   test('says why there are no pop-ups', async ({ visit, room }) => {
@@ -230,8 +234,15 @@ suite('the chat page', (test) => {
         tones++;
         return start.apply(this, args);
       };
+      window.AudioContext = class extends AudioContext {
+        constructor() {
+          super();
+          window.audio = this;
+        }
+      };
     });
     await alice.join('alice', room);
+    await alice.page.waitForFunction(() => window.audio?.state === 'running'); // some time after she has touched it
     await bob.join('bob', room);
     await bob.say('heard by eye');
     await alice.sees('heard by eye');
@@ -240,10 +251,19 @@ suite('the chat page', (test) => {
     await bob.say('heard by ear');
     await alice.sees('heard by ear');
     assert.strictEqual(await alice.page.evaluate(() => tones), 2);
+    // Later than the pause between two sounds, which would keep it silent as well.
+    await alice.page.evaluate(() => {
+      const { now } = Date;
+      Date.now = () => now() + 60_000;
+    });
     await alice.page.click('#sound');
     await bob.say('not heard');
     await alice.sees('not heard');
     assert.strictEqual(await alice.page.evaluate(() => tones), 2);
+    await alice.page.click('#sound');
+    await bob.say('heard again');
+    await alice.sees('heard again');
+    assert.strictEqual(await alice.page.evaluate(() => tones), 4);
   });
 
   test('speaks English and Chinese, and remembers which', async ({ visit, room }) => {

@@ -14,23 +14,23 @@ suite('a large room', (test) => {
     await alice.$('#more').waitFor({ state: 'hidden' });
 
     await carol.join('carol', room);
-    await alice.$('.people-head .people-count', { hasText: '3' }).waitFor();
+    await alice.seesCount('3');
     await carol.seesPeople('carol', 'alice', 'bob');
     await dan.join('dan', room);
-    for (const visitor of [alice, bob, carol]) await visitor.$('.people-head .people-count', { hasText: '4' }).waitFor();
+    for (const visitor of [alice, bob, carol]) await visitor.seesCount('4');
     await alice.page.click('#more-button');
     await alice.seesPeople('alice', 'bob', 'carol', 'dan');
     await alice.error('#more-button', 'Refresh');
 
     await dan.context.close();
-    await alice.$('.people-head .people-count', { hasText: '3' }).waitFor();
+    await alice.seesCount('3');
     await alice.page.click('#more-button');
     await alice.seesPeople('alice', 'bob', 'carol');
     await alice.say('we are many');
     for (const visitor of [alice, bob, carol]) await visitor.sees('we are many');
 
-    for (const visitor of [alice, bob, carol]) await visitor.switchTo(`${room} next`);
-    await alice.switchTo(room);
+    for (const visitor of [alice, bob, carol]) await visitor.moveTo(`${room} next`);
+    await alice.moveTo(room);
     await alice.seesPeople('alice');
     await alice.$('#more').waitFor({ state: 'hidden' });
   });

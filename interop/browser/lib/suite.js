@@ -7,7 +7,7 @@ const { Browser } = require('./chromium');
 const { Site } = require('./site');
 const { Visitor } = require('./visitor');
 
-const TEST_TIMEOUT_MS = 60_000;
+const TEST_TIMEOUT_MS = 120_000;
 
 let rooms = 0;
 

@@ -8,26 +8,27 @@ const { watch } = require('./chromium');
 class Visitor {
   name = null;
 
-  // options: cuts as in watch(), the rest is for Playwright's newContext.
-  static async open(browser, url, { cuts, ...options } = {}) {
+  // options: cuts and ours as in watch(), the rest is for Playwright's newContext.
+  static async open(browser, url, { cuts, ours, ...options } = {}) {
     const context = await browser.visit(options);
-    return Visitor.openTab(context, url, { cuts });
+    return Visitor.openTab(context, url, { cuts, ours });
   }
 
   // openTab is one more tab of a visit.
-  static async openTab(context, url, { cuts } = {}) {
+  static async openTab(context, url, { cuts, ours } = {}) {
     const visitor = new Visitor();
     visitor.context = context;
     visitor.page = await context.newPage();
-    visitor.problems = await watch(visitor.page, { cuts });
+    visitor.problems = await watch(visitor.page, { cuts, ours });
     visitor.sockets = 0;
     visitor.page.on('websocket', () => visitor.sockets++);
     await visitor.page.goto(url);
     return visitor;
   }
 
-  $(selector) {
-    return this.page.locator(selector);
+  // $ takes the options of Playwright's locator.
+  $(selector, options) {
+    return this.page.locator(selector, options);
   }
 
   async join(name, room) {
@@ -50,8 +51,17 @@ class Visitor {
   async writeTo(name) {
     await this.person(name).click();
     await this.$('#private').waitFor();
+    await this.page.waitForFunction((to) => document.querySelector('.person[aria-selected="true"] bdi')?.textContent === to, name); // a frame later
   }
 
+  // moveTo switches to a room, and is there when it resolves.
+  async moveTo(room) {
+    await this.switchTo(room);
+    await this.$('#room-dialog').waitFor({ state: 'hidden' });
+    await this.error('#room-name', room);
+  }
+
+  // switchTo asks for it, and does not wait for the answer.
   async switchTo(room) {
     await this.page.click('#room-button');
     await this.page.fill('#new-room', room);
@@ -81,17 +91,30 @@ class Visitor {
     );
   }
 
-  // seesPeople waits for the list to hold exactly these, in this order.
+  // seesPeople waits for the list to hold exactly these, in this order, and for every count to say how many they are.
   async seesPeople(...names) {
     await this.page.waitForFunction(
       (wanted) => {
         const rows = [...document.querySelectorAll('.person')];
         rows.sort((a, b) => a.ariaPosInSet - b.ariaPosInSet);
-        return JSON.stringify(rows.map((row) => row.querySelector('bdi').textContent)) === JSON.stringify(wanted);
+        const counts = [...document.querySelectorAll('.people-count')];
+        return (
+          JSON.stringify(rows.map((row) => row.querySelector('bdi').textContent)) === JSON.stringify(wanted) &&
+          counts.every((count) => count.textContent === String(wanted.length))
+        );
       },
       names,
     );
-    for (const count of await this.$('.people-count').allTextContents()) assert.strictEqual(count, String(names.length));
+  }
+
+  // seesCount waits until the page says that so many are here, as it writes it.
+  async seesCount(count) {
+    await this.error('.people-head .people-count', count);
+  }
+
+  // returnsNow has the page try at once to come back, unless it has come back by itself. Who looks first and clicks then may be too late.
+  async returnsNow() {
+    await this.page.evaluate(() => document.getElementById('banner').hidden || document.getElementById('banner-button').click());
   }
 
   // messages are all that are shown: {who, to, text}.
@@ -105,7 +128,7 @@ class Visitor {
     );
   }
 
-  // error is what an alert says, without the isolates around names.
+  // error waits until an alert, or any element, says exactly this, without the isolates around names.
   async error(selector, text) {
     await this.page.waitForFunction(
       ([at, wanted]) => document.querySelector(at).textContent.replace(/[\u2068\u2069]/g, '') === wanted,
