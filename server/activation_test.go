@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pomelod/pomelod/client"
+	"github.com/pomelod/pomelod/internal/freeport"
 )
 
 // mainEnv makes the test binary a pomelod whose command line is the test binary's.
@@ -188,12 +189,10 @@ func listening(t testing.TB, addr string) (*os.File, *net.TCPAddr) {
 	return f, ln.Addr().(*net.TCPAddr)
 }
 
-// freePort is one that nobody listened on a moment ago.
+// freePort is one that nobody listens on.
 func freePort(t testing.TB) string {
 	t.Helper()
-	f, addr := listening(t, "127.0.0.1:0")
-	f.Close()
-	return strconv.Itoa(addr.Port)
+	return strconv.Itoa(freeport.Get(t))
 }
 
 // chats proves that the connector at addr works.

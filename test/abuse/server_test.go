@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/internal/freeport"
 	"github.com/pomelod/pomelod/internal/overlay"
 )
 
@@ -124,12 +124,7 @@ func (b *buffer) String() string {
 // freeAddr is an address of loopback nobody listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprint("127.0.0.1:", freeport.Get(t))
 }
 
 // start runs a binary and waits until it is ready; it is ended with the test. Addresses of loopback are held to limits like others.

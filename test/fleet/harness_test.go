@@ -14,6 +14,7 @@ import (
 
 	"github.com/pomelod/pomelod/client"
 	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/internal/freeport"
 )
 
 // harness is a whole fleet of processes with a real nats-server, which faults happen to.
@@ -89,11 +90,11 @@ func (h *harness) add(name string, roles cluster.Roles) {
 	}
 	m.args = []string{"-nats", urls, "-grace", "0"}
 	if roles&connectors != 0 {
-		addr := fmt.Sprint("127.0.0.1:", freePort(h.t))
+		addr := fmt.Sprint("127.0.0.1:", freeport.Get(h.t))
 		m.args, h.at[addr] = append(m.args, "-listen", addr), name
 	}
 	if roles&gates != 0 {
-		addr := fmt.Sprint("127.0.0.1:", freePort(h.t))
+		addr := fmt.Sprint("127.0.0.1:", freeport.Get(h.t))
 		m.args, h.gates = append(m.args, "-gate", addr), append(h.gates, addr)
 	}
 	switch roles {

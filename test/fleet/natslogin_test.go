@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/pomelod/pomelod/cluster/natsbus"
+	"github.com/pomelod/pomelod/internal/freeport"
 )
 
 // refused waits until the bus says why it carries nothing, and holds the sentence against words that an operator needs and words that nobody may see.
@@ -116,7 +117,7 @@ func TestNoNATS(t *testing.T) {
 
 // The port by which NATS servers find each other is not that of clients.
 func TestRoutePort(t *testing.T) {
-	port := freePort(t)
+	port := freeport.Get(t)
 	startNATS(t, func(o *server.Options) { o.Cluster = server.ClusterOpts{Name: "nats", Host: "127.0.0.1", Port: port} })
 	refused(t, natsbus.Config{Servers: "nats://" + (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String()}, natsbus.ErrServer, "4222")
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/pomelod/pomelod/internal/freeport"
 )
 
 // patience is for what takes milliseconds on an idle machine.
@@ -23,7 +25,7 @@ type natsServer struct {
 // startNATS starts one. change may set options; nil: none.
 func startNATS(t *testing.T, change func(*server.Options)) *natsServer {
 	t.Helper()
-	s := &natsServer{t: t, options: server.Options{Host: "127.0.0.1", Port: freePort(t), NoSigs: true, NoLog: true}}
+	s := &natsServer{t: t, options: server.Options{Host: "127.0.0.1", Port: freeport.Get(t), NoSigs: true, NoLog: true}}
 	if change != nil {
 		change(&s.options)
 	}
@@ -73,17 +75,6 @@ func (s *natsServer) kick(node string) {
 		}
 	}
 	s.t.Fatalf("%s has no connection", node)
-}
-
-// freePort is a port of loopback that was free a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // board is state that handlers change and a test waits for. Guarded by mu.

@@ -4,34 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// freePorts is the first of some ports in a row that were free a moment ago.
-func freePorts(t *testing.T, count int) int {
-	t.Helper()
-	for range 100 {
-		first := freePort(t)
-		all := true
-		for i := 1; i < count && all; i++ {
-			l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", first+i))
-			if all = err == nil; all {
-				l.Close()
-			}
-		}
-		if all {
-			return first
-		}
-	}
-	t.Fatal("no ports in a row are free")
-	return 0
-}
+	"github.com/pomelod/pomelod/internal/freeport"
+)
 
 // command runs a command of pomelod and returns what it prints.
 func command(t *testing.T, args ...string) (string, error) {
@@ -86,7 +67,7 @@ func (p *process) pids() map[string]int {
 // pomelod start makes a process of each entry, starts again what has crashed, leaves down what was drained, and ends all in order.
 func TestStart(t *testing.T) {
 	s := startNATS(t, nil)
-	ports := freePorts(t, 8)
+	ports := freeport.Row(t, 8)
 	dir := filepath.Join(t.TempDir(), "game-server", "config", "production")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
