@@ -458,9 +458,12 @@ func postReload(a API, q *request) (any, error) {
 	if err := q.decode(new(struct{})); err != nil {
 		return nil, err
 	}
-	names, err := a.Reload()
+	done, err := a.Reload()
 	if err != nil {
 		return nil, Refuse(err)
 	}
-	return Reload{scopeNode, append([]string{}, names...)}, nil
+	for _, list := range []*[]string{&done.Read, &done.Changed, &done.Later} {
+		*list = append([]string{}, *list...) // [] and not null
+	}
+	return Reload{scopeNode, done}, nil
 }

@@ -90,9 +90,9 @@ func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason
 	return 3, cmp.Or(a.err, a.kickErr)
 }
 
-func (a *fakeAPI) Reload() ([]string, error) {
+func (a *fakeAPI) Reload() (Reloaded, error) {
 	a.note("reload")
-	return []string{"rules"}, a.err
+	return Reloaded{Read: []string{"rules"}, Changed: []string{"rooms=7"}}, a.err
 }
 
 func (a *fakeAPI) Rules() ([]Rule, bool) {
@@ -203,7 +203,7 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
 		{"POST /v1/rooms", `{}`, 405, "", ""},
 
-		{"POST /v1/reload", "{}", 200, "reload", `{"scope":"node","read":["rules"]}`},
+		{"POST /v1/reload", "{}", 200, "reload", `{"scope":"node","read":["rules"],"changed":["rooms=7"],"later":[]}`},
 		{"POST /v1/reload", "", 400, "", ""},
 		{"GET /v1/rules", "", 200, "rules", `{"scope":"fleet","kept":true,"rules":[]}`},
 		{"POST /v1/ban", `{"name":"x","for":"1h30m","reason":"bye"}`, 200, `rule ban "x" "" "" for 1h30m0s, "bye", lift false; kick all "x" invalid Prefix "bye"`, `{"scope":"fleet","count":3,"kept":true}`},

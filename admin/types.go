@@ -33,8 +33,8 @@ type API interface {
 	// SetRule has a rule hold in the fleet in place of those about the same, and about names that look alike; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
 	// wrong with it; what is wrong with the file is a RuleFileError.
 	SetRule(r Rule, lift bool) (kept bool, err error)
-	// Reload reads files again, all or nothing, and tells what they were.
-	Reload() (names []string, err error)
+	// Reload reads files again, all or nothing, and tells what came of it.
+	Reload() (Reloaded, error)
 	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
 	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
 }
@@ -125,8 +125,15 @@ type Done struct {
 
 // Reload is the answer to /v1/reload.
 type Reload struct {
-	Scope string   `json:"scope"`
-	Read  []string `json:"read"` // what was read again
+	Scope string `json:"scope"`
+	Reloaded
+}
+
+// Reloaded is what a reload has done.
+type Reloaded struct {
+	Read    []string `json:"read"`    // what was read again
+	Changed []string `json:"changed"` // flags, with their values: session-rate=50:100
+	Later   []string `json:"later"`   // flags that have changed and take effect at the next start or upgrade
 }
 
 // Kick is the body of /v1/kick: Name or Address, and with Name a room.

@@ -131,6 +131,9 @@ func (w *Worker) SetLimits(limits Limits, rooms *atomic.Int64, nanos func() int6
 	w.limits, w.roomsOfAll, w.nanos = limits, rooms, nanos
 }
 
+// Limit bounds the worker's rooms otherwise from now on; rooms that have more stay as they are. LimitRooms comes before it, where that says something.
+func (w *Worker) Limit(limits Limits) { w.limits = limits }
+
 // Own makes the worker the owner of a partition that begins empty.
 func (w *Worker) Own(part uint16, epoch Epoch) {
 	w.state.parts[part] = &partition{number: part, epoch: epoch, begin: w.nanos(), owned: true}

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // PerAddress is what one address may have and do. A field that is 0 sets no limit. network.go says what counts as one address, and what
@@ -61,10 +62,11 @@ const sharedEntries = 1024
 // for each HTTP request and for each call of an App, never for a message. At 30,000 connections a second the mutex is held for about
 // a hundredth of the time, so the table is not divided.
 type Table struct {
+	limits atomic.Pointer[[levels]PerAddress] // SetLimits
+
 	// Static after construction.
-	limits [levels]PerAddress
-	most   int // entries besides the shared ones
-	seed   maphash.Seed
+	most int // entries besides the shared ones
+	seed maphash.Seed
 
 	mu      sync.Mutex
 	index   map[key]uint32 // guarded by mu, as the rest
@@ -95,10 +97,18 @@ type chain [levels]uint32
 
 // NewTable makes a table with entries for so many addresses and networks; 3 at least, as one IPv6 address needs them.
 func NewTable(limits PerAddress, addresses int) *Table {
-	return &Table{
-		limits: limits.byLevel(), most: max(addresses, levels), seed: maphash.MakeSeed(),
+	t := &Table{
+		most: max(addresses, levels), seed: maphash.MakeSeed(),
 		index: make(map[key]uint32), entries: make([]entry, 1+sharedEntries),
 	}
+	t.SetLimits(limits)
+	return t
+}
+
+// SetLimits has other limits hold from now on. What was granted stays: an address that has more than it may is granted nothing until it has less.
+func (t *Table) SetLimits(limits PerAddress) {
+	all := limits.byLevel()
+	t.limits.Store(&all)
 }
 
 // Connect decides on a new connection. One that is granted counts until Leave.
@@ -116,8 +126,9 @@ func (t *Table) enter(addr netip.Addr, isNew bool, now int64) (Ref, Verdict) {
 	defer t.mu.Unlock()
 	c := t.find(addr, now)
 	defer t.release(&c)
+	limits := t.limits.Load()
 	for level, i := range c {
-		if most := t.limits[level].Conns; i != 0 && most > 0 && int(t.entries[i].conns) >= most {
+		if most := limits[level].Conns; i != 0 && most > 0 && int(t.entries[i].conns) >= most {
 			return 0, TooMany
 		}
 	}
@@ -140,7 +151,7 @@ func (t *Table) enter(addr netip.Addr, isNew bool, now int64) (Ref, Verdict) {
 
 // Handshake decides on a session that is about to begin.
 func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
-	if t.limits[0].Handshakes.None() {
+	if t.limits.Load()[0].Handshakes.None() {
 		return Granted
 	}
 	t.mu.Lock()
@@ -152,7 +163,7 @@ func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
 
 // Request decides on an HTTP request of addr that came by a proxy's connection, which does not count for addr.
 func (t *Table) Request(addr netip.Addr, now int64) Verdict {
-	if t.limits[0].Requests.None() {
+	if t.limits.Load()[0].Requests.None() {
 		return Granted
 	}
 	t.mu.Lock()
@@ -164,7 +175,7 @@ func (t *Table) Request(addr netip.Addr, now int64) Verdict {
 
 // RequestBy decides on an HTTP request by a connection that counts under ref.
 func (t *Table) RequestBy(ref Ref, now int64) Verdict {
-	if t.limits[0].Requests.None() {
+	if t.limits.Load()[0].Requests.None() {
 		return Granted
 	}
 	t.mu.Lock()
@@ -176,7 +187,7 @@ func (t *Table) RequestBy(ref Ref, now int64) Verdict {
 // Charge has an answer count as so many requests more than the one that Request or RequestBy granted. ref is that of the connection, 0
 // where addr counts instead.
 func (t *Table) Charge(ref Ref, addr netip.Addr, n int, now int64) {
-	if t.limits[0].Requests.None() || n == 0 {
+	if t.limits.Load()[0].Requests.None() || n == 0 {
 		return
 	}
 	t.mu.Lock()
@@ -191,7 +202,7 @@ func (t *Table) Charge(ref Ref, addr netip.Addr, n int, now int64) {
 
 // ChargeConnects has the connection that counts under ref count as so many new ones more.
 func (t *Table) ChargeConnects(ref Ref, n int, now int64) {
-	if t.limits[0].Connects.None() {
+	if t.limits.Load()[0].Connects.None() {
 		return
 	}
 	t.mu.Lock()
@@ -201,11 +212,12 @@ func (t *Table) ChargeConnects(ref Ref, n int, now int64) {
 }
 
 func (t *Table) charge(c *chain, n int, now int64, of func(*entry, *PerAddress) (*Bucket, Rate)) {
+	limits := t.limits.Load()
 	for level, i := range c {
 		if i == 0 {
 			break
 		}
-		b, r := of(&t.entries[i], &t.limits[level])
+		b, r := of(&t.entries[i], &limits[level])
 		b.Charge(r, n, now)
 	}
 }
@@ -223,11 +235,12 @@ func verdict(granted bool) Verdict {
 
 // take takes a token from the bucket of each entry, if all have one.
 func (t *Table) take(c *chain, now int64, of func(*entry, *PerAddress) (*Bucket, Rate)) bool {
+	limits := t.limits.Load()
 	for level, i := range c {
 		if i == 0 {
 			break
 		}
-		if b, r := of(&t.entries[i], &t.limits[level]); !b.Has(r, now) {
+		if b, r := of(&t.entries[i], &limits[level]); !b.Has(r, now) {
 			return false
 		}
 	}
@@ -235,7 +248,7 @@ func (t *Table) take(c *chain, now int64, of func(*entry, *PerAddress) (*Bucket,
 		if i == 0 {
 			break
 		}
-		b, r := of(&t.entries[i], &t.limits[level])
+		b, r := of(&t.entries[i], &limits[level])
 		b.take(r, 1, now)
 	}
 	return true
@@ -272,14 +285,11 @@ func (t *Table) quit(i uint32) {
 // Begin decides on a call of an App by a connection that counts under ref. One that is granted counts until End, which may come after
 // the connection's Leave.
 func (t *Table) Begin(ref Ref, kind Kind) Verdict {
-	if t.limits[0].Handlers == 0 {
-		return Granted
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.chainOf(uint32(ref))
+	c, limits := t.chainOf(uint32(ref)), t.limits.Load()
 	for level, i := range c {
-		if i != 0 && int(t.entries[i].handlers[kind]) >= t.limits[level].Handlers {
+		if most := limits[level].Handlers; i != 0 && most > 0 && int(t.entries[i].handlers[kind]) >= most {
 			return TooMany
 		}
 	}
@@ -293,9 +303,6 @@ func (t *Table) Begin(ref Ref, kind Kind) Verdict {
 
 // End ends what Begin granted. It must be called exactly once for each.
 func (t *Table) End(ref Ref, kind Kind, now int64) {
-	if t.limits[0].Handlers == 0 {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, i := range t.chainOf(uint32(ref)) {

@@ -53,3 +53,6 @@ func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, na
 	l.shaken = NewMailbox[*handshake](l.Ring)
 	return l
 }
+
+// SetLimits has other limits hold for all conns from now on. Limits.Buffered is the budget's (Budget.SetLimit). Runs on the event loop.
+func (l *Loop) SetLimits(limits Limits) { l.limits, l.inboxes.limit = limits, limits.Unfinished }

@@ -32,7 +32,9 @@ type Access struct {
 // they count for nobody, but the sessions that poll by them do.
 type access struct {
 	Access
-	table   *limit.Table // nil when nothing is limited
+	origins atomic.Pointer[Origins] // Access.Origins, or what came in their place (Node.SetLimits)
+	table   *limit.Table
+	open    atomic.Bool // nothing is limited
 	nanos   func() int64
 	bans    *moderator // nil: there are none
 	refused [refusals]atomic.Uint64
@@ -71,10 +73,16 @@ func newAccess(cfg Access, nanos func() int64) *access {
 	}
 	a := &access{Access: cfg, nanos: nanos}
 	a.warned.Store(-addressWarnEvery)
-	if !cfg.PerAddress.None() {
-		a.table = limit.NewTable(cfg.PerAddress, limit.MaxAddresses)
-	}
+	a.table = limit.NewTable(cfg.PerAddress, limit.MaxAddresses)
+	a.set(cfg.PerAddress, cfg.Origins)
 	return a
+}
+
+// set has other limits and origins hold from now on. Who is there already stays.
+func (a *access) set(per limit.PerAddress, origins Origins) {
+	a.table.SetLimits(per)
+	a.open.Store(per.None())
+	a.origins.Store(&origins)
 }
 
 // Admit implements netpoll.Gate.
@@ -105,7 +113,7 @@ func within(networks []netip.Prefix, addr netip.Addr) bool {
 }
 
 func (a *access) exempt(addr netip.Addr) bool {
-	return a.table == nil || !a.LimitAll && (addr.IsLoopback() || a.trusts(addr))
+	return a.open.Load() || !a.LimitAll && (addr.IsLoopback() || a.trusts(addr))
 }
 
 // connect counts a new connection of addr.
@@ -209,7 +217,7 @@ func (a *access) charge(pass netpoll.Pass, addr netip.Addr, n int) {
 
 // begin tells whether another handler of that kind may run for a connection that has pass, of addr. If so it counts until done.
 func (a *access) begin(pass netpoll.Pass, addr netip.Addr, kind limit.Kind) bool {
-	if a.table == nil || pass == passUncounted || a.table.Begin(limit.Ref(pass), kind) == limit.Granted {
+	if pass == passUncounted || a.table.Begin(limit.Ref(pass), kind) == limit.Granted {
 		return true
 	}
 	a.refuse(refusedHandlers, addr)
@@ -218,7 +226,7 @@ func (a *access) begin(pass netpoll.Pass, addr netip.Addr, kind limit.Kind) bool
 
 // done ends what begin granted.
 func (a *access) done(pass netpoll.Pass, kind limit.Kind) {
-	if a.table != nil && pass != passUncounted {
+	if pass != passUncounted {
 		a.table.End(limit.Ref(pass), kind, a.nanos())
 	}
 }
@@ -247,9 +255,6 @@ func (a *access) refusedBy() map[string]uint64 {
 
 // figures are the table's.
 func (a *access) figures() limit.Figures {
-	if a.table == nil {
-		return limit.Figures{}
-	}
 	return a.table.Figures(a.nanos())
 }
 
@@ -312,7 +317,7 @@ func (p *httpServer) checkAccess(s *session, r *request) *codec.HTTPError {
 		return errRequests
 	}
 	h.charged = true
-	if len(r.head.Origin) > 0 && !a.Origins.allow(r.head.Origin) && !r.head.OriginIsHost() && (upgrade || l.node.files[string(r.head.Path)] == nil) {
+	if len(r.head.Origin) > 0 && !a.origins.Load().allow(r.head.Origin) && !r.head.OriginIsHost() && (upgrade || l.node.files[string(r.head.Path)] == nil) {
 		a.refused[refusedOrigin].Add(1)
 		return errOrigin
 	}

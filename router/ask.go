@@ -91,7 +91,7 @@ func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 
 // patience is how long who has no deadline waits for an answer of the owner of a partition.
 func (n *Node) patience(part uint16) time.Duration {
-	seconds := n.limits.RequestSeconds
+	seconds := n.limits.Load().RequestSeconds
 	if n.placement.Load()[part].loop == nil {
 		seconds += elsewhereSeconds
 	}

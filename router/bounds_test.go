@@ -464,7 +464,7 @@ func TestNotifyFloodKeepsToItsCredits(t *testing.T) {
 	}
 	r.net.Events()
 	r.net.Events()
-	if n := r.inbox(); n != int64(r.node.limits.Inflight) {
+	if n := r.inbox(); n != int64(r.node.limits.Load().Inflight) {
 		t.Errorf("%d wait for the worker", n)
 	}
 	r.net.Settle()

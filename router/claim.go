@@ -15,7 +15,7 @@ import (
 const maxClaims = 2
 
 // limitsSessions tells whether sessions are counted.
-func (l *loop) limitsSessions() bool { return l.node.limits.Rooms.Sessions.Most > 0 }
+func (l *loop) limitsSessions() bool { return l.limits.Rooms.Sessions.Most > 0 }
 
 // claims tells whether s is counted as a user's session.
 func (s *session) claims(user string) bool {

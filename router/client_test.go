@@ -142,7 +142,7 @@ func (r *rig) inbox() (weight int64) {
 
 // checkAddresses fails unless what is counted for addresses is what there is.
 func (r *rig) checkAddresses() {
-	if r.node.access.table == nil || r.uncounted || r.t.Failed() {
+	if r.node.access.open.Load() || r.uncounted || r.t.Failed() {
 		return
 	}
 	r.net.Settle()

@@ -128,7 +128,7 @@ func (l *loop) mustWait(s *session, r *route) bool {
 	if n == 0 {
 		return r.handle.moves && s.changing() != nil
 	}
-	if n >= l.node.limits.Inflight {
+	if n >= l.limits.Inflight {
 		l.counters.inflightWaits++
 		return true
 	}

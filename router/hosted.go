@@ -231,7 +231,7 @@ func (n *Node) StopApp(ctx context.Context) error {
 type host struct{ *Node }
 
 // Fits implements hosting.Node.
-func (h host) Fits(bytes int) bool { return h.limits.fits(bytes) }
+func (h host) Fits(bytes int) bool { return h.limits.Load().fits(bytes) }
 
 // Request implements hosting.Node.
 func (h host) Request(r channel.Request) error { return h.request(r) }

@@ -108,7 +108,7 @@ func (l *loop) keepToken(s *session, r *request) {
 func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 	body, _ := c.json() // it was read before
 	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: append([]byte(nil), body...)}
-	req := l.await(s, c, 0, channel.EnterRefused, l.node.limits.RequestSeconds)
+	req := l.await(s, c, 0, channel.EnterRefused, l.limits.RequestSeconds)
 	s.x.handling = true
 	l.login(s, shown, func(s *session, who *identity, why string) {
 		if s.inflight() == 0 || s.x.pending[0].req != req { // given up; it waited alone

@@ -17,7 +17,7 @@ func (l *loop) inflate(s *session, c *call) bool {
 		return false
 	}
 	packed := len(c.body)
-	body, err := l.inflater.AppendInflated(l.inflated[:0], c.body, l.node.limits.PackageBytes)
+	body, err := l.inflater.AppendInflated(l.inflated[:0], c.body, l.limits.PackageBytes)
 	l.inflated = keep(body)
 	l.limiter.spend(&s.meter, packed/packedUnit+len(body)/inflatedUnit)
 	if err != nil {

@@ -272,7 +272,7 @@ func (n *Node) newPush(route string, body []byte) (*codec.Push, error) {
 	switch {
 	case !ok:
 		return nil, app.ErrObject
-	case !n.limits.fits(len(b)):
+	case !n.limits.Load().fits(len(b)):
 		return nil, app.ErrTooLong
 	}
 	return &codec.Push{Route: route, Body: b, Shared: new(codec.SharedFrames)}, nil

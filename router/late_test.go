@@ -96,7 +96,7 @@ func TestLateAnswerAnswersNobody(t *testing.T) {
 	c.take()
 	c.request(routeSend, sendBody("x", "*"))
 	c.sock.Ready()
-	r.net.Late(here, int(r.node.limits.RequestSeconds)+1)
+	r.net.Late(here, int(r.node.limits.Load().RequestSeconds)+1)
 	r.net.TurnLoop(here)
 	c.want("answer 2 " + refused)
 	c.request(routeSend, sendBody("y", "nobody"))
@@ -112,7 +112,7 @@ func TestLateEnterIsUndone(t *testing.T) {
 	in[1].take()
 	c.request(routeEnter, enterBody("a", rooms[0]))
 	c.sock.Ready()
-	r.net.Late(here, int(r.node.limits.RequestSeconds)+1)
+	r.net.Late(here, int(r.node.limits.Load().RequestSeconds)+1)
 	r.net.TurnLoop(here)
 	c.want("answer 1 " + enterRefused)
 	c.request(routeEnter, enterBody("b", rooms[1]))
@@ -153,7 +153,7 @@ func TestLateRenewalChangesNothing(t *testing.T) {
 		}
 	}
 	r.net.TurnLoop(0)
-	r.net.Late(0, int(r.node.limits.RequestSeconds)+1)
+	r.net.Late(0, int(r.node.limits.Load().RequestSeconds)+1)
 	r.net.TurnLoop(0)
 	c.want(fmt.Sprintf("answer %d %s", id, enterRefused))
 	r.net.Settle()

@@ -253,7 +253,7 @@ func (l *loop) chargeEarly(s *session, n int) bool {
 // session may be what it wants: it listens only.
 func (l *loop) checkSpoken(s *session) bool {
 	m := &s.meter
-	if !m.begun || m.spoke || l.node.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < m.opening {
+	if !m.begun || m.spoke || l.limits.FirstSeconds == 0 || l.node.app != nil || s.phase != working || l.np.Now() < m.opening {
 		return true
 	}
 	l.end(s, reasonIdle)
@@ -283,5 +283,5 @@ func (n *Node) SetShort(short bool) { n.short.Store(short) }
 // SetBuffered bounds from now on what is buffered for all connections, at most to Limits.Conn.Buffered; beyond it those for whom it is most
 // are closed. Safe from any goroutine.
 func (n *Node) SetBuffered(bytes int64) {
-	n.budget.SetLimit(min(bytes, n.limits.Conn.Buffered))
+	n.budget.SetLimit(min(bytes, n.limits.Load().Conn.Buffered))
 }

@@ -30,6 +30,7 @@ type loop struct {
 	backlog   atomic.Int64 // in the logs of groups, as last published
 
 	// Owned by the loop.
+	limits     Limits // a copy of Node.limits
 	sessions   []*[slabSessions]session
 	extras     []*extra
 	rooms      rooms
@@ -71,7 +72,7 @@ func (l *loop) postRun(weight int, f func()) {
 
 // busy tells whether more waits for the loop, or for the sockets of its rooms, than should. Safe from any goroutine.
 func (l *loop) busy() bool {
-	return l.mailBytes.Load()+l.backlog.Load() > int64(l.node.limits.LoopBytes)
+	return l.mailBytes.Load()+l.backlog.Load() > int64(l.node.limits.Load().LoopBytes)
 }
 
 // addr names a conn for workers.
@@ -157,9 +158,9 @@ func (l *loop) submit(s *session, c *call, req channel.Request) bool {
 // patience is how many seconds the owner of a partition has to answer.
 func (l *loop) patience(part uint16) uint32 {
 	if l.elsewhere(part) {
-		return l.node.limits.RequestSeconds + elsewhereSeconds
+		return l.limits.RequestSeconds + elsewhereSeconds
 	}
-	return l.node.limits.RequestSeconds
+	return l.limits.RequestSeconds
 }
 
 // submitEnter is submit for an enter. uid is user*room, of which the request's names are parts: who the session will be.

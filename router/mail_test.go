@@ -28,7 +28,7 @@ func TestMailIsSliced(t *testing.T) {
 			Op: channel.OpPush, Part: channel.Partition(room), Room: room, Target: channel.Everybody, Route: "n", Content: fmt.Appendf(nil, `{"n":%d}`, n),
 		})
 	}
-	if n != l.node.limits.Inbox {
+	if n != l.node.limits.Load().Inbox {
 		t.Fatalf("%d fit", n)
 	}
 	turns, echoes := 0, 0

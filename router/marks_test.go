@@ -40,7 +40,7 @@ func TestFullLogsRefuse(t *testing.T) {
 		say(text)
 	}
 	r.net.TurnLoop(0)
-	if n := l.backlog.Load(); n <= int64(l.node.limits.LoopBytes) || l.rooms.crowded.Load() != nil {
+	if n := l.backlog.Load(); n <= int64(l.node.limits.Load().LoopBytes) || l.rooms.crowded.Load() != nil {
 		t.Fatalf("the logs have %d bytes, crowded rooms: %v", n, l.rooms.crowded.Load())
 	}
 	before := l.worker.Stats().Busy

@@ -172,7 +172,7 @@ type Node struct {
 	asks       asks
 	profiles   []*Profile
 	connectors [2]atomic.Pointer[directory] // for clients without TLS, and with it
-	limits     Limits
+	limits     atomic.Pointer[Limits]       // as SetLimits was told last; each loop has its own copy
 	budget     *netpoll.Budget
 	app        *program           // nil for none
 	seats      [limit.Kinds]seats // for the App's calls
@@ -212,14 +212,15 @@ func NewNode(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		profiles: cfg.Profiles, limits: cfg.Limits,
-		budget: netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
+		profiles: cfg.Profiles,
+		budget:   netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
 		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
 		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, wall: cfg.wall(), after: cfg.After,
 	}
 	if n.after == nil {
 		n.after = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 	}
+	n.limits.Store(&cfg.Limits)
 	connectors := make([]Announced, len(cfg.Connectors))
 	for i, e := range cfg.Connectors {
 		connectors[i].Endpoint = e
@@ -277,20 +278,18 @@ func NewNode(cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	conn := cfg.Limits.Conn
-	conn.Unfinished = cfg.Limits.HandshakeSeconds
 	for i := range cfg.Loops {
 		d, err := cfg.NewDriver(i)
 		if err != nil {
 			return nil, err
 		}
-		l := &loop{node: n, index: i}
-		l.np = netpoll.NewLoop(uint8(i), l, d, conn, n.budget, cfg.Nanos)
+		l := &loop{node: n, index: i, limits: cfg.Limits}
+		l.np = netpoll.NewLoop(uint8(i), l, d, l.limits.conn(), n.budget, cfg.Nanos)
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
-		l.rooms.init(l.np, &n.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
-		l.limiter = limiter{np: l.np, limits: &n.limits, short: &n.short}
-		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &n.limits, limiter: &l.limiter, counters: &l.counters}
-		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: n.limits.RequestSeconds, counters: &l.counters}
+		l.rooms.init(l.np, &l.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
+		l.limiter = limiter{np: l.np, limits: &l.limits, short: &n.short}
+		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &l.limits, limiter: &l.limiter, counters: &l.counters}
+		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: l.limits.RequestSeconds, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()
 		n.loops = append(n.loops, l)
@@ -338,12 +337,4 @@ func (n *Node) Loops() []*netpoll.Loop {
 		loops[i] = l.np
 	}
 	return loops
-}
-
-// silence is how long a client may be silent: twice the heartbeat interval, and a second because ticks are whole seconds.
-func (n *Node) silence(p *Profile) uint32 {
-	if p.HeartbeatSeconds > 0 {
-		return uint32(2*p.HeartbeatSeconds) + 1
-	}
-	return n.limits.IdleSeconds
 }

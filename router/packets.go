@@ -73,7 +73,7 @@ func (p *packets) nextPing(s *session) uint32 {
 		return s.alive
 	}
 	s.step &^= pinged
-	return p.l.np.Now() + p.l.node.limits.PingSeconds
+	return p.l.np.Now() + p.l.limits.PingSeconds
 }
 
 // ping asks a working client whether it is there, and gives it timeout seconds. It returns false when it was asked and has not answered.

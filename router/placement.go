@@ -78,7 +78,7 @@ func (in *mailInlet) Post(r channel.Request) {
 }
 
 // Full implements channel.Inlet.
-func (in *mailInlet) Full() bool { return in.inbox.Load() >= int64(in.node.limits.Inbox) }
+func (in *mailInlet) Full() bool { return in.inbox.Load() >= int64(in.node.limits.Load().Inbox) }
 
 // outlet carries items from the partitions of one loop to one loop. Owned by the loop that posts.
 type outlet struct {

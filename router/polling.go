@@ -32,7 +32,7 @@ func (ps *polls) open(from *session, r *request, p *base, framing codec.Framing)
 	if closing && string(r.head.Method) == "GET" {
 		return nil, errAskAgain
 	}
-	if closing || l.node.pulls() >= l.node.limits.Pulls {
+	if closing || l.node.pulls() >= l.limits.Pulls {
 		l.counters.pullsRefused++
 		return nil, errFull
 	}
@@ -146,7 +146,7 @@ func (ps *polls) write(in *session, packets []byte) int {
 	ps.of(in).answer(in, get, body)
 	ps.of(in).fetched(in)
 	if get.phase != ended {
-		l.until(get, l.np.Now()+l.node.limits.KeepAliveSeconds)
+		l.until(get, l.np.Now()+l.limits.KeepAliveSeconds)
 	}
 	l.np.Release(get.conn)
 	return len(packets)
@@ -204,7 +204,7 @@ func (ps *polls) packetsOf(body []byte, form codec.PayloadForm, jsonp bool) (str
 	if jsonp {
 		body, ok = codec.AppendJSONPBody(ps.jsonp[:0], body, form)
 		ps.jsonp = keep(body)
-		if !ok || len(body) > ps.l.node.limits.PackageBytes {
+		if !ok || len(body) > ps.l.limits.PackageBytes {
 			return nil, false
 		}
 	}

@@ -235,7 +235,7 @@ func (p *engineIO) welcome(s *session, upgrades string) {
 	b := append(l.packet[:0], `0{"sid":"`...)
 	b = l.node.sids.append(b, s.conn.ID(l.np))
 	b = append(append(b, `","upgrades":`...), upgrades...)
-	b = strconv.AppendInt(append(b, `,"pingInterval":`...), int64(l.node.limits.PingSeconds)*1000, 10)
+	b = strconv.AppendInt(append(b, `,"pingInterval":`...), int64(l.limits.PingSeconds)*1000, 10)
 	b = strconv.AppendInt(append(b, `,"pingTimeout":`...), int64(p.timeout)*1000, 10)
 	l.packet = append(p.appendLimits(b), '}')
 	p.send(s, l.packet)
@@ -348,7 +348,7 @@ func (p *engineIO) disconnect(s *session) {
 		return
 	}
 	p.l.become(s, opening)
-	p.l.until(s, p.l.np.Now()+p.l.node.limits.HandshakeSeconds)
+	p.l.until(s, p.l.np.Now()+p.l.limits.HandshakeSeconds)
 }
 
 // idle and what follows implement polled.

@@ -12,7 +12,7 @@ type eio3 struct{ engineIO }
 func newEIO3(b base) protocol {
 	p := &eio3{engineIO{packets: packets{base: b, closeCode: codec.WSCloseNormal}}}
 	p.take, p.generation = p.packet, p
-	p.probe, p.preflight, p.timeout = protoProbe3, 200, b.l.node.limits.PingTimeoutSeconds
+	p.probe, p.preflight, p.timeout = protoProbe3, 200, b.l.limits.PingTimeoutSeconds
 	p.asksWith = true
 	p.noSuchNamespace = `,"Invalid namespace"`
 	return p
@@ -25,7 +25,7 @@ func (p *eio3) alive(s *session) uint32 {
 	if s.phase != working { // it has its time for the connect
 		return s.alive
 	}
-	return p.l.np.Now() + p.l.node.limits.PingSeconds + p.timeout
+	return p.l.np.Now() + p.l.limits.PingSeconds + p.timeout
 }
 
 func (p *eio3) welcomed(s *session) {

@@ -13,7 +13,7 @@ type eio4 struct{ engineIO }
 func newEIO4(b base) protocol {
 	p := &eio4{engineIO{packets: packets{base: b, closeCode: codec.WSCloseNoStatus}}}
 	p.take, p.generation = p.packet, p
-	p.probe, p.preflight, p.timeout = protoProbe4, 204, b.l.node.limits.PingTimeout4Seconds
+	p.probe, p.preflight, p.timeout = protoProbe4, 204, b.l.limits.PingTimeout4Seconds
 	p.acks, p.strict = true, true
 	p.noSuchNamespace = `,{"message":"Invalid namespace"}`
 	return p
@@ -43,11 +43,11 @@ func (p *eio4) acknowledge(s *session, id []byte) {
 }
 
 func (p *eio4) welcomed(s *session) {
-	p.l.until(s, p.l.np.Now()+p.l.node.limits.ConnectSeconds)
+	p.l.until(s, p.l.np.Now()+p.l.limits.ConnectSeconds)
 }
 
 func (p *eio4) appendLimits(b []byte) []byte {
-	return strconv.AppendInt(append(b, `,"maxPayload":`...), int64(p.l.node.limits.PackageBytes), 10)
+	return strconv.AppendInt(append(b, `,"maxPayload":`...), int64(p.l.limits.PackageBytes), 10)
 }
 
 func (p *eio4) connected(s *session, data []byte) {

@@ -151,7 +151,7 @@ func (p *httpServer) request(s *session, b []byte) int {
 		}
 		return 0
 	}
-	limits := &l.node.limits
+	limits := &l.limits
 	head, n, searched, err := codec.ParseHTTPHead(b, h.searched, limits.HeadBytes)
 	if err != nil {
 		p.refuse(s, err, false)
@@ -326,7 +326,7 @@ func (p *httpServer) replyTo(s *session, r *request) reply {
 	rep := reply{headOnly: string(r.head.Method) == "HEAD", keepAlive: r.head.KeepAlive}
 	rep.tls = s.conn.Secured() || r.head.XForwardedTLS && a.trusts(s.conn.Peer().Addr())
 	if r.head.HasOrigin() {
-		rep.origin, rep.listed = string(r.head.Origin), a.Origins.lists(r.head.Origin)
+		rep.origin, rep.listed = string(r.head.Origin), a.origins.Load().lists(r.head.Origin)
 	}
 	return rep
 }

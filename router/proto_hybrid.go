@@ -68,7 +68,7 @@ func (p *hybrid) upgrade(s *session, r *request) *codec.HTTPError {
 	if l.profile(s).Protos != nil && len(r.head.Origin) > 0 {
 		l.extra(s).origin = true
 	}
-	l.until(s, max(handshake, l.np.Now()+l.node.limits.HeadSeconds))
+	l.until(s, max(handshake, l.np.Now()+l.limits.HeadSeconds))
 	return nil
 }
 
@@ -121,11 +121,11 @@ func (p *hybrid) message(s *session, payload []byte, _ bool) (left []byte) {
 func (p *hybrid) again(s *session, left []byte) int { return p.packages(s, left, true) }
 
 // alive: heartbeats are life, and any other package (protocol.md §2.7).
-func (p *hybrid) alive(s *session) uint32 { return p.l.np.Now() + p.l.node.silence(p.l.profile(s)) }
+func (p *hybrid) alive(s *session) uint32 { return p.l.np.Now() + p.l.silence(p.l.profile(s)) }
 
 func (p *hybrid) silent(s *session, waiting bool) {
 	if s.phase == working && p.l.profile(s).HeartbeatSeconds == 0 { // then bytes in either direction are life
-		if until := s.conn.Active() + p.l.node.limits.IdleSeconds; until > p.l.np.Now() {
+		if until := s.conn.Active() + p.l.limits.IdleSeconds; until > p.l.np.Now() {
 			s.alive = until
 			return
 		}

@@ -24,7 +24,7 @@ func (p *probe) begin(s, in *session) {
 		return
 	}
 	l.extra(s).errand = errand{taskProbe, in.conn.ID(l.np)}
-	l.until(s, l.np.Now()+l.node.limits.UpgradeSeconds)
+	l.until(s, l.np.Now()+l.limits.UpgradeSeconds)
 }
 
 // packet takes one packet.

@@ -106,7 +106,7 @@ func (p *sio09) handshake(s *session, r *request) {
 	}
 	l.keepToken(in, r)
 	l.until(in, l.np.Now()+connect09Seconds)
-	timeout := strconv.Itoa(int(l.node.limits.PingTimeoutSeconds))
+	timeout := strconv.Itoa(int(l.limits.PingTimeoutSeconds))
 	b := l.node.sids.append(nil, in.conn.ID(l.np))
 	b = append(b, ":"+timeout+":"+timeout+":websocket,xhr-polling,jsonp-polling"...)
 	rep := &s.x.http.reply
@@ -269,7 +269,7 @@ func (p *sio09) acknowledge(s *session, id []byte) {
 
 // alive: over WebSocket it is we who ping; where a client polls, the GET that is held is life (protocol.md §5.3, §5.4).
 func (p *sio09) alive(s *session) uint32 {
-	limits, now := &p.l.node.limits, p.l.np.Now()
+	limits, now := &p.l.limits, p.l.np.Now()
 	switch {
 	case s.phase != working: // it has its time for the first connection
 		return s.alive
@@ -282,7 +282,7 @@ func (p *sio09) alive(s *session) uint32 {
 }
 
 func (p *sio09) silent(s *session, waiting bool) {
-	if !p.l.variant(s).Framing.WebSocket() || !p.ping(s, "2::", p.l.node.limits.PingTimeoutSeconds) {
+	if !p.l.variant(s).Framing.WebSocket() || !p.ping(s, "2::", p.l.limits.PingTimeoutSeconds) {
 		p.base.silent(s, waiting)
 	}
 }
@@ -298,7 +298,7 @@ func (p *sio09) farewell(netpoll.Reason) string { return "0::" }
 // comeBack09 tells a client to open another session.
 const comeBack09 = "7:::1+0"
 
-func (p *sio09) patience() uint32 { return p.l.np.Now() + p.l.node.limits.pollSeconds() }
+func (p *sio09) patience() uint32 { return p.l.np.Now() + p.l.limits.pollSeconds() }
 
 // fetched: a GET that comes or goes is life (protocol.md §5.4).
 func (p *sio09) fetched(in *session) {

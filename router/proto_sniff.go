@@ -12,7 +12,7 @@ func (l *loop) sniffing(s *session) {
 	if s.proto = protoSniff; l.profile(s).TLS {
 		s.proto = protoTLS
 	}
-	l.until(s, l.np.Now()+l.node.limits.HandshakeSeconds)
+	l.until(s, l.np.Now()+l.limits.HandshakeSeconds)
 }
 
 func (p *sniff) data(s *session, b []byte) int {

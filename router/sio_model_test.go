@@ -29,7 +29,10 @@ func TestSIOModel(t *testing.T) {
 			for round := range fewer(rounds) {
 				m := &sioModel{model: newModel(t, rng, sh), done: done, seconds: rng.IntN(2) * 40}
 				for _, n := range m.r.nodes() {
-					n.profiles[atConnector].HeartbeatSeconds, n.limits.IdleSeconds = 0, 1<<20 // hybrid members live on in silence
+					n.profiles[atConnector].HeartbeatSeconds = 0 // hybrid members live on in silence
+					for _, l := range n.loops {
+						l.limits.IdleSeconds = 1 << 20
+					}
 				}
 				m.run(800)
 				m.verify()

@@ -228,4 +228,4 @@ func selfSigned(hosts []string) (tls.Certificate, error) {
 }
 
 // errNoReload is the answer to a reload when there is nothing to be read again.
-var errNoReload = errors.New("nothing is reloaded; flags and the environment are read when pomelod starts: pomelod upgrade has that done while clients stay, or restart it")
+var errNoReload = errors.New("nothing is reloaded: no file was given that can be read again; flags can stand in one (-flags-file)")

@@ -128,8 +128,10 @@ var unlockCommand = command{
 }
 
 var reloadCommand = command{
-	name: "reload", help: "read certificates, keys, tokens and rules again, all or nothing",
-	about: "SIGHUP does the same. Flags and the environment are read when pomelod starts: pomelod upgrade has that done while clients stay connected.",
+	name: "reload", help: "read flags, certificates, keys, tokens and rules again, all or nothing",
+	about: `
+SIGHUP does the same. Flags are read again where they stand in a file (-flags-file); those that cannot change while clients are there are named, and take
+effect at the next start, or by pomelod upgrade, which clients do not notice.`,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o := asking(f, c)
 		return func([]string) error {
@@ -144,6 +146,12 @@ var reloadCommand = command{
 					return
 				}
 				fmt.Fprintln(w, "read again:", escaped(strings.Join(answer.Read, ", ")))
+				for _, flag := range answer.Changed {
+					fmt.Fprintln(w, "changed: -"+escaped(flag))
+				}
+				if len(answer.Later) > 0 {
+					fmt.Fprintln(w, "takes effect at the next start or upgrade: -"+escaped(strings.Join(answer.Later, ", -")))
+				}
 			})
 			return nil
 		}

@@ -60,8 +60,11 @@ type settings struct {
 
 	showVersion, printConfig, checkConfig bool
 
-	set   map[string]bool // flags that were given, on the command line or by the environment
-	flags *flag.FlagSet
+	flagsFile string
+	set       map[string]bool // flags that were given, on the command line, in the file or by the environment
+	flags     *flag.FlagSet
+	from      flagSource
+	values    map[string]string // of all flags, defaults included
 }
 
 // processors is how many of them Go uses by itself; a server raises that for the whole process, and the next one must not follow.
@@ -97,6 +100,7 @@ func declareFlags() (*settings, *flag.FlagSet) {
 	f.DurationVar(&c.drainDelay, "drain-delay", 0, "`time` before that in which /readyz says no and clients are still accepted, for load balancers")
 	f.BoolVar(&c.page, "page", true, "serve the chat page at / on every listener")
 	f.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error: the least serious `level` that is logged")
+	f.StringVar(&c.flagsFile, "flags-file", "", "`file` of flags, in lines as the environment has them (POMELOD_SESSION_RATE=50:100): read at the start, by pomelod upgrade, and by pomelod reload for those that can change while clients are there (docs/ADMIN.md). It wins over the environment, and the command line over it")
 	f.BoolVar(&c.showVersion, "version", false, "print version, Go and JSON engine, and exit")
 
 	size := func(p *int, name, text string) { f.Var((*sizeFlag)(p), name, text) }
@@ -144,19 +148,31 @@ func parseFlags(args, environ []string, w io.Writer) (*settings, error) {
 
 // parseFlagsWith is parseFlags for a server with an App, which may have flags of its own.
 func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*settings, error) {
+	return flagSource{app: app, args: args, environ: environ}.parse(w)
+}
+
+// parse reads all flags, and derives what no flag says.
+func (from flagSource) parse(w io.Writer) (*settings, error) {
 	c, f := declareFlags()
-	programs, err := programFlags(f, app)
+	programs, err := from.programFlags(f)
 	if err != nil {
 		return nil, err
 	}
 	explainFlags(f)
-	if err := fromEnvironment(f, environ); err != nil {
+	if err := setFlags(f, from.environ, "the environment"); err != nil {
 		return nil, err
 	}
+	args := from.args
 	err = f.Parse(args)
+	if err == nil && c.flagsFile != "" {
+		if err := from.readFile(c.flagsFile, f); err != nil {
+			return nil, err
+		}
+		err = f.Parse(args) // it wins
+	}
 	c.set = map[string]bool{}
 	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
-	c.flags = f
+	c.flags, c.from = f, from
 	if err == nil {
 		err = errors.Join(c.preset.apply(f, c.set), c.original.apply(f, c.set))
 	}
@@ -181,7 +197,11 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 	if c.showVersion {
 		return c, nil
 	}
-	c.budget = findBudget(c.memory, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft())
+	if before := from.before; before != nil && (from.running || before.memory == c.memory) { // what is there has been taken meanwhile, by this process itself
+		c.memory, c.budget = before.memory, before.budget
+	} else {
+		c.budget = findBudget(c.memory, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft())
+	}
 	if err := c.defaultBuffered(); err != nil {
 		return nil, err
 	}
@@ -195,23 +215,14 @@ func parseFlagsWith(app *app.App, args, environ []string, w io.Writer) (*setting
 		return nil, err
 	}
 	c.limits.Conn.Buffered = int64(c.buffered)
-	return c, c.check()
-}
-
-// programFlags adds the flags of a program to f, and returns their names.
-func programFlags(f *flag.FlagSet, app *app.App) (names []string, err error) {
-	if app == nil {
-		return nil, nil
+	if err := c.check(); err != nil {
+		return nil, err
 	}
-	app.Flags().VisitAll(func(g *flag.Flag) {
-		if f.Lookup(g.Name) != nil {
-			err = fmt.Errorf("the program declares a flag -%s (App.Flags), which pomelod has already; give it another name", g.Name)
-			return
-		}
-		f.Var(g.Value, g.Name, g.Usage)
-		names = append(names, g.Name)
-	})
-	return names, err
+	if err := c.shareHandlers(from.app); err != nil {
+		return nil, err
+	}
+	c.values = valuesOf(f, programs)
+	return c, nil
 }
 
 // check refuses what cannot work before anything is started.
@@ -276,25 +287,3 @@ func maxSockets() (int, error) {
 
 // noAddr is a listener that there shall not be. Empty says the same, but not in the environment.
 const noAddr = "none"
-
-// envPrefix begins the environment variables that are flags.
-const envPrefix = "POMELOD_"
-
-// fromEnvironment sets flags from variables. One that is no flag is an error, as a mistyped flag is.
-func fromEnvironment(f *flag.FlagSet, environ []string) error {
-	for _, kv := range environ {
-		key, value, _ := strings.Cut(kv, "=")
-		name, ours := strings.CutPrefix(key, envPrefix)
-		if !ours || value == "" { // as with most programs, an empty variable is none
-			continue
-		}
-		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		if f.Lookup(name) == nil {
-			return fmt.Errorf("%s in the environment is no flag of pomelod (there is no -%s); unset it or correct it", key, name)
-		}
-		if err := f.Set(name, value); err != nil {
-			return fmt.Errorf("%s=%q in the environment: %w", key, value, err)
-		}
-	}
-	return nil
-}

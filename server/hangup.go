@@ -9,11 +9,13 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pomelod/pomelod/admin"
 )
 
 // handleHangups takes SIGHUP, which systemctl reload sends, until stop is called: pomelod goes on. The end of the terminal that
 // it was started in sends one too, and then hungUp is called; else reload reads again what can be.
-func (m *manager) handleHangups(hungUp func(), reload func() ([]string, error)) (stop func()) {
+func (m *manager) handleHangups(hungUp func(), reload func() (admin.Reloaded, error)) (stop func()) {
 	if signal.Ignored(syscall.SIGHUP) { // nohup
 		return func() {}
 	}
@@ -31,12 +33,12 @@ func (m *manager) handleHangups(hungUp func(), reload func() ([]string, error)) 
 				hungUp()
 				return
 			}
-			switch names, err := reload(); {
+			switch done, err := reload(); {
 			case err != nil: // that is logged
-			case len(names) == 0:
+			case len(done.Read) == 0:
 				slog.Info("SIGHUP: " + errNoReload.Error())
 			default:
-				slog.Info("SIGHUP: files were read again; flags and the environment take pomelod upgrade, or a restart", "files", names)
+				slog.Info("SIGHUP: files were read again", "files", done.Read)
 			}
 			m.reloaded()
 		}

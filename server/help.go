@@ -29,8 +29,9 @@ instead of the addresses below.
 
 pomelod help lists the commands by which a running pomelod is asked and told: upgrade and others.
 
-Each flag can also be given by the environment: -max-conns as POMELOD_MAX_CONNS. The command line wins. An empty variable is
-as good as none.
+Each flag can also be given by the environment, -max-conns as POMELOD_MAX_CONNS, and by lines of that form in a file (-flags-file),
+which pomelod reload reads again. The file wins over the environment, and the command line over both. An empty variable is as good as
+none.
 
 Exit codes: 0 ended in order; 1 the machine refused something (a port in use, no descriptors), or a loop was stuck, or a
 second signal ended it; 2 flags or files are wrong.
@@ -42,7 +43,7 @@ A SIZE is in bytes, or like 256KiB, 16MiB, 1GiB; a TIME is like 1.5s, 20s, 5m; a
 var helpGroups = []struct{ title, names string }{
 	{"Most needed", "config env listen gate advertise admin heartbeat origins trusted-proxies memory"},
 	{"Look before you start", "check-config print-config version"},
-	{"Start and end", "bind admin-socket admin-token-file rules-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
+	{"Start and end", "flags-file bind admin-socket admin-token-file rules-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
 	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Login", "auth auth-key auth-issuer auth-audience auth-name auth-url auth-query sessions login-url"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},

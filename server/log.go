@@ -21,16 +21,18 @@ const logFlushTime = 200 * time.Millisecond
 type logs struct {
 	writer *logsink.Writer
 	limit  *logsink.Limit
-	person bool // reads it, on a terminal
+	person bool          // reads it, on a terminal
+	level  slog.LevelVar // the least serious that is logged
 }
 
 // newLogs makes slog's default logger write to w, without ever waiting for it.
 func newLogs(w *os.File, level slog.Level) *logs {
 	l := &logs{person: isTerminal(w)}
+	l.level.Set(level)
 	l.writer = logsink.NewWriter(w, func(lines uint64) {
 		slog.Warn("log lines were lost: they could not be written, or nobody read them", "lines", lines)
 	})
-	l.limit = logsink.NewLimit(logHandler(l.writer, l.person, level))
+	l.limit = logsink.NewLimit(logHandler(l.writer, l.person, &l.level))
 	slog.SetDefault(slog.New(l.limit))
 	return l
 }
@@ -55,7 +57,7 @@ func (l *logs) stats() logsink.Stats {
 }
 
 // logHandler writes text where a person reads and JSON where a machine does.
-func logHandler(w io.Writer, person bool, level slog.Level) slog.Handler {
+func logHandler(w io.Writer, person bool, level slog.Leveler) slog.Handler {
 	if !person {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	}

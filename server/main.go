@@ -43,6 +43,7 @@ func run(app *app.App, args []string, stdout, stderr *os.File) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	logs := newLogs(stderr, cfg.logLevel)
 	defer logs.close()
+	p.reloads.level = &logs.level
 	if cfg.fleet.on() { // the logs of several nodes may be one
 		slog.SetDefault(slog.Default().With("node", cfg.fleet.id))
 	}

@@ -47,9 +47,6 @@ type plannedListener struct {
 
 // plan reads the project's directory and puts everything together. Nothing is started or bound.
 func (c *settings) plan(app *app.App) (*plan, error) {
-	if err := c.shareHandlers(app); err != nil {
-		return nil, err
-	}
 	if err := c.checkFleet(app); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ Flags, commands, metrics, reasons, routes and the API, as the program has them. 
 }
 
 func referenceFlags(t *testing.T, w io.Writer) {
-	fmt.Fprint(w, "\n## Flags\n\nEach may also be given by the environment: `-max-conns` as `POMELOD_MAX_CONNS`. The command line wins.\n")
+	fmt.Fprint(w, "\n## Flags\n\nEach may also be given by the environment, `-max-conns` as `POMELOD_MAX_CONNS`, and by lines of that form in `-flags-file`, which wins over it. The command line wins over both.\n")
 	c, err := parseFlags(nil, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,14 @@ import (
 type roomRules struct {
 	path  string // empty: there is no file
 	now   atomic.Pointer[[]roomRule]
-	flags router.Policy // as they were given; who may read depends on -history-open
-	open  []string      // -history-open
-	told  func()        // tells the node that the rules have changed
+	flags atomic.Pointer[roomFlags]
+	told  func() // tells the node that the rules have changed
+}
+
+// roomFlags are what flags say of rooms. Immutable.
+type roomFlags struct {
+	router.Policy          // who may read depends on open
+	open          []string // -history-open
 }
 
 // roomRule is one entry of the file. What it does not say is as the flags have it.
@@ -135,8 +140,9 @@ func covers(a, b string) bool {
 
 // policy is what holds in a room.
 func (r *roomRules) policy(room string) router.Policy {
-	p := r.flags
-	for _, name := range r.open {
+	flags := r.flags.Load()
+	p := flags.Policy
+	for _, name := range flags.open {
 		if matches(name, room) {
 			p.Readers = channel.ReadersEveryone
 		}
@@ -173,8 +179,10 @@ func (r *roomRules) policy(room string) router.Policy {
 
 // settle takes the flags as they are, and reads the file for the first time.
 func (c *settings) settleRooms() error {
-	c.rooms.flags = router.Policy{Members: c.limits.Rooms.Members, List: c.limits.Rooms.List, Slow: c.limits.Rooms.Slow, Readers: channel.ReadersPresent}
-	c.rooms.open = c.historyOpen
+	c.rooms.flags.Store(&roomFlags{
+		Policy: router.Policy{Members: c.limits.Rooms.Members, List: c.limits.Rooms.List, Slow: c.limits.Rooms.Slow, Readers: channel.ReadersPresent},
+		open:   c.historyOpen,
+	})
 	if c.rooms.path == "" {
 		return nil
 	}

@@ -194,6 +194,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	if cfg.rooms.path != "" {
 		p.reloads.add("rooms", cfg.rooms.read)
 	}
+	p.reloads.begin(cfg, s.useFlags)
 	s.memory = newMemory(s)
 	if err = s.loadRules(); err != nil {
 		return err

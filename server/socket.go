@@ -143,7 +143,7 @@ type api struct {
 }
 
 // Reload implements admin.API.
-func (a api) Reload() ([]string, error) { return a.s.plan.reload() }
+func (a api) Reload() (admin.Reloaded, error) { return a.s.plan.reload() }
 
 // Process implements admin.API.
 func (a api) Process() admin.Process {
@@ -163,14 +163,14 @@ var limitGroups = []string{"Who may connect", "What a session or a room may do",
 
 // Limits implements admin.API.
 func (a api) Limits() map[string]string {
-	values := make(map[string]string)
+	values, all := make(map[string]string), a.s.plan.reloads.values()
 	for _, g := range helpGroups {
 		if !slices.Contains(limitGroups, g.title) {
 			continue
 		}
 		for _, name := range strings.Fields(g.names) {
-			if f := a.s.cfg.flags.Lookup(name); f != nil {
-				values[name] = f.Value.String()
+			if value, is := all[name]; is {
+				values[name] = value
 			}
 		}
 	}

@@ -50,6 +50,7 @@ others that ask, and not for these processes.
 type starter struct {
 	settings *settings
 	given    *flag.FlagSet
+	own      *flag.FlagSet // those of pomelod, of which given are on the command line
 	environ  []string
 	wrong    error // with the environment
 	dir      string
@@ -62,10 +63,10 @@ type starter struct {
 // newStarter adds the flags of pomelod to f, and Pomelo's names of some.
 func newStarter(f *flag.FlagSet, by *caller) *starter {
 	c, own := declareFlags()
-	s := &starter{settings: c, given: f, environ: by.environ}
-	if _, s.wrong = programFlags(own, by.app); s.wrong == nil {
+	s := &starter{settings: c, given: f, own: own, environ: by.environ}
+	if _, s.wrong = (&flagSource{app: by.app}).programFlags(own); s.wrong == nil {
 		explainFlags(own)
-		s.wrong = fromEnvironment(own, by.environ)
+		s.wrong = setFlags(own, by.environ, "the environment")
 	}
 	own.VisitAll(func(g *flag.Flag) { f.Var(g.Value, g.Name, g.Usage) })
 	for _, name := range []string{"e", "environment"} {
@@ -86,6 +87,9 @@ func (s *starter) read(words []string) error {
 	c := s.settings
 	if s.wrong != nil {
 		return s.wrong
+	}
+	if err := s.readFlags(); err != nil {
+		return err
 	}
 	if len(words) > 0 {
 		word, _ := strings.CutPrefix(words[0], "env=")
@@ -116,6 +120,23 @@ func (s *starter) read(words []string) error {
 		}
 	})
 	return s.readProject()
+}
+
+// readFlags takes what the file of -flags-file says, which the command line wins over.
+func (s *starter) readFlags() error {
+	path := s.settings.flagsFile
+	if path == "" {
+		return nil
+	}
+	lines, err := readFlags(path)
+	if err != nil {
+		return fmt.Errorf("the flags of -flags-file: %w", err)
+	}
+	return setFlags(s.own, slices.DeleteFunc(lines, func(line string) bool {
+		key, _, _ := strings.Cut(line, "=")
+		name, _ := flagOf(key)
+		return wasGiven(s.given, name)
+	}), path)
 }
 
 // wasGiven tells whether one of several flags was given.
