@@ -74,7 +74,7 @@ var rules = []rule{
 		why: "what app and router know of each other is nobody else's: programs and server use app",
 	},
 	{
-		from: ours("router"), to: ours(""), allow: ours("router", "auth", "app", "internal/hosting", "internal/wirebytes", "internal/names", "channel", "netpoll", "codec", "limit"),
+		from: ours("router"), to: ours(""), allow: ours("router", "auth", "filter", "app", "internal/hosting", "internal/wirebytes", "internal/names", "channel", "netpoll", "codec", "limit"),
 		why: "router ties loops, wires and workers together; who reads flags, serves metrics or joins nodes sits above it and uses it",
 	},
 	{
@@ -90,8 +90,16 @@ var rules = []rule{
 		why: "it reads bytes for all that have an encoding of their own; what they mean is theirs",
 	},
 	{
-		from: ours("auth"), except: ours("auth/hook"), to: []string{"net/http"},
+		from: ours("auth", "filter"), to: []string{"net/http"},
 		why: "a token is judged by keys that are here; only a hook asks anybody",
+	},
+	{
+		from: ours("hook"), to: ours(""), allow: ours("hook", "auth", "filter"),
+		why: "it asks others; what is made of their answers is for those to decide who have it ask",
+	},
+	{
+		from: ours("filter"), to: ours(""), allow: ours("filter"),
+		why: "it is what is said between who filters and who is filtered",
 	},
 	{
 		from: ours("auth"), to: ours(""), allow: ours("auth"),

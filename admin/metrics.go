@@ -151,6 +151,8 @@ var (
 	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
 	loginsDesc   = desc("logins_total", "Logins, by what became of them.", "result")
 	waitingDesc  = desc("logins_waiting", "Logins that wait to be judged.")
+	filteredDesc = desc("filtered_total", "Messages that the filter was to look at, by what became of them.", "result")
+	siftingDesc  = desc("filter_waiting", "Messages that wait for the filter.")
 	limitedDesc  = desc("limited_total", "What limits refused, by reason.", "reason")
 	memoryDesc   = desc("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.")
 	budgetDesc   = desc("memory_budget_bytes", "What may be taken; 0 without a limit.")
@@ -255,6 +257,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if s.Logins != nil {
 		put(waitingDesc, prometheus.GaugeValue, float64(s.LoginsWaiting))
+	}
+	for result, n := range s.Filtered {
+		put(filteredDesc, prometheus.CounterValue, float64(n), result)
+	}
+	if s.Filtered != nil {
+		put(siftingDesc, prometheus.GaugeValue, float64(s.FilterWaiting))
 	}
 	for reason, n := range s.Limited {
 		put(limitedDesc, prometheus.CounterValue, float64(n), reason)

@@ -105,10 +105,17 @@ func NewTable(limits PerAddress, addresses int) *Table {
 	return t
 }
 
-// SetLimits has other limits hold from now on. What was granted stays: an address that has more than it may is granted nothing until it has less.
+// SetLimits has other limits hold from now on. What was granted stays: an address that has more than it may is granted nothing until it has less. All buckets are full
+// then: a debt of a slow rate would be one of minutes under a fast one.
 func (t *Table) SetLimits(limits PerAddress) {
 	all := limits.byLevel()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.limits.Store(&all)
+	for i := range t.entries {
+		e := &t.entries[i]
+		e.connects, e.handshakes, e.requests = 0, 0, 0
+	}
 }
 
 // Connect decides on a new connection. One that is granted counts until Leave.

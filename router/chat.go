@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"unicode"
@@ -9,6 +10,7 @@ import (
 	"github.com/pomelod/pomelod/auth"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/filter"
 	"github.com/pomelod/pomelod/internal/names"
 )
 
@@ -21,6 +23,7 @@ type chat struct {
 	limits    *Limits
 	limiter   *limiter
 	counters  *counters
+	filters   bool // what is said is looked at
 }
 
 // calls is how the chat application answers calls. The loop implements it.
@@ -34,6 +37,8 @@ type calls interface {
 	submitEnter(s *session, c *call, req channel.Request, uid string, who *identity)
 	// loginFor has the token of an enter judged, and goes on with enterAs if it is good, else refuses the enter.
 	loginFor(s *session, c *call, shown auth.Login)
+	// sift has what a call says looked at, and then says it, if it may be said.
+	sift(s *session, c *call, said filter.Said)
 	// extended tells whether the client of s is extended, which one of socket.io becomes if it asks.
 	extended(s *session, asks bool) bool
 	// entryOf is the gate's answer to a raw JSON uid, for a client that reached us by host.
@@ -347,6 +352,14 @@ func (ch *chat) send(s *session, c *call) {
 	content, readable := ch.canonical(s, content)
 	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
+	}
+	if ch.filters && !c.sifted && content != nil {
+		said := filter.Said{Room: name, Name: s.user(), Content: bytes.Clone(content)}
+		if target != channel.Everybody {
+			said.Target = target
+		}
+		ch.calls.sift(s, c, said)
+		return
 	}
 	ch.calls.submit(s, c, channel.Request{Op: channel.OpSend, Part: room.id.Partition(), Room: name, User: s.user(), Target: target, Fold: ch.foldOf(target), Content: content, Ext: ch.extendedSend(s, mid)})
 }

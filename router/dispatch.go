@@ -18,6 +18,7 @@ type call struct {
 	text    bool   // it came as text: JSON, never protobuf
 	packed  bool   // its body may be compressed (inflate)
 	hashed  bool   // part is known
+	sifted  bool   // the filter has looked at it
 	part    uint16 // of the room that is to be entered
 }
 

@@ -36,6 +36,6 @@ func FootprintOf() Footprint {
 		FormFactor:   formFactor,
 
 		Rooms: channel.FootprintOf(), AwayOfOne: maxGhosts, AwayOfAll: maxAway,
-		TokenBytes: auth.MaxToken + loginCost, LoginBytes: maxLoginBytes, LoginPart: loginPart, ReadCharge: readBytes,
+		TokenBytes: auth.MaxToken + loginCost, LoginBytes: maxLoginBytes, LoginPart: linePart, ReadCharge: readBytes,
 	}
 }

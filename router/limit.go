@@ -174,6 +174,7 @@ const (
 	limitMemory
 	limitBan
 	limitMute
+	limitFilter
 	limitReasons
 	limitNone = limitReasons
 )
@@ -181,7 +182,7 @@ const (
 // limitNames are the values of the label "reason" of pomelod_limited_total, and of the member "reason" of an answer.
 var limitNames = [limitReasons]string{
 	limitSession: "session_rate", limitSend: "send_rate", limitEnter: "enter_rate", limitRoute: "route_rate", limitPackages: "package_rate", limitMemory: "memory",
-	limitBan: "ban", limitMute: "mute",
+	limitBan: "ban", limitMute: "mute", limitFilter: "filter",
 }
 
 // limitAnswers are what requests refused by a limit are answered, and enters.

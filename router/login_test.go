@@ -459,7 +459,7 @@ func TestLoginsWaitInTurn(t *testing.T) {
 			}
 		}
 	}
-	if b.most > 2 || ls.bytes != 0 || len(ls.waiting) != 0 || ls.figures() != 0 {
+	if b.most > 2 || ls.bytes != 0 || len(ls.waiting) != 0 || ls.length() != 0 {
 		t.Errorf("%d at a time; %d bytes, %d lines are left", b.most, ls.bytes, len(ls.waiting))
 	}
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/pomelod/pomelod/auth"
@@ -22,11 +20,10 @@ type Logins struct {
 	Query bool
 }
 
-// maxLoginBytes is how much logins that wait may take, each with its token and loginCost. One address may have one of loginPart parts of it.
+// maxLoginBytes is how much logins that wait may take, each with its token and loginCost.
 const (
 	maxLoginBytes = 32 << 20
 	loginCost     = 512
-	loginPart     = 4
 )
 
 // logins are those of a node that wait to be judged, and those that are. Safe from any goroutine.
@@ -35,19 +32,7 @@ const (
 // of its address, only.
 type logins struct {
 	Logins
-
-	mu      sync.Mutex
-	running int                       // guarded by mu: goroutines
-	bytes   int                       // guarded by mu: of all that wait
-	waiting map[netip.Addr]*loginLine // guarded by mu
-	turn    []*loginLine              // guarded by mu: those with somebody in it, in turn
-}
-
-// loginLine is the logins of one address (IPv6: /64) that wait.
-type loginLine struct {
-	addr  netip.Addr
-	bytes int
-	list  []*login
+	turns
 }
 
 // login is a token on its way.
@@ -89,78 +74,19 @@ func newLogins(cfg Logins, app *program, counts bool) (*logins, error) {
 		return nil, nil
 	}
 	cfg.AtOnce = max(cfg.AtOnce, 1)
-	return &logins{Logins: cfg, waiting: make(map[netip.Addr]*loginLine)}, nil
-}
-
-// lineOf is the address whose logins wait in one line.
-func lineOf(addr netip.Addr) netip.Addr {
-	if addr = addr.Unmap(); addr.Is6() {
-		p, _ := addr.Prefix(64)
-		return p.Addr()
-	}
-	return addr
+	return &logins{Logins: cfg, turns: turns{atOnce: cfg.AtOnce, most: maxLoginBytes}}, nil
 }
 
 // add has a login judged in its turn. It returns false when too many wait.
 func (ls *logins) add(j *login) bool {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	addr := lineOf(j.shown.Address)
-	line := ls.waiting[addr]
-	if line == nil {
-		line = &loginLine{addr: addr}
-	}
-	if ls.bytes+j.cost() > maxLoginBytes || line.bytes+j.cost() > maxLoginBytes/loginPart {
-		return false
-	}
-	if len(line.list) == 0 {
-		ls.waiting[addr] = line
-		ls.turn = append(ls.turn, line)
-	}
-	line.list = append(line.list, j)
-	line.bytes += j.cost()
-	ls.bytes += j.cost()
-	if ls.running < ls.AtOnce {
-		ls.running++
-		go ls.work()
-	}
-	return true
-}
-
-// work judges logins until none waits.
-func (ls *logins) work() {
-	for j := ls.next(); j != nil; j = ls.next() {
+	return ls.turns.add(j.shown.Address, j.cost(), func() {
 		if j.ctx.Err() != nil {
-			continue
+			return
 		}
 		if id, err := ls.judge(j); j.ctx.Err() == nil {
 			j.judged(id, err)
 		}
-	}
-}
-
-// next takes the first login of the address whose turn it is; nil when none waits, and the goroutine ends.
-func (ls *logins) next() *login {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if len(ls.turn) == 0 {
-		ls.running--
-		return nil
-	}
-	line := ls.turn[0]
-	ls.turn[0] = nil
-	ls.turn = ls.turn[1:]
-	j := line.list[0]
-	line.list[0] = nil
-	line.list = line.list[1:]
-	line.bytes -= j.cost()
-	ls.bytes -= j.cost()
-	if len(line.list) > 0 {
-		ls.turn = append(ls.turn, line)
-	} else {
-		delete(ls.waiting, line.addr)
-	}
-	return j
+	})
 }
 
 // judge asks the judge. A panic of its is an error.
@@ -178,19 +104,6 @@ func (ls *logins) judge(j *login) (id auth.Identity, err error) {
 }
 
 var errLoginPanic = errors.New("panic")
-
-// figures are how many wait.
-func (ls *logins) figures() (waiting int) {
-	if ls == nil {
-		return 0
-	}
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	for _, line := range ls.turn {
-		waiting += len(line.list)
-	}
-	return waiting
-}
 
 // loginResult is what became of a login.
 type loginResult uint8

@@ -126,6 +126,7 @@ type Config struct {
 	CESU8  CESU8 // which clients' protobuf strings are CESU-8
 	Names  names.Rules
 	Logins Logins   // how logins are judged; the zero value: everybody is let in
+	Filter Filter   // who looks at what is said
 	Access Access   // who may connect
 	App    *app.App // handlers of one's own; nil for none
 	Files  []File   // served by HTTP on every listener
@@ -185,6 +186,7 @@ type Node struct {
 	moderator  moderator
 	policies   atomic.Uint64 // how often Config.Policy has changed (SetPolicies)
 	logins     *logins       // nil: nobody needs to log in
+	sieve      *sieve        // nil: nobody looks at what is said
 	loginTold  atomic.Int64  // when it was last logged that logins cannot be judged
 	wall       func() int64  // in Unix ms, as the machine's clock has it now
 	after      func(d time.Duration, f func()) (stop func() bool)
@@ -236,6 +238,7 @@ func NewNode(cfg Config) (*Node, error) {
 	if n.logins, err = newLogins(cfg.Logins, n.app, cfg.Limits.Rooms.Sessions.Most > 0 && len(cfg.Profiles) > 0); err != nil {
 		return nil, err
 	}
+	n.sieve = newSieve(cfg.Filter)
 	n.access = newAccess(cfg.Access, cfg.Nanos)
 	n.loginTold.Store(-loginTroubleEvery)
 	n.moderator.names, n.moderator.trusted, n.moderator.wall, n.moderator.policy = &n.names, cfg.Access.Trusted, cfg.Wall, cfg.Policy
@@ -254,7 +257,7 @@ func NewNode(cfg Config) (*Node, error) {
 		}
 	}
 	for _, p := range cfg.Profiles {
-		if err := p.prepare(n.protocols, &variants, n.app); err != nil {
+		if err := p.prepare(n.protocols, &variants, n.app, n.sieve != nil); err != nil {
 			return nil, err
 		}
 	}
@@ -288,7 +291,7 @@ func NewNode(cfg Config) (*Node, error) {
 		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
 		l.rooms.init(l.np, &l.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
 		l.limiter = limiter{np: l.np, limits: &l.limits, short: &n.short}
-		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &l.limits, limiter: &l.limiter, counters: &l.counters}
+		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &l.limits, limiter: &l.limiter, counters: &l.counters, filters: n.sieve != nil}
 		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: l.limits.RequestSeconds, counters: &l.counters}
 		l.polls.l = l
 		l.makeProtocols()

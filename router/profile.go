@@ -83,8 +83,9 @@ func HandlerRoutes(a *app.App) []string {
 	return routes
 }
 
-// prepare computes what is the same for every session. variants numbers the encodings of the process.
-func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) error {
+// prepare computes what is the same for every session. variants numbers the encodings of the process; filters tells that what is said is looked at before, so that
+// sends wait for each other.
+func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program, filters bool) error {
 	p.routes = make(map[string]*route)
 	add := func(name string, h handler) {
 		if t := serverType(name); t != Gate && t != Connector || t == p.Type {
@@ -92,6 +93,7 @@ func (p *Profile) prepare(rows []row, variants *[]*codec.Variant, app *program) 
 		}
 	}
 	for name, h := range builtin {
+		h.pipelines = h.pipelines && !(filters && name == routeSend)
 		add(name, app.filtered(name, h))
 	}
 	if app != nil {

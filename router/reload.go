@@ -36,7 +36,14 @@ func (l *Limits) conn() netpoll.Limits {
 
 // relimit has the loop go by the limits as they are now. All that it has refers to its own copy, so that no message costs a look at another goroutine's.
 func (l *loop) relimit() {
+	old := l.limits
 	l.limits = *l.node.limits.Load()
+	if l.limits.SessionRate != old.SessionRate || l.limits.SendRate != old.SendRate || l.limits.EnterRate != old.EnterRate {
+		l.np.Each(func(c *netpoll.Conn) { // a debt of a slow rate would be one of minutes under a fast one
+			m := &l.session(c).meter
+			m.all, m.sends, m.enters = 0, 0, 0
+		})
+	}
 	l.np.SetLimits(l.limits.conn())
 	l.worker.Limit(l.limits.Rooms)
 }

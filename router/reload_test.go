@@ -10,7 +10,7 @@ import (
 
 // Limits that are changed hold on every loop, and for workers and connections, but for those of which clients or others have been told.
 func TestSetLimits(t *testing.T) {
-	r := newRig(t, shape{loops: 3})
+	r := newRig(t, shape{loops: 3}, nil)
 	before := *r.node.limits.Load()
 	other := before
 	fill(reflect.ValueOf(&other).Elem())
@@ -58,5 +58,22 @@ func fill(v reflect.Value) {
 		case reflect.Uint32:
 			f.SetUint(f.Uint() + 1)
 		}
+	}
+}
+
+// Who had to wait because of a slow rate may go on when the rate is faster.
+func TestFasterRateHoldsAtOnce(t *testing.T) {
+	slow := limit.Rate{PerSecond: 1, Burst: 100}
+	r := newRig(t, shape{loops: 1}, func(cfg *Config) { cfg.Limits.SendRate = slow })
+	c := r.login(atConnector, true)
+	c.enter("ann", "r")
+	for c.ask(routeSend, sendBody("x", "*")) == `{}` {
+	}
+	faster := *r.node.limits.Load()
+	faster.SendRate = limit.Rate{PerSecond: 10, Burst: 10}
+	r.node.SetLimits(faster, limit.PerAddress{Conns: 1 << 30}, Origins{})
+	r.net.Settle()
+	if got := c.ask(routeSend, sendBody("x", "*")); got != `{}` {
+		t.Errorf("%s", got)
 	}
 }

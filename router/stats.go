@@ -77,6 +77,7 @@ type counters struct {
 	handlersRefused, handlerTimeouts            uint64
 	httpRequests, upgrades, moves, pullsRefused uint64
 	logins                                      [loginResults]uint64
+	filtered                                    [filterResults]uint64
 }
 
 // Snapshot is a node's figures at one time; counters count since the start.
@@ -90,6 +91,8 @@ type Snapshot struct {
 	Limited       map[string]uint64       // what limits refused, by reason
 	Logins        map[string]uint64       // by result; nil where nobody logs in
 	LoginsWaiting int                     // to be judged
+	Filtered      map[string]uint64       // messages, by result; nil where there is no filter
+	FilterWaiting int                     // messages that have yet to be looked at
 	Handshakes    *netpoll.HandshakeStats // of TLS; nil where no listener speaks it
 	Unsent        int64                   // bytes kept for peers that do not take them, what they share counted once
 	Inbound       int64                   // bytes of messages that have arrived in part, and of what waits to be handled
@@ -119,6 +122,7 @@ type LoopSnapshot struct {
 	Sessions                                    map[string]int64 // by transport
 	limited                                     [limitReasons]uint64
 	logins                                      [loginResults]uint64
+	filtered                                    [filterResults]uint64
 }
 
 // ErrStuck is the error of what asks all loops when one of them does not answer before the context ends.
@@ -140,7 +144,10 @@ func (n *Node) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	s.Limited = s.sumLimited()
 	if n.logins != nil {
-		s.Logins, s.LoginsWaiting = s.sumLogins(), n.logins.figures()
+		s.Logins, s.LoginsWaiting = s.sumLogins(), n.logins.length()
+	}
+	if n.sieve != nil {
+		s.Filtered, s.FilterWaiting = s.sumFiltered(), n.sieve.length()
 	}
 	if h := n.budget.Handshakes; h != nil {
 		stats := h.Stats()
@@ -196,7 +203,7 @@ func (l *loop) snapshot() LoopSnapshot {
 	s := LoopSnapshot{
 		Net: l.np.Stats(), Closed: make(map[string]uint64),
 		Requests: c.requests, UnknownRoutes: c.unknownRoutes, Malformed: c.malformed,
-		Overrun: l.limiter.late, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors, logins: c.logins,
+		Overrun: l.limiter.late, HandshakesRefused: c.handshakesRefused, NamesRefused: c.namesRefused, HTTPErrors: c.httpErrors, logins: c.logins, filtered: c.filtered,
 		Busy: c.busy, Timeouts: c.timeouts, Gaps: c.gaps, InflightWaits: c.inflightWaits,
 		HandlersRefused: c.handlersRefused, HandlerTimeouts: c.handlerTimeouts,
 		HTTPRequests: c.httpRequests, Upgrades: c.upgrades, Moves: c.moves, PullsRefused: c.pullsRefused,
@@ -220,6 +227,17 @@ func (s *Snapshot) sumLogins() map[string]uint64 {
 	for i := range s.Loops {
 		for result, n := range s.Loops[i].logins {
 			sum[loginResultNames[result]] += n
+		}
+	}
+	return sum
+}
+
+// sumFiltered is what has become of all messages that were to be looked at.
+func (s *Snapshot) sumFiltered() map[string]uint64 {
+	sum := make(map[string]uint64, len(filterResultNames))
+	for i := range s.Loops {
+		for result, n := range s.Loops[i].filtered {
+			sum[filterResultNames[result]] += n
 		}
 	}
 	return sum

@@ -36,6 +36,7 @@ type settings struct {
 	limits              router.Limits
 	naming              naming
 	login               loginSettings
+	filter              filterSettings
 	access              router.Access
 	origins             listFlag
 	historyOpen         listFlag // rooms whose history everyone may read
@@ -135,6 +136,7 @@ func declareFlags() (*settings, *flag.FlagSet) {
 	c.original.declare("names", string(namesOriginal))
 	c.original.declare("list", "0")
 	c.login.declare(f, &c.limits.Rooms.Sessions)
+	c.filter.declare(f)
 	c.sessionLimits(f)
 	c.fleetFlags(f)
 	c.historyLimits(f)
@@ -211,7 +213,7 @@ func (from flagSource) parse(w io.Writer) (*settings, error) {
 	if err := c.naming.settle(f, c.set, c.dir != ""); err != nil {
 		return nil, err
 	}
-	if err := c.login.settle(c.set); err != nil {
+	if err := errors.Join(c.login.settle(c.set), c.filter.settle(c.set)); err != nil {
 		return nil, err
 	}
 	c.limits.Conn.Buffered = int64(c.buffered)

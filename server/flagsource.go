@@ -177,8 +177,11 @@ func (c *settings) again(can func(name string) bool) (now *settings, changed, la
 		switch name := g.Name; {
 		case can(name) && now.values[name] != c.values[name]:
 			changed = append(changed, name+"="+now.values[name])
-		case !can(name) && next.values[name] != c.values[name]:
-			later = append(later, name)
+		case !can(name):
+			now.values[name] = c.values[name] // also where -limits would have it otherwise
+			if next.values[name] != c.values[name] {
+				later = append(later, name)
+			}
 		}
 	})
 	return now, changed, later, nil

@@ -46,6 +46,7 @@ var helpGroups = []struct{ title, names string }{
 	{"Start and end", "flags-file bind admin-socket admin-token-file rules-file admin-hosts pprof page cesu8 log-level drain drain-delay"},
 	{"TLS", "tls-cert tls-key tls-self tls-listen tls-gate tls-advertise tls-handshakes tls-rate tls-timeout"},
 	{"Login", "auth auth-key auth-issuer auth-audience auth-name auth-url auth-query sessions login-url"},
+	{"What may be said", "filter-url filter-down filter-timeout"},
 	{"Who may connect", "max-conns max-polling proxy-protocol limits limit-loopback addr-conns addr-connects addr-handshakes addr-requests addr-handlers"},
 	{"What a session or a room may do", "original names reserved session-rate send-rate enter-rate slow-mode flood list rooms-file room-members rooms max-name handshake-bytes handshake-packages"},
 	{"What rooms keep", "history history-bytes history-age history-memory history-open grace history-dir history-sync history-keep"},

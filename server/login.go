@@ -14,9 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pomelod/pomelod/auth/hook"
 	"github.com/pomelod/pomelod/auth/token"
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/hook"
 	"github.com/pomelod/pomelod/router"
 )
 

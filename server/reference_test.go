@@ -180,6 +180,7 @@ var meanings = map[string]map[string]string{
 	"pomelod_limited_total": {
 		"ban":          "an operator has banned the name or the address",
 		"enter_rate":   "too many enters or pages (-enter-rate)",
+		"filter":       "the filter refused the message, or could not look at it (-filter-url)",
 		"history":      "the asker may not read what the room keeps",
 		"memory":       "memory is short",
 		"mute":         "an operator has muted the name",

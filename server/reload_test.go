@@ -30,12 +30,12 @@ type reloading struct {
 func withFlags(t *testing.T, lines string, args ...string) *reloading {
 	t.Helper()
 	r := &reloading{file: filepath.Join(t.TempDir(), "flags")}
-	fill(t, r.file, lines)
+	put(t, r.file, lines)
 	r.administered = administer(t, append([]string{"-flags-file", r.file}, args...)...)
 	return r
 }
 
-func fill(t testing.TB, path, text string) {
+func put(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func fill(t testing.TB, path, text string) {
 // set has the file say something, and reloads it.
 func (r *reloading) set(lines string) (done admin.Reloaded) {
 	r.t.Helper()
-	fill(r.t, r.file, lines)
+	put(r.t, r.file, lines)
 	if err := json.Unmarshal([]byte(r.must("reload", "-o", "json")), &done); err != nil {
 		r.t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestReloadEachFlag(t *testing.T) {
 // A value that is wrong, alone or beside others, changes nothing, whatever else was right.
 func TestReloadOfWrongFlags(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens")
-	fill(t, tokens, "ann 0123456789abcdef\n")
+	put(t, tokens, "ann 0123456789abcdef\n")
 	r := withFlags(t, lineOf("rooms", "100"), "-admin-token-file", tokens)
 	before := r.limits()
 	for lines, want := range map[string]string{
@@ -120,13 +120,13 @@ func TestReloadOfWrongFlags(t *testing.T) {
 		lineOf("session-rate", "7:8") + lineOf("flags-file", "another"): "names no other",
 		lineOf("session-rate", "7:8") + lineOf("max-conns", "99999999"): "-max-conns",
 	} {
-		fill(t, r.file, lines)
+		put(t, r.file, lines)
 		if out, code := r.command("reload"); code != 1 || !strings.Contains(out, "everything stays as it was") || !strings.Contains(out, want) {
 			t.Errorf("%q: exit %d, %s", lines, code, out)
 		}
 	}
-	fill(t, r.file, lineOf("session-rate", "7:8"))
-	fill(t, tokens, "ann short\n")
+	put(t, r.file, lineOf("session-rate", "7:8"))
+	put(t, tokens, "ann short\n")
 	if out, code := r.command("reload"); code != 1 || !strings.Contains(out, "shorter than 16") {
 		t.Errorf("wrong tokens: exit %d, %s", code, out)
 	}
@@ -151,7 +151,7 @@ func TestReloadOfOtherFlags(t *testing.T) {
 	if got := r.limits(); got["room-members"] != "5" || got["session-rate"] != "7:8" || got["sio-timeout"] != "1m0s" {
 		t.Errorf("%v", got)
 	}
-	fill(t, r.file, lineOf("session-rate", "9:9"))
+	put(t, r.file, lineOf("session-rate", "9:9"))
 	c, err := parseFlags([]string{"-flags-file", r.file, "-rooms", "3"}, []string{"POMELOD_SESSION_RATE=1:1", "POMELOD_ROOMS=2"}, io.Discard)
 	if err != nil || c.values["session-rate"] != "9:9" || c.values["rooms"] != "3" {
 		t.Errorf("%v", err)
@@ -165,7 +165,7 @@ func refusedFor(reason string) string { return `"reason":"` + reason + `"` }
 func gone(c *tcpClient) bool {
 	for {
 		if _, err := c.read(); err != nil {
-			return errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset")
+			return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "reset")
 		}
 	}
 }

@@ -163,7 +163,7 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	var refused error // by the kernel
 	s.node, err = router.NewNode(router.Config{
 		Loops: cfg.loops, Limits: cfg.limits, Access: cfg.access, RoundTrip: cfg.roundTrip, Handshakes: s.hands,
-		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), Logins: cfg.login.logins(), Policy: cfg.rooms.policy,
+		Profiles: profiles, Connectors: connectors, Elsewhere: elsewhere, App: app, Files: cfg.files(), Stay: !cfg.move, CESU8: cfg.cesu8, Names: cfg.naming.rules(), Logins: cfg.login.logins(), Filter: cfg.filter.filter(), Policy: cfg.rooms.policy,
 		Journal: journal, Restored: kept,
 		Predecessor: predecessor, PredecessorTags: tags,
 		NewDriver: func(int) (netpoll.Driver, error) {

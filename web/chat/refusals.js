@@ -19,6 +19,7 @@ const REASONS = {
   // sending
   slow_mode: "slowMode",
   mute: "muted",
+  filter: "filtered",
   history: "notWritten",
   // both
   session_rate: "tooFast",

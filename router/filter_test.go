@@ -1,0 +1,193 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/filter"
+)
+
+// censor is a filter for which a message is "bad" (refused), "broken" (it cannot say), "panic", "slow …" (it waits until it is freed, or gives up), or has a word
+// "darn" that it replaces.
+type censor struct {
+	free    chan struct{}
+	resting atomic.Bool
+
+	mu   sync.Mutex
+	said []filter.Said // guarded by mu
+}
+
+func (c *censor) judge(ctx context.Context, said filter.Said) (filter.Verdict, error) {
+	c.mu.Lock()
+	c.said = append(c.said, said)
+	c.mu.Unlock()
+	content := string(said.Content)
+	switch {
+	case strings.HasPrefix(content, `"slow`):
+		select {
+		case <-c.free:
+		case <-ctx.Done():
+			return filter.Verdict{}, ctx.Err()
+		}
+	case content == `"bad"`:
+		return filter.Verdict{Refused: true, Content: []byte(`"never"`)}, nil
+	case content == `"broken"`:
+		return filter.Verdict{Content: []byte(`"never"`)}, errors.New("it is down")
+	case content == `"panic"`:
+		panic("as the test wants it")
+	}
+	if strings.Contains(content, "darn") {
+		return filter.Verdict{Content: []byte(strings.ReplaceAll(content, "darn", "d*"))}, nil
+	}
+	return filter.Verdict{}, nil
+}
+
+func (c *censor) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.said)
+}
+
+func filterRig(t *testing.T, sh shape, pass bool) (*rig, *censor) {
+	c := &censor{free: make(chan struct{})}
+	return newRig(t, sh, func(cfg *Config) {
+		cfg.Filter = Filter{Judge: c.judge, Resting: c.resting.Load, Timeout: time.Minute, AtOnce: 4, Pass: pass}
+	}), c
+}
+
+const refusedByFilter = `{"code":500,"reason":"filter"}`
+
+// What is said passes, is changed or refused, to a room and to one member, by every hybrid transport, also on another loop and node; what the filter cannot look at
+// is refused or said, as was chosen.
+func TestFilter(t *testing.T) {
+	for _, sh := range []shape{{loops: 1}, {loops: 3, roundTrip: true}, {loops: 2, fleet: "aa"}} {
+		for _, pass := range []bool{false, true} {
+			t.Run(fmt.Sprint(sh, pass), func(t *testing.T) {
+				r, filter := filterRig(t, sh, pass)
+				a, b := r.login(atConnector, true), r.login(atConnector, false)
+				a.enter("ann", "r")
+				b.enter("bob", "r")
+				a.take()
+				b.take()
+				failed := refusedByFilter
+				for _, tc := range []struct{ content, target, answer, heard string }{
+					{"hello", "*", `{}`, "hello"}, {"oh darn it", "*", `{}`, "oh d* it"}, {"bad", "*", refusedByFilter, ""}, {"darn", "bob", `{}`, "d*"}, {"bad", "bob", refusedByFilter, ""},
+					{"broken", "*", "", ""}, {"panic", "*", "", ""},
+				} {
+					answer, heard := tc.answer, tc.heard
+					if answer == "" {
+						if answer = failed; pass {
+							answer, heard = `{}`, tc.content
+						}
+					}
+					if got := a.told(routeSend, sendBody(tc.content, tc.target)); got != answer {
+						t.Errorf("%s to %s: %s", tc.content, tc.target, got)
+					}
+					r.net.Settle()
+					got := strings.Join(b.take(), "\n")
+					if want := `push 0 onChat {"msg":"` + heard + `","from":"ann","target":"` + tc.target + `"}`; heard != "" && got != want || heard == "" && got != "" {
+						t.Errorf("%s to %s: bob hears %s", tc.content, tc.target, got)
+					}
+				}
+				filter.mu.Lock()
+				first, fourth := filter.said[0], filter.said[3]
+				filter.mu.Unlock()
+				if first.Room != "r" || first.Name != "ann" || first.Target != "" || string(first.Content) != `"hello"` || !first.Address.IsValid() || fourth.Target != "bob" {
+					t.Errorf("the filter is asked %+v, %+v", first, fourth)
+				}
+				filter.resting.Store(true)
+				n := filter.count()
+				want := refusedByFilter
+				if pass {
+					want = `{}`
+				}
+				if got := a.told(routeSend, sendBody("hello", "*")); got != want || filter.count() != n {
+					t.Errorf("while it rests: %s, asked %d times more", got, filter.count()-n)
+				}
+				if got := a.told(routeSend, `{"target":"*"`); got != refused {
+					t.Errorf("no JSON: %s", got)
+				}
+			})
+		}
+	}
+}
+
+// What one says keeps its order, whatever the filter takes for each; others wait for nothing. Who hangs up meanwhile is forgotten.
+func TestFilterKeepsOrder(t *testing.T) {
+	r, filter := filterRig(t, shape{loops: 2}, false)
+	a, b, c := r.login(atConnector, true), r.login(atConnector, false), r.login(atConnector, true)
+	a.enter("ann", "r")
+	b.enter("bob", "r")
+	c.enter("cyd", "r")
+	for _, x := range []*client{a, b, c} {
+		x.take()
+	}
+	a.request(routeSend, sendBody("slow 1", "*"))
+	a.request(routeSend, sendBody("2", "*"))
+	a.request(routeHistory, `{}`)
+	a.request(routeSend, sendBody("darn 3", "*"))
+	c.request(routeSend, sendBody("slow, and never said", "*"))
+	r.until(func() bool { return filter.count() == 2 })
+	c.sock.End()
+	if got := b.told(routeSend, sendBody("I wait for nobody", "*")); got != `{}` {
+		t.Error(got)
+	}
+	close(filter.free)
+	var heard []string
+	r.until(func() bool {
+		for _, line := range b.take() {
+			if _, text, is := strings.Cut(line, `{"msg":"`); is {
+				text, _, _ = strings.Cut(text, `"`)
+				heard = append(heard, text)
+			}
+		}
+		return len(heard) == 4
+	})
+	if got := strings.Join(heard, ", "); got != "I wait for nobody, slow 1, 2, d* 3" {
+		t.Errorf("bob hears %s", got)
+	}
+}
+
+// A filter that says nothing is given up in time, and what waits behind it without being asked; beyond what may wait of one address more is refused.
+func TestFilterThatHangs(t *testing.T) {
+	r, filter := filterRig(t, shape{loops: 1}, false)
+	r.node.sieve.Timeout = 30 * time.Millisecond
+	r.node.sieve.atOnce = 1
+	r.node.sieve.most = 4 * 3 * (filterCost + 200)
+	var all []*client
+	for i := range 6 {
+		c := r.login(atConnector, i%2 == 0)
+		c.enter(fmt.Sprint("user", i), fmt.Sprint("room", i))
+		c.take()
+		all = append(all, c)
+	}
+	for _, c := range all {
+		c.request(routeSend, sendBody("slow", "*"))
+	}
+	r.net.Settle()
+	answers := 0
+	r.until(func() bool {
+		for _, c := range all {
+			for _, line := range c.take() {
+				if line != "answer 2 "+refusedByFilter {
+					t.Errorf("told %s", line)
+				}
+				answers++
+			}
+		}
+		return answers == len(all)
+	})
+	results := r.node.loops[0].counters.filtered
+	if results[filterBusy] == 0 || results[filterFailed] == 0 || results[filterBusy]+results[filterFailed] != uint64(len(all)) || filter.count() > int(results[filterFailed]) {
+		t.Errorf("%v", results)
+	}
+	if n := r.node.sieve.length(); n != 0 {
+		t.Errorf("%d wait still", n)
+	}
+}
