@@ -80,6 +80,43 @@ func renames(name string, members int) scenario {
 	}
 }
 
+// arrivals have many, who are connected, enter one room within some time. Nobody else notices, as nobody is told of them, and each is told few names.
+func arrivals(name string, newcomers int, within time.Duration) scenario {
+	const late = 45 * time.Millisecond
+	return scenario{
+		name: name,
+		busy: "ten thousand answers of 200 names within two seconds, and who reads them on the same two processors",
+		late: late,
+		attack: func(a *arena) error {
+			began := time.Now() // that they come, as soon as all are connected
+			var enters []func() error
+			for i := range a.n(newcomers) {
+				p, err := a.login(i % 250)
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				l, err := a.listen(p)
+				if err != nil {
+					a.t.Fatal(err)
+				}
+				enters = append(enters, func() error {
+					time.Sleep(time.Until(began.Add(within * time.Duration(i) / time.Duration(a.n(newcomers)))))
+					return l.raw(message(1, routeEnter, fmt.Sprintf(`{"username":"newcomer%d","rid":"arrivals"}`, i)))
+				})
+			}
+			before := a.metrics()
+			a.phase() // that they connect is not the attack
+			began = time.Now()
+			if err := a.enterAll(enters, atLeast(before["pomelod_enters_total"]+float64(len(enters))), "pomelod_enters_total"); err != nil {
+				return err
+			}
+			a.t.Logf("%d entered in %v", len(enters), time.Since(began))
+			return nil
+		},
+		landed: func(d delta) error { return d.atLeast("pomelod_enters_total", crowd(newcomers)) },
+	}
+}
+
 // A list of names that is longer than -outbound, by few members: 516 KB.
 const (
 	longRoom = 2000

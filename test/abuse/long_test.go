@@ -6,6 +6,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 )
 
 var longToo = flag.Bool("long", false, "make the attacks of TestLong too, which want some gigabytes of memory and 20,000 descriptors")
@@ -19,6 +20,7 @@ func TestLong(t *testing.T) {
 	const gib = 1 << 30
 	for _, sc := range []scenario{
 		renames("renames among 8,000", 8000),
+		arrivals("10,000 enter a room within two seconds", 10_000, 2*time.Second),
 		fragments("fragments by 8,000", 8000, gib/4, "-memory", "1GiB"),
 		unreadLists("4,836 names of emoji, unread by 1,500", 4836, 1500, strings.Repeat("\U0001f600", 4), []string{"-list", "0"}),
 	} {
