@@ -18,6 +18,7 @@ type Holder struct {
 	post      func(to channel.Node, m *Message)
 	mine      func(part uint16) bool // nil: all partitions run on the loop
 	partBytes int                    // how much of a snapshot goes out at once: about so many, but for the last part
+	window    int64                  // bytes that one node may leave unconfirmed before nothing new for it is admitted
 
 	self  channel.Node
 	view  *View
@@ -59,8 +60,6 @@ const (
 	lostAfter = 5000 * ms
 	// repeatEvery is how often, in ns, the maker is told again what it should do: it may be another one by now.
 	repeatEvery = 500 * ms
-	// keptWindow are the bytes that one node may leave unconfirmed before nothing new for it is admitted.
-	keptWindow = 16 << 20
 	// snapshotPart is how many bytes of a snapshot are one message: what an owner encodes in one turn, and a follower applies in one. 64 KiB are some 1,400 members, in 1 to
 	// 4 ms at the follower; 256 KiB took up to 16, and a large room would come only a few round trips sooner.
 	snapshotPart = 64 << 10
@@ -93,7 +92,7 @@ type held struct {
 // NewHolder makes a Holder of a loop's worker, which owns nothing yet. post takes a message for a node of the view, this one included, and owns
 // it from then on; it must not call the Holder.
 func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *Holder {
-	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, kept: make(map[channel.Node]int64)}
+	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, window: defaultLinkMemory / 4, kept: make(map[channel.Node]int64)}
 	worker.KeepBack(h)
 	return h
 }
@@ -101,6 +100,9 @@ func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *
 // Only leaves all partitions to Holders of other loops but those that mine names. It is called before the first Adopt, and mine must always
 // give the same answers: a partition has one Holder on a node.
 func (h *Holder) Only(mine func(part uint16) bool) { h.mine = mine }
+
+// Window says how many bytes one node may leave unconfirmed before nothing new for it is admitted; 16 MiB if it is not called. It is called before the first Adopt.
+func (h *Holder) Window(bytes int64) { h.window = bytes }
 
 // Stats tells what the Holder has counted.
 func (h *Holder) Stats() HolderStats { return h.stats }

@@ -166,7 +166,12 @@ func (k *maker) plan(n *Node, base *View, first bool) *View {
 		}
 		o.told[i] = partOutlook{inStep: t.inStep, ready: t.ready, drop: t.drop, shift: t.shift, rest: n.now < t.rest, avoid: None,
 			expired: t.moving != 0 && n.now-t.moving > moveWithin}
-		if n.now < t.avoiding {
+		switch {
+		case base != nil && t.drop != (ViewID{}) && t.drop == base.Shares[i].Following:
+			o.told[i].avoid = base.Shares[i].Follower
+		case base != nil && t.drop != (ViewID{}) && t.drop == base.Shares[i].Joining:
+			o.told[i].avoid = base.Shares[i].Joiner
+		case n.now < t.avoiding:
 			o.told[i].avoid = t.avoid
 		}
 	}

@@ -280,7 +280,7 @@ func (d *pending) add(records []channel.Record, items []channel.Item, asking cha
 }
 
 // Full is for the worker alone: nothing new may be admitted for a node that has a window of items to confirm.
-func (h *Holder) Full(id channel.OutletID) bool { return h.kept[id.Node] >= keptWindow }
+func (h *Holder) Full(id channel.OutletID) bool { return h.kept[id.Node] >= h.window }
 
 // Keep is for the worker alone. It takes a decision, which leaves with the others of the turn.
 func (h *Holder) Keep(part uint16, records []channel.Record, items []channel.Item) {

@@ -36,7 +36,7 @@ type partOutlook struct {
 	shift   bool   // somebody wants the partition moved to its follower
 	expired bool   // its move has taken too long
 	rest    bool   // do not move it now
-	avoid   uint16 // a follower that was dropped lately; None: none
+	avoid   uint16 // a follower that was dropped lately, or is to be dropped now; None: none
 }
 
 // At the same time.

@@ -63,6 +63,52 @@ func TestTwoNodesFillTheirWindows(t *testing.T) {
 	s.here(x, y)
 }
 
+// An owner, a follower or a connector stands still for two seconds, under more than the links may keep: all that any node keeps for another stays within
+// -link-memory. What does not fit is refused as not sent, and everything else has its answer when the node goes on.
+func TestLinkMemoryHoldsWhileANodeIsStopped(t *testing.T) {
+	const memory = 16 << 20 // a quarter of what it is by default
+	for _, stopped := range []string{"owner", "follower", "connector"} {
+		s := newStage(t, "cccnn", 0)
+		for _, p := range s.procs {
+			p.memory, p.window = memory, memory/4
+			p.boot()
+		}
+		s.calm()
+		part := s.partOf(s.procs[1], s.procs[0]) // the maker has nothing to do with it
+		x, y := s.enter(s.procs[3], part, "x"), s.enter(s.procs[4], part, "y")
+		p := map[string]*proc{"owner": s.owner(part), "follower": s.follower(part), "connector": s.procs[4]}[stopped]
+		p.paused = s.now + 2200
+		s.pad = strings.Repeat(" long", 800)
+		most := int64(0)
+		for s.now < p.paused {
+			for _, c := range []*session{x, y} {
+				if c.p.running() {
+					c.c.say(all)
+				}
+			}
+			s.pass(1)
+			for _, q := range s.procs {
+				most = max(most, q.node.LinksKeep())
+			}
+		}
+		t.Logf("the %s is stopped: a node keeps %d bytes at most, %d messages were refused", stopped, most, s.sums["refused, not sent"])
+		if most > memory {
+			t.Errorf("the %s is stopped: a node keeps %d bytes", stopped, most)
+		}
+		if stopped == "owner" && (most < memory/8 || s.sums["refused, not sent"] == 0) {
+			t.Error("that did not fill anything")
+		}
+		if v := s.view(); stopped == "follower" && (s.follower(part) == p || s.procOf(v, v.Shares[part].Joiner) == p) {
+			t.Error("it was dropped as a follower, and named again while it stands still")
+		}
+		s.pad = ""
+		s.until("everything is answered", 8000, func() bool { return len(x.c.pending)+len(y.c.pending) == 0 })
+		s.says(x, all, 500)
+		s.end()
+		s.here(x, y)
+	}
+}
+
 // A connector with 19,000 users dies. Their leaves are one decision of as many items, which is on its way to another connector when that is cut off,
 // and when the owner dies: each leave comes once.
 func TestNineteenThousandItemsAreCutInTheMiddle(t *testing.T) {

@@ -205,6 +205,7 @@ type proc struct {
 
 	limits channel.Limits
 	memory int64    // cluster.Config.LinkMemory
+	window int64    // Holder.Window
 	speaks [2]uint8 // the least and the greatest version; 0: what everybody does
 
 	up       bool
@@ -286,6 +287,9 @@ func (p *proc) make(port *membus.Port) {
 		p.node.Send(to, m)
 	})
 	p.worker.KeepBack(witness{p.holder, p})
+	if p.window != 0 {
+		p.holder.Window(p.window)
+	}
 	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Alone: p.w.alone, LinkMemory: p.memory, Timeout: 5000 * ms}
 	if p.speaks[1] != 0 {
 		config = cluster.WithVersions(config, p.speaks[0], p.speaks[1])

@@ -26,6 +26,9 @@ type side struct {
 func newSide(f *Fleet, loop int, w *channel.Worker) *side {
 	s := &side{f: f, loop: loop}
 	s.holder = cluster.NewHolder(w, s.post)
+	if memory := f.cfg.Cluster.LinkMemory; memory > 0 {
+		s.holder.Window(memory / 4 / int64(f.count)) // a Holder a loop: together a quarter, as a link may keep
+	}
 	s.holder.Only(func(part uint16) bool { return int(part)%f.count == loop })
 	w.KeepBack(keeper{s.holder, s})
 	return s
