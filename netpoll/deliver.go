@@ -18,7 +18,7 @@ func (l *Loop) read(c *Conn) {
 		l.watch(c, c.watched&^Readable)
 		return
 	case c.in != nil && l.budget.over(): // nobody may keep more while others are ended for it
-		l.Ring()
+		l.ringOwn()
 		return
 	case l.waiting.shares.spent(c.pass):
 		l.waiting.yield(c)

@@ -9,18 +9,20 @@ import (
 // slowAnswer is how long a ring may wait for its turn; after a longer wait the loop goes on ringing, so that it notices the end of that.
 const slowAnswer = 10 * time.Millisecond
 
-// doorbell asks the driver for a turn, and knows how long that took. A ring is a system call; while one waits to be answered, others cost
-// nothing. Nothing posted before a Ring is missed: a turn allows the next ring before it looks at what there is.
+// doorbell asks the driver for a turn, and knows how long that took. A ring is a system call, unless it is the loop's own; while one waits to be
+// answered, others cost nothing. Nothing posted before a Ring is missed: a turn allows the next ring before it looks at what there is.
 type doorbell struct {
 	// Static after construction.
 	driver Driver
 	clock  *clock
+	asks   bool // the driver looks at again before it waits for events (Epoll)
 
 	// Safe from any goroutine.
 	rung   atomic.Bool
 	rangAt atomic.Int64 // when the ring that waits, or was answered last, came
 
 	// Owned by the loop.
+	again  bool     // the ring that waits is the loop's own, of which the driver was not told
 	waited [2]int64 // ns for which the last two rings waited
 	waits  Waits    // of all rings
 }
@@ -54,6 +56,16 @@ func (d *doorbell) Ring() {
 	}
 }
 
+// ringOwn is Ring by the loop itself, which will look for itself whether it shall turn again: no system call has to tell it.
+func (d *doorbell) ringOwn() {
+	if !d.asks {
+		d.Ring()
+	} else if d.rung.CompareAndSwap(false, true) {
+		d.rangAt.Store(d.clock.nanos())
+		d.again = true
+	}
+}
+
 // Overrun tells whether events have to wait for longer than limit until the loop comes to them. A ring stands in the
 // queue of events like a socket, so what it waits they wait. One long wait is a stall (of the machine, say) that is over
 // when it is noticed; it takes two in a row. Runs on the loop.
@@ -65,7 +77,11 @@ func (d *doorbell) Overrun(limit time.Duration) bool {
 func (d *doorbell) answer() {
 	d.waited = [2]int64{d.waited[1], max(d.clock.nanos()-d.rangAt.Load(), 0)}
 	d.waits.add(d.waited[1])
-	d.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
+	if d.again {
+		d.again = false
+	} else {
+		d.driver.Quiet() // first: a ring between the two would be silenced and yet keep others from ringing
+	}
 	d.rung.Store(false)
 }
 

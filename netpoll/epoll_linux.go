@@ -77,7 +77,12 @@ func (d *Epoll) Run(l *Loop) error {
 			yielded = now
 			runtime.Gosched()
 		}
-		events, err := d.poller.wait(timeout(l))
+		again := l.doorbell.again
+		ms := timeout(l)
+		if again {
+			ms = 0
+		}
+		events, err := d.poller.wait(ms)
 		if err != nil {
 			return err
 		}
@@ -100,6 +105,9 @@ func (d *Epoll) Run(l *Loop) error {
 				}
 				l.Ready(int(ev.Fd), ev.Events&eventsRead != 0, ev.Events&eventsWrite != 0)
 			}
+		}
+		if again && l.doorbell.again { // behind what was ready, where the doorbell would stand
+			l.Turn()
 		}
 		if len(l.passes.resting) > 0 {
 			l.Wake()

@@ -33,7 +33,8 @@ type Loop struct {
 // clock; nil means the real one.
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
 	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), limits: limits, budget: budget}
-	l.doorbell = doorbell{driver: d, clock: &l.clock}
+	_, asks := d.(*Epoll)
+	l.doorbell = doorbell{driver: d, clock: &l.clock, asks: asks}
 	l.ledger = ledger{budget: budget, bell: &l.doorbell}
 	budget.loops = append(budget.loops, &l.ledger)
 	l.wheel = wheel{conns: &l.slots, clock: &l.clock, at: l.now}

@@ -7,8 +7,8 @@ const (
 	sliceNanos = 500_000
 )
 
-// A push to a group that had none for mergeNanos is written at the end of the event that brought it, without a turn: the doorbell
-// would cost three system calls, and there is nothing to merge with. Events that follow each other closely may go on like that
+// A push to a group that had none for mergeNanos is written at the end of the event that brought it, without a turn: that
+// would cost one more epoll_wait, and there is nothing to merge with. Events that follow each other closely may go on like that
 // for earlyNanos, so that in a longer burst all are read before anybody is written to, as in a turn.
 const (
 	mergeNanos = 200_000

@@ -72,7 +72,7 @@ func (s *shares) count(p Pass, things uint32) {
 	k := &s.clients[p%clients]
 	if k.turn != s.turn {
 		*k = share{turn: s.turn}
-		s.bell.Ring() // or this turn would not end before there is something else to do
+		s.bell.ringOwn() // or this turn would not end before there is something else to do
 	}
 	k.asked += things
 }

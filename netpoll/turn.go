@@ -100,7 +100,7 @@ func (l *Loop) endEvent() {
 	}
 	l.ledger.publish(len(l.outboxes.queued))
 	if len(l.outboxes.dirty) > 0 || len(l.passes.active) > 0 || l.waiting.any() || l.inboxes.unlooked > 0 || l.wheel.behind() || l.doorbell.slow() || l.behindShaking() {
-		l.Ring()
+		l.ringOwn()
 	}
 }
 
