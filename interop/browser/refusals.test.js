@@ -139,10 +139,10 @@ suite('a refusal', (test) => {
     server.cut();
     await alice.error('#banner-text', `${room} is full. Please choose another room, or try again later.`);
     refusal = { code: 500, error: true };
-    await alice.page.click('#banner-button');
+    await alice.returnsNow();
     await alice.error('#banner-text', 'The connection is back, but your name is still taken. Trying again…');
     refusal = undefined;
-    await alice.page.click('#banner-button');
+    await alice.returnsNow();
     await alice.$('#banner').waitFor({ state: 'hidden' });
     await alice.seesNote('You are back.');
   });

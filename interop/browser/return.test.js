@@ -28,7 +28,7 @@ suite('the chat page returns', (test) => {
     assert.strictEqual(await alice.page.inputValue('#text'), 'too early');
 
     await site.startServer();
-    await bob.$('#banner-button').dispatchEvent('click'); // unless bob is back by now; alice waits for her turn
+    await bob.returnsNow(); // alice waits for her turn
     for (const visitor of [alice, bob]) {
       await visitor.$('#banner').waitFor({ state: 'hidden' });
       await visitor.error('#status', 'Connected');
@@ -126,9 +126,12 @@ suite('the chat page returns', (test) => {
     site.proxy.stall();
     await alice.say('on its way');
     assert.strictEqual(await alice.page.inputValue('#text'), '');
+    const { target } = site.proxy;
+    site.proxy.target = null; // it is back only when what it says first has been seen
     site.proxy.cut();
     await alice.error('#notice', 'The connection broke; perhaps the message did not arrive.');
     assert.strictEqual(await alice.page.inputValue('#text'), 'on its way');
+    site.proxy.target = target;
     await alice.seesNote('You were away');
     await alice.error('#notice', 'The connection is back. If your message is not above, press Enter to send it again.');
     await alice.page.press('#text', 'Enter');
@@ -222,7 +225,7 @@ suite('the chat page returns', (test) => {
     await bob.sees('before');
     await site.restartServer();
     for (const visitor of [alice, bob]) await visitor.seesNote('You were away');
-    await alice.page.waitForFunction(() => document.querySelectorAll('.person').length === 2);
+    await alice.seesPeople('alice', 'bob');
     await bob.say('after');
     await alice.sees('after');
     const rows = await alice.$('.row .text, .note').allTextContents();

@@ -10,7 +10,8 @@ const { after, before, describe, it } = require('node:test');
 const { Site } = require('./site');
 
 const VECTORS = path.join(__dirname, '..', '..', '..', 'codec', 'testdata', 'vectors', 'protobuf.json');
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
+const HEARTBEAT = '3s'; // a process that is not run for two of them is taken for dead, and one case waits for two
 
 // The cases name themselves, so the tests are there only once the file is read.
 const cases = import('../pomelo.cases.mjs');
@@ -24,7 +25,7 @@ function playCases(where, open) {
       let place;
       let env;
       before(async () => {
-        site = await Site.start({ config, heartbeat: '1s' });
+        site = await Site.start({ config, heartbeat: HEARTBEAT });
         place = await open(site);
         env = {
           address: site.address,
