@@ -286,6 +286,11 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	if f.worst == move { // which is little: it is told beside what there is without a move
 		time.Sleep(5 * time.Second)
 	}
+	var early map[string]int
+	c.do(func() { early, c.refused = c.refused, make(map[string]int) })
+	if len(early) > 0 {
+		h.t.Logf("%s: refused before that: %v", f.name, early)
+	}
 	fails := time.Now()
 	since := f.do(h, c)
 	h.calm()
