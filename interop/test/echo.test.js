@@ -30,6 +30,7 @@ const defined = ({ onWires }) => {
     const wire = await open();
     await wire.shakeHands();
     const heard = echo(wire);
+    const since = Date.now();
     wire.send(packages.ack());
     wire.send(packages.request(1, ROUTES.enter, { username: 'echo', rid: `echo ${Math.random()}` }));
     assert.deepStrictEqual(await wire.answer(1), { users: ['echo'] });
@@ -42,7 +43,7 @@ const defined = ({ onWires }) => {
       if (id % 4 === 0) assert.ok(before > 0, 'no heartbeat at all');
     }
     // Ten a second are answered, and one is owed; all else would be a loop without end.
-    const most = (10 * ALIVE_MS) / 1000 + 30;
+    const most = (10 * (Date.now() - since)) / 1000 + 30; // a busy machine takes longer than it is told to
     assert.ok(heard.heartbeats >= ALIVE_MS / 1000, `only ${heard.heartbeats} heartbeats`);
     assert.ok(heard.heartbeats <= most, `${heard.heartbeats} heartbeats, more than ${most}`);
   });

@@ -97,7 +97,7 @@ sioSuite('leave', ({ scenario, once }) => {
     const members = KINDS.map((kind, n) => ({ name: `guest ${n}`, kind: kind.name }));
     const holder = fork(HOLDER, [JSON.stringify({ address: cast.server.connector, room: cast.room, members })]);
     try {
-      await within(event(holder, 'message'), 'the clients of the other process', 20_000);
+      await within(event(holder, 'message'), 'the clients of the other process', 45_000);
       await expectPushes(host, ...members.map(({ name }) => onAdd(name)));
     } finally {
       holder.kill('SIGKILL');

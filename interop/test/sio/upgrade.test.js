@@ -13,7 +13,7 @@ const POLLS_AT = ['connected', 'opened', 'probed'];
 const BURST = 10;
 const BIG = 'x'.repeat(60 * 1024);
 // The server gives up on an upgrade that does not end after 10 s.
-const GIVES_UP_MS = 20_000;
+const GIVES_UP_MS = 45_000;
 
 // arrive brings alice, who is held at the moment, and bob, who upgrades nothing, into the room.
 async function arrive(cast, moment, options = {}) {
