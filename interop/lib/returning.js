@@ -107,6 +107,7 @@ class Listener {
   // fill reads what is missing, page by page, backwards from now.
   async #fill(request) {
     const hole = this.#hole;
+    let oldest = this.#said(); // of those that were read; while they were, older ones may have gone
     for (let before; ;) {
       const { messages, more } = await request(HISTORY, { before, limit: PAGE });
       if (!messages) {
@@ -115,8 +116,9 @@ class Listener {
       }
       for (const { msg } of messages) this.paged.add(msg);
       if (messages.some(({ seq }) => seq === hole.seq)) break;
+      oldest = messages[0]?.msg ?? oldest;
       if (!more) {
-        this.#forget(hole.number + 1, messages[0]?.msg ?? 0);
+        this.#forget(hole.number + 1, oldest);
         break;
       }
       before = messages[0].seq;

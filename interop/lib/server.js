@@ -44,8 +44,9 @@ class Server {
     this.options = options;
     this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#pid = this.#process.pid;
-    process.once('exit', () => this.#signal('SIGKILL')); // a test run that breaks off leaves no server behind
-    this.#ended = once(this.#process.stderr, 'close').then(() => { this.#over = true; }); // the log is that of all processes
+    const end = () => this.#signal('SIGKILL');
+    process.once('exit', end); // a test run that breaks off leaves no server behind
+    this.#ended = once(this.#process.stderr, 'close').then(() => { this.#over = true; process.off('exit', end); }); // the log is that of all processes
     this.#exited = once(this.#process, 'exit').then(([code, signal]) => signal ?? code);
     this.#started = new Promise((resolve, reject) => {
       this.#readLog(resolve);

@@ -141,7 +141,9 @@ async function explained(server, run) {
     return await run();
   } catch (err) {
     err.message = `SEED=${SEED}: ${err.message}`;
-    throw server().explain(err);
+    const explained = server().explain(err);
+    await server().stop().catch(() => {}); // or this process would wait for it
+    throw explained;
   }
 }
 

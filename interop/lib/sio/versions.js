@@ -27,7 +27,9 @@ class Version0 {
     const isPage = transport === 'jsonp-polling';
     const io = isPage ? new BrowserPage(libraryOf(this.name), { xhr: false }).io : require(this.name);
     io.transports = [transport];
-    return io.connect(url, { 'force new connection': true, reconnect: reconnects });
+    // By itself it waits twice as long each time, without limit, and gives up after ten times.
+    const patience = { 'reconnection limit': 5000, 'max reconnection attempts': Infinity };
+    return io.connect(url, { 'force new connection': true, reconnect: reconnects, ...patience });
   }
 
   engineOf(socket) {
