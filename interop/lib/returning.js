@@ -36,6 +36,7 @@ class Listener {
   #seq; // the place of the last push, for an extended listener
   #chat; // the same of its last onChat
   #hole; // {seq, number} of an onChat behind which something may be missing
+  #asked = false; // it has asked to enter since it was cut off last
   #cut = null; // how much had been said when it was cut off last; null: it was not since it has entered
   #gap = null; // {cut, entered}: what it is told next may leave something out
 
@@ -51,8 +52,10 @@ class Listener {
   }
 
   // cut notes that its connection was cut: all that is said from now on it misses only because of that, and is to be told when it is back.
+  // Who was cut off again before it has asked to enter had nothing on its way since.
   cut() {
-    this.#cut = this.#said();
+    if (this.#cut === null || this.#asked) this.#cut = this.#said();
+    this.#asked = false;
   }
 
   // disconnected notes that its library has noticed a cut, or has given up by itself.
@@ -84,8 +87,9 @@ class Listener {
     }
   }
 
-  // ask is the body of an enter.
-  get ask() {
+  // ask is the body of an enter that is sent now.
+  ask() {
+    this.#asked = true;
     const more = this.extended ? { seq: true, since: this.#seq } : {};
     return { username: this.name, rid: this.room, secret: this.secret, ...more };
   }
@@ -167,7 +171,7 @@ const socketIO = (kind) => async (listener, address) => {
     });
   const enter = async (of) => {
     const by = (route, body) => request(of, route, body);
-    while (!(await request(of, ROUTES.enter, listener.ask, (answer) => listener.answered(answer, by)))) await pause(AGAIN_MS);
+    while (!(await request(of, ROUTES.enter, listener.ask(), (answer) => listener.answered(answer, by)))) await pause(AGAIN_MS);
   };
   const begin = () => {
     connection = {};
@@ -210,7 +214,8 @@ const original = async (listener, address) => {
   const enter = () =>
     new Promise((resolve, reject) => {
       client.closed.then(() => reject(new Error('disconnected')));
-      client.sendRequest(ROUTES.enter, { username: listener.name, rid: listener.room }, (answer) => resolve(listener.answered(answer)));
+      const { username, rid } = listener.ask();
+      client.sendRequest(ROUTES.enter, { username, rid }, (answer) => resolve(listener.answered(answer)));
     });
   const connect = async () => {
     while (!listener.ended) {
