@@ -20,6 +20,9 @@ type claim struct {
 	key  uint64 // Request.Key
 }
 
+// claimCost is what a claim takes beside the user's text, about: its place in the list, and the list's in the map.
+const claimCost = 160
+
 // ClaimRefused is the answer to an OpClaim of a user that has enough sessions.
 var ClaimRefused = RefusedFor(ReasonNames[ReasonSessions])
 

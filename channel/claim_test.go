@@ -2,6 +2,7 @@ package channel
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -148,4 +149,30 @@ func TestClaimsModel(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What claims take of the heap is what the arithmetic of the server's memory says (FootprintOf), or less.
+func TestClaimsCost(t *testing.T) {
+	const users = 20_000
+	s := newStage(t)
+	s.w.limits.Sessions = Sessions{Most: 1}
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before, text := heap(), 0
+	for i := range users {
+		user := fmt.Sprintf("uid\x00%0250d", i)
+		text = len(user)
+		if got, _ := s.claims(at(0, 1+i), user, 0); got != string(Done) {
+			t.Fatal(got)
+		}
+	}
+	each, most := (heap()-before)/users, text+text/8+FootprintOf().ClaimBytes // an eighth is what the allocator rounds up
+	if t.Logf("%d bytes", each); each > most {
+		t.Errorf("a claim takes %d bytes, and counts %d", each, most)
+	}
+	runtime.KeepAlive(s)
 }

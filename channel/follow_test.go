@@ -367,7 +367,8 @@ func TestPromotedWantsTick(t *testing.T) {
 // A partition that is handed over is the same for who takes it, as owner and as one who follows, at the time that it had.
 func TestHandedOver(t *testing.T) {
 	s, now := lived(t)
-	for _, part := range []uint16{Partition("r"), Partition("open")} {
+	for _, name := range livedNames {
+		part := Partition(name)
 		for _, owns := range []bool{true, false} {
 			state, clock := s.w.State(nil, part), s.w.now(s.w.copyOf(part))
 			b := s.w.Hand(nil, part)

@@ -13,6 +13,7 @@ type Footprint struct {
 	Ghosts       int // members of an address that are away in a small room
 	Letters      int // private messages for one that is away
 	LetterBytes  int // all of them
+	ClaimBytes   int // a session that counts as a user's, beside the user's text
 	PageMessages int // of a page of history, and of what follows an enter
 	PageBytes    int
 }
@@ -21,6 +22,6 @@ type Footprint struct {
 func FootprintOf() Footprint {
 	return Footprint{
 		RoomBytes: historyCost, MessageBytes: messageCost, Mids: maxMids, MidBytes: midCost, Past: maxPast, PastBytes: pastCost,
-		AwayBytes: awayCost, Ghosts: leastGhosts, Letters: maxLetters, LetterBytes: maxLetterBytes, PageMessages: pageMessages, PageBytes: pageBytes,
+		AwayBytes: awayCost, Ghosts: leastGhosts, Letters: maxLetters, LetterBytes: maxLetterBytes, ClaimBytes: claimCost, PageMessages: pageMessages, PageBytes: pageBytes,
 	}
 }

@@ -23,14 +23,14 @@ func TestGoldenStates(t *testing.T) {
 	}))
 	s, now := lived(t)
 	seen := make(map[RecordKind]int)
-	for _, room := range []string{"r", "open"} {
+	for _, room := range livedNames {
 		for record := range s.w.state.snapshot(s.w.state.parts[Partition(room)], *now) {
 			seen[record.Kind]++
 			g.Bytes(fmt.Sprintf("partition of %s, record %d of kind %d", room, seen[record.Kind], record.Kind), AppendRecord(nil, &record))
 		}
 	}
 	for _, kind := range []RecordKind{
-		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter, RecordReplace,
+		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter, RecordReplace, RecordClaim,
 	} {
 		if seen[kind] == 0 {
 			t.Errorf("the partition has no record of kind %d", kind)
@@ -39,7 +39,10 @@ func TestGoldenStates(t *testing.T) {
 	g.Check(t)
 }
 
-// lived is a partition in which something of everything has happened.
+// livedNames are two rooms and a user, whose partitions lived has.
+var livedNames = []string{"r", "open", "user"}
+
+// lived is partitions in which something of everything has happened.
 func lived(t testing.TB) (s *stage, now *int64) {
 	h := keeping(ReadersPresent)
 	h.Readers = func(room string) Readers {
@@ -67,5 +70,10 @@ func lived(t testing.TB) (s *stage, now *int64) {
 	s.handle(Request{Op: OpEnter, From: at(1, 7), User: "back", Room: "r", Key: 11})
 	s.enter(at(0, 5), "e", "open")
 	s.send(at(0, 5), "e", "open", Everybody, `"two"`)
+	s.items = nil
+	s.claims(at(0, 1), "user", 0)
+	s.claims(at(257, 4), "user", 7)
+	s.claims(at(1, 8), "user", 0)
+	s.releases(at(1, 8), "user")
 	return s, now
 }

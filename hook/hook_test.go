@@ -60,7 +60,7 @@ func TestAnswers(t *testing.T) {
 		{200, ``, auth.Identity{}, false}, {200, `{}`, auth.Identity{}, false}, {200, `{"name":""}`, auth.Identity{}, false}, {200, `{"name":7}`, auth.Identity{}, false},
 		{200, `{"name":"a","rooms":"x"}`, auth.Identity{}, false}, {200, `{"name":"a","until":1800000000000}`, auth.Identity{}, false}, {200, `{"name":"a","until":-1}`, auth.Identity{}, false},
 		{200, `{"name":"a","uid":"` + strings.Repeat("u", 256) + `"}`, auth.Identity{}, false},
-		{200, `{"name":"a","x":"` + strings.Repeat("x", maxAnswer) + `"}`, auth.Identity{}, false},
+		{200, `{"name":"a","x":"` + strings.Repeat("x", maxAnswer) + `"}`, auth.Identity{}, false}, {200, `{"name":"a"}` + strings.Repeat(" ", maxAnswer), auth.Identity{}, false},
 		{201, `{"name":"a"}`, auth.Identity{}, false}, {302, `{"name":"a"}`, auth.Identity{}, false}, {307, ``, auth.Identity{}, false}, {404, ``, auth.Identity{}, false}, {400, `no JSON`, auth.Identity{}, false}, {413, ``, auth.Identity{}, false}, {429, ``, auth.Identity{}, false}, {500, `{"name":"a"}`, auth.Identity{}, false},
 	} {
 		status, body, h.failed = tc.status, tc.body, 0
@@ -118,6 +118,12 @@ func TestCircuit(t *testing.T) {
 		t.Error(err)
 	}
 	now = now.Add(pause)
+	// The one that tries it goes before it has an answer: that says nothing of the service, and the next one tries.
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := h.Authenticate(gone, login); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 	status = http.StatusUnauthorized
 	for range 3 {
 		if err := ask(); !errors.Is(err, auth.ErrRefused) {

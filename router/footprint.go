@@ -23,6 +23,7 @@ type Footprint struct {
 	TokenBytes int // a login that waits
 	LoginBytes int // all that wait
 	LoginPart  int // what part of that one address may have
+	Claims     int // as how many users' session one counts
 	ReadCharge int // bytes of what was said that cost one enter
 }
 
@@ -36,6 +37,6 @@ func FootprintOf() Footprint {
 		FormFactor:   formFactor,
 
 		Rooms: channel.FootprintOf(), AwayOfOne: maxGhosts, AwayOfAll: maxAway,
-		TokenBytes: auth.MaxToken + loginCost, LoginBytes: maxLoginBytes, LoginPart: linePart, ReadCharge: readBytes,
+		TokenBytes: auth.MaxToken + loginCost, LoginBytes: maxLoginBytes, LoginPart: linePart, Claims: maxClaims, ReadCharge: readBytes,
 	}
 }

@@ -33,6 +33,7 @@ func TestGoldenStates(t *testing.T) {
 	}
 	who := &identity{Identity: auth.Identity{Name: "name", UID: "uid", Rooms: []string{"r", "q*"}, Until: time.UnixMilli(5)}}
 	g.Bytes("login", (&rare{who: who, token: "token"}).append(nil))
+	g.Bytes("login that counts as two users' session", (&rare{who: who, key: 6, claims: []string{"uid\x00a", "name\x00b"}}).append(nil))
 	var told []string
 	r = newRig(t, shape{loops: 1}, func(c *Config) { c.App = carrying(&told) })
 	r.login(atConnector, false)

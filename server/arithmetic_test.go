@@ -168,8 +168,11 @@ func keptTable(c *settings) string {
 	row("ids of a room's messages", r.Mids*r.MidBytes, memory, memory, "the same", "`-history-age`")
 	row("who has left a room and gave a secret", r.Past*r.PastBytes, memory, memory, fmt.Sprintf("the same; %d of a room", r.Past), "`-history-age`")
 	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`")
-	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxUID
+	user := len((&auth.Identity{UID: strings.Repeat("u", auth.MaxUID)}).User())
+	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxName + auth.MaxUID + user
 	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and who makes tokens", "the session's end")
+	claims := f.Claims * (16 + user + user + r.ClaimBytes) // at the session and at the partition
+	row("whose session it counts as, with `-sessions`", claims, times(ofAddress, claims), times(ofAll, claims), fmt.Sprintf("the same; %d users, one of them while it becomes another", f.Claims), "the session's end")
 	row("a ban, a mute or a lock", ruleBytes, "none", times(maxRules, ruleBytes), "`server/moderation.go`; operators only", "its time, or an operator")
 	return b.String()
 }

@@ -107,11 +107,11 @@ func fit(name string) bool {
 	for _, r := range name {
 		switch {
 		case isJoiner(r):
-			if isJoiner(last) || !isSelector(last) && !carries(last) {
+			if !carries(last) {
 				return false
 			}
 		case isSelector(r):
-			if isJoiner(last) || isSelector(last) || !carries(last) {
+			if isSelector(last) || !carries(last) {
 				return false
 			}
 		case hidden(r):
@@ -127,7 +127,7 @@ func isJoiner(r rune) bool { return r == '\u200c' || r == '\u200d' }
 func isSelector(r rune) bool { return unicode.Is(unicode.Variation_Selector, r) }
 
 // carries tells whether a joiner or a variation selector may follow: in scripts that join, and in emoji. Digits, # and some punctuation are
-// shown as emoji with a selector.
+// shown as emoji with a selector. Selectors are marks, so joiners may follow them; joiners are not, and carry nothing.
 func carries(r rune) bool {
 	return unicode.In(r, unicode.L, unicode.M, unicode.S) || r >= '0' && r <= '9' || r == '#' || r == '\u203c' || r == '\u2049' || r == '\u3030'
 }

@@ -75,6 +75,26 @@ func TestFolds(t *testing.T) {
 		{"김", "\u1100\u1175\u11b7", "ᄀ\u200dᅵᆷ"},
 		{"❤", "❤\ufe0f"},
 		{"ﬁn", "fin"},
+		// Scripts in which letters join, stack or have several forms. With or without the joiner, in whatever form it is typed, it is one name.
+		{"مهدیزاده", "مهدی\u200cزاده", "ﻣﻬﺪیزاده"},
+		{"الله", "الله\u200d", "ﺍﻟﻠﻪ"},
+		{"שלום", "שלום\u200c"},
+		{"שָׁ", "\ufb2aָ", "ש\u05c1\u05b8"},
+		{"क्ष", "क्\u200dष", "क्\u200cष"},
+		{"\u0958", "\u0915\u093c"},
+		{"\u09dc", "\u09a1\u09bc"},
+		{"ශ්රී", "ශ්\u200dරී"},
+		{"กำ", "ก\u0e4d\u0e32"},
+		{"ຫນ", "\u0edc"},
+		{"バ", "ﾊﾞ", "ハ\u3099"},
+		{"ｶﾞ", "ガ"},
+		{"ὰ", "α\u0300"},
+		{"Ångström", "\u212bngström", "A\u030angström"},
+		{"Việt", "Vie\u0323\u0302t", "Viê\u0323t"},
+		{"ё", "е\u0308"},
+		{"ᠡᠨᠡ", "ᠡ\u180bᠨᠡ"},
+		{"豈", "\uf900"},
+		{"①②", "12"},
 	} {
 		want := foldOf(names[0])
 		for _, name := range names {
