@@ -21,11 +21,13 @@ const (
 	Left Why = "left"
 	// Switched: it has entered another room.
 	Switched Why = "switch"
+	// Closed: the room was closed (an operator's close, or a fault in it), and the session goes on in its first one.
+	Closed Why = "closed"
 	// Goodbye: the client has closed its connection in order.
 	Goodbye Why = "goodbye"
 	// Cut: the connection broke, or the client took nothing, or said nothing, for too long. It may come back soon.
 	Cut Why = "cut"
-	// Kicked: by a program (Kick), an operator, or a newer session of the same user.
+	// Kicked: by a program (Kick), an operator, or a newer session of the same user, which may have come back before the cut of this one was noticed.
 	Kicked Why = "kick"
 	// Refused: the session was ended because its client broke the protocol or a limit.
 	Refused Why = "refused"

@@ -199,3 +199,59 @@ func ExampleCall_Members() {
 	// <nil> 2
 	// a.b.c: refused: {"code":400}
 }
+
+// A user has one session, the newest, in the whole fleet.
+func ExampleSession_Login() {
+	a := app.New()
+	a.Handle("user.userHandler.login", func(c *app.Call) (any, error) {
+		return nil, c.Session.Login(c.Context(), "user 1", app.Logins{Most: 1, KickOld: true}) // a real program looks at a token
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	fmt.Println(c.Request("user.userHandler.login", nil, nil))
+	fmt.Println(a.CountUID(context.Background(), "user 1"))
+	fmt.Println(a.KickUID("user 1", "too late to play"))
+	_, err := c.Next()
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// 1 <nil>
+	// <nil>
+	// kicked: {"reason":"too late to play"}
+}
+
+// A session goes into rooms and out of them, and events tell of each.
+func ExampleSession_Leave() {
+	a, told := app.New(), make(chan string, 8)
+	a.OnJoin(func(_ *app.Session, joined app.Place) { told <- joined.User + " joins " + joined.Room })
+	a.OnLeave(func(_ *app.Session, left app.Place, why app.Why) {
+		told <- left.User + " leaves " + left.Room + ": " + string(why)
+	})
+	a.OnEnter(func(s *app.Session) { // on the event loop, where nothing may wait
+		s.Bind("user 1")
+		_ = s.JoinThen("team 7", func(error) { _ = s.LeaveThen("team 7", nil) })
+	})
+	a.Handle("lobby.lobbyHandler.out", func(c *app.Call) (any, error) {
+		err := c.Session.Leave(c.Context(), "lobby")
+		return map[string]any{"uid": c.Session.UID(), "closed": c.Session.Closed(), "rooms": len(c.Session.Rooms())}, err
+	})
+	c, stop := serve(a)
+	defer stop()
+
+	_ = c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": "lobby"}, nil)
+	fmt.Println(<-told)
+	fmt.Println(<-told)
+	var answer struct {
+		UID    string
+		Closed bool
+		Rooms  int
+	}
+	fmt.Println(c.Request("lobby.lobbyHandler.out", nil, &answer), answer)
+	fmt.Println(<-told)
+	// Output:
+	// ann joins team 7
+	// ann leaves team 7: left
+	// <nil> {user 1 false 0}
+	// ann leaves lobby: left
+}

@@ -30,7 +30,8 @@ var (
 	ErrUnknown = errors.New("the room's owner has not answered; what was asked may have happened")
 )
 
-// Broadcast sends a push to every session that has finished its handshake, in a room or not. A client may get it before or after a push
+// Broadcast sends a push to every session that has finished its handshake, in a room or not, on all nodes of a fleet whose programs run; it does not wait for those, and one that has
+// joined within the last second may miss it. A client may get it before or after a push
 // to its room that was sent at the same time.
 func (a *App) Broadcast(route string, body any) error {
 	node, content, err := a.encodePush(route, body)

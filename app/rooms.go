@@ -17,7 +17,7 @@ var roomsPage = 500
 
 // Rooms are the rooms that have members and whose names begin with prefix, all if that is empty, in the order of their names. They are asked for 500 at a
 // time, while the loop over them goes on; a room that comes to be or ends meanwhile may be told or not. The loop ends with an error when ctx does, or when the
-// server does not run. It waits as methods of Room.Wait do, so it must not be called on an event loop.
+// server does not run. In a fleet the owner of each of the 1,024 partitions is asked for each 500: for what is done now and then. It waits as methods of Room.Wait do, so it must not be called on an event loop.
 //
 //	for room, err := range a.Rooms(ctx, "match-") {
 //		if err != nil {

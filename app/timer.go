@@ -181,8 +181,9 @@ const unknownLife = math.MaxUint64
 
 // AfterFunc has fn called once, in d, in order with what happens in the room, unless the timer is stopped or the room ends before. A room ends when the last
 // member has left it; one that keeps messages (-history) only if nobody is there when the time comes. A room of the same name that comes to be later is
-// another one. fn runs on the event loop that decides for the room, so it must not block, and may push to the room and set another timer. What it asks of the
-// room comes behind all that was said before.
+// another one. fn runs on an event loop, so it must not block, and may push to the room and set another timer. What it asks of the room comes behind all that was said
+// before. In a fleet, too, it runs in this process, and ends with it, wherever the room's owner is: that is asked whether the room is still the same. While the owner does not answer fn waits,
+// and after some seconds it is not called any more, which the log says; AfterFunc of Room.Wait fails with the owner's error.
 //
 // A room with nobody in it has no timers: then fn is not called, and AfterFunc of Room.Wait fails with ErrAbsent. For a time until somebody comes there is App.AfterFunc.
 // It fails with ErrNotRunning and ErrTimers as that does.
@@ -194,7 +195,11 @@ func (r Room) AfterFunc(d time.Duration, fn func()) (*Timer, error) {
 	var life atomic.Uint64 // of the room that the timer is in; 0: nobody was there
 	life.Store(unknownLife)
 	t, err := r.app.timer(d, 0, func(*Timer) {
-		node.OnRoom(r.name, func(now uint64) {
+		node.OnRoom(r.name, func(now uint64, err error) {
+			if err != nil {
+				tellFailed("timer of a room, whose owner does not answer", err)
+				return
+			}
 			life.CompareAndSwap(unknownLife, now) // the time has come before the room was found
 			if now != 0 && now == life.Load() {
 				r.app.protect("timer of a room", fn)
@@ -204,22 +209,26 @@ func (r Room) AfterFunc(d time.Duration, fn func()) (*Timer, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := make(chan bool, 1)
-	node.OnRoom(r.name, func(now uint64) {
-		life.CompareAndSwap(unknownLife, now)
-		there := life.Load() != 0
-		if !there {
+	found := make(chan error, 1)
+	node.OnRoom(r.name, func(now uint64, err error) {
+		if err == nil {
+			life.CompareAndSwap(unknownLife, now)
+			if life.Load() == 0 {
+				err = ErrAbsent
+			}
+		}
+		if err != nil {
 			t.Stop()
 		}
-		found <- there
+		found <- err
 	})
 	if r.ctx == nil {
 		return t, nil
 	}
 	select {
-	case there := <-found:
-		if !there {
-			return nil, fmt.Errorf("timer in room %s: %w", r.name, ErrAbsent)
+	case err := <-found:
+		if err != nil {
+			return nil, fmt.Errorf("timer in room %s: %w", r.name, err)
 		}
 		return t, nil
 	case <-r.ctx.Done():

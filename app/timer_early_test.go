@@ -20,12 +20,12 @@ func (n *earlyNode) After(_ time.Duration, f func()) (stop func() bool) {
 	return func() bool { return false }
 }
 
-func (n *earlyNode) OnRoom(_ string, f func(life uint64)) {
+func (n *earlyNode) OnRoom(_ string, f func(life uint64, err error)) {
 	if due := n.due; due != nil {
 		n.due = nil
 		due()
 	}
-	f(n.life)
+	f(n.life, nil)
 }
 
 // A room's timer that is due at once is called, and where nobody is it is not.

@@ -1,12 +1,17 @@
 package app
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 )
 
 // bound are the sessions of each uid. Safe from any goroutine.
@@ -18,10 +23,17 @@ type bound struct {
 // Bind says whose session it is. A uid is what the program knows a user by, say the key of its account, and nobody else sees it; the name that
 // a session shows in a room is User. The session keeps the uid until it ends or is bound to another; the empty uid takes it away.
 //
-// It returns the other sessions of that uid, oldest first. Of two sessions that bind the same uid at the same time exactly one sees the other. So
-// the program decides what a second login means: it kicks the others, or this one, or lets them be. A session that has ended is bound to nothing.
+// It does not wait, and returns the other sessions of that uid in this process, oldest first. Of two sessions that bind the same uid at the same time exactly one sees the other. So
+// the program decides what a second login means: it kicks the others, or this one, or lets them be. In a fleet others may be on other nodes: Login has the
+// fleet decide. A session that has ended is bound to nothing.
 func (s *Session) Bind(uid string) (others []*Session) {
-	b := &s.app.bound
+	others = s.app.bound.bind(s, uid)
+	s.claim(uid)
+	return others
+}
+
+// bind puts s in as one of a uid's sessions, of which it returns the others.
+func (b *bound) bind(s *Session, uid string) (others []*Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.take(s)
@@ -35,6 +47,129 @@ func (s *Session) Bind(uid string) (others []*Session) {
 	s.uid = uid
 	b.byUID[uid] = append(b.byUID[uid], s)
 	return others
+}
+
+// claimPause is how long a session waits that could not be counted as one of its uid's, before it is tried again.
+const claimPause = time.Second
+
+// claim has s counted as one of a uid's sessions by who decides for the uid, sooner or later.
+func (s *Session) claim(uid string) {
+	done := func(_ int, err error) {
+		var refused *RefusedError
+		switch now := s.UID(); {
+		case errors.Is(err, ErrClosed), errors.As(err, &refused):
+		case now != uid: // it was bound to another meanwhile
+			s.claim(now)
+		case err != nil:
+			if node, ended := s.app.running(); ended == nil {
+				node.After(claimPause, func() {
+					if s.UID() == uid {
+						s.claim(uid)
+					}
+				})
+			}
+		}
+	}
+	if err := s.client.Bind(hosting.Binding{UID: uid, Again: true, Done: done}); err != nil {
+		done(0, err)
+	}
+}
+
+// Logins says how many sessions a uid may have, wherever they are in a fleet.
+type Logins struct {
+	Most    int  // 0: any number
+	KickOld bool // the oldest are ended for a new one; else that is refused
+}
+
+// Login is Bind that lets no more sessions have the uid than it may, in the whole fleet: one that is too many is refused with a *RefusedError, whose reason is
+// "sessions", and stays what it was; or with KickOld the oldest are ended. Then Login returns when they have left their rooms. So their names are free, but in a fleet a
+// leave may take a moment longer than Login: an enter that is refused with "taken" may be tried again. Of several logins at once the last one stays.
+//
+// It fails as Enter does, with ErrClosed, ErrBusy, ErrNotSent; with ErrUnknown, and when ctx ends, or two minutes if it has no deadline, nobody knows whether the session
+// is the uid's, or whether the others have ended. It waits, so it must not be called on an event loop.
+func (s *Session) Login(ctx context.Context, uid string, of Logins) error {
+	if uid == "" {
+		return errors.New("a login needs a uid")
+	}
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	b := hosting.Binding{UID: uid, Most: max(of.Most, 0)}
+	if of.KickOld {
+		b.Most = -b.Most
+	}
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		waits, err := s.bindOnce(ctx, b)
+		if err != nil {
+			if was := s.UID(); was != "" {
+				s.claim(was)
+			}
+			return err
+		}
+		if !b.Again {
+			s.app.bound.bind(s, uid)
+		}
+		if waits == 0 {
+			return nil
+		}
+		b.Again = true
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("other sessions of the user have not ended: %w: %w", ErrUnknown, ctx.Err())
+		}
+	}
+}
+
+// How long Login waits before it asks again whether old sessions have ended.
+const leastPause, mostPause = 2 * time.Millisecond, 100 * time.Millisecond
+
+// bindOnce has s counted and waits for that.
+func (s *Session) bindOnce(ctx context.Context, b hosting.Binding) (waits int, err error) {
+	type outcome struct {
+		waits int
+		err   error
+	}
+	done := make(chan outcome, 1)
+	b.Done = func(waits int, err error) { done <- outcome{waits, err} }
+	if err := s.client.Bind(b); err != nil {
+		return 0, err
+	}
+	select {
+	case o := <-done:
+		return o.waits, o.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("login: %w: %w", ErrUnknown, ctx.Err())
+	}
+}
+
+// KickUID ends all sessions of a uid, in the whole fleet, and tells their clients the reason. It does not wait, and is no error if there is none. One that was bound a moment
+// ago by Bind may be missed; one that Login has returned for is not.
+func (a *App) KickUID(uid, reason string) error {
+	node, err := a.running()
+	if err != nil {
+		return err
+	}
+	return node.Request(channel.Request{Op: channel.OpKick, User: hosting.BoundUser(uid), Content: codec.AppendString(nil, reason)})
+}
+
+// CountUID tells how many sessions a uid has in the whole fleet. It waits as methods of Room.Wait do, and misses what KickUID does.
+func (a *App) CountUID(ctx context.Context, uid string) (int, error) {
+	node, err := a.running()
+	if err != nil {
+		return 0, err
+	}
+	var answer struct{ Count int }
+	b, err := node.Ask(ctx, channel.Request{Op: channel.OpCount, User: hosting.BoundUser(uid)})
+	if err != nil {
+		return 0, fmt.Errorf("count sessions of a user: %w", err)
+	}
+	if err := codec.Unmarshal(b, &answer); err != nil {
+		return 0, fmt.Errorf("count sessions of a user: %w", err)
+	}
+	return answer.Count, nil
 }
 
 // take takes s out. Guarded by mu.
@@ -69,30 +204,36 @@ func (s *Session) UID() string {
 	return s.uid
 }
 
-// SessionsOf returns the sessions that are bound to uid (Session.Bind), oldest first.
+// SessionsOf returns the sessions of this process that are bound to uid (Session.Bind, Login), oldest first. Of those on other nodes of a fleet there are CountUID, KickUID
+// and PushUIDs.
 func (a *App) SessionsOf(uid string) []*Session {
 	a.bound.mu.RLock()
 	defer a.bound.mu.RUnlock()
 	return slices.Clone(a.bound.byUID[uid])
 }
 
-// UIDs are the uids to which sessions are bound, in no order. It looks at all of them: for what is done now and then.
+// UIDs are the uids to which sessions of this process are bound, in no order. It looks at all of them: for what is done now and then.
 func (a *App) UIDs() []string {
 	a.bound.mu.RLock()
 	defer a.bound.mu.RUnlock()
 	return slices.Collect(maps.Keys(a.bound.byUID))
 }
 
-// PushUIDs sends a push to all sessions that are bound to any of uids, in whatever rooms they are, and returns to how many; a uid of which there is no session
-// is no error, and one that is named twice gets it once. With ErrBusy some of them have too much to take already, and did not get it.
+// PushUIDs sends a push to all sessions that are bound to any of uids, in whatever rooms they are, and on whatever nodes of a fleet, and returns to how many of this process; a uid of which there is no session
+// is no error, and one that is named twice gets it once. With ErrBusy some of them have too much to take already, and did not get it. It does not wait for other nodes.
 func (a *App) PushUIDs(uids []string, route string, body any) (reached int, err error) {
-	_, content, err := a.encodePush(route, body)
+	node, content, err := a.encodePush(route, body)
 	if err != nil {
 		return 0, err
 	}
 	p := &codec.Push{Route: route, Body: content}
 	if len(uids) > 1 {
 		p.Shared = new(codec.SharedFrames)
+	}
+	failed := func(e error) {
+		if e != nil && (err == nil || errors.Is(err, ErrBusy)) {
+			err = e
+		}
 	}
 	told := make(map[string]struct{}, len(uids))
 	for _, uid := range uids {
@@ -101,12 +242,13 @@ func (a *App) PushUIDs(uids []string, route string, body any) (reached int, err 
 		}
 		told[uid] = struct{}{}
 		for _, s := range a.SessionsOf(uid) {
-			switch e := s.client.Push(p); {
-			case e == nil:
+			e := s.client.Push(p)
+			if failed(e); e == nil {
 				reached++
-			case err == nil || errors.Is(err, ErrBusy):
-				err = e
 			}
+		}
+		if node.InFleet() {
+			failed(node.Request(channel.Request{Op: channel.OpPush, User: hosting.BoundUser(uid), Route: route, Content: content, Silent: true}))
 		}
 	}
 	return reached, err

@@ -54,7 +54,7 @@ type subject struct {
 
 func (s *state) subjectOf(p *partition, r *Request) (of subject) {
 	room := p.rooms[r.Room]
-	if room == nil || r.Op == OpClaim || r.Op == OpRelease {
+	if room == nil || r.Op == OpClaim || r.Op == OpRelease || r.Op == OpBind || r.Op == OpRooms {
 		return subject{}
 	}
 	of.room = room
@@ -133,6 +133,12 @@ func (d *decision) decide() {
 		d.claim()
 	case OpRelease:
 		d.release()
+	case OpBind:
+		d.bind()
+	case OpLife:
+		d.life()
+	case OpRooms:
+		d.rooms()
 	case OpNothing:
 	default:
 		d.reply(Refused)
@@ -469,6 +475,10 @@ func (d *decision) deliver(push func(*decision) *codec.Push) (p *codec.Push, rec
 // kick ends a member's session. Its loop will post the leave when the session has ended. One that is away has none, and leaves. Everybody's is the
 // room's end: nobody is told who leaves.
 func (d *decision) kick() {
+	if d.r.Room == "" {
+		d.kickUser()
+		return
+	}
 	if room := d.of.room; room != nil && d.r.Target == Everybody {
 		reason, _ := codec.StringValue(d.r.Content)
 		d.closeRoom(room, reason)

@@ -30,6 +30,7 @@ func (d *decision) closeRoom(room *Room, reason string) {
 		if d.state.isAway(slot) {
 			continue
 		}
-		d.post(ItemKick, d.state.addr(slot), room.id).Body = []byte(reason)
+		it := d.post(ItemKick, d.state.addr(slot), room.id)
+		it.Body, it.Count = []byte(reason), RoomEnds
 	}
 }

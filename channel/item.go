@@ -1,6 +1,10 @@
 package channel
 
-import "github.com/pomelod/pomelod/codec"
+import (
+	"bytes"
+
+	"github.com/pomelod/pomelod/codec"
+)
 
 // Outlet carries a worker's items to one loop of one node, in order. Declared here because the worker is its user.
 type Outlet interface {
@@ -28,7 +32,7 @@ const (
 	ItemLeave
 	// ItemReply: Body answers To's request Req.
 	ItemReply
-	// ItemDirect: Push goes to To only.
+	// ItemDirect: Push goes to To only, if it is still in Room (0: wherever it is). To one that is no session (Addr.Asker) it is for all sessions of its node.
 	ItemDirect
 	// ItemKick: To's session ends if it is still in Room (0: wherever it is); Body is the reason it is told.
 	ItemKick
@@ -42,7 +46,7 @@ type Item struct {
 	Open  bool   // Body is a list that lacks its end (End)
 	Part  uint16 // the partition that decided
 	Req   uint32 // ItemEnter, ItemReply: the number the loop gave the request
-	Count uint32 // ItemEnter: members of Room, To included. ItemPush: 0, or Urgent
+	Count uint32 // ItemEnter: members of Room, To included. ItemPush: 0, or Urgent. ItemKick: 0, or RoomEnds
 	Epoch Epoch  // of the partition: another one means that its owner has changed
 	N     uint64 // number among the partition's items for To's node, from 1, without gaps
 	Room  RoomID
@@ -55,6 +59,14 @@ type Item struct {
 
 // Urgent is the Count of an ItemPush that does not wait for the room's hold (Request.Urgent).
 const Urgent = 1
+
+// RoomEnds is the Count of an ItemKick that ends a room with all its members: a session that is in other rooms, too, may go on in them.
+const RoomEnds = 1
+
+// Replaces tells whether the item ends a session because its user has come back to Room by another one, which may go to its other rooms, too.
+func (it *Item) Replaces() bool {
+	return it.Kind == ItemKick && it.Room != 0 && bytes.Equal(it.Body, replacedReason)
+}
 
 // ListEnd ends a list of users. Lists that grow share what comes before it.
 const ListEnd = "]}"

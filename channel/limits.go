@@ -134,6 +134,8 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		return w.admitEnter(r, of)
 	case OpSend, OpPush, OpSay:
 		switch {
+		case r.Op == OpPush && r.Room == "":
+			return w.busyUser(r)
 		case of.room == nil || r.Op == OpSend && of.user == 0:
 		case r.Op == OpSend && r.Target == Everybody && w.holds && of.room.readers != ReadersNobody && w.journal.Failing():
 			return refusedHistory
@@ -146,7 +148,7 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		if of.room != nil {
 			return w.busy(of.room)
 		}
-	case OpClaim:
+	case OpClaim, OpBind, OpRooms:
 		if w.way(r.From.Outlet()).Full(0) {
 			return refusedBusy
 		}

@@ -1,6 +1,12 @@
 package channel
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pomelod/pomelod/codec"
+)
 
 // What programs and operators ask of rooms: pushes and messages of the server's own.
 
@@ -9,6 +15,10 @@ func (d *decision) somebody() bool { return d.of.room != nil && len(d.of.room.ou
 
 // pushTo is a push of the server's own.
 func (d *decision) pushTo() {
+	if d.r.Room == "" {
+		d.pushUser()
+		return
+	}
 	if !d.somebody() || d.r.Target != Everybody && (d.of.target == 0 || d.state.isAway(d.of.target)) {
 		d.reply(Absent)
 		return
@@ -84,11 +94,51 @@ func (d *decision) hurry(first int) {
 	}
 }
 
-// count tells how many members a room has.
+// count tells how many members a room has, or sessions a user.
 func (d *decision) count() {
 	n := uint64(0)
 	if room := d.of.room; room != nil {
 		n = uint64(room.count)
+	} else if d.r.Room == "" {
+		n = uint64(len(d.p.claims[d.r.User]))
 	}
 	d.reply(append(strconv.AppendUint([]byte(`{"count":`), n, 10), '}'))
+}
+
+// life tells the life of a room from others of its name.
+func (d *decision) life() {
+	id := RoomID(0)
+	if room := d.of.room; room != nil && room.count > 0 {
+		id = room.id
+	}
+	d.reply(append(strconv.AppendUint([]byte(`{"life":`), uint64(id), 10), '}'))
+}
+
+// maxRoomsTold is how many rooms of a partition one answer tells at the most.
+const maxRoomsTold = 500
+
+// rooms tells of rooms of the partition.
+func (d *decision) rooms() {
+	most := maxRoomsTold
+	if x := d.r.Ext; x != nil && x.Most > 0 {
+		most = min(most, int(x.Most))
+	}
+	var names []string
+	for name, room := range d.p.rooms {
+		if room.count > 0 && name > d.r.Prev && strings.HasPrefix(name, d.r.Target) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	more := len(names) > most
+	b := []byte(`{"rooms":[`)
+	for i, name := range names[:min(len(names), most)] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = codec.AppendString(append(b, `{"name":`...), name)
+		b = strconv.AppendUint(append(b, `,"members":`...), uint64(d.p.rooms[name].count), 10)
+		b = append(b, '}')
+	}
+	d.reply(append(strconv.AppendBool(append(b, `],"more":`...), more), '}'))
 }

@@ -31,10 +31,11 @@ const (
 	// OpMembers answers with the names in Room. With Ext it answers a member with a page of them, {"users":[…],"count":…,"next":…}: Ext.Most at most, those that entered
 	// after the one of the serial Ext.Since.
 	OpMembers
-	// OpPush pushes Route with Content to Room, or to Target alone. From nobody.
+	// OpPush pushes Route with Content to Room, or to Target alone; without a Room to all of User's sessions (OpBind), but for those behind From's node if it is Silent. From
+	// nobody.
 	OpPush
 	// OpKick ends Target's session; Content is the reason it is told, as JSON text. With Everybody it ends those of all members, and the room, with
-	// what it keeps.
+	// what it keeps. Without a Room it ends all of User's sessions (OpBind).
 	OpKick
 	// OpSlow sets Room's slow mode; Content is the milliseconds between two messages of a member, as JSON: 0 turns it off,
 	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
@@ -46,7 +47,7 @@ const (
 	OpSay
 	// OpPushExcept pushes Route with Content to all of Room but Target, who need not be there. From nobody.
 	OpPushExcept
-	// OpCount answers with how many members Room has: {"count":…}.
+	// OpCount answers with how many members Room has, without a Room how many sessions User has: {"count":…}.
 	OpCount
 	// OpNothing takes the place, and the number, of a request that nobody waits for any more. It is never answered.
 	OpNothing
@@ -55,6 +56,15 @@ const (
 	OpClaim
 	// OpRelease takes From out of User's sessions. It is never refused and never answered.
 	OpRelease
+	// OpBind is OpClaim for a program, which says with each request how many sessions User may have. Content is that as JSON: 0 is any number; of n more are refused
+	// (ClaimRefused); of -n the oldest are ended, and stay User's until they say so (OpRelease). Done, or {"waits":…} with how many have yet to do that. A request that comes
+	// again is answered anew.
+	OpBind
+	// OpLife answers with what tells the life of Room from others of its name: {"life":…}, 0 if nobody is in it.
+	OpLife
+	// OpRooms answers with rooms of the partition Part that have members: those whose names begin with Target and stand behind Prev in the order of their bytes, Ext.Most at
+	// most: {"rooms":[{"name":…,"members":…}…],"more":…}.
+	OpRooms
 
 	ops
 )
@@ -63,14 +73,14 @@ const (
 // worker keeps of them it may keep because strings are immutable.
 type Request struct {
 	Op      Op
-	Part    uint16 // Partition(Room), of OpClaim and OpRelease Partition(User), so that a name is hashed once
-	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done
+	Part    uint16 // Partition(Room), where Room is empty Partition(User), so that a name is hashed once; OpRooms: any
+	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done. OpPush without a Room: not to those behind From's node
 	Req     uint32 // number for the answer; 0: no answer is wanted
 	N       uint64 // number among the requests of From's node to this partition, from 1; 0: the next, as nothing can be lost between
 	From    Addr
 	Room    string
 	User    string
-	Prev    string    // OpEnter
+	Prev    string    // OpEnter, OpRooms
 	Key     uint64    // OpEnter: what proves that two sessions are one user's, OpClaim: one client's; 0 for none
 	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody; OpSay: Everybody; OpPushExcept: a name
 	Route   string    // OpPush, OpPushExcept

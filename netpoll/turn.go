@@ -80,6 +80,16 @@ func (l *Loop) writeStaged(now int64) {
 	l.call.handler.Passed()
 }
 
+// WriteOut writes what is staged in the middle of an event, for a handler that stages more than should wait for its end. Nothing of the handler is called in it: peers that fetch are offered
+// theirs later. Runs on the loop.
+func (l *Loop) WriteOut() {
+	was := l.offers.later
+	l.offers.later = true
+	l.outboxes.flushDirty()
+	l.offers.later = was
+	l.Ring()
+}
+
 // Tick tells the loop that a second may have passed.
 func (l *Loop) Tick() {
 	l.clock.event = 0

@@ -55,14 +55,15 @@ func (n *Node) asker(l *loop) channel.Addr {
 	return channel.Addr{Node: n.id, Ref: channel.Ref(l.index) << 56}
 }
 
-// Ask has the owner of the partition of r.Room execute r, wherever in a fleet that is, and returns its answer, JSON that must not be changed. It fails
+// Ask has the owner of the partition of r.Room, or of r.User where that is empty, execute r, wherever in a fleet that is, and returns its answer, JSON that must not be changed. It fails
 // with app.ErrBusy or app.ErrNotSent when r has not been executed; and with app.ErrUnknown when there is no answer before ctx ends, or before a fleet
 // gives r up: r may have been executed then. Without a deadline it waits for -request-timeout, and in a fleet for as long as a loop does, so that the
 // fleet, which may know more, speaks first. Safe from any goroutine but a loop's, which it would hold up.
 func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
+	part := partitionOf(&r)
 	if _, has := ctx.Deadline(); !has {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, n.patience(channel.Partition(r.Room)))
+		ctx, cancel = context.WithTimeout(ctx, n.patience(part))
 		defer cancel()
 	}
 	number, answer := n.asks.begin()
@@ -82,7 +83,7 @@ func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 		return b, nil
 	case <-ctx.Done():
 		at := "another node, which owns the room"
-		if l := n.placement.Load()[channel.Partition(r.Room)].loop; l != nil {
+		if l := n.placement.Load()[part].loop; l != nil {
 			at = fmt.Sprintf("event loop %d", l.index)
 		}
 		return nil, fmt.Errorf("room %s: no answer from %s: %w: %w", r.Room, at, app.ErrUnknown, ctx.Err())

@@ -5,14 +5,15 @@ import (
 	"slices"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/hosting"
 )
 
 // Where a user may have so many sessions and no more (channel.Limits.Sessions), a session is counted when its login has been judged and before it may do
 // anything with it: the partition of the user's name is asked, as an enter asks that of the room. A session is no longer counted when it has ended, or is somebody
 // else's. While it is counted it stays on its loop, as it is known by its name there.
 
-// maxClaims is as how many users' session one is counted at the most: who it is, and who it will be when it has entered.
-const maxClaims = 2
+// maxClaims is as how many users' session one is counted at the most: who it is, who it will be when it has entered, and whose a program says that it is (bind.go).
+const maxClaims = 3
 
 // limitsSessions tells whether sessions are counted.
 func (l *loop) limitsSessions() bool { return l.limits.Rooms.Sessions.Most > 0 }
@@ -70,12 +71,34 @@ func (l *loop) releaseClaims(s *session, who *identity) {
 		return
 	}
 	s.rare.claims = slices.DeleteFunc(s.rare.claims, func(user string) bool {
-		if who != nil && user == who.user {
+		if who != nil && user == who.user || hosting.IsBoundUser(user) {
 			return false
 		}
 		l.release(s, user)
 		return true
 	})
+}
+
+// releaseBound has s no longer counted as the session of a uid.
+func (l *loop) releaseBound(s *session) {
+	s.rare.claims = slices.DeleteFunc(s.rare.claims, func(user string) bool {
+		if hosting.IsBoundUser(user) {
+			l.release(s, user)
+			return true
+		}
+		return false
+	})
+}
+
+// releaseAll has s, which ends, no longer counted.
+func (l *loop) releaseAll(s *session) {
+	if s.rare == nil {
+		return
+	}
+	for _, user := range s.rare.claims {
+		l.release(s, user)
+	}
+	s.rare.claims = nil
 }
 
 // release has s no longer counted as a session of a user.

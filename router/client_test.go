@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/limit"
@@ -24,6 +25,7 @@ type rig struct {
 	far  *Node  // where the partitions are, nil: here
 	// fleet is what node, the first that takes clients, is a part of; nil: of none. Then net's loops are those of the fleet's first node.
 	fleet *fleetRig
+	apps  func(node string) *app.App // the programs of the fleet's nodes; nil: they have none
 	next  int
 	peer  netip.Addr // where connections come from
 	from  string     // the Origin line that WebSockets are opened with; empty: none
@@ -72,7 +74,12 @@ func (sh shape) String() string {
 
 // newRig makes a node; change may alter its configuration.
 func newRig(t testing.TB, sh shape, change func(*Config)) *rig {
-	r := &rig{t: t, net: looptest.New(), peer: netip.IPv6Loopback()}
+	return newProgramRig(t, sh, nil, change)
+}
+
+// newProgramRig is newRig of a fleet whose nodes have programs: apps makes that of a node, by its name. nil: they have none.
+func newProgramRig(t testing.TB, sh shape, apps func(node string) *app.App, change func(*Config)) *rig {
+	r := &rig{t: t, net: looptest.New(), peer: netip.IPv6Loopback(), apps: apps}
 	cfg := Config{
 		Loops: sh.loops, RoundTrip: sh.roundTrip, Stay: !sh.follow, Limits: DefaultLimits(),
 		Profiles: []*Profile{

@@ -95,6 +95,13 @@ func (x *fleetRig) boot(p *fleetNode) {
 	cfg := x.r.cfg
 	cfg.Elsewhere, cfg.Nanos = f.Inlet(), x.r.net.Now
 	cfg.NewDriver = func(int) (netpoll.Driver, error) { return p.loops.Driver(), nil }
+	if x.r.apps != nil {
+		cfg.App, cfg.Profiles = x.r.apps(p.name), nil
+		for _, profile := range x.r.cfg.Profiles { // a node adds its program's routes to them
+			own := *profile
+			cfg.Profiles = append(cfg.Profiles, &own)
+		}
+	}
 	node, err := NewNode(cfg)
 	if err != nil {
 		x.t.Fatal(err)

@@ -157,11 +157,20 @@ func (rs *rooms) pushToGuests(vg *variantGroup, route string, but *session) {
 		return
 	}
 	for _, s := range vg.guests.sessions {
-		if s != but {
-			rs.np.Write(s.conn, rs.encoded)
+		if s == but {
+			continue
+		}
+		rs.np.Write(s.conn, rs.encoded)
+		if rs.staged += len(rs.encoded); rs.staged > maxStaged {
+			rs.np.WriteOut()
+			rs.staged = 0
 		}
 	}
 }
+
+// maxStaged is how many bytes wait for guests in a turn before they are written in the middle of it: they are copies, one for each guest and push, and nothing else
+// bounds how many a turn makes.
+const maxStaged = 1 << 20
 
 // leaveRoom has s leave one of its rooms, and tells the App why.
 func (l *loop) leaveRoom(s *session, name string) bool {
@@ -181,6 +190,20 @@ func (l *loop) leaveRoom(s *session, name string) bool {
 	l.leave(l.addr(s.conn), user, name, r.id.Partition(), channel.Request{})
 	l.tellMoved(s, app.Left)
 	return true
+}
+
+// kicked ends s for a room, or for its user. Where one of its further rooms has ended it goes on in the others; its first one is the one that its client has entered, and that is
+// told why. Who has come back to a room by another session may come to the further ones, too: there s leaves as if it had been cut off.
+func (l *loop) kicked(s *session, it *channel.Item) {
+	if len(s.further()) > 0 {
+		if i := s.furtherIn(it.Room); i >= 0 && it.Count == channel.RoomEnds {
+			l.rooms.remove(s, i)
+			l.tellMoved(s, app.Closed)
+			return
+		}
+		l.appClient(s).replaced = it.Replaces()
+	}
+	l.kick(s, string(it.Body))
 }
 
 // forsake has s leave where it may have entered as uid, as nobody has said so. With a new login, where it is, it stays who it was.

@@ -20,6 +20,8 @@ type appClient struct {
 	addr            channel.Addr
 	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
 	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
+	bindings        []binding        // that wait; owned by the loop
+	replaced        bool             // its user has come back to one of its rooms by another session; owned by the loop
 	ended           atomic.Bool      // a client of socket.io may have begun another session since, at the same address
 }
 
@@ -32,6 +34,8 @@ type courier interface {
 	postKick(to channel.Addr, reason string)
 	// postChange changes the rooms of the session at an address, or returns app.ErrBusy. Else Change.Done is called.
 	postChange(to channel.Addr, c hosting.Change) error
+	// postBind has the session at an address counted as one of a uid's, or returns app.ErrBusy. Else Binding.Done is called.
+	postBind(to channel.Addr, b hosting.Binding) error
 }
 
 // Push implements hosting.Client.
@@ -174,9 +178,22 @@ func (l *loop) broadcast(p *codec.Push, slot int) {
 
 const broadcastSlice = 256
 
+// partitionOf is the partition that a program's or an operator's request is for.
+func partitionOf(r *channel.Request) uint16 {
+	switch {
+	case r.Op == channel.OpRooms:
+		return r.Part
+	case r.Room == "":
+		return channel.Partition(r.User)
+	}
+	return channel.Partition(r.Room)
+}
+
 // request posts a request that no session asked for. Safe from any goroutine.
 func (n *Node) request(req channel.Request) error {
-	req.Part, req.Fold = channel.Partition(req.Room), n.names.Fold(req.Target)
+	if req.Part = partitionOf(&req); req.Op != channel.OpRooms {
+		req.Fold = n.names.Fold(req.Target)
+	}
 	n.posting.RLock() // waits only while a partition begins to move, and while the node rests
 	defer n.posting.RUnlock()
 	at := n.placement.Load()[req.Part]
@@ -190,25 +207,6 @@ func (n *Node) request(req channel.Request) error {
 
 // After implements hosting.Node.
 func (h host) After(d time.Duration, f func()) (stop func() bool) { return h.after(d, f) }
-
-// OnRoom implements hosting.Node.
-func (h host) OnRoom(room string, f func(life uint64)) {
-	part := channel.Partition(room)
-	h.posting.RLock()
-	defer h.posting.RUnlock()
-	l := h.placement.Load()[part].loop
-	if l == nil { // another node decides for it
-		go f(0)
-		return
-	}
-	l.postRun(0, func() {
-		if !l.worker.Owns(part) { // it moves to another loop
-			h.after(time.Millisecond, func() { h.OnRoom(room, f) })
-			return
-		}
-		f(uint64(l.worker.LifeOf(room)))
-	})
-}
 
 // StartApp calls the App's OnStart functions, and returns the error of the first that fails. Call it once, before the loops turn.
 func (n *Node) StartApp() error {
@@ -235,21 +233,3 @@ func (h host) Fits(bytes int) bool { return h.limits.Load().fits(bytes) }
 
 // Request implements hosting.Node.
 func (h host) Request(r channel.Request) error { return h.request(r) }
-
-// Broadcast implements hosting.Node.
-func (h host) Broadcast(p *codec.Push) error {
-	for _, l := range h.loops {
-		if l.busy() {
-			return app.ErrBusy
-		}
-	}
-	h.posting.RLock()
-	defer h.posting.RUnlock()
-	h.broadcasts.Add(int32(len(h.loops))) // until all have done it no session moves, or both loops might miss it
-	for _, l := range h.loops {
-		l.postRun(len(p.Body), func() {
-			l.postRun(len(p.Body), func() { l.broadcast(p, 0) }) // a turn later, when those are here that were on their way
-		})
-	}
-	return nil
-}

@@ -27,6 +27,7 @@ type loop struct {
 	mailBytes atomic.Int64 // in mail
 	inbox     atomic.Int64 // weight (channel.Request.Weight) of the requests in mail; it decides what is admitted
 	paced     uint64       // Node.policies, when rooms here were last paced
+	announced uint32       // tick at which the fleet was last told of this node's program
 	backlog   atomic.Int64 // in the logs of groups, as last published
 
 	// Owned by the loop.
@@ -120,6 +121,7 @@ const mailSlice = 256
 
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
+	l.announce()
 	if l.paced != l.node.policies.Load() {
 		l.run(l.repace)
 	}
@@ -223,8 +225,13 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemEnter:
 		l.renewRoom(it)
 	}
-	if it.Kind == channel.ItemReply && it.To.Asker() {
-		l.node.asks.answer(it)
+	if it.To.Asker() && it.Kind != channel.ItemPush {
+		switch it.Kind {
+		case channel.ItemReply:
+			l.node.asks.answer(it)
+		case channel.ItemDirect:
+			l.node.broadcast(it.Push)
+		}
 		return
 	}
 	s := l.byAddr(it.To)
@@ -251,11 +258,11 @@ func (l *loop) apply(it *channel.Item) {
 			l.claimed(s, it.Body)
 		} else if c := s.changing(); c != nil && c.req == it.Req {
 			l.refused(s, it.Body)
-		} else {
+		} else if !l.bound(s, it) {
 			l.takeAnswer(s, it)
 		}
 	case channel.ItemDirect:
-		if s.in(it.Room) { // it may have switched rooms meanwhile
+		if it.Room == 0 && s.phase == working || s.in(it.Room) { // it may have switched rooms meanwhile
 			l.pushTo(s, it.Push)
 			if it.Push.Seq != 0 { // said before: nothing else that is for one alone has a number
 				l.limiter.spendRead(&s.meter, len(it.Push.Body))
@@ -263,7 +270,7 @@ func (l *loop) apply(it *channel.Item) {
 		}
 	case channel.ItemKick:
 		if it.Room == 0 || s.in(it.Room) {
-			l.kick(s, string(it.Body))
+			l.kicked(s, it)
 		}
 	}
 }

@@ -198,6 +198,7 @@ type Node struct {
 	short      atomic.Bool                           // of memory (SetShort)
 	broadcasts atomic.Int32                          // of App.Broadcast, as many as loops that have yet to do theirs
 	elsewhere  func(channel.OutletID) channel.Outlet // outlets of other nodes; nil: there are none
+	inFleet    bool                                  // partitions are wherever the fleet says
 	misrouted  atomic.Uint64                         // requests and items from or for loops that are not there
 	tags       []int                                 // Config.PredecessorTags. Static after construction
 }
@@ -216,7 +217,7 @@ func NewNode(cfg Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles,
 		budget:   netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
-		elsewhere: cfg.Outlets, tags: cfg.PredecessorTags,
+		elsewhere: cfg.Outlets, inFleet: cfg.Elsewhere != nil, tags: cfg.PredecessorTags,
 		follow: !cfg.Stay && cfg.Loops > 1, moving: make(chan struct{}, 1), cesu8: cfg.CESU8, names: cfg.Names, wall: cfg.wall(), after: cfg.After,
 	}
 	if n.after == nil {

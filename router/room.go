@@ -35,6 +35,7 @@ type rooms struct {
 	byID     map[channel.RoomID]*room
 	large    map[string]struct{}      // names of rooms that newcomers enter on other loops (follow)
 	encoded  []byte                   // a push
+	staged   int                      // bytes that wait for guests, at most
 	policy   func(room string) Policy // nil: there are none
 	// crowded are the rooms whose members here do not keep up: workers refuse new messages for them. A set of its own and not a field of the
 	// room, because workers on other loops read it; it is nearly always empty. Safe from any goroutine.
@@ -248,6 +249,7 @@ func (rs *rooms) markCrowded(id channel.RoomID) {
 
 // recheckCrowded opens rooms again whose members have caught up to half the mark.
 func (rs *rooms) recheckCrowded() {
+	rs.staged = 0 // what was staged is written
 	old := rs.crowded.Load()
 	if old == nil {
 		return

@@ -56,7 +56,7 @@ func (l *loop) become(s *session, to phase) {
 		l.depart(s, reasonGoodbye)
 	case to == ended && s.x != nil && s.x.pull != nil:
 		l.depart(s, s.x.pull.why)
-		l.releaseClaims(s, nil)
+		l.releaseAll(s)
 	}
 }
 
@@ -239,7 +239,7 @@ func (l *loop) Closed(c *netpoll.Conn, why netpoll.Reason) {
 		}
 	}
 	l.depart(s, why)
-	l.releaseClaims(s, nil)
+	l.releaseAll(s)
 	l.polls.connGone(s)
 	l.polls.sessionGone(s)
 	l.countTransport(s, 0)
@@ -271,6 +271,8 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 	if k := s.appClient(); k != nil {
 		k.ended.Store(true)
 		s.rare.client = nil
+		k.dropBindings()
+		l.releaseBound(s)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/cluster/natsbus"
 	"github.com/pomelod/pomelod/config"
@@ -117,7 +116,7 @@ func (s *fleetSettings) node() string {
 func (s *fleetSettings) has(role cluster.Roles) bool { return cluster.Roles(s.roles)&role != 0 }
 
 // checkFleet refuses flags that do not fit together.
-func (c *settings) checkFleet(app *app.App) error {
+func (c *settings) checkFleet() error {
 	s := &c.fleet
 	if !s.on() {
 		for _, name := range fleetOnly {
@@ -128,8 +127,6 @@ func (c *settings) checkFleet(app *app.App) error {
 		return nil
 	}
 	switch {
-	case app != nil:
-		return errors.New("-nats: a program with handlers of its own cannot be a node of a fleet yet; run it as one process")
 	case s.policy != "hash" && s.policy != "load":
 		return fmt.Errorf("-gate-policy %q: must be hash or load", s.policy)
 	case s.quorum < 0 || s.quorum > 1000:

@@ -47,7 +47,7 @@ type plannedListener struct {
 
 // plan reads the project's directory and puts everything together. Nothing is started or bound.
 func (c *settings) plan(app *app.App) (*plan, error) {
-	if err := c.checkFleet(app); err != nil {
+	if err := c.checkFleet(); err != nil {
 		return nil, err
 	}
 	project := &config.Project{}

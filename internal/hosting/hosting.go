@@ -5,6 +5,7 @@ package hosting
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/pomelod/pomelod/auth"
@@ -124,6 +125,23 @@ type Change struct {
 	Done func(error)
 }
 
+// Binding has a session counted as one of a uid's, and of no other uid's.
+type Binding struct {
+	UID   string // empty: of none
+	Most  int    // how many sessions it may have; 0: any number; -n: n, and the oldest are ended
+	Again bool   // it is asked again: the session stays as old as it was among those of the uid
+	// Done is called once, with how many sessions of the uid have yet to end, or why it is not counted. It runs on the event loop.
+	Done func(waits int, err error)
+}
+
+// BoundUser is the user that a uid is to partitions (channel.OpBind). A login's (auth.Identity.User) never looks so.
+func BoundUser(uid string) string { return boundPrefix + uid }
+
+// IsBoundUser tells whether a user is a uid's.
+func IsBoundUser(user string) bool { return strings.HasPrefix(user, boundPrefix) }
+
+const boundPrefix = "bound\x00"
+
 // ChangeKind says what a Change is.
 type ChangeKind uint8
 
@@ -156,22 +174,27 @@ type Client interface {
 	Kick(reason string)
 	// Change has its rooms changed, or fails, and then does not call Done.
 	Change(c Change) error
+	// Bind has the session counted as one of a uid's, or fails, and then does not call Done.
+	Bind(b Binding) error
 }
 
 // Node is what an App asks of its node. Safe from any goroutine, and Ask from any but a loop's.
 type Node interface {
 	// Fits tells whether a push may have a body of so many bytes.
 	Fits(bytes int) bool
-	// Request has the owner of a room execute a request.
+	// Request has the owner of a room, or of a user where it names none, execute a request.
 	Request(channel.Request) error
 	// Ask is Request and waits for the answer.
 	Ask(context.Context, channel.Request) ([]byte, error)
 	// After calls f once, in d, on any goroutine, unless stop is called before, which tells whether it was. f must not block.
 	After(d time.Duration, f func()) (stop func() bool)
-	// OnRoom has the loop that decides for a room call f with what tells its life from others of its name; 0 if nobody is in it. In order with requests.
-	OnRoom(room string, f func(life uint64))
-	// Rooms are the rooms whose names begin with prefix and stand behind after: most at most, and whether there are more. Waits for the loops.
+	// OnRoom has a loop call f with what tells a room's life from others of its name, 0 if nobody is in it; or with the error that nobody knows. It is the loop that
+	// decides for the room, in order with requests, if that is of this process; else what f asks comes behind all that was said when the owner was asked.
+	OnRoom(room string, f func(life uint64, err error))
+	// Rooms are the rooms, of the whole fleet, whose names begin with prefix and stand behind after: most at most, and whether there are more. Waits for the loops.
 	Rooms(ctx context.Context, prefix, after string, most int) (rooms []channel.RoomInfo, more bool, err error)
-	// Broadcast stages a push for every session that has finished its handshake.
+	// Broadcast stages a push for every session that has finished its handshake, of all nodes of a fleet.
 	Broadcast(p *codec.Push) error
+	// InFleet tells whether the node is one of a fleet.
+	InFleet() bool
 }

@@ -277,7 +277,7 @@ func TestResets(t *testing.T) {
 			return nil
 		},
 		without: weakness{
-			edits: []edit{{"router/session.go", "\tl.depart(s, why)\n\tl.releaseClaims", "\tl.releaseClaims"}}, // of Closed: every end is a leave
+			edits: []edit{{"router/session.go", "\tl.depart(s, why)\n\tl.releaseAll", "\tl.releaseAll"}}, // of Closed: every end is a leave
 			fails: "pomelod_members has stayed at",
 			alone: true,
 		},

@@ -1,0 +1,143 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/pomelod/pomelod/client"
+	"github.com/pomelod/pomelod/cluster"
+)
+
+// friend is a client of examples/friends, and what it was told.
+type friend struct {
+	*client.Client
+	t     *testing.T
+	board *board
+	told  []string // routes, and what a message says
+	ended bool
+}
+
+func newFriend(t *testing.T, m *process, name string) *friend {
+	t.Helper()
+	c, err := client.Dial(m.addr("connector"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &friend{Client: c, t: t, board: newBoard(t)}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		for {
+			push, err := c.Next()
+			if err != nil {
+				f.board.do(func() { f.ended = true })
+				return
+			}
+			var said struct{ Msg, Text, Room string }
+			_ = json.Unmarshal(push.Body, &said)
+			f.board.do(func() { f.told = append(f.told, push.Route+" "+said.Msg+said.Text+said.Room) })
+		}
+	}()
+	eventually(t, name+" to enter", func() bool { // refused while the room has no owner
+		return c.Request("connector.entryHandler.enter", map[string]string{"username": name, "rid": "lobby"}, nil) == nil
+	})
+	return f
+}
+
+// ask asks the program.
+func (f *friend) ask(route string, body, answer any) {
+	f.t.Helper()
+	if err := f.Request("friends.friendsHandler."+route, body, answer); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// waitFor waits until it was told something, once.
+func (f *friend) waitFor(what string) {
+	f.t.Helper()
+	f.board.wait(what, func() bool { return slices.Contains(f.told, what) })
+	f.board.do(func() {
+		if i := slices.Index(f.told, what); slices.Contains(f.told[i+1:], what) {
+			f.t.Errorf("told twice: %s", what)
+		}
+	})
+}
+
+// A program is one on two real processes: its users are found wherever they are, one session each; rooms with owners on either node are joined, listed and spoken to; timers fire;
+// and all of it goes on with one node when the other is killed.
+func TestProgramOfTwoNodes(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "friends")
+	build := exec.Command("go", "build", "-o", binary, "./examples/friends")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	h := &harness{t: t, rng: rand.New(rand.NewPCG(1, 1)), nats: startNATS(t, nil), at: make(map[string]string)}
+	for _, name := range []string{"a", "b"} {
+		args := append(nodeFlags("127.0.0.1"), "-id", name, "-nats", h.nats.url(), "-grace", "0", "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0")
+		h.nodes = append(h.nodes, &member{h: h, roles: cluster.RoleGate | cluster.RoleConnector | cluster.RoleChat, process: beginCommand(t, name, exec.Command(binary, args...))})
+	}
+	h.calm()
+	a, b := h.nodes[0], h.nodes[1]
+	ann, ben := newFriend(t, a.process, "ann"), newFriend(t, b.process, "ben")
+	ann.ask("login", map[string]string{"uid": "1", "mood": "fine"}, nil)
+	ben.ask("login", map[string]string{"uid": "2"}, nil)
+	ben.ask("tell", map[string]any{"to": []string{"1", "2"}, "text": "hi"}, nil)
+	ann.waitFor("onTold hi")
+	ben.waitFor("onTold hi")
+
+	const rooms = 8 // owners of both nodes, but for one case in 128
+	var in struct{ Members []string }
+	for i := range rooms {
+		ann.ask("join", map[string]any{"room": fmt.Sprint(i)}, &in)
+		ben.ask("join", map[string]any{"room": fmt.Sprint(i)}, &in)
+		if fmt.Sprint(in.Members) != "[ann ben]" {
+			t.Errorf("members %v", in.Members)
+		}
+		ann.waitFor(fmt.Sprintf("onJoined friends-%d", i))
+		text := fmt.Sprint("to ", i)
+		if err := ben.Request("chat.chatHandler.send", map[string]string{"rid": fmt.Sprint("friends-", i), "content": text, "target": "*"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		ann.waitFor("onChat " + text)
+	}
+	for _, f := range []*friend{ann, ben} {
+		list := map[string]int{}
+		if f.ask("rooms", nil, &list); len(list) != rooms || list["friends-0"] != 2 {
+			t.Errorf("rooms %v", list)
+		}
+	}
+	ann.ask("tea", nil, nil)
+	ben.waitFor("onChat tea is ready")
+	ann.waitFor("onChat tea is ready")
+
+	second := newFriend(t, b.process, "ann at b")
+	second.ask("login", map[string]string{"uid": "1"}, nil)
+	ann.board.wait("the older session to end", func() bool { return ann.ended })
+	var online struct{ Sessions int }
+	if ben.ask("online", map[string]string{"uid": "1"}, &online); online.Sessions != 1 {
+		t.Errorf("%d sessions of the user", online.Sessions)
+	}
+
+	other := newFriend(t, a.process, "cid")
+	other.ask("login", map[string]string{"uid": "3"}, nil)
+	eventually(t, "everybody to be shouted at from either node", func() bool { // a node that has just joined may miss it
+		ben.ask("shout", nil, nil)
+		other.board.mu.Lock()
+		defer other.board.mu.Unlock()
+		return slices.Contains(other.told, "onShout ")
+	})
+	before := 0
+	ben.board.do(func() { before = len(ben.told) })
+	ben.ask("tea", nil, nil) // the room may be a's, and the timer is b's
+	a.kill()
+	ben.board.wait("tea, although a node has died", func() bool { return slices.Contains(ben.told[before:], "onChat tea is ready") })
+	eventually(t, "the user of the dead node to be counted no more", func() bool {
+		err := ben.Request("friends.friendsHandler.online", map[string]string{"uid": "3"}, &online)
+		return err == nil && online.Sessions == 0
+	})
+}
