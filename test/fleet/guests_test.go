@@ -350,7 +350,7 @@ func (c *crowd) end(cut map[string]bool) (cuts, told int) {
 		}
 		c.eachStay(func(s *stay) {
 			s.checkOrder()
-			if len(s.twice) > 0 && !cut[s.node] { // a connector that drains tells nobody of leaves
+			if len(s.twice) > 0 && (!cut[s.node] || s.ended.IsZero()) { // a connector that drains tells nobody of leaves, and ends its sessions
 				c.wrongf("%s (%s, %s) was told that %v have come, who were there", s.g.name, s.g.wire, s.node, s.twice)
 			}
 			if !s.ended.IsZero() {
