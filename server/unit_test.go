@@ -177,6 +177,11 @@ func TestUnitFitsProgram(t *testing.T) {
 	var environ []string
 	for _, line := range strings.Split(readFile(t, "../deploy/pomelod.env"), "\n") {
 		if kv := strings.TrimPrefix(line, "#"); strings.HasPrefix(kv, envPrefix) {
+			if strings.HasPrefix(kv, envPrefix+"FLAGS_FILE=") { // a file of this form itself
+				file := filepath.Join(t.TempDir(), "flags")
+				put(t, file, "POMELOD_SESSION_RATE=50:100\n")
+				kv = envPrefix + "FLAGS_FILE=" + file
+			}
 			environ = append(environ, kv)
 		}
 	}
@@ -199,6 +204,11 @@ func TestUnitOfANode(t *testing.T) {
 	var environ []string
 	for _, line := range strings.Split(readFile(t, "../deploy/pomelod-fleet.env"), "\n") {
 		if kv := strings.TrimPrefix(line, "#"); strings.HasPrefix(kv, envPrefix) && !strings.HasPrefix(kv, "POMELOD_CONFIG") && !strings.HasPrefix(kv, "POMELOD_ENV") {
+			if strings.HasPrefix(kv, envPrefix+"FLAGS_FILE=") { // a file of this form itself
+				file := filepath.Join(t.TempDir(), "flags")
+				put(t, file, "POMELOD_SESSION_RATE=50:100\n")
+				kv = envPrefix + "FLAGS_FILE=" + file
+			}
 			environ = append(environ, kv)
 		}
 	}
