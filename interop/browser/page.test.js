@@ -28,7 +28,7 @@ const FILES = {
   '/pomelo.js': ['pomelo.js', 'text/javascript; charset=utf-8'],
   '/worker.js': ['worker.js', 'text/javascript; charset=utf-8'],
 };
-const MAX_COMPRESSED = 39 * 1024; // all that a first visit loads; it was 37 KB when this was written
+const MAX_COMPRESSED = 42 * 1024; // all that a first visit loads; it is 40 KB, of which 3 came with pages of what was missed
 const NEEDED_LATER = ['/pomelo.d.ts', '/worker.js'];
 
 const MARKUP = '<img src=x onerror=alert(1)><script>alert(2)</script><b>&amp;</b>';
