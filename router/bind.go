@@ -16,9 +16,10 @@ import (
 
 // binding is one that waits for the answer of the uid's partition.
 type binding struct {
-	req  uint32
-	user string
-	done func(waits int, err error)
+	req   uint32
+	user  string
+	again bool
+	done  func(waits int, err error)
 }
 
 // maxBindings is how many of a session wait at a time; more fail with app.ErrBusy.
@@ -79,7 +80,7 @@ func (l *loop) bind(s *session, b *hosting.Binding) {
 		s.rare.claims = append(s.rare.claims, user)
 	}
 	req := l.number()
-	k.bindings = append(k.bindings, binding{req, user, b.Done}) // first: the answer may come before Post returns
+	k.bindings = append(k.bindings, binding{req, user, b.Again, b.Done}) // first: the answer may come before Post returns
 	in.Post(channel.Request{Op: channel.OpBind, Part: part, Req: req, From: l.addr(s.conn), User: user, Content: strconv.AppendInt(nil, int64(b.Most), 10)})
 }
 
@@ -96,7 +97,7 @@ func (l *loop) bound(s *session, it *channel.Item) bool {
 	b := k.bindings[i]
 	k.bindings = slices.Delete(k.bindings, i, i+1)
 	waits, err := boundAnswer(it.Body)
-	if err != nil && s.claims(b.user) {
+	if err != nil && !b.again && s.claims(b.user) { // one that was asked again may have been counted before: that ends with the session
 		s.rare.claims = slices.DeleteFunc(s.rare.claims, func(user string) bool { return user == b.user })
 		if err == app.ErrUnknown { // it may be counted, and must not stay so
 			l.release(s, b.user)

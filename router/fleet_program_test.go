@@ -11,6 +11,8 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/hosting"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // programs are what a test knows of the programs of a fleet's nodes.
@@ -233,6 +235,53 @@ func TestFleetProgramLoginsAtOnce(t *testing.T) {
 			t.Errorf("%+v: %d logins went well, %d sessions are bound", of, well, open)
 		}
 	}
+}
+
+// Who is counted as a uid's session and cannot be asked for again, as its node is cut off, stays counted until it ends, and no longer.
+func TestFleetProgramBoundIsReleased(t *testing.T) {
+	r, p := programFleet(t, shape{loops: 1, fleet: "gnncc"})
+	x := r.fleet
+	ann := r.login(atConnector, true)
+	ann.enter("ann", "lobby")
+	if err := r.asked(func() error { return p.of["ann"].Login(t.Context(), "u", app.Logins{Most: 1}) }); err != nil {
+		t.Fatal(err)
+	}
+	count := func(want int) {
+		t.Helper()
+		n := -1
+		r.changed(nil, func() (err error) { n, err = p.apps[x.nodes[0].name].CountUID(t.Context(), "u"); return err })
+		if n != want {
+			t.Errorf("%d sessions, want %d", n, want)
+		}
+	}
+	var at *fleetNode
+	var k *appClient
+	for _, n := range x.nodes {
+		for _, l := range n.node.loops {
+			l.np.Each(func(c *netpoll.Conn) {
+				if known := l.session(c).appClient(); known != nil {
+					at, k = n, known
+				}
+			})
+		}
+	}
+	at.fleet.Away(true)
+	err := r.asked(func() error { // as the program's Bind does, but for its asking again a second later
+		done := make(chan error, 1)
+		if err := k.Bind(hosting.Binding{UID: "u", Again: true, Done: func(_ int, err error) { done <- err }}); err != nil {
+			return err
+		}
+		return <-done
+	})
+	if !errors.Is(err, app.ErrNotSent) {
+		t.Fatal(err)
+	}
+	at.fleet.Away(false)
+	x.calm()
+	count(1)
+	ann.sock.End()
+	x.pass(100)
+	count(0)
 }
 
 // What is said to all comes to the clients of all nodes, once.
