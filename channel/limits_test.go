@@ -174,3 +174,22 @@ func TestSlowModeOfOneRoom(t *testing.T) {
 		t.Errorf("%v, %d remembered", s.take(), n)
 	}
 }
+
+// Who asks for many rooms and does not take what it is told is told no more.
+func TestRoomsAreNotToldToWhoTakesNothing(t *testing.T) {
+	s := newStage(t)
+	s.enter(at(0, 1), "ann", "lobby")
+	s.take()
+	r := Request{Op: OpRooms, Part: Partition("lobby"), From: at(256, 0)}
+	ask := func(want string) {
+		t.Helper()
+		s.req++
+		r.Req = s.req
+		again := r
+		s.w.Handle(&again)
+		s.want(want)
+	}
+	ask(`256 reply 0 {"rooms":[{"name":"lobby","members":1}],"more":false}`)
+	s.outlet(256).full = func(RoomID) bool { return true }
+	ask(`256 reply 0 {"code":500}`)
+}

@@ -119,6 +119,11 @@ const maxRoomsTold = 500
 
 // rooms tells of rooms of the partition.
 func (d *decision) rooms() {
+	if d.input.refusal != admitted {
+		d.noteRefusal()
+		d.reply(Refused)
+		return
+	}
 	most := maxRoomsTold
 	if x := d.r.Ext; x != nil && x.Most > 0 {
 		most = min(most, int(x.Most))
