@@ -3,7 +3,6 @@ package router
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -134,7 +133,7 @@ func (n *Node) fleetRooms(ctx context.Context, prefix, after string, most int) (
 					rooms, more = firstByName(rooms, most), true
 				}
 				if failed != nil {
-					err = errors.Join(err, failed)
+					err = cmp.Or(err, failed) // the first: others fail because of it
 					cancel()
 				}
 				mu.Unlock()
