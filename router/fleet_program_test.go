@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +25,9 @@ type programs struct {
 }
 
 // programFleet is a fleet of nodes with programs, each with its own, that note what happens to sessions.
-func programFleet(t *testing.T, sh shape) (*rig, *programs) {
+func programFleet(t *testing.T, sh shape) (*rig, *programs) { return programFleetWith(t, sh, nil) }
+
+func programFleetWith(t *testing.T, sh shape, change func(*Config)) (*rig, *programs) {
 	p := &programs{apps: make(map[string]*app.App), of: make(map[string]*app.Session)}
 	r := newProgramRig(t, sh, func(node string) *app.App {
 		a := app.New()
@@ -38,8 +42,42 @@ func programFleet(t *testing.T, sh shape) (*rig, *programs) {
 		a.OnJoin(func(_ *app.Session, at app.Place) { note("%s joins %s", at.User, at.Room) })
 		a.OnLeave(func(_ *app.Session, at app.Place, why app.Why) { note("%s leaves %s: %s", at.User, at.Room, why) })
 		return a
-	}, nil)
+	}, change)
 	return r, p
+}
+
+// handTimers are timers for which the time comes when a test says so. Safe from any goroutine.
+type handTimers struct {
+	mu   sync.Mutex
+	last int
+	set  map[int]func()
+}
+
+// after is Config.After.
+func (h *handTimers) after(_ time.Duration, f func()) (stop func() bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last++
+	number := h.last
+	h.set[number] = f
+	return func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		_, was := h.set[number]
+		delete(h.set, number)
+		return was
+	}
+}
+
+// fire has the time come for all that are set.
+func (h *handTimers) fire() {
+	h.mu.Lock()
+	due := h.set
+	h.set = make(map[int]func())
+	h.mu.Unlock()
+	for _, number := range slices.Sorted(maps.Keys(due)) {
+		due[number]()
+	}
 }
 
 // took are the events since the last time.
@@ -307,7 +345,8 @@ func TestFleetProgramBroadcast(t *testing.T) {
 
 // A timer of a room fires wherever the room is, also when its owner has died meanwhile, and not in a later room of the name.
 func TestFleetProgramTimers(t *testing.T) {
-	r, p := programFleet(t, shape{loops: 1, fleet: "gncc"})
+	timers := &handTimers{set: make(map[int]func())}
+	r, p := programFleetWith(t, shape{loops: 1, fleet: "gncc"}, func(cfg *Config) { cfg.After = timers.after })
 	x := r.fleet
 	ann := r.login(atConnector, true)
 	ann.enter("ann", "lobby")
@@ -334,6 +373,7 @@ func TestFleetProgramTimers(t *testing.T) {
 			break
 		}
 	}
+	timers.fire()
 	if got := func() (got string) {
 		r.until(func() bool {
 			x.pass(20)
@@ -359,6 +399,7 @@ func TestFleetProgramTimers(t *testing.T) {
 	if err := set("lobby"); err != nil {
 		t.Fatal(err)
 	}
+	timers.fire()
 	r.until(func() bool { x.pass(20); return len(fired) > 0 })
 	for range 20 {
 		x.pass(20)
