@@ -47,17 +47,15 @@ func (d *decision) bind() {
 	d.reply(append(strconv.AppendInt([]byte(`{"waits":`), int64(over), 10), '}'))
 }
 
-// pushUser is OpPush without a room.
+// gets tells whether a push to User's sessions is for one of them.
+func (r *Request) gets(c claim) bool { return !r.Silent || c.addr.Node != r.From.Node }
+
+// pushUser is OpPush without a room. Who has too much to take already is left out, and nobody else for that.
 func (d *decision) pushUser() {
-	if d.input.refusal != admitted {
-		d.noteRefusal()
-		d.reply(Refused)
-		return
-	}
 	p := serverPush(d)
 	reached := false
 	for _, c := range d.p.claims[d.r.User] {
-		if d.r.Silent && c.addr.Node == d.r.From.Node {
+		if !d.r.gets(c) || slices.Contains(d.input.full, c.addr) {
 			continue
 		}
 		if reached {
@@ -66,11 +64,15 @@ func (d *decision) pushUser() {
 		d.post(ItemDirect, c.addr, 0).Push = p
 		reached = true
 	}
-	if !reached {
+	switch {
+	case len(d.input.full) > 0:
+		d.note(countBusy)
+		d.reply(Refused)
+	case reached:
+		d.reply(Done)
+	default:
 		d.reply(Absent)
-		return
 	}
-	d.reply(Done)
 }
 
 // kickUser is OpKick without a room.
@@ -87,12 +89,12 @@ func (d *decision) kickUser() {
 	d.reply(Done)
 }
 
-// busyUser is busy for the sessions of a user.
-func (w *Worker) busyUser(r *Request) refusal {
+// fullOf are those that a push to a user's sessions is for and that have too much to take already.
+func (w *Worker) fullOf(r *Request) (full []Addr) {
 	for _, c := range w.state.parts[r.Part].claims[r.User] {
-		if w.way(c.addr.Outlet()).Full(0) {
-			return refusedBusy
+		if r.gets(c) && w.way(c.addr.Outlet()).Full(0) {
+			full = append(full, c.addr)
 		}
 	}
-	return admitted
+	return full
 }

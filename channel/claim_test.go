@@ -151,6 +151,23 @@ func TestClaimsModel(t *testing.T) {
 	}
 }
 
+// A push to a user comes to all sessions that can take it, also where another one cannot.
+func TestPushToAUserPassesByWhoTakesNothing(t *testing.T) {
+	s := newStage(t)
+	for node := range 3 {
+		s.w.Handle(&Request{Op: OpBind, Part: Partition("u"), From: at(node<<8, 1), User: "u", Content: []byte("0")})
+	}
+	push := func(want ...string) {
+		t.Helper()
+		s.req++
+		s.w.Handle(&Request{Op: OpPush, Part: Partition("u"), Req: s.req, From: at(3<<8, 0), User: "u", Route: "onNews", Content: []byte(`{}`)})
+		s.want(want...)
+	}
+	push("0 direct 1 #0 onNews {}", "256 direct 1 #0 onNews {}", "512 direct 1 #0 onNews {}", "768 reply 0 {}")
+	s.outlet(256).full = func(RoomID) bool { return true }
+	push("0 direct 1 #0 onNews {}", "512 direct 1 #0 onNews {}", `768 reply 0 {"code":500}`)
+}
+
 // What claims take of the heap is what the arithmetic of the server's memory says (FootprintOf), or less.
 func TestClaimsCost(t *testing.T) {
 	const users = 20_000

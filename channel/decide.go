@@ -41,6 +41,7 @@ type input struct {
 	history *History               // nil where nothing is pushed
 	// sessions says how many a user may have.
 	sessions Sessions
+	full     []Addr // OpPush without a room: those of User's sessions that have too much to take already
 }
 
 // subject is whom and what a request names, found once.

@@ -134,8 +134,6 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		return w.admitEnter(r, of)
 	case OpSend, OpPush, OpSay:
 		switch {
-		case r.Op == OpPush && r.Room == "":
-			return w.busyUser(r)
 		case of.room == nil || r.Op == OpSend && of.user == 0:
 		case r.Op == OpSend && r.Target == Everybody && w.holds && of.room.readers != ReadersNobody && w.journal.Failing():
 			return refusedHistory

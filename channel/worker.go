@@ -208,6 +208,9 @@ func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
 		limits := w.roomLimits(r.Room)
 		in.slow, in.list = limits.Slow, limits.List
 	}
+	if r.Op == OpPush && r.Room == "" {
+		in.full = w.fullOf(r)
+	}
 	if in.slow > 0 || r.Cut || r.Handed == Unheard || r.Op == OpEnter && of.user != 0 && w.state.isAway(of.user) || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
 	}
