@@ -19,9 +19,24 @@ import (
 
 // programs are what a test knows of the programs of a fleet's nodes.
 type programs struct {
-	apps   map[string]*app.App
+	apps map[string]*app.App
+
+	mu     sync.Mutex              // logins are asked for by goroutines of their own
 	of     map[string]*app.Session // by the first name in a room
 	events []string
+}
+
+// session is whose first name in a room it was.
+func (p *programs) session(name string) *app.Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of[name]
+}
+
+func (p *programs) note(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.events = append(p.events, fmt.Sprintf(format, args...))
 }
 
 // programFleet is a fleet of nodes with programs, each with its own, that note what happens to sessions.
@@ -32,15 +47,16 @@ func programFleetWith(t *testing.T, sh shape, change func(*Config)) (*rig, *prog
 	r := newProgramRig(t, sh, func(node string) *app.App {
 		a := app.New()
 		p.apps[node] = a
-		note := func(format string, args ...any) { p.events = append(p.events, fmt.Sprintf(format, args...)) }
 		a.OnEnter(func(s *app.Session) {
-			note("%s enters %s", s.User(), s.Room())
+			p.note("%s enters %s", s.User(), s.Room())
+			p.mu.Lock()
+			defer p.mu.Unlock()
 			if p.of[s.User()] == nil {
 				p.of[s.User()] = s
 			}
 		})
-		a.OnJoin(func(_ *app.Session, at app.Place) { note("%s joins %s", at.User, at.Room) })
-		a.OnLeave(func(_ *app.Session, at app.Place, why app.Why) { note("%s leaves %s: %s", at.User, at.Room, why) })
+		a.OnJoin(func(_ *app.Session, at app.Place) { p.note("%s joins %s", at.User, at.Room) })
+		a.OnLeave(func(_ *app.Session, at app.Place, why app.Why) { p.note("%s leaves %s: %s", at.User, at.Room, why) })
 		return a
 	}, change)
 	return r, p
@@ -83,6 +99,8 @@ func (h *handTimers) fire() {
 // took are the events since the last time.
 func (p *programs) took(r *rig) string {
 	r.net.Settle()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	got := strings.Join(p.events, ", ")
 	p.events = nil
 	return got
@@ -111,8 +129,8 @@ func TestFleetProgramRooms(t *testing.T) {
 			ben.enter("ben", "lobby")
 			for i := range 8 { // owners of several nodes
 				room := fmt.Sprint("team-", i)
-				r.changed(nil, func() error { return p.of["ann"].Join(ctx, room) })
-				r.changed(nil, func() error { return p.of["ben"].Join(ctx, room) })
+				r.changed(nil, func() error { return p.session("ann").Join(ctx, room) })
+				r.changed(nil, func() error { return p.session("ben").Join(ctx, room) })
 			}
 			want := "ann enters lobby, ben enters lobby"
 			for i := range 8 {
@@ -188,7 +206,7 @@ func TestFleetProgramLogins(t *testing.T) {
 				}
 			}
 			login := func(name string, of app.Logins) error {
-				return r.asked(func() error { return p.of[name].Login(ctx, "u", of) })
+				return r.asked(func() error { return p.session(name).Login(ctx, "u", of) })
 			}
 			one, newest := app.Logins{Most: 1}, app.Logins{Most: 1, KickOld: true}
 			ann, ben, cid := enter("ann"), enter("ben"), enter("cid")
@@ -204,7 +222,7 @@ func TestFleetProgramLogins(t *testing.T) {
 				t.Errorf("a second login: %v", err)
 			}
 			count(1)
-			if p.of["ben"].UID() != "" || p.of["ann"].UID() != "u" {
+			if p.session("ben").UID() != "" || p.session("ann").UID() != "u" {
 				t.Error("bound to the wrong one")
 			}
 			ann.take()
@@ -227,7 +245,7 @@ func TestFleetProgramLogins(t *testing.T) {
 				t.Errorf("events %s", got)
 			}
 			count(1)
-			p.of["cid"].Bind("u")
+			p.session("cid").Bind("u")
 			r.net.Settle() // it does not wait
 			count(2)
 			r.changed(nil, func() error { return p.any().KickUID("u", "go") })
@@ -238,11 +256,11 @@ func TestFleetProgramLogins(t *testing.T) {
 			}
 			count(0)
 			enter("dan")
-			p.of["dan"].Bind("u")
-			p.of["dan"].Bind("v")
+			p.session("dan").Bind("u")
+			p.session("dan").Bind("v")
 			r.net.Settle()
 			count(0)
-			p.of["dan"].Bind("")
+			p.session("dan").Bind("")
 		})
 	}
 }
@@ -255,7 +273,7 @@ func TestFleetProgramLoginsAtOnce(t *testing.T) {
 		for i := range 4 {
 			name := fmt.Sprint("p", i)
 			r.login(atConnector, true).enter(name, "lobby")
-			go func() { done <- p.of[name].Login(t.Context(), "u", of) }()
+			go func() { done <- p.session(name).Login(t.Context(), "u", of) }()
 		}
 		well := 0
 		for range 4 {
@@ -281,7 +299,7 @@ func TestFleetProgramBoundIsReleased(t *testing.T) {
 	x := r.fleet
 	ann := r.login(atConnector, true)
 	ann.enter("ann", "lobby")
-	if err := r.asked(func() error { return p.of["ann"].Login(t.Context(), "u", app.Logins{Most: 1}) }); err != nil {
+	if err := r.asked(func() error { return p.session("ann").Login(t.Context(), "u", app.Logins{Most: 1}) }); err != nil {
 		t.Fatal(err)
 	}
 	count := func(want int) {
@@ -394,7 +412,7 @@ func TestFleetProgramTimers(t *testing.T) {
 	if err := set("lobby"); err != nil {
 		t.Fatal(err)
 	}
-	r.changed(nil, func() error { return p.of["ann"].Leave(ctx, "lobby") })
+	r.changed(nil, func() error { return p.session("ann").Leave(ctx, "lobby") })
 	ann.enter("ann", "lobby")
 	if err := set("lobby"); err != nil {
 		t.Fatal(err)
