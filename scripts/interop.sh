@@ -11,10 +11,10 @@ at=${AT:-$((processors > 2 ? processors - 1 : 1))}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# try FILE DIR: its output is shown whole when it has ended, as several run at once.
+# try FILE DIR: its output is shown whole when it has ended, as several run at once. A file that never ends is ended after a quarter of an hour: the longest takes three minutes.
 try() {
 	local log="$2/${1//\//-}.log" rc=0
-	node --test --test-reporter=spec "$1" >"$log" 2>&1 || rc=$?
+	timeout -k 10 900 node --test --test-reporter=spec "$1" >"$log" 2>&1 || rc=$?
 	cat "$log"
 	((rc == 0)) || echo "$1" >>"$2/failed"
 }

@@ -31,6 +31,7 @@ export class Script {
   sent = [];
   #socket;
   #refuses = false;
+  #told = () => {};
 
   // handshake is what the server answers to the client's.
   constructor(handshake = { code: 200, sys: {} }) {
@@ -44,6 +45,7 @@ export class Script {
       send(bytes) {
         script.sent.push(bytes);
         if (bytes[0] === 1) script.deliver(pack(1, utf8(JSON.stringify(handshake))));
+        script.#told();
       }
       close() {
         queueMicrotask(() => this.onclose({ code: 1000, reason: "", wasClean: true }));
@@ -55,6 +57,14 @@ export class Script {
   deliver(...packages) {
     const frame = Uint8Array.from(packages.flatMap((pkg) => [...pkg]));
     this.#socket.onmessage({ data: frame.buffer });
+  }
+
+  // waitFor waits until what the client has sent is enough.
+  waitFor(enough) {
+    return new Promise((resolve) => {
+      this.#told = () => enough() && resolve();
+      this.#told();
+    });
   }
 
   // refuse ends the connection, and takes no other.

@@ -36,8 +36,11 @@ function playCases(where, open) {
         };
       });
       after(async () => {
-        await place?.close();
-        await site?.stop();
+        try {
+          await place?.close();
+        } finally {
+          await site?.stop(); // else this process has a child, and does not end
+        }
       });
 
       it('keeps its promises', { timeout: 4 * TIMEOUT_MS }, async (t) => {
