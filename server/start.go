@@ -135,9 +135,12 @@ func (s *starter) readFlags() error {
 	return setFlags(s.own, slices.DeleteFunc(lines, func(line string) bool {
 		key, _, _ := strings.Cut(line, "=")
 		name, _ := flagOf(key)
-		return wasGiven(s.given, name)
+		return wasGiven(s.given, append(pomeloNames[name], name)...)
 	}), path)
 }
+
+// pomeloNames are the other names that pomelod start has for flags.
+var pomeloNames = map[string][]string{"env": {"e", "environment"}, "id": {"i"}}
 
 // wasGiven tells whether one of several flags was given.
 func wasGiven(f *flag.FlagSet, names ...string) (is bool) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/config"
 )
@@ -126,6 +127,14 @@ func TestStartedProcesses(t *testing.T) {
 	}
 	if s := starting(t, []string{"POMELOD_CONFIG=/elsewhere"}, "-d", dir); s.settings.dir != dir+"/config" {
 		t.Errorf("-d %s is %s", dir, s.settings.dir)
+	}
+	file := filepath.Join(t.TempDir(), "flags")
+	put(t, file, lineOf("env", "production")+lineOf("id", "chat-1")+lineOf("drain", "3s"))
+	for _, names := range [][2]string{{"-e", "-i"}, {"-environment", "-id"}, {"-env", "-i"}} { // the command line wins over the file, whatever name it has for a flag
+		s := starting(t, nil, names[0], "development", names[1], "chat-2", "-flags-file", file, "-d", dir, "-nats", "nats://h")
+		if c := s.settings; c.env != "development" || c.fleet.id != "chat-2" || c.drain != 3*time.Second {
+			t.Errorf("%q: environment %s, id %s, drain %v", names, c.env, c.fleet.id, c.drain)
+		}
 	}
 	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h", startedEnv + "=1"}; !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
