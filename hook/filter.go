@@ -39,6 +39,9 @@ func (h *Hook) Filter(ctx context.Context, said filter.Said) (v filter.Verdict, 
 		if text = trimmed(text); text[0] != '{' { // null is no answer either
 			return errors.New("it is no JSON object")
 		}
+		if string(a.Content) == "null" { // as many services write what they leave out
+			a.Content = nil
+		}
 		v = filter.Verdict{Refused: a.Refuse, Content: a.Content}
 		return nil
 	})

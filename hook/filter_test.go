@@ -41,7 +41,7 @@ func TestFilterAnswers(t *testing.T) {
 		ok     bool
 		failed int
 	}{
-		{200, `{}`, filter.Verdict{}, true, 0}, {200, " \n{\"more\":1}", filter.Verdict{}, true, 0},
+		{200, `{}`, filter.Verdict{}, true, 0}, {200, " \n{\"more\":1}", filter.Verdict{}, true, 0}, {200, `{"refuse":false,"content": null}`, filter.Verdict{}, true, 0},
 		{200, `{"content":"h*"}`, filter.Verdict{Content: []byte(`"h*"`)}, true, 0}, {200, `{"content":{"a":[1]}}`, filter.Verdict{Content: []byte(`{"a":[1]}`)}, true, 0},
 		{200, `{"refuse":true}`, no, true, 0}, {401, ``, no, true, 0}, {403, strings.Repeat("x", 2*maxAnswer), no, true, 0},
 		// Lies, and what is no answer.
