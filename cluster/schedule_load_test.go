@@ -64,7 +64,8 @@ func TestTwoNodesFillTheirWindows(t *testing.T) {
 }
 
 // An owner, a follower or a connector stands still for two seconds, under more than the links may keep: all that any node keeps for others stays within
-// a -link-memory of 16 MiB. With a smaller one that is not so of an owner and its follower: what it keeps for that is bounded by the 300 ms until the follower is dropped. What does not fit is refused as not sent, and everything else has its answer when the node goes on.
+// a -link-memory of 16 MiB. With a smaller one it may not be so of an owner and its follower: what it keeps for that is
+// bounded by the 300 ms until the follower is dropped. What does not fit is refused as not sent, and everything else has its answer when the node goes on.
 func TestLinkMemoryHoldsWhileANodeIsStopped(t *testing.T) {
 	const memory = 16 << 20 // a quarter of what it is by default
 	for _, stopped := range []string{"owner", "follower", "connector"} {
