@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,7 @@ import (
 	"github.com/pomelod/pomelod/filter"
 )
 
-// censor is a filter for which a message is "bad" (refused), "broken" (it cannot say), "panic", "slow …" (it waits until it is freed, or gives up), or has a word
+// censor is a filter for which a message is "bad" (refused), "broken" (it cannot say), "panic", "slow …" (it waits until it is freed, or gives up), "hung" (it gives up), or has a word
 // "darn" that it replaces.
 type censor struct {
 	free    chan struct{}
@@ -35,6 +36,9 @@ func (c *censor) judge(ctx context.Context, said filter.Said) (filter.Verdict, e
 		case <-ctx.Done():
 			return filter.Verdict{}, ctx.Err()
 		}
+	case content == `"hung"`:
+		<-ctx.Done()
+		return filter.Verdict{}, ctx.Err()
 	case content == `"bad"`:
 		return filter.Verdict{Refused: true, Content: []byte(`"never"`)}, nil
 	case content == `"broken"`:
@@ -167,10 +171,12 @@ func TestFilterThatHangs(t *testing.T) {
 		c.take()
 		all = append(all, c)
 	}
+	r.node.sieve.add(netip.MustParseAddr("198.51.100.1"), 0, func() { <-filter.free })
 	for _, c := range all {
-		c.request(routeSend, sendBody("slow", "*"))
+		c.request(routeSend, sendBody("hung", "*"))
 	}
-	r.net.Settle()
+	r.net.Settle() // all of them wait behind that, or are too many, however long it takes
+	close(filter.free)
 	answers := 0
 	r.until(func() bool {
 		for _, c := range all {
