@@ -46,7 +46,7 @@ func TestFilterAnswers(t *testing.T) {
 		{200, `{"refuse":true}`, no, true, 0}, {401, ``, no, true, 0}, {403, strings.Repeat("x", 2*maxAnswer), no, true, 0},
 		// Lies, and what is no answer.
 		{200, ``, filter.Verdict{}, false, 1}, {200, `null`, filter.Verdict{}, false, 1}, {200, `[]`, filter.Verdict{}, false, 1}, {200, `{"refuse":"yes"}`, filter.Verdict{}, false, 1},
-		{200, `{"content":"h`, filter.Verdict{}, false, 1}, {200, `{"content":"` + strings.Repeat("x", maxAnswer) + `"}`, filter.Verdict{}, false, 1},
+		{200, `{"content":"h`, filter.Verdict{}, false, 1}, {200, `{"content":"` + strings.Repeat("x", 2*maxAnswer) + `"}`, filter.Verdict{}, false, 1},
 		{204, ``, filter.Verdict{}, false, 1}, {302, ``, filter.Verdict{}, false, 1}, {500, `{}`, filter.Verdict{}, false, 1}, {404, ``, filter.Verdict{}, false, 0},
 	} {
 		status, body, h.failed = tc.status, tc.body, 0
@@ -54,6 +54,30 @@ func TestFilterAnswers(t *testing.T) {
 		if !reflect.DeepEqual(v, tc.want) || (err == nil) != tc.ok || h.failed != tc.failed {
 			t.Errorf("%d %.40s: %+v, %v, %d failures", tc.status, tc.body, v, err, h.failed)
 		}
+	}
+}
+
+// A long message may be changed, however the service escapes it: else whoever says long ones could pass the filter, or have it rest for all.
+func TestFilterOfLongMessages(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var q saying
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		n := len(strings.Trim(string(q.Content), `"`)) / len("😀")
+		_, _ = w.Write([]byte(`{"refuse":false,"content":"` + strings.Repeat(`\ud83d\ude00`, n) + `"}`))
+	}))
+	t.Cleanup(s.Close)
+	h, err := NewFilter(s.URL, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.client.CloseIdleConnections)
+	const emoji = 256 << 10 / len("😀")
+	long := said
+	long.Content = []byte(`"` + strings.Repeat("😀", emoji) + `"`)
+	if v, err := h.Filter(context.Background(), long); err != nil || len(v.Content) != 2+12*emoji || h.failed != 0 {
+		t.Errorf("%d bytes, %v, %d failures", len(v.Content), err, h.failed)
 	}
 }
 

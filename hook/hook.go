@@ -39,6 +39,7 @@ const (
 type Hook struct {
 	what   string // it is, for errors
 	url    string
+	echoes int // an answer may be longer than maxAnswer by so many times the question, which may be in it
 	client http.Client
 	now    func() time.Time
 
@@ -212,12 +213,13 @@ func (h *Hook) post(ctx context.Context, question any, take func(text []byte) er
 	case code != http.StatusOK:
 		return fmt.Errorf("%s answers %s; it must be 200, 401 or 403", h.what, response.Status)
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	most := maxAnswer + h.echoes*len(body)
+	text, err := io.ReadAll(io.LimitReader(response.Body, int64(most)+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s's answer: %w", h.what, err)
-	case len(text) > maxAnswer:
-		return fmt.Errorf("%s's answer is longer than %d bytes", h.what, maxAnswer)
+	case len(text) > most:
+		return fmt.Errorf("%s's answer is longer than %d bytes", h.what, most)
 	}
 	if err := take(text); err != nil {
 		return fmt.Errorf("%s's answer: %w", h.what, err)
