@@ -339,6 +339,10 @@ func (ch *chat) send(s *session, c *call) {
 		}
 	}
 	room, name := s.meant(rid)
+	if c.sifted != "" && c.sifted != name { // a program has it in another room by now, whose members it was not meant for
+		ch.calls.answer(s, c, channel.Refused)
+		return
+	}
 	if muted := ch.moderator.checkSend(s.user(), name); muted != nil {
 		ch.limiter.refused[limitMute]++
 		ch.calls.answer(s, c, muted)
@@ -353,7 +357,7 @@ func (ch *chat) send(s *session, c *call) {
 	if !ok || body.Err() != nil || !readable || !ch.limits.fits(len(content)) {
 		content, target = nil, "" // nobody's name: the worker refuses it, in its turn
 	}
-	if ch.filters && !c.sifted && content != nil {
+	if ch.filters && c.sifted == "" && content != nil {
 		said := filter.Said{Room: name, Name: s.user(), Content: bytes.Clone(content)}
 		if target != channel.Everybody {
 			said.Target = target

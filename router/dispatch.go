@@ -18,8 +18,8 @@ type call struct {
 	text    bool   // it came as text: JSON, never protobuf
 	packed  bool   // its body may be compressed (inflate)
 	hashed  bool   // part is known
-	sifted  bool   // the filter has looked at it
 	part    uint16 // of the room that is to be entered
+	sifted  string // the room for which the filter has looked at it; empty: it has not
 }
 
 // partition is the partition of the room that is to be entered, whose name is hashed once.

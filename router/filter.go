@@ -73,7 +73,7 @@ func (l *loop) sift(s *session, c *call, said filter.Said) {
 	if v.Resting != nil && v.Resting() {
 		l.counters.filtered[filterFailed]++
 		if v.Pass {
-			c.sifted = true
+			c.sifted = said.Room
 			l.carriers.chat.send(s, c)
 		} else {
 			l.refuseSifted(s, c)
@@ -81,7 +81,7 @@ func (l *loop) sift(s *session, c *call, said filter.Said) {
 		return
 	}
 	body, _ := c.json() // it was read before
-	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: append([]byte(nil), body...), sifted: true}
+	again := call{id: c.id, idBytes: c.idBytes, route: c.route, body: append([]byte(nil), body...), sifted: said.Room}
 	said.Address = s.conn.Peer().Addr()
 	if who := s.identity(); who != nil {
 		said.UID = who.UID

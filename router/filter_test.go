@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/filter"
 )
 
@@ -155,6 +156,32 @@ func TestFilterKeepsOrder(t *testing.T) {
 	})
 	if got := strings.Join(heard, ", "); got != "I wait for nobody, slow 1, 2, d* 3" {
 		t.Errorf("bob hears %s", got)
+	}
+}
+
+// What was looked at for one room is said in no other, where a program has taken its sender meanwhile.
+func TestFilterWhileTheRoomChanges(t *testing.T) {
+	c := &censor{free: make(chan struct{})}
+	r, of, _ := furtherRig(t, shape{loops: 2}, func(cfg *Config) { cfg.Filter = Filter{Judge: c.judge, Timeout: time.Minute, AtOnce: 4} })
+	a, b := r.login(atConnector, true), r.login(atConnector, false)
+	a.enter("ann", "team")
+	b.enter("bob", "lobby")
+	id := a.request(routeSend, sendBody("slow, for the team", "*"))
+	r.until(func() bool { return c.count() == 1 })
+	r.changed(nil, func() error { return of["ann"].Enter(t.Context(), app.Place{Room: "lobby"}) })
+	a.take()
+	b.take()
+	close(c.free)
+	var got []string
+	r.until(func() bool { got = append(got, a.take()...); return len(got) > 0 })
+	if want := fmt.Sprintf("answer %d %s", id, refused); got[0] != want {
+		t.Errorf("ann is told %s, want %s", got, want)
+	}
+	if got := pushesOf(b); len(got) > 0 {
+		t.Errorf("bob hears %s", got)
+	}
+	if got := a.told(routeSend, sendBody("hello", "*")); got != `{}` {
+		t.Error(got)
 	}
 }
 
