@@ -18,7 +18,7 @@ type Filter struct {
 	Judge filter.Func
 	// Resting tells, without waiting, that Judge would fail at once; nil: it never does. Safe from any goroutine.
 	Resting func() bool
-	// Timeout is the time for a message, its waiting included.
+	// Timeout is the time for a message, its waiting included, for which it has half of that.
 	Timeout time.Duration
 	// AtOnce is how many messages are looked at at a time, each on a goroutine; others wait, addresses in turn.
 	AtOnce int
@@ -105,11 +105,11 @@ func (v *sieve) seconds() uint32 { return uint32(2*v.Timeout/time.Second) + 2 }
 
 // judge has the filter look at a message, if there is time for it still. A panic of its is an error.
 func (v *sieve) judge(until time.Time, said filter.Said) (verdict filter.Verdict, err error) {
+	if time.Until(until) < v.Timeout/2 { // the filter would be taken for one that does not answer, which it may be given no time for
+		return verdict, fmt.Errorf("messages wait for too long: %w", context.DeadlineExceeded)
+	}
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	if err := ctx.Err(); err != nil {
-		return verdict, fmt.Errorf("messages wait for too long: %w", err)
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			slog.Error("panic while a message was looked at", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

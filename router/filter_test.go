@@ -159,6 +159,21 @@ func TestFilterKeepsOrder(t *testing.T) {
 	}
 }
 
+// Who has waited for so long that the filter would have little time is not asked about, so that the filter is not taken for one that does not answer.
+func TestFilterHasTime(t *testing.T) {
+	asked := 0
+	v := newSieve(Filter{Timeout: time.Hour, Judge: func(context.Context, filter.Said) (filter.Verdict, error) {
+		asked++
+		return filter.Verdict{}, nil
+	}})
+	if _, err := v.judge(time.Now().Add(29*time.Minute), filter.Said{}); !errors.Is(err, context.DeadlineExceeded) || asked != 0 {
+		t.Errorf("with less than half of the time: %v, asked %d times", err, asked)
+	}
+	if _, err := v.judge(time.Now().Add(time.Hour), filter.Said{}); err != nil || asked != 1 {
+		t.Errorf("with all of the time: %v, asked %d times", err, asked)
+	}
+}
+
 // What was looked at for one room is said in no other, where a program has taken its sender meanwhile.
 func TestFilterWhileTheRoomChanges(t *testing.T) {
 	c := &censor{free: make(chan struct{})}
