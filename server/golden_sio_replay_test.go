@@ -39,6 +39,7 @@ type sioReplay struct {
 	told     map[string]int      // what else was counted, for the log
 	ports    *strings.Replacer   // this run's to the recorded ones
 	extras   int                 // connections that the transcript has not
+	began    time.Time
 }
 
 // sioServer is a server and what was asked of it, by all users.
@@ -78,7 +79,7 @@ type sioConn struct {
 	form    wireForm   // WebSocket
 	asked   []*inquiry // requests without an answer yet, oldest first
 	words   []string   // of what came last, to be compared
-	heard   time.Time  // when we sent something
+	beyond  int        // pings that the transcript has not
 	goodbye bool       // the client has said that it goes
 	leaving bool       // the client closes it as soon as its answer has come
 	ended   bool       // the server has closed it
@@ -95,12 +96,12 @@ type fetcher struct {
 	head    string     // of an answer
 	probing bool       // a WebSocket tries to take over
 	over    bool       // it has, or its client is gone for good
-	since   time.Time  // the last GET
-	heard   time.Time  // the last packet that its client sent
+	beyond  int        // pings and ends of GETs that the transcript has not
 }
 
 // run does everything in its order, then looks for what nobody asked for. Errors begin with the line.
 func (r *sioReplay) run() error {
+	r.began = time.Now()
 	defer func() {
 		for _, c := range r.conns {
 			if c.peer != nil {
@@ -216,12 +217,17 @@ func (r *sioReplay) unasked(c *sioConn) bool {
 	if c.form == formSIO09 {
 		ping, pong = "2::", "2::"
 	}
-	if !c.ws || c.form == formEIO3 || c.words[0] != ping || time.Since(c.heard) < atLeast(cmp.Or(r.tr.ping, 25*time.Second)) {
+	if !c.ws || c.form == formEIO3 || c.words[0] != ping || !r.another(&c.beyond, cmp.Or(r.tr.ping, 25*time.Second)) {
 		return false
 	}
 	r.told["pings beyond"]++
-	c.heard = time.Now()
 	return c.write(frame(0x81, []byte(pong))) == nil
+}
+
+// another counts one more of what comes once in an interval, and tells whether there was time for so many.
+func (r *sioReplay) another(n *int, every time.Duration) bool {
+	*n++
+	return time.Since(r.began) >= atLeast(time.Duration(*n)*every)
 }
 
 // nextOf is the words of a session's next packet.
@@ -245,10 +251,10 @@ func (r *sioReplay) nextOf(a *action) (string, error) {
 		case word == "6" && f.probing: // the GET was answered so that the client may change over (§6.4)
 			r.told["noops for a probe"]++
 			continue
-		case word == "8::" && time.Since(f.since) > atLeast(cmp.Or(r.tr.poll, 20*time.Second)): // it was held for as long as it may
+		case word == "8::" && r.another(&f.beyond, cmp.Or(r.tr.poll, 20*time.Second)): // it was held for as long as it may
 			r.told["polls that took too long"]++
 			continue
-		case word == "2" && f.form == formEIO4 && time.Since(f.heard) > atLeast(cmp.Or(r.tr.ping, 25*time.Second)):
+		case word == "2" && f.form == formEIO4 && r.another(&f.beyond, cmp.Or(r.tr.ping, 25*time.Second)):
 			r.told["pings beyond"]++
 			if _, err := r.post(f, "3"); err != nil {
 				return "", err

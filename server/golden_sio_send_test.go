@@ -40,7 +40,6 @@ func (r *sioReplay) send(a *action) error {
 		}
 	}
 	if c := r.conns[key]; len(out) > 0 && !c.ended {
-		c.heard = time.Now()
 		return c.write(out)
 	}
 	return nil
@@ -178,15 +177,9 @@ func (r *sioReplay) ask(c *sioConn, x *inquiry) error {
 		}
 	}
 	c.asked = append(c.asked, x)
-	c.form, c.heard, x.conn = x.form, time.Now(), c
+	c.form, x.conn = x.form, c
 	if f := r.fetchers[x.pull]; f != nil {
-		f.open, f.last, f.since = append(f.open, x), x, time.Now()
-		if x.opens {
-			f.heard = time.Now()
-		}
-	}
-	if f := r.fetchers[x.target.sid()]; f != nil && x.target.method == "POST" {
-		f.heard = time.Now()
+		f.open, f.last = append(f.open, x), x
 	}
 	out := fmt.Appendf(nil, "%s\r\nHost: 127.0.0.1:%d\r\n", r.rename([]byte(l.Line)), l.Port)
 	body, coded := r.rename(l.body()), false
