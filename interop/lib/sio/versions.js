@@ -127,7 +127,7 @@ const VERSIONS = {
   '4.8': new VersionEngine('sio-4.8', { generation: 'eio4' }),
   // Asks for an ack with each message, sends the next only then, and repeats a message that gets none. The time is as long as what a test
   // waits for anything: a missing ack fails it, and one that is late on a busy machine does not.
-  '4.8 retries': new VersionEngine('sio-4.8', { generation: 'eio4', more: { retries: 2, ackTimeout: 10_000 } }),
+  '4.8 retries': new VersionEngine('sio-4.8', { generation: 'eio4', more: { retries: 2, ackTimeout: 30_000 } }),
   // The WebSocket comes about only if the server names one of the subprotocols.
   '4.8 protocols': new VersionEngine('sio-4.8', {
     generation: 'eio4',
