@@ -203,13 +203,19 @@ suite('the chat page', (test) => {
     await bob.join('bob', room);
     await alice.page.click('#notify');
     await alice.$('#notify[aria-pressed="true"]').waitFor();
-    await bob.say('by the worker');
     // Playwright's waitForFunction takes any promise for a yes.
     const popups = () => alice.page.evaluate(async () => {
       const worker = await navigator.serviceWorker.getRegistration();
       return ((await worker?.getNotifications()) ?? []).map(({ title, body }) => [title, body]);
     });
-    await eventually(popups, (shown) => assert.deepStrictEqual(shown, [['bob', 'by the worker']]));
+    const shows = (shown) => assert.deepStrictEqual(shown, [['bob', 'by the worker']]);
+    // A worker that the browser could not start on a busy machine is asked for again with the next message, and the next pop-up takes the place of the last.
+    for (let tries = 3; ; tries--) {
+      await bob.say('by the worker');
+      const failed = await eventually(popups, shows, 10_000).then(() => null, (err) => err);
+      if (failed === null) break;
+      if (tries === 1) throw failed;
+    }
   });
 
   test('says why there are no pop-ups', async ({ visit, room }) => {
