@@ -152,6 +152,16 @@ func (c *client) step() {
 	}
 }
 
+// serving are the connectors that take clients.
+func (w *world) serving() (open []*proc) {
+	for _, p := range w.procs {
+		if p.serves() {
+			open = append(open, p)
+		}
+	}
+	return open
+}
+
 // begin enters a room by some connector.
 func (c *client) begin() {
 	w := c.w
@@ -159,12 +169,7 @@ func (c *client) begin() {
 		return
 	}
 	c.next = w.now + 200
-	var open []*proc
-	for _, p := range w.procs {
-		if p.serves() {
-			open = append(open, p)
-		}
-	}
+	open := w.serving()
 	if len(open) == 0 {
 		w.sums["no connector"]++
 		return

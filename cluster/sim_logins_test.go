@@ -124,12 +124,7 @@ func (v *visitor) begin() {
 		return
 	}
 	v.next = w.now + 200
-	var open []*proc
-	for _, p := range w.procs {
-		if p.serves() {
-			open = append(open, p)
-		}
-	}
+	open := w.serving()
 	if len(open) == 0 {
 		return
 	}
