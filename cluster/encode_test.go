@@ -347,6 +347,9 @@ func TestUnknownVersions(t *testing.T) {
 		if _, _, err := parsePacket(p); p[1] != helloVersion || err != nil {
 			t.Errorf("%T in version %d: %v", b, p[1], err)
 		}
+		if p[1] = spoken.Greatest; isPacket(p) {
+			t.Errorf("%T is read in version %d", b, p[1])
+		}
 	}
 	view := appendPacket(nil, spoken.Greatest, from, &answer{View: viewOf(seed.Rand(t))})
 	if view[1] = helloVersion; isPacket(view) {

@@ -145,6 +145,7 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 	if foreign && !(version == helloVersion && hello(kind)) {
 		return from, nil, fmt.Errorf("%w: kind %d, version %d of %s", errVersion, kind, version, from.Name)
 	}
+	greets := hello(kind) // and so has the version of hellos
 	switch kind {
 	case packetHeartbeat:
 		body = r.heartbeat()
@@ -159,7 +160,7 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 		body = &ask{Number: r.uint()}
 	case packetAnswer:
 		a := &answer{Number: r.uint()}
-		if r.bool() {
+		if greets = !r.bool(); !greets {
 			if foreign {
 				return from, nil, fmt.Errorf("%w: a view in version %d of %s", errVersion, version, from.Name)
 			}
@@ -183,7 +184,7 @@ func (v versions) parsePacket(b []byte) (from runID, body body, err error) {
 	default:
 		return from, nil, fmt.Errorf("%w: kind %d of %s", errPacket, kind, from.Name)
 	}
-	if r.end(); r.bad {
+	if r.end(); r.bad || greets && version != helloVersion {
 		return from, nil, fmt.Errorf("%w: kind %d of %s", errPacket, kind, from.Name)
 	}
 	return from, body, nil
