@@ -38,6 +38,7 @@ var endpoints = []endpoint{
 	{"GET", "/v1/limits", nil, getLimits},
 	{"POST", "/v1/kick", nil, postKick},
 	{"POST", "/v1/publish", nil, postPublish},
+	{"POST", "/v1/delete", nil, postDelete},
 	{"POST", "/v1/close", nil, postClose},
 	{"POST", "/v1/reload", nil, postReload},
 	{"GET", "/v1/rules", nil, getRules},
@@ -120,9 +121,9 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 		writeJSON(w, http.StatusOK, answer)
 	case errors.As(err, new(badRequest)):
 		refuse(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, app.ErrAbsent):
+	case errors.Is(err, app.ErrAbsent), errors.Is(err, router.ErrNoMessage):
 		refuse(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
+	case errors.Is(err, router.ErrNoPlace), errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
 		refuse(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, app.ErrBusy), errors.Is(err, errUnderWay):
 		w.Header().Set("Retry-After", "1")
@@ -452,6 +453,28 @@ func postClose(a API, q *request) (any, error) {
 		return nil, bad("room is missing")
 	}
 	return Done{Scope: scopeFleet}, a.KickMember(q, c.Room, channel.Everybody, c.Reason)
+}
+
+func postDelete(a API, q *request) (any, error) {
+	var d Delete
+	if err := q.decode(&d); err != nil {
+		return nil, err
+	}
+	q.what = []any{"room", d.Room, "seq", d.Seq, "mid", d.Mid, "user", d.User}
+	named := 0
+	for _, by := range []string{d.Seq, d.Mid, d.User} {
+		if by != "" {
+			named++
+		}
+	}
+	switch {
+	case d.Room == "":
+		return nil, bad("room is missing")
+	case named != 1:
+		return nil, bad("give seq, mid or user, one of them")
+	}
+	n, err := a.DeleteMessages(q, router.Deletion{Room: d.Room, Seq: d.Seq, Mid: d.Mid, User: d.User})
+	return Done{Scope: scopeFleet, Count: &n}, err
 }
 
 func postReload(a API, q *request) (any, error) {

@@ -90,6 +90,11 @@ func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason
 	return 3, cmp.Or(a.err, a.kickErr)
 }
 
+func (a *fakeAPI) DeleteMessages(_ context.Context, d router.Deletion) (int, error) {
+	a.note("delete %q %q %q %q", d.Room, d.Seq, d.Mid, d.User)
+	return 2, a.err
+}
+
 func (a *fakeAPI) Reload() (Reloaded, error) {
 	a.note("reload")
 	return Reloaded{Read: []string{"rules"}, Changed: []string{"rooms=7"}}, a.err
@@ -202,6 +207,13 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/close", `{"room":"r","reason":"bye"}`, 200, `kick "r" "*" "bye"`, `{"scope":"fleet"}`},
 		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
 		{"POST /v1/rooms", `{}`, 405, "", ""},
+		{"POST /v1/delete", `{"room":"r","seq":"a.1"}`, 200, `delete "r" "a.1" "" ""`, `{"scope":"fleet","count":2}`},
+		{"POST /v1/delete", `{"room":"r","mid":"m"}`, 200, `delete "r" "" "m" ""`, `{"scope":"fleet","count":2}`},
+		{"POST /v1/delete", `{"room":"r","user":"x"}`, 200, `delete "r" "" "" "x"`, `{"scope":"fleet","count":2}`},
+		{"POST /v1/delete", `{"room":"r","user":"x","seq":"a.1"}`, 400, "", `{"error":"give seq, mid or user, one of them"}`},
+		{"POST /v1/delete", `{"room":"r"}`, 400, "", ""},
+		{"POST /v1/delete", `{"seq":"a.1"}`, 400, "", `{"error":"room is missing"}`},
+		{"POST /v1/delete", `{"room":"r","seq":1}`, 400, "", ""},
 
 		{"POST /v1/reload", "{}", 200, "reload", `{"scope":"node","read":["rules"],"changed":["rooms=7"],"later":[]}`},
 		{"POST /v1/reload", "", 400, "", ""},
@@ -243,7 +255,7 @@ func TestAPIErrors(t *testing.T) {
 		err    error
 		status int
 	}{
-		{app.ErrAbsent, 404}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
+		{app.ErrAbsent, 404}, {router.ErrNoMessage, 404}, {router.ErrNoPlace, 400}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
 		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {&RuleFileError{errors.New("disk full")}, 507}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
 	} {
 		w := askAPI(&fakeAPI{err: tc.err}, "POST", "/v1/close", `{"room":"r","reason":"bye"}`)
@@ -440,7 +452,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 	}
 	structs := map[string]any{
 		"Stats": Stats{}, "Wait": Wait{}, "Nodes": Nodes{}, "Node": Node{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
-		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "History": History{}, "Error": Error{},
+		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "Delete": Delete{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {
 		v, has := structs[name]

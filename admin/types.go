@@ -26,6 +26,7 @@ type API interface {
 	// Limits are the values of the flags that are limits, by name.
 	Limits() map[string]string
 
+	DeleteMessages(ctx context.Context, d router.Deletion) (int, error)
 	KickMember(ctx context.Context, room, name, reason string) error
 	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
 	// Rules are those that hold, and whether they survive a restart.
@@ -115,7 +116,7 @@ type Limits struct {
 // Done is the answer to a POST.
 type Done struct {
 	Scope string `json:"scope"`
-	Count *int   `json:"count,omitempty"` // sessions, where they are known
+	Count *int   `json:"count,omitempty"` // sessions, where they are known; of /v1/delete messages
 	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart of this process
 	// Repeated says that this was done before, for the same mid; the rest of the answer is of that time.
 	Repeated bool `json:"repeated,omitempty"`
@@ -153,6 +154,14 @@ type Publish struct {
 	Mid   string          `json:"mid,omitempty"` // what comes again with it is done once
 	Route string          `json:"route"`
 	Body  json.RawMessage `json:"body"`
+}
+
+// Delete is the body of /v1/delete: Room, and Seq, Mid or User.
+type Delete struct {
+	Room string `json:"room"`
+	Seq  string `json:"seq,omitempty"`  // of the message, as /v1/history tells it
+	Mid  string `json:"mid,omitempty"`  // the id that its client has given it
+	User string `json:"user,omitempty"` // all that this one has said
 }
 
 // Close is the body of /v1/close.

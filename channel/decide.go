@@ -139,6 +139,8 @@ func (d *decision) decide() {
 		d.life()
 	case OpRooms:
 		d.rooms()
+	case OpDelete:
+		d.delete()
 	case OpNothing:
 	default:
 		d.reply(Refused)

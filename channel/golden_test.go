@@ -70,6 +70,9 @@ func lived(t testing.TB) (s *stage, now *int64) {
 	s.handle(Request{Op: OpEnter, From: at(1, 7), User: "back", Room: "r", Key: 11})
 	s.enter(at(0, 5), "e", "open")
 	s.send(at(0, 5), "e", "open", Everybody, `"two"`)
+	s.send(at(0, 5), "e", "open", Everybody, `"to be deleted"`)
+	open := s.room("open")
+	s.handle(Request{Op: OpDelete, From: at(0, 0), Room: "open", Ext: &Extended{HasSince: true, Since: open.seqOf(open.seq)}})
 	s.items = nil
 	s.claims(at(0, 1), "user", 0)
 	s.claims(at(257, 4), "user", 7)

@@ -52,6 +52,7 @@ type history struct {
 	head  int32
 	n     int32
 	bytes int32   // of the messages, messageCost of each included
+	gone  int32   // how many of the messages are deleted
 	floor uint64  // number of the last onChat that is not in the ring; 0: all are
 	at    int64   // when something was last added, Unix ms
 	about *abouts // nil: nothing
@@ -93,8 +94,11 @@ func (h *history) past(key uint64) *past {
 type said struct {
 	seq  uint64
 	time int64  // Unix ms
-	body []byte // of the onChat; immutable, and the push's own
+	body []byte // of the onChat; immutable, and the push's own. Empty: it is deleted
 }
+
+// deleted tells whether only the message's place is left.
+func (m *said) deleted() bool { return len(m.body) == 0 }
 
 func (m *said) cost() int { return len(m.body) + messageCost }
 
@@ -168,6 +172,9 @@ func (h *history) message(i int) *said { return &h.ring[(int(h.head)+i)&(len(h.r
 func (h *history) ages() bool {
 	return h.n > 0 || h.about != nil && len(h.about.mids)+len(h.about.past.by) > 0
 }
+
+// told is how many messages there are that are not deleted.
+func (h *history) told() int32 { return h.n - h.gone }
 
 // newest is the last message, if there is one.
 func (h *history) newest() *said { return h.message(int(h.n) - 1) }
@@ -243,6 +250,24 @@ func (h *history) push(m said) {
 	h.n++
 	*h.newest() = m
 	h.bytes += int32(m.cost())
+	if m.deleted() {
+		h.gone++
+	}
+}
+
+// erase deletes the message with a number, if it is there, and tells whether it is. Its place stays: who has read up to it, or says it again by its id, is answered as before.
+func (h *history) erase(seq uint64) bool {
+	for i := int(h.n) - 1; i >= 0; i-- {
+		if m := h.message(i); m.seq == seq {
+			if !m.deleted() {
+				h.gone++
+			}
+			h.bytes -= int32(len(m.body))
+			m.body = nil
+			return true
+		}
+	}
+	return false
 }
 
 // forget drops the messages up to a number.
@@ -251,6 +276,9 @@ func (h *history) forget(upTo uint64) {
 		m := &h.ring[h.head]
 		h.floor = max(h.floor, m.seq)
 		h.bytes -= int32(m.cost())
+		if m.deleted() {
+			h.gone--
+		}
 		*m = said{}
 		h.head = (h.head + 1) & int32(len(h.ring)-1)
 		h.n--

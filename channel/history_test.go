@@ -33,6 +33,7 @@ type answer struct {
 	Seq      string
 	Complete *bool
 	missed   []string // content of the messages that follow
+	deleted  []string // places of messages that it is told are deleted
 	last     codec.Seq
 }
 
@@ -49,6 +50,12 @@ func (s *stage) extendedEnter(from Addr, user string, key uint64, x Extended) (a
 				s.t.Fatalf("%s%s: %v", it.Body, it.End(), err)
 			}
 			a.last, _ = codec.ParseSeq(a.Seq)
+		case it.Kind == ItemDirect && it.To == from && it.Push.Route == "onDelete":
+			var m struct{ Deleted string }
+			if err := json.Unmarshal(it.Push.Body, &m); err != nil || a.Seq == "" || it.Push.Seq != 0 || len(a.missed) > 0 {
+				s.t.Fatalf("before the answer, or not as it should be: %v", it)
+			}
+			a.deleted = append(a.deleted, m.Deleted)
 		case it.Kind == ItemDirect && it.To == from:
 			if a.Seq == "" || it.Push.Route != "onChat" || it.Push.Stream.Room != "r" {
 				s.t.Fatalf("before the answer, or no message of the room: %v", it)

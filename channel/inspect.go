@@ -9,7 +9,7 @@ import (
 type RoomInfo struct {
 	Name    string
 	Members int
-	Kept    int // messages
+	Kept    int // messages that are not deleted
 	Slow    time.Duration
 }
 
@@ -45,7 +45,7 @@ func (w *Worker) LifeOf(name string) RoomID {
 func (r *Room) info() RoomInfo {
 	info := RoomInfo{Name: r.name(), Members: int(r.count), Slow: r.slow}
 	if r.history != nil {
-		info.Kept = int(r.history.n)
+		info.Kept = int(r.history.told())
 	}
 	return info
 }

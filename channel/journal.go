@@ -1,5 +1,7 @@
 package channel
 
+import "slices"
+
 // What rooms keep may outlive the process: a worker tells a Journal what it decides to keep, and is given it back when another process begins (Restore).
 // The journal is no part of the machine: it sees decisions when they have been made, as a follower does, but takes only what is needed to have the same rings again.
 
@@ -24,6 +26,7 @@ const (
 	EntryUnkept                         // a message that was too long to be kept
 	EntryMember                         // somebody who can prove by Key to have been in the room from Seq on
 	EntryForgotten                      // the room was closed, or had to go: what it kept up to Seq is told to nobody any more
+	EntryDeleted                        // the message Seq is told to nobody any more
 )
 
 // Entry is one thing of a room that outlives the process. It stands by itself: whoever has it knows of which stream it is.
@@ -36,7 +39,7 @@ type Entry struct {
 	Prev        uint64 // number of the room's message before; 0: there was none
 	Time        int64  // Unix ms
 	Mid, Key    uint64 // of a message that had an id: that and the place of who said it; of a member, what proves it. 0: none
-	Body        []byte // of the onChat
+	Body        []byte // of the onChat; in what is restored empty if it is deleted
 }
 
 // KeptRoom is what is known of a room of an earlier process.
@@ -141,6 +144,15 @@ func (w *Worker) journalize() (held int) {
 			e := w.entry(EntryUnkept, r)
 			e.Prev = w.before
 			w.journal.Keep(&e, nil)
+		case RecordDelete:
+			e := w.entry(EntryDeleted, r)
+			var answer *Item
+			if w.holds && !slices.ContainsFunc(d.records[i+1:], func(r Record) bool { return r.Kind == RecordDelete }) { // the last one: those before are safe then, too
+				if held = d.answer(); held >= 0 {
+					answer = &d.items[held]
+				}
+			}
+			w.journal.Keep(&e, answer)
 		case RecordForget:
 			if r.Key == 2 { // else a newer entry says it, or its age
 				e := Entry{Kind: EntryForgotten, Readers: r.room.readers, Room: r.Room, Incarnation: r.room.stream.Incarnation, Seq: r.Num, Time: d.input.wall}

@@ -139,6 +139,9 @@ func TestRestoredRoomsGoOn(t *testing.T) {
 					s.say(at(0, 2), "other", text)
 					missed = append(missed, text)
 				}
+				if rng.IntN(2) == 0 && len(missed) > 0 {
+					missed = s.deleteOne(rng, missed)
+				}
 			}
 			log = append(log, j.entries...)
 			kept = restored(log, &h, run+1)
@@ -151,7 +154,7 @@ func TestRestoredRoomsGoOn(t *testing.T) {
 
 // restored is what package history makes of a log, in short.
 func restored(log []Entry, h *History, run uint64) []KeptRoom {
-	k := KeptRoom{Name: "r", Seq: run << 32}
+	k, deleted := KeptRoom{Name: "r", Seq: run << 32}, map[codec.Seq]bool{}
 	want, bytes, full := uint64(0), 0, false
 	for i := len(log) - 1; i >= 0; i-- {
 		e := log[i]
@@ -161,12 +164,18 @@ func restored(log []Entry, h *History, run uint64) []KeptRoom {
 				k.Members = append(k.Members, e)
 			}
 			continue
+		case e.Kind == EntryDeleted:
+			deleted[codec.Seq{Incarnation: e.Incarnation, Number: e.Seq}] = true
+			continue
 		case k.Incarnation == 0:
 			k.Incarnation, k.Readers, want = e.Incarnation, e.Readers, e.Seq
 		}
 		if e.Kind == EntryForgotten {
 			full = true
 			continue
+		}
+		if deleted[codec.Seq{Incarnation: e.Incarnation, Number: e.Seq}] {
+			e.Body = nil
 		}
 		bytes += len(e.Body) + messageCost
 		if full = full || e.Incarnation != k.Incarnation || e.Seq != want || len(k.Said) == h.Messages || bytes > h.Bytes; !full {

@@ -81,7 +81,7 @@ func (p *plant) request() Request {
 	if p.rng.IntN(2) == 0 {
 		target = Everybody
 	}
-	switch n := p.rng.IntN(40); {
+	switch n := p.rng.IntN(42); {
 	case n < 14:
 		r.Op, r.Key, r.Fold, r.Near, r.Short = OpEnter, uint64(p.rng.IntN(3)), fold, uint64(p.rng.IntN(3)), p.rng.IntN(20) == 0
 		if p.rng.IntN(4) == 0 { // the name it has, if it has one
@@ -123,14 +123,35 @@ func (p *plant) request() Request {
 		if r.Part = Partition(r.User); p.rng.IntN(3) == 0 {
 			r.Op = OpRelease
 		}
-	default:
+	case n < 40:
 		r.Op = Op(p.rng.IntN(int(ops) + 2))
+	default:
+		r.Op, r.From.Ref, r.Ext = OpDelete, r.From.Ref>>56<<56, p.deletes(r.Part, room)
+		if r.Ext.Mid != 0 {
+			r.Content = []byte(`"a mid of sixteen"`)
+		}
 	}
 	if p.rng.IntN(2) == 0 { // numbered, as one that comes over a link is
 		in, _ := p.stage.w.state.parts[r.Part].counters(r.From.Node)
 		r.N = in + 1
 	}
 	return r
+}
+
+// deletes names a message of a room that is there, or may be, or those of an id, or else those of a user.
+func (p *plant) deletes(part uint16, name string) *Extended {
+	x := &Extended{}
+	room := p.stage.w.state.parts[part].rooms[name]
+	switch n := p.rng.IntN(4); {
+	case n == 0:
+		x.Mid = uint64(1 + p.rng.IntN(5))
+	case n > 1 && room != nil:
+		x.HasSince, x.Since = true, room.seqOf(room.seq-min(room.seq, uint64(p.rng.IntN(12))))
+		if h := room.history; h != nil && h.n > 0 && p.rng.IntN(4) > 0 {
+			x.Since = room.seqOf(h.message(p.rng.IntN(int(h.n))).seq)
+		}
+	}
+	return x
 }
 
 // spelled is a name in one of its spellings, and its fold.

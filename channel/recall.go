@@ -132,14 +132,19 @@ func (d *decision) readable(room *Room, behind uint64) (s span, lost uint64) {
 }
 
 // last is the end of a part that fits into an answer, of at most so many messages. It is empty only where none are wanted: who reads page by page
-// would come no further otherwise.
+// would come no further otherwise. Deleted ones do not count, and where only such are before it they are a part of it: there is nothing more to be told.
 func (h *history) last(s span, most int) span {
-	bytes, from := 0, s.to
-	for from > s.from && s.to-from < most {
-		if bytes += h.message(from - 1).cost(); bytes > pageBytes && from < s.to {
-			break
+	bytes, told, from, reached := 0, 0, s.to, s.to
+	for ; from > s.from; from-- {
+		m := h.message(from - 1)
+		if m.deleted() {
+			continue
 		}
-		from--
+		if bytes += m.cost(); told == most || bytes > pageBytes && told > 0 {
+			return span{reached, s.to}
+		}
+		told++
+		reached = from - 1
 	}
 	return span{from, s.to}
 }
@@ -173,7 +178,12 @@ func (d *decision) tell(it *Item, room *Room, id RoomID, entry uint64) (s span) 
 
 // repeat posts what was said, and letters, in the order in which they were said.
 func (d *decision) repeat(room *Room, id RoomID, s span, letters []letter) {
+	d.repeatDeleted(room, id)
 	for i := s.from; i < s.to || len(letters) > 0; {
+		if i < s.to && room.history.message(i).deleted() {
+			i++
+			continue
+		}
 		d.note(countRepeated)
 		p := &codec.Push{Route: "onChat"}
 		if i == s.to || len(letters) > 0 && letters[0].seq < room.history.message(i).seq {
@@ -252,7 +262,10 @@ func (d *decision) page() {
 	b := []byte(`{"messages":[`)
 	for i := part.from; i < part.to; i++ {
 		m := room.history.message(i)
-		if i > part.from {
+		if m.deleted() {
+			continue
+		}
+		if b[len(b)-1] == '}' {
 			b = append(b, ',')
 		}
 		b = codec.AppendPlace(append(b, '{'), room.seqOf(m.seq), m.time)

@@ -72,6 +72,8 @@ const (
 	RecordClaim
 	// RecordRelease: the session at Addr is none of User's any more.
 	RecordRelease
+	// RecordDelete: what Room's push Num said is deleted; its place stays.
+	RecordDelete
 
 	recordKinds
 )
@@ -155,6 +157,12 @@ func (s *state) change(p *partition, r *Record) error {
 		return nil
 	case RecordSaid, RecordUnkept, RecordForget, RecordMid, RecordPast:
 		s.applyHistory(p, room, r)
+		return nil
+	case RecordDelete:
+		if room.history == nil || !room.history.erase(r.Num) {
+			return errRecord
+		}
+		s.shelve(p, room)
 		return nil
 	case RecordReaders:
 		if r.Num >= uint64(readersKinds) {

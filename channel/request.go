@@ -65,6 +65,10 @@ const (
 	// OpRooms answers with rooms of the partition Part that have members: those whose names begin with Target and stand behind Prev in the order of their bytes, Ext.Most at
 	// most: {"rooms":[{"name":…,"members":…}…],"more":…}.
 	OpRooms
+	// OpDelete deletes messages that Room keeps: the one at Ext.Since, those with the id Ext.Mid, of which Content is the text as JSON, or else what User has said, so many at
+	// most as one decision may. Extended sessions in the room are told of each: onDelete. It answers {"deleted":…,"more":…}, or Absent where there are none, and
+	// executes nothing for a session.
+	OpDelete
 
 	ops
 )
@@ -91,17 +95,17 @@ type Request struct {
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
 	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
 	Locked  bool      // OpEnter: an operator has locked the room where From is, so only who is a member, or returns, may enter
-	Urgent  bool      // OpPush, OpPushExcept, OpSay: it does not wait for the room's hold
+	Urgent  bool      // OpPush, OpPushExcept, OpSay, OpDelete: it does not wait for the room's hold
 	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
 
 // Extended is what only extended sessions ask for.
 type Extended struct {
-	// Since is a place in the room's stream, if HasSince. OpEnter: what was said after it is wanted; OpHistory: before it. OpMembers: Number is the serial of an entry.
+	// Since is a place in the room's stream, if HasSince. OpEnter: what was said after it is wanted; OpHistory: before it; OpDelete: the message. OpMembers: Number is the serial of an entry.
 	Since    codec.Seq
 	HasSince bool
 	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory. OpMembers: names
-	Mid      uint64 // OpSend: a hash of the message's id; 0: it has none
+	Mid      uint64 // OpSend, OpDelete: a hash of the message's id; 0: it has none
 }
 
 // Unheard is Request.Handed where the session's enter was not answered when it ended, or gave it up: it was told nothing of what it had missed.
@@ -126,7 +130,7 @@ func (o Op) Leaves() bool { return o == OpLeave || o == OpRelease }
 var (
 	Done         = []byte(`{}`)
 	Refused      = []byte(`{"code":500}`)
-	Absent       = []byte(`{"code":404}`) // to OpPush, OpPushExcept, OpSay and OpKick: nobody is there to get it
+	Absent       = []byte(`{"code":404}`) // to OpPush, OpPushExcept, OpSay and OpKick: nobody is there to get it; to OpDelete: there is nothing to delete
 	EnterRefused = []byte(`{"code":500,"error":true}`)
 )
 

@@ -52,8 +52,8 @@ func (s *shelves) put(h *history) {
 		}
 	}
 	s.bytes += int64(size - int(h.counted))
-	s.messages += int(h.n - h.messages)
-	h.counted, h.messages = int32(size), h.n
+	s.messages += int(h.told() - h.messages)
+	h.counted, h.messages = int32(size), h.told()
 }
 
 // drop takes h away.

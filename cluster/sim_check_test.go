@@ -165,6 +165,7 @@ func (w *world) checkRoom(part uint16, have map[string]channel.Addr) {
 // checkDelivered looks whether whatever was acknowledged has come to everybody who was there, or who was not was told. In a split without a quorum
 // that holds for the side that is left in the end.
 func (w *world) checkDelivered() {
+	w.checkDeleted()
 	byPart := map[uint16][]*seat{}
 	for _, t := range w.seats {
 		byPart[t.part] = append(byPart[t.part], t)
@@ -175,7 +176,9 @@ func (w *world) checkDelivered() {
 		}
 		for _, t := range byPart[m.part] {
 			if t.from < m.at && (t.end == 0 || t.by && t.end > m.done+9000) && (m.target == channel.Everybody || t.name == m.target && t.enter < m.at) {
-				w.checkGot(m, t.s)
+				if m.doomed == 0 || t.enter < m.at { // who has returned since is told nothing of what is deleted
+					w.checkGot(m, t.s)
+				}
 			}
 		}
 		for _, s := range m.had {

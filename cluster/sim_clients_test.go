@@ -58,6 +58,8 @@ type seat struct {
 	got      map[int]bool
 	lastFrom map[*session]int
 	seq      uint64
+	gone     map[int]bool // what it was told is deleted
+	latest   *said        // of what it was pushed
 }
 
 // said is something a client has sent.
@@ -74,6 +76,7 @@ type said struct {
 	members map[replyKey][]*session
 	had     []*session
 	place   [2]uint64 // where it came in the room: room and number
+	deletion
 }
 
 // replyKey names an answer, whoever delivers it in the end.
@@ -228,6 +231,8 @@ func (c *client) talk() {
 			target = c.somebody()
 		}
 		c.say(target)
+	case z == 90 && w.returns && s.seat.latest != nil:
+		s.deletes(s.seat.latest)
 	case z >= 97:
 		w.sums["leaves"]++
 		c.hangUp()
@@ -398,6 +403,10 @@ func (p *proc) item(part uint16, it *channel.Item) {
 		}
 		return
 	}
+	if it.To.Ref == operatorRef {
+		p.w.deleted(it)
+		return
+	}
 	if s := p.logins[it.To.Ref]; s != nil {
 		s.item(it)
 		return
@@ -427,7 +436,7 @@ func (p *proc) item(part uint16, it *channel.Item) {
 func (s *session) enters(it *channel.Item) {
 	w := s.p.w
 	s.room = it.Room
-	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, enter: w.now, list: map[string]bool{}, got: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
+	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, enter: w.now, list: map[string]bool{}, got: map[int]bool{}, gone: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
 	body, tail, _ := strings.Cut(string(it.Body)+it.End(), "]")
 	body = body[len(`{"users":[`):]
 	for body != "" {
@@ -475,6 +484,8 @@ func (s *session) hear(it *channel.Item) {
 			w.violation("client %d hears that %s goes, who is not there", s.c.id, name)
 		}
 		delete(t.list, name)
+	case "onDelete":
+		s.unsaid(it.Push)
 	case "onChat":
 		number := numberIn(it.Push.Body)
 		m := w.sends[number]
@@ -488,8 +499,11 @@ func (s *session) hear(it *channel.Item) {
 		t.lastFrom[m.s] = number
 		w.sums["deliveries"]++
 		if it.Kind != channel.ItemPush {
+			s.repeated(m)
 			return
 		}
+		m.seq = codec.Seq{Incarnation: it.Push.Stream.Incarnation, Number: it.Push.Seq}
+		t.latest = m
 		place := [2]uint64{uint64(it.Room), it.Seq}
 		if m.place != ([2]uint64{}) && m.place != place && (!w.split || w.quorum > 0) {
 			w.violation("%d stands at two places of its room: %x and %x", number, m.place, place)

@@ -52,7 +52,7 @@ func TestSim(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []string{"returns", "complete returns", "expired", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move"} {
+	for _, k := range []string{"returns", "complete returns", "expired", "deletions", "deletions told", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move"} {
 		if count >= 50 && total[k] < count {
 			t.Errorf("%d %s of %d seeds", total[k], k, count)
 		}
@@ -69,8 +69,8 @@ func TestSim(t *testing.T) {
 	if count >= 2000 && times < 100*count/2000 {
 		t.Errorf("only %d times: %s", times, rarest)
 	}
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], of-len(missed), of, times, rarest, total["violations"])
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d deletions, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["deletions"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], of-len(missed), of, times, rarest, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.

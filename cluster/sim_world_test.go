@@ -70,7 +70,9 @@ type world struct {
 	chance   *rand.Rand // nil: nobody logs in
 	visitors []*visitor
 	sessions channel.Sessions // of a user
-	oustings []ousting
+
+	deletions map[uint32]*said // that operators have asked for, by request
+	oustings  []ousting
 }
 
 // sums are what runs add up to.
@@ -438,6 +440,9 @@ func (p *proc) Lost(part uint16, why string) {
 
 func (p *proc) Refused(r *channel.Request, sent bool) {
 	if p.questionRefused(r, sent) {
+		return
+	}
+	if r.From.Ref == operatorRef {
 		return
 	}
 	if s := p.logins[r.From.Ref]; s != nil {

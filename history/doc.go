@@ -12,7 +12,7 @@
 //
 // A bbolt file never shrinks, so there is one for each day (UTC), or more when a day has much to say, and the oldest are removed. In a file,
 //
-//	log      what was said: number in the file (8 bytes) → entry, appended only
+//	log      what was said, and what of it is deleted: number in the file (8 bytes) → entry, appended only
 //	members  who was in a room and can prove it: room, key → entry
 //	meta     the format, and whether the file is open
 //

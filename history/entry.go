@@ -39,7 +39,7 @@ func parseEntry(b []byte) (e channel.Entry, err error) {
 	e.Mid, e.Key = r.Fixed64(), r.Fixed64()
 	e.Room = string(r.Block())
 	e.Body = r.Rest()
-	if !r.OK() || e.Kind < channel.EntrySaid || e.Kind > channel.EntryForgotten || e.Readers > channel.ReadersNobody || (e.Kind == channel.EntrySaid) != (len(e.Body) > 0) {
+	if !r.OK() || e.Kind < channel.EntrySaid || e.Kind > channel.EntryDeleted || e.Readers > channel.ReadersNobody || (e.Kind == channel.EntrySaid) != (len(e.Body) > 0) {
 		return channel.Entry{}, errEntry
 	}
 	return e, nil

@@ -129,12 +129,19 @@ type restoring struct {
 	now     int64 // Unix ms
 	end     time.Time
 	rings   map[string]*ring
-	order   []*ring // the newest first
+	deleted map[place]bool // messages that stand before what was read; nil: none
+	order   []*ring        // the newest first
 	memory  int64
 	newest  uint64 // of all numbers
 	broken  bool   // what is read from now on may lack what came behind it
 	done    bool
 	figures Restored
+}
+
+// place is a message's in the stream of a room.
+type place struct {
+	room             string
+	incarnation, seq uint64
 }
 
 // ring is a room as far as it is known.
@@ -180,8 +187,28 @@ func (r *restoring) log(tx *bolt.Tx) error {
 // ageSlack is by how much entries may be out of order: those of different loops are.
 const ageSlack = time.Minute
 
+// forbid notes that a message is deleted. Where memory ends, so does the past: no message may come without what was said of it later.
+func (r *restoring) forbid(e *channel.Entry) {
+	at := place{e.Room, e.Incarnation, e.Seq}
+	switch {
+	case r.deleted[at]:
+	case r.memory+entryCost > r.bounds.Memory:
+		r.done, r.figures.Short = true, true
+	default:
+		if r.deleted == nil {
+			r.deleted = make(map[place]bool)
+		}
+		r.deleted[at] = true
+		r.memory += entryCost
+	}
+}
+
 // take adds an entry to its room, which is older than all that is known of it.
 func (r *restoring) take(e *channel.Entry) {
+	if e.Kind == channel.EntryDeleted {
+		r.forbid(e)
+		return
+	}
 	room := r.rings[e.Room]
 	if room == nil {
 		if r.bounds.Rooms > 0 && len(r.rings) == r.bounds.Rooms || r.memory+roomCost > r.bounds.Memory {
@@ -197,7 +224,11 @@ func (r *restoring) take(e *channel.Entry) {
 		r.newest = max(r.newest, e.Seq)
 		r.memory += roomCost
 	}
-	cost := len(e.Body) + entryCost
+	body := e.Body // it lies in the file
+	if r.deleted[place{e.Room, e.Incarnation, e.Seq}] {
+		body = nil
+	}
+	cost := len(body) + entryCost
 	switch {
 	case e.Kind == channel.EntryForgotten && !room.full && e.Incarnation == room.room.Incarnation:
 		room.full, room.want = true, max(room.want, e.Seq)
@@ -215,7 +246,7 @@ func (r *restoring) take(e *channel.Entry) {
 		r.done, r.figures.Short = true, true
 	default:
 		said := *e
-		said.Body = bytes.Clone(e.Body) // it lies in the file
+		said.Body = bytes.Clone(body)
 		room.room.Said = append(room.room.Said, said)
 		room.bytes += cost
 		r.memory += int64(cost)

@@ -122,6 +122,52 @@ func TestKeptIsThereAgain(t *testing.T) {
 	}
 }
 
+// What is deleted is there without its text, in the next run and in the one after, whatever was said behind it and in whatever file it stands; another room's message of the same number
+// is not touched, nor is one of an earlier stream.
+func TestDeletedIsThereWithoutItsText(t *testing.T) {
+	f := newFolder(t)
+	s, _, _ := f.open(wide)
+	f.say(s, "r", 1, "one")
+	f.say(s, "r", 3, "two")
+	f.say(s, "other", 3, "elsewhere")
+	f.flush(s)
+	f.now.Add(24 * 3600)
+	f.say(s, "r", 4, "three")
+	deleted := channel.Entry{Kind: channel.EntryDeleted, Room: "r", Incarnation: 7, Seq: 3, Time: f.now.Load() * 1000}
+	s.Keep(&deleted, nil)
+	s.Close()
+	for run := range 2 {
+		s, kept, figures := f.open(wide)
+		r := kept["r"]
+		if len(r.Said) != 3+run || r.Said[1].Seq != 3 || len(r.Said[1].Body) != 0 || r.Floor != 0 || figures.Broken || texts(kept["other"]) != "elsewhere" {
+			t.Fatalf("run %d: %+v, %+v, %+v", run, r, kept["other"], figures)
+		}
+		r.Said = append(r.Said[:1:1], r.Said[2:]...)
+		if want := []string{"one three", "one three four"}[run]; texts(r) != want {
+			t.Errorf("run %d: %q, want %q", run, texts(r), want)
+		}
+		f.say(s, "r", uint64(run+2)<<32+5, "four")
+		s.Close()
+	}
+	earlier := channel.Entry{Kind: channel.EntryDeleted, Room: "other", Incarnation: 6, Seq: 3, Time: f.now.Load() * 1000}
+	s, _, _ = f.open(wide)
+	s.Keep(&earlier, nil)
+	s.Close()
+	s, kept, _ := f.open(wide)
+	if texts(kept["other"]) != "elsewhere" {
+		t.Errorf("the deletion of another stream's message: %+v", kept["other"])
+	}
+	s.Close()
+	small := wide
+	small.Memory = roomCost + 3*entryCost // the deletions alone take some: what does not fit is not there, and no text comes without its deletion
+	_, kept, figures := f.open(small)
+	for _, m := range kept["r"].Said {
+		if m.Seq == 3 && len(m.Body) > 0 {
+			t.Errorf("with little memory the deleted message is there: %+v, %+v", m, figures)
+		}
+	}
+}
+
 // A process that was killed leaves all that was flushed. Where nobody waited for the disk, nobody knows what was said last: what there is is told, as incomplete, and
 // stays incomplete after one more run, in order.
 func TestKilled(t *testing.T) {

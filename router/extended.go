@@ -52,12 +52,20 @@ func (ch *chat) extendedSend(s *session, mid []byte) *channel.Extended {
 		return nil
 	}
 	x := new(channel.Extended)
-	if id, ok := codec.StringValue(mid); ok && len(id) >= minMid && len(id) <= maxMid {
-		h := fnv.New64a()
-		h.Write([]byte(id))
-		x.Mid = h.Sum64() | 1 // 0 is none. Who finds two ids with one hash keeps only its own messages from being sent
+	if id, ok := codec.StringValue(mid); ok {
+		x.Mid = midOf(id)
 	}
 	return x
+}
+
+// midOf is a message's id as rooms know it; 0: it is none. Who finds two ids with one hash keeps only its own messages from being sent.
+func midOf(id string) uint64 {
+	if len(id) < minMid || len(id) > maxMid {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return h.Sum64() | 1
 }
 
 // Bytes of a message's id.

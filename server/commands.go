@@ -38,7 +38,7 @@ type caller struct {
 func commands() []command {
 	return []command{
 		readyCommand, topCommand, dashboardCommand, roomsCommand, whoCommand, sessionsCommand,
-		sayCommand, publishCommand, kickCommand, closeCommand,
+		historyCommand, sayCommand, publishCommand, deleteCommand, kickCommand, closeCommand,
 		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
 		startCommand(), listCommand, drainCommand,
 		upgradeCommand, tokenCommand, completionCommand(), manCommand(),

@@ -272,8 +272,11 @@ func (o *operator) tell(path string, body any, done string) error {
 		return err
 	}
 	o.show(raw, func(w io.Writer) {
-		if answer.Count != nil {
+		switch {
+		case answer.Count != nil && answer.Scope == "node":
 			done += fmt.Sprintf(": %d on this node", *answer.Count)
+		case answer.Count != nil:
+			done += fmt.Sprintf(": %d", *answer.Count)
 		}
 		if answer.Repeated {
 			done += ", before"

@@ -65,6 +65,113 @@ func (c *tcpClient) kicked() string {
 	}
 }
 
+// What an operator deletes is gone for members and operators alike, by place, id or user; extended clients are told, others nothing. What is asked wrongly, or is not there, is said.
+func TestDeleteCommand(t *testing.T) {
+	a := administer(t, "-history", "10")
+	at := a.addr("connector")
+	plain := login(t, at)
+	plain.enter("plain", "lobby")
+	d, err := newDiarist(at.String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.conn.Close()
+	if _, err := d.enter("ann", "lobby", ""); err != nil {
+		t.Fatal(err)
+	}
+	say := func(text, mid string) (seq string) {
+		t.Helper()
+		body, _ := json.Marshal(map[string]string{"content": text, "target": "*", "mid": mid})
+		answer, err := d.request("chat.chatHandler.send", string(body))
+		var a struct{ Seq string }
+		if err == nil {
+			err = json.Unmarshal([]byte(answer), &a)
+		}
+		if err != nil || a.Seq == "" {
+			t.Fatalf("%s: %s, %v", text, answer, err)
+		}
+		return a.Seq
+	}
+	told := func(n int) []said { // what the extended client is told is deleted
+		t.Helper()
+		if err := d.read(func() bool { return len(d.deleted) >= n }); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { d.deleted = nil }()
+		return d.deleted
+	}
+	first := say("one\x1b[2J", "the first message")
+	second := say("two", "the second message")
+	third := say("three", "the third message")
+
+	if got := a.must("history", "lobby"); !strings.Contains(got, first) || !strings.Contains(got, "ann") || !strings.Contains(got, `one\x1b[2J`) || strings.Contains(got, "older ones") {
+		t.Errorf("history: %q", got)
+	}
+	if got := a.must("history", "lobby", "-limit", "1"); !strings.Contains(got, "three") || strings.Contains(got, second) || !strings.Contains(got, "(there are older ones)") {
+		t.Errorf("history of one: %q", got)
+	}
+	if got := a.must("delete", "lobby", second); got != "deleted: 1\n" {
+		t.Errorf("delete: %q", got)
+	}
+	if got := told(1); len(got) != 1 || got[0].Deleted != second || got[0].Mid != "" || got[0].Seq == "" || got[0].Rid != "lobby" {
+		t.Errorf("told %+v", got)
+	}
+	if got := a.must("delete", "lobby", "-mid", "the first message", "-o", "json"); got != `{"scope":"fleet","count":1}`+"\n" {
+		t.Errorf("delete -mid: %q", got)
+	}
+	if got := told(1); len(got) != 1 || got[0].Deleted != first || got[0].Mid != "the first message" {
+		t.Errorf("told %+v", got)
+	}
+	if got := a.must("history", "lobby"); strings.Contains(got, "one") || strings.Contains(got, "two") || !strings.Contains(got, third) {
+		t.Errorf("history after that: %q", got)
+	}
+	if got := a.must("rooms"); !strings.Contains(got, "2        1           lobby\n") {
+		t.Errorf("rooms: %q", got)
+	}
+	say("four", "the fourth message")
+	if got := a.must("delete", "lobby", "-user", "ann"); got != "deleted: 2\n" || len(told(2)) != 2 {
+		t.Errorf("delete -user: %q", got)
+	}
+	say("five", "the fifth message")
+	answer, err := d.request("chat.chatHandler.history", `{}`)
+	if err != nil || !strings.Contains(answer, "five") || strings.Count(answer, `"seq"`) != 1 || !strings.Contains(answer, `"more":false`) {
+		t.Errorf("a member reads %s, %v", answer, err)
+	}
+
+	for _, tc := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"lobby", 2, "give SEQ, -mid or -user"},
+		{"lobby " + third + " -user ann", 2, "give SEQ, -mid or -user"},
+		{"lobby nonsense", 1, "no message can have this seq or mid"},
+		{"lobby -mid short", 1, "no message can have this seq or mid"},
+		{"lobby 1.1", 1, "the room keeps no such message"},
+		{"lobby -user nobody", 1, "the room keeps no such message"},
+		{"nowhere " + third, 1, "the room keeps no such message"},
+	} {
+		if got, code := a.command(append([]string{"delete"}, strings.Fields(tc.args)...)...); code != tc.code || !strings.Contains(got, tc.want) {
+			t.Errorf("delete %s: %d %q", tc.args, code, got)
+		}
+	}
+	if line := a.waitLog(`"what":"delete"`); !strings.Contains(line, second) || !strings.Contains(line, `"room":"lobby"`) || strings.Contains(a.log(), "five") {
+		t.Errorf("the log: %s", line)
+	}
+
+	for seen := 0; seen < 5; { // up to the last message a plain client has had each, and nothing else
+		m, err := codec.ParseMessage(plain.next().Body)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case string(m.Route) == "onDelete":
+			t.Fatalf("a plain client is told %s", m.Body)
+		case string(m.Route) == "onChat":
+			seen++
+		}
+	}
+}
+
 // What an operator does on the first day: looks, says something, kicks one of a room, one by name, an address, and closes a room.
 func TestOperatorCommands(t *testing.T) {
 	a := administer(t, "-history", "10", "-names", "original") // which lets names turn text around

@@ -28,11 +28,13 @@ type diarist struct {
 	id      uint32
 	answers map[uint32]string
 	pushes  []said // since the last take
+	deleted []said // of onDelete
 }
 
-// said is a push of onChat, or what a diarist has said.
+// said is a push of onChat, or of onDelete, or what a diarist has said.
 type said struct {
-	Msg, Seq string
+	Msg, Seq          string
+	Deleted, Mid, Rid string
 }
 
 func newDiarist(addr, secret string) (*diarist, error) {
@@ -81,12 +83,16 @@ func (d *diarist) read(done func() bool) error {
 				}
 				if m.ID != 0 {
 					d.answers[m.ID] = string(m.Body)
-				} else if string(m.Route) == "onChat" {
+				} else if route := string(m.Route); route == "onChat" || route == "onDelete" {
 					var s said
 					if err := json.Unmarshal(m.Body, &s); err != nil {
 						return err
 					}
-					d.pushes = append(d.pushes, s)
+					if route == "onChat" {
+						d.pushes = append(d.pushes, s)
+					} else {
+						d.deleted = append(d.deleted, s)
+					}
 				}
 			}
 			d.in = d.in[used:]
@@ -223,6 +229,61 @@ func TestHistoryOutlivesAKill(t *testing.T) {
 		d.conn.Close()
 		p.stop() // in order
 	}
+}
+
+// What was deleted when pomelod was killed stays deleted, for who returns and for who asks; who has seen it is told so.
+func TestDeletionOutlivesAKill(t *testing.T) {
+	dir, socket := t.TempDir(), filepath.Join(t.TempDir(), "admin.sock")
+	flags := []string{"-history-sync", "always", "-history-open", "r", "-admin-socket", socket}
+	come := func(p *process, more string) (d *diarist, complete bool) {
+		t.Helper()
+		d, err := newDiarist(p.addr("connector").String(), "a secret of a diarist")
+		if err != nil {
+			t.Fatal(err, p.log())
+		}
+		a, err := d.enter("ann", "r", more)
+		if err != nil {
+			t.Fatal(err, p.log())
+		}
+		return d, a.Complete
+	}
+	p := keeping(t, dir, flags...)
+	d, _ := come(p, "")
+	var seqs []string
+	for i, text := range []string{"one", "two", "three"} {
+		answer, err := d.request("chat.chatHandler.send", fmt.Sprintf(`{"content":%q,"target":"*","mid":"message %08d"}`, text, i))
+		var s said
+		if err == nil {
+			err = json.Unmarshal([]byte(answer), &s)
+		}
+		if err != nil {
+			t.Fatal(answer, err)
+		}
+		seqs = append(seqs, s.Seq)
+	}
+	operator := &administered{p, socket}
+	operator.must("delete", "r", seqs[0])
+	operator.must("delete", "r", seqs[1])
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	_ = p.wait()
+	d.conn.Close()
+
+	p = keeping(t, dir, flags...)
+	d, complete := come(p, fmt.Sprintf(`,"since":%q`, seqs[1]))
+	defer d.conn.Close()
+	if all, err := everything(d); err != nil || !slices.Equal(all, []string{"three"}) {
+		t.Errorf("the room has %q, %v", all, err)
+	}
+	if len(d.pushes) != 1 || d.pushes[0].Seq != seqs[2] || !complete {
+		t.Errorf("complete %v, repeated is %+v", complete, d.pushes)
+	}
+	if len(d.deleted) != 2 || d.deleted[0].Deleted != seqs[1] || d.deleted[1].Deleted != seqs[0] {
+		t.Errorf("told that %+v are deleted", d.deleted)
+	}
+	if got := (&administered{p, socket}).must("history", "r"); strings.Contains(got, "two") || !strings.Contains(got, "three") {
+		t.Errorf("history: %q", got)
+	}
+	p.stop()
 }
 
 // limitFiles bounds how large files of a process may be, as if the disk were full.
