@@ -5,13 +5,16 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +73,7 @@ type holding struct {
 	kept   int    // bytes that count in -max-buffered, as they may at most
 	kernel int    // bytes of the socket
 	ends   string // what ends the state
+	tried  string // tests in which clients bring many connections there: of package abuse, against a server of its own process
 }
 
 // holdings computes them from the limits and the constants that bound them.
@@ -81,22 +85,71 @@ func holdings(c *settings) []holding {
 	seconds := func(name string) string { return "`-" + name + "`" }
 	room := http + inRoom(l.NameBytes)
 	return []holding{
-		{"connected, said nothing", conn, 0, idleSocket, seconds("handshake-timeout")},
-		{"in an HTTP head", http, grown(l.HeadBytes + f.ReadBytes), idleSocket, seconds("head-timeout")},
-		{"in an HTTP body", http, grown(l.HeadBytes + l.PackageBytes), idleSocket, seconds("handshake-timeout")},
-		{"in the form of a JSONP session", http, grown(l.HeadBytes + f.FormFactor*l.PackageBytes), idleSocket, seconds("handshake-timeout")},
-		{"HTTP, idle", http, 0, idleSocket, seconds("keepalive-timeout")},
-		{"HTTP, answers not taken", http, f.ThrottleBytes + pageBytes, fullSocket + unreadSocket, seconds("stuck-timeout")},
-		{"a held GET with bytes behind it", http, grown(f.HeldBytes + f.ReadBytes), unreadSocket, seconds("sio-heartbeat") + ", " + seconds("sio-timeout")},
-		{"before the handshake is done", conn, grown(l.EarlyBytes), idleSocket, seconds("handshake-timeout")},
-		{"half a package", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout")},
-		{"fragments of a WebSocket message", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout")},
-		{"working, in a room", room, 0, idleSocket, "silence: `-heartbeat`"},
-		{"requests at workers", room + l.Inflight*f.PendingBytes, grown(f.ReadBytes), unreadSocket, seconds("request-timeout")},
-		{"unsent messages", room, l.Conn.Outbound, fullSocket + unreadSocket, seconds("stuck-timeout")},
-		{"a polling session, its queue full", room, l.Conn.Outbound, 0, seconds("sio-timeout")},
-		{"told goodbye, which it does not take", conn, l.Conn.Outbound, fullSocket, fmt.Sprintf("%d s, %s sent", f.LingerSeconds, size(f.LingerBytes))},
+		{"connected, said nothing", conn, 0, idleSocket, seconds("handshake-timeout"), "TestSlowLogin"},
+		{"in an HTTP head", http, grown(l.HeadBytes + f.ReadBytes), idleSocket, seconds("head-timeout"), "TestSlowLogin"},
+		{"in an HTTP body", http, grown(l.HeadBytes + l.PackageBytes), idleSocket, seconds("handshake-timeout"), "TestHalfMessages"},
+		{"in the form of a JSONP session", http, grown(l.HeadBytes + f.FormFactor*l.PackageBytes), idleSocket, seconds("handshake-timeout"), "TestHalfMessages"},
+		{"HTTP, idle", http, 0, idleSocket, seconds("keepalive-timeout"), "TestSlowLogin"},
+		{"HTTP, answers not taken", http, f.ThrottleBytes + pageBytes, fullSocket + unreadSocket, seconds("stuck-timeout"), "TestPipelinedGets"},
+		{"a held GET with bytes behind it", http, grown(f.HeldBytes + f.ReadBytes), unreadSocket, seconds("sio-heartbeat") + ", " + seconds("sio-timeout"), "TestHeldGets"},
+		{"before the handshake is done", conn, grown(l.EarlyBytes), idleSocket, seconds("handshake-timeout"), "TestBytesBeforeLogin"},
+		{"half a package", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout"), "TestHalfMessages"},
+		{"fragments of a WebSocket message", room, grown(l.PackageBytes + f.ReadBytes), idleSocket, seconds("handshake-timeout"), "TestFragments, TestUnfinished"},
+		{"working, in a room", room, 0, idleSocket, "silence: `-heartbeat`", "TestFrozenClients"},
+		{"requests at workers", room + l.Inflight*f.PendingBytes, grown(f.ReadBytes), unreadSocket, seconds("request-timeout"), "TestFloods"},
+		{"unsent messages", room, l.Conn.Outbound, fullSocket + unreadSocket, seconds("stuck-timeout"), "TestFrozenReaders, TestMemory"},
+		{"a polling session, its queue full", room, l.Conn.Outbound, 0, seconds("sio-timeout"), "TestFrozenReaders"},
+		{"told goodbye, which it does not take", conn, l.Conn.Outbound, fullSocket, fmt.Sprintf("%d s, %s sent", f.LingerSeconds, size(f.LingerBytes)), "TestEndWithFrozenReaders"},
 	}
+}
+
+// attackedBy tells tests of package abuse, and those of other packages that are named with it.
+func attackedBy(tests string) string {
+	all := strings.Split(tests, ", ")
+	for i, name := range all {
+		all[i] = "`" + name + "`"
+	}
+	return strings.Join(all, ", ")
+}
+
+// Whatever a table says is attacked by a test is, as far as there is a test of that name.
+func TestArithmeticNamesTests(t *testing.T) {
+	text := readFile(t, architecture)
+	named := 0
+	for _, name := range []string{"holdings", "kept", "work"} {
+		_, rest, _ := strings.Cut(text, "<!-- computed: "+name+" -->\n")
+		table, _, ok := strings.Cut(rest, "<!-- end: "+name+" -->\n")
+		if !ok {
+			t.Fatalf("there is no table %q", name)
+		}
+		for _, row := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
+			cells := strings.Split(row, "|")
+			tests := regexp.MustCompile("`(?:([a-z]+)\\.)?(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(cells[len(cells)-2], -1)
+			if len(tests) == 0 {
+				t.Errorf("nothing attacks: %s", row)
+			}
+			for _, m := range tests {
+				named++
+				dir := cmp.Or(m[1], "test/abuse")
+				if !hasTest(t, "../"+dir, m[2]) {
+					t.Errorf("there is no %s in %s", m[2], dir)
+				}
+			}
+		}
+	}
+	if named < 30 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
+
+// hasTest tells whether a package has a test.
+func hasTest(t *testing.T, dir, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(files, func(file string) bool { return strings.Contains(readFile(t, file), "\nfunc "+name+"(t *testing.T) {") })
 }
 
 // pageBytes is more than the longest answer to a request over HTTP: the chat page's files.
@@ -122,8 +175,8 @@ func size(n int) string {
 // holdingsTable is the text.
 func holdingsTable(c *settings) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| one of these | own | buffered | kernel | %d of one address | %d in all | sum bounded by | ended by |\n", ofAddress, ofAll)
-	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(&b, "| one of these | own | buffered | kernel | %d of one address | %d in all | sum bounded by | ended by | attacked by |\n", ofAddress, ofAll)
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, h := range holdings(c) {
 		bound := "the number of connections"
 		switch {
@@ -143,7 +196,7 @@ func holdingsTable(c *settings) string {
 			}
 			return text
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", h.state, size(h.user), size(h.kept), size(h.kernel), sum(ofAddress), sum(ofAll), bound, h.ends)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", h.state, size(h.user), size(h.kept), size(h.kernel), sum(ofAddress), sum(ofAll), bound, h.ends, attackedBy(h.tried))
 	}
 	return b.String()
 }
@@ -153,27 +206,27 @@ func keptTable(c *settings) string {
 	l, f, h := &c.limits, router.FootprintOf(), c.limits.History
 	r := f.Rooms
 	var b strings.Builder
-	b.WriteString("| kept | each | of one address | in all | bounded by | ended by |\n| --- | --- | --- | --- | --- | --- |\n")
-	row := func(what string, each int, address, all, bound, ends string) {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", what, size(each), address, all, bound, ends)
+	b.WriteString("| kept | each | of one address | in all | bounded by | ended by | attacked by |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	row := func(what string, each int, address, all, bound, ends, tried string) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", what, size(each), address, all, bound, ends, attackedBy(tried))
 	}
 	times := func(n, each int) string { return fmt.Sprintf("%d: %s", n, size(n*each)) }
 	memory := size(int(h.Memory))
 	place := inRoom(l.NameBytes) + r.AwayBytes
 	row("the place of who is away", place, times(min(f.AwayOfOne, ofAddress), place), times(min(f.AwayOfAll, ofAll), place),
-		fmt.Sprintf("`-addr-conns` and %d for an address, of which a tenth of a room, or %d; `-max-conns` and %d", f.AwayOfOne, r.Ghosts, f.AwayOfAll), "`-grace`")
+		fmt.Sprintf("`-addr-conns` and %d for an address, of which a tenth of a room, or %d; `-max-conns` and %d", f.AwayOfOne, r.Ghosts, f.AwayOfAll), "`-grace`", "TestGhosts")
 	letters := r.LetterBytes + r.Letters*r.MessageBytes
-	row("private messages for one that is away", letters, times(f.AwayOfOne, letters), memory, "`-history-memory`, with all that rooms keep", "return, or `-grace`")
-	row("messages of a room", h.Bytes+r.RoomBytes, memory, memory, "the same; what empty rooms keep goes first, then the largest", "`-history-age`")
-	row("ids of a room's messages", r.Mids*r.MidBytes, memory, memory, "the same", "`-history-age`")
-	row("who has left a room and gave a secret", r.Past*r.PastBytes, memory, memory, fmt.Sprintf("the same; %d of a room", r.Past), "`-history-age`")
-	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`")
+	row("private messages for one that is away", letters, times(f.AwayOfOne, letters), memory, "`-history-memory`, with all that rooms keep", "return, or `-grace`", "channel.TestLetters, TestNeighbours")
+	row("messages of a room", h.Bytes+r.RoomBytes, memory, memory, "the same; what empty rooms keep goes first, then the largest", "`-history-age`", "TestHistoryWipes")
+	row("ids of a room's messages", r.Mids*r.MidBytes, memory, memory, "the same", "`-history-age`", "channel.TestSentAgain")
+	row("who has left a room and gave a secret", r.Past*r.PastBytes, memory, memory, fmt.Sprintf("the same; %d of a room", r.Past), "`-history-age`", "channel.TestHistoryBounds, channel.TestPastFootprint")
+	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`", "router.TestLoginsWaitInTurn")
 	user := len((&auth.Identity{UID: strings.Repeat("u", auth.MaxUID)}).User())
 	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxName + auth.MaxUID + user
-	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and who makes tokens", "the session's end")
+	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and who makes tokens", "the session's end", "auth.TestCheck")
 	claims := f.Claims * (16 + user + user + r.ClaimBytes) // at the session and at the partition
-	row("whose session it counts as, with `-sessions`", claims, times(ofAddress, claims), times(ofAll, claims), fmt.Sprintf("the same; %d users, one of them while it becomes another", f.Claims), "the session's end")
-	row("a ban, a mute or a lock", ruleBytes, "none", times(maxRules, ruleBytes), "`server/moderation.go`; operators only", "its time, or an operator")
+	row("whose session it counts as, with `-sessions`", claims, times(ofAddress, claims), times(ofAll, claims), fmt.Sprintf("the same; %d users, one of them while it becomes another", f.Claims), "the session's end", "channel.TestClaims")
+	row("a ban, a mute or a lock", ruleBytes, "none", times(maxRules, ruleBytes), "`server/moderation.go`; operators only", "its time, or an operator", "server.TestRulesInMemory")
 	return b.String()
 }
 
@@ -184,23 +237,25 @@ const ruleBytes = 512
 func workTable(c *settings) string {
 	l, f, a := &c.limits, router.FootprintOf(), c.access.PerAddress
 	var b strings.Builder
-	b.WriteString("| work | one session | one address | what bounds the sum |\n| --- | --- | --- | --- |\n")
-	row := func(cells ...any) { fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cells...) }
+	b.WriteString("| work | one session | one address | what bounds the sum | attacked by |\n| --- | --- | --- | --- | --- |\n")
+	row := func(what, session, address, bound, tried string) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", what, session, address, bound, attackedBy(tried))
+	}
 	times := func(n float64) string { return fmt.Sprintf("%.0f a second", n) }
 	share := fmt.Sprintf("%v of a turn for a conn, %d things of a turn beyond one a read for an address, then %v for all such", f.ShareTime, f.ClientThings, f.LateTime)
-	row("messages", times(l.SessionRate.PerSecond), times(l.SessionRate.PerSecond*ofAddress), share)
+	row("messages", times(l.SessionRate.PerSecond), times(l.SessionRate.PerSecond*ofAddress), share, "TestNotifyFlood, TestFloods, TestPayloadFlood")
 	row("of them to all members of a room", times(l.SendRate.PerSecond), times(l.SendRate.PerSecond*ofAddress),
-		fmt.Sprintf("%v of a turn for all passes; `-room-backlog`, `-loop-backlog`, `-max-delay`", f.PassTime))
-	row("enters: two pushes, a list of names", times(l.EnterRate.PerSecond), times(l.EnterRate.PerSecond*ofAddress), "the same; of one list that many do not take there is one copy")
+		fmt.Sprintf("%v of a turn for all passes; `-room-backlog`, `-loop-backlog`, `-max-delay`", f.PassTime), "TestPaste")
+	row("enters: two pushes, a list of names", times(l.EnterRate.PerSecond), times(l.EnterRate.PerSecond*ofAddress), "the same; of one list that many do not take there is one copy", "TestRenames, TestUnreadLists")
 	page := 1 + float64(f.Rooms.PageBytes)/float64(f.ReadCharge)
 	row("pages of history, or what follows an enter, each of "+size(f.Rooms.PageBytes), fmt.Sprintf("%.1f a second", l.EnterRate.PerSecond/page), times(l.EnterRate.PerSecond/page*ofAddress),
-		fmt.Sprintf("the same; none is made for who has not taken %s", size(f.ThrottleBytes)))
-	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst))
-	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst))
-	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst))
+		fmt.Sprintf("the same; none is made for who has not taken %s", size(f.ThrottleBytes)), "TestPages")
+	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst), "TestConnectChurn")
+	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst), "TestConnectChurn, TestNetworks")
+	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst), "TestHTTPFlood")
 	row("calls of an App's handlers, or through filters", "one at a time", fmt.Sprintf("%d at a time of either", a.Handlers),
-		fmt.Sprintf("`App.MaxRunning`, and as many that were given up; of both together %s of messages", size(4*app.New().MaxRunning*l.PackageBytes)))
-	row("requests mailed to one worker", fmt.Sprint(l.Inflight), fmt.Sprint(l.Inbox), "`-inbox`: "+size(l.Inbox*4<<10)+" a worker")
+		fmt.Sprintf("`App.MaxRunning`, and as many that were given up; of both together %s of messages", size(4*app.New().MaxRunning*l.PackageBytes)), "TestAbandonedHandlers")
+	row("requests mailed to one worker", fmt.Sprint(l.Inflight), fmt.Sprint(l.Inbox), "`-inbox`: "+size(l.Inbox*4<<10)+" a worker", "router.TestInboxCountsContents")
 	return b.String()
 }
 

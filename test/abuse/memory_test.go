@@ -124,35 +124,67 @@ func (a *arena) crowdUntilShort(idle *peer, budget int) error {
 	return fmt.Errorf("memory is not short with %d connections that do nothing: an enter was answered %s", n, answer)
 }
 
-// Clients who begin long messages and never end them, each as long as may be, are kept no more of than -max-buffered in all.
+// Clients who begin long messages and never end them, each as long as may be, are kept no more of than -max-buffered in all: packages, the bodies of
+// POSTs, and the forms of JSONP sessions, which may be four times as long.
 func TestHalfMessages(t *testing.T) {
-	const crowd, declared, sent, most = 200, 250 << 10, 200 << 10, 8 << 20
+	const crowd, declared, sent, most, factor = 210, 250 << 10, 200 << 10, 8 << 20, 4
+	post := func(target, kind string, n int) []byte {
+		return append([]byte(httpText("POST", target, "", fmt.Sprint("Content-Length: ", n*declared), "Content-Type: "+kind)), make([]byte, n*sent)...)
+	}
+	half := append([]byte{byte(codec.PackageData), declared >> 16, declared >> 8 & 0xff, declared & 0xff}, make([]byte, sent)...)
 	scenario{
 		name:  "half messages",
 		flags: []string{"-max-buffered", fmt.Sprint(most)},
 		attack: func(a *arena) error {
-			half := append([]byte{byte(codec.PackageData), declared >> 16, declared >> 8 & 0xff, declared & 0xff}, make([]byte, sent)...)
+			var sids []string
 			for i := range crowd {
-				p, err := a.chatter(i, "hoarder", fmt.Sprint("hoard", i))
+				p, said, sid := (*peer)(nil), half, ""
+				var err error
+				switch i % 3 {
+				case 0:
+					p, err = a.chatter(i, "hoarder", fmt.Sprint("hoard", i))
+				case 1:
+					p, err = a.dial(i)
+					said = post("/gate/queryEntry", "application/json", 1)
+				case 2:
+					if p, err = a.dial(i); err == nil {
+						sid, err = p.openPolling("3")
+					}
+					said = post(pathPolling+"3&j=0&sid="+sid, "application/x-www-form-urlencoded", factor)
+				}
 				if err != nil {
 					a.t.Fatal(err)
 				}
-				if err := p.raw(half); timedOut(err) {
+				if err := p.raw(said); timedOut(err) {
 					return err
+				}
+				if sid != "" {
+					sids = append(sids, sid)
 				}
 				if i%20 > 0 {
 					continue
 				}
-				if kept := a.metrics()["pomelod_inbound_bytes"]; kept > most+512<<10 {
+				if kept := a.metrics()["pomelod_inbound_bytes"]; kept > most+2<<20 {
 					return fmt.Errorf("%.0f bytes of half messages are kept", kept)
 				}
 			}
-			return nil
+			return a.closePolling(sids)
 		},
 		landed:  func(d delta) error { return d.atLeast("pomelod_read_bytes_total", most) },
 		held:    func(d delta) error { return d.atLeast(`pomelod_closed_total{reason="memory"}`, crowd/2) },
 		without: weakness{flags: []string{"-max-buffered", "1GiB"}, fails: "of half messages are kept"},
 	}.run(t)
+}
+
+// closePolling ends sessions, which would wait for their clients.
+func (a *arena) closePolling(sids []string) error {
+	p, err := a.dial(0)
+	for _, sid := range sids {
+		if err == nil {
+			_, _, err = p.request(httpText("POST", pathPolling+"3&sid="+sid, "1:1"))
+		}
+	}
+	return err
 }
 
 // resetPeak begins to watch for the most memory that the server has at any time.
