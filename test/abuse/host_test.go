@@ -60,4 +60,38 @@ func TestGateHost(t *testing.T) {
 			fails: "bytes of answers for",
 		},
 	}.run(t)
+	scenario{
+		name:    "hosts that are none",
+		attack:  func(a *arena) error { return oddHosts(a.addr) },
+		landed:  func(d delta) error { return d.atLeast("pomelod_accepted_total", 5) },
+		without: weakness{edits: []edit{{"router/proto_http.go", "if r.head.Absolute {", "if r.head == nil {"}}, fails: "as a part of the target came back"},
+	}.run(t)
+}
+
+// oddHosts asks a gate by names that no host has, and by one that only a proxy is told. None may come back.
+func oddHosts(gate string) error {
+	const path = "/gate/queryEntry?uid=x"
+	for _, ask := range []struct{ name, target, host string }{
+		{"as a part of the target", "http://evil.example" + path, "h"},
+		{"with markup", path, `evil"><script>`},
+		{"with a space", path, "evil evil"},
+		{"with a user", path, "evil@h"},
+		{"with a path", path, "evil/h"},
+		{"in brackets", path, "[evil]"},
+		{"with a port that is none", path, "evil:http"},
+	} {
+		p, err := dial(attackers+"1", gate)
+		if err != nil {
+			return err
+		}
+		status, body, err := p.request("GET " + ask.target + " HTTP/1.1\r\nHost: " + ask.host + "\r\n\r\n")
+		p.reset()
+		if err != nil {
+			return err
+		}
+		if strings.Contains(body, "evil") {
+			return fmt.Errorf("a host %s came back: %d %.100q", ask.name, status, body)
+		}
+	}
+	return nil
 }
