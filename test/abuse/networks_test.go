@@ -113,5 +113,9 @@ func TestNetworks(t *testing.T) {
 			edits: []edit{{"limit/network.go", "range levelBits {\n\t\tkeys", "range levelBits[:1] {\n\t\tkeys"}},
 			fails: "a /56 began a session",
 		},
+		also: []weakness{{
+			edits: []edit{{"limit/network.go", "case nat64.Contains(addr):", `case addr.Zone() == "none":`}},
+			fails: "an IPv4 address began a session",
+		}},
 	}.run(t)
 }
