@@ -65,7 +65,7 @@ func waysToGo() map[string]cutAndGoodbye {
 	for _, kind := range flavours {
 		e := cutAndGoodbye{
 			func(r *rig) extendedClient { return r.sioLogin(kind) },
-			map[string]func(*rig, extendedClient){},
+			map[string]func(*rig, extendedClient){"silence": silence},
 			map[string]func(*rig, extendedClient){"its packet": func(r *rig, c extendedClient) { c.leave() }},
 		}
 		switch {
