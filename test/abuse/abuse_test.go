@@ -308,6 +308,9 @@ func (sc scenario) once(t *testing.T, binary string, flags []string, defended bo
 	allowed := sc.allowed(quiet, during)
 	t.Logf("%d messages heard in %v: p99 %v (quiet %v), max %v; the machine's own p99 %v (quiet %v)",
 		during.Heard, took, during.P99, quiet.P99, during.Max, during.Machine, quiet.Machine)
+	if sc.judgesTime(defended) {
+		t.Logf("a p99 of %v is allowed", allowed)
+	}
 	if during.P99 > allowed && sc.judgesTime(defended) {
 		late = fmt.Sprintf("the witnesses heard late: p99 %v, more than %v (quiet %v)", during.P99, allowed, quiet.P99)
 	}

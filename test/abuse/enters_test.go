@@ -110,7 +110,11 @@ func arrivals(name string, newcomers int, within time.Duration) scenario {
 			if err := a.enterAll(enters, atLeast(before["pomelod_enters_total"]+float64(len(enters))), "pomelod_enters_total"); err != nil {
 				return err
 			}
-			a.t.Logf("%d entered in %v", len(enters), time.Since(began))
+			took := time.Since(began)
+			a.t.Logf("%d entered in %v", len(enters), took)
+			if most := within * 3 / 2; took > most && !raceEnabled {
+				return fmt.Errorf("%d needed %v to enter, more than %v", len(enters), took, most)
+			}
 			return nil
 		},
 		landed: func(d delta) error { return d.atLeast("pomelod_enters_total", crowd(newcomers)) },
