@@ -1,6 +1,10 @@
 // Command asone is a fleet that looks like one pomelod: tests of one process run against it. It takes pomelod's flags, starts a nats-server and nodes of
 // the binary that ASONE_BINARY names, hands out one address of each kind in log lines as pomelod does, and ends all by SIGTERM. ASONE_FLEET says which
-// nodes: spread (a gate, a connector and a chat node; the default), or pair (two that do everything, of which clients are told one).
+// nodes: spread (a gate, a connector and a chat node; the default), pair (two that do everything, of which clients are told one), or double (a gate, two
+// connectors and two chat nodes).
+//
+// Its line "ready" tells of each node the id, the process and the addresses. A node that somebody kills (SIGKILL) is started again, and when all is well
+// there is another such line. One that ends in any other way ends everything.
 package main
 
 import (
@@ -31,21 +35,29 @@ func main() {
 	}
 }
 
-// node is one process.
+// node is one process after the other.
 type node struct {
-	id      string
-	clients bool
-	args    []string
-	shows   []string // servers whose addresses are the fleet's
+	id       string
+	clients  bool
+	followed bool // the fleet is ready when others follow the rooms that it has
+	args     []string
+	shows    []string // servers whose addresses are the fleet's
+	*process          // the last one
+}
 
+// process is one of them.
+type process struct {
 	cmd   *exec.Cmd
-	admin chan string // its address, once
-	read  chan struct{}
+	ended chan struct{} // closed when its log has ended and it was waited for
+	err   error         // how it ended, then
+
+	mu    sync.Mutex
+	addrs map[string]string // by server
 }
 
 var out sync.Mutex // a line at a time
 
-// startTime is how long a fleet may take to be one.
+// startTime is how long a fleet may take to be one, also again.
 const startTime = time.Minute
 
 func run() error {
@@ -68,25 +80,28 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	died := make(chan *node, len(nodes))
 	for _, n := range nodes {
-		if err := n.start(binary, nats.ClientURL()); err != nil {
+		if err := n.start(binary, nats.ClientURL(), died); err != nil {
 			return err
 		}
 	}
-	ready := make(chan error, 1)
-	go func() { ready <- wait(nodes) }()
+	ready := wait(nodes)
 	for {
 		select {
 		case err := <-ready:
 			if err != nil {
 				return err
 			}
-			pids := []int{os.Getpid()} // nats-server's
-			for _, n := range nodes {
-				pids = append(pids, n.cmd.Process.Pid)
+			say(readyLine(nodes))
+		case n := <-died:
+			if !n.wasKilled() {
+				return fmt.Errorf("%s has ended: %v", n.id, n.err)
 			}
-			line, _ := json.Marshal(map[string]any{"level": "INFO", "msg": "ready", "pid": pids[0], "pids": pids})
-			say(string(line))
+			if err := n.start(binary, nats.ClientURL(), died); err != nil {
+				return err
+			}
+			ready = wait(nodes) // nobody hears how an earlier one ends
 		case <-signals:
 			return end(nodes)
 		}
@@ -124,48 +139,74 @@ func plan(shape string, args []string) ([]*node, error) {
 			{id: "connector-1", clients: true, shows: []string{"connector", admin}, args: flags("-role", "connector", "-listen", own["listen"], "-admin", own["admin"])},
 			{id: "chat-1", args: flags("-role", "chat", "-admin", "127.0.0.1:0")},
 		}, nil
+	case "double":
+		return []*node{
+			{id: "gate-1", clients: true, shows: []string{"gate"}, args: flags("-role", "gate", "-gate", own["gate"], "-admin", "127.0.0.1:0")},
+			{id: "connector-1", clients: true, shows: []string{"connector", admin}, args: flags("-role", "connector", "-listen", own["listen"], "-admin", own["admin"])},
+			{id: "connector-2", clients: true, args: flags("-role", "connector", "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0")},
+			{id: "chat-1", followed: true, args: flags("-role", "chat", "-admin", "127.0.0.1:0")},
+			{id: "chat-2", followed: true, args: flags("-role", "chat", "-admin", "127.0.0.1:0")},
+		}, nil
 	case "pair":
 		return []*node{
 			{id: "a", clients: true, shows: []string{"gate", "connector", admin}, args: flags("-gate", own["gate"], "-listen", own["listen"], "-admin", own["admin"])},
 			{id: "b", args: flags("-gate", "127.0.0.1:0", "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0")},
 		}, nil
 	}
-	return nil, fmt.Errorf("ASONE_FLEET=%s: must be spread or pair", shape)
+	return nil, fmt.Errorf("ASONE_FLEET=%s: must be spread, pair or double", shape)
 }
 
-func (n *node) start(binary, nats string) error {
-	n.admin, n.read = make(chan string, 1), make(chan struct{})
-	n.cmd = exec.Command(binary, append(n.args, "-nats", nats, "-id", n.id, "-admin-socket", "none")...)
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	n.cmd.Stdout = os.Stdout
-	log, err := n.cmd.StderrPipe()
+// start starts a process, and has died told of its end.
+func (n *node) start(binary, nats string, died chan<- *node) error {
+	p := &process{ended: make(chan struct{}), addrs: make(map[string]string)}
+	p.cmd = exec.Command(binary, append(n.args, "-nats", nats, "-id", n.id, "-admin-socket", "none")...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stdout = os.Stdout
+	log, err := p.cmd.StderrPipe()
 	if err != nil {
 		return err
 	}
-	if err := n.cmd.Start(); err != nil {
+	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	go n.relay(log)
+	n.process = p
+	go func() {
+		p.relay(log, n.shows)
+		p.err = p.cmd.Wait()
+		close(p.ended)
+		died <- n
+	}()
 	return nil
 }
 
-// relay hands on the node's log, without what is the fleet's to say.
-func (n *node) relay(log io.Reader) {
-	defer close(n.read)
+// wasKilled tells whether the process, which has ended, was killed by a signal that it cannot catch.
+func (p *process) wasKilled() bool {
+	status, is := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return is && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// relay hands on the process's log, without what is the fleet's to say.
+func (p *process) relay(log io.Reader, shows []string) {
 	s := bufio.NewScanner(log)
 	for s.Buffer(nil, 4<<20); s.Scan(); {
 		var line struct{ Msg, Server, Addr string }
 		_ = json.Unmarshal(s.Bytes(), &line)
-		if line.Msg == "listening" && line.Server == "admin" {
-			select {
-			case n.admin <- line.Addr:
-			default:
-			}
+		if line.Msg == "listening" {
+			p.mu.Lock()
+			p.addrs[line.Server] = line.Addr
+			p.mu.Unlock()
 		}
-		if line.Msg != "ready" && (line.Msg != "listening" || slices.Contains(n.shows, line.Server)) {
+		if line.Msg != "ready" && (line.Msg != "listening" || slices.Contains(shows, line.Server)) {
 			say(s.Text())
 		}
 	}
+}
+
+// addr is where the process listens as a server; empty: nowhere yet.
+func (p *process) addr(server string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addrs[server]
 }
 
 func say(line string) {
@@ -174,47 +215,82 @@ func say(line string) {
 	fmt.Fprintln(os.Stderr, line)
 }
 
-// wait returns when all nodes see all of them.
-func wait(nodes []*node) error {
-	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	late := time.Now().Add(startTime)
-	for _, n := range nodes {
-		var addr string
-		select {
-		case addr = <-n.admin:
-		case <-n.read:
-			return fmt.Errorf("%s has ended", n.id)
-		}
-		for !sees(web, addr, len(nodes)) {
-			if time.Now().After(late) {
-				return fmt.Errorf("%s does not see the others", n.id)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+// readyLine says that all is well, and which nodes there are.
+func readyLine(nodes []*node) string {
+	type row struct {
+		ID        string `json:"id"`
+		PID       int    `json:"pid"`
+		Gate      string `json:"gate,omitempty"`
+		Connector string `json:"connector,omitempty"`
+		Admin     string `json:"admin"`
 	}
-	return nil
+	var rows []row
+	pids := []int{os.Getpid()} // nats-server's
+	for _, n := range nodes {
+		rows = append(rows, row{n.id, n.cmd.Process.Pid, n.addr("gate"), n.addr("connector"), n.addr("admin")})
+		pids = append(pids, n.cmd.Process.Pid)
+	}
+	line, _ := json.Marshal(map[string]any{"level": "INFO", "msg": "ready", "pid": pids[0], "pids": pids, "nodes": rows})
+	return string(line)
 }
 
-// sees tells whether the node at an admin address is ready and sees so many nodes that are well.
-func sees(web *http.Client, addr string, count int) bool {
-	var all struct{ Nodes []struct{ State string } }
-	for path, into := range map[string]any{"/readyz": nil, "/nodes": &all} {
-		r, err := web.Get("http://" + addr + path)
-		if err != nil {
+// wait says when the processes that the nodes are now are one fleet.
+func wait(nodes []*node) <-chan error {
+	var fleet []*process
+	followed := false
+	for _, n := range nodes {
+		fleet = append(fleet, n.process)
+		followed = followed || n.followed
+	}
+	ready := make(chan error, 1)
+	go func() {
+		web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+		for late := time.Now().Add(startTime); !areOne(web, fleet, followed); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(late) {
+				ready <- errors.New("the nodes do not see each other")
+				return
+			}
+		}
+		ready <- nil
+	}()
+	return ready
+}
+
+// areOne tells whether all processes are ready and see each other well, and nobody else, and whether all rooms have a follower where they must.
+func areOne(web *http.Client, fleet []*process, followed bool) bool {
+	runs := make(map[string]uint64)
+	for _, p := range fleet {
+		var all struct {
+			Unguarded int
+			Nodes     []struct {
+				Name, State string
+				Run         uint64
+			}
+		}
+		if admin := p.addr("admin"); admin == "" || !get(web, admin, "/readyz", nil) || !get(web, admin, "/nodes", &all) {
 			return false
 		}
-		b, err := io.ReadAll(r.Body)
-		r.Body.Close()
-		if err != nil || r.StatusCode != http.StatusOK || into != nil && json.Unmarshal(b, into) != nil {
+		if len(all.Nodes) != len(fleet) || followed && all.Unguarded > 0 {
 			return false
+		}
+		for _, n := range all.Nodes {
+			if run, known := runs[n.Name]; n.State != "ok" || known && run != n.Run {
+				return false
+			}
+			runs[n.Name] = n.Run
 		}
 	}
-	for _, n := range all.Nodes {
-		if n.State != "ok" {
-			return false
-		}
+	return true
+}
+
+func get(web *http.Client, admin, path string, into any) bool {
+	r, err := web.Get("http://" + admin + path)
+	if err != nil {
+		return false
 	}
-	return len(all.Nodes) == count
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	return err == nil && r.StatusCode == http.StatusOK && (into == nil || json.Unmarshal(b, into) == nil)
 }
 
 // end ends those with clients, and then the others.
@@ -227,9 +303,9 @@ func end(nodes []*node) (err error) {
 		}
 		for _, n := range nodes {
 			if n.clients == clients {
-				<-n.read
-				if failed := n.cmd.Wait(); failed != nil {
-					err = errors.Join(err, fmt.Errorf("%s: %w", n.id, failed))
+				<-n.ended
+				if n.err != nil {
+					err = errors.Join(err, fmt.Errorf("%s: %w", n.id, n.err))
 				}
 			}
 		}
