@@ -108,21 +108,31 @@ explore: ## run the random tests of rooms, wires, loops and fleets with EXPLORE 
 	$(GO) test -count='$(EXPLORE)' -timeout 0 -run 'Model|Random|Faults|RoundTrip|Links|Plan|History|SplitAnywhere|HandOver' $$(grep -rl --include='*_test.go' internal/seed . | xargs -n1 dirname | sort -u | grep -v test/abuse) -seed time
 
 .PHONY: interop
-interop: build chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
+interop: build asone chromium interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive bin/pomelod with real clients of many languages, and a browser
 	POMELOD='$(CURDIR)/bin/pomelod' scripts/interop.sh
 
 # Those that are about rooms. ASONE_FLEET=pair: against one of two nodes that do everything.
 INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/order.test.js test/leave.test.js
 .PHONY: interop-fleet
-interop-fleet: build interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive a gate, a connector and a chat node with those of these clients that are about rooms
-	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
+interop-fleet: build asone interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive a gate, a connector and a chat node with those of these clients that are about rooms
 	cd interop && ASONE_BINARY='$(CURDIR)/bin/pomelod' POMELOD='$(CURDIR)/bin/pomelod-asone' node --test $(INTEROP_FLEET)
 
-# CUTS=20 takes a quarter of a minute; with more, networks are frozen for up to 40 s, and 2,000 take half an hour. SEED=N has other ones.
+# CUTS=20 takes a quarter of a minute; with more, networks are frozen for up to 40 s, and 2,000 take about 20 minutes. The last line of each test has sums. SEED=N has other ones.
 CUTS ?= 2000
 .PHONY: cuts
 cuts: build interop/node_modules/.package-lock.json ## cut real clients off CUTS (2000) times while somebody speaks: who returns may miss nothing
 	cd interop && POMELOD='$(CURDIR)/bin/pomelod' CUTS='$(CUTS)' node --test --test-reporter=spec test/cuts.test.js
+
+# DEATHS=1 is what each run of the tests has. Twenty take about ten minutes.
+DEATHS ?= 20
+.PHONY: deaths
+deaths: build asone interop/node_modules/.package-lock.json ## kill the connector of real clients, the owner of their room, and both, DEATHS (20) times each: they may miss nothing
+	cd interop && POMELOD='$(CURDIR)/bin/pomelod' DEATHS='$(DEATHS)' node --test --test-reporter=spec test/deaths.test.js
+
+# A fleet that looks like one process, of a module that has nats-server.
+.PHONY: asone
+asone:
+	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
 
 .PHONY: try-proxies
 try-proxies: build chromium interop/node_modules/.package-lock.json ## try what docs/OPERATIONS.md says of nginx, HAProxy and Caddy, which must be installed

@@ -82,8 +82,7 @@ FLEETS = -base one -server 'one=$(POMELOD)' \
 	-server 'spread=timeout 900 env ASONE_BINARY=bin/pomelod bin/pomelod-asone -limits off' \
 	-server 'pair=timeout 900 env ASONE_BINARY=bin/pomelod ASONE_FLEET=pair bin/pomelod-asone -limits off'
 .PHONY: bench-fleet
-bench-fleet: build bin/bench ## measure one process beside fleets: latency and cpu of messages and enters, into bin/bench-fleet.jsonl
-	cd test/fleet && $(GO) build -o ../../bin/pomelod-asone ./asone
+bench-fleet: build asone bin/bench ## measure one process beside fleets: latency and cpu of messages and enters, into bin/bench-fleet.jsonl
 	@rm -f bin/$@.jsonl
 	$(LOAD) broadcast -row hop-1000 -rooms 2 -members 2000 -rate 200 $(RUN) $(FLEETS)
 	$(LOAD) rooms -row hop-20 -rooms 100 -room-size 20 -rate 2000 $(RUN) $(FLEETS)

@@ -18,7 +18,9 @@ const BUFFER_MS = 30; // the longest time for which a cutter that buffers keeps 
 // Cutter carries one client's connections to a server, which may change, and cuts them all at once.
 class Cutter {
   target; // {host, port}, or null while there is no server
+  next = null; // the target from the next cut on; null: the same
   onCut = () => {}; // told when connections have been cut
+  cuts = 0; // that were made by cut
   #buffers;
   #server;
   #pairs = new Set();
@@ -55,6 +57,7 @@ class Cutter {
       });
     }
     await pause(way === 'reset' ? frozenMs : Math.max(HALF_MS, frozenMs));
+    this.cuts++;
     this.cutNow();
   }
 
@@ -62,6 +65,8 @@ class Cutter {
     this.#half = null;
     this.#frozen = false;
     for (const pair of [...this.#pairs]) this.#break(pair);
+    this.target = this.next ?? this.target;
+    this.next = null;
     this.onCut();
   }
 

@@ -24,12 +24,13 @@ class Server {
   gate = null;
   connector = null;
   admin = null;
+  nodes = []; // of a fleet, when it was ready last: {id, pid, connector, admin, …}
 
   // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), drain
   // ("1s"), limits ("off"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds),
-  // more (any other flags).
+  // more (any other flags), command (in place of POMELOD), env (more of it).
   static async start(options) {
-    const server = new Server(binary(), options);
+    const server = new Server(options.command ?? binary(), options);
     try {
       await within(server.#started, 'pomelod did not become ready');
       server.#checkAddresses();
@@ -42,7 +43,7 @@ class Server {
 
   constructor(command, options) {
     this.options = options;
-    this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = spawn(command, flags(options), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } });
     this.#pid = this.#process.pid;
     const end = () => this.#signal('SIGKILL');
     process.once('exit', end); // a test run that breaks off leaves no server behind
@@ -111,6 +112,7 @@ class Server {
       if (entry.msg === 'listening') this[entry.tls ? `${entry.server}TLS` : entry.server] = address(entry.addr); // gateTLS, connectorTLS
       if (entry.msg === 'ready') {
         this.#pid = entry.pid;
+        this.nodes = (entry.nodes ?? []).map(nodeOf);
         ready();
       }
     });
@@ -146,6 +148,11 @@ function parse(line) {
   } catch {
     return {};
   }
+}
+
+// nodeOf is a node with addresses as objects.
+function nodeOf({ id, pid, ...addresses }) {
+  return { id, pid, ...Object.fromEntries(Object.entries(addresses).map(([server, text]) => [server, address(text)])) };
 }
 
 function address(text) {
