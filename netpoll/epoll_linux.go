@@ -73,7 +73,7 @@ const yieldNanos = 5e6
 func (d *Epoll) Run(l *Loop) error {
 	yielded := l.clock.nanos()
 	for {
-		if now := l.clock.nanos(); now-yielded > yieldNanos {
+		if now := l.EventNanos(); now-yielded > yieldNanos { // of the event before, mostly, which has looked at the clock
 			yielded = now
 			runtime.Gosched()
 		}
@@ -145,14 +145,14 @@ func (d *Epoll) CloseAll() {
 	}
 }
 
-// Read implements Driver. Raw system calls: the sockets never block, so the scheduler need not know. recvfrom, as read goes the
-// longer way of files.
+// Read implements Driver. Raw system calls: the sockets never block, so the scheduler need not know. They are package syscall's, as those of unix go there through
+// two wrappers that hand their arguments over in memory. recvfrom, as read goes the longer way of files.
 func (d *Epoll) Read(fd int, b []byte) (int, syscall.Errno) {
 	if len(b) == 0 {
 		return 0, unix.EINVAL
 	}
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
@@ -169,7 +169,7 @@ func (d *Epoll) Write(fd int, b []byte) (int, syscall.Errno) {
 		return 0, 0
 	}
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		if errno == unix.EINTR {
 			continue

@@ -235,6 +235,8 @@ func (x *outboxes) write(c *Conn, b []byte) (int, syscall.Errno) {
 		c.active = x.clock.now
 	}
 	switch errno {
+	case 0: // nearly always
+		return n, 0
 	case syscall.EAGAIN:
 		return 0, 0
 	case syscall.ENOBUFS, syscall.ENOMEM:

@@ -157,19 +157,20 @@ func (s *passes) visit(g *Group, c *Conn) {
 	}
 	for i := range p.chunks {
 		k := &p.chunks[i]
-		if from >= k.end() || to <= k.base {
+		if from >= k.end() {
 			continue
 		}
-		off := max(from, k.base)
-		b := k.b[off-k.base:] // to is the end of a chunk
-		n, errno := s.outboxes.write(c, b)
-		if errno != 0 {
-			c.cut = off // Conn.Written
+		b := k.b[from-k.base:]
+		switch n, errno := s.outboxes.write(c, b); {
+		case errno != 0:
+			c.cut = from // Conn.Written
 			s.ends.fail(c)
 			return
+		case n < len(b):
+			s.refer(c, from, from+uint64(n), to)
+			return
 		}
-		if n < len(b) {
-			s.refer(c, from, off+uint64(n), to)
+		if from += uint64(len(b)); from == to { // which is the end of a chunk
 			return
 		}
 	}
@@ -249,7 +250,9 @@ func (s *passes) dropLog(g *Group) {
 		s.memory.release(p.copies[i].shared)
 	}
 	if cap(p.chunks) <= maxChunksKept && cap(p.copies) <= maxChunksKept && len(s.spare) < maxPooledBuffers {
-		*p = log{chunks: drop(p.chunks, len(p.chunks)), copies: drop(p.copies, len(p.copies))}
+		clear(p.chunks) // their memory is somebody else's now
+		clear(p.copies)
+		*p = log{chunks: p.chunks[:0], copies: p.copies[:0]}
 		s.spare = append(s.spare, p)
 	}
 }
