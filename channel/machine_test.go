@@ -263,7 +263,8 @@ func TestDecideIsPure(t *testing.T) {
 				r := p.request()
 				part := w.state.parts[r.Part]
 				before := all(w)
-				in := w.inputFor(part, &r, w.state.subjectOf(part, &r))
+				in := input{}
+				w.fillInput(&in, part, &r, w.state.subjectOf(part, &r))
 				first := again(new(decision), &w.state, &r, part, in)
 				second := again(new(decision), &w.state, &r, part, in)
 				if !bytes.Equal(before, all(w)) {

@@ -195,15 +195,16 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 	d := &w.d
 	d.reset(p, r)
 	d.of = w.state.subjectOf(p, r)
-	d.input = w.inputFor(p, r, d.of)
+	w.fillInput(&d.input, p, r, d.of)
 	d.decide()
 	w.apply()
 	return true
 }
 
-// inputFor is what a decision needs beside the state. The clock is read only where time matters.
-func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
-	in := input{list: w.limits.List, sessions: w.limits.Sessions, grace: w.limits.Grace, refusal: w.admit(r, of), history: &w.history, wall: w.wall(p), noGrace: w.noGrace}
+// fillInput fills in what a decision is given beside the state; in is empty. The clock is read only where time matters.
+func (w *Worker) fillInput(in *input, p *partition, r *Request, of subject) {
+	in.list, in.sessions, in.grace, in.noGrace = w.limits.List, w.limits.Sessions, w.limits.Grace, w.noGrace
+	in.refusal, in.history, in.wall = w.admit(r, of), &w.history, w.wall(p)
 	if r.Op == OpEnter || r.Op == OpSlow {
 		limits := w.roomLimits(r.Room)
 		in.slow, in.list = limits.Slow, limits.List
@@ -214,7 +215,6 @@ func (w *Worker) inputFor(p *partition, r *Request, of subject) input {
 	if in.slow > 0 || r.Cut || r.Handed == Unheard || r.Op == OpEnter && of.user != 0 && w.state.isAway(of.user) || len(p.slow) > 0 || of.room != nil && (of.room.slow > 0 || r.Op == OpEnter && in.list > 0 && int(of.room.count) >= in.list) {
 		in.now = w.now(p)
 	}
-	return in
 }
 
 // wall is the time of what is pushed, in Unix milliseconds; it never goes back.
