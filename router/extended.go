@@ -71,55 +71,33 @@ func midOf(id string) uint64 {
 // Bytes of a message's id.
 const minMid, maxMid = 16, 64
 
-// history tells a member what was said in its room.
-func (ch *chat) history(s *session, c *call) {
-	if s.room == nil || ch.limiter.overrun() {
-		ch.calls.answer(s, c, channel.Refused)
-		return
-	}
-	body, ok := c.object()
-	var room, before, most []byte
-	for key, value, more := body.Next(); more; key, value, more = body.Next() {
-		switch string(key) {
-		case "rid":
-			room = value
-		case "before":
-			before = value
-		case "limit":
-			most = value
-		}
-	}
-	at, name := s.meant(room)
-	if !ok || body.Err() != nil || room != nil && nameValue(room) != name {
-		ch.calls.answer(s, c, channel.Refused)
-		return
-	}
-	x := &channel.Extended{Most: count(most, defaultPage)}
-	if before != nil {
-		x.Since, x.HasSince = seqOf(before), true
-	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpHistory, Part: at.id.Partition(), Room: name, User: s.user(), Ext: x})
-}
-
 // defaultMembers is how many names a page of members has if its reader does not say.
 const defaultMembers = 200
 
+// history tells a member what was said in its room.
+func (ch *chat) history(s *session, c *call) { ch.page(s, c, channel.OpHistory, "before", defaultPage) }
+
 // members tells a member who is in its room.
 func (ch *chat) members(s *session, c *call) {
+	ch.page(s, c, channel.OpMembers, "after", defaultMembers)
+}
+
+// page tells a member a part of what its room has. The body's member of the name place says where the part begins, and limit how long it is; most if there is none.
+func (ch *chat) page(s *session, c *call, op channel.Op, place string, most uint32) {
 	if s.room == nil || ch.limiter.overrun() {
 		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
 	body, ok := c.object()
-	var room, after, most []byte
+	var room, begin, limit []byte
 	for key, value, more := body.Next(); more; key, value, more = body.Next() {
 		switch string(key) {
 		case "rid":
 			room = value
-		case "after":
-			after = value
+		case place:
+			begin = value
 		case "limit":
-			most = value
+			limit = value
 		}
 	}
 	at, name := s.meant(room)
@@ -127,11 +105,11 @@ func (ch *chat) members(s *session, c *call) {
 		ch.calls.answer(s, c, channel.Refused)
 		return
 	}
-	x := &channel.Extended{Most: count(most, defaultMembers)}
-	if after != nil {
-		x.Since, x.HasSince = seqOf(after), true
+	x := &channel.Extended{Most: count(limit, most)}
+	if begin != nil {
+		x.Since, x.HasSince = seqOf(begin), true
 	}
-	ch.calls.submit(s, c, channel.Request{Op: channel.OpMembers, Part: at.id.Partition(), Room: name, User: s.user(), Ext: x})
+	ch.calls.submit(s, c, channel.Request{Op: op, Part: at.id.Partition(), Room: name, User: s.user(), Ext: x})
 }
 
 // seqOf is a raw JSON value as a place in a room's stream. What is none is in no room's.
