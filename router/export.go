@@ -335,21 +335,17 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	if int(s.proto) >= len(l.protocols) || s.phase > ended || s.phase == ended && (x.pull == nil || !x.pull.ended) {
 		return false
 	}
-	_, isPolled := l.protocols[s.proto].(polled)
+	_, isPolled := l.protocol(s).(polled)
 	pulls := s.conn.IsPull()
-	switch s.proto {
-	case protoSniff, protoProxy, protoHTTP, protoTLS:
+	if l.node.protocols[s.proto].variants == nil { // nothing but answers of its own is sent to who speaks it
 		if s.variant != 0 || s.phase != opening || pulls {
 			return false
 		}
-	default:
-		if v := l.variant(s); v == nil || !l.node.carries(s.proto, v.Framing) || isPull(v.Framing) != pulls {
-			return false
-		}
+	} else if v := l.variant(s); v == nil || !l.node.carries(s.proto, v.Framing) || isPull(v.Framing) != pulls {
+		return false
 	}
-	probes := s.proto == protoProbe3 || s.proto == protoProbe4
 	switch {
-	case (x.http != nil) != (s.proto == protoHTTP), (x.pull != nil) != pulls, pulls && !isPolled, probes != (x.errand.task == taskProbe), probes && s.phase != opening:
+	case !l.protocol(s).fits(s, x), (x.pull != nil) != pulls, pulls && !isPolled:
 	case (x.errand.task == taskPoll || x.errand.task == taskPost) && x.http == nil:
 	case s.phase == working && !s.meter.begun:
 	case s.room != nil && (s.phase != working || !isUID(s.uid, s.star)):

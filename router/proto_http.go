@@ -73,6 +73,10 @@ func newHTTP(b base) protocol {
 	return b.l.http
 }
 
+func (p *httpServer) fits(_ *session, x *extra) bool {
+	return x.http != nil && x.errand.task != taskProbe
+}
+
 const pathGate = "/gate/queryEntry"
 
 // endpointOf chooses by path (protocol.md §8), and finds out which session the request is about. It is nil for a page.

@@ -27,6 +27,10 @@ func (p *probe) begin(s, in *session) {
 	l.until(s, l.np.Now()+l.limits.UpgradeSeconds)
 }
 
+func (p *probe) fits(s *session, x *extra) bool {
+	return x.http == nil && x.errand.task == taskProbe && s.phase == opening
+}
+
 // packet takes one packet.
 func (p *probe) packet(s *session, b []byte, _ bool) bool {
 	l := p.l

@@ -10,9 +10,10 @@ func newProxy(b base) protocol { return &proxy{b} }
 // proxySeconds is the time for a PROXY header: proxies send it with the first packet.
 const proxySeconds = 3
 
-func (p *proxy) begin(s *session) {
-	p.speak(s)
-	p.l.until(s, p.l.np.Now()+proxySeconds)
+// awaitProxyHeader begins the time for a PROXY header.
+func (l *loop) awaitProxyHeader(s *session) {
+	s.proto = protoProxy
+	l.until(s, l.np.Now()+proxySeconds)
 }
 
 func (p *proxy) data(s *session, b []byte) int {

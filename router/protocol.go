@@ -31,6 +31,8 @@ type protocol interface {
 	goodbye(s *session, code uint16, reason string)
 	// kick stages the reason for which a working session will be ended (protocol.md §2.8).
 	kick(s *session, reason string)
+	// fits tells whether s, which is made of bytes, can speak this with x for its extra.
+	fits(s *session, x *extra) bool
 }
 
 // endpoint is a protocol that HTTP requests begin.
@@ -85,7 +87,7 @@ type row struct {
 	make func(b base) protocol
 	// transports are the values of the label "transport" of pomelod_sessions that its sessions are counted under (base.count).
 	transports []string
-	// variants are how its clients on a listener get what is sent to them.
+	// variants are how its clients on a listener get what is sent to them; nil: they are in no room while they speak it.
 	variants func(p *Profile) []codec.Variant
 }
 
@@ -152,6 +154,9 @@ func (p *base) alive(s *session) uint32          { return s.alive }
 func (p *base) beat(*session)                    {}
 func (p *base) acknowledge(*session, []byte)     {}
 func (p *base) goodbye(*session, uint16, string) {}
+func (p *base) fits(_ *session, x *extra) bool {
+	return x.http == nil && x.errand.task != taskProbe
+}
 func (p *base) late(s *session) {
 	p.l.endWith(s, reasonUnfinished, codec.WSClosePolicy, "the message took too long")
 }

@@ -2,6 +2,10 @@ package router
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -226,4 +230,42 @@ func TestPull(t *testing.T) {
 		}
 		check(p.gone(7) == taskNone, "strangers have no part")
 	}
+}
+
+// Nobody but protocols themselves asks what a session speaks, so that one more of them touches its file, a row and its tests.
+func TestNobodyAsksWhatASessionSpeaks(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	asked := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || name == "protocol.go" {
+			continue
+		}
+		own := strings.HasPrefix(name, "proto_")
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			id, is := n.(*ast.Ident)
+			if !is || !isProtocolID(id.Name) {
+				return true
+			}
+			if asked++; !own {
+				t.Errorf("%s names %s", name, id.Name)
+			}
+			return true
+		})
+	}
+	if asked < 5 {
+		t.Errorf("protocols name each other %d times: are they called otherwise by now?", asked)
+	}
+}
+
+// isProtocolID tells whether a name is one of the constants of protocolID.
+func isProtocolID(name string) bool {
+	rest, is := strings.CutPrefix(name, "proto")
+	return is && rest != "" && rest[0] >= 'A' && rest[0] <= 'Z'
 }

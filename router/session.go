@@ -213,7 +213,7 @@ func (l *loop) Open(c *netpoll.Conn, state []byte) {
 	switch {
 	case state != nil:
 	case l.node.access.expectsProxy(c):
-		l.protocols[protoProxy].(*proxy).begin(s)
+		l.awaitProxyHeader(s)
 	default:
 		l.sniffing(s)
 	}
