@@ -12,6 +12,9 @@ func TestSessionIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(session{}); size > 96 {
 		t.Errorf("a session has %d bytes", size)
 	}
+	if size := unsafe.Sizeof(extra{}); size > 224 { // a size class of Go's
+		t.Errorf("what is unusual of a session has %d bytes", size)
+	}
 	if slab := unsafe.Sizeof([slabSessions]session{}); slab%8192 != 0 || slab < 32<<10 {
 		t.Errorf("a slab of %d bytes fills no pages", slab)
 	}

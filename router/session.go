@@ -65,26 +65,27 @@ type extra struct {
 	pending []pending      // requests at a worker, oldest first
 	stash   []byte         // what a pause left of a WebSocket frame: packages, or a stream of packets (codec.AppendPacket)
 	ping    []byte         // the WebSocket ping whose pong is owed (owesPong)
-	begun   uint32         // tick at which a WebSocket message in fragments began, while it has not ended
-	ws      codec.WSReader // what has come of that message
+	ws      codec.WSReader // what has come of a WebSocket message in fragments
 	host    string         // the host by which a gate's client reached us, as codec.Hostname has it: 255 bytes at most
-	origin  bool           // its upgrade had an Origin; until the handshake
 	http    *httpConn      // while it speaks HTTP
 	errand  errand         // what the connection does for a session that is not its own
 	pull    *pull          // while its client polls
+	login   *login         // that is being judged; nil: none
+	changes []change       // what a program asks of its rooms, oldest first
 	// Where its socket goes when Data returns (transfer).
 	to   *loop      // nil: nowhere
 	heir netpoll.ID // session here that takes it over; 0: none
 	// An enter in flight: who the session will be.
 	entering string
-	star     uint8
-	rename   bool      // same room, new name
-	joins    bool      // it stays in its other rooms
 	enters   *identity // who enters, by a login that is its own only once it has entered; nil: who it is
-	handling bool      // a function of the App's, or whoever judges logins, has the oldest pending request
-	login    *login    // that is being judged; nil: none
-	greeting bool      // a function of the App's looks at its handshake
-	changes  []change  // what a program asks of its rooms, oldest first
+	star     uint8
+	rename   bool // same room, new name
+	joins    bool // it stays in its other rooms
+	// Short ones stand together, or each would take eight bytes (TestSessionIsSmall).
+	handling bool   // a function of the App's, or whoever judges logins, has the oldest pending request
+	greeting bool   // a function of the App's looks at its handshake
+	origin   bool   // its upgrade had an Origin; until the handshake
+	begun    uint32 // tick at which the message in ws began, while it has not ended
 }
 
 // rare is what few sessions have, and those until they end. It is the place for whatever else concerns few of them.
