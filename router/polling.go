@@ -85,6 +85,18 @@ func (l *loop) byID(id netpoll.ID) *session {
 	return nil
 }
 
+// via finds the connection that is on an errand for in; nil when it is gone. Both have to know of it: a state that another process handed over may name any connection.
+func (ps *polls) via(id netpoll.ID, task task, in *session) *session {
+	s := ps.l.byID(id)
+	if s == nil || s.x == nil || s.x.errand != (errand{task, in.conn.ID(ps.l.np)}) {
+		return nil
+	}
+	return s
+}
+
+// held is the connection whose GET is held for in, if one is.
+func (ps *polls) held(in *session) *session { return ps.via(in.x.pull.get, taskPoll, in) }
+
 // of is the protocol of a session that polls.
 func (ps *polls) of(in *session) polled { return ps.l.protocol(in).(polled) }
 
@@ -92,7 +104,7 @@ func (ps *polls) of(in *session) polled { return ps.l.protocol(in).(polled) }
 // already held gives way: its client has given it up, or a proxy has (protocol.md §5.4, §6.3).
 func (ps *polls) poll(get, in *session) {
 	l, p := ps.l, in.x.pull
-	if l.byID(p.get) != nil {
+	if ps.held(in) != nil {
 		ps.idle(in)
 	}
 	p.get = get.conn.ID(l.np)
@@ -134,7 +146,7 @@ func (ps *polls) write(in *session, packets []byte) int {
 		return 0
 	}
 	l := ps.l
-	get := l.byID(in.x.pull.get)
+	get := ps.held(in)
 	if get == nil {
 		return 0
 	}
@@ -218,7 +230,7 @@ func (ps *polls) drained(in *session) {
 	if in.x == nil || in.x.pull == nil {
 		return
 	}
-	if s := ps.l.byID(in.x.pull.next()); s != nil {
+	if s := ps.via(in.x.pull.next(), taskPost, in); s != nil {
 		ps.l.np.Release(s.conn)
 	}
 }
@@ -233,7 +245,7 @@ func (ps *polls) end(in *session, why netpoll.Reason) {
 	l.become(in, ended)
 	ps.drained(in)
 	l.np.Fetch(in.conn)
-	get := l.byID(p.get)
+	get := ps.held(in)
 	unread := in.conn.Queued() > 0
 	switch {
 	case get != nil && why == reasonShutdown:
@@ -278,20 +290,21 @@ func (ps *polls) sessionGone(in *session) {
 		return
 	}
 	l, p := ps.l, in.x.pull
+	get := ps.held(in)
 	in.x.pull = nil
-	if s := l.byID(p.get); s != nil { // it ended without a word: so does its GET
-		l.np.Close(s.conn, reasonHTTP)
+	if get != nil { // it ended without a word: so does its GET
+		l.np.Close(get.conn, reasonHTTP)
 	}
-	ps.releasePosts(p)
-	if s := l.byID(p.probe); s != nil {
+	ps.releasePosts(p, in)
+	if s := ps.via(p.probe, taskProbe, in); s != nil {
 		l.end(s, reasonProtocol)
 	}
 }
 
-// releasePosts lets all POSTs go on that wait for a session; they will find out what has become of it.
-func (ps *polls) releasePosts(p *pull) {
+// releasePosts lets all POSTs go on that wait for in; they will find out what has become of it.
+func (ps *polls) releasePosts(p *pull, in *session) {
 	for _, id := range p.posts {
-		if s := ps.l.byID(id); s != nil {
+		if s := ps.via(id, taskPost, in); s != nil {
 			s.x.errand = errand{}
 			ps.l.np.Release(s.conn)
 		}
@@ -303,11 +316,11 @@ func (ps *polls) releasePosts(p *pull) {
 // It takes effect when s's handler returns.
 func (ps *polls) takeSocket(in, s *session, framing codec.Framing, greeting string) {
 	l, p := ps.l, in.x.pull
-	if l.byID(p.get) != nil {
+	if ps.held(in) != nil {
 		ps.idle(in)
 	}
 	in.x.pull = nil
-	ps.releasePosts(p)
+	ps.releasePosts(p, in)
 	in.x.stash = l.np.TakeInput(in.conn)
 	waiting := l.np.TakeOutput(in.conn)
 	l.rooms.unhostAll(in)

@@ -275,7 +275,7 @@ func (p *engineIO) packet(s *session, b []byte, binary bool) bool {
 // closes is why a client closes its session. Libraries that poll do so by themselves when a GET has failed, and connect anew: then no GET is held. Who leaves of its
 // own will has said so before, in socket.io's words, or has one.
 func (p *engineIO) closes(s *session) netpoll.Reason {
-	if x := s.x; x != nil && x.pull != nil && p.l.byID(x.pull.get) == nil {
+	if x := s.x; x != nil && x.pull != nil && p.l.polls.held(s) == nil {
 		return netpoll.ReasonPeer
 	}
 	return reasonGoodbye
