@@ -32,6 +32,8 @@ type fault struct {
 	many  bool // beside the guests a room has as many members as descriptors allow, up to 19,000
 	// Bars, over all rounds: the longest time for which some room was not answered, and the time until everybody was told who is gone. 0: there is none.
 	median, worst, leaves time.Duration
+	// And the longest time for which some room was not answered that another node owned when it began, which the failing one may have followed.
+	others time.Duration
 	// do lets it happen, puts everything right again, and tells when rooms could be answered no more, or could again be.
 	do func(h *harness, c *crowd) time.Time
 }
@@ -168,6 +170,7 @@ func natsAway(d time.Duration) func(*harness, *crowd) time.Time {
 func lost(begin, end func(*namespace)) func(*harness, *crowd) time.Time {
 	return func(h *harness, _ *crowd) time.Time {
 		since := time.Now()
+		h.nodes[len(h.nodes)-1].mayCut() // it has no clients
 		begin(h.ns)
 		time.Sleep(silence)
 		end(h.ns)
@@ -175,18 +178,18 @@ func lost(begin, end func(*namespace)) func(*harness, *crowd) time.Time {
 	}
 }
 
-const crash, crashMedian, move = 4500 * time.Millisecond, 1500 * time.Millisecond, 250 * time.Millisecond
+const crash, crashMedian, bystander, move = 4500 * time.Millisecond, 1500 * time.Millisecond, time.Second, 250 * time.Millisecond
 
 // What goes wrong in a fleet of one gate, three connectors and three chat nodes.
 var spreadFaults = []fault{
-	{name: "a chat node is killed", short: true, median: crashMedian, worst: crash, do: killed(aChat)},
+	{name: "a chat node is killed", short: true, median: crashMedian, worst: crash, others: bystander, do: killed(aChat)},
 	{name: "the maker of views, a chat node, is killed", median: crashMedian, worst: crash, do: killed(theMaker)},
 	{name: "a chat node is killed and started again", worst: 2500 * time.Millisecond, do: restarted(aChat)},
 	{name: "a connector is killed", leaves: 5 * time.Second, do: killed(aConnector)},
 	{name: "a connector is killed and started again", leaves: 5 * time.Second, do: restarted(aConnector)},
 	{name: "the gate is killed and started again", quiet: true, do: restarted(theGate)},
 	{name: "a connector and a chat node are killed at once", short: true, worst: 8 * time.Second, do: killed(both)},
-	{name: "a chat node is stopped for 8 s", worst: crash, do: paused(aChat)},
+	{name: "a chat node is stopped for 8 s", worst: crash, others: bystander, do: paused(aChat)},
 	{name: "the maker is stopped for 8 s", worst: crash, do: paused(theMaker)},
 	{name: "a connector is stopped for 8 s", do: paused(aConnector)},
 	{name: "the gate is stopped for 8 s", quiet: true, do: paused(theGate)},
@@ -200,9 +203,9 @@ var spreadFaults = []fault{
 	{name: "the same, and a node is killed at some moment", worst: 8 * time.Second, do: drainedAndKilled},
 	{name: "NATS is restarted", short: true, quiet: true, do: natsRestarts},
 	{name: "NATS is away for 20 s", quiet: true, do: natsAway(20 * time.Second)},
-	{name: "a chat node's network loses everything for 8 s", worst: crash, do: lost((*namespace).away, (*namespace).back)},
-	{name: "a chat node's network loses what it sends for 8 s", worst: crash, do: lost((*namespace).unheard, (*namespace).heard)},
-	{name: "a chat node's network loses what it is sent for 8 s", worst: crash, do: lost((*namespace).deaf, (*namespace).hears)},
+	{name: "a chat node's network loses everything for 8 s", worst: crash, others: bystander, do: lost((*namespace).away, (*namespace).back)},
+	{name: "a chat node's network loses what it sends for 8 s", worst: crash, others: bystander, do: lost((*namespace).unheard, (*namespace).heard)},
+	{name: "a chat node's network loses what it is sent for 8 s", worst: crash, others: bystander, do: lost((*namespace).deaf, (*namespace).hears)},
 }
 
 // What goes wrong in a fleet of two nodes that do everything.
@@ -230,6 +233,7 @@ type outcome struct {
 	acked, cut, told, refused int
 	waits, gone, safe         []time.Duration // longest without an answer; until all were told; until every partition had a follower
 	before                    []time.Duration // longest without an answer before the fault: what the machine costs by itself
+	others                    []time.Duration // longest without an answer of rooms that other nodes owned
 }
 
 // suffer lets faults happen to one fleet, one after the other, each in rooms of its own with five guests. network asks for a fleet with a network that can fail.
@@ -246,7 +250,7 @@ func suffer(t *testing.T, fleet func(network bool) *harness, rooms int, faults [
 	}
 	isNetwork := func(f fault) bool { return strings.Contains(f.name, "network") }
 	h := fleet(slices.ContainsFunc(faults, isNetwork))
-	table := []string{"| what fails | times | rooms unanswered at most, median, worst | before that, worst | leaves told within | every partition has a follower after | clients cut off | acknowledged |", "| --- | --- | --- | --- | --- | --- | --- | --- |"}
+	table := []string{"| what fails, median and worst | times | rooms unanswered at most | before that | leaves told within | every partition has a follower after | clients cut off | refused | acknowledged |", "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"}
 	for i := range faults {
 		f := &faults[i]
 		if h.ns == nil && isNetwork(*f) {
@@ -256,7 +260,12 @@ func suffer(t *testing.T, fleet func(network bool) *harness, rooms int, faults [
 		for round := range *faultsRounds {
 			f.happen(h, i**faultsRounds+round, rooms, &o)
 		}
+		if h.audience != nil {
+			h.audience.end()
+			h.audience = nil
+		}
 		table = append(table, f.row(&o))
+		t.Logf("%d times, in the columns of the table below:\n%s\nwaits: %v, in rooms of other nodes: %v", *faultsRounds, f.row(&o), sorted(o.waits), sorted(o.others))
 		if *faultsAll {
 			f.judge(t, &o)
 		}
@@ -278,29 +287,32 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	h.cut = make(map[string]bool)
 	c := newCrowd(h, number, rooms, len(fiveWires), rate)
 	c.everybody()
-	if f.many {
-		c.audience = newAudience(c, number)
+	if f.many && h.audience == nil {
+		h.audience = newAudience(h)
 	}
 	calm := time.Now()
 	c.more(10)
 	if f.worst == move { // which is little: it is told beside what there is without a move
-		time.Sleep(5 * time.Second)
+		time.Sleep(2 * time.Second)
 	}
 	var early map[string]int
 	c.do(func() { early, c.refused = c.refused, make(map[string]int) })
 	if len(early) > 0 {
 		h.t.Logf("%s: refused before that: %v", f.name, early)
 	}
+	owners, maker := h.owners(), h.maker()
 	fails := time.Now()
+	ready := fails.Sub(began)
 	since := f.do(h, c)
 	h.calm()
 	o.safe = append(o.safe, time.Since(since))
+	safe := time.Since(fails)
 	c.everybody()
 	c.more(10)
 	gone := c.gone(since)
 	cut, told := c.end(h.cut)
 	if f.many {
-		c.audience.end()
+		c.wrong = append(c.wrong, h.audience.hasHeard()...)
 	}
 
 	o.acked += len(c.sends)
@@ -309,14 +321,17 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 		h.t.Logf("%s: refused %d times: %s", f.name, n, why)
 	}
 	waits := func(from, till time.Time) time.Duration {
-		all := c.waits(from, till)
+		all := c.waits(from, till, nil)
 		if f.many {
-			all = append(all, longest(c.audience.acked, from, till))
+			all = append(all, h.audience.waits(from, till))
 		}
 		return slices.Max(all)
 	}
 	o.before = append(o.before, waits(calm, fails))
 	o.waits = append(o.waits, waits(since, time.Now()))
+	if f.others > 0 && !h.cut[maker.name] { // who makes views must be there for a follower to be dropped
+		o.others = append(o.others, slices.Max(c.waits(since, time.Now(), func(room string) bool { return owners[room] != "" && !h.cut[owners[room]] })))
+	}
 	o.gone = append(o.gone, gone)
 	o.told += told
 	o.cut += cut
@@ -329,7 +344,7 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	for _, wrong := range c.wrong {
 		h.t.Errorf("%s: %s", f.name, wrong)
 	}
-	h.t.Logf("%s: %v in all, %d acknowledged, unanswered for %v (before: %v), gone after %v, followers after %v, %d cut", f.name, time.Since(began).Round(time.Millisecond), len(c.sends), o.waits[len(o.waits)-1].Round(time.Millisecond), o.before[len(o.before)-1].Round(time.Millisecond), gone.Round(time.Millisecond), o.safe[len(o.safe)-1].Round(time.Millisecond), cut)
+	h.t.Logf("%s: %v in all (%v before it, %v until all is well), %d acknowledged, unanswered for %v (before: %v), gone after %v, followers after %v, %d cut", f.name, time.Since(began).Round(time.Millisecond), ready.Round(time.Millisecond), safe.Round(time.Millisecond), len(c.sends), o.waits[len(o.waits)-1].Round(time.Millisecond), o.before[len(o.before)-1].Round(time.Millisecond), gone.Round(time.Millisecond), o.safe[len(o.safe)-1].Round(time.Millisecond), cut)
 }
 
 // middle is the median.
@@ -338,13 +353,24 @@ func middle(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
+// row is the fault's row of the table.
 func (f *fault) row(o *outcome) string {
-	tenths := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+	both := func(all []time.Duration, digits int) string {
+		return fmt.Sprintf("%.*f s, %.*f s", digits, middle(all).Seconds(), digits, slices.Max(all).Seconds())
+	}
 	gone := "-"
 	if o.told > 0 {
-		gone = tenths(slices.Max(o.gone))
+		gone = both(o.gone, 1)
 	}
-	return fmt.Sprintf("| %s | %d | %.2f s, %.2f s | %.2f s | %s | %s | %d | %d |", f.name, len(o.waits), middle(o.waits).Seconds(), slices.Max(o.waits).Seconds(), slices.Max(o.before).Seconds(), gone, tenths(middle(o.safe)), o.cut, o.acked)
+	return fmt.Sprintf("| %s | %d | %s | %s | %s | %s | %d | %d | %d |", f.name, len(o.waits), both(o.waits, 2), both(o.before, 2), gone, both(o.safe, 1), o.cut, o.refused, o.acked)
+}
+
+// sorted are times as they are told.
+func sorted(all []time.Duration) (text []string) {
+	for _, d := range slices.Sorted(slices.Values(all)) {
+		text = append(text, fmt.Sprintf("%.2f", d.Seconds()))
+	}
+	return text
 }
 
 // judge holds times to the bars.
@@ -352,7 +378,7 @@ func (f *fault) judge(t *testing.T, o *outcome) {
 	for _, b := range []struct {
 		what     string
 		got, bar time.Duration
-	}{{"the median of the longest waits", middle(o.waits), f.median}, {"the longest wait", slices.Max(o.waits), f.worst}, {"the last leave", slices.Max(o.gone), f.leaves}} {
+	}{{"the median of the longest waits", middle(o.waits), f.median}, {"the longest wait", slices.Max(o.waits), f.worst}, {"the last leave", slices.Max(o.gone), f.leaves}, {"the longest wait in a room of another node", slices.Max(append(o.others, 0)), f.others}} {
 		if b.bar > 0 && b.got > b.bar {
 			t.Errorf("%s: %s is %v, more than %v", f.name, b.what, b.got, b.bar)
 		}

@@ -25,9 +25,8 @@ type crowd struct {
 
 	talking, listening sync.WaitGroup
 
-	began    time.Time
-	audience *audience // nil: there is none
-	strays   []*stay   // of who came to look, guarded by mu
+	began  time.Time
+	strays []*stay // of who came to look, guarded by mu
 
 	mu      sync.Mutex
 	sends   []sent
@@ -478,10 +477,14 @@ func (s *stay) checkEnded() {
 	}
 }
 
-// waits is how long each room was without an answer, at most, between two moments.
-func (c *crowd) waits(from, till time.Time) (all []time.Duration) {
+// waits is how long each room was without an answer, at most, between two moments; of those that is tells, nil: of all. The first of them is 0.
+func (c *crowd) waits(from, till time.Time, is func(room string) bool) []time.Duration {
+	all := []time.Duration{0}
 	c.do(func() {
 		for _, room := range c.rooms {
+			if is != nil && !is(room[0].room) {
+				continue
+			}
 			var times []time.Time
 			for i := range c.sends {
 				if m := &c.sends[i]; m.from.room == room[0].room {

@@ -1,12 +1,14 @@
 package fleet
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -29,15 +31,17 @@ type harness struct {
 	gates []string          // addresses
 	at    map[string]string // nodes by the addresses for clients
 
-	cut map[string]bool // nodes whose clients the fault may disconnect
+	cut      map[string]bool // nodes whose clients the fault may disconnect
+	audience *audience       // of the rounds of one fault; nil: there is none
 }
 
 // member is a node, process after process.
 type member struct {
 	h *harness
 	*process
-	roles cluster.Roles
-	args  []string
+	roles  cluster.Roles
+	args   []string
+	socket string // admin socket; empty: none
 }
 
 // role is what a fault chooses nodes by.
@@ -92,6 +96,10 @@ func (h *harness) add(name string, roles cluster.Roles) {
 	if roles&connectors != 0 {
 		addr := fmt.Sprint("127.0.0.1:", freeport.Get(h.t))
 		m.args, h.at[addr] = append(m.args, "-listen", addr), name
+	}
+	if roles&chats != 0 {
+		m.socket = filepath.Join(h.t.TempDir(), "s")
+		m.args = append(m.args, "-admin-socket", m.socket)
 	}
 	if roles&gates != 0 {
 		addr := fmt.Sprint("127.0.0.1:", freeport.Get(h.t))
@@ -165,6 +173,39 @@ type nodeSeen struct {
 	Name, State string
 	Maker       bool
 	Run         uint64
+}
+
+// owned are the rooms that m owns; nil when it does not answer.
+func (m *member) owned() (rooms []string) {
+	ask := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", m.socket)
+	}}}
+	r, err := ask.Get("http://pomelod/v1/rooms")
+	if err != nil {
+		return nil
+	}
+	defer r.Body.Close()
+	var all struct{ Rooms []struct{ Name string } }
+	if json.NewDecoder(r.Body).Decode(&all) != nil {
+		return nil
+	}
+	for _, room := range all.Rooms {
+		rooms = append(rooms, room.Name)
+	}
+	return rooms
+}
+
+// owners are the nodes that own rooms, by the rooms' names.
+func (h *harness) owners() map[string]string {
+	at := make(map[string]string)
+	for _, m := range h.nodes {
+		if m.socket != "" {
+			for _, room := range m.owned() {
+				at[room] = m.name
+			}
+		}
+	}
+	return at
 }
 
 // isCalm tells whether all nodes see all of them well, and every partition has a follower: by followers of this run, as all see the same runs.
