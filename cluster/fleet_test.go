@@ -380,8 +380,8 @@ func (f *fleet) answered() {
 			}
 		}
 		for node, n := range p.holder.kept {
-			if n != 0 {
-				f.t.Errorf("node %d counts %d bytes kept for %v", p.number, n, node)
+			if n.own != 0 || n.all.bytes.Load() != 0 {
+				f.t.Errorf("node %d counts %d bytes kept for %v", p.number, n.own, node)
 			}
 		}
 	}

@@ -18,16 +18,18 @@ type Holder struct {
 	post      func(to channel.Node, m *Message)
 	mine      func(part uint16) bool // nil: all partitions run on the loop
 	partBytes int                    // how much of a snapshot goes out at once: about so many, but for the last part
-	window    int64                  // bytes that one node may leave unconfirmed before nothing new for it is admitted
+	window    *Window
+	full      func(node channel.Node) bool // the link to a node has no room
 
 	self  channel.Node
 	view  *View
 	parts [channel.Partitions]*held // nil: the node has no part in it
 	// clock goes on with Tick, but never by more than maxStep at once: a node that slept has not waited for others.
 	clock, last int64
-	repeatAt    int64                  // by clock, when wishes are told to the maker again
-	kept        map[channel.Node]int64 // bytes of items that a node has not confirmed, of owned partitions
-	asking      channel.Node           // whose request is being executed, and its number
+	repeatAt    int64                   // by clock, when wishes are told to the maker again
+	kept        map[channel.Node]*tally // of items that a node has not confirmed, of owned partitions
+	admits      *held                   // of which a request is being executed
+	asking      channel.Node            // whose request that is, and its number
 	asked       uint64
 	dirty       []uint16 // partitions for which Flush has something to do
 	encoded     []byte   // memory for hashing
@@ -92,7 +94,7 @@ type held struct {
 // NewHolder makes a Holder of a loop's worker, which owns nothing yet. post takes a message for a node of the view, this one included, and owns
 // it from then on; it must not call the Holder.
 func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *Holder {
-	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, window: defaultLinkMemory / 4, kept: make(map[channel.Node]int64)}
+	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, window: NewWindow(defaultLinkMemory), full: func(channel.Node) bool { return false }, kept: make(map[channel.Node]*tally)}
 	worker.KeepBack(h)
 	return h
 }
@@ -101,8 +103,9 @@ func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *
 // give the same answers: a partition has one Holder on a node.
 func (h *Holder) Only(mine func(part uint16) bool) { h.mine = mine }
 
-// Window says how many bytes one node may leave unconfirmed before nothing new for it is admitted; 16 MiB if it is not called. It is called before the first Adopt.
-func (h *Holder) Window(bytes int64) { h.window = bytes }
+// Bound has nothing new be admitted for a node that leaves a window unconfirmed, nor where it has to go to a follower whose link is full (Node.LinkFull). If it is not called the Holder has a
+// window of 8 MiB, and links are never full. It is called before the first Adopt.
+func (h *Holder) Bound(w *Window, full func(node channel.Node) bool) { h.window, h.full = w, full }
 
 // Stats tells what the Holder has counted.
 func (h *Holder) Stats() HolderStats { return h.stats }
@@ -113,7 +116,7 @@ func (h *Holder) Restart() {
 		h.forget(uint16(part))
 	}
 	h.view, h.self, h.dirty = nil, 0, nil
-	clear(h.kept)
+	h.countNoMore()
 }
 
 // forget ends the node's part in a partition.
@@ -152,6 +155,7 @@ func (h *Holder) dropOutlets(old *View) {
 			h.worker.DropWays(node)
 		}
 	}
+	h.countNoMore()
 }
 
 // adopt does what a view says of one partition.

@@ -125,12 +125,6 @@ func (h *Holder) count(p *held, sign int64) {
 	}
 }
 
-func (h *Holder) counted(node channel.Node, bytes int64) {
-	if h.kept[node] += bytes; h.kept[node] == 0 {
-		delete(h.kept, node)
-	}
-}
-
 // keptItems are all items that are kept, by node.
 func (p *held) keptItems() (items []channel.Item) {
 	for i := range p.kept {

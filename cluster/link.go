@@ -193,6 +193,16 @@ func (l *links) full(node channel.Node) bool {
 	return l.kept >= l.memory || x != nil && x.weight() >= l.window
 }
 
+// appendFull appends the members for whom full is so.
+func (l *links) appendFull(dst []channel.Node) []channel.Node {
+	for _, x := range l.peers {
+		if x != nil && (l.kept >= l.memory || x.weight() >= l.window) {
+			dst = append(dst, x.node)
+		}
+	}
+	return dst
+}
+
 // send takes a message for another member; for who is none it is dropped, as the view that says so has told its sender. m.State must not change
 // any more; of the rest nothing is kept.
 func (l *links) send(node channel.Node, m *Message) {

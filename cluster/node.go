@@ -161,6 +161,12 @@ func (n *Node) Shift(part uint16) {
 	}
 }
 
+// LinkFull tells whether so much waits for a member, or for all, that a Holder should admit nothing new that is for it (Holder.Bound).
+func (n *Node) LinkFull(node channel.Node) bool { return n.links.full(node) }
+
+// FullLinks appends the members for which LinkFull is so.
+func (n *Node) FullLinks(dst []channel.Node) []channel.Node { return n.links.appendFull(dst) }
+
 // Request sends a request of this node's to the owner of r.Part; what comes of it are Items or Refused. r and its content are kept. A leave is
 // never refused. now is as for Turn: a node that was stopped takes nothing before it has heard whether it was replaced, also where a request is the first
 // that it sees when it goes on.

@@ -227,7 +227,7 @@ func (h *Holder) seal(p *held, s *Share) {
 	o.queue = nil
 	for i := range queue {
 		if r := &queue[i].Request; h.view.Has(r.From.Node) {
-			h.execute(r)
+			h.execute(p, r)
 		}
 	}
 	h.dropDead(p)
@@ -254,14 +254,14 @@ func (h *Holder) request(p *held, from channel.Node, m *Message) {
 	case p.owner.sealed != (ViewID{}):
 		p.owner.queue = append(p.owner.queue, *m) // bounded by what its nodes may leave unanswered
 	default:
-		h.execute(&m.Request)
+		h.execute(p, &m.Request)
 	}
 }
 
-func (h *Holder) execute(r *channel.Request) {
-	h.asking, h.asked = r.From.Node, r.N
+func (h *Holder) execute(p *held, r *channel.Request) {
+	h.admits, h.asking, h.asked = p, r.From.Node, r.N
 	h.worker.Handle(r)
-	h.asking = 0
+	h.admits, h.asking = nil, 0
 }
 
 // add takes a decision, and by whose request it was made.
@@ -278,9 +278,6 @@ func (d *pending) add(records []channel.Record, items []channel.Item, asking cha
 	}
 	d.asking = append(d.asking, askedBy{asking, asked{n, n}})
 }
-
-// Full is for the worker alone: nothing new may be admitted for a node that has a window of items to confirm.
-func (h *Holder) Full(id channel.OutletID) bool { return h.kept[id.Node] >= h.window }
 
 // Keep is for the worker alone. It takes a decision, which leaves with the others of the turn.
 func (h *Holder) Keep(part uint16, records []channel.Record, items []channel.Item) {

@@ -207,7 +207,6 @@ type proc struct {
 
 	limits channel.Limits
 	memory int64    // cluster.Config.LinkMemory
-	window int64    // Holder.Window
 	speaks [2]uint8 // the least and the greatest version; 0: what everybody does
 
 	up       bool
@@ -289,14 +288,16 @@ func (p *proc) make(port *membus.Port) {
 		p.node.Send(to, m)
 	})
 	p.worker.KeepBack(witness{p.holder, p})
-	if p.window != 0 {
-		p.holder.Window(p.window)
-	}
 	config := cluster.Config{Name: p.name, Run: uint64(p.wall()), Roles: p.roles, Host: p.host, Quorum: p.w.quorum, Alone: p.w.alone, LinkMemory: p.memory, Timeout: 5000 * ms}
 	if p.speaks[1] != 0 {
 		config = cluster.WithVersions(config, p.speaks[0], p.speaks[1])
 	}
 	p.node = cluster.New(cluster.WithParts(config, simParts), p.port, p)
+	memory := p.memory
+	if memory == 0 {
+		memory = 64 << 20
+	}
+	p.holder.Bound(cluster.NewWindow(memory), p.node.LinkFull)
 	p.node.Drain(p.draining)
 }
 

@@ -140,9 +140,9 @@ func TestImportIsExport(t *testing.T) {
 	if n2.links.kept != n.links.kept || n2.desk.bytes != n.desk.bytes || n2.links.to(n.view.Node(2)).out[laneBulk].end != n.links.to(n.view.Node(2)).out[laneBulk].end {
 		t.Errorf("links keep %d of %d bytes, the desk %d of %d", n2.links.kept, n.links.kept, n2.desk.bytes, n.desk.bytes)
 	}
-	for node, bytes := range h.kept {
-		if h2.kept[node] != bytes {
-			t.Errorf("%d of %d bytes are not confirmed by %x", h2.kept[node], bytes, uint64(node))
+	for node := range h.kept {
+		if got, want := h2.tallyOf(node).own, h.tallyOf(node).own; got != want {
+			t.Errorf("%d of %d bytes are not confirmed by %x", got, want, uint64(node))
 		}
 	}
 	if w.Owns(0) || !w.Shadows(0) || !w.Shadows(1) {

@@ -14,7 +14,7 @@
 // Requests on their way to the goroutine are refused beyond Config.Inbox (channel.Inlet.Full), what Holders send beyond maxOut keeps new
 // requests from being admitted (channel.Keeper.Full), and packets of the bus beyond maxPackets are dropped, as a bus may do: links send
 // them again. What is delivered to a loop counts in its mail; while a loop is busy the node confirms nothing, so owners stop admitting once a
-// window of items is on its way.
+// window of items is on its way. Nor do they admit what a follower would have to be told by a link that is full.
 //
 // # Another process
 //

@@ -65,22 +65,26 @@ const (
 	lastTurns = 16
 	// maxPackets are the bytes of packets that wait for a turn; more are dropped. NATS cuts a client off at 64 MiB.
 	maxPackets = 64 << 20
-	// maxOut are the bytes of messages of Holders that wait for a turn; beyond it nothing new is admitted.
+	// maxOut are the bytes of messages of Holders that may wait for a turn, or half of what links may keep if that is less; beyond it nothing new is admitted.
 	maxOut = 32 << 20
+	// defaultMemory is what links may keep, if the Config does not say.
+	defaultMemory = 64 << 20
 )
 
 // Fleet is the process's place in a fleet. Inlet, Join, then Run, or Turn by hand.
 type Fleet struct {
 	// Static after Join.
-	cfg   Config
-	node  *cluster.Node
-	loops Loops
-	count int          // of loops
-	local channel.Node // by which the loops know their own sessions
-	sides []*side      // by loop; none if the node has no partitions
-	pulse []pulse      // by loop
-	mail  *netpoll.Mailbox[letter]
-	wake  chan struct{} // holds one while there is something to do
+	cfg     Config
+	node    *cluster.Node
+	loops   Loops
+	count   int          // of loops
+	local   channel.Node // by which the loops know their own sessions
+	sides   []*side      // by loop; none if the node has no partitions
+	pulse   []pulse      // by loop
+	mail    *netpoll.Mailbox[letter]
+	wake    chan struct{}   // holds one while there is something to do
+	window  *cluster.Window // of all Holders
+	mostOut int64           // maxOut, as long as LinkMemory is not small
 
 	// Safe from any goroutine.
 	requests atomic.Int64 // weight of those in mail
@@ -91,6 +95,7 @@ type Fleet struct {
 	draining atomic.Bool
 	stuck    atomic.Bool // a loop does not turn
 	status   atomic.Pointer[Status]
+	full     atomic.Pointer[[]channel.Node] // whose links had no room at the end of the last turn; nil: none
 
 	turning sync.Mutex // held by Run while it turns, and from Rest on
 	ceded   bool       // guarded by turning: another process is the node now
@@ -151,7 +156,11 @@ func New(cfg Config) *Fleet {
 	if cfg.Cluster.Timeout == 0 {
 		cfg.Cluster.Timeout = defaultTimeout
 	}
-	f := &Fleet{cfg: cfg, wake: make(chan struct{}, 1), began: time.Now().Add(-1)}
+	if cfg.Cluster.LinkMemory == 0 {
+		cfg.Cluster.LinkMemory = defaultMemory
+	}
+	memory := cfg.Cluster.LinkMemory
+	f := &Fleet{cfg: cfg, window: cluster.NewWindow(memory), mostOut: min(maxOut, memory/2), wake: make(chan struct{}, 1), began: time.Now().Add(-1)}
 	f.mail = netpoll.NewMailbox[letter](f.ring)
 	f.node = cluster.New(cfg.Cluster, cfg.Bus, (*home)(f))
 	f.status.Store(&Status{Suspended: true})
@@ -331,6 +340,22 @@ func (f *Fleet) Turn(now, wall int64) {
 		}
 	}
 	f.report()
+	f.lookAtLinks()
+}
+
+// lookAtLinks tells the loops which links have no room.
+func (f *Fleet) lookAtLinks() {
+	var full *[]channel.Node
+	if list := f.node.FullLinks(nil); len(list) > 0 {
+		full = &list
+	}
+	f.full.Store(full)
+}
+
+// linkFull tells whether a link had no room when it was looked at last. Safe from any goroutine.
+func (f *Fleet) linkFull(node channel.Node) bool {
+	full := f.full.Load()
+	return full != nil && slices.Contains(*full, node)
 }
 
 // feel tells whether a loop is stuck.

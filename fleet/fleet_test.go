@@ -436,3 +436,33 @@ func TestNews(t *testing.T) {
 		t.Errorf("news: %v", news)
 	}
 }
+
+// What a node leaves unconfirmed counts over all loops: with the least -link-memory and many loops one loop may use all of it, and then no loop admits anything for that node.
+func TestWindowIsOfAllLoops(t *testing.T) {
+	const memory, count = 1 << 20, 64
+	a := newAlone(count, func(c *Config) { c.Cluster.LinkMemory = memory })
+	a.pass(2500)
+	here := channel.OutletID{Node: a.Status().Self}
+	full := func() (n int) {
+		for _, s := range a.sides {
+			if (keeper{s.holder, s}).Full(here) {
+				n++
+			}
+		}
+		return n
+	}
+	say := func(loop int, bytes int64) {
+		body := make([]byte, bytes)
+		a.loops.workers[loop].Own(uint16(loop), a.node.View().Shares[loop].Epoch)
+		a.sides[loop].holder.Keep(uint16(loop), []channel.Record{{Kind: channel.RecordPush}}, []channel.Item{{Kind: channel.ItemDirect, Part: uint16(loop), N: 1, To: channel.Addr{Node: here.Node}, Body: body}})
+		a.sides[loop].holder.Flush()
+	}
+	say(1, memory/16)
+	if n := full(); n > 0 {
+		t.Errorf("%d of %d loops are full with half of what a node may leave unconfirmed", n, count)
+	}
+	say(2, memory/16)
+	if n := full(); n != count {
+		t.Errorf("%d of %d loops are full with all of it", n, count)
+	}
+}

@@ -26,9 +26,7 @@ type side struct {
 func newSide(f *Fleet, loop int, w *channel.Worker) *side {
 	s := &side{f: f, loop: loop}
 	s.holder = cluster.NewHolder(w, s.post)
-	if memory := f.cfg.Cluster.LinkMemory; memory > 0 {
-		s.holder.Window(memory / 4 / int64(f.count)) // a Holder a loop: together a quarter, as a link may keep
-	}
+	s.holder.Bound(f.window, f.linkFull)
 	s.holder.Only(func(part uint16) bool { return int(part)%f.count == loop })
 	w.KeepBack(keeper{s.holder, s})
 	return s
@@ -89,5 +87,5 @@ type keeper struct {
 // Full implements channel.Keeper.
 func (k keeper) Full(id channel.OutletID) bool {
 	f := k.s.f
-	return f.out.Load() > maxOut || k.Holder.Full(id) || id.Node == k.s.self && int(id.Loop) < f.count && f.loops.Busy(int(id.Loop))
+	return f.out.Load() > f.mostOut || k.Holder.Full(id) || id.Node == k.s.self && int(id.Loop) < f.count && f.loops.Busy(int(id.Loop))
 }

@@ -49,7 +49,7 @@ func (c *settings) fleetFlags(f *flag.FlagSet) {
 	f.Var(&s.roles, "role", "`what` this node does: gate, connector and chat, separated by commas; by default all")
 	f.IntVar(&s.quorum, "cluster-quorum", 0, "nodes without which nobody is served: more than half of the largest fleet keeps names unique even when the network splits. 0 for none")
 	f.IntVar(&s.followers, "followers", 1, "how many chat nodes follow each partition of rooms: 1, or 0, with which the crash of a chat node loses its rooms and nothing waits for a second node. Give all chat nodes the same")
-	f.Var(&s.linkMemory, "link-memory", "what a node keeps for others that have not confirmed it yet, `bytes`; beyond it new requests are refused. It does not bound what an owner keeps for a follower that stands still, which is dropped after 300ms")
+	f.Var(&s.linkMemory, "link-memory", "what a node keeps for others that have not confirmed it yet, `bytes`; beyond it new requests are refused")
 	f.StringVar(&s.policy, "gate-policy", "hash", "`policy` by which a gate chooses a connector: hash (Pomelo's, of the uid) or load (the fewest sessions)")
 }
 
