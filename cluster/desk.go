@@ -21,6 +21,7 @@ type desk struct {
 	parts     [channel.Partitions]*counter // nil: nothing was ever asked of the partition
 	toConfirm []uint16
 	busy      bool  // nothing is confirmed now
+	held      bool  // nothing is sent now
 	bytes     int64 // of all requests that are kept
 	stats     deskStats
 }
@@ -36,7 +37,7 @@ type desktop interface {
 type deskStats struct {
 	Again    uint64 // requests sent again to a new owner
 	Timeouts uint64
-	Waited   uint64 // requests that a move kept waiting for too long
+	Waited   uint64 // requests that a move, or the wait for the maker's word, kept for too long
 	Poison   uint64 // requests at which two owners died
 	Known    uint64 // items that came again
 	Gaps     uint64
@@ -64,7 +65,7 @@ type waiting struct {
 }
 
 const (
-	// moveWait is how long, in ns, a request that was not sent waits for a partition that moves.
+	// moveWait is how long, in ns, a request that was not sent waits for a partition that moves, or for the node to hear whether it was replaced.
 	moveWait = 1000 * ms
 	// deskBytes are the most that requests may take which are not known to be executed. What sets things free is taken beyond it.
 	deskBytes = 16 << 20
@@ -89,8 +90,18 @@ func newDesk(home desktop, post func(to channel.Node, m *Message), full func(to 
 	return &desk{home: home, post: post, full: full, timeout: timeout}
 }
 
-// restart forgets everything: the node goes on as a new run.
+// restart forgets everything: the node goes on as a new run. What has not left it has certainly not happened; who has asked anything else is told of the end.
 func (d *desk) restart() {
+	for _, c := range d.parts {
+		if c == nil {
+			continue
+		}
+		for i := range c.requests {
+			if w := &c.requests[i]; w.sent == (ViewID{}) && w.r.Op != channel.OpNothing && !w.r.Op.Leaves() {
+				d.home.Refused(&w.r, false)
+			}
+		}
+	}
 	*d = desk{home: d.home, post: d.post, full: d.full, timeout: d.timeout, stats: d.stats}
 }
 
@@ -126,11 +137,24 @@ func weightOfRequest(r *channel.Request) int64 {
 	return requestWeight + int64(len(r.Room)+len(r.User)+len(r.Prev)+len(r.Target)+len(r.Route)+len(r.Content))
 }
 
+// hold says whether the node does not know whether it was replaced. As long as that is so everything waits, in its order.
+func (d *desk) hold(held bool) {
+	before := d.held
+	if d.held = held; !before || held {
+		return
+	}
+	for part, c := range d.parts {
+		if c != nil {
+			d.send(uint16(part))
+		}
+	}
+}
+
 // send sends what the owner has not been sent. While the partition moves everything waits.
 func (d *desk) send(part uint16) {
 	c, s := d.parts[part], &d.view.Shares[part]
 	owner := d.view.Node(s.Owner)
-	if c == nil || owner == 0 || s.Moving != (ViewID{}) {
+	if c == nil || owner == 0 || d.held || s.Moving != (ViewID{}) {
 		return
 	}
 	for i := range c.requests {
@@ -325,7 +349,7 @@ func (d *desk) turn(now int64) {
 
 // giveUp refuses what has waited for too long. A leave is never given up.
 func (d *desk) giveUp(part uint16, c *counter, now int64) {
-	moves := d.view.Shares[part].Moving != (ViewID{})
+	stands := d.held || d.view.Shares[part].Moving != (ViewID{})
 	for i := range c.requests {
 		w := &c.requests[i]
 		sent := w.sent != (ViewID{})
@@ -334,7 +358,7 @@ func (d *desk) giveUp(part uint16, c *counter, now int64) {
 			continue
 		case now-w.at > d.timeout:
 			d.stats.Timeouts++
-		case moves && !sent && now-w.at > moveWait:
+		case stands && !sent && now-w.at > moveWait:
 			d.stats.Waited++
 		default:
 			continue

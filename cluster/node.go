@@ -168,12 +168,14 @@ func (n *Node) LinkFull(node channel.Node) bool { return n.links.full(node) }
 func (n *Node) FullLinks(dst []channel.Node) []channel.Node { return n.links.appendFull(dst) }
 
 // Request sends a request of this node's to the owner of r.Part; what comes of it are Items or Refused. r and its content are kept. A leave is
-// never refused. now is as for Turn: a node that was stopped takes nothing before it has heard whether it was replaced, also where a request is the first
-// that it sees when it goes on.
+// never refused. now is as for Turn: a node that was stopped sends nothing before it has heard whether it was replaced, also where a request is the first
+// that it sees when it goes on. As that takes some milliseconds the request waits, but not where the bus is out of reach or a quorum is missing: that may last.
 func (n *Node) Request(r *channel.Request, now int64) error {
 	n.pass(now)
-	if r.Sheddable() && n.Suspended() {
+	held := n.peers.quorum == 0 && n.peers.woken != 0
+	if r.Sheddable() && n.Suspended() && !(held && n.err == nil && n.Self() != 0 && !n.away) {
 		return ErrNotSent
 	}
+	n.desk.hold(held)
 	return n.desk.request(r, now)
 }

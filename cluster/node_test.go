@@ -14,6 +14,8 @@ type tried struct {
 	at       int64            // ns
 	sent     map[string][]any // bodies of packets; under "" what was announced
 	items    [][]channel.Item
+	messages []*Message        // for its Holders
+	refused  []channel.Request // as not sent
 	restarts []channel.Node
 	adopted  []ViewID
 }
@@ -25,13 +27,17 @@ func (x *tried) Send(name string, b []byte) {
 	}
 	x.sent[name] = append(x.sent[name], body)
 }
-func (x *tried) Announce(b []byte)                        { x.Send("", b) }
-func (x *tried) Adopt(v *View, self channel.Node)         { x.adopted = append(x.adopted, v.ID) }
-func (x *tried) Message(from channel.Node, m *Message)    {}
-func (x *tried) Items(part uint16, items []channel.Item)  { x.items = append(x.items, items) }
-func (x *tried) Lost(part uint16, why string)             {}
-func (x *tried) Refused(r *channel.Request, certain bool) {}
-func (x *tried) Restart(old channel.Node)                 { x.restarts = append(x.restarts, old) }
+func (x *tried) Announce(b []byte)                       { x.Send("", b) }
+func (x *tried) Adopt(v *View, self channel.Node)        { x.adopted = append(x.adopted, v.ID) }
+func (x *tried) Message(from channel.Node, m *Message)   { x.messages = append(x.messages, m) }
+func (x *tried) Items(part uint16, items []channel.Item) { x.items = append(x.items, items) }
+func (x *tried) Lost(part uint16, why string)            {}
+func (x *tried) Refused(r *channel.Request, sent bool) {
+	if !sent {
+		x.refused = append(x.refused, *r)
+	}
+}
+func (x *tried) Restart(old channel.Node) { x.restarts = append(x.restarts, old) }
 func (x *tried) is(kind packetKind, name string) (n int) { // how many packets of a kind were sent
 	for _, b := range x.sent[name] {
 		if b.(body).packetKind() == kind {
@@ -171,25 +177,43 @@ func TestNodeLearnsItsRun(t *testing.T) {
 	}
 }
 
-// A node that slept has missed anything: it calls nobody dead before it has listened for as long as dying takes, and refuses until the maker has
-// heard it again.
+// A node that slept has missed anything: it calls nobody dead before it has listened for as long as dying takes, and sends no request until the maker has
+// heard it again; for a second requests wait for that.
 func TestNodeThatSlept(t *testing.T) {
 	x, _, others := member(t, 0)
 	c := func() { x.hear("c", 30, x.beatOf(x.view)) } // while the maker is slow
 	x.at += 8000 * ms
 	c()
 	x.Turn(x.at, 9000)
-	if !x.Suspended() || x.Request(&channel.Request{Op: channel.OpSend, Req: 1}, x.at) != ErrNotSent {
+	ask := func(req uint32) error { return x.Request(&channel.Request{Op: channel.OpSend, Req: req}, x.at) }
+	requests := func() (n int) {
+		for _, m := range x.messages {
+			if m.Kind == KindRequest && m.Request.Op != channel.OpNothing { // which stands for one that was given up
+				n++
+			}
+		}
+		return n
+	}
+	if !x.Suspended() || ask(1) != nil {
 		t.Error("it goes on as if nothing had happened")
 	}
-	if x.after(2000*ms, c); x.is(packetView, "") != 0 || x.is(packetAsk, "c") != 0 {
+	if x.after(990*ms, c); len(x.refused) > 0 {
+		t.Error("the request has not waited")
+	}
+	if x.after(20*ms, c); len(x.refused) != 1 || x.refused[0].Req != 1 {
+		t.Errorf("refused after a second: %v", x.refused)
+	}
+	if x.after(900*ms, c); ask(2) != nil || requests() > 0 {
+		t.Error("a request is sent before it is heard")
+	}
+	if x.after(90*ms, c); x.is(packetView, "") != 0 || x.is(packetAsk, "c") != 0 {
 		t.Error("it judges")
 	}
-	if x.after(100*ms, others); x.Suspended() {
+	if x.after(100*ms, others); x.Suspended() || requests() != 1 || len(x.refused) != 1 {
 		t.Error("it is heard, and does not go on")
 	}
 	x.Away(true)
-	if x.after(10 * ms); !x.Suspended() {
+	if x.after(10 * ms); !x.Suspended() || ask(3) != ErrNotSent {
 		t.Error("it goes on without a bus")
 	}
 }

@@ -93,12 +93,13 @@ func TestAMoveTakesNoLongerForALargeRoom(t *testing.T) {
 	}
 }
 
-// A connector stands still for longer than a second. When it goes on, it takes requests as soon as the maker of views has answered, which does not wait for its next heartbeat; and
-// so it is with all when the bus is back.
+// A connector stands still for longer than a second. When it goes on, it sends requests as soon as the maker of views has answered, which does not wait for its next heartbeat; and
+// so it is with all when the bus is back. What is said meanwhile waits for that, and is not refused.
 func TestWhoWakesServesSoon(t *testing.T) {
 	for _, what := range []string{"a connector wakes", "the maker wakes", "the bus is back"} {
 		for after := int64(0); after < 500; after += 90 { // where in the rhythm of heartbeats
 			s := formed(t, "cccnn", 0)
+			x := s.enter(s.procs[3], s.partOf(s.procs[2]), "x")
 			s.pass(after)
 			switch what {
 			case "a connector wakes":
@@ -109,6 +110,10 @@ func TestWhoWakesServesSoon(t *testing.T) {
 				s.noBus(1500, s.procs...)
 			}
 			s.pass(1500)
+			if what == "the bus is back" {
+				s.pass(12) // else the process does not know yet
+			}
+			m := x.c.say(all)
 			if took := s.until("all serve", 3000, func() bool {
 				for _, p := range s.procs {
 					if p.node.Suspended() {
@@ -119,7 +124,11 @@ func TestWhoWakesServesSoon(t *testing.T) {
 			}); took > 60 {
 				t.Errorf("%s, %d ms on: all serve after %d ms", what, after, took)
 			}
+			if s.pass(20); m.done == 0 {
+				t.Errorf("%s, %d ms on: what was said then is not acknowledged", what, after)
+			}
 			s.end()
+			s.here(x)
 		}
 	}
 }

@@ -42,6 +42,7 @@ func (n *Node) Turn(now, wall int64) {
 			n.look()
 		}
 	}
+	n.desk.hold(n.peers.quorum == 0 && n.peers.woken != 0)
 	n.desk.turn(now)
 	n.deliverOut()
 	n.links.flush(now, n.bus)
