@@ -38,9 +38,29 @@ type fleetNode struct {
 	saidWhen time.Time // when
 }
 
-// handOverTime is how long a node that ends waits for others to have taken its partitions. What is left then is taken over as after a crash: nothing
-// that was acknowledged is lost, and its rooms wait for some seconds.
-const handOverTime = 10 * time.Second
+// A node that ends waits for others to have taken its partitions, as long as they do: a busy machine may take half a minute for what takes four seconds on a quiet one. What is left then is taken over as
+// after a crash: nothing that was acknowledged is lost, and its rooms wait for some seconds.
+const (
+	handOverTime  = 30 * time.Second // at most
+	handOverStill = 10 * time.Second // without one that was taken
+)
+
+// handOver is how the hand-over of a node's partitions gets on.
+type handOver struct {
+	least        int // that were left
+	began, since time.Time
+}
+
+// over tells whether it is not worth waiting for any longer, with so many left.
+func (h *handOver) over(left int, now time.Time) bool {
+	if h.began.IsZero() {
+		h.began, h.since, h.least = now, now, left
+	}
+	if left < h.least {
+		h.since, h.least = now, left
+	}
+	return left == 0 || now.Sub(h.since) >= handOverStill || now.Sub(h.began) >= handOverTime
+}
 
 // newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet,
 // retire that the node is asked to end, news of rules that operators have given at other nodes.
@@ -176,18 +196,13 @@ func (n *fleetNode) handOver() {
 	if n == nil {
 		return
 	}
-	late := time.After(handOverTime)
-	for {
-		s := n.Status()
-		if left(&s) == 0 {
-			return
-		}
-		select {
-		case <-late:
-			slog.Warn("not all partitions were handed over; others take them as after a crash", "owned", s.Owned, "followed", s.Followed)
-			return
-		case <-time.After(20 * time.Millisecond):
-		}
+	var h handOver
+	s := n.Status()
+	for ; !h.over(left(&s), time.Now()); s = n.Status() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if left(&s) > 0 {
+		slog.Warn("not all partitions were handed over; others take them as after a crash", "owned", s.Owned, "followed", s.Followed)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/app"
@@ -154,6 +155,29 @@ func TestHandOverWaits(t *testing.T) {
 	} {
 		if got := left(&tc.s); got != tc.want {
 			t.Errorf("%+v: %d are left, want %d", tc.s, got, tc.want)
+		}
+	}
+}
+
+// A node that ends waits as long as others take its partitions, but not where none of them does any more, and not for ever.
+func TestHandOverIsGivenUp(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		left func(second int) int
+		want int // seconds
+	}{
+		{"all are taken", func(s int) int { return max(100-20*s, 0) }, 5},
+		{"slowly", func(s int) int { return max(300-11*s, 0) }, 28},
+		{"nobody takes one", func(int) int { return 300 }, 10},
+		{"nobody takes one any more", func(s int) int { return max(300-20*s, 200) }, 15},
+		{"one each nine seconds", func(s int) int { return 300 - s/9 }, 30},
+	} {
+		var h handOver
+		now, second := time.Now(), 0
+		for ; !h.over(c.left(second), now.Add(time.Duration(second)*time.Second)); second++ {
+		}
+		if second != c.want {
+			t.Errorf("%s: over after %d s, want %d", c.what, second, c.want)
 		}
 	}
 }
