@@ -65,8 +65,10 @@ type waiting struct {
 }
 
 const (
-	// moveWait is how long, in ns, a request that was not sent waits for a partition that moves, or for the node to hear whether it was replaced.
-	moveWait = 1000 * ms
+	// heldWait is how long, in ns, a request that was not sent waits for the node to hear whether it was replaced.
+	heldWait = 1000 * ms
+	// moveWait is how long it waits for a partition that moves: longer than a maker lets that take, so that nobody is refused for it unless the maker is gone.
+	moveWait = 2 * moveWithin
 	// deskBytes are the most that requests may take which are not known to be executed. What sets things free is taken beyond it.
 	deskBytes = 16 << 20
 	// requestWeight is what a request counts beside its strings and content.
@@ -349,7 +351,7 @@ func (d *desk) turn(now int64) {
 
 // giveUp refuses what has waited for too long. A leave is never given up.
 func (d *desk) giveUp(part uint16, c *counter, now int64) {
-	stands := d.held || d.view.Shares[part].Moving != (ViewID{})
+	moves := d.view.Shares[part].Moving != (ViewID{})
 	for i := range c.requests {
 		w := &c.requests[i]
 		sent := w.sent != (ViewID{})
@@ -358,7 +360,7 @@ func (d *desk) giveUp(part uint16, c *counter, now int64) {
 			continue
 		case now-w.at > d.timeout:
 			d.stats.Timeouts++
-		case stands && !sent && now-w.at > moveWait:
+		case !sent && (d.held && now-w.at > heldWait || moves && now-w.at > moveWait):
 			d.stats.Waited++
 		default:
 			continue

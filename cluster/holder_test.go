@@ -560,7 +560,9 @@ func TestRequestsGiveUp(t *testing.T) {
 	f.want(3, "REFUSED 1 sent=true")
 	f.seal() // now nothing is sent
 	f.send(3, 1, "a", "unsent")
-	f.pass(1100 * ms)
+	f.pass(1900 * ms) // a maker would have cancelled the move
+	f.want(3)
+	f.pass(200 * ms)
 	f.want(3, "REFUSED 1 sent=false")
 	f.change(func(s *Share, id ViewID) { s.Moving = ViewID{} })
 	f.shut = map[[2]int]bool{}
