@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,9 @@ func linkMemoryHolds(t *testing.T, memory int64, stopped string) {
 	}
 	s.pad = ""
 	s.until("everything is answered", 8000, func() bool { return len(x.c.pending)+len(y.c.pending) == 0 })
+	s.until("links have room again", 8000, func() bool {
+		return !slices.ContainsFunc(s.procs, func(q *proc) bool { return q.node.LinksKeep() > memory/16 })
+	})
 	s.says(x, all, 500)
 	s.end()
 	s.here(x, y)
