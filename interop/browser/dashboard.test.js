@@ -175,6 +175,31 @@ suite('the dashboard', (test) => {
     problems.length = 0;
   }));
 
+  test('shows what a room keeps to who wants to see it, and deletes a message', withDesk({}, async ({ desk, visit, room, page }) => {
+    const alice = await visit();
+    await alice.join('alice', room);
+    for (const text of [`one ${MARKUP}`, 'two']) {
+      await alice.say(text);
+      await alice.sees(text);
+    }
+    await page.goto(`${page.url().split('#')[0]}#/room=${room}`);
+    await desk.row('members', 'alice').waitFor();
+    assert.ok(!(await desk.$('#kept').isVisible()));
+    await page.click('#room-actions button:has-text("Messages")');
+    const facts = desk.$('#messages-list .facts');
+    await facts.filter({ hasText: `one ${MARKUP}` }).waitFor();
+    assert.strictEqual(await facts.count(), 2);
+    assert.match(await facts.first().textContent(), /^two · /); // the newest stands first
+    assert.strictEqual(await page.locator('.desk img').count(), 0);
+    await desk.$('#messages-list li').last().locator('button').click();
+    await desk.sees('#act-title', 'Delete a message');
+    await desk.confirm();
+    await desk.sees('#notice', 'Deleted: 1 message.');
+    await facts.filter({ hasText: 'one' }).waitFor({ state: 'detached' });
+    assert.strictEqual(await facts.count(), 1);
+    await desk.fits('messages');
+  }));
+
   test('shows long lists by pages, and asks no more than it shows', withDesk({}, async ({ desk, page }) => {
     const asked = [];
     await page.route('**/v1/sessions*', (route) => {

@@ -8,6 +8,7 @@ import "./words.js";
 
 const LOOK_MS = 2_000;
 const PAGE = 100; // rows
+const HISTORY = 200; // messages, of which the server tells no more at once
 const SAY_ROUTE = "onChat";
 const EVERYONE = "*";
 
@@ -131,7 +132,8 @@ async function showRoom() {
   const { room } = view;
   $("room-title").replaceChildren(nameOf(room));
   const [lock, close] = roomButtons(room);
-  $("room-actions").replaceChildren(lock, button("unlock", room, () => lift({ kind: "lock", room })), close);
+  const read = button("keptMessages", room, () => showMessages(room).catch(tellTrouble));
+  $("room-actions").replaceChildren(read, lock, button("unlock", room, () => lift({ kind: "lock", room })), close);
   let answer = { members: 0, kept: 0 };
   try {
     answer = await ask("room", { name: room });
@@ -142,10 +144,38 @@ async function showRoom() {
   inside = { room, names: answer.users ?? [] };
   say($("room-facts"), "roomFacts", answer);
   await members.show();
+  await showMessages(reading === room ? room : null);
 }
 
 // pageOf is a page of a list that is here already.
 const pageOf = (list, after = 0) => ({ items: list.slice(after, after + PAGE), next: after + PAGE < list.length ? after + PAGE : 0 });
+
+// What the room keeps is shown when somebody wants to see it: what people have said is not read in passing.
+let reading = null; // the room whose messages are shown
+
+const messages = new Pages(
+  $("messages-list"),
+  async (after) => {
+    try {
+      const { history } = await ask("history", { room: reading, limit: HISTORY });
+      return pageOf(history.messages.reverse(), after);
+    } catch (error) {
+      if (error.status !== 404) throw error; // it has ended
+      return pageOf([]);
+    }
+  },
+  ({ seq, time, from, msg }) => {
+    const room = reading;
+    const text = typeof msg === "string" ? msg : JSON.stringify(msg);
+    return rowOf(nameOf(from), [nameOf(text), new Date(time).toLocaleString()], [button("delete", from, () => act("delete", { room, seq }))]);
+  },
+);
+
+async function showMessages(room) {
+  reading = room;
+  $("kept").hidden = room === null;
+  if (room !== null) await messages.show();
+}
 
 const members = new Pages(
   $("members-list"),
@@ -241,6 +271,7 @@ const acts = {
   "ban-address": { path: "ban", fields: ["address", "for", "reason"], title: "banAddressTitle", hint: "banAddressHint", verb: "ban" },
   mute: { fields: ["name", "room", "for"], title: "muteTitle", hint: "muteHint", verb: "mute" },
   lock: { fields: ["room", "for"], title: "lockTitle", hint: "lockHint", verb: "lock" },
+  delete: { fields: [], title: "deleteTitle", hint: "deleteHint", verb: "delete" },
   close: { fields: ["reason"], title: "closeTitle", hint: "closeHint", verb: "close" },
 };
 
@@ -285,6 +316,7 @@ async function perform(path, body) {
   const { count, warning } = await tell(path, body);
   if (warning) tellNotice("warned", { text: warning });
   else if (count === undefined) tellNotice("done");
+  else if (path === "delete") tellNotice("deleted", { count });
   else tellNotice("doneCount", { count });
 }
 
