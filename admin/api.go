@@ -381,25 +381,27 @@ func postKick(a API, q *request) (any, error) {
 	if err := q.decode(&k); err != nil {
 		return nil, err
 	}
-	q.what = []any{"name", k.Name, "address", k.Address, "room", k.Room, "reason", k.Reason}
+	q.what = []any{"name", k.Name, "address", k.Address, "uid", k.UID, "all", k.All, "room", k.Room, "reason", k.Reason}
 	if err := checkReason(k.Reason); err != nil {
 		return nil, err
 	}
+	_, err := k.Sessions()
 	switch {
-	case (k.Name == "") == (k.Address == ""):
-		return nil, bad("give name or address, one of them")
-	case k.Address != "" && k.Room != "":
+	case err != nil:
+		return nil, err
+	case k.Name == "" && k.Room != "":
 		return nil, bad("room goes with name only")
+	case len(k.Name) > maxReason || len(k.UID) > maxReason:
+		return nil, bad("names and uids may have %d bytes", maxReason)
 	case k.Name == channel.Everybody:
 		return nil, bad("nobody is called %s; to kick all of a room there is /v1/close", k.Name)
 	case k.Room != "":
 		return Done{Scope: scopeFleet}, a.KickMember(q, k.Room, k.Name, k.Reason)
 	}
-	f, err := filter(k.Name, k.Address)
-	if err != nil {
-		return nil, err
+	n, fleet, err := a.KickEverywhere(q, k)
+	if err == nil && fleet {
+		return Done{Scope: scopeFleet, Count: &n}, nil
 	}
-	n, err := a.KickSessions(q, f, k.Reason)
 	return counted(n, err)
 }
 

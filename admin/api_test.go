@@ -25,6 +25,8 @@ import (
 // fakeAPI notes what it is asked, and answers with err.
 type fakeAPI struct {
 	asked   string
+	nobody  bool // is kicked everywhere
+	fleet   bool // there is one
 	err     error
 	kickErr error // of sessions
 }
@@ -88,6 +90,16 @@ func (a *fakeAPI) KickSessions(_ context.Context, f router.SessionFilter, reason
 		a.note("alike: %v", f.Alike)
 	}
 	return 3, cmp.Or(a.err, a.kickErr)
+}
+
+func (a *fakeAPI) KickEverywhere(_ context.Context, k Kick) (int, bool, error) {
+	f, err := k.Sessions()
+	a.note("kick everywhere %q %v %q %q", f.Name, f.Address, f.UID, k.Reason)
+	n := 3
+	if a.nobody {
+		n = 0
+	}
+	return n, a.fleet, cmp.Or(a.err, err)
 }
 
 func (a *fakeAPI) DeleteMessages(_ context.Context, d router.Deletion) (int, error) {
@@ -185,11 +197,17 @@ func TestAPI(t *testing.T) {
 		{"GET /v1/room/../rooms", "", 307, "", ""},
 
 		{"POST /v1/kick", `{"name":"x","room":"r","reason":"bye"}`, 200, `kick "r" "x" "bye"`, `{"scope":"fleet"}`},
-		{"POST /v1/kick", `{"name":"x","reason":"bye"}`, 200, `kick all "x" invalid Prefix "bye"`, `{"scope":"node","count":3}`},
-		{"POST /v1/kick", `{"address":"10.0.0.0/8","reason":"bye"}`, 200, `kick all "" 10.0.0.0/8 "bye"`, `{"scope":"node","count":3}`},
+		{"POST /v1/kick", `{"name":"x","reason":"bye"}`, 200, `kick everywhere "x" invalid Prefix "" "bye"`, `{"scope":"node","count":3}`},
+		{"POST /v1/kick", `{"address":"10.0.0.0/8","reason":"bye"}`, 200, `kick everywhere "" 10.0.0.0/8 "" "bye"`, `{"scope":"node","count":3}`},
+		{"POST /v1/kick", `{"uid":"u","reason":"bye"}`, 200, `kick everywhere "" invalid Prefix "u" "bye"`, ""},
+		{"POST /v1/kick", `{"all":true,"reason":"bye"}`, 200, `kick everywhere "" invalid Prefix "" "bye"`, ""},
+		{"POST /v1/kick", `{"all":false,"reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"all":true,"name":"x","reason":"bye"}`, 400, "", ""},
+		{"POST /v1/kick", `{"uid":"u","room":"r","reason":"bye"}`, 400, "", `{"error":"room goes with name only"}`},
+		{"POST /v1/kick", `{"uid":"` + strings.Repeat("u", 1025) + `","reason":"bye"}`, 400, "", ""},
 		{"POST /v1/kick", `{"name":"x"}`, 400, "", `{"error":"reason: must be 1 to 1024 bytes; clients are shown it"}`},
 		{"POST /v1/kick", `{"name":"x","reason":"` + strings.Repeat("r", 1025) + `"}`, 400, "", ""},
-		{"POST /v1/kick", `{"reason":"bye"}`, 400, "", `{"error":"give name or address, one of them"}`},
+		{"POST /v1/kick", `{"reason":"bye"}`, 400, "", `{"error":"give name, address, uid or all, one of them"}`},
 		{"POST /v1/kick", `{"name":"x","address":"10.0.0.1","reason":"bye"}`, 400, "", ""},
 		{"POST /v1/kick", `{"address":"10.0.0.1","room":"r","reason":"bye"}`, 400, "", ""},
 		{"POST /v1/kick", `{"name":"*","room":"r","reason":"bye"}`, 400, "", ""},
@@ -246,6 +264,17 @@ func TestAPI(t *testing.T) {
 		if w.Code != tc.status || a.asked != tc.asked || tc.answer != "" && strings.TrimSpace(w.Body.String()) != tc.answer {
 			t.Errorf("%s %s: %d %s, asked %s", tc.request, tc.body, w.Code, w.Body, a.asked)
 		}
+	}
+}
+
+// Who is at no node of a fleet is not known, so that nobody is here is no error there.
+func TestKickInAFleet(t *testing.T) {
+	const kick = `{"name":"x","reason":"bye"}`
+	if w := askAPI(&fakeAPI{nobody: true}, "POST", "/v1/kick", kick); w.Code != 404 {
+		t.Errorf("without one: %d %s", w.Code, w.Body)
+	}
+	if w := askAPI(&fakeAPI{nobody: true, fleet: true}, "POST", "/v1/kick", kick); w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"scope":"fleet","count":0}` {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
@@ -352,7 +381,7 @@ func TestWritesAreLogged(t *testing.T) {
 		handler(src).ServeHTTP(httptest.NewRecorder(), r)
 	}
 	want := []string{
-		"done for an operator who=ann what=kick name=x address= room= reason=bye count=3",
+		"done for an operator who=ann what=kick name=x address= uid= all=false room= reason=bye count=3",
 		"done for an operator who=ann what=publish room=r user= uid= all=false route=onChat mid= bytes=16",
 		"an operator's request was not carried out who=ann what=close room=r reason= err=reason: must be 1 to 1024 bytes; clients are shown it",
 	}

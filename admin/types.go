@@ -29,6 +29,8 @@ type API interface {
 	DeleteMessages(ctx context.Context, d router.Deletion) (int, error)
 	KickMember(ctx context.Context, room, name, reason string) error
 	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
+	// KickEverywhere is KickSessions at every node of the fleet, if there is one. The number is of this one; the others need some milliseconds, and nobody waits for them.
+	KickEverywhere(ctx context.Context, k Kick) (n int, fleet bool, err error)
 	// Rules are those that hold, and whether they survive a restart.
 	Rules() (rules []Rule, kept bool)
 	// SetRule has a rule hold in the fleet in place of those about the same, and about names that look alike; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
@@ -137,12 +139,30 @@ type Reloaded struct {
 	Later   []string `json:"later"`   // flags that have changed and take effect at the next start or upgrade
 }
 
-// Kick is the body of /v1/kick: Name or Address, and with Name a room.
+// Kick is the body of /v1/kick: Name, Address, UID or All, and with Name a room.
 type Kick struct {
 	Name    string `json:"name,omitempty"`
 	Address string `json:"address,omitempty"` // or a network: 192.0.2.0/24
+	UID     string `json:"uid,omitempty"`     // of a login, or the name of one without
+	All     bool   `json:"all,omitempty"`
 	Room    string `json:"room,omitempty"`
 	Reason  string `json:"reason"`
+}
+
+// Sessions chooses the sessions that a kick without a room is about. An error says what is wrong with it.
+func (k *Kick) Sessions() (f router.SessionFilter, err error) {
+	named := 0
+	for _, by := range []bool{k.Name != "", k.Address != "", k.UID != "", k.All} {
+		if by {
+			named++
+		}
+	}
+	if named != 1 {
+		return f, bad("give name, address, uid or all, one of them")
+	}
+	f, err = filter(k.Name, k.Address)
+	f.UID = k.UID
+	return f, err
 }
 
 // Publish is the body of /v1/publish: Room, User, both, UID, or All.

@@ -273,10 +273,13 @@ func (o *operator) tell(path string, body any, done string) error {
 	}
 	o.show(raw, func(w io.Writer) {
 		switch {
-		case answer.Count != nil && answer.Scope == "node":
-			done += fmt.Sprintf(": %d on this node", *answer.Count)
-		case answer.Count != nil:
+		case answer.Count == nil:
+		case path == "/v1/delete":
 			done += fmt.Sprintf(": %d", *answer.Count)
+		case answer.Scope == "fleet":
+			done += fmt.Sprintf(": %d on this node, and whom the others have", *answer.Count)
+		default:
+			done += fmt.Sprintf(": %d on this node", *answer.Count)
 		}
 		if answer.Repeated {
 			done += ", before"
@@ -292,18 +295,20 @@ func reasonFlag(f *flag.FlagSet) *string {
 }
 
 var kickCommand = command{
-	name: "kick", args: "[NAME]", help: "end the sessions of a name, or of an address", most: 1,
+	name: "kick", args: "[NAME]", help: "end the sessions of a name, a login, an address, or all", most: 1,
 	about: `
-With -room the member of that room is kicked, whatever node of a fleet it is on. Without it, and with -address, all sessions of the asked node are meant.
-A kicked client may come back.`,
+With -room it is the member of that room; else all sessions of that name, login or address are meant. In a fleet they are kicked at every node, and the number is of the
+one that was asked. A kicked client may come back.`,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, reason := asking(f, c), reasonFlag(f)
 		room, address := f.String("room", "", "only as a member of this `room`"), f.String("address", "", "those of this `address` or network, such as 192.0.2.0/24, instead of a name")
+		uid, all := f.String("uid", "", "those whose login has this `uid`, instead of a name"), f.Bool("all", false, "everybody, instead of a name")
 		return func(args []string) error {
-			if (len(args) == 0) == (*address == "") {
-				return settingsError{errors.New("give a name or -address; pomelod kick -help tells how")}
+			k := admin.Kick{Name: strings.Join(args, ""), Address: *address, UID: *uid, All: *all, Room: *room, Reason: *reason}
+			if _, err := k.Sessions(); err != nil {
+				return settingsError{errors.New("give a name, -address, -uid or -all, one of them; pomelod kick -help tells how")}
 			}
-			return o.tell("/v1/kick", admin.Kick{Name: strings.Join(args, ""), Address: *address, Room: *room, Reason: *reason}, "kicked")
+			return o.tell("/v1/kick", k, "kicked")
 		}
 	},
 }

@@ -33,6 +33,8 @@ type moderation struct {
 	kick     func(context.Context, admin.Rule) error // sends away whom a ban is about; nil: nobody is there
 	tell     func([]cluster.Note)                    // has the fleet know; nil: there is none
 
+	kicks kicks // that hold in a fleet, and are no rules
+
 	file sync.Mutex // held by who reads and writes the file, and by who decides by what is in it. Before mu
 
 	mu       sync.Mutex
@@ -105,6 +107,10 @@ func (m *moderation) merge(list []cluster.Note) (news []cluster.Note) {
 			continue
 		}
 		news = append(news, n)
+		if isKick(&n) {
+			m.kicks.take(&n, wall)
+			continue
+		}
 		delete(m.rules, n.Key)
 		if n.Text == nil {
 			continue
@@ -438,6 +444,10 @@ func (s *server) loadRules() error {
 			_, err := s.node.KickSessions(ctx, r.Banned(), r.BanReason())
 			return err
 		}}
+	m.kicks = kicks{kick: s.node.KickSessions}
+	if s.fleet != nil {
+		m.kicks.key = kickKey + s.cfg.fleet.node()
+	}
 	s.rules = m
 	f, err := openRules(m.path)
 	if err == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/pomelod/pomelod/client"
 )
 
-// A rule that is given at one node holds at all, also at one that was away, and after all have ended; so does its end.
+// Who is kicked at one node is kicked at all. A rule that is given at one node holds at all, also at one that was away, and after all have ended; so does its end.
 func TestRulesOfAFleet(t *testing.T) {
 	s := startNATS(t, nil)
 	dir := t.TempDir()
@@ -45,16 +45,41 @@ func TestRulesOfAFleet(t *testing.T) {
 		bob, err = enter(b, "bob")
 		return err == nil
 	})
-	if out := command(a, "ban", "bob", "-reason", "enough"); !strings.Contains(out, "banned") {
-		t.Errorf("ban: %s", out)
-	}
-	for why := ""; !strings.Contains(why, "enough"); { // at the other node, after what else it is told
-		if _, err := bob.Next(); err != nil {
-			if why = err.Error(); !strings.Contains(why, "enough") {
-				t.Fatalf("bob's connection ends with %v", err)
+	ends := func(c *client.Client, with string) {
+		t.Helper()
+		for { // after what else it is told
+			if _, err := c.Next(); err != nil {
+				if !strings.Contains(err.Error(), with) {
+					t.Fatalf("the connection ends with %v, want %s", err, with)
+				}
+				return
 			}
 		}
 	}
+	for reason, words := range map[string][]string{"by name": {"bob"}, "by address": {"-address", "127.0.0.1"}, "all go": {"-all"}} {
+		ann, err := enter(a, "ann, "+reason)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := map[bool]string{true: "0", false: "1"}[reason == "by name"]
+		if out := command(a, append([]string{"kick", "-reason", reason}, words...)...); !strings.Contains(out, "kicked: "+here+" on this node, and whom the others have") {
+			t.Errorf("kick %s: %s", reason, out)
+		}
+		ends(bob, reason) // at the other node
+		if here == "1" {
+			ends(ann, reason)
+		} else {
+			ann.Close()
+		}
+		eventually(t, "bob to come back", func() bool {
+			bob, err = enter(b, "bob")
+			return err == nil
+		})
+	}
+	if out := command(a, "ban", "bob", "-reason", "enough"); !strings.Contains(out, "banned") {
+		t.Errorf("ban: %s", out)
+	}
+	ends(bob, "enough")
 	for _, p := range []*process{a, b} {
 		if _, err := enter(p, "bob"); !errors.Is(err, client.ErrRefused) {
 			t.Errorf("bob at %s: %v", p.name, err)

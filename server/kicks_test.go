@@ -1,0 +1,104 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/router"
+)
+
+// kicker is the moderation of a node by a name, what it kicks, and what it tells the fleet.
+func kicker(t *testing.T, name string) (m *moderation, kicked chan string, told *[]cluster.Note) {
+	m, _ = ruled(filepath.Join(t.TempDir(), "rules.json"))
+	kicked, told = make(chan string, 999), new([]cluster.Note)
+	m.tell = func(list []cluster.Note) { *told = append(*told, list...) }
+	m.kicks = kicks{key: kickKey + name, kick: func(_ context.Context, f router.SessionFilter, reason string) (int, error) {
+		kicked <- fmt.Sprint(f.Name, f.UID, " ", reason)
+		return 1, nil
+	}}
+	return m, kicked, told
+}
+
+// A kick is carried out once at each node, also where notes are lost, come twice, or in another order; it is no rule, stands in no file, and a node that hears of it too late does nothing.
+func TestKicksOfAFleet(t *testing.T) {
+	a, here, told := kicker(t, "a")
+	b, there, _ := kicker(t, "b")
+	for i := range 3 {
+		if n, fleet, err := a.KickEverywhere(context.Background(), admin.Kick{Name: fmt.Sprint("x", i), Reason: "bye"}); n != 1 || !fleet || err != nil {
+			t.Fatal(n, fleet, err)
+		}
+		if got := <-here; got != fmt.Sprint("x", i, " bye") {
+			t.Errorf("here %s is kicked", got)
+		}
+	}
+	notes := *told
+	if len(notes) != 3 || notes[0].Key != notes[2].Key {
+		t.Fatalf("%+v", notes)
+	}
+	b.News(notes[:1])
+	b.News(notes[2:]) // the second is lost
+	b.News(notes[1:2])
+	b.News(notes)
+	a.News(notes) // its own come back
+	for i := range 3 {
+		if got := <-there; got != fmt.Sprint("x", i, " bye") {
+			t.Errorf("there %s is kicked, want x%d", got, i)
+		}
+	}
+	if _, _, err := a.KickEverywhere(context.Background(), admin.Kick{UID: "last", Reason: "bye"}); err != nil {
+		t.Fatal(err)
+	}
+	b.News(*told)
+	if got := <-there; got != "last bye" || <-here != got || len(here)+len(there) > 0 {
+		t.Errorf("there %s is kicked, and %d more here, %d there", got, len(here), len(there))
+	}
+	if rules, _ := b.Rules(); len(rules) > 0 {
+		t.Errorf("rules: %+v", rules)
+	}
+	if err := b.save(); err != nil {
+		t.Error(err)
+	}
+	if text, err := json.Marshal(must(openRules(b.path)).notes); err != nil || strings.Contains(string(text), "x1") {
+		t.Errorf("the file has %s, %v", text, err)
+	}
+
+	late, slept, _ := kicker(t, "late")
+	old := notes[0]
+	old.Until = wallMillis() - 1
+	late.News([]cluster.Note{old})
+	late.News([]cluster.Note{{Key: kickKey + "z", At: wallMillis(), Until: wallMillis() + 9999, Text: []byte(`nonsense`)}})
+	late.News((*told)[3:])
+	if got := <-slept; !strings.HasPrefix(got, "x0") { // those of the last seconds stand in the note: none is done for the note that came too late
+		t.Errorf("%s is kicked first", got)
+	}
+}
+
+// What a node has kicked in the last seconds is bounded by what a note may have, and kicks of before go.
+func TestKicksAreBounded(t *testing.T) {
+	a, here, _ := kicker(t, "a")
+	var err error
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		if _, _, err = a.KickEverywhere(context.Background(), admin.Kick{Name: strings.Repeat("x", 1000), Reason: "bye"}); err == nil {
+			<-here
+		}
+	}
+	if n < 20 || n > 70 || len(here) > 0 {
+		t.Errorf("%d kicks of 1000 bytes, %v", n, err)
+	}
+	for i := range a.kicks.told {
+		a.kicks.told[i].At -= uint64(2 * kicksTold / time.Millisecond)
+	}
+	if _, _, err := a.KickEverywhere(context.Background(), admin.Kick{All: true, Reason: "bye"}); err != nil || len(a.kicks.told) != 1 {
+		t.Errorf("later: %v, %d in the note", err, len(a.kicks.told))
+	}
+}
