@@ -138,22 +138,6 @@ func (p *plant) request() Request {
 	return r
 }
 
-// deletes names a message of a room that is there, or may be, or those of an id, or else those of a user.
-func (p *plant) deletes(part uint16, name string) *Extended {
-	x := &Extended{}
-	room := p.stage.w.state.parts[part].rooms[name]
-	switch n := p.rng.IntN(4); {
-	case n == 0:
-		x.Mid = uint64(1 + p.rng.IntN(5))
-	case n > 1 && room != nil:
-		x.HasSince, x.Since = true, room.seqOf(room.seq-min(room.seq, uint64(p.rng.IntN(12))))
-		if h := room.history; h != nil && h.n > 0 && p.rng.IntN(4) > 0 {
-			x.Since = room.seqOf(h.message(p.rng.IntN(int(h.n))).seq)
-		}
-	}
-	return x
-}
-
 // spelled is a name in one of its spellings, and its fold.
 func (p *plant) spelled() (name, fold string) {
 	fold = fmt.Sprint("user", p.rng.IntN(10))
