@@ -9,34 +9,42 @@ import (
 	"testing"
 )
 
-// The two READMEs say the same: as many headings, table rows, list items, code lines and links to the same places.
-func TestReadmesAreEqual(t *testing.T) {
+// What is there in English and in Chinese says the same in both.
+func TestDocumentsInChineseAreEqual(t *testing.T) {
+	for _, name := range []string{"README", "docs/MIGRATING"} {
+		equalShapes(t, name+".md", name+".zh-CN.md")
+	}
+}
+
+// equalShapes fails unless two documents have as many headings, table rows, list items, code lines and links to the same places.
+func equalShapes(t *testing.T, first, second string) {
+	t.Helper()
 	shape := func(name string) map[string]int {
 		text := readFile(t, "../"+name)
 		found := make(map[string]int)
 		for line := range strings.Lines(text) {
-			for _, prefix := range []string{"## ", "| ", "- ", "    "} {
+			for _, prefix := range []string{"## ", "| ", "  | ", "- ", "    "} {
 				if strings.HasPrefix(line, prefix) {
 					found[prefix]++
 				}
 			}
 		}
 		for _, link := range regexp.MustCompile(`\]\(([a-zA-Z][^)]*)\)`).FindAllStringSubmatch(text, -1) {
-			if !strings.HasPrefix(link[1], "README") {
+			if !strings.HasPrefix(link[1], "README") && !strings.HasPrefix(link[1], "MIGRATING") { // of each other
 				found[link[1]]++
 			}
 		}
 		return found
 	}
-	english, chinese := shape("README.md"), shape("README.zh-CN.md")
+	english, chinese := shape(first), shape(second)
 	for what, n := range english {
 		if chinese[what] != n {
-			t.Errorf("%q is %d times in README.md and %d times in README.zh-CN.md", what, n, chinese[what])
+			t.Errorf("%q is %d times in %s and %d times in %s", what, n, first, chinese[what], second)
 		}
 	}
 	for what, n := range chinese {
 		if english[what] == 0 {
-			t.Errorf("%q is %d times in README.zh-CN.md only", what, n)
+			t.Errorf("%q is %d times in %s only", what, n, second)
 		}
 	}
 }
