@@ -125,6 +125,15 @@ bench-latency:
 	for n in 25 50 100 200 400 800 1200 1600 2400 3200; do \
 		$(LOAD) broadcast -row curve-load-$$n -members 1000 -size 4096 -rate $$n -wire tcp $(CURVE) -patience 20s $(OURS) || exit; done
 
+# What hold saves: rooms in which messages come at random times, beside the same server without it.
+HELD = -wire tcp -poisson $(RUN) $(OURS)
+.PHONY: bench-hold
+bench-hold: build bin/bench ## measure rooms with hold beside the same rooms without it, into bin/bench-hold.jsonl
+	@rm -f bin/$@.jsonl
+	for t in 5ms 20ms; do echo '{"rooms":[{"match":"*","hold":"'$$t'"}]}' >bin/hold-$$t.json || exit; done
+	$(LOAD) rooms -row hold-250 -rooms 1 -room-size 250 -rate 400 $(HELD) -server 'hold=$(POMELOD) -rooms-file bin/hold-5ms.json'
+	$(LOAD) rooms -row hold-1000 -rooms 1 -room-size 1000 -rate 100 $(HELD) -server 'hold=$(POMELOD) -rooms-file bin/hold-20ms.json'
+
 # TLS beside the same without it, and beside a library of WebSocket on crypto/tls, with and without it. The clients of all shake hands for themselves. Not part of
 # make bench, as it needs bin/peers.
 SECURE  = -server 'pomelod-tls@tls+ws=$(POMELOD) -tls-self -tls-listen 127.0.0.1:0 -tls-gate 127.0.0.1:0'
