@@ -99,7 +99,7 @@ func ExampleRoom_Kick() {
 	fmt.Println(next(c))
 	// Output:
 	// <nil>
-	// kicked: {"reason":"that was too much"}
+	// kicked: that was too much
 }
 
 func ExampleRoom_SetSlowMode() {

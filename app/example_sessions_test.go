@@ -174,7 +174,7 @@ func ExampleApp_PushUIDs() {
 	// Output:
 	// 1 <nil>
 	// onNews {}
-	// kicked: {"reason":"enough"}
+	// kicked: enough
 }
 
 // A filter reads a body, looks at its members, and keeps what it finds for the handler.
@@ -218,7 +218,7 @@ func ExampleSession_Login() {
 	// <nil>
 	// 1 <nil>
 	// <nil>
-	// kicked: {"reason":"too late to play"}
+	// kicked: too late to play
 }
 
 // A session goes into rooms and out of them, and events tell of each.

@@ -1,5 +1,6 @@
 // Package client is a small client of the hybrid protocol over raw TCP, for bots, tests and tools. Bodies are JSON for its
-// users; on the wire it uses the dictionary and the protobuf definitions of the server, if that has any.
+// users; on the wire it uses the dictionary and the protobuf definitions of the server, if that has any. A Client is one
+// connection; who wants to stay in a room whatever becomes of connections has a Stay.
 package client
 
 import (
@@ -22,6 +23,7 @@ type Client struct {
 	heartbeat time.Duration
 	offer     offer
 	user      json.RawMessage // that the server has answered
+	extended  bool            // it tells the places of pushes
 	pushes    chan Push
 	closed    chan struct{} // closed when nothing more will come
 
@@ -43,6 +45,19 @@ type Push struct {
 	Body  []byte // JSON
 }
 
+// Place is where a push stands in the stream of its room.
+type Place struct {
+	Room string `json:"rid"`
+	Seq  string `json:"seq"`  // to be compared as a whole, and within the room only; empty for what was said to one member alone
+	Time int64  `json:"time"` // Unix milliseconds
+}
+
+// Place tells where the push stands, as extended clients are told (Options.Extended); else it is empty.
+func (p Push) Place() (at Place) {
+	_ = json.Unmarshal(p.Body, &at)
+	return at
+}
+
 // maxPushes is how many pushes may wait for Next; with one more the client ends (ErrBacklog).
 const maxPushes = 1024
 
@@ -55,6 +70,13 @@ var (
 	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("client is closed")
 )
+
+// KickedError is the error of a client that the server has sent away.
+type KickedError struct {
+	Reason string // docs/PROTOCOL.md has the server's own; programs and operators have theirs
+}
+
+func (e *KickedError) Error() string { return "kicked: " + e.Reason }
 
 // Dial connects to addr ("host:port") and shakes hands. timeout bounds each of the two.
 func Dial(addr string, timeout time.Duration) (*Client, error) {
@@ -75,6 +97,9 @@ type Options struct {
 	// User is told to the server as the handshake's user, as JSON; nil is none. A token for the server's -auth is its member token, and what
 	// proves that two sessions are one client's is its member secret.
 	User any
+	// Extended asks the server to tell with each push of a room where it stands there (Push.Place), so that a client that was cut off can return without a gap (Stay).
+	// Bodies are JSON then, whatever protobuf definitions the server has.
+	Extended bool
 }
 
 // Dial is Dial of this package with these options. A handshake that the server refuses is an error that wraps ErrRefused and shows its answer.
@@ -108,11 +133,18 @@ func (o Options) New(conn net.Conn, timeout time.Duration) (*Client, error) {
 	return c, nil
 }
 
+// Extended tells whether the server tells the places of pushes, as Options.Extended asks it to.
+func (c *Client) Extended() bool { return c.extended }
+
 // User is what the server has answered to the handshake as user, as JSON; nil: nothing.
 func (c *Client) User() json.RawMessage { return c.user }
 
 func (c *Client) handshake(o *Options) error {
-	hello := []byte(`{"sys":{"type":"go-tcp","version":"1"}`)
+	hello := []byte(`{"sys":{"type":"go-tcp","version":"1"`)
+	if o.Extended {
+		hello = append(hello, `,"extended":1`...)
+	}
+	hello = append(hello, '}')
 	if o.User != nil {
 		user, err := json.Marshal(o.User)
 		if err != nil {
@@ -132,6 +164,7 @@ func (c *Client) handshake(o *Options) error {
 		User json.RawMessage
 		Sys  struct {
 			Heartbeat int
+			Extended  int
 			offered
 		}
 	}
@@ -144,7 +177,7 @@ func (c *Client) handshake(o *Options) error {
 	if c.offer, err = newOffer(&settings.Sys.offered); err != nil {
 		return err
 	}
-	c.user = settings.User
+	c.user, c.extended = settings.User, settings.Sys.Extended == 1
 	c.heartbeat = time.Duration(settings.Sys.Heartbeat) * time.Second
 	return c.write(codec.PackageHandshakeAck, nil)
 }
@@ -278,7 +311,9 @@ func (c *Client) readLoop() {
 func (c *Client) take(p codec.Package) error {
 	switch p.Type {
 	case codec.PackageKick:
-		return fmt.Errorf("kicked: %s", p.Body)
+		var kick struct{ Reason string }
+		_ = json.Unmarshal(p.Body, &kick)
+		return &KickedError{kick.Reason}
 	case codec.PackageHeartbeat:
 		time.AfterFunc(c.heartbeat, func() {
 			c.mu.Lock()
