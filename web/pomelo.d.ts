@@ -47,8 +47,8 @@ export interface InitOptions {
    */
   onReturn?: (pomelo: Pomelo) => unknown;
   /**
-   * Whether to return after a kick. By default only after the one kick with which pomelod asks for it ("messages were lost; please
-   * enter again"); never return after `REPLACED`, or two clients with one secret push each other out without end.
+   * Whether to return after a kick. By default only after those with which pomelod asks for it ("messages were lost; please
+   * enter again", and others that end so); never return after `REPLACED`, or two clients with one secret push each other out without end.
    */
   returnAfterKick?: (reason: string) => boolean;
   /**

@@ -18,8 +18,8 @@ export { PomeloError, protobuf };
 
 /** The reason of the kick that tells: a new session with the same secret took this one's place. */
 export const REPLACED = "replaced by a new session of yours";
-// The one kick that asks the client to come back: the server could not keep its promise that every message arrives.
-const INVITATION = "messages were lost; please enter again";
+// Kicks that ask the client to come back end so: the server could not keep its promise that every message arrives, or does not know what became of a room.
+const INVITATION = "; please enter again";
 
 const ENTER = "connector.entryHandler.enter";
 const HISTORY = "chat.chatHandler.history";
@@ -240,7 +240,7 @@ export class Pomelo {
   }
 
   #kicked(life, connection, reason) {
-    const { returnAfterKick = (why) => why === INVITATION } = life.params;
+    const { returnAfterKick = (why) => String(why).endsWith(INVITATION) } = life.params;
     if (!returnAfterKick(reason)) life.end();
     this.emit("onKick", { reason });
     connection.end(ending(reason, 1000)); // the server closes too, but need not be waited for

@@ -789,5 +789,6 @@ check("stays away after a kick, except after an invitation or by choice", async 
   same(await returns("be gone"), false);
   same(await returns(env.lib.REPLACED), false);
   same(await returns("messages were lost; please enter again"), true);
+  same(await returns("the room was lost; please enter again"), true);
   same(await returns("be gone", { returnAfterKick: (reason) => reason === "be gone" }), true);
 });
