@@ -33,7 +33,8 @@ func (r Room) Wait(ctx context.Context) Room {
 	return r
 }
 
-// Push sends a push to every member.
+// Push sends a push to every member. As with all pushes of a program body is what encoding/json makes an object of, without a member named body, which Pomelo's clients would
+// take for the whole; nil is {}. Another one is not sent: ErrObject.
 func (r Room) Push(route string, body any) error {
 	return r.push(channel.OpPush, channel.Everybody, route, body)
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/client"
+	"github.com/pomelod/pomelod/internal/names"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 	"github.com/pomelod/pomelod/router"
@@ -60,8 +61,9 @@ type timer struct {
 	f      func()
 }
 
-// Start runs a until the test ends. Functions of OnStart are called before it returns, those of OnStop at the end of the test. Rooms keep 64
-// messages, as they do by default; there are no limits on rates, and no heartbeats.
+// Start runs a until the test ends. Functions of OnStart are called before it returns, those of OnStop at the end of the test. What the server's flags say is as by default: rooms
+// keep 64 messages, whoever is cut off keeps its place for 12 s (-grace), names are judged (-names safe). But there are no limits on rates, and no heartbeats; so a program's flags have
+// their defaults, too.
 func Start(t testing.TB, a *app.App) *Server {
 	t.Helper()
 	s := &Server{t: t, net: looptest.New(), wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -69,8 +71,9 @@ func Start(t testing.TB, a *app.App) *Server {
 	limits := router.DefaultLimits()
 	limits.IdleSeconds = 24 * 3600 // a test that lets time pass wants to see its own timers
 	limits.History = router.History{Messages: 64, Bytes: 64 << 10, Age: 10 * time.Minute}
+	limits.Rooms.Grace = 12 * time.Second
 	node, err := router.NewNode(router.Config{
-		Loops: 2, Limits: limits, App: a, // two: what is only right on one event loop shall show
+		Loops: 2, Limits: limits, Names: names.Safe(nil), App: a, // two: what is only right on one event loop shall show
 		Profiles:  []*router.Profile{{Name: "connector", Type: router.Connector}},
 		NewDriver: func(int) (netpoll.Driver, error) { return &driver{s.net.Driver(), s}, nil },
 		Nanos:     s.clock.Load,
