@@ -24,7 +24,7 @@ type carry struct {
 // no session is the program's to keep, say in a file or a database. The next program may be newer, or older: give the bytes a version, and return an error
 // for one that is not known. A session is sent away if either function fails. A program without Carry is refused as the next one.
 //
-// For a session that goes along OnClose is not called in the process that ends, and OnOpen not in the next. One with a call under way stays and is sent
+// For a session that goes along OnClose is not called in the process that ends, and OnOpen not in the next. One with a call, a change of its rooms or a Login under way stays and is sent
 // away. Both functions run while nobody is served, so they must not block, push nothing, kick nobody, and ask nothing of rooms. An upgrade may yet fail when they
 // have been called: then the sessions go on where they were, and pack is called again by the next one. So pack only reads, and what unpack does in the
 // world must bear being done for nothing.

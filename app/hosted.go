@@ -247,6 +247,9 @@ type hostedSession Session
 
 func session(s hosting.Session) *Session { return (*Session)(s.(*hostedSession)) }
 
+// UID implements hosting.Session.
+func (s *hostedSession) UID() string { return (*Session)(s).UID() }
+
 // Begin implements hosting.Session.
 func (s *hostedSession) Begin(timeout time.Duration, giveUp func()) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)

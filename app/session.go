@@ -24,7 +24,8 @@ type Session struct {
 	closed bool
 	done   chan struct{} // of Done; nil: nobody has asked
 
-	uid string // guarded by app.bound.mu
+	uid   string // guarded by app.bound.mu
+	binds uint32 // how many times Bind was called; guarded by app.bound.mu
 }
 
 // RemoteAddr is the client's address when the session began, as a trusted proxy tells it if there is one. The port is 0 when the proxy

@@ -23,56 +23,56 @@ type bound struct {
 // Bind says whose session it is. A uid is what the program knows a user by, say the key of its account, and nobody else sees it; the name that
 // a session shows in a room is User. The session keeps the uid until it ends or is bound to another; the empty uid takes it away.
 //
-// It does not wait, and returns the other sessions of that uid in this process, oldest first. Of two sessions that bind the same uid at the same time exactly one sees the other. So
-// the program decides what a second login means: it kicks the others, or this one, or lets them be. In a fleet others may be on other nodes: Login has the
-// fleet decide. A session that has ended is bound to nothing.
+// It does not wait, and returns the other sessions of that uid in this process, oldest first. Of two sessions that bind the same uid at the same time exactly one sees
+// the other. So the program decides what a second login means: it kicks the others, or this one, or lets them be. In a fleet others may be on other nodes: Login has
+// the fleet decide. Of what is asked for one session at a time the last Bind holds, also where a Login was under way. A session that has ended is bound to nothing.
 func (s *Session) Bind(uid string) (others []*Session) {
 	others = s.app.bound.bind(s, uid)
-	s.claim(uid)
+	s.client.Bound()
 	return others
 }
 
-// bind puts s in as one of a uid's sessions, of which it returns the others.
+// bind makes s one of a uid's sessions, of which it returns the others.
 func (b *bound) bind(s *Session, uid string) (others []*Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.take(s)
-	if uid == "" || s.Closed() { // one that is closed later takes itself out again
+	s.binds++
+	if b.put(s, uid); s.uid == "" {
 		return nil
 	}
-	others = slices.Clone(b.byUID[uid])
+	return slices.DeleteFunc(slices.Clone(b.byUID[uid]), func(other *Session) bool { return other == s })
+}
+
+// login makes s one of a uid's sessions, unless it was bound to one since it was bound so many times: then it is that one's.
+func (b *bound) login(s *Session, uid string, binds uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.binds == binds {
+		b.put(s, uid)
+	}
+}
+
+// put puts s in as one of a uid's sessions, unless it has ended: one that ends later takes itself out again. Guarded by mu.
+func (b *bound) put(s *Session, uid string) {
+	if uid == s.uid && uid != "" {
+		return // it stays as old as it was among those
+	}
+	b.take(s)
+	if uid == "" || s.Closed() {
+		return
+	}
 	if b.byUID == nil {
 		b.byUID = make(map[string][]*Session)
 	}
 	s.uid = uid
 	b.byUID[uid] = append(b.byUID[uid], s)
-	return others
 }
 
-// claimPause is how long a session waits that could not be counted as one of its uid's, before it is tried again.
-const claimPause = time.Second
-
-// claim has s counted as one of a uid's sessions by who decides for the uid, sooner or later.
-func (s *Session) claim(uid string) {
-	done := func(_ int, err error) {
-		var refused *RefusedError
-		switch now := s.UID(); {
-		case errors.Is(err, ErrClosed), errors.As(err, &refused):
-		case now != uid: // it was bound to another meanwhile
-			s.claim(now)
-		case err != nil:
-			if node, ended := s.app.running(); ended == nil {
-				node.After(claimPause, func() {
-					if s.UID() == uid {
-						s.claim(uid)
-					}
-				})
-			}
-		}
-	}
-	if err := s.client.Bind(hosting.Binding{UID: uid, Again: true, Done: done}); err != nil {
-		done(0, err)
-	}
+// bindsOf is how many times s was bound by Bind.
+func (b *bound) bindsOf(s *Session) uint32 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return s.binds
 }
 
 // Logins says how many sessions a uid may have, wherever they are in a fleet.
@@ -96,25 +96,20 @@ func (s *Session) Login(ctx context.Context, uid string, of Logins) error {
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	b := hosting.Binding{UID: uid, Most: max(of.Most, 0)}
+	defer s.client.LoggingIn()()
+	binds := s.app.bound.bindsOf(s)
+	l := hosting.Login{UID: uid, Most: max(of.Most, 0), Taken: func() { s.app.bound.login(s, uid, binds) }}
 	if of.KickOld {
-		b.Most = -b.Most
+		l.Most = -l.Most
 	}
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
-		waits, err := s.bindOnce(ctx, b)
-		if err != nil {
-			if was := s.UID(); was != "" {
-				s.claim(was)
-			}
+		switch waits, err := s.loginOnce(ctx, l); {
+		case err != nil:
 			return err
-		}
-		if !b.Again {
-			s.app.bound.bind(s, uid)
-		}
-		if waits == 0 {
+		case waits == 0:
 			return nil
 		}
-		b.Again = true
+		l.Again, l.Taken = true, nil
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -126,15 +121,15 @@ func (s *Session) Login(ctx context.Context, uid string, of Logins) error {
 // How long Login waits before it asks again whether old sessions have ended.
 const leastPause, mostPause = 2 * time.Millisecond, 100 * time.Millisecond
 
-// bindOnce has s counted and waits for that.
-func (s *Session) bindOnce(ctx context.Context, b hosting.Binding) (waits int, err error) {
+// loginOnce has s counted and waits for that.
+func (s *Session) loginOnce(ctx context.Context, l hosting.Login) (waits int, err error) {
 	type outcome struct {
 		waits int
 		err   error
 	}
 	done := make(chan outcome, 1)
-	b.Done = func(waits int, err error) { done <- outcome{waits, err} }
-	if err := s.client.Bind(b); err != nil {
+	l.Done = func(waits int, err error) { done <- outcome{waits, err} }
+	if err := s.client.Login(&l); err != nil {
 		return 0, err
 	}
 	select {

@@ -35,11 +35,20 @@ func (w *Worker) Room(name string) (RoomInfo, bool) {
 }
 
 // LifeOf tells the life of a room from others of its name; 0: nobody is in it, or the worker does not own its partition.
-func (w *Worker) LifeOf(name string) RoomID {
-	if p := w.state.parts[Partition(name)]; p != nil && p.rooms[name] != nil && p.rooms[name].count > 0 {
-		return p.rooms[name].id
+func (w *Worker) LifeOf(name string) uint64 {
+	if p := w.state.parts[Partition(name)]; p != nil {
+		return p.rooms[name].life()
 	}
 	return 0
+}
+
+// life tells a room's life from others of its name, 0 if there is no such room or nobody is in it. A room's number does not: a partition that was born anew, as all
+// that knew its state were lost, counts from 1 again.
+func (r *Room) life() uint64 {
+	if r == nil || r.count == 0 {
+		return 0
+	}
+	return max(r.stream.Incarnation, 1)
 }
 
 func (r *Room) info() RoomInfo {

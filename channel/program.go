@@ -107,11 +107,7 @@ func (d *decision) count() {
 
 // life tells the life of a room from others of its name.
 func (d *decision) life() {
-	id := RoomID(0)
-	if room := d.of.room; room != nil && room.count > 0 {
-		id = room.id
-	}
-	d.reply(append(strconv.AppendUint([]byte(`{"life":`), uint64(id), 10), '}'))
+	d.reply(append(strconv.AppendUint([]byte(`{"life":`), d.of.room.life(), 10), '}'))
 }
 
 // maxRoomsTold is how many rooms of a partition one answer tells at the most.

@@ -46,7 +46,7 @@ type stays uint8
 
 const (
 	staysEnded    stays = iota + 1 // it has ended, or its socket is another's already
-	staysHandled                   // a function of the App is at work for it, or its login is being judged
+	staysHandled                   // a function of the App is at work for it or waits for its login, or that is being judged
 	staysKnown                     // an App holds its Session, which names its loop, and does not carry it
 	staysOpening                   // its handshake is not finished, or it is no session but an HTTP connection
 	staysPolling                   // its client's connections know it by its name
@@ -59,7 +59,7 @@ const (
 )
 
 var staysTexts = [staysReasons]string{
-	staysEnded: "it has ended", staysHandled: "an App's function is at work for it, or its login is being judged", staysKnown: "the App knows it",
+	staysEnded: "it has ended", staysHandled: "an App's function is at work for it or waits for its login, or that is being judged", staysKnown: "the App knows it",
 	staysOpening: "its handshake is not finished", staysPolling: "it polls", staysInRoom: "it is in a room",
 	staysInFlight: "an answer to it is due", staysCounted: "it is counted as one of its user's sessions", staysSecured: "it speaks TLS",
 	staysListener: "its listener is gone, or tells clients something else",
@@ -76,7 +76,11 @@ func (s *session) exportable() stays {
 	case s.x != nil && (s.x.handling || s.x.greeting || s.x.login != nil || len(s.x.changes) > 0):
 		return staysHandled
 	}
-	if k := s.appClient(); k != nil && k.packed == nil {
+	switch k := s.appClient(); {
+	case k == nil:
+	case k.logins.Load() > 0 || k.telling.Load(): // whoever waits for that would not hear of it; and whose it is has changed after the App was asked
+		return staysHandled
+	case k.packed == nil:
 		return staysKnown
 	}
 	return 0

@@ -1,10 +1,11 @@
 package router
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
-	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -295,7 +295,8 @@ func TestFleetProgramLoginsAtOnce(t *testing.T) {
 
 // Who is counted as a uid's session and cannot be asked for again, as its node is cut off, stays counted until it ends, and no longer.
 func TestFleetProgramBoundIsReleased(t *testing.T) {
-	r, p := programFleet(t, shape{loops: 1, fleet: "gnncc"})
+	later := &handTimers{set: make(map[int]func())} // for the second after which it would be asked again
+	r, p := programFleetWith(t, shape{loops: 1, fleet: "gnncc"}, func(cfg *Config) { cfg.After = later.after })
 	x := r.fleet
 	ann := r.login(atConnector, true)
 	ann.enter("ann", "lobby")
@@ -322,18 +323,15 @@ func TestFleetProgramBoundIsReleased(t *testing.T) {
 		}
 	}
 	at.fleet.Away(true)
-	err := r.asked(func() error { // as the program's Bind does, but for its asking again a second later
-		done := make(chan error, 1)
-		if err := k.Bind(hosting.Binding{UID: "u", Again: true, Done: func(_ int, err error) { done <- err }}); err != nil {
-			return err
-		}
-		return <-done
-	})
-	if !errors.Is(err, app.ErrNotSent) {
-		t.Fatal(err)
+	k.Bound() // as the program's Bind does
+	if r.net.Settle(); len(k.bindings) > 0 {
+		t.Fatal("it was asked for in spite of that")
 	}
 	at.fleet.Away(false)
 	x.calm()
+	count(1)
+	later.fire()
+	r.net.Settle()
 	count(1)
 	ann.sock.End()
 	x.pass(100)
@@ -361,28 +359,57 @@ func TestFleetProgramBroadcast(t *testing.T) {
 	}
 }
 
+// timersRig is a fleet with programs whose timers fire when a test says so, by fire, which returns the marks of those that did. set sets one of a room with a mark.
+func timersRig(t *testing.T) (r *rig, p *programs, set func(room, mark string) error, fire func() []string) {
+	timers := &handTimers{set: make(map[int]func())}
+	r, p = programFleetWith(t, shape{loops: 1, fleet: "gncc"}, func(cfg *Config) { cfg.After = timers.after })
+	x := r.fleet
+	a := p.apps[x.nodes[1].name]
+	var fired []string // on the loops, which the test turns
+	set = func(room, mark string) (err error) {
+		done := make(chan error, 1)
+		go func() {
+			_, err := a.Room(room).Wait(t.Context()).AfterFunc(300*time.Millisecond, func() {
+				fired = append(fired, mark)
+				_ = a.Room(room).Push("onTimer", nil)
+			})
+			done <- err
+		}()
+		r.until(func() bool {
+			x.pass(20) // a node that was started again turns only when time passes
+			select {
+			case err = <-done:
+				return true
+			default:
+				return false
+			}
+		})
+		return err
+	}
+	return r, p, set, func() []string {
+		t.Helper()
+		fired = nil
+		timers.fire()
+		r.until(func() bool { // nobody asks any more what is to become of one
+			x.pass(20)
+			stacks := make([]byte, 1<<20)
+			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("OnRoom"))
+		})
+		r.net.Settle()
+		return fired
+	}
+}
+
 // A timer of a room fires wherever the room is, also when its owner has died meanwhile, and not in a later room of the name.
 func TestFleetProgramTimers(t *testing.T) {
-	timers := &handTimers{set: make(map[int]func())}
-	r, p := programFleetWith(t, shape{loops: 1, fleet: "gncc"}, func(cfg *Config) { cfg.After = timers.after })
+	r, p, set, fire := timersRig(t)
 	x := r.fleet
 	ann := r.login(atConnector, true)
 	ann.enter("ann", "lobby")
-	a := p.apps[x.nodes[1].name]
-	fired := make(chan string, 4)
-	set := func(room string) error {
-		return r.asked(func() error {
-			_, err := a.Room(room).Wait(t.Context()).AfterFunc(300*time.Millisecond, func() {
-				fired <- room
-				_ = a.Room(room).Push("onTimer", nil)
-			})
-			return err
-		})
-	}
-	if err := set("lobby"); err != nil {
+	if err := set("lobby", "first"); err != nil {
 		t.Fatal(err)
 	}
-	if err := set("nowhere"); !errors.Is(err, app.ErrAbsent) {
+	if err := set("nowhere", "never"); !errors.Is(err, app.ErrAbsent) {
 		t.Errorf("in an empty room: %v", err)
 	}
 	for _, n := range x.nodes[2:] { // one of them decides for the room
@@ -391,39 +418,47 @@ func TestFleetProgramTimers(t *testing.T) {
 			break
 		}
 	}
-	timers.fire()
-	if got := func() (got string) {
-		r.until(func() bool {
-			x.pass(20)
-			select {
-			case got = <-fired:
-				return true
-			default:
-				return false
-			}
-		})
-		return got
-	}(); got != "lobby" {
-		t.Errorf("the timer of %q has fired", got)
+	if got := fire(); !slices.Equal(got, []string{"first"}) {
+		t.Errorf("fired: %q", got)
 	}
 	r.until(func() bool { x.pass(20); return slices.Contains(pushesOf(ann), "onTimer") })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := set("lobby"); err != nil {
+	if err := set("lobby", "of a room that has ended"); err != nil {
 		t.Fatal(err)
 	}
-	r.changed(nil, func() error { return p.session("ann").Leave(ctx, "lobby") })
+	r.changed(nil, func() error { return p.session("ann").Leave(t.Context(), "lobby") })
 	ann.enter("ann", "lobby")
-	if err := set("lobby"); err != nil {
+	if err := set("lobby", "second"); err != nil {
 		t.Fatal(err)
 	}
-	timers.fire()
-	r.until(func() bool { x.pass(20); return len(fired) > 0 })
-	for range 20 {
-		x.pass(20)
-		time.Sleep(time.Millisecond)
+	if got := fire(); !slices.Equal(got, []string{"second"}) {
+		t.Errorf("fired: %q", got)
 	}
-	if len(fired) != 1 {
-		t.Errorf("%d timers have fired, of which one was of a room that has ended", len(fired))
+}
+
+// When the state of a room was lost with all that knew it, its timers are, too: they do not fire in the room that comes to be in its place.
+func TestFleetProgramTimersOfALostRoom(t *testing.T) {
+	r, _, set, fire := timersRig(t)
+	x := r.fleet
+	r.login(atConnector, true).enter("ann", "lobby")
+	if err := set("lobby", "of a room that was lost"); err != nil {
+		t.Fatal(err)
+	}
+	x.kill(x.nodes[2])
+	x.kill(x.nodes[3])
+	x.pass(5000)
+	x.reboot(x.nodes[2])
+	x.reboot(x.nodes[3])
+	x.calm()
+	ben := r.login(atConnector, true)
+	ben.request(routeEnter, enterBody("ben", "lobby"))
+	r.until(func() bool { x.pass(20); ben.pump(); return len(ben.events) > 0 })
+	if got := strings.Join(ben.take(), "\n"); !strings.Contains(got, `"users":["ben"]`) {
+		t.Fatal(got)
+	}
+	if err := set("lobby", "of the new one"); err != nil {
+		t.Fatal(err)
+	}
+	if got := fire(); !slices.Equal(got, []string{"of the new one"}) {
+		t.Errorf("fired: %q", got)
 	}
 }

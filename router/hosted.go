@@ -21,6 +21,8 @@ type appClient struct {
 	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
 	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
 	bindings        []binding        // that wait; owned by the loop
+	telling         atomic.Bool      // the loop will look whose session it is (Bound)
+	logins          atomic.Int32     // somebody waits for what comes of so many
 	replaced        bool             // its user has come back to one of its rooms by another session; owned by the loop
 	ended           atomic.Bool      // a client of socket.io may have begun another session since, at the same address
 }
@@ -34,8 +36,10 @@ type courier interface {
 	postKick(to channel.Addr, reason string)
 	// postChange changes the rooms of the session at an address, or returns app.ErrBusy. Else Change.Done is called.
 	postChange(to channel.Addr, c hosting.Change) error
-	// postBind has the session at an address counted as one of a uid's, or returns app.ErrBusy. Else Binding.Done is called.
-	postBind(to channel.Addr, b hosting.Binding) error
+	// postBound has a session counted as one of whose it is.
+	postBound(k *appClient)
+	// postLogin has a session counted as one of a uid's, or returns app.ErrBusy. Else Login.Done is called.
+	postLogin(k *appClient, b *hosting.Login) error
 }
 
 // Push implements hosting.Client.

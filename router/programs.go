@@ -77,7 +77,7 @@ func (h host) OnRoom(room string, f func(life uint64, err error)) {
 			h.after(time.Millisecond, func() { h.OnRoom(room, f) })
 			return
 		}
-		f(uint64(l.worker.LifeOf(room)), nil)
+		f(l.worker.LifeOf(room), nil)
 	})
 }
 

@@ -125,11 +125,13 @@ type Change struct {
 	Done func(error)
 }
 
-// Binding has a session counted as one of a uid's, and of no other uid's.
-type Binding struct {
-	UID   string // empty: of none
-	Most  int    // how many sessions it may have; 0: any number; -n: n, and the oldest are ended
-	Again bool   // it is asked again: the session stays as old as it was among those of the uid
+// Login has a session counted as one of a uid's, if that may have so many. Until then it is whose it was.
+type Login struct {
+	UID   string
+	Most  int  // how many sessions it may have; 0: any number; -n: n, and the oldest are ended
+	Again bool // it is asked whether those have ended, unless the session has become another's
+	// Taken, which may be nil, is called once if the session is counted, before Done. It runs on the event loop.
+	Taken func()
 	// Done is called once, with how many sessions of the uid have yet to end, or why it is not counted. It runs on the event loop.
 	Done func(waits int, err error)
 }
@@ -166,6 +168,8 @@ type Session interface {
 	// End marks the session as closed, gives its call up, and tells the App if it leaves a room by that, and why (an app.Why). Runs on the event
 	// loop.
 	End(why string)
+	// UID is whose session it is; empty: nobody's. Safe from any goroutine.
+	UID() string
 }
 
 // Client is what an app.Session needs of its session on a loop. Safe from any goroutine.
@@ -174,8 +178,12 @@ type Client interface {
 	Kick(reason string)
 	// Change has its rooms changed, or fails, and then does not call Done.
 	Change(c Change) error
-	// Bind has the session counted as one of a uid's, or fails, and then does not call Done.
-	Bind(b Binding) error
+	// Bound has the session counted as one of the uid that it has by now (Session.UID), and of no other, sooner or later.
+	Bound()
+	// Login has the session counted as one of a uid's, or fails, and then does not call Done.
+	Login(b *Login) error
+	// LoggingIn says that somebody waits for what comes of a login, until done is called: meanwhile the session does not go along in an upgrade.
+	LoggingIn() (done func())
 }
 
 // Node is what an App asks of its node. Safe from any goroutine, and Ask from any but a loop's.
