@@ -74,7 +74,7 @@ func (s *Session) JoinThen(room string, done func(error)) error {
 }
 
 // Leave has the session leave a room. Of those that it stays in the oldest is the first one, if it has left that. It returns as Enter does, and with ErrAbsent if the
-// session is not in that room.
+// session is not in that room. What was pushed to the room just before it may miss; Session.Push is in order with its changes.
 func (s *Session) Leave(ctx context.Context, room string) error {
 	return s.wait(ctx, hosting.Change{Kind: hosting.ChangeLeave, Room: room})
 }
