@@ -304,7 +304,7 @@ function received({ msg, from, target: to, seq, time }) {
     unread = true;
     log.unread();
   }
-  log.message({ from, text, own, to: to === EVERYONE ? undefined : to, time });
+  log.message({ from, text, own, to: to === EVERYONE ? undefined : to, time, seq });
   if (!own && !before) alerts.message({ from, text, room: me.room });
 }
 
@@ -410,6 +410,8 @@ function closePeople() {
 // ---- What the server tells ----
 
 pomelo.on("onChat", (message) => me && received(message));
+
+pomelo.on("onDelete", ({ deleted }) => deleted && log.remove(deleted));
 
 pomelo.on("onAdd", ({ user }) => {
   if (!people.add(user)) return;

@@ -4,6 +4,7 @@
 
 const assert = require('node:assert');
 const { eventually } = require('../lib/expect');
+const { playServer, push } = require('./lib/played');
 const { suite } = require('./lib/suite');
 const { Visitor } = require('./lib/visitor');
 
@@ -57,6 +58,27 @@ suite('the chat page', (test) => {
     await alice.say('are you there?');
     await alice.error('#notice', 'bob is not here any more; the message was not sent.');
     assert.strictEqual(await alice.page.inputValue('#text'), 'are you there?');
+  });
+
+  test('a message that is deleted goes, wherever it stands, and the next one says whose it is', async ({ visit, room }) => {
+    const alice = await visit();
+    const server = await playServer(alice.page, { users: ['bob', 'alice'] });
+    await alice.join('alice', room);
+    const place = (n) => ({ rid: room, seq: `i.${n}`, time: 1_700_000_000_000 });
+    const said = (n) => push('onChat', { msg: `message ${n}`, from: 'bob', target: '*', ...place(n) });
+    const deleted = (of, n) => push('onDelete', { deleted: `i.${of}`, ...place(n) });
+    const rows = () => alice.$('.row').evaluateAll((all) => all.map((row) => [row.querySelector('.text').textContent, row.classList.contains('follows')]));
+    server.send([said(1), said(2), said(3)]);
+    await alice.sees('message 3');
+    server.send([deleted(1, 4), said(5), said(6), deleted(6, 7), deleted(6, 8), said(9)]); // the first of a person, one that is hardly there, and one that is not
+    await alice.sees('message 9');
+    assert.deepStrictEqual(await rows(), [['message 2', false], ['message 3', true], ['message 5', true], ['message 9', true]]);
+    server.send([deleted(9, 10), said(11)]); // the last
+    await alice.sees('message 11');
+    assert.deepStrictEqual(await rows(), [['message 2', false], ['message 3', true], ['message 5', true], ['message 11', true]]);
+    server.send([2, 3, 5, 11].map((of) => deleted(of, of + 20)).concat(said(40))); // all
+    await alice.sees('message 40');
+    assert.deepStrictEqual(await rows(), [['message 40', false]]);
   });
 
   test('a taken name, and names that cannot be, are refused in words', async ({ visit, room }) => {

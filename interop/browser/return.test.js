@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
+const { operate, tokensFile } = require('../lib/operator');
 const { playServer } = require('./lib/played');
 const { suite } = require('./lib/suite');
 const { Visitor } = require('./lib/visitor');
@@ -216,6 +217,33 @@ suite('the chat page returns', (test) => {
     assert.deepStrictEqual((await carol.messages()).map(({ who, text }) => [who, text]), ['one', 'two', 'three', 'four'].map((text) => ['bob', text]));
   });
 
+  test('and takes away what was deleted, also while it was away', async ({ site, visit, room }) => {
+    const { host, port } = site.server.connector;
+    const alice = await visit({ cuts: true });
+    await alice.join('alice', room);
+    const bob = await visit({ url: `http://${host}:${port}/` }); // past the proxy: the cut does not concern him
+    await bob.page.route('**/gate/queryEntry*', (route) => route.fulfill({ json: { code: 200, host, port } }));
+    await bob.join('bob', room);
+    for (const text of ['one', 'two', 'three']) {
+      await bob.say(text);
+      for (const visitor of [alice, bob]) await visitor.sees(text);
+    }
+    const [one, two] = await alice.$('.row').evaluateAll((rows) => rows.map((row) => row.dataset.seq));
+    await operate(site.server, 'delete', { room, seq: two });
+    for (const visitor of [alice, bob]) await visitor.row('two').waitFor({ state: 'detached' });
+    const { target } = site.proxy;
+    site.proxy.target = null;
+    site.proxy.cut();
+    await alice.error('#status', 'Offline');
+    await operate(site.server, 'delete', { room, seq: one });
+    await bob.row('one').waitFor({ state: 'detached' });
+    await bob.say('four');
+    site.proxy.target = target;
+    await alice.sees('four');
+    await alice.row('one').waitFor({ state: 'detached' });
+    assert.deepStrictEqual((await alice.messages()).map(({ text }) => text), ['three', 'four']);
+  });
+
   test('after a restart without a gap, where messages are on disk, and nobody has joined', async ({ site, visit, room }) => {
     const [alice, bob] = [await visit({ cuts: true }), await visit({ cuts: true })];
     await alice.join('alice', `open ${room}`);
@@ -231,4 +259,4 @@ suite('the chat page returns', (test) => {
     const rows = await alice.$('.row .text, .note').allTextContents();
     assert.deepStrictEqual(rows.map((text) => text.replace(/[\u2068\u2069]/g, '')), [`You are in open ${room}`, 'bob joined', 'before', 'You were away', 'after']);
   });
-}, { more: ['-history-open', 'open *', '-history-dir', fs.mkdtempSync(path.join(os.tmpdir(), 'pomelod-history-'))] });
+}, { more: ['-admin-token-file', tokensFile(), '-history-open', 'open *', '-history-dir', fs.mkdtempSync(path.join(os.tmpdir(), 'pomelod-history-'))] });

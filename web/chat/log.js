@@ -21,6 +21,7 @@ export class Log {
   #scheduled = false;
   #last = null; // entry of the last row
   #lastRow = null;
+  #entries = new WeakMap(); // of rows
   #day = "";
   #mark = null; // the line before what has not been read
   #unseen = 0;
@@ -41,9 +42,26 @@ export class Log {
     this.#watchHands();
   }
 
-  /** message is {from, text, own, to, time}; to is set when it is private, time if it was said at another time than now. */
-  message({ from, text, own, to, time = Date.now() }) {
-    this.#add({ kind: "message", from, text, own, to, time });
+  /** message is {from, text, own, to, time, seq}; to is set when it is private, time if it was said at another time than now, seq if it has a place in the room's stream. */
+  message({ from, text, own, to, time = Date.now(), seq }) {
+    this.#add({ kind: "message", from, text, own, to, time, seq });
+  }
+
+  /** remove takes the message away that has a place, if it is here. */
+  remove(seq) {
+    this.#waiting = this.#waiting.filter((entry) => entry.seq !== seq);
+    const row = this.#element.querySelector(`.row[data-seq="${CSS.escape(seq)}"]`);
+    if (!row) return;
+    const chunk = row.parentElement;
+    const next = row.nextElementSibling ?? chunk.nextElementSibling?.firstElementChild;
+    if (!row.classList.contains("follows")) next?.classList.remove("follows"); // it has nobody's name above it any more
+    if (row === this.#lastRow) {
+      this.#lastRow = row.previousElementSibling ?? chunk.previousElementSibling?.lastElementChild ?? null;
+      this.#last = this.#entries.get(this.#lastRow) ?? null;
+    }
+    row.remove();
+    if (chunk.childElementCount === 0) chunk.remove();
+    this.#keepUp();
   }
 
   /** unread draws a line before what comes next, as nobody looks at the page. There is one such line. */
@@ -120,6 +138,7 @@ export class Log {
     entry.changed = false;
     this.#last = entry;
     this.#lastRow = row;
+    this.#entries.set(row, entry);
   }
 
   #newDay({ time }) {
@@ -147,6 +166,7 @@ export class Log {
 
   #messageRow(entry) {
     const row = element("div", "row");
+    if (entry.seq) row.dataset.seq = entry.seq;
     row.classList.toggle("own", entry.own);
     row.classList.toggle("secret", Boolean(entry.to));
     row.classList.toggle("follows", follows(this.#last, entry));
