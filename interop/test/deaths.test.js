@@ -20,15 +20,18 @@ const REFUSALS = ['not_sent', 'unknown']; // what is said while nobody owns the 
 
 const node = (fleet, id) => fleet.nodes.find((node) => node.id === id);
 
-// ownerOf is the chat node that has the only room.
+// ownerOf is the chat node that has the only room. While that moves, each may say that the other one has it.
 async function ownerOf(fleet) {
-  const owners = [];
-  for (const node of fleet.nodes.filter(({ id }) => id.startsWith('chat'))) {
-    const response = await fetch(`http://${node.admin.host}:${node.admin.port}/metrics`);
-    if (/^pomelod_rooms\{.*\} 1$/m.test(await response.text())) owners.push(node);
-  }
-  assert.strictEqual(owners.length, 1, `${owners.length} nodes own the room`);
-  return owners[0];
+  const owners = async () => {
+    const found = [];
+    for (const node of fleet.nodes.filter(({ id }) => id.startsWith('chat'))) {
+      const response = await fetch(`http://${node.admin.host}:${node.admin.port}/metrics`);
+      if (/^pomelod_rooms\{.*\} 1$/m.test(await response.text())) found.push(node);
+    }
+    return found;
+  };
+  const [owner] = await eventually(owners, ({ length }) => assert.strictEqual(length, 1, `${length} nodes own the room`));
+  return owner;
 }
 
 // kill ends processes at once, and resolves when others are in their places, and each has a follower.
