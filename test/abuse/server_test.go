@@ -213,10 +213,15 @@ func (s *server) end() error {
 // metrics are sums over loops, workers and transports by name, and over all other labels by name{label="…"}, one label at a time.
 type metrics map[string]float64
 
-// metrics asks the server. It fails the test when the server does not answer.
+// metrics asks the server. It fails the test when the server does not answer. An attacker may keep this process from asking in the time that the server
+// gives a request, so it asks again.
 func (s *server) metrics() metrics {
 	s.t.Helper()
+	const tries = 3
 	resp, err := httpClient.Get("http://" + s.admin + "/metrics")
+	for try := 1; err != nil && try < tries && !s.over(); try++ {
+		resp, err = httpClient.Get("http://" + s.admin + "/metrics")
+	}
 	if err != nil {
 		s.t.Fatalf("%v; the server said:\n%s", err, s.said())
 	}
