@@ -52,7 +52,7 @@ abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
 	$(GO) test -count=1 -timeout 30m ./test/abuse
 
 .PHONY: abuse-long
-abuse-long: ## make three of the attacks as large as they were when they did harm, and have 10,000 enter a room; wants 4 GB of memory
+abuse-long: ## make some of the attacks as large as they were when they did harm, and judge how late others hear; wants 4 GB of memory
 	$(GO) test -count=1 -timeout 30m -v -run 'TestLong$$' ./test/abuse -long
 
 # UPGRADES of the server while a CROWD of clients of all wires chats; CI does it three times, with a small one.

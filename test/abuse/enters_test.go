@@ -14,13 +14,13 @@ import (
 
 // Sixty members of a large room change their names by notify, sixty times a second each: two pushes to everybody for each, and a
 // list of all names that nobody reads. Nobody else notices, and no list is made.
-func TestRenames(t *testing.T) { renames("renames", 2000).run(t) }
+func TestRenames(t *testing.T) { renames("renames", 2000, "-list", "0").run(t) } // everybody is told of everybody, as in rooms of up to a thousand
 
-func renames(name string, members int) scenario {
+func renames(name string, members int, flags ...string) scenario {
 	const renamers, rate, seconds = 60, 60, 3
 	return scenario{
 		name:  name,
-		flags: []string{"-list", "0"}, // everybody is told of everybody, as in rooms of up to a thousand
+		flags: flags,
 		busy:  "3,600 lists and pushes a second to thousands of readers in one process of low priority: p99 4 to 12 ms on two processors",
 		late:  250 * time.Millisecond,
 		attack: func(a *arena) error {
@@ -40,7 +40,7 @@ func renames(name string, members int) scenario {
 				all = append(all, l)
 			}
 			a.phase() // the crowd's coming is not the attack
-			before := float64(a.peak())
+			before, was, began := float64(a.peak()), a.metrics(), time.Now()
 			err := together(len(all), func(i int) error {
 				tick := time.NewTicker(time.Second / rate)
 				defer tick.Stop()
@@ -52,8 +52,14 @@ func renames(name string, members int) scenario {
 				}
 				return nil
 			})
-			peak := a.peak()
-			a.t.Logf("RSS was at most %.1f MB, %.1f before", float64(peak)/1e6, before/1e6)
+			if err == nil { // of all that they asked for
+				err = a.await(atLeast(was["pomelod_requests_total"]+float64(len(all)*rate*seconds)*3/4), "pomelod_requests_total")
+			}
+			changed, took, peak := a.metrics()["pomelod_enters_total"]-was["pomelod_enters_total"], time.Since(began), a.peak()
+			a.t.Logf("%.0f names were changed within %v; RSS was at most %.1f MB, %.1f before", changed, took, float64(peak)/1e6, before/1e6)
+			if most := float64(len(all)) * (20 + 2*(took.Seconds()+1)); changed > most { // -enter-rate; a loop looks at the clock once a second
+				err = errors.Join(err, fmt.Errorf("%.0f names were changed within %v, more than %.0f", changed, took, most))
+			}
 			if grown := float64(peak) - before; grown > 64e6 && !raceEnabled {
 				err = errors.Join(err, fmt.Errorf("RSS rose from %.0f to %d bytes", before, peak))
 			}
@@ -73,9 +79,9 @@ func renames(name string, members int) scenario {
 			return d.atLeast(`pomelod_limited_total{reason="enter_rate"}`, n)
 		},
 		without: weakness{
-			flags: []string{"-enter-rate", "0"},
+			flags: []string{"-enter-rate", "0", "-list", "0"},
 			edits: []edit{{"router/chat.go", "a.req.Silent = c.id == 0", "a.req.Silent = false"}, {"router/chat.go", "Key: key, Short: ch.limiter.short.Load(),", "Key: key,"}},
-			fails: "enter_rate",
+			fails: "names were changed within",
 		},
 	}
 }

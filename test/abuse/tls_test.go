@@ -139,7 +139,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 	scenario{
 		name:  "unfinished handshakes",
 		busy:  "what is judged is who is ended; that others hear in time beside handshakes is TestSilentHandshakes'",
-		flags: []string{"-tls-self", "-tls-listen", at, "-tls-gate", "none", "-tls-timeout", "1s", "-handshake-timeout", "8s"},
+		flags: []string{"-tls-self", "-tls-listen", at, "-tls-gate", "none", "-tls-timeout", "1s", "-handshake-timeout", "4s"},
 		attack: func(a *arena) error {
 			return a.linger(stages, a.n(each), patience)
 		},

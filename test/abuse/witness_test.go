@@ -44,6 +44,12 @@ type report struct {
 	Problems []string      // lost, repeated, out of order, refused, disconnected
 }
 
+// orLater is r with what was later in another one.
+func (r report) orLater(o report) report {
+	r.P99, r.Machine = max(r.P99, o.P99), max(r.Machine, o.Machine)
+	return r
+}
+
 // witness is the handle of a process with witnesses.
 type witness struct {
 	t     testing.TB
