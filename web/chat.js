@@ -20,7 +20,7 @@ const HISTORY = 50; // messages of before that a newcomer is shown, if it may re
 // How long to ask for the own place after a cut. A server that does not know the secret sets the name free when the old
 // session's heartbeats have been missing for long enough.
 const REFUSED_PATIENCE_MS = 3 * 60_000;
-// The same where the server wants a login: it says no more of a token that it could not have judged just now than of one that has expired.
+// The same where the server refuses the login.
 const LOGIN_PATIENCE_MS = 30_000;
 // How long those who were here before a cut may take to come back, as the page does: longer than its longest pause.
 const ALL_BACK_MS = 60_000;
@@ -52,6 +52,8 @@ keep("sessionStorage", "secret", secret);
 // The login is the tab's too: {token, name}, or null.
 let login = takeToken() ?? kept("sessionStorage", "login", null);
 keep("sessionStorage", "login", login);
+// The server has refused it. It is kept all the same, as the server says no more of a token that it cannot judge just now than of one that is no good.
+let doubted = false;
 
 const pomelo = new Pomelo();
 const alerts = new Alerts();
@@ -115,24 +117,21 @@ function notLetBack(error) {
   refusedSince ||= Date.now();
   const nameTaken = error.key === "nameTaken";
   const patience = error.key === "login" ? LOGIN_PATIENCE_MS : REFUSED_PATIENCE_MS;
-  if (Date.now() - refusedSince < patience) return showBanner(nameTaken ? "nameHeld" : error.key, error.given, "tryNow");
-  if (error.key === "login") return logInAgain();
+  const [key, given] = inWords(error);
+  if (Date.now() - refusedSince < patience) return showBanner(nameTaken ? "nameHeld" : key, given, "tryNow");
   leave();
-  say($("join-error"), nameTaken ? "nameLost" : error.key, error.given);
+  doubted = error.key === "login";
+  showForm();
+  say($("join-error"), nameTaken ? "nameLost" : key, given);
 }
 
-// logInAgain goes back to the form, where a login that is good no longer is not used again.
-function logInAgain() {
+// loginExpired goes back to the form, where a login that is good no longer is not used again.
+function loginExpired() {
   leave();
-  forgetLogin();
-  say($("join-error"), "loginExpired");
-}
-
-function forgetLogin() {
   login = null;
   keep("sessionStorage", "login", null);
-  $("name").readOnly = false;
-  if (loginAddress()) say($("join-button"), "logIn");
+  showForm();
+  say($("join-error"), "loginExpired");
 }
 
 // awaitOthers remembers who was here before the cut and is not among users. When a server begins anew all come back one after
@@ -194,27 +193,33 @@ function leave() {
   $("name").focus();
 }
 
+// submitted is what the button of the form does, which showForm has named.
+function submitted() {
+  if (loginAddress() && (doubted || !login)) location.assign(loginAddress());
+  else tryToJoin();
+}
+
 async function tryToJoin() {
-  if (!login && loginAddress()) return location.assign(loginAddress());
   const name = $("name").value.trim();
   const room = $("room").value.trim();
   const fault = faultOf(name, "name") ?? faultOf(room, "room");
   say($("join-error"), fault);
   if (fault) return $(fault.startsWith("name") ? "name" : "room").focus();
-  $("join-button").disabled = true;
+  $("join-button").disabled = $("again-button").disabled = true;
   say($("join-button"), "joining");
   try {
     await join(name, room);
+    doubted = false;
     keep("localStorage", "last", me);
     history.replaceState(null, "", `?${new URLSearchParams({ room })}`);
     showChat();
   } catch (error) {
     pomelo.disconnect();
+    doubted = error.key === "login";
     say($("join-error"), ...inWords(error));
-    if (error.key === "login") forgetLogin();
   } finally {
-    $("join-button").disabled = false;
-    say($("join-button"), login || !loginAddress() ? "join" : "logIn");
+    $("join-button").disabled = $("again-button").disabled = false;
+    showForm();
   }
 }
 
@@ -246,7 +251,7 @@ function faultOf(text, kind) {
 }
 
 function inWords(error) {
-  if (error instanceof Refusal) return [error.key, error.given];
+  if (error instanceof Refusal) return [error.key === "login" && login ? "loginRefused" : error.key, error.given];
   return [error.code === "REFUSED" ? "refused" : "unreachable", {}];
 }
 
@@ -344,6 +349,14 @@ function edited() {
 }
 
 // ---- Showing ----
+
+// showForm shows what can be done in the form: where a login was refused, two things.
+function showForm() {
+  const elsewhere = Boolean(loginAddress());
+  $("name").readOnly = Boolean(login?.name);
+  say($("join-button"), elsewhere && (doubted || !login) ? "logIn" : "join");
+  $("again-button").hidden = !(elsewhere && doubted && login);
+}
 
 function showChat() {
   $("join").hidden = true;
@@ -455,7 +468,7 @@ pomelo.on("onKick", ({ reason }) => {
   if (!me) return;
   showState("offline");
   if (reason === REPLACED) showBanner("replaced", {}, "useHere");
-  else if (reason === LOGIN_EXPIRED) logInAgain();
+  else if (reason === LOGIN_EXPIRED) loginExpired();
   else showBanner("kicked", { reason }, "joinAgain");
 });
 
@@ -479,6 +492,7 @@ const ACTIONS = {
   newer: () => log.follow(),
   more: readMore,
   leave,
+  again: tryToJoin,
   sound() {
     alerts.sound = !alerts.sound;
     showSettings();
@@ -514,7 +528,7 @@ function onSubmit(form, act) {
   });
 }
 
-onSubmit("join-form", tryToJoin);
+onSubmit("join-form", submitted);
 onSubmit("room-form", switchRoom);
 onSubmit("composer", write);
 
@@ -563,8 +577,8 @@ const place = kept("sessionStorage", "place", null); // this tab was in a room, 
 const last = place ?? kept("localStorage", "last", {});
 showTitle();
 $("name").value = login?.name ?? last.name ?? "";
-$("name").readOnly = Boolean(login?.name);
+showForm();
 $("room").value = place?.room ?? new URLSearchParams(location.search).get("room") ?? last.room ?? "lobby";
 $("join").hidden = false;
-if (place || login?.name || loginAddress()) tryToJoin();
+if (place || login?.name || loginAddress()) submitted();
 else $($("name").value ? "room" : "name").focus();

@@ -13,6 +13,8 @@ const { keyFile, mint } = require('../lib/token');
 
 const TIMEOUT = { timeout: 60_000 };
 const LOGIN_NEEDED = 'This server lets in only those who have logged in. Please log in where you got the address of this chat, and come back.';
+const LOGIN_REFUSED = 'Your login was not accepted. The server cannot check it at the moment, or it is not good any more: '
+  + 'please try again in a moment, or log in again where you got the address of this chat.';
 
 for (const withLoginPage of [false, true]) {
   describe(`the page, with tokens ${withLoginPage ? 'and' : 'but without'} a login page`, { concurrency: 1 }, () => {
@@ -77,9 +79,27 @@ for (const withLoginPage of [false, true]) {
 
     it('says that a token is not good, and does not go round in circles', TIMEOUT, async () => {
       const { visitor } = await visits(`?room=den#token=${mint({ sub: 'eve' }, 'another key, which is not the server’s')}`);
-      await visitor.error('#join-error', LOGIN_NEEDED);
-      assert.strictEqual(await visitor.$('#join-button').textContent(), withLoginPage ? 'Log in' : 'Join');
-      assert.deepStrictEqual(asked, []);
+      for (const again of [() => visitor.page.reload(), async () => {}]) {
+        await visitor.error('#join-error', LOGIN_REFUSED);
+        assert.strictEqual(await visitor.$('#join-button').textContent(), withLoginPage ? 'Log in' : 'Join');
+        assert.deepStrictEqual(asked, []);
+        await again();
+      }
+      visitor.expectNoProblems();
+      if (withLoginPage) {
+        await visitor.page.click('#join-button');
+        await visitor.page.waitForURL(/\/login\?/);
+      }
+      await visitor.context.close();
+    });
+
+    it('says that a login is not for a room, and keeps it', TIMEOUT, async () => {
+      const { visitor } = await visits(`?room=den#token=${mint({ sub: 'joe', rooms: ['world*'] })}`);
+      await visitor.error('#join-error', 'Your login is not for den. Please choose another room.');
+      await visitor.page.fill('#room', 'world1');
+      await visitor.page.click('#join-button');
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('joe');
       visitor.expectNoProblems();
       await visitor.context.close();
     });
@@ -95,7 +115,15 @@ for (const withLoginPage of [false, true]) {
       await visitor.context.close();
     });
 
-    if (!withLoginPage) return;
+    if (!withLoginPage) {
+      it('asks for a login who has none', TIMEOUT, async () => {
+        const { visitor } = await visits('?room=den');
+        await visitor.tryToJoin('guest', 'den');
+        await visitor.error('#join-error', LOGIN_NEEDED);
+        await visitor.context.close();
+      });
+      return;
+    }
 
     it('sends who has no token to the login page, and nobody anywhere else', TIMEOUT, async () => {
       as = null;
@@ -116,6 +144,58 @@ for (const withLoginPage of [false, true]) {
       await visitor.seesPeople('ann');
       assert.strictEqual(visitor.page.url(), `${site.url}?room=den`);
       assert.strictEqual(asked.filter(({ url: { pathname } }) => pathname === '/login').length, 1);
+      await visitor.context.close();
+    });
+  });
+}
+
+for (const withLoginPage of [false, true]) {
+  describe(`the page, with a login service ${withLoginPage ? 'and' : 'but without'} a login page`, { concurrency: 1 }, () => {
+    let browser;
+    let site;
+    let service;
+    let away = false;
+    before(async () => {
+      service = http.createServer((request, response) => {
+        request.resume().on('end', () => {
+          if (away) response.writeHead(503).end();
+          else response.end(JSON.stringify({ name: 'ada' }));
+        });
+      });
+      await once(service.listen(0, '127.0.0.1'), 'listening');
+      const more = ['-auth', 'hook', '-auth-url', `http://127.0.0.1:${service.address().port}/`];
+      if (withLoginPage) more.push('-login-url', 'http://127.0.0.1:1/login');
+      site = await Site.start({ more, errors: /logins cannot be judged/ });
+      browser = await Browser.start();
+    });
+    after(async () => {
+      await browser?.stop();
+      await site?.stop();
+      service.close();
+      service.closeAllConnections?.();
+    });
+
+    it('keeps its token while the service is away', TIMEOUT, async () => {
+      const visitor = await Visitor.openTab(await browser.visit(), `${site.url}?room=den#token=opaque&name=ada`);
+      await visitor.$('#chat').waitFor();
+      away = true;
+      for (let loaded = 0; loaded < 2; loaded++) {
+        await visitor.page.reload();
+        await visitor.error('#join-error', LOGIN_REFUSED);
+      }
+      away = false;
+      await visitor.page.click(withLoginPage ? '#again-button' : '#join-button');
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('ada');
+      away = true;
+      await visitor.page.reload();
+      await visitor.error('#join-error', LOGIN_REFUSED);
+      away = false;
+      await visitor.page.reload();
+      await visitor.$('#chat').waitFor();
+      await visitor.seesPeople('ada');
+      assert.strictEqual(visitor.page.url(), `${site.url}?room=den`);
+      visitor.expectNoProblems();
       await visitor.context.close();
     });
   });

@@ -58,6 +58,7 @@ suite('a refusal', (test) => {
       [{ reason: 'room_locked' }, 'ROOM is locked: nobody can enter at the moment.', '房间 ROOM 已锁定，目前无法进入。'],
       [{ code: 401 }, 'This server lets in only those who have logged in. Please log in where you got the address of this chat, and come back.',
         '登录后才能进入这个服务器。请到你得到本聊天地址的地方登录，然后再回来。'],
+      [{ reason: 'login' }, 'Your login is not for ROOM. Please choose another room.', '你的登录不能进入房间 ROOM，请换一个房间。'],
       [{ code: 503 }, 'The server says no, with code 503 and no reason. Please try again in a moment.', '服务器拒绝了，代码 503，没有说明原因。请稍后再试。'],
       [{ reason: 'full moon <b>' }, 'The server says no. Its reason: full moon <b>', '服务器拒绝了，原因是：full moon <b>'],
       [{ reason: 'constructor' }, 'The server says no. Its reason: constructor', '服务器拒绝了，原因是：constructor'],

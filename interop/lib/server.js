@@ -28,7 +28,7 @@ class Server {
 
   // start resolves when the server said "ready". options: loops, config (bool), heartbeat ("1s"), drain
   // ("1s"), limits ("off"), port (of the connector), hasty (bool: socket.io clients that fall silent are dropped within seconds),
-  // more (any other flags), command (in place of POMELOD), env (more of it).
+  // more (any other flags), command (in place of POMELOD), env (more of it), errors (a pattern of those that the test has it log).
   static async start(options) {
     const server = new Server(options.command ?? binary(), options);
     try {
@@ -80,7 +80,7 @@ class Server {
       const how = await within(this.#exited, 'pomelod did not end on SIGTERM', STOP_DEADLINE_MS);
       if (how !== 0) throw new Error(`pomelod ended with ${how} on SIGTERM, not with 0`);
       await within(this.#ended, 'the last process did not end on SIGTERM', STOP_DEADLINE_MS);
-      const errors = this.log.filter((line) => line.includes('"level":"ERROR"'));
+      const errors = this.log.filter((line) => line.includes('"level":"ERROR"') && !this.options.errors?.test(line));
       if (errors.length > 0) throw new Error(`pomelod logged ${errors.length} errors`);
     } catch (err) {
       this.#signal('SIGKILL');

@@ -12,7 +12,7 @@ const REASONS = {
   reserved: "nameReserved",
   ban: "banned",
   room_locked: "locked",
-  login: "login",
+  login: "loginNotHere",
   sessions: "sessions",
   // reading the list of a large room
   cursor: "notListed",
