@@ -263,6 +263,7 @@ func (l *Loop) opened(c *Conn, s *secure) {
 	}
 	s.shake, s.open, s.wire.to = nil, true, l.secures.driver
 	takeBack(s.conn)
+	forget(s.conn)
 	if s.raw = append(s.wire.in, s.raw...); len(s.raw) == 0 { // else it has come behind the last message
 		s.raw = nil
 	}
