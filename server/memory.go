@@ -116,6 +116,7 @@ type memory struct {
 type goUsage struct {
 	taken int64 // and has not given back
 	lives int64 // of this, what the last collection has left, and what no collection can free
+	made  int64 // allocated since the start
 }
 
 // step takes one reading and acts on it.
@@ -220,7 +221,7 @@ func newMemory(s *server) *memory {
 // goMemory reads what Go has of the kernel.
 func goMemory() goUsage {
 	names := []string{"/memory/classes/total:bytes", "/memory/classes/heap/released:bytes", "/gc/heap/live:bytes",
-		"/memory/classes/heap/objects:bytes", "/memory/classes/heap/unused:bytes", "/memory/classes/heap/free:bytes"}
+		"/memory/classes/heap/objects:bytes", "/memory/classes/heap/unused:bytes", "/memory/classes/heap/free:bytes", "/gc/heap/allocs:bytes"}
 	samples, bytes := make([]metrics.Sample, len(names)), make([]int64, len(names))
 	for i, name := range names {
 		samples[i].Name = name
@@ -233,5 +234,5 @@ func goMemory() goUsage {
 		bytes[i] = int64(s.Value.Uint64())
 	}
 	taken, heap := bytes[0]-bytes[1], bytes[3]+bytes[4]+bytes[5]
-	return goUsage{taken: taken, lives: bytes[2] + taken - heap}
+	return goUsage{taken: taken, lives: bytes[2] + taken - heap, made: bytes[6]}
 }

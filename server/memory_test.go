@@ -60,7 +60,7 @@ func TestFindBudget(t *testing.T) {
 	if b := findBudget(memoryAuto, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft()); b.bytes < 1<<27 || b.bytes == none {
 		t.Errorf("this process may take %+v", b)
 	}
-	if n := goMemory(); n.taken < 1<<20 || n.taken > 1<<36 || n.lives < 1<<18 || n.lives > n.taken {
+	if n := goMemory(); n.taken < 1<<20 || n.taken > 1<<36 || n.lives < 1<<18 || n.lives > n.taken || n.made < n.taken/100 {
 		t.Errorf("this process takes %+v bytes", n)
 	}
 }
@@ -79,7 +79,7 @@ func newFakeMemory(budget int64) *fakeMemory {
 	note := func(format string, args ...any) { f.did = append(f.did, fmt.Sprintf(format, args...)) }
 	f.memory = &memory{
 		budget:   budget,
-		read:     func() (goUsage, router.Usage) { return goUsage{f.reading, f.lives}, f.usage },
+		read:     func() (goUsage, router.Usage) { return goUsage{taken: f.reading, lives: f.lives}, f.usage },
 		refuse:   func(on bool) { note("refuse %v", on) },
 		buffered: func(n int64) { note("buffered %d", n) },
 	}

@@ -212,6 +212,9 @@ func (s *server) runFrom(ctx context.Context) error {
 	if s.took == nil {
 		go debug.FreeOSMemory() // what starting has left: 3 MB, which Go would keep for minutes although nobody may come
 	}
+	watch, end := context.WithCancel(ctx)
+	defer end()
+	go watchLeftovers(watch)
 	return s.run(ctx)
 }
 
