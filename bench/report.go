@@ -91,9 +91,10 @@ func (r *report) add(res *result) {
 	e.Encode(res)
 }
 
-// end writes a table of medians for people.
+// end writes a table of medians for people, and what the bars of the row say to them.
 func (r *report) end() {
 	r.progress("")
-	m := &measured{row: r.scenario, runs: r.results}
+	m := &measured{row: r.options.row, runs: r.results}
 	m.table(os.Stderr)
+	barTable(os.Stderr, []*measured{m})
 }
