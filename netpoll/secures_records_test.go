@@ -126,7 +126,7 @@ func TestSecureKeyUpdates(t *testing.T) {
 			w.pump()
 			n++
 		}
-		if h.closed[id] != netpoll.ReasonTLS || n > 20 {
+		if h.closed[id] != netpoll.ReasonTLS || n > 20 || name == "a long message" && n > 1 {
 			t.Errorf("%s: closed for %d after %d", name, h.closed[id], n)
 		}
 	}
@@ -173,5 +173,20 @@ func TestSecurePieceOfRecord(t *testing.T) {
 	w.net.Seconds(4)
 	if h.closed[id] != late {
 		t.Errorf("closed for %d", h.closed[id])
+	}
+}
+
+// A record that is longer than any is refused by its head: its rest is not waited for, and never kept.
+func TestSecureRecordTooLong(t *testing.T) {
+	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
+	h := w.on[0]
+	for length, want := range map[int]netpoll.Reason{16<<10 + 2048: 0, 16<<10 + 2049: netpoll.ReasonTLS} {
+		_, f, c, _ := w.open(t, h)
+		id := c.ID(h.loop)
+		f.s.Send([]byte{23, 3, 3, byte(length >> 8), byte(length)})
+		w.pump()
+		if h.closed[id] != want {
+			t.Errorf("a head that says %d: closed for %d", length, h.closed[id])
+		}
 	}
 }

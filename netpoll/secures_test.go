@@ -91,6 +91,9 @@ type far struct {
 
 var errNothing = &net.DNSError{Err: "nothing is there", IsTemporary: true}
 
+// errNoNotify is the end of the stream. crypto/tls takes an io.EOF for an end in order, whether a close_notify came before it or not.
+var errNoNotify = errors.New("the stream ended without a close_notify")
+
 func (f *far) Read(b []byte) (int, error) {
 	if f.at == len(f.s.Wrote) {
 		f.w.pump()
@@ -101,7 +104,7 @@ func (f *far) Read(b []byte) (int, error) {
 	}
 	if f.at == len(f.s.Wrote) {
 		if f.s.ShutDown || f.s.Closed {
-			return 0, io.EOF
+			return 0, errNoNotify
 		}
 		return 0, errNothing
 	}
