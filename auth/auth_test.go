@@ -17,6 +17,7 @@ func TestMay(t *testing.T) {
 		{[]string{"lobby"}, []string{"lobby"}, []string{"lobby2", "Lobby", "lob"}},
 		{[]string{"world*"}, []string{"world", "world1"}, []string{"worl", "aworld"}},
 		{[]string{"*-de", "a*b*c"}, []string{"chat-de", "-de", "abc", "a1b2c", "abbcc"}, []string{"chat-de1", "ab", "acb", "bac"}},
+		{[]string{"a*bc*cd"}, []string{"abccd"}, []string{"abcd"}},
 		{[]string{"a*a"}, []string{"aa", "aba"}, []string{"a"}},
 		{[]string{"a?[b"}, []string{"a?[b"}, []string{"ax[b"}},
 		{[]string{"*"}, []string{"x"}, nil},
@@ -52,7 +53,7 @@ func FuzzMatches(f *testing.F) {
 
 func TestCheck(t *testing.T) {
 	long := strings.Repeat("x", 256)
-	for _, id := range []Identity{{}, {Name: long}, {Name: "a", UID: long}, {Name: "a", Rooms: []string{long}}, {Name: "a", Rooms: make([]string, 65)}} {
+	for _, id := range []Identity{{}, {UID: "7"}, {Name: long}, {Name: "a", UID: long}, {Name: "a", Rooms: []string{long}}, {Name: "a", Rooms: make([]string, 65)}} {
 		if id.Check() == nil {
 			t.Errorf("%.40v passes", id)
 		}

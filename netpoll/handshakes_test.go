@@ -149,6 +149,25 @@ func TestSecureOneHandshake(t *testing.T) {
 	}
 }
 
+// So many handshakes begin a second, and a few more at once after a pause, however many wait.
+func TestSecureHandshakesArePaced(t *testing.T) {
+	const burst, rate = 32, 50
+	w, h, hello := newQueue(t, netpoll.HandshakeLimits{All: 4096, Client: 4096, Rate: rate, Seconds: 60})
+	for i := range burst + 4*rate {
+		w.net.ConnectAs(h.loop, netpoll.ConnState{Tag: 1, Pass: netpoll.Pass(1 + i), Peer: netip.MustParseAddrPort("192.0.2.1:1")}).Send(hello)
+	}
+	w.pump()
+	for second := range 3 {
+		if n, want := w.hands.Stats().Running, burst+second*rate; n < want || n > want+2 {
+			t.Errorf("%d have begun after %d s, want %d", n, second, want)
+		}
+		for range 10 {
+			w.net.Pass(100 * time.Millisecond)
+			w.pump()
+		}
+	}
+}
+
 // A panic in a handshake costs its conn only. It is counted, and logged with the place where it was.
 func TestSecurePanic(t *testing.T) {
 	w := newSealed(t, 1, netpoll.HandshakeLimits{}, 1<<30)
