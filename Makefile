@@ -117,7 +117,7 @@ INTEROP_FLEET ?= test/rooms.test.js test/chat.test.js test/enter.test.js test/or
 interop-fleet: build asone interop/node_modules/.package-lock.json bin/interop-go bin/interop-libpomelo2 ## drive a gate, a connector and a chat node with those of these clients that are about rooms
 	cd interop && ASONE_BINARY='$(CURDIR)/bin/pomelod' POMELOD='$(CURDIR)/bin/pomelod-asone' node --test $(INTEROP_FLEET)
 
-# CUTS=20 takes a quarter of a minute; with more, networks are frozen for up to 40 s, and 2,000 take about 20 minutes. The last line of each test has sums. SEED=N has other ones.
+# CUTS=20 takes a quarter of a minute; with more, networks are frozen for up to 40 s, and 2,000 take half an hour. The last line of each test has sums. SEED=N has other ones.
 CUTS ?= 2000
 .PHONY: cuts
 cuts: build interop/node_modules/.package-lock.json ## cut real clients off CUTS (2000) times while somebody speaks: who returns may miss nothing

@@ -18,7 +18,7 @@ const { Server } = require('../lib/server');
 const SHORT = 20;
 const CUTS = Number(process.env.CUTS ?? SHORT);
 const LONG = CUTS > SHORT;
-const COPIES = LONG ? 4 : 1;
+const COPIES = LONG ? 3 : 1;
 const RESTARTS = LONG ? 10 : 2;
 const FROZEN_MS = LONG ? 40_000 : 1_000; // the longest that a network is frozen between two returns
 
