@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -213,4 +214,23 @@ func (c *sioClient) answer(route, body string) (text string) {
 		return c.lost()
 	})
 	return text
+}
+
+// Who speaks HTTP in the clear where TLS is spoken is told so, and ended; so is, without a word, who speaks anything else.
+func TestClearWhereTLSIsSpoken(t *testing.T) {
+	r := newRig(t, shape{loops: 1, tls: true}, nil)
+	for said, want := range map[string]string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n": answerPlain, "\x01\x00\x00\x00": ""} {
+		pass, ok := r.node.access.Admit(r.peer)
+		if !ok {
+			t.Fatal("not let in")
+		}
+		s := r.net.ConnectAs(r.node.Loops()[0], netpoll.ConnState{Tag: atConnector, Peer: netip.AddrPortFrom(r.peer, 0), Pass: pass})
+		s.Send([]byte(said))
+		r.net.Settle()
+		if string(s.Wrote) != want || !s.ShutDown {
+			t.Errorf("%q: told %q, ended %v", said, s.Wrote, s.ShutDown)
+		}
+		s.End()
+		r.net.Settle()
+	}
 }
