@@ -17,8 +17,8 @@ import (
 )
 
 // Kicks for a whole fleet. Who is connected where nobody knows but the nodes themselves, so each is told. What a node's operators have kicked in the last
-// seconds is one note of the fleet, whose key is the node's: it comes to all as rules do, what is lost on the way included, and they are never more than there are nodes. The note ends by itself, so a node that comes
-// later kicks nobody for it.
+// seconds is one note of the fleet, whose key is the node's: it comes to all as rules do, what is lost on the way included, and they are never more than there are nodes. The note ends by itself. A process that begins
+// later, also by an upgrade, is told it, and kicks nobody for it: who is there has come, or come back, since.
 
 // kickKey begins the keys of these notes. No rule has such a kind.
 const kickKey = "kick\x00"
@@ -31,6 +31,7 @@ const (
 // kicks are those that this node and the others have told each other of. Safe from any goroutine.
 type kicks struct {
 	key  string                                                           // of this node's note
+	from uint64                                                           // when this process began, in ms: what was asked before was for those of another one
 	kick func(context.Context, router.SessionFilter, string) (int, error) // carries one out here
 
 	mu   sync.Mutex
@@ -50,6 +51,9 @@ type toldKick struct {
 func (k *kicks) note(kick admin.Kick, last uint64) (n cluster.Note, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if n := len(k.told); n > 0 { // that note may be on its way
+		last = max(last, k.told[n-1].At)
+	}
 	wall := wallMillis()
 	at := max(wall, last+1)
 	var told []toldKick
@@ -86,7 +90,7 @@ func (k *kicks) take(n *cluster.Note, wall uint64) {
 		k.done = make(map[string]uint64)
 	}
 	for _, t := range told {
-		if t.At > k.done[n.Key] {
+		if t.At > max(k.done[n.Key], k.from) {
 			k.wait = append(k.wait, t)
 		}
 	}

@@ -82,6 +82,50 @@ func TestKicksOfAFleet(t *testing.T) {
 	}
 }
 
+// Two kicks that are asked for at once have different times, whichever of their notes is taken in first: else the later one would be taken for carried out.
+func TestKicksAtOnce(t *testing.T) {
+	a, here, _ := kicker(t, "a")
+	b, there, _ := kicker(t, "b")
+	last := wallMillis() + 1000
+	first, second := must(a.kicks.note(admin.Kick{Name: "x", Reason: "bye"}, last)), must(a.kicks.note(admin.Kick{Name: "y", Reason: "bye"}, last))
+	if first.At >= second.At {
+		t.Errorf("kicks at %d and %d", first.At, second.At)
+	}
+	b.News([]cluster.Note{first, second})
+	if x, y := next(t, there), next(t, there); x != "x bye" || y != "y bye" || len(here) > 0 {
+		t.Errorf("kicked there: %s, %s", x, y)
+	}
+}
+
+// A process that begins when others have kicked, as by an upgrade, is told all notes and kicks nobody for what was asked before; for what comes then it does.
+func TestKicksOfBefore(t *testing.T) {
+	a, _, told := kicker(t, "a")
+	if _, _, err := a.KickEverywhere(context.Background(), admin.Kick{All: true, Reason: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	b, there, _ := kicker(t, "b")
+	b.kicks.from = (*told)[0].At
+	b.News(*told)
+	if _, _, err := a.KickEverywhere(context.Background(), admin.Kick{All: true, Reason: "later"}); err != nil {
+		t.Fatal(err)
+	}
+	b.News(*told)
+	if got := next(t, there); got != " later" || len(there) > 0 {
+		t.Errorf("%q is the first, and %d more", got, len(there))
+	}
+}
+
+// next is what comes next.
+func next(t *testing.T, c <-chan string) (s string) {
+	t.Helper()
+	select {
+	case s = <-c:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing comes")
+	}
+	return s
+}
+
 // What a node has kicked in the last seconds is bounded by what a note may have, and kicks of before go.
 func TestKicksAreBounded(t *testing.T) {
 	a, here, _ := kicker(t, "a")

@@ -444,7 +444,7 @@ func (s *server) loadRules() error {
 			_, err := s.node.KickSessions(ctx, r.Banned(), r.BanReason())
 			return err
 		}}
-	m.kicks = kicks{kick: s.node.KickSessions}
+	m.kicks = kicks{kick: s.node.KickSessions, from: wallMillis()}
 	if s.fleet != nil {
 		m.kicks.key = kickKey + s.cfg.fleet.node()
 	}
