@@ -168,6 +168,27 @@ func TestDeletedIsThereWithoutItsText(t *testing.T) {
 	}
 }
 
+// A message that was said before the clock was set back, and deleted then, does not come again when by the times of both the deletion is too old and the message is not.
+func TestDeletedWhenTheClockWasSetBack(t *testing.T) {
+	f := newFolder(t)
+	bounds := wide
+	bounds.Age = time.Hour
+	s, _, _ := f.open(bounds)
+	f.say(s, "r", 1, "one")
+	f.say(s, "r", 2, "two")
+	f.flush(s)
+	f.now.Add(-30)
+	deleted := channel.Entry{Kind: channel.EntryDeleted, Room: "r", Incarnation: 7, Seq: 2, Time: f.now.Load() * 1000}
+	s.Keep(&deleted, nil)
+	s.Close()
+	f.now.Add(3610) // the deletion was so long ago, the messages 3580 s
+	s, kept, _ := f.open(bounds)
+	defer s.Close()
+	if said := kept["r"].Said; len(said) != 2 || len(said[0].Body) == 0 || len(said[1].Body) != 0 {
+		t.Errorf("%+v", kept["r"])
+	}
+}
+
 // A process that was killed leaves all that was flushed. Where nobody waited for the disk, nobody knows what was said last: what there is is told, as incomplete, and
 // stays incomplete after one more run, in order.
 func TestKilled(t *testing.T) {
