@@ -115,6 +115,23 @@ func TestKicksOfBefore(t *testing.T) {
 	}
 }
 
+// A kick of another node is nothing that the file of rules lacks, so a node that has no folder for that does not complain.
+func TestKicksLackNoFile(t *testing.T) {
+	a, _, told := kicker(t, "a")
+	if _, _, err := a.KickEverywhere(context.Background(), admin.Kick{All: true, Reason: "bye"}); err != nil {
+		t.Fatal(err)
+	}
+	b, there, _ := kicker(t, "b")
+	b.path = filepath.Join(t.TempDir(), "nowhere", "rules.json")
+	b.News(*told)
+	next(t, there)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.unsaved {
+		t.Error("the rules are to be written")
+	}
+}
+
 // next is what comes next.
 func next(t *testing.T, c <-chan string) (s string) {
 	t.Helper()

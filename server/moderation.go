@@ -169,7 +169,8 @@ func (m *moderation) News(list []cluster.Note) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	news := m.merge(list)
-	m.unsaved = m.unsaved || len(news) > 0 && m.path != ""
+	rules := slices.ContainsFunc(news, func(n cluster.Note) bool { return !isKick(&n) }) // kicks stand in no file
+	m.unsaved = m.unsaved || rules && m.path != ""
 	m.sendAway(news)
 }
 
