@@ -110,6 +110,19 @@ suite('a crowd', (test) => {
     await alice.page.click('#newer');
     await alice.$('#newer').waitFor({ state: 'hidden' });
     await alice.page.waitForFunction(atEnd);
+
+    // What is deleted before it was seen is not waiting there any more.
+    await alice.$('#log').hover();
+    await alice.page.mouse.wheel(0, -20_000);
+    await alice.$('#log').evaluate(readsAbove);
+    const spam = (n) => push('onChat', { msg: `spam ${n}`, from: 'eve', target: '*', rid: room, seq: `i.${n}`, time: 1_700_000_000_000 });
+    const deleted = (of) => push('onDelete', { deleted: `i.${of}`, rid: room, seq: `i.${of + 10}`, time: 1_700_000_000_000 });
+    server.send([spam(1), spam(2)]);
+    await alice.$('#newer', { hasText: '2 new messages' }).waitFor();
+    server.send([deleted(1)]);
+    await alice.$('#newer', { hasText: '1 new message' }).waitFor();
+    server.send([deleted(2)]);
+    await alice.$('#newer').waitFor({ state: 'hidden' });
   });
 
   for (const [where, options] of Object.entries(SCREENS)) {

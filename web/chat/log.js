@@ -53,6 +53,7 @@ export class Log {
     const row = this.#element.querySelector(`.row[data-seq="${CSS.escape(seq)}"]`);
     if (!row) return;
     const chunk = row.parentElement;
+    if (this.#unseen > 0 && this.#isAmongLast(row, this.#unseen)) this.#setUnseen(this.#unseen - 1);
     const next = row.nextElementSibling ?? chunk.nextElementSibling?.firstElementChild;
     if (!row.classList.contains("follows")) next?.classList.remove("follows"); // it has nobody's name above it any more
     if (row === this.#lastRow) {
@@ -232,6 +233,11 @@ export class Log {
     if (!this.#following) return;
     if (!this.#held) this.#element.scrollTop = this.#element.scrollHeight;
     this.#setUnseen(0);
+  }
+
+  // isAmongLast tells whether a message is one of the last so many.
+  #isAmongLast(row, count) {
+    return [...this.#element.querySelectorAll(".row")].slice(-count).includes(row);
   }
 
   #setUnseen(count) {
