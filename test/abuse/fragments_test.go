@@ -103,7 +103,7 @@ func TestUnfinished(t *testing.T) {
 	}
 	scenario{
 		name:  "unfinished",
-		flags: []string{"-handshake-timeout", "1s", "-heartbeat", "0", "-first-message-timeout", "0"},
+		flags: []string{"-handshake-timeout", "2s", "-heartbeat", "0", "-first-message-timeout", "0"},
 		attack: func(a *arena) error {
 			return a.linger(stages, a.n(each), soon)
 		},
