@@ -121,14 +121,14 @@ func TestStayAndKicks(t *testing.T) {
 	if err := enter(ann, "ann"); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Room("r").Kick("bot", "messages were lost; please enter again"); err != nil {
+	if err := a.Room("r").Wait(t.Context()).Kick("bot", "messages were lost; please enter again"); err != nil {
 		t.Fatal(err)
 	}
 	say(t, ann, "welcome back")
 	if heard(t, bot); returned != 1 {
 		t.Errorf("returned %d times", returned)
 	}
-	if err := a.Room("r").Kick("bot", "enough"); err != nil {
+	if err := a.Room("r").Wait(t.Context()).Kick("bot", "enough"); err != nil {
 		t.Fatal(err)
 	}
 	for {
