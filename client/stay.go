@@ -34,7 +34,8 @@ type Entered struct {
 	Users []string `json:"users"` // who is in the room; in a large one the newest
 	Count int      `json:"count"` // of a large room: how many are there; else 0
 	Seq   string   `json:"seq"`   // how far the room's stream has come; empty if the client is not extended
-	// Complete tells, after a return, that every message since the last push is told; else some may be missing.
+	// Complete tells, after a return, that every message since the last push is told; else some may be missing. Where more was missed than follows an enter, one that is longer than
+	// all that the room keeps (-history-bytes) is missing without a word.
 	Complete bool `json:"complete"`
 }
 
@@ -42,7 +43,7 @@ type Entered struct {
 type Member struct {
 	how    Stay
 	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 
 	mu sync.Mutex // guards what follows
 	on *Client
@@ -52,13 +53,14 @@ type Member struct {
 	queue    []Push // are told before what on has
 	since    string // the place of the last push that was told
 	began    time.Time
-	attempts int // to return, since a connection was stable
+	attempts int         // to return, since a connection was stable
+	release  func() bool // has ctx let go of on
 }
 
 // Enter connects and enters the room. The member stays there until ctx ends or Close is called.
 func (s Stay) Enter(ctx context.Context) (*Member, error) {
 	m := &Member{how: s}
-	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.ctx, m.cancel = context.WithCancelCause(ctx)
 	entered, err := m.connect()
 	if err != nil {
 		m.Close()
@@ -88,7 +90,7 @@ func (m *Member) Notify(route string, body any) error { return m.Client().Notify
 
 // Close leaves the room. Next that waits fails with ErrClosed.
 func (m *Member) Close() error {
-	m.cancel()
+	m.cancel(ErrClosed)
 	if on := m.Client(); on != nil {
 		on.Close()
 	}
@@ -96,20 +98,20 @@ func (m *Member) Close() error {
 }
 
 // Next waits for the next push. When the connection has ended it comes back first: it connects and enters again, for as long as it takes, with longer and longer pauses between
-// attempts, of up to 30 s. What an extended client has missed follows, in order and once. It fails with ErrClosed after Close, with the context's error when that has ended, and with a
+// attempts, of up to 30 s. What an extended client has missed follows, in order and once. It fails with ErrClosed after Close, with the context's cause when that has ended, and with a
 // *KickedError if the server does not want it back.
 func (m *Member) Next() (Push, error) {
 	for {
 		p, err := m.next()
-		switch kicked := (*KickedError)(nil); {
+		switch {
 		case err == nil:
 			if at := p.Place(); at.Room == m.how.Room && at.Seq != "" {
 				m.since = at.Seq
 			}
 			return p, nil
 		case m.ctx.Err() != nil:
-			return Push{}, m.ended()
-		case errors.As(err, &kicked) && !strings.HasSuffix(kicked.Reason, Invitation):
+			return Push{}, context.Cause(m.ctx)
+		case sentAway(err):
 			return Push{}, err
 		}
 		if err := m.comeBack(); err != nil {
@@ -121,6 +123,12 @@ func (m *Member) Next() (Push, error) {
 // Invitation ends the reasons of kicks after which a client shall come back at once: the server could not keep its word that each member is told everything.
 const Invitation = "; please enter again"
 
+// sentAway tells whether a connection has ended as the server does not want the member back.
+func sentAway(err error) bool {
+	var kicked *KickedError
+	return errors.As(err, &kicked) && !strings.HasSuffix(kicked.Reason, Invitation)
+}
+
 // next is the next push of the connection by now.
 func (m *Member) next() (p Push, err error) {
 	if len(m.queue) > 0 {
@@ -128,13 +136,6 @@ func (m *Member) next() (p Push, err error) {
 		return p, nil
 	}
 	return m.Client().Next()
-}
-
-func (m *Member) ended() error {
-	if err := context.Cause(m.ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return ErrClosed
 }
 
 // stable is how long a connection lasts whose end begins with a short pause.
@@ -152,13 +153,16 @@ func (m *Member) comeBack() error {
 		select {
 		case <-time.After(pause):
 		case <-m.ctx.Done():
-			return m.ended()
+			return context.Cause(m.ctx)
 		}
-		if entered, err := m.connect(); err == nil {
+		switch entered, err := m.connect(); {
+		case err == nil:
 			if m.how.Returned != nil {
 				m.how.Returned(entered)
 			}
 			return nil
+		case sentAway(err):
+			return err
 		}
 	}
 }
@@ -169,10 +173,10 @@ func (m *Member) connect() (e Entered, err error) {
 	if err != nil {
 		return e, err
 	}
-	m.mu.Lock()
-	m.on = c
-	m.mu.Unlock()
-	context.AfterFunc(m.ctx, func() { c.Close() })
+	if m.release != nil {
+		m.release() // else ctx would keep each connection that there ever was
+	}
+	m.release = context.AfterFunc(m.ctx, func() { c.Close() })
 	m.began = time.Now()
 	ask := struct {
 		User    string `json:"username"`
@@ -184,9 +188,13 @@ func (m *Member) connect() (e Entered, err error) {
 	if m.since != "" {
 		ask.History = 0
 	}
-	err = c.Request(routeEnter, ask, &e)
-	if err == nil && m.since != "" && e.Seq != "" && !e.Complete {
-		err = m.readMissed(c, &e)
+	if err = c.Request(routeEnter, ask, &e); err == nil {
+		m.mu.Lock()
+		m.on = c // not before: a request that came before the enter would be refused
+		m.mu.Unlock()
+		if m.since != "" && e.Seq != "" && !e.Complete {
+			err = m.readMissed(c, &e)
+		}
 	}
 	if err != nil {
 		c.Close()
@@ -199,32 +207,33 @@ const missedPages = 10
 
 // readMissed reads by pages what does not follow the answer to an enter, as that has the newest only.
 func (m *Member) readMissed(c *Client, e *Entered) error {
-	var missed []Message // oldest first
-	for before, pages := e.Seq, 0; pages < missedPages; pages++ {
+	var (
+		missed    []Message // oldest first
+		following []Push    // all that the server has sent before the last page, so all that follows the enter
+		told      = make(map[string]bool)
+		reached   bool // what the member was told before
+	)
+	for before, pages := e.Seq, 0; pages < missedPages && !reached; pages++ {
 		page, err := c.History(before, 200)
-		if errors.Is(err, ErrRefused) { // too many pages for now
-			break
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrRefused) {
 			return err
+		}
+		for len(c.pushes) > 0 { // after each page, or those of a busy room might be too many
+			p := <-c.pushes
+			following = append(following, p)
+			told[p.Place().Seq] = true
 		}
 		known := 0
 		for known < len(page.Messages) && isUpTo(page.Messages[known].Seq, m.since) {
 			known++
 		}
 		missed = append(page.Messages[known:len(page.Messages):len(page.Messages)], missed...)
-		if e.Complete = known > 0; e.Complete || !page.More || len(page.Messages) == 0 {
+		if reached = known > 0; err != nil || !page.More || len(page.Messages) == 0 { // an error: too many pages for now
 			break
 		}
 		before = page.Messages[0].Seq
 	}
-	var following []Push // all that the server has sent before the last page, so all that follows the enter
-	told := make(map[string]bool)
-	for len(c.pushes) > 0 {
-		p := <-c.pushes
-		following = append(following, p)
-		told[p.Place().Seq] = true
-	}
+	var queue []Push
 	for _, said := range missed {
 		if told[said.Seq] {
 			continue
@@ -236,9 +245,10 @@ func (m *Member) readMissed(c *Client, e *Entered) error {
 		if err != nil {
 			return err
 		}
-		m.queue = append(m.queue, Push{Route: "onChat", Body: body})
+		queue = append(queue, Push{Route: "onChat", Body: body})
 	}
-	m.queue = append(m.queue, following...)
+	e.Complete = reached && len(queue) > 0 // where all that is kept has followed the answer is incomplete for what is not kept
+	m.queue = append(queue, following...)
 	m.since = e.Seq // all before it is here
 	return nil
 }

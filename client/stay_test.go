@@ -7,8 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/client"
@@ -111,6 +115,51 @@ func TestStayTellsOfAGap(t *testing.T) {
 	}
 }
 
+// A message that is too long to be kept is missing, though what was said before it is kept.
+func TestStayTellsOfAMessageThatIsNotKept(t *testing.T) {
+	addr := servertest.Start(t, nil, "-limits", "off", "-history-bytes", "4KiB")["connector"]
+	complete := true
+	bot := stay(t, addr, func(s *client.Stay) { s.Returned = func(e client.Entered) { complete = e.Complete } })
+	ann := dial(t, addr)
+	if err := enter(ann, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	say(t, ann, "before")
+	heard(t, bot)
+	bot.Client().Close()
+	for _, text := range []string{"one", strings.Repeat("x", 5000), "two"} {
+		say(t, ann, text)
+	}
+	for _, want := range []string{"one", "two"} {
+		if got := heard(t, bot); got != want {
+			t.Fatalf("told %.20q, want %q", got, want)
+		}
+	}
+	if complete {
+		t.Error("a message is missing, and it says that none is")
+	}
+}
+
+// A member keeps no connection but its last.
+func TestStayForgetsConnections(t *testing.T) {
+	addr := servertest.Start(t, nil, "-heartbeat", "0")["connector"]
+	bot := stay(t, addr, nil)
+	ann := dial(t, addr)
+	if err := enter(ann, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	old := weak.Make(bot.Client())
+	bot.Client().Close()
+	say(t, ann, "are you there?")
+	heard(t, bot)
+	for end := time.Now().Add(timeout); old.Value() != nil; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("the first connection is kept")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // A kick ends a stay, unless it asks to come back.
 func TestStayAndKicks(t *testing.T) {
 	a := app.New()
@@ -141,6 +190,39 @@ func TestStayAndKicks(t *testing.T) {
 			t.Error(err)
 		}
 		break
+	}
+}
+
+// So does one before the enter of a return is answered.
+func TestStayEndsByAKickWhileItReturns(t *testing.T) {
+	a := app.New()
+	var enters atomic.Int32
+	a.Before("connector.entryHandler.enter", func(c *app.Call) error {
+		if enters.Add(1) > 1 {
+			c.Session.Kick("enough")
+			<-c.Context().Done()
+		}
+		return nil
+	})
+	bot := stay(t, servertest.Start(t, a)["connector"], nil)
+	bot.Client().Close()
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := bot.Next(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ended:
+		var kicked *client.KickedError
+		if !errors.As(err, &kicked) || kicked.Reason != "enough" {
+			t.Error(err)
+		}
+	case <-time.After(timeout):
+		t.Fatal("it goes on after a kick")
 	}
 }
 
@@ -194,7 +276,7 @@ func TestStayEnds(t *testing.T) {
 	for err == nil {
 		_, err = m.Next()
 	}
-	if !errors.Is(err, client.ErrClosed) {
+	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
