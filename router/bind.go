@@ -160,6 +160,11 @@ func (k *appClient) wants(user string) bool {
 	return user == hosting.BoundUser(k.UID()) || slices.ContainsFunc(k.bindings, func(b binding) bool { return b.user == user })
 }
 
+// loggingIn tells whether a login has no answer yet. Nobody may wait for it any more.
+func (k *appClient) loggingIn() bool {
+	return slices.ContainsFunc(k.bindings, func(b binding) bool { return b.Login != nil })
+}
+
 // settle has s no longer counted as a session of those whose it is not.
 func (l *loop) settle(s *session, k *appClient) {
 	if s.rare == nil {

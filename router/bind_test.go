@@ -159,6 +159,11 @@ func TestLoginUnderWayStays(t *testing.T) {
 	if why := s.exportable(); why != 0 {
 		t.Error(why)
 	}
+	k.bindings = append(k.bindings, binding{Login: new(hosting.Login)}) // one that was given up before its answer has come: that may still make the session another's
+	if why := s.exportable(); why != staysHandled {
+		t.Error("it may go:", why)
+	}
+	k.bindings = nil
 	ann.Bind("w")
 	if why := s.exportable(); why != staysHandled { // the App was asked before
 		t.Error("it may go:", why)

@@ -78,7 +78,7 @@ func (s *session) exportable() stays {
 	}
 	switch k := s.appClient(); {
 	case k == nil:
-	case k.logins.Load() > 0 || k.telling.Load(): // whoever waits for that would not hear of it; and whose it is has changed after the App was asked
+	case k.logins.Load() > 0 || k.telling.Load() || k.loggingIn(): // whoever waits for that would not hear of it; and whose it is has changed after the App was asked, or may yet
 		return staysHandled
 	case k.packed == nil:
 		return staysKnown
