@@ -218,6 +218,26 @@ func TestNodeThatSlept(t *testing.T) {
 	}
 }
 
+// What waits for the maker's word goes along with an upgrade, and is sent also where that word is the first that the new process looks at.
+func TestWhatWaitsGoesAlong(t *testing.T) {
+	x, _, others := member(t, 0)
+	x.at += 8000 * ms
+	x.hear("c", 30, x.beatOf(x.view))
+	x.Turn(x.at, 9000)
+	if err := x.Request(&channel.Request{Op: channel.OpLeave, Room: "r", User: "u"}, x.at); err != nil || len(x.messages) > 0 {
+		t.Fatalf("%v, sent: %v", err, x.messages)
+	}
+	others()
+	state := mustExport(t, x.Export)
+	x.Node = New(x.config, x, x)
+	if err := x.Import(state); err != nil {
+		t.Fatal(err)
+	}
+	if x.after(10 * ms); x.Suspended() || len(x.messages) != 1 || x.messages[0].Request.Op != channel.OpLeave {
+		t.Errorf("suspended: %v, sent: %v", x.Suspended(), x.messages)
+	}
+}
+
 // Without a quorum nothing leaves that its owners decided; all else does, and when the quorum is back, the rest in its order.
 func TestNodeWithoutQuorum(t *testing.T) {
 	x, v, others := member(t, 2)

@@ -102,6 +102,7 @@ func (n *Node) Import(b []byte) error {
 	if self := n.Self(); self != 0 {
 		n.desk.view, n.desk.self = n.view, self
 	}
+	n.desk.held = true // until the first turn or request: else what waits would not be sent where the maker's word is the first that comes
 	if err := r.links(n.links, n.config.speaks); err != nil {
 		return err
 	}
