@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,23 +44,30 @@ type fleetNode struct {
 const (
 	handOverTime  = 30 * time.Second // at most
 	handOverStill = 10 * time.Second // without one that was taken
+	handOverDeaf  = 2 * time.Second  // without hearing the fleet: a node that has only stood still hears it again after some milliseconds
 )
 
 // handOver is how the hand-over of a node's partitions gets on.
 type handOver struct {
-	least        int // that were left
-	began, since time.Time
+	least               int // that were left
+	began, since, heard time.Time
 }
 
-// over tells whether it is not worth waiting for any longer, with so many left.
-func (h *handOver) over(left int, now time.Time) bool {
+// over tells whether it is not worth waiting for any longer.
+func (h *handOver) over(s *fleet.Status, now time.Time) bool {
 	if h.began.IsZero() {
-		h.began, h.since, h.least = now, now, left
+		h.began, h.since, h.heard, h.least = now, now, now, math.MaxInt
 	}
+	late := now.Sub(h.began) >= handOverTime
+	if s.Suspended && !s.Stuck && s.Err == nil && s.Owned+s.Followed > 0 {
+		return late || now.Sub(h.heard) >= handOverDeaf
+	}
+	h.heard = now
+	left := left(s)
 	if left < h.least {
 		h.since, h.least = now, left
 	}
-	return left == 0 || now.Sub(h.since) >= handOverStill || now.Sub(h.began) >= handOverTime
+	return late || left == 0 || now.Sub(h.since) >= handOverStill
 }
 
 // newFleetNode makes the node, nil without -nats. connectors are what its own gate would announce; announce is told what they are in the fleet,
@@ -198,10 +206,10 @@ func (n *fleetNode) handOver() {
 	}
 	var h handOver
 	s := n.Status()
-	for ; !h.over(left(&s), time.Now()); s = n.Status() {
+	for ; !h.over(&s, time.Now()); s = n.Status() {
 		time.Sleep(20 * time.Millisecond)
 	}
-	if left(&s) > 0 {
+	if left(&s) > 0 || s.Suspended && s.Owned > 0 {
 		slog.Warn("not all partitions were handed over; others take them as after a crash", "owned", s.Owned, "followed", s.Followed)
 	}
 }

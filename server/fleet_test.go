@@ -174,10 +174,26 @@ func TestHandOverIsGivenUp(t *testing.T) {
 	} {
 		var h handOver
 		now, second := time.Now(), 0
-		for ; !h.over(c.left(second), now.Add(time.Duration(second)*time.Second)); second++ {
+		for ; !h.over(&fleet.Status{Takers: 1, Owned: c.left(second)}, now.Add(time.Duration(second)*time.Second)); second++ {
 		}
 		if second != c.want {
 			t.Errorf("%s: over after %d s, want %d", c.what, second, c.want)
+		}
+	}
+	here, deaf := fleet.Status{Takers: 2, Owned: 7}, fleet.Status{Owned: 7, Suspended: true}
+	var h handOver
+	now := time.Now()
+	for i, s := range []*fleet.Status{&deaf, &deaf, &here, &deaf, &deaf} { // it stands still now and then
+		if h.over(s, now.Add(time.Duration(i)*900*time.Millisecond)) {
+			t.Errorf("a node that does not hear the fleet for %d ms gives up", 900)
+		}
+	}
+	if !h.over(&deaf, now.Add(1800*time.Millisecond+handOverDeaf)) {
+		t.Error("a node that the fleet does not hear any more waits")
+	}
+	for _, s := range []fleet.Status{{Suspended: true}, {Owned: 7, Suspended: true, Stuck: true}, {Owned: 7, Suspended: true, Err: errors.New("the name is in use")}} {
+		if !new(handOver).over(&s, now) {
+			t.Errorf("%+v: it waits", s)
 		}
 	}
 }
