@@ -221,11 +221,16 @@ func TestUnitOfANode(t *testing.T) {
 	}
 }
 
-// Each container of the compose files starts, as far as flags go, and gets the ports at which it listens.
+// Each container of the compose files starts, as far as flags go, gets the ports at which it listens, and has the time that its end may take.
 func TestComposeFiles(t *testing.T) {
 	for file, want := range map[string]string{"compose.yaml": "[3014:3014 3050:3050]", "compose-fleet.yaml": "chat-1[] chat-2[] connector-1[3050:3050] connector-2[3051:3050] gate-1[3014:3014]"} {
 		var got []string
-		for _, m := range regexp.MustCompile(`(?m)^    command: ([^#\n]*).*\n((?:    .*\n)*)`).FindAllStringSubmatch(readFile(t, "../deploy/"+file), -1) {
+		text := readFile(t, "../deploy/"+file)
+		grace, err := time.ParseDuration(regexp.MustCompile(`stop_grace_period: (\S+)`).FindStringSubmatch(text)[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^    command: ([^#\n]*).*\n((?:    .*\n)*)`).FindAllStringSubmatch(text, -1) {
 			c, p, err := planned(nil, strings.Fields(m[1])...)
 			if err != nil {
 				t.Errorf("%s: %s: %v", file, m[1], err)
@@ -233,6 +238,13 @@ func TestComposeFiles(t *testing.T) {
 			}
 			if err := checkServer(c, p, nil); err != nil {
 				t.Errorf("%s: %s: %v", file, m[1], err)
+			}
+			takes := c.drain + 3*time.Second
+			if c.fleet.on() {
+				takes += handOverTime
+			}
+			if grace < takes {
+				t.Errorf("%s: %s: killed after %v, and the end may take %v", file, m[1], grace, takes)
 			}
 			got = append(got, fmt.Sprintf("%s%v", c.fleet.node(), regexp.MustCompile(`\d+:\d+`).FindAllString(regexp.MustCompile(`ports: .*`).FindString(m[2]), -1)))
 		}
