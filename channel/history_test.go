@@ -32,6 +32,7 @@ type answer struct {
 	Users    []string
 	Seq      string
 	Complete *bool
+	Rest     bool
 	missed   []string // content of the messages that follow
 	deleted  []string // places of messages that it is told are deleted
 	last     codec.Seq
@@ -264,6 +265,25 @@ func TestSentAgain(t *testing.T) {
 	}
 }
 
+// Who has missed more than follows an enter is told whether pages have the rest.
+func TestRestIsInHistory(t *testing.T) {
+	h := keeping(ReadersPresent)
+	h.Messages, h.Bytes = pageMessages+20, 1<<20
+	s, _ := keepingStage(t, h, Limits{})
+	s.enter(at(0, 1), "a", "r")
+	s.extendedEnter(at(0, 2), "b", 7, Extended{})
+	since := s.room("r").seqOf(s.room("r").seq)
+	for i := range pageMessages + 30 {
+		s.leave(at(0, 2), "b", "r")
+		s.say(at(0, 1), "a", "x")
+		back := s.extendedEnter(at(0, 2), "b", 7, Extended{Since: since, HasSince: true})
+		missed, kept := i+1, i+1 <= h.Messages
+		if *back.Complete != (missed <= pageMessages) || back.Rest != (kept && missed > pageMessages) || len(back.missed) != min(missed, pageMessages) {
+			t.Fatalf("of %d missed: %d told, complete %v, the rest is in history %v", missed, len(back.missed), *back.Complete, back.Rest)
+		}
+	}
+}
+
 // A room's bounds hold whatever is said: messages, bytes, age. What is too long is not kept, and a later return over it is incomplete.
 func TestHistoryBounds(t *testing.T) {
 	h := History{Messages: 8, Bytes: 2000, Age: time.Minute, Salt: 1}
@@ -282,8 +302,8 @@ func TestHistoryBounds(t *testing.T) {
 	s.say(at(0, 1), "a", strings.Repeat("y", 3000))
 	s.say(at(0, 1), "a", "short")
 	back := s.extendedEnter(at(0, 2), "b", 7, Extended{Since: since, HasSince: true})
-	if *back.Complete || len(back.missed) != 1 || back.missed[0] != "short" {
-		t.Errorf("complete %v, %v", *back.Complete, back.missed)
+	if *back.Complete || back.Rest || len(back.missed) != 1 || back.missed[0] != "short" {
+		t.Errorf("complete %v, the rest is in history %v, %v", *back.Complete, back.Rest, back.missed)
 	}
 	*now += int64(time.Minute)
 	if texts, more, _ := s.page(at(0, 2), "b", Extended{Most: 9}); len(texts) > 0 || more {

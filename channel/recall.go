@@ -157,12 +157,12 @@ func (d *decision) recall(it *Item, room *Room, id RoomID, entry uint64) {
 // tell adds to the answer to an enter what extended sessions are told, and returns what they are to be told of what was said.
 func (d *decision) tell(it *Item, room *Room, id RoomID, entry uint64) (s span) {
 	x := d.r.Ext
-	complete, incarnation := false, uint64(0)
+	complete, rest, incarnation := false, false, uint64(0)
 	if room == nil {
 		incarnation = d.incarnation(id)
 	} else {
 		incarnation = room.stream.Incarnation
-		s, complete = d.missed(room, entry)
+		s, complete, rest = d.missed(room, entry)
 	}
 	tail := append(make([]byte, 0, 64), `],"seq":"`...)
 	tail = append(codec.Seq{Incarnation: incarnation, Number: d.seq}.Append(tail), '"')
@@ -170,6 +170,9 @@ func (d *decision) tell(it *Item, room *Room, id RoomID, entry uint64) (s span) 
 		tail = strconv.AppendBool(append(tail, `,"complete":`...), complete)
 		if !complete {
 			d.note(countIncomplete)
+		}
+		if rest {
+			tail = append(tail, `,"rest":true`...)
 		}
 	}
 	it.Tail = string(append(tail, '}'))
@@ -199,16 +202,17 @@ func (d *decision) repeat(room *Room, id RoomID, s span, letters []letter) {
 	}
 }
 
-// missed is what who enters is told of what was said before, and whether with that it knows every onChat after Since.
-func (d *decision) missed(room *Room, entry uint64) (s span, complete bool) {
+// missed is what who enters is told of what was said before, and whether with that it knows every onChat after Since. If not, rest tells whether it does with the pages of
+// history before that.
+func (d *decision) missed(room *Room, entry uint64) (s span, complete, rest bool) {
 	x := d.r.Ext
 	first := d.readsFrom(room, d.r.Key, entry)
 	known := x.HasSince && x.Since.Incarnation == room.stream.Incarnation && x.Since.Number <= d.seq
 	switch {
 	case d.input.history.Messages == 0, room.readers == ReadersNobody: // nobody knows what was said
-		return span{}, known && x.Since.Number == room.seq
+		return span{}, known && x.Since.Number == room.seq, false
 	case room.history == nil: // nothing was said
-		return span{}, known && first <= x.Since.Number
+		return span{}, known && first <= x.Since.Number, false
 	}
 	behind := first
 	if known {
@@ -217,14 +221,14 @@ func (d *decision) missed(room *Room, entry uint64) (s span, complete bool) {
 	all, lost := d.readable(room, behind)
 	complete = known && first <= x.Since.Number && lost <= x.Since.Number
 	if all.from == all.to {
-		return span{}, complete
+		return span{}, complete, false
 	}
 	most := pageMessages
 	if !x.HasSince {
 		most = min(most, int(x.Most))
 	}
 	s = room.history.last(all, most)
-	return s, complete && s == all
+	return s, complete && s == all, complete && s != all
 }
 
 // page answers a member with what was said.

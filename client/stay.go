@@ -34,9 +34,9 @@ type Entered struct {
 	Users []string `json:"users"` // who is in the room; in a large one the newest
 	Count int      `json:"count"` // of a large room: how many are there; else 0
 	Seq   string   `json:"seq"`   // how far the room's stream has come; empty if the client is not extended
-	// Complete tells, after a return, that every message since the last push is told; else some may be missing. Where more was missed than follows an enter, one that is longer than
-	// all that the room keeps (-history-bytes) is missing without a word.
+	// Complete tells, after a return, that every message since the last push is told; else some may be missing.
 	Complete bool `json:"complete"`
+	Rest     bool `json:"rest"` // more was missed than follows an enter, and pages of history had all of it: Stay reads them first
 }
 
 // Member is somebody in a room who comes back after each cut. Safe from any goroutine, but for Next, which one calls at a time.
@@ -247,7 +247,7 @@ func (m *Member) readMissed(c *Client, e *Entered) error {
 		}
 		queue = append(queue, Push{Route: "onChat", Body: body})
 	}
-	e.Complete = reached && len(queue) > 0 // where all that is kept has followed the answer is incomplete for what is not kept
+	e.Complete = reached && e.Rest
 	m.queue = append(queue, following...)
 	m.since = e.Seq // all before it is here
 	return nil

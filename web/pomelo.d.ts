@@ -114,6 +114,8 @@ export interface EnterAnswer {
   seq?: string;
   /** To `reenter` of an extended client: with the pushes that follow, every `onChat` since the last push that was told. */
   complete?: boolean;
+  /** The server's answer was not complete, but `history` had all that was missing. */
+  rest?: boolean;
   code?: number;
   reason?: string;
   [member: string]: unknown;

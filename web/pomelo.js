@@ -221,8 +221,9 @@ export class Pomelo {
         if (!messages) break; // too many pages for now
         const behind = messages.filter(({ seq }) => !isUpTo(seq, place.seq));
         missed = [...behind, ...missed];
-        answer.complete = behind.length < messages.length;
-        if (answer.complete || !more) break;
+        const reached = behind.length < messages.length;
+        answer.complete = reached && answer.rest === true; // else something is lost in between
+        if (reached || !more) break;
       }
     } catch (error) {
       this.#held = null;

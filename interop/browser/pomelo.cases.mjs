@@ -363,11 +363,11 @@ async function missing(env) {
   script.deliver(answer((await next()).id, { users: ["alice"], seq: "i.1" }), chat(2));
   await entered;
   await soon(() => same(heard, ["i.2"]));
-  const lost = async () => {
+  const lost = async (rest = true) => {
     script.close();
     const { id, body } = await next();
     same(body, { username: "alice", rid: "r", since: heard.findLast((seq) => seq.startsWith("i.")) });
-    script.deliver(answer(id, { users: ["alice"], seq: "i.9", complete: false }), chat(7), chat(8), push("onAdd", { user: "bob", rid: "r", seq: "i.10" }));
+    script.deliver(answer(id, { users: ["alice"], seq: "i.9", complete: false, rest }), chat(7), chat(8), push("onAdd", { user: "bob", rid: "r", seq: "i.10" }));
     return next();
   };
   return { script, client, heard, next, lost };
@@ -410,6 +410,15 @@ check("what was missed is asked for again when the connection ends before it was
   script.deliver(answer(page.id, { messages: [2, 3, 6, 7, 8].map(said), more: false }));
   same((await back).complete, true);
   await soon(() => same(heard, ["i.2", "i.3", "i.6", "i.7", "i.8", "bob"]));
+});
+
+check("a return says that something is missing where the server does, though pages go back as far", async (env) => {
+  const { script, client, heard, lost } = await missing(env);
+  const page = await lost(false);
+  const back = told(client, "returned");
+  script.deliver(answer(page.id, { messages: [2, 7, 8].map(said), more: false }));
+  same((await back).complete, false);
+  await soon(() => same(heard, ["i.2", "i.7", "i.8", "bob"]));
 });
 
 check("a return says that something is missing where pages do not go back as far, or are refused", async (env) => {
