@@ -35,16 +35,16 @@ test: test-go test-fleet test-json abuse interop ## run all tests: Go, a fleet o
 
 .PHONY: test-go
 test-go: ## run the Go tests alone, in a few minutes
-	$(GO) test -count=1 $$($(GO) list ./... | grep -v /test/abuse)
+	$(GO) test -count=1 -timeout 30m $$($(GO) list ./... | grep -v /test/abuse)
 
 # A module of its own, for nats-server.
 .PHONY: test-fleet
 test-fleet: ## run fleets of real processes with a real nats-server
-	cd test/fleet && $(GO) test -count=1 ./...
+	cd test/fleet && $(GO) test -count=1 -timeout 30m ./...
 
 .PHONY: test-json
 test-json:
-	$(GO) test -count=1 -tags pomelod_stdjson ./codec ./router
+	$(GO) test -count=1 -timeout 30m -tags pomelod_stdjson ./codec ./router
 
 # Not beside other tests: it judges how soon the witnesses hear.
 .PHONY: abuse
@@ -76,7 +76,7 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
+	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 60m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
 
 .PHONY: race-abuse
 race-abuse: ## attack a pomelod that was built with the race detector, in about six minutes
@@ -84,7 +84,7 @@ race-abuse: ## attack a pomelod that was built with the race detector, in about 
 
 .PHONY: race-fleet
 race-fleet: ## the same of the fleets of processes
-	cd test/fleet && CGO_ENABLED=1 $(GO) test -count=1 -race ./...
+	cd test/fleet && CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
 
 # Two thousand take two cores a minute or two. One seed again, told in full: bin/sim.test -test.run 'TestSim$$' -test.v -sim.from N -sim.seeds 1 -sim.trace
 SEEDS ?= 2000

@@ -310,8 +310,8 @@ func TestCommandWithoutServer(t *testing.T) {
 		want string
 	}{
 		{"rooms -admin-socket " + nowhere, 1, "no pomelod answers at " + nowhere},
-		{"kick", 2, "give a name or -address"},
-		{"kick alice -address 10.0.0.1", 2, "give a name or -address"},
+		{"kick", 2, "give a name, -address, -uid or -all"},
+		{"kick alice -address 10.0.0.1", 2, "give a name, -address, -uid or -all"},
 		{"say lobby", 2, "TEXT… is missing; pomelod say -help tells how"},
 		{"who -o xml lobby", 2, "-o xml: must be text or json"},
 		{"who a b", 2, `unexpected "b"`},
