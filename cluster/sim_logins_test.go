@@ -249,11 +249,12 @@ func (s *login) item(it *channel.Item) {
 	}
 }
 
-// checkUser looks how many sessions of a user count as one more does, on nodes that serve. One that an owner has decided to kick is on its way out.
+// checkUser looks how many sessions of a user count as one more does, on nodes that serve. One that an owner has decided to kick is on its way out, and so are those
+// of a node that the view leaves out, until it hears of that: others may take their places before.
 func (w *world) checkUser(last *login) {
 	n := 0
 	for _, p := range w.procs {
-		if !p.running() || p.node.Suspended() || w.now-p.turned > 50 {
+		if !p.running() || p.node.Suspended() || w.now-p.turned > 50 || !last.p.node.View().Has(p.node.Self()) {
 			continue
 		}
 		for _, s := range p.logins {
