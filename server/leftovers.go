@@ -20,16 +20,23 @@ const (
 type leftovers struct {
 	giveBack func() // has Go collect, and give the kernel what is free
 
-	made int64 // at the last reading
-	gave time.Time
+	made  int64 // at the last reading
+	gave  time.Time
+	after bool  // the next reading tells what giving back has left
+	stuck int64 // what it could not give back, at most: holes between what lives
 }
 
 // step takes one reading a second and acts on it. While much is allocated, what is given back would be asked for again at once.
 func (l *leftovers) step(now time.Time, goes goUsage) {
 	quiet := goes.made-l.made < quietBytes
 	l.made = goes.made
-	if quiet && goes.taken-goes.lives >= max(leastLeft, goes.lives/3) && now.Sub(l.gave) >= giveBackEvery {
-		l.gave = now
+	left := goes.taken - goes.lives
+	if l.after {
+		l.after, l.stuck = false, left
+	}
+	l.stuck = min(l.stuck, left)
+	if quiet && left-l.stuck >= max(leastLeft, goes.lives/3) && now.Sub(l.gave) >= giveBackEvery {
+		l.gave, l.after = now, true
 		l.giveBack()
 	}
 }

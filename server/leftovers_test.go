@@ -21,12 +21,17 @@ func TestLeftovers(t *testing.T) {
 		{60, 30, 50, memoryEvery, 0}, // clients come
 		{75, 33, 2, memoryEvery, 0},
 		{75, 33, 0, memoryEvery, 1},
-		{75, 33, 0, memoryEvery, 0}, // Go has been at it
-		{75, 33, 0, giveBackEvery - 2*memoryEvery, 0},
+		{35, 33, 0, memoryEvery, 0},
+		{75, 33, 40, memoryEvery, 0}, // the next rush, soon
+		{75, 33, 0, giveBackEvery - 3*memoryEvery, 0},
 		{75, 33, 0, memoryEvery, 1},
+		{73, 33, 0, memoryEvery, 0},
+		{73, 33, 0, giveBackEvery, 0}, // it did not help, and would not now
 		{48, 33, 0, giveBackEvery, 0}, // it is too little
+		{63, 33, 0, giveBackEvery, 0},
+		{64, 33, 0, giveBackEvery, 1}, // 16 more than could not be given back
 		{1300, 1000, 0, memoryEvery, 0},
-		{1400, 1000, 0, memoryEvery, 1},
+		{1700, 1000, 0, giveBackEvery, 1},
 	} {
 		now, made, given = now.Add(tc.pass), made+tc.more*mib, 0
 		if l.step(now, goUsage{taken: tc.taken * mib, lives: tc.lives * mib, made: made}); given != tc.gives {
