@@ -94,7 +94,7 @@ type held struct {
 // NewHolder makes a Holder of a loop's worker, which owns nothing yet. post takes a message for a node of the view, this one included, and owns
 // it from then on; it must not call the Holder.
 func NewHolder(worker *channel.Worker, post func(to channel.Node, m *Message)) *Holder {
-	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, window: NewWindow(defaultLinkMemory), full: func(channel.Node) bool { return false }, kept: make(map[channel.Node]*tally)}
+	h := &Holder{worker: worker, post: post, partBytes: snapshotPart, window: NewWindow(DefaultLinkMemory), full: func(channel.Node) bool { return false }, kept: make(map[channel.Node]*tally)}
 	worker.KeepBack(h)
 	return h
 }

@@ -31,8 +31,8 @@ const (
 	resendAfter = 50e6
 	// maxMessage is the longest message: whoever announces a longer one is broken.
 	maxMessage = 1 << 30
-	// defaultLinkMemory is what all links of a node may keep, in bytes. NATS cuts a client with 64 MiB pending.
-	defaultLinkMemory = 64 << 20
+	// DefaultLinkMemory is what all links of a node may keep, in bytes, if its Config does not say. NATS cuts a client with 64 MiB pending.
+	DefaultLinkMemory = 64 << 20
 )
 
 // letter is a message that has arrived.

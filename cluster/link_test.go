@@ -83,7 +83,7 @@ func randomLinks(t *testing.T, rng *rand.Rand) {
 
 // What an old route delivers after a run has ended belongs to nobody: neither the new run of the receiver nor that of the sender takes it.
 func TestOldRoutes(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	var kept [][]byte // what a has put on the wire
 	tap := busFunc(func(_ string, p []byte) { kept = append(kept, bytes.Clone(p)) })
@@ -130,7 +130,7 @@ func (f busFunc) Announce(b []byte)          { f("", b) }
 
 // A batch of a newer view waits, and what follows it too, until that view is there; under an older view everything is taken.
 func TestANewerViewStopsALink(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	w.change()
 	a.adopt(1)
@@ -157,7 +157,7 @@ func TestANewerViewStopsALink(t *testing.T) {
 // Two views came of one, each without the other. What was sent under one is nothing to who has the other: a node that has a share in both would
 // mix what two owners decided.
 func TestAViewBesideThisOne(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	w.change()
 	w.change()
@@ -206,7 +206,7 @@ func TestWaitingForAViewIsBounded(t *testing.T) {
 // While a snapshot of 20 MiB is on its way, a live message takes as long as otherwise, and no more than 1 MiB of the snapshot is copied at once. Records of the
 // same partition come behind it, those of another do not wait.
 func TestBulkLetsLiveMessagesPass(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	for range 10 {
 		a.sendPart(b.self(), 1, KindSnapshot, 2<<20)
@@ -266,7 +266,7 @@ func TestTwoFullWindows(t *testing.T) {
 
 // To a peer that takes nothing one batch goes out each 50 ms, however much waits; when it takes something again, all of it soon does.
 func TestResendsAreFew(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	for !a.links.full(b.self()) {
 		a.sendLive(b.self(), 100<<10)
@@ -315,7 +315,7 @@ func TestWindows(t *testing.T) {
 		nodes  int
 		window int64
 	}{{1, 16 << 20}, {2, 16 << 20}, {4, 16 << 20}, {5, 12 << 20}, {49, 1 << 20}} {
-		w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), tc.nodes, defaultLinkMemory)
+		w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), tc.nodes, DefaultLinkMemory)
 		if got := w.nodes[0].links.window; got != tc.window {
 			t.Errorf("%d nodes: a window of %d", tc.nodes, got)
 		}
@@ -324,7 +324,7 @@ func TestWindows(t *testing.T) {
 
 // What makes no sense ends a stream or costs a message, and never more memory than came.
 func TestMalformedStreams(t *testing.T) {
-	w := newLinkWorld(t, seed.Rand(t), 2, defaultLinkMemory)
+	w := newLinkWorld(t, seed.Rand(t), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	from, offset := runID{a.name, a.run}, uint64(0)
 	say := func(stream []byte) []letter {
@@ -353,7 +353,7 @@ func TestMalformedStreams(t *testing.T) {
 
 // Links cost no memory a message once they are warm, but for what arrives.
 func TestLinkAllocations(t *testing.T) {
-	w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), 2, defaultLinkMemory)
+	w := newLinkWorld(t, rand.New(rand.NewPCG(1, 1)), 2, DefaultLinkMemory)
 	a, b := w.nodes[0], w.nodes[1]
 	m := &Message{Kind: KindRequest, Request: channel.Request{Op: channel.OpSend, Content: make([]byte, 100)}}
 	nowhere := busFunc(func(string, []byte) {})
@@ -372,7 +372,7 @@ func TestLinkAllocations(t *testing.T) {
 }
 
 func BenchmarkLinkMessage(b *testing.B) {
-	w := newLinkWorld(&testing.T{}, rand.New(rand.NewPCG(1, 1)), 2, defaultLinkMemory)
+	w := newLinkWorld(&testing.T{}, rand.New(rand.NewPCG(1, 1)), 2, DefaultLinkMemory)
 	from, to := w.nodes[0], w.nodes[1]
 	m := &Message{Kind: KindRequest, Request: channel.Request{Op: channel.OpSend, Room: "lobby", User: "somebody", Target: channel.Everybody, Content: make([]byte, 100)}}
 	wire := busFunc(func(_ string, p []byte) {

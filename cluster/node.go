@@ -106,7 +106,7 @@ func New(config Config, bus Bus, home Home) *Node {
 		config.parts = channel.Partitions
 	}
 	if config.LinkMemory == 0 {
-		config.LinkMemory = defaultLinkMemory
+		config.LinkMemory = DefaultLinkMemory
 	}
 	if config.speaks == (versions{}) {
 		config.speaks = spoken

@@ -67,8 +67,6 @@ const (
 	maxPackets = 64 << 20
 	// maxOut are the bytes of messages of Holders that may wait for a turn, or half of what links may keep if that is less; beyond it nothing new is admitted.
 	maxOut = 32 << 20
-	// defaultMemory is what links may keep, if the Config does not say.
-	defaultMemory = 64 << 20
 )
 
 // Fleet is the process's place in a fleet. Inlet, Join, then Run, or Turn by hand.
@@ -157,7 +155,7 @@ func New(cfg Config) *Fleet {
 		cfg.Cluster.Timeout = defaultTimeout
 	}
 	if cfg.Cluster.LinkMemory == 0 {
-		cfg.Cluster.LinkMemory = defaultMemory
+		cfg.Cluster.LinkMemory = cluster.DefaultLinkMemory
 	}
 	memory := cfg.Cluster.LinkMemory
 	f := &Fleet{cfg: cfg, window: cluster.NewWindow(memory), mostOut: min(maxOut, memory/2), wake: make(chan struct{}, 1), began: time.Now().Add(-1)}
