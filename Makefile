@@ -161,8 +161,9 @@ node:
 chromium:
 	@sh scripts/ensure-chromium.sh
 
+# Not in CI, where make test-go runs the seeds: what a search by chance finds belongs to no commit. It is mended, and its input becomes a seed.
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (10s)
+fuzz: ## search with every fuzz target for FUZZTIME (10s)
 	@GO='$(GO)' scripts/fuzz.sh '$(FUZZTIME)'
 
 # Not in CI: it builds and runs a package's tests for each of more than a hundred bugs, which takes most of an hour.
@@ -242,7 +243,7 @@ vuln: ## look for known vulnerabilities in what pomelod is built of (govulncheck
 	@GO='$(GO)' GOVULNCHECK='$(GOVULNCHECK)' scripts/vuln.sh
 
 .PHONY: check
-check: lint test race race-fleet sim fuzz arm64 vuln ## everything that CI runs
+check: lint test race race-fleet sim arm64 vuln ## everything that CI runs
 
 .PHONY: clean
 clean: ## remove what was built and downloaded here

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -25,6 +26,7 @@ func FuzzSecurePeer(f *testing.F) {
 	f.Add([]byte{0, 0, 9, 6, 3, 255, 0, 9, 6, 4, 255, 0, 9, 0, 8})         // a length that is another
 	f.Add([]byte{1, 2, 0, 0, 9, 0, 9, 8, 200})                             // the end, in the version before
 	f.Add([]byte{0, 9, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 1, 3, 1, 0, 1, 8, 3}) // what says nothing
+	f.Add([]byte{0, 4, 0, 48})                                             // an alert, and nothing else
 	names := []string{"TLS 1.3", "TLS 1.2", "CBC"}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) == 0 || len(in) > 120 {
@@ -206,7 +208,7 @@ type theirs struct {
 }
 
 func newTheirs(t *testing.T, config *tls.Config) *theirs {
-	there, back := newPipe(), newPipe()
+	there, back := newPipe(io.EOF), newPipe(errNoNotify)
 	x := &theirs{link: &link{in: back, out: there}, heard: make(chan struct{})}
 	config = config.Clone()
 	config.InsecureSkipVerify, config.ServerName, config.KeyLogWriter = true, "chat.example", &x.log
@@ -221,7 +223,9 @@ func newTheirs(t *testing.T, config *tls.Config) *theirs {
 			n, x.err = server.Read(b)
 			x.text = append(x.text, b[:n]...)
 		}
-		_ = server.CloseWrite()
+		if alert := new(net.OpError); !errors.As(x.err, &alert) { // RFC 8446, section 6.2: nobody answers an alert
+			_ = server.CloseWrite()
+		}
 	}()
 	t.Cleanup(func() { there.end(); <-x.heard })
 	if err := x.client.Handshake(); err != nil {
@@ -266,10 +270,11 @@ type pipe struct {
 	more  *sync.Cond
 	bytes []byte
 	over  bool
+	last  error // what who reads is told at the end
 }
 
-func newPipe() *pipe {
-	p := &pipe{}
+func newPipe(last error) *pipe {
+	p := &pipe{last: last}
 	p.more = sync.NewCond(&p.mu)
 	return p
 }
@@ -295,7 +300,7 @@ func (p *pipe) read(b []byte) (int, error) {
 		p.more.Wait()
 	}
 	if len(p.bytes) == 0 {
-		return 0, io.EOF
+		return 0, p.last
 	}
 	n := copy(b, p.bytes)
 	p.bytes = p.bytes[n:]
