@@ -35,6 +35,8 @@ type App struct {
 	onJoin   []func(*Session, Place)
 	onLeave  []func(*Session, Place, Why)
 	onRename []func(*Session, Place)
+	onAway   []func(*Session, Place)
+	onReturn []func(*Session, Place)
 	judge    auth.Func     // of logins; nil: none
 	shake    HandshakeFunc // nil: none
 	kinds    []sessionData // what NewData has registered

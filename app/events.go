@@ -60,6 +60,20 @@ func (a *App) OnLeave(fn func(s *Session, left Place, why Why)) { a.onLeave = ap
 // and must not block.
 func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.onRename, fn) }
 
+// OnAway adds a function that is called when a session was cut off and its place in a room is kept for it (-grace): the others there have been told nothing, and who returns
+// in time has it again. s is the session that ends: OnLeave and OnClose come next, and no further event of it. It runs on the event loop and must not block. What it pushes to
+// the room comes before anything that follows a return.
+//
+// A place is kept for who has shown a secret or a login, and for others if their address tells them apart; not without -grace, nor where the room's policy says so, nor by
+// a server that ends alone. It is given up when the time is over, by a kick, a ban, or when another one takes a name that nothing protects: then the others are told onLeave, and
+// no function is called. A room of which more than a tenth, and more than 100, are away at one address keeps no more of them, and OnAway is called nevertheless: Room.Members tells who
+// is away.
+func (a *App) OnAway(fn func(s *Session, at Place)) { a.onAway = append(a.onAway, fn) }
+
+// OnReturn adds a function that is called when a session has taken up a place that was kept (OnAway), right after OnEnter or OnJoin. s is the new session. It runs on the
+// event loop and must not block. In a fleet it runs where the new session is, and also for who was cut off by the end of a node, of which OnAway has not told.
+func (a *App) OnReturn(fn func(s *Session, at Place)) { a.onReturn = append(a.onReturn, fn) }
+
 // OnStart adds a function that is called before the server takes its first client, in the order in which they were added. If it fails the server
 // does not start, and says why. Nothing can be asked of rooms yet. In an upgrade (pomelod upgrade) the old process still serves meanwhile, and goes on
 // if the function fails.
@@ -71,7 +85,7 @@ func (a *App) OnStop(fn func(ctx context.Context)) { a.onStop = append(a.onStop,
 
 // Watches implements hosting.App.
 func (h *hosted) Watches() bool {
-	return len(h.onOpen)+len(h.onClose)+len(h.onEnter)+len(h.onJoin)+len(h.onLeave)+len(h.onRename) > 0
+	return len(h.onOpen)+len(h.onClose)+len(h.onEnter)+len(h.onJoin)+len(h.onLeave)+len(h.onRename)+len(h.onAway)+len(h.onReturn) > 0
 }
 
 // Start implements hosting.App.
@@ -133,17 +147,32 @@ func (s *hostedSession) Moved(to hosting.Where, why string) {
 	for i, room := range to.Rooms {
 		switch stayed := slices.Contains(was.Rooms, room); {
 		case stayed && was.User != to.User:
-			for _, f := range a.onRename {
-				a.protect("OnRename", func() { f(of, Place{room, was.User}) })
-			}
+			a.tellPlace("OnRename", a.onRename, of, Place{room, was.User})
 		case stayed:
 		case i == 0:
 			a.tell("OnEnter", a.onEnter, of)
 		default:
-			for _, f := range a.onJoin {
-				a.protect("OnJoin", func() { f(of, Place{room, to.User}) })
-			}
+			a.tellPlace("OnJoin", a.onJoin, of, Place{room, to.User})
 		}
+	}
+}
+
+// Away implements hosting.Session.
+func (s *hostedSession) Away(room string) {
+	of := (*Session)(s)
+	s.app.tellPlace("OnAway", s.app.onAway, of, Place{room, of.User()})
+}
+
+// Returned implements hosting.Session.
+func (s *hostedSession) Returned(room string) {
+	of := (*Session)(s)
+	s.app.tellPlace("OnReturn", s.app.onReturn, of, Place{room, of.User()})
+}
+
+// tellPlace calls functions of an event in a room.
+func (a *App) tellPlace(event string, list []func(*Session, Place), s *Session, at Place) {
+	for _, f := range list {
+		a.protect(event, func() { f(s, at) })
 	}
 }
 

@@ -93,13 +93,35 @@ func (r Room) SetSlowMode(d time.Duration) error {
 	return r.ask(channel.Request{Op: channel.OpSlow, Content: strconv.AppendInt(nil, ms, 10)})
 }
 
-// Members returns the names of the members in the order in which they entered, none if there is no such room. It waits as methods of Wait do.
-func (r Room) Members(ctx context.Context) ([]string, error) {
-	var list struct{ Users []string }
+// Member is a member of a room.
+type Member struct {
+	User string `json:"user"`
+	Away bool   `json:"away,omitempty"` // it was cut off, and may return (-grace)
+}
+
+// String is the name, marked where the member is away.
+func (m Member) String() string {
+	if m.Away {
+		return m.User + " (away)"
+	}
+	return m.User
+}
+
+// Members returns the members in the order in which they entered, none if there is no such room. It waits as methods of Wait do.
+func (r Room) Members(ctx context.Context) ([]Member, error) {
+	var list struct{ Users, Away []string }
 	if err := r.read(ctx, channel.OpMembers, &list); err != nil {
 		return nil, fmt.Errorf("members of room %s: %w", r.name, err)
 	}
-	return list.Users, nil
+	away := make(map[string]bool, len(list.Away))
+	for _, user := range list.Away {
+		away[user] = true
+	}
+	members := make([]Member, len(list.Users))
+	for i, user := range list.Users {
+		members[i] = Member{user, away[user]}
+	}
+	return members, nil
 }
 
 // Count returns how many members there are, 0 if there is no such room. It waits as methods of Wait do.

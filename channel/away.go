@@ -62,6 +62,24 @@ func (s *state) setAway(p *partition, slot uint32, r *Record) {
 	}
 }
 
+// awayIn is what follows the list of a room's members: the names of those that are away, in the order in which they were cut off; nothing where there are none.
+func (d *decision) awayIn(room *Room) string {
+	const begin = `],"away":[`
+	b := []byte(begin)
+	for slot := d.p.cut.first; slot != 0; slot = d.state.cuts[slot].next {
+		if m := d.state.member(slot); m.room == room {
+			if len(b) > len(begin) {
+				b = append(b, ',')
+			}
+			b = codec.AppendString(b, m.name)
+		}
+	}
+	if len(b) == len(begin) {
+		return ""
+	}
+	return string(append(b, ListEnd...))
+}
+
 // uncut takes a member out of those who are away, and tells whether it was one.
 func (s *state) uncut(p *partition, slot uint32) bool {
 	for _, x := range p.snapshots {
@@ -257,7 +275,7 @@ func (d *decision) back(slot uint32) {
 	rec.Addr, rec.Num, rec.Time = d.r.From, 1, d.input.now
 	d.list = len(d.items)
 	it := d.post(ItemEnter, d.r.From, room.id)
-	it.Req = d.r.Req
+	it.Req, it.Count = d.r.Req, returned
 	var s span
 	x := d.r.Ext
 	if x != nil {

@@ -74,7 +74,7 @@ func TestAwayAndBack(t *testing.T) {
 			s.send(at(0, 1), "a", "r", "b", `"whisper"`)
 			s.say(at(0, 1), "a", "three")
 			s.items = nil
-			if got := s.members("r"); (tc.key != 0 || tc.near != 0) != (got == `{"users":["a","b"]}`) {
+			if got := s.members("r"); (tc.key != 0 || tc.near != 0) != (got == `{"users":["a","b"],"away":["b"]}`) {
 				t.Errorf("listed: %s", got)
 			}
 			var others []string
@@ -348,12 +348,18 @@ func (m *awayModel) step() {
 		}
 	}
 	m.s.items = nil
-	if got := m.s.members("r"); got != listText(m.names) {
-		m.s.t.Errorf("listed: %s, want %v", got, m.names)
+	if got := m.s.members("r"); got != listText(m.names, m.cuts) {
+		m.s.t.Errorf("listed: %s, want %v, away %v", got, m.names, m.cuts)
 	}
 }
 
-func listText(names []string) string { return `{"users":["` + strings.Join(names, `","`) + `"]}` }
+func listText(names, away []string) string {
+	text := `{"users":["` + strings.Join(names, `","`)
+	if len(away) > 0 {
+		text += `"],"away":["` + strings.Join(away, `","`)
+	}
+	return text + `"]}`
+}
 
 // gone takes a name out of the model; a push says so.
 func (m *awayModel) gone(name string) {

@@ -320,6 +320,9 @@ func (d *decision) members() {
 	case x == nil:
 		d.list = len(d.items)
 		d.reply(nil)
+		if d.list >= 0 && room != nil {
+			d.items[d.list].Tail = d.awayIn(room)
+		}
 		return
 	case room == nil || d.of.user == 0 && !d.r.From.Asker():
 		d.reply(Refused)

@@ -103,7 +103,7 @@ func TestEndAway(t *testing.T) {
 			t.Errorf("%d items", n)
 		}
 		s.items = nil
-		if got := s.members("r"); got != listText(append([]string{"a"}, left...)) {
+		if got := s.members("r"); got != listText(append([]string{"a"}, left...), left) {
 			t.Error(got)
 		}
 	}

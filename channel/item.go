@@ -46,7 +46,7 @@ type Item struct {
 	Open  bool   // Body is a list that lacks its end (End)
 	Part  uint16 // the partition that decided
 	Req   uint32 // ItemEnter, ItemReply: the number the loop gave the request
-	Count uint32 // ItemEnter: members of Room, To included. ItemPush: 0, or Urgent. ItemKick: 0, or RoomEnds
+	Count uint32 // ItemEnter: Members and Returns. ItemPush: 0, or Urgent. ItemKick: 0, or RoomEnds
 	Epoch Epoch  // of the partition: another one means that its owner has changed
 	N     uint64 // number among the partition's items for To's node, from 1, without gaps
 	Room  RoomID
@@ -62,6 +62,15 @@ const Urgent = 1
 
 // RoomEnds is the Count of an ItemKick that ends a room with all its members: a session that is in other rooms, too, may go on in them.
 const RoomEnds = 1
+
+// returned is the bit of the Count of an ItemEnter of who was away.
+const returned = 1 << 31
+
+// Members is how many members the Room of an ItemEnter has, To included.
+func (it *Item) Members() int { return int(it.Count &^ returned) }
+
+// Returns tells whether To was away in the Room of an ItemEnter, and has its place again.
+func (it *Item) Returns() bool { return it.Count&returned != 0 }
 
 // Replaces tells whether the item ends a session because its user has come back to Room by another one, which may go to its other rooms, too.
 func (it *Item) Replaces() bool {

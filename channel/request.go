@@ -28,7 +28,7 @@ const (
 	OpLeave
 	// OpSend pushes onChat to Room, or to Target alone.
 	OpSend
-	// OpMembers answers with the names in Room. With Ext it answers a member with a page of them, {"users":[…],"count":…,"next":…}: Ext.Most at most, those that entered
+	// OpMembers answers with the names in Room, and with those of them that are away, if there are any: {"users":[…],"away":[…]}. With Ext it answers a member with a page of them, {"users":[…],"count":…,"next":…}: Ext.Most at most, those that entered
 	// after the one of the serial Ext.Since.
 	OpMembers
 	// OpPush pushes Route with Content to Room, or to Target alone; without a Room to all of User's sessions (OpBind), but for those behind From's node if it is Silent. From

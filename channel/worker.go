@@ -246,7 +246,7 @@ func (w *Worker) apply() {
 	if d.list >= 0 { // the list of those who are there now
 		it, room := &d.items[d.list], d.p.rooms[d.r.Room]
 		if it.Kind == ItemEnter {
-			it.Count = uint32(room.count)
+			it.Count |= uint32(room.count)
 		}
 		if it.Kind != ItemEnter || !d.r.Silent {
 			if it.Kind == ItemEnter && room.large() {

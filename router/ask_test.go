@@ -37,7 +37,7 @@ func TestAsk(t *testing.T) {
 		alice.enter("a", "r")
 		b.enter("b", "r")
 		alice.take()
-		members := func(room string) (names []string) {
+		members := func(room string) (names []app.Member) {
 			t.Helper()
 			if err := r.asked(func() (err error) { names, err = a.Room(room).Members(ctx); return }); err != nil {
 				t.Fatal(err)

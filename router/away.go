@@ -29,7 +29,7 @@ func (l *loop) isCut(s *session, why netpoll.Reason) bool {
 
 // endOf is what a leave says of how its session ends.
 func (l *loop) endOf(s *session, why netpoll.Reason) (end channel.Request) {
-	if l.node.ghosts.grace == 0 || s.room == nil && (s.x == nil || s.x.entering == "" && s.changing() == nil) || !l.isCut(s, why) && (s.appClient() == nil || !s.appClient().replaced) {
+	if l.node.ghosts.grace == 0 || s.room == nil && (s.x == nil || s.x.entering == "" && s.changing() == nil) || !l.isCut(s, why) && (s.appClient() == nil || s.appClient().replaced == 0) {
 		return end
 	}
 	near := l.node.access.near(s.conn.Peer().Addr())

@@ -145,7 +145,7 @@ func TestFleetProgramRooms(t *testing.T) {
 				for i := range 8 {
 					room := a.Room(fmt.Sprint("team-", i))
 					r.changed(nil, func() error { return room.Wait(ctx).Say("server", name) })
-					var members []string
+					var members []app.Member
 					r.changed(nil, func() (err error) { members, err = room.Members(ctx); return err })
 					if fmt.Sprint(members) != "[ann ben]" {
 						t.Errorf("%s: members %v", name, members)

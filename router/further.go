@@ -6,6 +6,7 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // A session may be in several rooms, under one name. The first of them is all that a session in one room has: session.room, with a place in the group of
@@ -201,7 +202,9 @@ func (l *loop) kicked(s *session, it *channel.Item) {
 			l.tellMoved(s, app.Closed)
 			return
 		}
-		l.appClient(s).replaced = it.Replaces()
+		if it.Replaces() {
+			l.appClient(s).replaced = it.Room
+		}
 	}
 	l.kick(s, string(it.Body))
 }
@@ -217,8 +220,8 @@ func (l *loop) forsake(s *session, uid string, star uint8) {
 	}
 }
 
-// departRooms has s, which ends, leave all its rooms. end is what the leaves say of that.
-func (l *loop) departRooms(s *session, end channel.Request) {
+// departRooms has s, which ends for a reason, leave all its rooms. end is what the leaves say of that.
+func (l *loop) departRooms(s *session, end channel.Request, why netpoll.Reason) {
 	from := l.addr(s.conn)
 	handed := uint64(0)
 	if end.Cut {
@@ -228,6 +231,7 @@ func (l *loop) departRooms(s *session, end channel.Request) {
 		r, name, its := s.rare.further[i].room, s.furtherName(i), end
 		if its.Cut = end.Cut && l.node.ghosts.take(end.Near, l.np.Nanos()); its.Cut {
 			its.Handed = r.seq // what is staged counts as taken: nothing is told twice
+			l.tellAway(s, r, name, end.Near, why)
 		} else {
 			its.Near = 0
 		}
@@ -236,6 +240,9 @@ func (l *loop) departRooms(s *session, end channel.Request) {
 	}
 	end.Handed = handed
 	r := s.room
+	if end.Cut {
+		l.tellAway(s, r, s.roomName(), end.Near, why)
+	}
 	l.rooms.exit(s)
 	l.leave(from, s.user(), s.roomName(), r.id.Partition(), end)
 }

@@ -23,7 +23,7 @@ type appClient struct {
 	bindings        []binding        // that wait; owned by the loop
 	telling         atomic.Bool      // the loop will look whose session it is (Bound)
 	logins          atomic.Int32     // somebody waits for what comes of so many
-	replaced        bool             // its user has come back to one of its rooms by another session; owned by the loop
+	replaced        channel.RoomID   // to which its user has come back by another session; 0: to none. Owned by the loop
 	ended           atomic.Bool      // a client of socket.io may have begun another session since, at the same address
 }
 
@@ -130,6 +130,27 @@ func (l *loop) tellOpened(s *session) {
 func (l *loop) tellMoved(s *session, why app.Why) {
 	if k := s.appClient(); k != nil {
 		k.Moved(s.where(), string(why))
+	}
+}
+
+// tellReturned tells the App, if it is so, that s has taken up its place in a room.
+func (l *loop) tellReturned(s *session, it *channel.Item, name string) {
+	if k := s.appClient(); k != nil && it.Returns() {
+		k.Returned(name)
+	}
+}
+
+// tellAway tells the App that the owner of a room is about to be asked to keep the place of s, which ends for a reason; near is where it was. The owner may have no more places for that address, which
+// only it knows (channel.Request.Cut). Whoever returns does so behind the leave: so the App hears of that later, wherever it is.
+func (l *loop) tellAway(s *session, r *room, name string, near uint64, why netpoll.Reason) {
+	k := s.appClient()
+	switch {
+	case k == nil, k.replaced == r.id: // its place is the new session's
+	case near == 0 && s.keyAs(s.user()) == 0: // nothing tells it from others
+	case why == reasonShutdown && !l.node.inFleet: // rooms end, too
+	case l.rooms.policy != nil && l.rooms.policy(name).NoGrace:
+	default:
+		k.Away(name)
 	}
 }
 

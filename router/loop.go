@@ -336,6 +336,7 @@ func (l *loop) arrive(s *session, it *channel.Item, uid string, star uint8, rena
 			l.rooms.add(s, it, uid)
 		}
 		l.tellMoved(s, app.Switched)
+		l.tellReturned(s, it, uid[int(star)+1:])
 		return
 	}
 	if s.room != nil {
@@ -353,6 +354,7 @@ func (l *loop) arrive(s *session, it *channel.Item, uid string, star uint8, rena
 	s.uid, s.star = uid, star
 	l.rooms.join(s, it)
 	l.tellMoved(s, app.Switched)
+	l.tellReturned(s, it, s.roomName())
 	l.tellCame(s)
 }
 

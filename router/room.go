@@ -69,7 +69,7 @@ func (rs *rooms) know(it *channel.Item, name string) *room {
 		r = &room{id: it.Room, epoch: it.Epoch, seq: it.Seq}
 		rs.byID[it.Room] = r
 	}
-	if int(it.Count) >= rs.limits.Spread && r.large == "" {
+	if it.Members() >= rs.limits.Spread && r.large == "" {
 		r.large = name
 		rs.large[r.large] = struct{}{}
 	}

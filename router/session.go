@@ -255,7 +255,7 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 	end := l.endOf(s, why)
 	if s.room != nil {
 		l.tellWent(s, why)
-		l.departRooms(s, end)
+		l.departRooms(s, end, why)
 	}
 	if x := s.x; x != nil {
 		clear(x.pending)

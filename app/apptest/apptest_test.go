@@ -50,8 +50,8 @@ func TestRooms(t *testing.T) {
 		t.Errorf("a name that is taken: %v", err)
 	}
 	room := a.Room("lobby").Wait(t.Context())
-	if names, err := room.Members(t.Context()); fmt.Sprint(names) != "[ann ben]" || err != nil {
-		t.Errorf("members %v, %v", names, err)
+	if members, err := room.Members(t.Context()); fmt.Sprint(members) != "[ann ben]" || err != nil {
+		t.Errorf("members %v, %v", members, err)
 	}
 	if err := errors.Join(room.PushExcept("ann", "onNews", map[string]int{"n": 1}), room.Push("onNews", map[string]int{"n": 2})); err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func (f *friends) join(c *app.Call) (any, error) {
 		return nil, err
 	}
 	members, err := f.app.Room("friends-" + body.Room).Members(c.Context())
-	return map[string][]string{"members": members}, err
+	return map[string][]app.Member{"members": members}, err
 }
 
 // rooms are all rooms of friends.

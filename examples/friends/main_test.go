@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/app/apptest"
 )
 
@@ -25,7 +26,7 @@ func TestFriends(t *testing.T) {
 	if ann.Wait("onTold", &told); told.From != "2" || told.Text != "hi" {
 		t.Errorf("told %+v", told)
 	}
-	var room struct{ Members []string }
+	var room struct{ Members []app.Member }
 	ask(ann, "join", map[string]string{"room": "books"}, &room)
 	ask(ben, "join", map[string]string{"room": "books"}, &room)
 	if len(room.Members) != 2 {

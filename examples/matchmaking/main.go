@@ -59,6 +59,8 @@ func (m *Matchmaker) App() *app.App {
 	m.app.Before("connector.entryHandler.enter", m.enter)
 	m.app.OnEnter(m.entered)
 	m.app.OnLeave(m.left)
+	m.app.OnAway(m.tell("onAway"))
+	m.app.OnReturn(m.tell("onReturn"))
 	m.app.OnClose(m.closed)
 	return m.app
 }
@@ -173,6 +175,15 @@ func (m *Matchmaker) left(s *app.Session, left app.Place, why app.Why) {
 		m.goOut(g, left.User)
 	default:
 		m.lose(g, left.User)
+	}
+}
+
+// tell tells the opponent that a player was cut off and may come back, or that it has. The room's owner has these in order, wherever the two sessions are.
+func (m *Matchmaker) tell(route string) func(*app.Session, app.Place) {
+	return func(_ *app.Session, at app.Place) {
+		if strings.HasPrefix(at.Room, "match-") {
+			_ = m.app.Room(at.Room).Push(route, map[string]string{"user": at.User})
+		}
 	}
 }
 

@@ -67,6 +67,46 @@ func TestAShortCutIsNoEnd(t *testing.T) {
 	}
 }
 
+// Where the server keeps the place of who is cut off, as it does for who has a secret, the opponent is told that the player is away, and that it is back.
+func TestTheOpponentIsAway(t *testing.T) {
+	s, ann, ben, room := match(t, time.Hour)
+	enter := func(c *apptest.Client) {
+		t.Helper()
+		if err := c.Request("connector.entryHandler.enter", map[string]string{"username": "ann", "rid": room, "secret": "one that nobody guesses"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(route string) {
+		t.Helper()
+		var told struct{ User string }
+		if ben.Wait(route, &told); told.User != "ann" {
+			t.Errorf("%s of %s", route, told.User)
+		}
+	}
+	ann.Cut()
+	told("onLeave") // it had no secret
+	for range 2 {
+		ann = s.Connect()
+		find(t, ann, "ann")
+		enter(ann)
+		if err := ann.Say("here I am"); err != nil {
+			t.Fatal(err)
+		}
+		ben.Wait("onChat", nil)
+		ann.Cut()
+		told("onAway")
+	}
+	ann = s.Connect()
+	find(t, ann, "ann")
+	enter(ann)
+	told("onReturn")
+	ann.Close()
+	var end struct{ Lost string }
+	if ben.Wait("onEnd", &end); end.Lost != "ann" {
+		t.Errorf("%s has lost", end.Lost)
+	}
+}
+
 // A player comes by another connection before anybody has noticed that the first one is dead, and goes on; it has no second game meanwhile.
 func TestASecondConnectionIsNoEnd(t *testing.T) {
 	s, _, ben, room := match(t, time.Hour)

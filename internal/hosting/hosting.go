@@ -159,6 +159,10 @@ type Session interface {
 	// Moved says in which rooms it is now and under which name, tells the App what is new of that, and why it has left those in which it is no longer (an
 	// app.Why). Runs on the event loop.
 	Moved(to Where, why string)
+	// Away tells the App that its connection broke and its place in a room is kept, before the owner of that hears of it and before End; Returned that it has taken up
+	// such a place, after Moved has told of the room. They run on the event loop.
+	Away(room string)
+	Returned(room string)
 	// Begin makes the context of a call, which its goroutine cancels in the end. giveUp is called once or more often when nobody waits
 	// for the answer any more: with Abandon, with End, and late, when the call has ended long since. A call that was given up may still run
 	// when the next begins, so only the latest is given up by Abandon and End.
