@@ -151,6 +151,36 @@ func ExampleApp_AfterFunc() {
 	// false
 }
 
+// Each day at four prizes are given, by one process of a fleet.
+func ExampleApp_Cron() {
+	a := app.New()
+	a.OnStart(func() error {
+		_, err := a.Cron("CRON_TZ=UTC 0 4 * * *", func(ctx context.Context) {
+			leads, err := a.Leads(ctx, "prizes")
+			if err == nil && leads {
+				_ = a.Broadcast("onPrizes", nil)
+			}
+		})
+		return err
+	})
+	_, stop := serve(a)
+	defer stop()
+
+	_, err := a.Cron("0 25 * * *", nil)
+	fmt.Println(err)
+	// Output: "0 25 * * *": no schedule: hour "25": it must be from 0 to 23
+}
+
+// A process alone leads in everything.
+func ExampleApp_Leads() {
+	a := app.New()
+	_, stop := serve(a)
+	defer stop()
+
+	fmt.Println(a.Leads(context.Background(), "prizes"))
+	// Output: true <nil>
+}
+
 // Something is done again and again, from the start of the server on.
 func ExampleApp_Every() {
 	a := app.New()

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/pomelod/pomelod/internal/hosting"
 )
@@ -38,4 +39,20 @@ func RunInline(a *App, route string) func() {
 		}
 	}
 	return nil
+}
+
+// NextOf is the first time of a schedule behind t.
+func NextOf(spec string, t time.Time) (time.Time, error) {
+	s, err := parseSchedule(spec)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.next(t), nil
+}
+
+// SetWall has Cron go by another clock, until undo is called.
+func SetWall(now func() time.Time) (undo func()) {
+	was := wall
+	wall = now
+	return func() { wall = was }
 }

@@ -19,10 +19,9 @@ const leastEvery = 10 * time.Millisecond
 // ErrTimers means that an App has 100,000 timers that wait, or that Every was given less than 10 ms.
 var ErrTimers = errors.New("no more timers can be had")
 
-// Timer calls a function later (App.AfterFunc, App.Every, Room.AfterFunc). Safe from any goroutine.
+// Timer calls a function later (App.AfterFunc, App.Every, App.Cron, Room.AfterFunc). Safe from any goroutine.
 type Timer struct {
-	of    *timers
-	every time.Duration // 0: once
+	of *timers
 
 	// Guarded by of.mu.
 	unset func() bool // has the node forget it; nil while it is being set
@@ -64,7 +63,7 @@ func (ts *timers) drop(t *Timer) {
 // server does, which waits for fn as for OnStop functions. For a time within a room see Room.AfterFunc. It fails with ErrNotRunning before the server
 // begins (in OnStart it may be called), and with ErrTimers where 100,000 wait already. Nobody else knows of a timer, so none goes along in an upgrade.
 func (a *App) AfterFunc(d time.Duration, fn func(ctx context.Context)) (*Timer, error) {
-	return a.begin(d, 0, fn)
+	return a.begin(d, once, fn)
 }
 
 // Every is AfterFunc again and again: d after it is called, and then every d. If fn takes longer than d, the calls that it misses are left out, so it runs once at
@@ -73,11 +72,18 @@ func (a *App) Every(d time.Duration, fn func(ctx context.Context)) (*Timer, erro
 	if d < leastEvery {
 		return nil, fmt.Errorf("every %v: %w: the least is %v", d, ErrTimers, leastEvery)
 	}
-	return a.begin(d, d, fn)
+	return a.begin(d, func() (bool, time.Duration) { return true, d }, fn)
 }
 
-func (a *App) begin(d, every time.Duration, fn func(context.Context)) (*Timer, error) {
-	return a.timer(d, every, func(t *Timer) {
+// pace says, when the time of a timer has come, whether it fires, and in how long its time comes again; 0: not again. Guarded by timers.mu.
+type pace func() (fires bool, again time.Duration)
+
+// once is the pace of a timer that fires and ends.
+func once() (fires bool, again time.Duration) { return true, 0 }
+
+// begin sets a timer whose function runs on a goroutine of its own.
+func (a *App) begin(d time.Duration, of pace, fn func(context.Context)) (*Timer, error) {
+	return a.timer(d, of, func(t *Timer) {
 		ctx, ok := a.timers.start(t)
 		if !ok {
 			return
@@ -90,12 +96,12 @@ func (a *App) begin(d, every time.Duration, fn func(context.Context)) (*Timer, e
 }
 
 // timer sets a timer that calls fire, on any goroutine. fire must not block.
-func (a *App) timer(d, every time.Duration, fire func(*Timer)) (*Timer, error) {
+func (a *App) timer(d time.Duration, of pace, fire func(*Timer)) (*Timer, error) {
 	node, err := a.running()
 	if err != nil {
 		return nil, err
 	}
-	ts, t := &a.timers, &Timer{of: &a.timers, every: every}
+	ts, t := &a.timers, &Timer{of: &a.timers}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	switch {
@@ -110,17 +116,17 @@ func (a *App) timer(d, every time.Duration, fire func(*Timer)) (*Timer, error) {
 	var due func()
 	due = func() {
 		ts.mu.Lock()
-		over := t.over
-		switch {
-		case over:
-		case every > 0:
-			t.unset = node.After(every, due)
-		default:
-			t.unset = nil
-			ts.drop(t)
+		fires, again := false, time.Duration(0)
+		if !t.over {
+			if fires, again = of(); again > 0 {
+				t.unset = node.After(again, due)
+			} else {
+				t.unset = nil
+				ts.drop(t)
+			}
 		}
 		ts.mu.Unlock()
-		if !over {
+		if fires {
 			fire(t)
 		}
 	}
@@ -194,7 +200,7 @@ func (r Room) AfterFunc(d time.Duration, fn func()) (*Timer, error) {
 	}
 	var life atomic.Uint64 // of the room that the timer is in; 0: nobody was there
 	life.Store(unknownLife)
-	t, err := r.app.timer(d, 0, func(*Timer) {
+	t, err := r.app.timer(d, once, func(*Timer) {
 		node.OnRoom(r.name, func(now uint64, err error) {
 			if err != nil {
 				tellFailed("timer of a room, whose owner does not answer", err)

@@ -142,6 +142,9 @@ func BoundUser(uid string) string { return boundPrefix + uid }
 // IsBoundUser tells whether a user is a uid's.
 func IsBoundUser(user string) bool { return strings.HasPrefix(user, boundPrefix) }
 
+// LeaderUser is the user whose only session is the node that leads (app.App.Leads) in what a name stands for. No uid and no login looks so.
+func LeaderUser(name string) string { return "leader\x00" + name }
+
 const boundPrefix = "bound\x00"
 
 // ChangeKind says what a Change is.
