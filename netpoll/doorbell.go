@@ -75,7 +75,7 @@ func (d *doorbell) Overrun(limit time.Duration) bool {
 
 // answer begins the turn that was asked for.
 func (d *doorbell) answer() {
-	d.waited = [2]int64{d.waited[1], max(d.clock.nanos()-d.rangAt.Load(), 0)}
+	d.waited = [2]int64{d.waited[1], max(d.clock.EventNanos()-d.rangAt.Load(), 0)}
 	d.waits.add(d.waited[1])
 	if d.again {
 		d.again = false

@@ -12,9 +12,10 @@ type Mailbox[M any] struct {
 	queue []M // guarded by mu
 
 	// Owned by the loop.
-	batch []M // taken from the queue
-	at    int // what comes next in batch
-	spare []M // the last batch's memory, to be swapped in
+	batch []M  // taken from the queue
+	at    int  // what comes next in batch
+	spare []M  // the last batch's memory, to be swapped in
+	ended bool // EndSlice was called
 }
 
 // maxSpareMail is how many messages' worth of memory a mailbox keeps between batches.
@@ -40,7 +41,8 @@ func (b *Mailbox[M]) Drain(most int, f func(*M)) (more bool) {
 	if b.at == len(b.batch) {
 		b.take()
 	}
-	for end := b.at + min(most, len(b.batch)-b.at); b.at < end; {
+	b.ended = false
+	for end := b.at + min(most, len(b.batch)-b.at); b.at < end && !b.ended; {
 		m := &b.batch[b.at]
 		b.at++ // first, in case f panics
 		f(m)
@@ -57,6 +59,9 @@ func (b *Mailbox[M]) Drain(most int, f func(*M)) (more bool) {
 	defer b.mu.Unlock()
 	return len(b.queue) > 0 // its ring may have been answered while the batch was under way
 }
+
+// EndSlice has Drain call f no more this time: what it did so far has taken long enough. Only f may call it.
+func (b *Mailbox[M]) EndSlice() { b.ended = true }
 
 // take begins a new batch with all that has been posted so far.
 func (b *Mailbox[M]) take() {

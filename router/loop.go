@@ -94,6 +94,7 @@ func (l *loop) byAddr(a channel.Addr) *session {
 
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
+	n, deadline := 0, l.np.EventNanos()+mailNanos
 	more := l.mail.Drain(mailSlice, func(m *mail) {
 		l.mailBytes.Add(-m.weight)
 		switch {
@@ -107,6 +108,9 @@ func (l *loop) Turn() {
 			l.apply(&m.item)
 			l.catchUp()
 		}
+		if n++; n%mailLook == 0 && l.np.Nanos() > deadline {
+			l.mail.EndSlice()
+		}
 	})
 	if l.turned != nil {
 		l.run(l.turned)
@@ -116,8 +120,13 @@ func (l *loop) Turn() {
 	}
 }
 
-// mailSlice is how much mail one turn carries out: others wait for the loop too.
-const mailSlice = 256
+// A turn carries out mailSlice pieces of mail at most, and fewer when they have taken mailNanos, as those with long contents do: other clients wait for the loop
+// too. The clock is looked at behind each mailLook of them.
+const (
+	mailSlice = 256
+	mailNanos = 1_000_000
+	mailLook  = 8
+)
 
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {

