@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pomelod/pomelod/admin"
@@ -28,8 +29,11 @@ func kicker(t *testing.T, name string) (m *moderation, kicked chan string, told 
 	return m, kicked, told
 }
 
-// A kick is carried out once at each node, also where notes are lost, come twice, or in another order; it is no rule, stands in no file, and a node that hears of it too late does nothing.
-func TestKicksOfAFleet(t *testing.T) {
+// A kick is carried out once at each node, also where notes are lost, come twice, or in another order; it is no rule, stands in no file, and a node that hears of it too late does nothing. The clock
+// stands still meanwhile: kicks are told of for ten seconds.
+func TestKicksOfAFleet(t *testing.T) { synctest.Test(t, kicksOfAFleet) }
+
+func kicksOfAFleet(t *testing.T) {
 	a, here, told := kicker(t, "a")
 	b, there, _ := kicker(t, "b")
 	for i := range 3 {
@@ -144,7 +148,9 @@ func next(t *testing.T, c <-chan string) (s string) {
 }
 
 // What a node has kicked in the last seconds is bounded by what a note may have, and kicks of before go.
-func TestKicksAreBounded(t *testing.T) {
+func TestKicksAreBounded(t *testing.T) { synctest.Test(t, kicksAreBounded) }
+
+func kicksAreBounded(t *testing.T) {
 	a, here, _ := kicker(t, "a")
 	var err error
 	n := 0
