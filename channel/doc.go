@@ -13,18 +13,18 @@
 //	post    hands the items to the outlets, then flushes each
 //
 // A panic in admit or decide leaves the state as it was. A Record is a plain value that says what was decided: "b is a member of r", and
-// not "b asked to enter". In one process records are applied and forgotten; who follows a partition gets them too (Keeper). Applied
-// to an empty machine they make it the same, whatever the flags, clock or version there. An export is a sequence of records as well.
+// not "b asked to enter". In one process records are applied and forgotten; in a fleet the partition's follower gets them
+// too (Keeper). Applied to an empty machine they make the same state, whatever flags, clock or version that machine has. An export is a sequence of records as well.
 //
 // A Worker is the partitions that run on one loop. They share memory, and nothing else: Export, Import and Release move one of them to
 // another worker, in this process or in another one.
 //
 // # What a room keeps
 //
-// A room may keep the last messages that were said in it (History), so that who was cut off can return without a gap. What is kept and what is
-// forgotten are records like all else. Each push has a number in its room's stream (codec.Seq); an answer to an enter says how far that is,
-// and what is asked for from there on follows the answer, before anything that is said later. A room with messages outlives its last member.
-// Who may read them is decided when the room is made (Readers).
+// A room may keep the last messages that were said in it (History), so that a client that was cut off can return without a gap. What is kept and what is
+// forgotten are records like all else. Each push has a number in its room's stream (codec.Seq); the answer to an enter tells the latest number,
+// and the messages that the client asked for follow that answer, before anything that is said later. A room with messages outlives its last member.
+// Which sessions may read them is decided when the room is made (Readers).
 //
 // # The two ways
 //

@@ -237,7 +237,7 @@ func (a *Acceptor) ready(fd int) {
 		for _, c := range batch {
 			a.loops[i].Adopt(int(c.fd), c.ConnState)
 		}
-		a.accepted.Add(uint64(len(batch))) // last: who sees that may look for them
+		a.accepted.Add(uint64(len(batch))) // last: the sockets can be found by then
 		a.batches[i] = batch[:0]
 	}
 }
@@ -261,7 +261,7 @@ func (a *Acceptor) hand(ln *Listener, fd int, sa unix.Sockaddr) {
 		}
 	}
 	if a.full.Load() {
-		a.turned.Add(1) // first: who sees the end may look
+		a.turned.Add(1) // first: the count is right by the time the peer sees its end
 		refuse(fd)
 		return
 	}

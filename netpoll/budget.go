@@ -29,7 +29,7 @@ func NewBudget(limit int64) *Budget {
 	return b
 }
 
-// SetLimit changes the bound. If it is less than before, all loops are made to turn, and those who have too much end conns then.
+// SetLimit changes the bound. If it is less than before, all loops are made to turn, and end conns where too much is buffered.
 func (b *Budget) SetLimit(limit int64) {
 	if b.limit.Swap(limit) > limit {
 		for _, k := range b.loops {

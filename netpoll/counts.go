@@ -3,7 +3,7 @@ package netpoll
 import "sync/atomic"
 
 // counts is how many conns a loop has, and has had. A socket counts from the moment at which it is given to the loop, by an acceptor or another loop, so
-// that who adds all loops up misses none; the Budget counts it too, by its listener's tag, for as long as it is on any loop.
+// that a sum over all loops misses none. The Budget counts it too, by its listener's tag, for as long as it is on any loop.
 type counts struct {
 	budget *Budget
 

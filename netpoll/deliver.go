@@ -84,7 +84,7 @@ func (l *Loop) deliver(c *Conn, b []byte) {
 	l.inboxes.retain(c, rest, first || used > 0)
 }
 
-// goOn lets those go on who had to wait, for as long as a turn may take for that, so that others are heard in between. Behind them come
+// goOn reads conns that had to wait, for as long as a turn may take for that, so that other conns are heard in between. Behind them come
 // those whose clients had had their share, each for as much as one conn may have.
 func (l *Loop) goOn() {
 	l.waiting.newTurn()
@@ -106,7 +106,7 @@ func (l *Loop) goOn() {
 	l.waiting.endTurn()
 }
 
-// goOnPutOff is the second half of goOn, for the first n of those who were put off.
+// goOnPutOff is the second half of goOn, for the first n conns that were put off.
 func (l *Loop) goOnPutOff(n int) {
 	l.waiting.shares.exempt = true
 	until := l.nanos() + lateNanos

@@ -7,8 +7,8 @@
 // The model, in the order things happen (turn.go):
 //
 //	ready(fd)  a socket has bytes or room: read, Handler.Data, write that conn's own answers
-//	turn       the doorbell rang: adopt accepted sockets, Handler.Turn (mail, workers), call those who are due or late, let those go on who
-//	           had to wait, write staged answers, then a slice of every active pass, shed, reap who has ended
+//	turn       the doorbell rang: adopt accepted sockets, Handler.Turn (mail, workers), call the handler for conns that are due or late,
+//	           read conns that had to wait, write staged answers, then a slice of every active pass, shed, reap conns that have ended
 //	tick       once a second: deadlines, stuck peers, Handler.Tick
 //
 // Output is only ever staged by a Handler; the loop writes it afterwards, so no Handler method can be re-entered by a
@@ -21,23 +21,23 @@
 // back but the handler.
 //
 //	Loop      turn.go, deliver.go, life.go, transfer.go, handover.go, accepted.go, shed.go: what an event, a turn and a tick make of the parts
-//	passes    groups and their logs: who lacks which part of a stream (pass.go, group.go, log.go)
+//	passes    groups and their logs: which member lacks which part of a stream (pass.go, group.go, log.go)
 //	outboxes  what conns have yet to be sent (outboxes.go; stage.go and queue.go are what an outbox is made of)
 //	offers    writes to conns without a socket (pull.go)
-//	waiting   who is not read, or not yet, and who goes on next; shares is how much of a turn a client may have
+//	waiting   conns that are not read, or not yet, and which of them goes on next; shares says how much of a turn a client may have
 //	secures   TLS: what stands between a conn and its socket (secures.go; wire.go is what crypto/tls takes for a socket)
-//	inboxes   what peers have sent, and is kept; who has not finished in time what he began
-//	sockets   descriptors: whose each is, and what it is watched for
+//	inboxes   what peers have sent and the handler has not taken; which peer has not finished in time what it began
+//	sockets   descriptors: which conn has each, and what epoll watches it for
 //	calls     the handler, and what a panic there costs
-//	ends      whose life has gone on in this event
+//	ends      conns that close, end or move in this event
 //	wheel     deadlines
-//	ledger    how many bytes are buffered, for the Budget that loops share; counts is how many conns there are
-//	doorbell  who asked for a turn, and how long it took; clock is what time it is; slots is where conns live
+//	ledger    how many bytes are buffered, for the Budget that loops share; counts says how many conns there are
+//	doorbell  asks the driver for a turn, and measures the wait; clock tells the time; slots holds the conns
 //
-// A handshake of TLS is no loop's work: it is half a millisecond of sums. Handshakes takes steps of it on goroutines of its own, and a loop brings it records
-// and hears when it is done. From then on the loop drives crypto/tls itself, as it reads and writes.
+// A TLS handshake costs half a millisecond of computation, too much for a loop. Handshakes does it on goroutines of its own: the loop brings the peer's
+// records and hears when the handshake is done. From then on the loop drives crypto/tls itself, as it reads and writes.
 //
-// An Acceptor gives a loop its sockets, if a Gate lets them in; the Gate hears when each is gone.
+// An Acceptor gives a loop its sockets, if a Gate lets them in; the Gate is told when each has closed.
 //
 // Ownership words used below: "Runs on the loop" means that the method may be called only by the goroutine that turns the
 // loop, which is where every Handler method runs. "Owned by the loop" says the same of a type. "Safe from any goroutine" means what it says.

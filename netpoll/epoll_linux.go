@@ -115,7 +115,7 @@ func (d *Epoll) Run(l *Loop) error {
 	}
 }
 
-// timeout is how many ms l may wait for events; -1: for ever. It is rounded up: who is woken too early would wait again.
+// timeout is how many ms l may wait for events; -1: for ever. It is rounded up: a loop that is woken too early would wait again.
 func timeout(l *Loop) int {
 	nanos, any := l.Resting()
 	if !any {

@@ -11,7 +11,7 @@ type Footprint struct {
 	ConnBytes     int // a conn, with what it has while something is kept for it in both directions
 	SegmentBytes  int // a piece of a queue, beside its bytes
 	ReadBytes     int // one read
-	ThrottleBytes int // unsent answers, above which who asked for them is not read
+	ThrottleBytes int // unsent answers, above which the conn that asked for them is not read
 	HeldBytes     int // kept of a held conn, above which it is not read
 
 	LingerBytes   int // read of a conn that was told goodbye

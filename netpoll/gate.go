@@ -23,7 +23,7 @@ const PassAlone = Pass(1<<32 - 1)
 // Pass is the conn's pass.
 func (c *Conn) Pass() Pass { return c.pass }
 
-// SetPass replaces the conn's pass. Gate.Leave is not called for the old one: whoever replaces it has given it back. Runs on the loop.
+// SetPass replaces the conn's pass. Gate.Leave is not called for the old one: the caller has given it back. Runs on the loop.
 func (c *Conn) SetPass(p Pass) { c.pass = p }
 
 // SetPeer sets what Peer returns from now on: the address of a client whose connection a proxy carries. Runs on the loop.

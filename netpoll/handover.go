@@ -7,7 +7,7 @@ import (
 	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
-// A loop can take the place of another one: conns keep their names, so that whoever knows one by its name need not be told. First the new
+// A loop can take the place of another one: conns keep their names, so those that hold such a name need not be told. First the new
 // loop learns which names have been given (AppendNames, TakeNames), then it is given the conns (Export, Import), and then it is turned.
 // Export changes nothing: the old loop can go on as if nothing had been.
 
@@ -17,9 +17,10 @@ const waitsKept = waitsPaused | waitsThrottled | waitsHeld | waitsResumed
 // StateVersion names the encodings of conns and of their names: a process that has another one cannot take them over.
 const StateVersion = connStateVersion<<8 | namesVersion
 
-// Export calls f for every conn of this loop, with its socket (-1 for none) and all that it is, for a loop that takes this one's place. c stays
-// as it is. What TLS has come to is no part of that: f must leave conns that are Secured out, and those of them that have ended are. What the handler knows of c is for f to add (ConnState.Handler), if c is alive; of others the handler has heard the end, and only
-// their last bytes have yet to be sent. Runs on the loop, between events.
+// Export calls f for every conn of this loop, with its socket (-1 for none) and its state, for a loop that takes this one's place. It changes
+// nothing. The state has no TLS session in it, so f must leave out conns that are Secured; those of them that have ended are left out here. f adds what the handler knows of c
+// (ConnState.Handler) if c is alive. The handler has been told the end of the others, and only their last bytes have yet to be sent. Runs on the loop,
+// between events.
 func (l *Loop) Export(f func(c *Conn, fd int, s *ConnState)) {
 	for slot := range uint32(l.slots.len()) {
 		if c := l.slots.at(slot); c.exports() {

@@ -64,8 +64,8 @@ type Handshakes struct {
 // handshakeBurst is how many handshakes may begin at once after a pause.
 const handshakeBurst = 32
 
-// handshakeAge is how old a handshake is at least, in nanoseconds, when it is ended for another one of its client: longer than a round trip. Many who come
-// back at once from behind one address would end each other otherwise, and none would ever be through.
+// handshakeAge is how old a handshake is at least, in nanoseconds, when it is ended for another one of its client: longer than a round trip. Without this age many
+// clients that come back at once from behind one address would end each other's handshakes, and none would ever be done.
 const handshakeAge = int64(time.Second)
 
 // handshakeBytes is what a handshake counts for in the budget while it waits for its peer: measured by TestHandshakeBytes.
@@ -91,7 +91,7 @@ type shaker struct {
 	turn    *list.Element // in Handshakes.turn, while some wait
 }
 
-// stage of a handshake says who has it.
+// stage of a handshake says which goroutine has it.
 type shakeStage uint8
 
 const (
@@ -353,7 +353,7 @@ func (p *Handshakes) leave(h *handshake) {
 	}
 }
 
-// state is who has h, and whether others took its place.
+// state tells which goroutine has h, and whether another handshake took its place.
 func (p *Handshakes) state(h *handshake) (stage shakeStage, evicted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

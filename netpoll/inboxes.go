@@ -5,7 +5,7 @@ import "bytes"
 // maxInboxKept is how large a buffer an inbox may keep in the pool, or for a few bytes.
 const maxInboxKept = 4 << 10
 
-// What a turn does about those who do not finish what they have begun: looking at a conn costs next to nothing, but ending one does (see dueCalls).
+// What a turn does about peers that do not finish what they have begun: to look at a conn costs next to nothing, but to end one does (see dueCalls).
 const (
 	lateLooks = 2048
 	lateCalls = 32
@@ -39,7 +39,7 @@ type inboxes struct {
 	limit  uint32 // Limits.Unfinished
 
 	conns    []*Conn // that have an inbox
-	unlooked int     // conns[:unlooked] are yet to be looked at for those who are late
+	unlooked int     // conns[:unlooked] have yet to be looked at: are their peers late?
 	pool     []*inbox
 }
 
@@ -145,7 +145,7 @@ func (x *inboxes) retain(c *Conn, rest []byte, moved bool) {
 	}
 }
 
-// restart gives c's peer its time anew: until now it was we who did not read on.
+// restart gives c's peer its time anew: until now it was the loop that did not read on.
 func (x *inboxes) restart(c *Conn) {
 	if c.in != nil {
 		c.in.begun = x.clock.now
@@ -189,7 +189,7 @@ func (x *inboxes) drop(c *Conn) {
 func (x *inboxes) lookAtAll() { x.unlooked = len(x.conns) }
 
 // nextLate is a conn whose peer has not finished in time what it has begun, however busy it is with other things meanwhile; nil when all have been
-// looked at, or as many as looks says. It goes down, so whoever takes the place of one that has gone has been looked at.
+// looked at, or as many as looks says. It goes down, so a conn that takes the place of one that has gone has been looked at.
 func (x *inboxes) nextLate(looks *int) *Conn {
 	for x.unlooked = min(x.unlooked, len(x.conns)); x.unlooked > 0 && *looks > 0; *looks-- {
 		x.unlooked--
@@ -201,7 +201,7 @@ func (x *inboxes) nextLate(looks *int) *Conn {
 	return nil
 }
 
-// late tells whether c's peer has owed the rest of something for too long. While it is we who do not read on, no time runs.
+// late tells whether c's peer has owed the rest of something for too long. While the loop does not read on, no time runs.
 func (x *inboxes) late(c *Conn) bool {
 	i := c.in
 	if x.limit == 0 || c.waits&(waitsBlocked|waitsResumed) != 0 {

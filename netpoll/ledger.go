@@ -18,7 +18,7 @@ type ledger struct {
 
 	// Safe from any goroutine.
 	buffered atomic.Int64 // sum, when the budget was told last
-	shedding atomic.Bool  // the budget asks this loop to end those for whom most is buffered
+	shedding atomic.Bool  // the budget asks this loop to end the conns for which most is buffered
 }
 
 // sum is how many bytes are buffered for the conns of this loop.

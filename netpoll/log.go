@@ -2,12 +2,12 @@ package netpoll
 
 // log is the part of a group's stream that some member may lack, and the pass that brings it to them: a cursor that goes
 // round the members. Each gets, at its visit, everything that has been pushed until then (up to chunkBytes), in one write. So
-// under load a push waits for no pass to end: who is visited next has it at once, everybody has it one round later, and a
+// under load a push waits for no pass to end: the member visited next has it at once, all have it one round later, and a
 // write carries what came within a round.
 type log struct {
 	chunks []chunk
 	cursor int    // conns[:cursor] have been visited in this round
-	todo   int    // whoever lacks something is among the next todo visits
+	todo   int    // every member that lacks something is among the next todo visits
 	low    uint64 // the least cut of those visited in this round
 	copies []piece
 	fresh  bool // something was pushed since the last slice
@@ -21,7 +21,7 @@ type chunk struct {
 
 func (k *chunk) end() uint64 { return k.base + uint64(len(k.b)) }
 
-// piece is an exact copy of a stretch of the stream that conns with a backlog refer to; made once, by the first who
+// piece is an exact copy of a stretch of the stream that conns with a backlog refer to; made once, by the first that
 // needs it. So chunks can always be recycled, and a frozen conn never pins a large buffer for a small push. The pieces of
 // a log are next to each other and begin and end between pushes.
 type piece struct {

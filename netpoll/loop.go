@@ -8,16 +8,16 @@ package netpoll
 type Loop struct {
 	slots            // where conns live: Find, Each
 	clock            // what time it is: Now, Nanos
-	doorbell         // who asked for a turn: Ring, Overrun
+	doorbell         // whether a turn was asked for, and for how long it has waited: Ring, Overrun
 	wheel            // what is due when: SetDue
-	ends             // whose life has gone on in this event: Kill
+	ends             // conns that have been ended in this event: Kill
 	counts           // how many there are: Open, Pulls
 	ledger   ledger  // how many bytes are buffered, for the Budget
 	call     calls   // the handler, and what a panic there costs
-	sockets          // descriptors: whose each is, what it is watched for
+	sockets          // descriptors: which conn has each, what epoll watches it for
 	secures  secures // TLS: what stands between conns and their sockets
 	inboxes          // what peers have sent, and is kept: Keep, TakeInput
-	waiting          // who is not read, or not yet: Pause, Hold, Throttle
+	waiting          // conns that are not read, or not yet: Pause, Hold, Throttle
 	memory   sharing // what several queues refer to
 	offers   offers  // writes to conns without a socket
 	outboxes         // what conns have yet to be sent: Stage, Write, Lend

@@ -63,8 +63,8 @@ func (x *outboxes) Write(c *Conn, b []byte) {
 	}
 }
 
-// Lend stages b, which nobody may change any more. While many are to be given the same long bytes, these are there once: no stage
-// grows for them, and who does not take them refers to them. What is lent at different times may begin at the same place and end
+// Lend stages b, which nobody may change any more. While many conns are to be sent the same long bytes, these are in memory once: no stage
+// grows for them, and a conn whose socket does not take them refers to them. What is lent at different times may begin at the same place and end
 // at others. Runs on the loop.
 func (x *outboxes) Lend(c *Conn, b []byte) {
 	if !c.Alive() {
@@ -255,7 +255,7 @@ func (x *outboxes) enqueue(c *Conn, s segment) {
 }
 
 // mayQueue tells whether n bytes of one write may be queued. An empty queue takes one write of any size, which then counts for nothing
-// until it has gone: who is sent a long list must not be ended for the next word that anybody says. Otherwise a conn that would hold more
+// until it has gone: a member that is sent a long list must not be ended for the next word that anybody says. Otherwise a conn that would hold more
 // than Limits.Outbound is ended: a member gets every message or is disconnected, never a hole.
 func (x *outboxes) mayQueue(c *Conn, n int) bool {
 	o := x.of(c)
@@ -336,7 +336,7 @@ func (x *outboxes) discard(c *Conn) {
 	x.tidy(c)
 }
 
-// check runs once a second: peers that take nothing are ended, and those are tried again for whom there was no memory.
+// check runs once a second: peers that take nothing are ended, and those for which there was no memory are tried again.
 func (x *outboxes) check() {
 	for i := len(x.queued) - 1; i >= 0; i-- {
 		c := x.queued[i]

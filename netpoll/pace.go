@@ -31,7 +31,7 @@ func (s *passes) Hurry(g *Group) {
 	}
 }
 
-// hurryNanos is the least time between two rounds that Hurry has begin: what is announced seldom is told at once, and who announces often has the room's pace.
+// hurryNanos is the least time between two rounds that Hurry has begin: a rare announcement is told at once, and frequent ones have the room's pace.
 const hurryNanos = 100_000_000
 
 // paces tells whether g is between two rounds and its next one may not begin yet.
@@ -50,7 +50,7 @@ func (s *passes) wakeDue(now int64) (any bool) {
 	for len(s.resting) > 0 && s.resting[0].wake <= now {
 		g := heap.Pop(&s.resting).(*Group)
 		g.resting = false
-		if g.log != nil { // else nobody is left who lacks anything
+		if g.log != nil { // else no member lacks anything
 			g.active, any = true, true
 			s.active = append(s.active, g)
 		}

@@ -80,7 +80,7 @@ func hasFailed(fd int32) bool {
 	return n == 1 && err == nil && about[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }
 
-// Events that say that a socket may be read, or written. Errors say both: who tries is told. They come alone when a socket is watched for
+// Events that say that a socket may be read, or written. Errors say both: the call that tries is told. They come alone when a socket is watched for
 // neither.
 const (
 	eventsFailed = unix.EPOLLERR | unix.EPOLLHUP

@@ -214,7 +214,7 @@ func (l *Loop) goOnShaking(c *Conn, s *secure) {
 }
 
 // waitsFull tells whether a conn whose handshake has a step to take is read no more. As long as it waits in line for the first one it is read until something
-// has come behind its hello: who has ended wants no handshake, and in a long line would have a descriptor for minutes.
+// has come behind its hello: a peer that has ended wants no handshake, and would keep a descriptor for minutes in a long line.
 func (s *secure) waitsFull() bool { return s.busy && (s.began || len(s.raw) > 0) }
 
 // stepped takes back a handshake that has taken a step, or that others took the place of.

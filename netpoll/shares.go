@@ -9,8 +9,8 @@ const (
 )
 
 // shares tells how much of a turn has gone to the conn that is being served, and to all conns of its client together. Things are what a
-// handler does for a peer, each of which it asks about first, and whole thingBytes of a read. Of a client only things beyond one a read are counted: so those who ask for one
-// short thing and wait for the answer, as all do who mean well, are never put off because of others who do likewise.
+// handler does for a peer, each of which it asks about first, and whole thingBytes of a read. Of a client only things beyond one a read are counted. So a client that asks for
+// one short thing and waits for the answer, as well-behaved ones do, is never put off because of other conns that do likewise.
 //
 // Conns of PassAlone, and those that have no pass, have nothing in common: they have shares of their own only. Owned by the loop.
 type shares struct {
@@ -41,7 +41,7 @@ func (s *shares) spent(p Pass) bool {
 }
 
 // ask counts one thing more, of the conn that is being served, and tells whether it may go on. The conn's time begins with the first look at the
-// clock, so that who asks for little costs none.
+// clock, so that a client that asks for little costs none.
 func (s *shares) ask(p Pass) bool {
 	s.asked++
 	if s.asked > 1 && p.shared() {

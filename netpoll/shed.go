@@ -6,7 +6,7 @@ import (
 )
 
 // shedConns is how many conns a turn ends at most for want of memory: about a millisecond's work, see dueCalls. Until there have been
-// turns enough nobody is read for whom more would be kept (Loop.read).
+// turns enough, no conn is read for which more would be kept (Loop.read).
 const shedConns = 64
 
 // shed ends conns for which this loop keeps most, until all loops together are within the budget or it has ended shedConns. It looks
@@ -55,7 +55,7 @@ func holderOf(c *Conn, x *secures) holder {
 // with others frees nothing.
 func (h holder) less(g holder) bool { return h.own < g.own || h.own == g.own && h.all < g.all }
 
-// heaviest are those for whom most is kept, the first of them first, as many as top has room for. queued are the conns that have unsent
+// heaviest are the conns for which most is kept, the first of them first, as many as top has room for. queued are the conns that have unsent
 // bytes, inboxed those that have an inbox; some are both. What is sealed beside them is too little to look for (ownBytes).
 func heaviest(top []holder, queued, inboxed []*Conn, x *secures) []holder {
 	for _, c := range queued {

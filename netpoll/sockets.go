@@ -13,7 +13,7 @@ const readBytes = 16 << 10
 // output writes to them. Owned by the loop.
 //
 // A descriptor has an owner from add until close or release. After that an event that is late finds nobody, or the owner of another
-// socket with the same number, to whom a false hint does no harm.
+// socket with the same number, to which a false hint does no harm.
 type sockets struct {
 	driver Driver
 	conns  *slots

@@ -14,7 +14,7 @@ type stage struct {
 // len is the number of bytes.
 func (s *stage) len() int { return len(s.b) + len(s.lent) }
 
-// lend puts b behind what is there. Whoever can lend it must not change it any more.
+// lend puts b behind what is there. The lender must not change it any more.
 func (s *stage) lend(b []byte) { s.lent, s.at = b, len(s.b) }
 
 // appendTo appends what is staged from from up to, but not including, to.

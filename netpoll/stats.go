@@ -15,7 +15,7 @@ type Stats struct {
 	Throttled       uint64 // times a conn was not read until it took what it had asked for
 	Yielded         uint64 // times a conn had asked for so much that others came first
 	PutOff          uint64 // times the conns of one client together had
-	Ticks           uint64 // looks at who is late, one a second
+	Ticks           uint64 // looks for late peers, one a second
 
 	Conns   int // open sockets
 	Pulls   int // conns without a socket

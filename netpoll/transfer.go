@@ -59,7 +59,7 @@ func (l *Loop) move(c *Conn, to *Loop, rest, state []byte) {
 		return
 	}
 	in.secure = l.secures.take(c)
-	to.open.Add(1) // first: whoever adds all loops up must not miss it
+	to.open.Add(1) // first: a sum over all loops must not miss it
 	l.vacate(c)
 	l.open.Add(-1)
 	to.accepted.Post(in)

@@ -25,7 +25,7 @@ func (l *Loop) Ready(fd int, readable, writable bool) {
 	l.endEvent()
 }
 
-// Failed is called by the driver when fd's connection has failed, unless it told so as readiness. Runs on the loop.
+// Failed is called by the driver when fd's connection has failed, unless it has reported that as readiness. Runs on the loop.
 func (l *Loop) Failed(fd int) {
 	if c := l.sockets.owner(fd); c != nil {
 		l.clock.event = 0
@@ -38,7 +38,7 @@ func (l *Loop) Failed(fd int) {
 func (l *Loop) Turn() {
 	l.clock.event = 0
 	l.doorbell.answer()
-	l.accepted.Drain(math.MaxInt, l.adopt) // all: who looks at every conn a turn later must find those that were on their way
+	l.accepted.Drain(math.MaxInt, l.adopt) // all: a look at every conn a turn later must find those that were on their way
 	if l.budget.Handshakes != nil {
 		l.turnShaking()
 	}
@@ -94,7 +94,7 @@ func (l *Loop) WriteOut() {
 func (l *Loop) Tick() {
 	l.clock.event = 0
 	l.clock.tick()
-	l.callDue() // first: what the handler says to those who are late is better than an end without a word
+	l.callDue() // first: what the handler says to late peers is better than an end without a word
 	l.inboxes.lookAtAll()
 	l.callLate()
 	l.outboxes.check()
@@ -114,7 +114,7 @@ func (l *Loop) endEvent() {
 	}
 }
 
-// callDue calls the handler for those whose deadline has passed, a share of them in each turn.
+// callDue calls the handler for conns whose deadline has passed, a share of them in each turn.
 func (l *Loop) callDue() {
 	work := turnWork
 	for c := l.wheel.next(&work); c != nil; c = l.wheel.next(&work) {
@@ -127,8 +127,8 @@ func (l *Loop) callDue() {
 	}
 }
 
-// callLate calls the handler for those who have begun something and not finished it in time. Each tick has all looked at who have begun
-// something, a share of them in each turn.
+// callLate calls the handler for peers that have begun something and not finished it in time. Each tick has all of them looked at, a share in
+// each turn.
 func (l *Loop) callLate() {
 	looks := lateLooks
 	for range lateCalls {

@@ -29,7 +29,7 @@ func (w waits) blocked() bool { return w&waitsBlocked != 0 }
 // waiting has the conns whose peers have to wait although they are open: it knows why (waits, in the conn), and in which order they go on.
 //
 // A conn is blocked, or in resumed, or free to be read. It stands in at most one line, and the bit of that line says so: one that
-// is gone leaves its place, and whoever has its slot by then is not meant. Owned by the loop.
+// is gone leaves its place, and a newer conn in its slot is not meant. Owned by the loop.
 type waiting struct {
 	clock   *clock
 	sockets *sockets
@@ -139,10 +139,10 @@ func (w *waiting) unblock(c *Conn, reason waits) {
 	}
 }
 
-// any tells whether a turn has to come for somebody who waits.
+// any tells whether a turn has to come for a conn that waits.
 func (w *waiting) any() bool { return w.resumed.len()+w.yielded.len()+w.putOff.len() > 0 }
 
-// newTurn begins a turn, in which those who have yielded go on.
+// newTurn begins a turn, in which conns that have yielded go on.
 func (w *waiting) newTurn() {
 	w.shares.newTurn()
 	if w.yielded.len() == 0 { // mostly
@@ -192,7 +192,7 @@ func (w *waiting) nextPutOff(end int) *Conn {
 	return nil
 }
 
-// endTurn takes those out of the lines who have gone on.
+// endTurn takes conns that have gone on out of the lines.
 func (w *waiting) endTurn() {
 	w.resumed.forget()
 	w.putOff.forget()

@@ -54,7 +54,7 @@ func (w *wheel) unfile(c *Conn) {
 }
 
 // What a turn does on the wheel: it calls at most dueCalls conns, or files dueCalls*filesPerCall again, which costs next to nothing.
-// To close a conn takes 10 to 20 µs, most of it the kernel's, and those who came at once are due at once: 20,000 silent
+// To close a conn takes 10 to 20 µs, most of it the kernel's, and conns that came at once are due at once: 20,000 silent
 // ones of one address would hold up everybody for a fifth of a second.
 const (
 	dueCalls     = 32

@@ -2,7 +2,7 @@ package netpoll
 
 import "syscall"
 
-// What a TLS record is, as far as somebody has to know who cannot read it (RFC 8446 §5.1, RFC 5246 §6.2.1).
+// What a TLS record is, as far as this package has to know without its keys (RFC 8446 §5.1, RFC 5246 §6.2.1).
 const (
 	recordHead     = 5             // type, version, length
 	recordLongest  = 16<<10 + 2048 // behind the head; crypto/tls refuses longer ones by their head

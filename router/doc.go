@@ -8,10 +8,10 @@
 //	protocol.go               the table of protocols: what a client may speak, a value and a file (proto_*.go) each
 //	access.go                 who may connect: addresses, trusted proxies, origins (origins.go)
 //	websocket.go, packets.go  what several protocols have in common: frames, packets
-//	pull.go, polling.go       sessions whose clients poll: who waits for whom, and what is said to them
+//	pull.go, polling.go       sessions whose clients poll: which request waits for what, and how it is answered
 //	follow.go, export.go      sessions that move to the loop of the room they enter
 //	dispatch.go               message → route → handler; waits when order demands it
 //	placement.go              Request to the inlet of the room's partition, inline when it runs on this loop, else by mail
-//	move.go                   partitions that change their loop; ask.go: who waits for an answer and is no session
+//	move.go                   partitions that change their loop; ask.go: programs and operators that wait for an answer
 //	apply (loop.go)           the partition's Items: pushes to rooms (room.go), answers to sessions (session.go)
 package router
