@@ -100,7 +100,7 @@ func (s *server) endLoops(running *sync.WaitGroup) error {
 			s.hands.Abandon()
 		}
 		return nil
-	case <-time.After(loopsEndTime):
+	case <-time.After(s.loopsEnd):
 		slog.Error("stacks", "stacks", stacks())
 		s.drivers = nil // their descriptors are in use
 		return errLoopStuck

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/app"
@@ -53,17 +54,18 @@ type server struct {
 	took      *takeover // what this process has taken over, nil for nothing
 	pause     *pause    // of the event loops
 	frozen    atomic.Bool
-	failures  atomic.Int64 // of upgrades
-	retired   chan string  // which node of the fleet was asked to have this one end
-	app       *app.App     // nil for none
-	started   bool         // the App's OnStart functions have been called
+	failures  atomic.Int64  // of upgrades
+	retired   chan string   // which node of the fleet was asked to have this one end
+	app       *app.App      // nil for none
+	started   bool          // the App's OnStart functions have been called
+	loopsEnd  time.Duration // loopsEndTime; tests have time, as the machine may be busy
 
 	historyBegun bool // it is being written
 }
 
 // newServer binds every address, so that a port in use is known before anything runs.
 func newServer(cfg *settings, p *plan, app *app.App) (_ *server, err error) {
-	s := &server{cfg: cfg, plan: p, took: p.takeover, retired: make(chan string, 1), app: app}
+	s := &server{cfg: cfg, plan: p, took: p.takeover, retired: make(chan string, 1), app: app, loopsEnd: loopsEndTime}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -122,6 +122,7 @@ func startSettings(t testing.TB, cfg *settings, app *app.App) *running {
 
 func startServer(t testing.TB, srv *server) *running {
 	t.Helper()
+	srv.loopsEnd = deadline
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	var result error
