@@ -80,7 +80,11 @@ func (f *friends) join(c *app.Call) (any, error) {
 		return nil, err
 	}
 	members, err := f.app.Room("friends-" + body.Room).Members(c.Context())
-	return map[string][]app.Member{"members": members}, err
+	var names []string
+	for _, m := range members {
+		names = append(names, m.User)
+	}
+	return map[string][]string{"members": names}, err
 }
 
 // rooms are all rooms of friends.

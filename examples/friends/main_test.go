@@ -3,7 +3,6 @@ package main
 import (
 	"testing"
 
-	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/app/apptest"
 )
 
@@ -26,7 +25,7 @@ func TestFriends(t *testing.T) {
 	if ann.Wait("onTold", &told); told.From != "2" || told.Text != "hi" {
 		t.Errorf("told %+v", told)
 	}
-	var room struct{ Members []app.Member }
+	var room struct{ Members []string }
 	ask(ann, "join", map[string]string{"room": "books"}, &room)
 	ask(ben, "join", map[string]string{"room": "books"}, &room)
 	if len(room.Members) != 2 {
