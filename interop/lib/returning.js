@@ -43,7 +43,7 @@ class Listener {
   #lost = []; // {from, to, why} of numbers that an unmodified listener should have been told, if they were said
 
   constructor(title, name, room, { extended, play }) {
-    Object.assign(this, { title, name, room, extended });
+    Object.assign(this, { title, name, room, extended, polls: title.includes('polling') });
     this.secret = randomBytes(12).toString('hex');
     this.entered = new Promise((resolve) => (this.isIn = resolve));
     this.play = (address, { said, kept }) => {
