@@ -31,6 +31,7 @@ type maker struct {
 	told      []partOutlook // memory for plans
 	vacant    []vacancy     // by row of names
 	free      []bool        // memory for plans
+	shares    []Share       // memory for plans
 }
 
 // vacancy is for how long a row of names has had no member, as far as this maker has made the views. Whoever had the row and slept all the while has an own view
@@ -180,8 +181,9 @@ func (k *maker) plan(n *Node, base *View, first bool) *View {
 		b := &k.vacant[i]
 		k.free = append(k.free, b.views > maxAncestors && n.now-b.since > vacantFor)
 	}
-	o.free = k.free
+	o.free, o.shares = k.free, k.shares
 	v := plan(base, &o)
+	k.shares = o.shares
 	if v != nil {
 		k.published = n.now
 		k.countVacant(v, n.now)

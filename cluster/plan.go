@@ -12,6 +12,7 @@ type outlook struct {
 	nodes  []prospect
 	told   []partOutlook // by partition
 	free   []bool        // by row of the base's names: the row is another name's to take. May be shorter than the names
+	shares []Share       // memory for a draft of the view: most plans change nothing, and a maker plans every 20 ms
 }
 
 // prospect is a node that is a member or may become one. Lists of others are by their place in outlook.nodes.
@@ -47,10 +48,11 @@ const (
 
 // plan is the view that should come after base, nil if base is good. base is nil in a fresh fleet. It depends on its arguments only.
 func plan(base *View, o *outlook) *View {
-	p := planner{base: base, o: o, number: make([]uint16, len(o.nodes)), at: make(map[uint16]int, len(o.nodes))}
+	p := planner{base: base, o: o, number: make([]uint16, len(o.nodes))}
 	if base == nil {
 		p.base = &View{Shares: make([]Share, len(o.told))}
 	}
+	p.at = make([]int, len(p.base.Names)+len(o.nodes)+1)
 	p.changed = o.force
 	if !p.members() {
 		return nil
@@ -61,6 +63,7 @@ func plan(base *View, o *outlook) *View {
 	if !p.changed {
 		return nil
 	}
+	p.v.Shares = slices.Clone(p.v.Shares)
 	return &p.v
 }
 
@@ -70,13 +73,14 @@ type planner struct {
 	o       *outlook
 	v       View
 	changed bool
-	number  []uint16       // by node: None if it has no row
-	at      map[uint16]int // the node of a number
-	owned   []int          // by node
+	number  []uint16 // by node: None if it has no row
+	at      []int    // the node of a number
+	stays   []bool   // by number: it was a member and still is, as the same run
+	owned   []int    // by node
 	moving  int
 }
 
-// members decides who is one; false: there is no view to be made.
+// members decides which nodes are members; false: there is no view to be made.
 func (p *planner) members() bool {
 	o, v := p.o, &p.v
 	v.Names = slices.Clone(p.base.Names)
@@ -211,30 +215,27 @@ func (p *planner) admissible(i int) bool {
 	return true
 }
 
-// stays is the node of a number that was a member and still is, as the same run.
-func (p *planner) stays(number uint16) (node int, ok bool) {
-	run := p.v.run(number)
-	return p.at[number], run != 0 && run == p.base.run(number)
-}
+// keeps tells whether a number is nobody's, or that of a node that stays.
+func (p *planner) keeps(number uint16) bool { return number == None || p.stays[number] }
 
-// keeps tells whether nobody, or who stays, is behind a number.
-func (p *planner) keeps(number uint16) bool {
-	_, ok := p.stays(number)
-	return ok || number == None
-}
-
-// lead sees to it that each partition has an owner, and ends what has ended: joining, moving, and following of who is gone.
+// lead sees to it that each partition has an owner, and ends what has ended: joining, moving, and following of nodes that are gone.
 func (p *planner) lead() {
-	p.v.Shares = slices.Clone(p.base.Shares)
+	p.o.shares = append(p.o.shares[:0], p.base.Shares...)
+	p.v.Shares = p.o.shares
+	p.stays = make([]bool, len(p.at))
+	for i := range p.base.Names {
+		run := p.base.Names[i].Run
+		p.stays[i+1] = run != 0 && run == p.v.Names[i].Run
+	}
 	p.owned = make([]int, len(p.o.nodes))
 	for i := range p.v.Shares {
-		if at, ok := p.stays(p.v.Shares[i].Owner); ok {
-			p.owned[at]++
+		if owner := p.v.Shares[i].Owner; p.stays[owner] {
+			p.owned[p.at[owner]]++
 		}
 	}
 	for i := range p.v.Shares {
 		b, was, t := &p.v.Shares[i], p.v.Shares[i], &p.o.told[i]
-		_, led := p.stays(b.Owner)
+		led := p.stays[b.Owner]
 		if !p.keeps(b.Follower) || led && t.drop != (ViewID{}) && t.drop == b.Following { // whoever was to be dropped is the best who is left
 			if b.Follower != None {
 				p.v.Members = p.v.ID // a quorum must have this view before the owner goes on alone
@@ -313,7 +314,7 @@ func (p *planner) protect() {
 	}
 }
 
-// move begins to move partitions to who has fewer, away from who is draining, and where somebody wants it.
+// move begins to move partitions to nodes that have fewer, away from nodes that drain, and where somebody wants it.
 func (p *planner) move() {
 	for i := range p.o.nodes {
 		if p.member(i) && p.o.nodes[i].quiet {
@@ -324,7 +325,7 @@ func (p *planner) move() {
 	for i := range p.v.Shares {
 		b := &p.v.Shares[i]
 		owner := b.Owner
-		if p.o.alone && b.Joiner != None { // who joins, or follows, will own it
+		if p.o.alone && b.Joiner != None { // the one that joins, or follows, will own it
 			owner = b.Joiner
 		} else if p.o.alone && b.Follower != None {
 			owner = b.Follower

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -44,9 +45,9 @@ func testOutlook(number uint64, self string, nodes ...string) *outlook {
 }
 
 // settle plans until nothing changes, with joiners that are in step and followers that are ready at once.
-func settle(t *testing.T, v *View, o *outlook) *View {
+func settle(t testing.TB, v *View, o *outlook) *View {
 	t.Helper()
-	for range 200 * testParts {
+	for range 200 * len(o.told) {
 		if v != nil {
 			tellAll(v, o)
 		}
@@ -505,6 +506,20 @@ func checkPlan(t *testing.T, old, v *View, o *outlook) {
 		}
 		if bad != "" {
 			t.Fatalf("partition %d: %s: %+v after %+v", i, bad, b, was)
+		}
+	}
+}
+
+// BenchmarkPlan is a plan that changes nothing, as the maker of a quiet fleet makes fifty times a second.
+func BenchmarkPlan(b *testing.B) {
+	o := testOutlook(1, "a", "a/1", "b/1", "c/1")
+	o.told = make([]partOutlook, channel.Partitions)
+	v := settle(b, nil, o)
+	o.told = make([]partOutlook, channel.Partitions)
+	b.ReportAllocs()
+	for b.Loop() {
+		if plan(v, o) != nil {
+			b.Fatal("something has changed")
 		}
 	}
 }
