@@ -447,7 +447,7 @@ func (s *session) enters(it *channel.Item) {
 			body = body[1:]
 		}
 	}
-	if !s.seat.list[s.name] || len(s.seat.list) != int(it.Count) {
+	if !s.seat.list[s.name] || len(s.seat.list) != it.Members() {
 		w.violation("client %d enters as %s and gets the list %v, of %d", s.c.id, s.name, s.seat.list, it.Count)
 	}
 	s.resumes(tail)
