@@ -78,6 +78,8 @@ var loopMetrics = []metric[loopFigures]{
 	counter("writes_total", "Write calls to client sockets.", "loop", func(l *loopFigures) uint64 { return l.Net.Writes }),
 	counter("writes_postponed_total", "Writes for which the kernel had no memory (ENOBUFS, ENOMEM); what they carried was kept and sent later.", "loop", func(l *loopFigures) uint64 { return l.Net.WritesNoBuffers }),
 	counter("rounds_total", "Rounds of passes: each wrote to all members of a group what they lacked.", "loop", func(l *loopFigures) uint64 { return l.Net.Rounds }),
+	counter("volatile_outdated_total", "Volatile pushes of programs that were not written, as a later one of their route came first, by group of members.", "loop", func(l *loopFigures) uint64 { return l.Net.Outdated }),
+	counter("volatile_withheld_total", "Volatile pushes of programs that a member was not written, as it had not taken what it was written before.", "loop", func(l *loopFigures) uint64 { return l.Net.Withheld }),
 	counter("ticks_total", "Times an event loop looked for clients that are late or silent: once a second, less when it is starved.", "loop", func(l *loopFigures) uint64 { return l.Net.Ticks }),
 	counter("panics_total", "Panics on an event loop; each closed the connection, or those of the room, that it was for, if it was for one.", "loop", func(l *loopFigures) uint64 { return l.Net.Panics }),
 	counter("overrun_refused_total", "Messages refused because a loop came to its clients' bytes too late (-max-delay).", "loop", func(l *loopFigures) uint64 { return l.Overrun }),

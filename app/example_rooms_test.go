@@ -72,6 +72,26 @@ func ExampleRoom_Push() {
 	// onLast {}
 }
 
+// Where somebody is, as often as it changes: of what is not sent yet only the latest is.
+func ExampleRoom_PushVolatile() {
+	a := app.New()
+	c, stop := serve(a)
+	defer stop()
+
+	enter(c, "ann", "world")
+	world := a.Room("world")
+	for x := range 100 {
+		_ = world.PushVolatile("onMove", map[string]int{"x": x})
+	}
+	for {
+		if p := next(c); p == `onMove {"x":99}` {
+			fmt.Println(p)
+			return
+		}
+	}
+	// Output: onMove {"x":99}
+}
+
 // With Wait it is told whether there was anybody.
 func ExampleRoom_Wait() {
 	a := app.New()

@@ -39,6 +39,18 @@ func (r Room) Push(route string, body any) error {
 	return r.push(channel.OpPush, channel.Everybody, route, body)
 }
 
+// PushVolatile sends a push that is worth something only until the next one of its route, say where somebody is in a world: as often as the program likes, and members get as much of
+// it as they take. Of those of one route that wait for the room's next writing (hold of -rooms-file; else there is one at each turn of an event loop that has others before it) the
+// latest is sent. A member with unsent bytes gets none. No room keeps it, nobody who returns is told it, and its place among other pushes is not certain. At most 16 routes of a room wait at a time.
+// With ErrBusy members of the room have too much to take, and nobody gets it.
+func (r Room) PushVolatile(route string, body any) error {
+	_, content, err := r.app.encodePush(route, body)
+	if err != nil {
+		return err
+	}
+	return r.ask(channel.Request{Op: channel.OpPush, Target: channel.Everybody, Route: route, Content: content, Silent: true})
+}
+
 // PushUser sends a push to the member called user.
 func (r Room) PushUser(user, route string, body any) error {
 	return r.push(channel.OpPush, user, route, body)

@@ -134,7 +134,7 @@ func ParseItem(b []byte) (Item, error) {
 	it.Epoch.Maker = parseNode(&d)
 	it.To = parseAddr(&d)
 	it.Body = d.Block()
-	if it.Kind == ItemPush || it.Kind == ItemDirect {
+	if it.Kind == ItemPush || it.Kind == ItemDirect || it.Kind == ItemVolatile {
 		it.Push = &codec.Push{Route: string(d.Block()), Body: d.Block(), Shared: new(codec.SharedFrames)}
 		if flags := d.Byte(); flags&itemStream != 0 {
 			it.Push.ForExtended = flags&itemForExtended != 0

@@ -58,7 +58,7 @@ func itemOf(rng *rand.Rand, kind ItemKind) Item {
 		Kind: kind, Part: partOf(rng), Req: uint32(oneOf(rng)), Count: uint32(oneOf(rng)), Epoch: Epoch{oneOf(rng), Node(oneOf(rng))}, N: oneOf(rng),
 		Room: RoomID(oneOf(rng)), Seq: oneOf(rng), To: addrOf(rng), Body: bytesOf(rng),
 	}
-	if kind == ItemPush || kind == ItemDirect {
+	if kind == ItemPush || kind == ItemDirect || kind == ItemVolatile {
 		it.Push = &codec.Push{Route: string(bytesOf(rng)), Body: bytesOf(rng)}
 		if rng.IntN(2) == 0 {
 			it.Push.Stream = &codec.Stream{Room: string(bytesOf(rng)), Incarnation: oneOf(rng)}
@@ -242,7 +242,7 @@ func FuzzParseItem(f *testing.F) {
 		if it.Push != nil {
 			n += len(it.Push.Route) + len(it.Push.Body)
 		}
-		if n > len(b) || (it.Push != nil) != (it.Kind == ItemPush || it.Kind == ItemDirect) {
+		if n > len(b) || (it.Push != nil) != (it.Kind == ItemPush || it.Kind == ItemDirect || it.Kind == ItemVolatile) {
 			t.Fatalf("%d bytes from %d, push %v", n, len(b), it.Push)
 		}
 		again := AppendItem(nil, &it)

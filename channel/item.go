@@ -36,6 +36,9 @@ const (
 	ItemDirect
 	// ItemKick: To's session ends if it is still in Room (0: wherever it is); Body is the reason it is told.
 	ItemKick
+	// ItemVolatile: Push goes to every session of Room on the loop that takes what it is written, unless a later one of its route comes before that can begin. It has no
+	// number among the room's pushes.
+	ItemVolatile
 
 	itemKinds
 )

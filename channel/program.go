@@ -23,12 +23,34 @@ func (d *decision) pushTo() {
 		d.reply(Absent)
 		return
 	}
+	if d.r.Silent {
+		d.pushVolatile()
+		return
+	}
 	first := len(d.items)
 	if p, _ := d.deliver(serverPush); p == nil {
 		d.reply(Refused)
 		return
 	}
 	d.hurry(first)
+	d.reply(Done)
+}
+
+// pushVolatile is a push to all of a room that need not come: no record is made of it, so nobody can miss it.
+func (d *decision) pushVolatile() {
+	if d.input.refusal != admitted {
+		d.noteRefusal()
+		d.reply(Refused)
+		return
+	}
+	room, p := d.of.room, serverPush(d)
+	p.Stream, p.Time = &room.stream, d.input.wall
+	if len(room.outlets) > 1 {
+		p.Shared = new(codec.SharedFrames)
+	}
+	for i := range room.outlets {
+		d.post(ItemVolatile, room.outlets[i].id.addr(), room.id).Push = p
+	}
 	d.reply(Done)
 }
 

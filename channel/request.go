@@ -31,7 +31,7 @@ const (
 	// OpMembers answers with the names in Room, and with those of them that are away, if there are any: {"users":[…],"away":[…]}. With Ext it answers a member with a page of them, {"users":[…],"count":…,"next":…}: Ext.Most at most, those that entered
 	// after the one of the serial Ext.Since.
 	OpMembers
-	// OpPush pushes Route with Content to Room, or to Target alone; without a Room to all of User's sessions (OpBind), but for those behind From's node if it is Silent. From
+	// OpPush pushes Route with Content to Room, or to Target alone; if it is Silent, volatile to all of Room (ItemVolatile); without a Room to all of User's sessions (OpBind), but for those behind From's node if it is Silent. From
 	// nobody.
 	OpPush
 	// OpKick ends Target's session; Content is the reason it is told, as JSON text. With Everybody it ends those of all members, and the room, with
@@ -78,7 +78,7 @@ const (
 type Request struct {
 	Op      Op
 	Part    uint16 // Partition(Room), where Room is empty Partition(User), so that a name is hashed once; OpRooms: any
-	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done. OpPush without a Room: not to those behind From's node
+	Silent  bool   // OpEnter: nobody reads the list of users, so none is made; the loop still learns that it is done. OpPush: volatile; without a Room, not to those behind From's node
 	Req     uint32 // number for the answer; 0: no answer is wanted
 	N       uint64 // number among the requests of From's node to this partition, from 1; 0: the next, as nothing can be lost between
 	From    Addr

@@ -109,7 +109,7 @@ func (s *stage) send(from Addr, user, room, target, content string) {
 
 // String is an item without its room's number.
 func (p posted) String() string {
-	kind := [...]string{ItemPush: "push", ItemEnter: "enter", ItemLeave: "leave", ItemReply: "reply", ItemDirect: "direct", ItemKick: "kick"}[p.Kind]
+	kind := [...]string{ItemPush: "push", ItemEnter: "enter", ItemLeave: "leave", ItemReply: "reply", ItemDirect: "direct", ItemKick: "kick", ItemVolatile: "volatile"}[p.Kind]
 	text := fmt.Sprintf("%d %s", p.outlet, kind)
 	if p.Kind != ItemPush {
 		text += fmt.Sprintf(" %d", p.To.Ref&0xffffff)

@@ -15,7 +15,7 @@ type versions struct{ Least, Greatest uint8 }
 
 // linkVersion counts the changes of packets and messages. What is in messages are records and requests, of which channel.StateVersion counts the changes:
 // so the sum grows with each of both. TestGoldenBytes has the bytes.
-const linkVersion = 1
+const linkVersion = 2
 
 // spoken are the versions of this program. It encodes in one only: an owner's records, of whatever kind, must be its follower's. To speak one more, what appendMessage
 // writes has to depend on the version, and what the older one does not know must not be decided while a member speaks no other.

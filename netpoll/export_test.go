@@ -18,3 +18,11 @@ func (p *Handshakes) Clients() int {
 	defer p.mu.Unlock()
 	return len(p.clients)
 }
+
+// WrittenIfBroken is Written as it would be if the conn broke now.
+func (c *Conn) WrittenIfBroken() uint64 {
+	if c.out == nil {
+		return c.cut
+	}
+	return c.before(c.out.pushed)
+}

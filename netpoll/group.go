@@ -8,17 +8,18 @@ const chunkBytes = 64 << 10
 // before its cut. The part that somebody still lacks is the group's log (pass.go). Owned by the loop. The zero value is an empty
 // group.
 type Group struct {
-	conns  []*Conn
-	end    uint64 // of the stream
-	log    *log   // nil when nobody lacks anything
-	active bool   // stands in passes.active
-	passed int64  // when it was last given a slice
+	conns   []*Conn
+	end     uint64  // of the stream
+	log     *log    // nil when nobody lacks anything
+	latest  *latest // nil until it has volatile frames (volatile.go)
+	active  bool    // stands in passes.active
+	resting bool    // stands in passes.resting
+	passed  int64   // when it was last given a slice
 
 	pace    int64 // least ns from the beginning of one round to that of the next (pace.go); 0: none
 	begun   int64 // when its last round began, if it has a pace
 	wake    int64 // when the next may, while it is resting
 	hurried int64 // when Hurry had a round begin before its time
-	resting bool  // stands in passes.resting
 }
 
 // Len is the number of members.
@@ -36,7 +37,7 @@ func (g *Group) Backlog() int {
 func (s *passes) Join(c *Conn, g *Group) {
 	c.group, c.pos, c.cut = g, uint32(len(g.conns)), g.end
 	if c.out != nil {
-		c.out.pushed = 0 // what waits is of another stream
+		c.out.pushed, c.out.skips = 0, nil // what waits is of another stream
 	}
 	g.conns = append(g.conns, c)
 	if g.log != nil {
@@ -67,7 +68,7 @@ func (s *passes) Leave(c *Conn) {
 	g.conns = g.conns[:last]
 	c.group = nil
 	if last == 0 {
-		g.conns = nil
+		g.conns, g.latest = nil, nil
 		s.dropLog(g)
 	} else if g.log != nil && g.log.cursor == last {
 		s.turnRound(g) // c was the only one still to be visited
@@ -81,7 +82,7 @@ func (c *Conn) Written() uint64 {
 	case c.out == nil, c.out.stage.len() > 0:
 		return c.cut
 	case c.life == lifeBroken, c.life == lifeEnding && c.reason == ReasonPeer, c.IsPull(): // what waits is thrown away
-		return c.cut - uint64(c.out.pushed)
+		return c.before(c.out.pushed)
 	}
 	return c.cut // a conn that is closed is sent what there is
 }
@@ -100,6 +101,12 @@ func (s *passes) Push(g *Group, frame []byte) {
 	if len(g.conns) == 0 || len(frame) == 0 {
 		return
 	}
+	s.append(g, frame)
+	s.activate(g)
+}
+
+// append appends to the stream.
+func (s *passes) append(g *Group, frame []byte) {
 	p := g.log
 	if p == nil {
 		p = s.takeLog(g.end)
@@ -115,6 +122,10 @@ func (s *passes) Push(g *Group, frame []byte) {
 	g.end += uint64(len(frame))
 	s.backlog += len(frame)
 	p.todo, p.fresh = len(g.conns), true
+}
+
+// activate has g's next round begin as soon as it may.
+func (s *passes) activate(g *Group) {
 	switch {
 	case g.active || g.resting:
 	case g.pace > 0 && g.paces(s.clock.nanos()):

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +29,7 @@ func TestGroupModel(t *testing.T) {
 			t.Fatalf("round %d", round)
 		}
 	}
-	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory", "lent", "rested"} {
+	for _, what := range []string{"moved", "attached", "moved with unsent bytes", "moved with unread bytes", "attached with unsent bytes", "attached with unread bytes", "fetched", "changed within an offer", "throttled", "memory", "lent", "rested", "volatile", "outdated", "withheld"} {
 		if done[what] == 0 {
 			t.Errorf("in 300 rounds it never happened: %s", what)
 		}
@@ -169,11 +172,11 @@ func (m *model) attach(to, from *modelConn) {
 	}
 	to.read = to.sent
 	waits := l.TakeOutput(to.c)
-	if want := to.want[len(to.got):]; !bytes.Equal(waits, want) {
+	if want := to.want[len(to.got):]; !bytes.Equal(lasting(waits), want) {
 		m.t.Errorf("waiting: %d bytes %.200q\nwant %d bytes %.200q", len(waits), waits, len(want), want)
 	}
 	other := bytes.ReplaceAll(waits, []byte("."), []byte("#"))
-	to.want = append(to.want[:len(to.got):len(to.got)], other...)
+	to.want = append(to.want[:len(to.got):len(to.got)], lasting(other)...)
 	to.group = nil
 	l.Write(to.c, other)
 	to.on.attach(to.c)
@@ -185,10 +188,10 @@ func (m *model) attach(to, from *modelConn) {
 
 // offered takes some whole frames of b for a peer that fetches. Meanwhile anything may happen.
 func (m *model) offered(k *modelConn, b []byte) int {
-	if b[len(b)-1] != '>' {
+	if last := b[len(b)-1]; last != '>' && last != '}' {
 		m.t.Errorf("an offer ends within a frame: %.200q", b)
 	}
-	if want := k.want[len(k.got):]; !bytes.HasPrefix(want, b) {
+	if want := k.want[len(k.got):]; !bytes.HasPrefix(want, lasting(b)) {
 		m.t.Errorf("offered %d bytes %.200q\nwant %d bytes %.200q", len(b), b, len(want), want)
 	}
 	n := 0
@@ -200,7 +203,7 @@ func (m *model) offered(k *modelConn, b []byte) int {
 			n += bytes.IndexByte(b[n:], '>') + 1
 		}
 	}
-	k.got = append(k.got, b[:n]...)
+	k.got = append(k.got, lasting(b[:n])...)
 	if !m.idle && m.within == nil && m.rng.IntN(4) == 0 {
 		m.within = k
 		m.done["changed within an offer"]++
@@ -281,6 +284,10 @@ func (m *model) step(on *witness) {
 		if m.paces && m.rng.IntN(20) == 0 {
 			l.Pace(g, time.Duration(m.rng.IntN(3))*time.Millisecond)
 		}
+		if m.rng.IntN(4) == 0 {
+			m.pushVolatile(l, g)
+			return
+		}
 		f := m.frame()
 		l.Push(g, f)
 		for _, k := range m.conns {
@@ -342,6 +349,41 @@ func (m *model) step(on *witness) {
 		m.unblock(k)
 	}
 }
+
+// pushVolatile pushes a volatile frame, which tells its group, its kind and its number.
+func (m *model) pushVolatile(l *netpoll.Loop, g *netpoll.Group) {
+	i := 0
+	for ; &m.groups[l.Index()][i] != g; i++ {
+	}
+	m.serial++
+	kind := fmt.Sprint(m.rng.IntN(3))
+	l.PushVolatile(g, kind, fmt.Appendf([]byte("{"), "%s%d.%d.%s.%d}", strings.Repeat(".", m.rng.IntN(20)), l.Index(), i, kind, m.serial))
+}
+
+// volatileFrame is one, or the beginning of one at the end of a stream.
+var volatileFrame = regexp.MustCompile(`\{[^}]*(\}|$)`)
+
+// lasting is a stream without volatile frames.
+func lasting(b []byte) []byte {
+	if !bytes.Contains(b, []byte("{")) {
+		return b
+	}
+	return volatileFrame.ReplaceAll(b, nil)
+}
+
+// checkVolatile tells whether volatile frames of a group and kind come in their order, and none twice.
+func (m *model) checkVolatile(b []byte) {
+	last := map[string]int{}
+	for _, f := range wholeVolatile.FindAllSubmatch(b, -1) {
+		n, _ := strconv.Atoi(string(f[2]))
+		if m.done["volatile"]++; n <= last[string(f[1])] {
+			m.t.Errorf("%s behind number %d", f[0], last[string(f[1])])
+		}
+		last[string(f[1])] = n
+	}
+}
+
+var wholeVolatile = regexp.MustCompile(`\{[.#]*([0-9]\.[0-9]\.[0-9])\.([0-9]+)\}`)
 
 func (m *model) unblock(k *modelConn) {
 	k.on.loop.Resume(k.c)
@@ -443,7 +485,8 @@ func (m *model) run() {
 	for i, k := range m.conns {
 		got := k.got
 		if k.s != nil {
-			got = k.s.Wrote
+			got = lasting(k.s.Wrote)
+			m.checkVolatile(k.s.Wrote)
 		}
 		same := bytes.Equal(got, k.want)
 		if k.prefix {
@@ -459,6 +502,9 @@ func (m *model) run() {
 	for _, h := range m.w.on {
 		if s := h.loop.Stats(); s.Backlog != 0 || s.Unsent != 0 || s.Slow != 0 || s.Panics != 0 {
 			m.t.Errorf("something is left: %+v", s)
+		} else {
+			m.done["outdated"] += int(s.Outdated)
+			m.done["withheld"] += int(s.Withheld)
 		}
 	}
 	if !m.t.Failed() {

@@ -7,9 +7,10 @@ import "syscall"
 type outbox struct {
 	queue
 	stage     stage
-	index     int  // in outboxes.queued, while there are bytes in the queue
-	dirty     bool // stands in outboxes.dirty
-	noBuffers bool // the kernel had no memory for it: tried again by the next tick, as the socket itself has room
+	skips     *[]skip // stretches of its group's stream that its conn was left out of; nil: none
+	index     uint32  // in outboxes.queued, while there are bytes in the queue
+	dirty     bool    // stands in outboxes.dirty
+	noBuffers bool    // the kernel had no memory for it: tried again by the next tick, as the socket itself has room
 }
 
 // outboxes are those of a loop's conns, and the only way by which bytes leave the loop. A conn has one only while there is something in it, or
@@ -208,7 +209,7 @@ func (x *outboxes) tidy(c *Conn) {
 	}
 	c.out = nil
 	x.waiting.emptied(c)
-	o.segments, o.moved, o.first, o.noBuffers = o.segments[:0], 0, 0, false
+	o.segments, o.moved, o.first, o.noBuffers, o.skips = o.segments[:0], 0, 0, false, nil
 	if cap(o.segments) > maxQueueKept {
 		o.segments = nil
 	}
@@ -261,7 +262,7 @@ func (x *outboxes) mayQueue(c *Conn, n int) bool {
 	o := x.of(c)
 	if o.bytes == 0 {
 		o.moved, o.first = x.clock.now, n
-		o.index = len(x.queued)
+		o.index = uint32(len(x.queued))
 		x.queued = append(x.queued, c)
 		if !o.noBuffers {
 			x.sockets.watch(c, c.watched|Writable)
@@ -304,7 +305,7 @@ func (x *outboxes) drain(c *Conn) {
 }
 
 func (x *outboxes) unqueue(c *Conn) {
-	i, last := c.out.index, len(x.queued)-1
+	i, last := c.out.index, uint32(len(x.queued)-1)
 	x.queued[i] = x.queued[last]
 	x.queued[i].out.index = i
 	x.queued[last] = nil

@@ -36,7 +36,7 @@ const hurryNanos = 100_000_000
 
 // paces tells whether g is between two rounds and its next one may not begin yet.
 func (g *Group) paces(now int64) bool {
-	return g.log.cursor == 0 && now-g.begun < g.pace
+	return (g.log == nil || g.log.cursor == 0) && now-g.begun < g.pace
 }
 
 // rest has g wait for its next round.
@@ -50,7 +50,7 @@ func (s *passes) wakeDue(now int64) (any bool) {
 	for len(s.resting) > 0 && s.resting[0].wake <= now {
 		g := heap.Pop(&s.resting).(*Group)
 		g.resting = false
-		if g.log != nil { // else no member lacks anything
+		if g.log != nil || g.waits() { // else no member lacks anything
 			g.active, any = true, true
 			s.active = append(s.active, g)
 		}

@@ -37,6 +37,8 @@ type passes struct {
 	buffers bufferPool
 	spare   []*log
 	rounds  uint64 // since the start
+
+	outdated, withheld uint64 // since the start: volatile frames that a later one has replaced, and those left out of the stream of somebody who was slow
 }
 
 // Backlog is the number of bytes pushed to groups and not yet passed on. Runs on the loop.
@@ -99,16 +101,24 @@ func (s *passes) run(now int64) {
 
 // runSlice visits the next members of g. It returns false when nobody lacks anything.
 func (s *passes) runSlice(g *Group, deadline int64) bool {
+	if g.latest != nil && (g.log == nil || g.log.cursor == 0) {
+		s.release(g)
+	}
 	if g.log != nil {
 		g.log.fresh = false
 	}
 	for n := 1; g.log != nil && g.log.todo > 0; n++ {
 		p := g.log
-		if p.cursor == 0 && g.pace > 0 {
-			if n > 1 {
-				break // the next round has its time
+		if p.cursor == 0 {
+			if g.pace > 0 {
+				if n > 1 {
+					break // the next round has its time
+				}
+				g.begun = s.clock.nanos()
 			}
-			g.begun = s.clock.nanos()
+			if n > 1 && g.latest != nil {
+				s.release(g)
+			}
 		}
 		c := g.conns[p.cursor]
 		p.cursor++
@@ -130,7 +140,7 @@ func (s *passes) runSlice(g *Group, deadline int64) bool {
 		s.rounds++
 		s.dropLog(g)
 	}
-	return false
+	return g.waits()
 }
 
 // visit gives c, a member of g, what it lacks.

@@ -11,6 +11,8 @@ type Stats struct {
 	Writes          uint64 // write calls
 	WritesNoBuffers uint64 // of these, those for which the kernel had no memory
 	Rounds          uint64 // rounds of passes: what was pushed to a group was written to all its members
+	Outdated        uint64 // volatile frames that were not sent, as a later one of their kind came first
+	Withheld        uint64 // those that a conn was not sent, as it had unsent bytes
 	Panics          uint64
 	Throttled       uint64 // times a conn was not read until it took what it had asked for
 	Yielded         uint64 // times a conn had asked for so much that others came first
@@ -35,7 +37,7 @@ func (l *Loop) Stats() Stats {
 		Opened: l.counts.opened, Closed: l.counts.closed, Panics: l.call.panics,
 		BytesRead:    l.sockets.read,
 		BytesWritten: l.outboxes.written, Writes: l.outboxes.writes, WritesNoBuffers: l.outboxes.noBuffers,
-		Rounds: l.passes.rounds, Ticks: l.clock.ticks,
+		Rounds: l.passes.rounds, Outdated: l.passes.outdated, Withheld: l.passes.withheld, Ticks: l.clock.ticks,
 		Throttled: l.waiting.throttles, Yielded: l.waiting.yields, PutOff: l.waiting.putOffs,
 
 		Conns: l.Open(), Pulls: l.Pulls(),

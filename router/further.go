@@ -24,7 +24,10 @@ type further struct {
 }
 
 // guests are those who have a room beside their first one, by variant.
-type guests struct{ sessions []*session }
+type guests struct {
+	sessions []*session
+	volatile []volatileFrame // that they are told in the next turn
+}
 
 // maxFurther is how many such rooms a session has at the most, whoever puts it there: they are looked through one after the other.
 const maxFurther = 255
@@ -161,11 +164,16 @@ func (rs *rooms) pushToGuests(vg *variantGroup, route string, but *session) {
 		if s == but {
 			continue
 		}
-		rs.np.Write(s.conn, rs.encoded)
-		if rs.staged += len(rs.encoded); rs.staged > maxStaged {
-			rs.np.WriteOut()
-			rs.staged = 0
-		}
+		rs.stageFor(s, rs.encoded)
+	}
+}
+
+// stageFor stages a push for a guest.
+func (rs *rooms) stageFor(s *session, b []byte) {
+	rs.np.Write(s.conn, b)
+	if rs.staged += len(b); rs.staged > maxStaged {
+		rs.np.WriteOut()
+		rs.staged = 0
 	}
 }
 

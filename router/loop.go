@@ -94,6 +94,7 @@ func (l *loop) byAddr(a channel.Addr) *session {
 
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
+	l.rooms.tellVolatile()
 	n, deadline := 0, l.np.EventNanos()+mailNanos
 	more := l.mail.Drain(mailSlice, func(m *mail) {
 		l.mailBytes.Add(-m.weight)
@@ -230,6 +231,9 @@ func (l *loop) apply(it *channel.Item) {
 	switch it.Kind {
 	case channel.ItemPush:
 		l.pushRoom(it)
+		return
+	case channel.ItemVolatile:
+		l.pushVolatile(it)
 		return
 	case channel.ItemEnter:
 		l.renewRoom(it)

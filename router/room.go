@@ -36,6 +36,7 @@ type rooms struct {
 	large    map[string]struct{}      // names of rooms that newcomers enter on other loops (follow)
 	encoded  []byte                   // a push
 	staged   int                      // bytes that wait for guests, at most
+	volatile []*variantGroup          // whose guests are told something volatile in the next turn
 	policy   func(room string) Policy // nil: there are none
 	// crowded are the rooms whose members here do not keep up: workers refuse new messages for them. A set of its own and not a field of the
 	// room, because workers on other loops read it; it is nearly always empty. Safe from any goroutine.
