@@ -5,9 +5,12 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/client"
 )
 
 // The client gives a name in its handshake, is answered, and the session is bound to it when it opens.
@@ -80,6 +83,36 @@ func ExampleApp_OnLeave() {
 	// anna enters elsewhere
 	// anna leaves elsewhere: goodbye
 	// close
+}
+
+// Who is cut off and shows the same secret again has its place again, and is away meanwhile: others in the room are told nothing of that but what the program tells them.
+func ExampleApp_OnAway() {
+	a, told := app.New(), make(chan string, 8)
+	a.OnAway(func(_ *app.Session, at app.Place) { told <- at.User + " is away from " + at.Room })
+	a.OnReturn(func(_ *app.Session, at app.Place) { told <- at.User + " is back in " + at.Room })
+	ben, stop := serve(a)
+	defer stop()
+
+	enter(ben, "ben", "lobby")
+	in := func() net.Conn {
+		conn, _ := net.Dial("tcp", addr)
+		c, err := client.Options{User: map[string]string{"secret": "one that nobody guesses"}}.New(conn, 10*time.Second)
+		if err != nil {
+			fmt.Println(err)
+			return nil
+		}
+		enter(c, "ann", "lobby")
+		return conn
+	}
+	conn := in()
+	_ = conn.(*net.TCPConn).SetLinger(0) // what ends without a goodbye was cut off
+	conn.Close()
+	fmt.Println(<-told)
+	in()
+	fmt.Println(<-told)
+	// Output:
+	// ann is away from lobby
+	// ann is back in lobby
 }
 
 // What is opened before the first client and closed after the last.

@@ -17,6 +17,9 @@ import (
 	"github.com/pomelod/pomelod/server"
 )
 
+// addr is where the program of an example serves.
+var addr string
+
 // serve runs a, on a free port of loopback, and connects. A program calls server.Main(a) instead.
 func serve(a *app.App) (c *client.Client, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -25,7 +28,6 @@ func serve(a *app.App) (c *client.Client, stop func()) {
 		ended <- server.Run(ctx, a, []string{"-listen", "127.0.0.1:0", "-gate", "", "-admin", "", "-drain", "0", "-log-level", "error"},
 			func(bound map[string]net.Addr) { addrs <- bound })
 	}()
-	var addr string
 	select {
 	case bound := <-addrs:
 		addr = bound["connector"].String()

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/pomelod/pomelod/app"
@@ -47,6 +49,43 @@ func ExampleDial() {
 	defer c.Close()
 	fmt.Println(enterLobby(c, "ann"))
 	// Output: <nil>
+}
+
+// Where the server has a dictionary of routes and protobuf definitions, the client uses both, and whoever uses the client sees nothing of it: bodies are JSON as ever.
+func ExampleDial_dictionary() {
+	dir, err := os.MkdirTemp("", "pomelo")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for name, text := range map[string]string{
+		"dictionary.json":   `["onChat"]`,
+		"serverProtos.json": `{"onChat":{"required string msg":1,"required string from":2,"required string target":3}}`,
+		"clientProtos.json": `{"chat.chatHandler.send":{"required string content":1,"required string target":2}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			log.Fatal(err)
+		}
+	}
+	addr, end := programExample("connector", nil, "-config", dir)
+	defer end()
+	c, err := client.Dial(addr, 10*time.Second)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if err := enterLobby(c, "ann"); err != nil {
+		log.Fatal(err)
+	}
+	if err := c.Request("chat.chatHandler.send", map[string]string{"content": "hello", "target": "*"}, nil); err != nil {
+		log.Fatal(err)
+	}
+	p, err := c.Next()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %s\n", p.Route, p.Body)
+	// Output: onChat {"msg":"hello","from":"ann","target":"*"}
 }
 
 // A connection may come from anywhere: a proxy, a network namespace, or with options of its own.
