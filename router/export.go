@@ -73,7 +73,7 @@ func (s *session) exportable() stays {
 	switch {
 	case s.leaving() || !s.conn.Alive():
 		return staysEnded
-	case s.x != nil && (s.x.handling || s.x.greeting || s.x.login != nil || len(s.x.changes) > 0):
+	case s.x != nil && (s.x.handling && s.x.sifting == nil || s.x.greeting || s.x.login != nil || len(s.x.changes) > 0):
 		return staysHandled
 	}
 	switch k := s.appClient(); {
@@ -161,7 +161,7 @@ func (l *loop) exportSession(s *session) []byte {
 	b = x.enters.append(wirebytes.AppendBlock(wirebytes.AppendUints(b, uint64(x.star)), x.entering))
 	b = wirebytes.AppendUints(b, uint64(len(x.pending)))
 	for i := range x.pending {
-		b = x.pending[i].append(b, now)
+		b = x.pending[i].append(b, now, x.sifting)
 	}
 	b = wirebytes.AppendUints(b, uint64(x.errand.task), uint64(x.errand.session))
 	if x.http != nil {
@@ -281,7 +281,7 @@ func (l *loop) importSession(s *session, b []byte) error {
 	}
 	x.enters = l.parseIdentity(&r)
 	for range r.UpTo(uint64(len(r.Rest()))) {
-		x.pending = append(x.pending, parsePending(&r, at, now))
+		x.pending = append(x.pending, x.parsePending(&r, at, now))
 	}
 	x.errand = errand{task(r.UpTo(uint64(taskProbe))), netpoll.ID(r.Uint())}
 	if flags&exportedHTTP != 0 {
@@ -326,6 +326,10 @@ func (l *loop) importSession(s *session, b []byte) error {
 	}
 	l.keepInput(s)
 	l.schedule(s)
+	if x.sifting != nil {
+		at, req := l.addr(s.conn), x.pending[0].req
+		l.postRun(0, func() { l.siftAgain(at, req) }) // when all loops have their partitions
+	}
 	if flags&exportedApp != 0 {
 		l.unpack(s, packed)
 	} else {
@@ -355,7 +359,7 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	case s.room != nil && (s.phase != working || !isUID(s.uid, s.star)):
 	case (x.entering != "") != (len(x.pending) > 0 && x.pending[0].op == channel.OpEnter), x.entering != "" && (s.phase != working || !isUID(x.entering, x.star)):
 	case x.rename && (s.room == nil || x.entering == ""), x.joins && x.entering == "", x.enters != nil && x.entering == "":
-	case len(x.pending) > 0 && (x.pending[0].body != nil || s.phase != working):
+	case len(x.pending) > 0 && (x.pending[0].body != nil || s.phase != working), x.sifting != nil && len(x.pending) != 1:
 	default:
 		return true
 	}
@@ -368,32 +372,47 @@ func isPull(f codec.Framing) bool { return f == codec.FramingSIO09Pull || f == c
 // isUID tells whether uid is user*room, with the star where it should be.
 func isUID(uid string, star uint8) bool { return int(star) < len(uid) && uid[star] == '*' }
 
-// append encodes a request in flight.
-func (p *pending) append(b []byte, now uint32) []byte {
-	kept := uint64(0)
-	if p.body != nil {
-		kept = 1
+// What an exported request has for a body.
+const (
+	keepsNothing  = iota // its answer comes from elsewhere
+	keepsAnswer          // it was decided here, and waits for its turn
+	keepsQuestion        // the filter was looking at it: the next process asks again. One that does not know this yet refuses the session
+	keepsKinds
+)
+
+// append encodes a request in flight. sifting is what the filter is looking at, if that is what it waits for; else nil.
+func (p *pending) append(b []byte, now uint32, sifting *call) []byte {
+	keeps, body := uint64(keepsNothing), p.body
+	switch {
+	case sifting != nil:
+		keeps, body = keepsQuestion, sifting.body
+	case body != nil:
+		keeps = keepsAnswer
 	}
-	b = wirebytes.AppendUints(b, uint64(p.req), uint64(p.id), uint64(p.idBytes), uint64(p.op), timeLeft(p.due, now), kept)
-	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, p.route.name), p.body)
+	b = wirebytes.AppendUints(b, uint64(p.req), uint64(p.id), uint64(p.idBytes), uint64(p.op), timeLeft(p.due, now), keeps)
+	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, p.route.name), body)
 }
 
 // submitted are the operations for whose answers sessions wait.
 var submitted = [...]channel.Op{channel.OpEnter, channel.OpSend, channel.OpHistory, channel.OpMembers}
 
 // parsePending decodes a request of a session of a listener. Its route may be gone: then its answer is JSON.
-func parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
+func (x *extra) parsePending(r *wirebytes.Reader, at *Profile, now uint32) pending {
 	p := pending{req: r.Uint32(), id: r.Uint32(), idBytes: uint8(r.UpTo(math.MaxUint8)), op: channel.Op(r.UpTo(uint64(channel.OpHistory))), due: tickIn(r.UpTo(neverDue), now)}
-	kept := r.UpTo(1) == 1
+	keeps := r.UpTo(keepsKinds - 1)
 	name := r.Block()
 	p.route = orUnknown(at.routes[string(name)], name)
+	p.refusal = p.op.RefusedBody()
 	body := r.Block()
-	if kept {
+	switch {
+	case keeps == keepsAnswer:
 		p.body, p.due = append([]byte{}, body...), neverDue
-	} else if len(body) > 0 || !slices.Contains(submitted[:], p.op) {
+	case keeps == keepsQuestion && p.op == 0:
+		x.sifting = &call{id: p.id, idBytes: p.idBytes, route: p.route, body: append([]byte{}, body...)}
+		x.handling, p.refusal = true, limitFilter.answer(false)
+	case keeps == keepsQuestion, len(body) > 0, !slices.Contains(submitted[:], p.op):
 		r.Fail()
 	}
-	p.refusal = p.op.RefusedBody()
 	return p
 }
 

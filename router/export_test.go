@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/filter"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -238,7 +240,26 @@ func exportedSessions(t testing.TB) (states [][]byte) {
 	r.net.Events() // the other node has yet to answer
 	l := r.node.loops[0]
 	l.np.Each(func(c *netpoll.Conn) { states = append(states, l.exportSession(l.session(c))) })
-	return states
+	return append(states, siftedSession(t))
+}
+
+// siftedSession is the state of a session whose message is at the filter.
+func siftedSession(t testing.TB) (state []byte) {
+	over := make(chan struct{})
+	defer close(over)
+	r := newRig(t, shape{loops: 1}, func(c *Config) {
+		c.Filter = Filter{Timeout: time.Hour, AtOnce: 1, Judge: func(context.Context, filter.Said) (filter.Verdict, error) {
+			<-over
+			return filter.Verdict{}, nil
+		}}
+	})
+	c := r.login(atConnector, false)
+	c.enter("c", "r")
+	c.request(routeSend, sendBody("x", "*"))
+	r.net.Settle()
+	l := r.node.loops[0]
+	l.np.Each(func(c *netpoll.Conn) { state = l.exportSession(l.session(c)) })
+	return state
 }
 
 // A session's state is refused whole if anything is missing, follows, or is of another version.
@@ -266,7 +287,7 @@ func TestMalformedSessionsAreRefused(t *testing.T) {
 		return true
 	}
 	states := exportedSessions(t)
-	if len(states) < 11 {
+	if len(states) < 12 {
 		t.Fatalf("%d states", len(states))
 	}
 	for _, b := range states {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -88,7 +89,7 @@ func (l *loop) sift(s *session, c *call, said filter.Said) {
 	}
 	at, until := l.addr(s.conn), time.Now().Add(v.Timeout)
 	req := l.await(s, c, 0, limitFilter.answer(false), v.seconds())
-	s.x.handling = true
+	s.x.handling, s.x.sifting = true, &again
 	added := v.add(said.Address, len(body)+len(said.Content)+filterCost, func() {
 		verdict, err := v.judge(until, said)
 		l.postRun(len(verdict.Content), func() { l.sifted(at, req, &again, verdict, err) })
@@ -99,6 +100,17 @@ func (l *loop) sift(s *session, c *call, said filter.Said) {
 		l.finish(s, limitFilter.answer(false), "")
 	}
 }
+
+// siftAgain has the filter of this process look at what a session says that came while the one before looked at that (importSession), unless it was given up or the
+// session has ended. Nothing has been said yet; the filter may be asked twice. Where there is none any more it is said.
+func (l *loop) siftAgain(at channel.Addr, req uint32) {
+	if s := l.suspended(at, req); s != nil && s.x.sifting != nil {
+		l.proceed(s, s.x.sifting, func(on *carriers, s *session, c *call) { on.chat.send(s, c) })
+	}
+}
+
+// errFilterHangs is the error of what the filter has neither answered nor given up when its time was over.
+var errFilterHangs = errors.New("the filter does not answer, and does not end when its time is over")
 
 // seconds is after how many ticks a message is given up, whatever the filter does.
 func (v *sieve) seconds() uint32 { return uint32(2*v.Timeout/time.Second) + 2 }

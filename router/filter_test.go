@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,4 +239,103 @@ func TestFilterThatHangs(t *testing.T) {
 	if n := r.node.sieve.length(); n != 0 {
 		t.Errorf("%d wait still", n)
 	}
+}
+
+// What is at the filter when another process takes over is neither lost nor said twice, and what waits behind it keeps its order: the next process has its own filter look at it.
+func TestFilterWhileNodesTakeOver(t *testing.T) {
+	for _, filtered := range []bool{true, false} {
+		for _, ws := range []bool{true, false} {
+			t.Run(fmt.Sprint(filtered, ws), func(t *testing.T) {
+				r, before := filterRig(t, shape{loops: 2}, false)
+				defer close(before.free)
+				a, b := r.login(atConnector, ws), r.login(atConnector, true)
+				a.enter("ann", "r")
+				b.enter("bob", "r")
+				a.take()
+				b.take()
+				slow := a.request(routeSend, sendBody("slow darn 1", "*"))
+				r.until(func() bool { return before.count() == 1 })
+				next := a.request(routeSend, sendBody("2", "*"))
+				r.net.Settle()
+				after := &censor{free: make(chan struct{})}
+				r.cfg.Filter.Judge, r.cfg.Filter.Resting = after.judge, nil
+				if !filtered {
+					r.cfg.Filter = Filter{}
+				}
+				r.handOver(false)
+				if filtered {
+					r.until(func() bool { return after.count() == 1 })
+					if told := append(a.take(), pushesOf(b)...); len(told) > 0 {
+						t.Errorf("told before it was looked at: %s", told)
+					}
+				}
+				close(after.free)
+				var told, heard []string
+				r.until(func() bool {
+					told, heard = append(told, a.take()...), append(heard, pushesOf(b)...)
+					return len(told) >= 4 && len(heard) >= 2
+				})
+				r.net.Settle()
+				told, heard = append(told, a.take()...), append(heard, pushesOf(b)...)
+				text := "slow d* 1"
+				if !filtered {
+					text = "slow darn 1"
+				}
+				if want := []string{"onChat " + text, "onChat 2"}; !slices.Equal(heard, want) {
+					t.Errorf("bob hears\n%s\nwant\n%s", strings.Join(heard, "\n"), strings.Join(want, "\n"))
+				}
+				answers := slices.DeleteFunc(told, func(line string) bool { return !strings.HasPrefix(line, "answer") })
+				if want := []string{fmt.Sprintf("answer %d {}", slow), fmt.Sprintf("answer %d {}", next)}; !slices.Equal(answers, want) {
+					t.Errorf("ann is answered %q, want %q", answers, want)
+				}
+			})
+		}
+	}
+}
+
+// A filter that outstays its time, which ends no goroutine of its by itself, is counted as one that fails, and its message is refused or said, as was chosen.
+func TestFilterThatOutstaysItsTime(t *testing.T) {
+	for _, pass := range []bool{false, true} {
+		t.Run(fmt.Sprint(pass), func(t *testing.T) {
+			over := make(chan struct{})
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+				cfg.Filter = Filter{Timeout: time.Second, AtOnce: 1, Pass: pass, Judge: func(context.Context, filter.Said) (filter.Verdict, error) {
+					<-over
+					return filter.Verdict{Content: []byte(`"too late"`)}, nil
+				}}
+			})
+			a, b := r.login(atConnector, true), r.login(atConnector, false)
+			a.enter("ann", "r")
+			b.enter("bob", "r")
+			a.take()
+			b.take()
+			id := a.request(routeSend, sendBody("hello", "*"))
+			r.net.Seconds(int(r.node.sieve.seconds()) + 1)
+			close(over)
+			r.until(func() bool { return r.node.sieve.idle() })
+			r.net.Settle()
+			want, says := refusedByFilter, 0
+			if pass {
+				want, says = `{}`, 1
+			}
+			answers := slices.DeleteFunc(a.take(), func(line string) bool { return !strings.HasPrefix(line, "answer") })
+			if len(answers) != 1 || answers[0] != fmt.Sprintf("answer %d %s", id, want) {
+				t.Errorf("ann is told %q, want %s", answers, want)
+			}
+			if heard := pushesOf(b); len(heard) != says || says == 1 && heard[0] != "onChat hello" {
+				t.Errorf("bob hears %q", heard)
+			}
+			c := &r.node.loops[0].counters
+			if c.filtered[filterFailed] != 1 || c.handlerTimeouts != 0 || c.timeouts != 0 {
+				t.Errorf("counted as failed %d times, as a handler's %d, as a worker's %d", c.filtered[filterFailed], c.handlerTimeouts, c.timeouts)
+			}
+		})
+	}
+}
+
+// idle tells whether nothing is looked at any more.
+func (v *sieve) idle() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.running == 0
 }

@@ -252,7 +252,7 @@ func (l *loop) suspended(at channel.Addr, req uint32) *session {
 
 // proceed implements suspender. Nothing can have come after the call, as the session waited.
 func (l *loop) proceed(s *session, c *call, do func(*carriers, *session, *call)) {
-	s.x.pending, s.x.handling = s.x.pending[:0], false
+	s.x.pending, s.x.handling, s.x.sifting = s.x.pending[:0], false, nil
 	do(&l.carriers, s, c)
 	l.resume(s)
 }

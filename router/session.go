@@ -5,6 +5,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/filter"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -71,6 +72,7 @@ type extra struct {
 	errand  errand         // what the connection does for a session that is not its own
 	pull    *pull          // while its client polls
 	login   *login         // that is being judged; nil: none
+	sifting *call          // what it says, while the filter looks at that; nil: nothing. It is the only pending request
 	changes []change       // what a program asks of its rooms, oldest first
 	// Where its socket goes when Data returns (transfer).
 	to   *loop      // nil: nowhere
@@ -82,7 +84,7 @@ type extra struct {
 	rename   bool // same room, new name
 	joins    bool // it stays in its other rooms
 	// Short ones stand together, or each would take eight bytes (TestSessionIsSmall).
-	handling bool   // a function of the App's, or whoever judges logins, has the oldest pending request
+	handling bool   // a function of the App's, whoever judges logins, or the filter has the oldest pending request
 	greeting bool   // a function of the App's looks at its handshake
 	origin   bool   // its upgrade had an Origin; until the handshake
 	begun    uint32 // tick at which the message in ws began, while it has not ended
@@ -265,7 +267,7 @@ func (l *loop) depart(s *session, why netpoll.Reason) {
 			l.leaveEntering(from, x, end)
 		}
 		x.entered()
-		x.handling = false
+		x.handling, x.sifting = false, nil
 		l.dropChanges(s, end)
 	}
 	l.tellClosed(s, why)
@@ -374,6 +376,10 @@ func (l *loop) Late(c *netpoll.Conn) {
 func (l *loop) expireRequests(s *session, now uint32) {
 	for s.inflight() > 0 && s.x.pending[0].due <= now {
 		p := s.x.pending[0]
+		if c := s.x.sifting; c != nil {
+			l.sifted(l.addr(s.conn), p.req, c, filter.Verdict{}, errFilterHangs)
+			continue
+		}
 		if s.x.handling {
 			if s.x.login != nil {
 				l.counters.logins[loginFailed]++
@@ -401,7 +407,7 @@ func (l *loop) finish(s *session, body []byte, end string) {
 	if x.pending[0].op == channel.OpEnter {
 		x.entered()
 	}
-	x.handling = false
+	x.handling, x.sifting = false, nil
 	l.explain(s, x.pending[0].route, nil, body)
 	done := 0
 	for ; done == 0 || done < len(x.pending) && x.pending[done].body != nil; done++ {
