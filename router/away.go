@@ -126,11 +126,11 @@ func nearPrefix(near uint64) netip.Prefix {
 // ghosts bounds how many members are away, of one address and in all: so many may be cut off within the time for which they are. Safe from any goroutine.
 type ghosts struct {
 	grace int64 // ns; 0: nobody is away
-	most  int   // of an address
-	all   int
 
 	// Guarded by mu.
 	mu    sync.Mutex
+	most  int // of an address
+	all   int
 	by    map[uint64]int
 	queue []ghost // by until
 }
@@ -148,14 +148,22 @@ const (
 
 // newGhosts makes the ghosts of a node on which an address may have so many connections, and all addresses so many; 0: any number.
 func newGhosts(grace int64, conns, all int) *ghosts {
-	g := &ghosts{grace: grace, most: maxGhosts, all: maxAway, by: make(map[uint64]int)}
+	g := &ghosts{grace: grace, by: make(map[uint64]int)}
+	g.bound(conns, all)
+	return g
+}
+
+// bound has other bounds hold. Who is away already stays.
+func (g *ghosts) bound(conns, all int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.most, g.all = maxGhosts, maxAway
 	if conns > 0 {
 		g.most = min(g.most, conns)
 	}
 	if all > 0 {
 		g.all = min(g.all, all)
 	}
-	return g
 }
 
 // take tells whether another member of an address may be away from now on. Who is not told apart by its address counts among all only.

@@ -15,6 +15,7 @@ func (n *Node) SetLimits(limits Limits, per limit.PerAddress, origins Origins) {
 	n.limits.Store(&limits)
 	n.budget.SetLimit(limits.Conn.Buffered) // less of it where memory is short, within a second
 	n.access.set(per, origins)
+	n.ghosts.bound(per.Conns, per.All)
 	for _, l := range n.loops {
 		l.postRun(0, l.relimit)
 	}

@@ -10,7 +10,7 @@ import (
 
 // Limits that are changed hold on every loop, and for workers and connections, but for those of which clients or others have been told.
 func TestSetLimits(t *testing.T) {
-	r := newRig(t, shape{loops: 3}, nil)
+	r := newRig(t, shape{loops: 3}, func(c *Config) { c.Limits.Rooms.Grace = time.Minute })
 	before := *r.node.limits.Load()
 	other := before
 	fill(reflect.ValueOf(&other).Elem())
@@ -39,6 +39,11 @@ func TestSetLimits(t *testing.T) {
 	}
 	if r.node.access.open.Load() {
 		t.Error("addresses are not limited")
+	}
+	for i := range 8 { // as many of an address as it may have connections may be away
+		if took := r.node.ghosts.take(1, 0); took != (i < 7) {
+			t.Errorf("%d of an address may be away: %v", i+1, took)
+		}
 	}
 	r.node.SetLimits(before, limit.PerAddress{}, Origins{})
 	r.net.Settle()

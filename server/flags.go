@@ -165,13 +165,12 @@ func (from flagSource) parse(w io.Writer) (*settings, error) {
 		return nil, err
 	}
 	args := from.args
-	err = f.Parse(args)
-	if err == nil && c.flagsFile != "" {
-		if err := from.readFile(c.flagsFile, f); err != nil {
+	if path := flagsFileOf(f, c.flagsFile, args); path != "" {
+		if err := from.readFile(path, f); err != nil {
 			return nil, err
 		}
-		err = f.Parse(args) // it wins
 	}
+	err = f.Parse(args)
 	c.set = map[string]bool{}
 	f.Visit(func(given *flag.Flag) { c.set[given.Name] = true })
 	c.flags, c.from = f, from

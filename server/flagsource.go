@@ -3,11 +3,13 @@
 package server
 
 import (
+	"encoding"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -58,7 +60,34 @@ func (from *flagSource) readFile(path string, f *flag.FlagSet) (err error) {
 			return fmt.Errorf("the flags of -flags-file: %w", err)
 		}
 	}
-	return setFlags(f, from.lines, path)
+	lines := from.lines
+	if slices.Contains(from.environ, startedByNATS) {
+		lines = slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+			key, _, _ := strings.Cut(line, "=")
+			name, _ := flagOf(key)
+			return name == "nats"
+		})
+	}
+	return setFlags(f, lines, path)
+}
+
+// flagsFileOf is what a command line says of -flags-file; otherwise, where it says nothing, or is wrong, which parsing it tells. Nothing is set by that: a program's flags may count how
+// often they are.
+func flagsFileOf(f *flag.FlagSet, otherwise string, args []string) string {
+	look := flag.NewFlagSet("", flag.ContinueOnError)
+	look.SetOutput(io.Discard)
+	path := otherwise
+	f.VisitAll(func(g *flag.Flag) {
+		if g.Name == "flags-file" {
+			look.StringVar(&path, g.Name, path, "")
+		} else {
+			look.Var(&unreadFlag{g.Value}, g.Name, "")
+		}
+	})
+	if look.Parse(args) != nil {
+		return ""
+	}
+	return path
 }
 
 // maxFlagsFile is more than all flags there are take.
@@ -100,8 +129,7 @@ func readFlags(path string) ([]string, error) {
 	return lines, nil
 }
 
-// programFlags adds the flags of a program to f, and returns their names. When flags are read again the program's own values stay what they are: it may be
-// reading them.
+// programFlags adds the flags of a program to f, and returns their names. When flags are read again the program's own values stay what they are.
 func (from *flagSource) programFlags(f *flag.FlagSet) (names []string, err error) {
 	if from.app == nil {
 		return nil, nil
@@ -113,7 +141,7 @@ func (from *flagSource) programFlags(f *flag.FlagSet) (names []string, err error
 		}
 		value := g.Value
 		if from.before != nil {
-			value = &unreadFlag{value}
+			value = &triedFlag{unreadFlag{value}}
 		}
 		f.Var(value, g.Name, g.Usage)
 		names = append(names, g.Name)
@@ -131,6 +159,33 @@ func (u *unreadFlag) IsBoolFlag() bool {
 	return ok && b.IsBoolFlag()
 }
 
+// triedFlag takes the texts that a program's flag would take at the next start, and has the flag itself stay what it is: the program may be reading it. Values of
+// package flag are tried on another one of their type. Those of the program's own types, and functions, might do something: they take any text.
+type triedFlag struct{ unreadFlag }
+
+func (u *triedFlag) Set(text string) error {
+	if g, is := u.of.(flag.Getter); is {
+		if to, is := g.Get().(encoding.TextUnmarshaler); is { // TextVar
+			if another, is := another(to).(encoding.TextUnmarshaler); is {
+				return another.UnmarshalText([]byte(text))
+			}
+			return nil
+		}
+	}
+	if t := reflect.TypeOf(u.of); t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "flag" {
+		return another(u.of).(flag.Value).Set(text)
+	}
+	return nil
+}
+
+// another is a pointer to a zero value, where v is a pointer to one of that type; else nil.
+func another(v any) any {
+	if t := reflect.TypeOf(v); t.Kind() == reflect.Pointer {
+		return reflect.New(t.Elem()).Interface()
+	}
+	return nil
+}
+
 // valuesOf are the values of all flags; of a program's, what was written.
 func valuesOf(f *flag.FlagSet, programs []string) map[string]string {
 	values := make(map[string]string)
@@ -144,7 +199,8 @@ func valuesOf(f *flag.FlagSet, programs []string) map[string]string {
 	return values
 }
 
-// again reads the flags once more, as a process would that starts now, and as this one may take them: of the lines of the file those that can change are new.
+// again reads the flags once more, as a process would that starts now, and as this one may take them: of the lines of the file those that can change are new. What
+// would keep the next process from starting is an error today, when somebody looks.
 // changed are flags of which it is so, with their values; later are those that the next process has otherwise. The settings are nil where there is no file.
 // c are those that hold.
 func (c *settings) again(can func(name string) bool) (now *settings, changed, later []string, err error) {
@@ -155,6 +211,11 @@ func (c *settings) again(can func(name string) bool) (now *settings, changed, la
 	from.before, from.lines = c, nil
 	next, err := from.parse(io.Discard)
 	if err != nil {
+		return nil, nil, nil, err
+	}
+	if p, err := next.plan(from.app); err != nil {
+		return nil, nil, nil, err
+	} else if err := p.checkAddrs(); errors.As(err, new(settingsError)) { // else it is about the machine, and may pass
 		return nil, nil, nil, err
 	}
 	if next.flagsFile != c.flagsFile {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -16,8 +17,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/codec"
 )
 
@@ -123,6 +126,11 @@ func TestReloadOfWrongFlags(t *testing.T) {
 		lineOf("session-rate", "7:8") + "SESSION_RATE=7:8\n":            "line 2",
 		lineOf("session-rate", "7:8") + lineOf("flags-file", "another"): "names no other",
 		lineOf("session-rate", "7:8") + lineOf("max-conns", "99999999"): "-max-conns",
+		// What no part of a running process would notice, and the next start would end by.
+		lineOf("session-rate", "7:8") + lineOf("role", "chat"):                                                                               "-role is for a node of a fleet",
+		lineOf("session-rate", "7:8") + lineOf("config", "/nowhere"):                                                                         `-config "/nowhere" is no directory`,
+		lineOf("session-rate", "7:8") + lineOf("tls-cert", "/no.pem") + lineOf("tls-key", "/no.key"):                                         "/no.pem",
+		lineOf("session-rate", "7:8") + lineOf("tls-self", "true") + lineOf("tls-listen", "127.0.0.1:1") + lineOf("tls-gate", "127.0.0.1:1"): "would take the same port",
 	} {
 		put(t, r.file, lines)
 		if out, code := r.command("reload"); code != 1 || !strings.Contains(out, "everything stays as it was") || !strings.Contains(out, want) {
@@ -159,6 +167,39 @@ func TestReloadOfOtherFlags(t *testing.T) {
 	c, err := parseFlags([]string{"-flags-file", r.file, "-rooms", "3"}, []string{"POMELOD_SESSION_RATE=1:1", "POMELOD_ROOMS=2"}, io.Discard)
 	if err != nil || c.values["session-rate"] != "9:9" || c.values["rooms"] != "3" {
 		t.Errorf("%v", err)
+	}
+}
+
+// A flag of a program that would not parse at the next start is refused, and the program's value stays what it is, whatever is read.
+func TestReloadOfProgramFlags(t *testing.T) {
+	a := app.New()
+	f := a.Flags()
+	number, sure, often := f.Int("number", 3, ""), f.Bool("sure", false, ""), 0
+	wait, level := f.Duration("wait", time.Second, ""), new(slog.Level)
+	f.TextVar(level, "level", slog.LevelWarn, "")
+	f.Func("often", "", func(string) error { often++; return nil })
+	file := filepath.Join(t.TempDir(), "flags")
+	put(t, file, lineOf("number", "4")+lineOf("often", "x"))
+	c, err := parseFlagsWith(a, []string{"-admin", "none", "-flags-file", file, "-often", "y", "-wait=2s"}, []string{"POMELOD_OFTEN=z"}, io.Discard)
+	if err != nil || *number != 4 || *wait != 2*time.Second || often != 3 {
+		t.Fatalf("%v: number %d, wait %v, set %d times", err, *number, *wait, often)
+	}
+	can := func(name string) bool { return slices.Contains(reloadableFlags, name) }
+	for lines, want := range map[string]string{
+		lineOf("number", "four"): "POMELOD_NUMBER", lineOf("sure", "perhaps"): "POMELOD_SURE", lineOf("wait", "5"): "POMELOD_WAIT", lineOf("level", "loud"): "POMELOD_LEVEL",
+		lineOf("number", "5") + lineOf("sure", "true") + lineOf("wait", "5s") + lineOf("level", "ERROR") + lineOf("often", "w"): "",
+	} {
+		put(t, file, lines)
+		_, changed, later, err := c.again(can)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", lines, err, want)
+		}
+		if err == nil && (len(changed) > 0 || !slices.Equal(later, []string{"level", "number", "sure"})) { // the others are on the command line
+			t.Errorf("changed %q, later %q", changed, later)
+		}
+	}
+	if *number != 4 || *sure || *wait != 2*time.Second || *level != slog.LevelWarn || often != 3 {
+		t.Errorf("number %d, sure %v, wait %v, level %v, set %d times", *number, *sure, *wait, *level, often)
 	}
 }
 

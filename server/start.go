@@ -67,6 +67,7 @@ func newStarter(f *flag.FlagSet, by *caller) *starter {
 	if _, s.wrong = (&flagSource{app: by.app}).programFlags(own); s.wrong == nil {
 		explainFlags(own)
 		s.wrong = setFlags(own, by.environ, "the environment")
+		own.VisitAll(func(g *flag.Flag) { g.Value.(*explainedFlag).texts = nil }) // those are in each process's environment
 	}
 	own.VisitAll(func(g *flag.Flag) { f.Var(g.Value, g.Name, g.Usage) })
 	for _, name := range []string{"e", "environment"} {
@@ -265,8 +266,15 @@ func (s *starter) nodeEnviron() []string {
 		key, _, _ := strings.Cut(kv, "=")
 		return key == "POMELOD_NATS" || key == "POMELOD_CHECK_CONFIG" || key == "POMELOD_ID" || key == "POMELOD_ADMIN" || slices.Contains(managerVariables, key)
 	})
-	return append(environ, "POMELOD_NATS="+string(s.settings.fleet.nats), startedEnv+"=1")
+	how := startedEnv + "=1"
+	if wasGiven(s.given, "nats") {
+		how = startedByNATS
+	}
+	return append(environ, "POMELOD_NATS="+string(s.settings.fleet.nats), how)
 }
+
+// startedByNATS says to a process that the command line of pomelod start has -nats: what the environment has wins over a file of flags, as that would.
+const startedByNATS = startedEnv + "=nats"
 
 // run carries the command out.
 func (s *starter) run(words []string, c *caller) error {

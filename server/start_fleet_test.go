@@ -136,8 +136,19 @@ func TestStartedProcesses(t *testing.T) {
 			t.Errorf("%q: environment %s, id %s, drain %v", names, c.env, c.fleet.id, c.drain)
 		}
 	}
-	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h", startedEnv + "=1"}; !slices.Equal(got, want) {
+	if got, want := s.nodeEnviron(), []string{"POMELOD_MAX_CONNS=50", "HOME=/", "POMELOD_NATS=nats://u:secret@h", startedByNATS}; !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
+	}
+	put(t, file, lineOf("nats", "nats://b"))
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{{[]string{"-nats", "nats://a"}, "nats://a"}, {nil, "nats://b"}} { // each process goes by what the command line says, and by the file where it says nothing
+		s := starting(t, []string{"POMELOD_NATS=nats://c"}, append(tc.args, "-flags-file", file, "-d", dir)...)
+		c, _, err := prepare(nil, s.nodeArgs(&s.project.Servers[0], 0, true), s.nodeEnviron(), io.Discard, io.Discard)
+		if err != nil || string(s.settings.fleet.nats) != tc.want || string(c.fleet.nats) != tc.want {
+			t.Errorf("%q: %v, the command has %s, its process %s", tc.args, err, s.settings.fleet.nats, c.fleet.nats)
+		}
 	}
 }
 
