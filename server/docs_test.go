@@ -16,34 +16,47 @@ func TestDocumentsInChineseAreEqual(t *testing.T) {
 	}
 }
 
-// equalShapes fails unless two documents have as many headings, table rows, list items, code lines and links to the same places.
+// equalShapes fails unless two documents have the same headings, table rows, list items and lines of code one after the other, of code the same first word, and name the same flags and
+// link to the same places as often.
 func equalShapes(t *testing.T, first, second string) {
 	t.Helper()
-	shape := func(name string) map[string]int {
+	shape := func(name string) (lines []string, named map[string]int) {
 		text := readFile(t, "../"+name)
-		found := make(map[string]int)
+		named = make(map[string]int)
 		for line := range strings.Lines(text) {
-			for _, prefix := range []string{"## ", "| ", "  | ", "- ", "    "} {
-				if strings.HasPrefix(line, prefix) {
-					found[prefix]++
-				}
+			kind := regexp.MustCompile(`^(#+ |\| |  \| |- |    |` + "```" + `)`).FindString(line)
+			if kind == "    " {
+				kind += strings.Fields(line + " .")[0]
+			}
+			if kind != "" {
+				lines = append(lines, kind)
 			}
 		}
 		for _, link := range regexp.MustCompile(`\]\(([a-zA-Z][^)]*)\)`).FindAllStringSubmatch(text, -1) {
 			if !strings.HasPrefix(link[1], "README") && !strings.HasPrefix(link[1], "MIGRATING") { // of each other
-				found[link[1]]++
+				named[link[1]]++
 			}
 		}
-		return found
+		for _, flag := range regexp.MustCompile("`-[a-z][a-z0-9-]+").FindAllString(text, -1) {
+			named[flag]++
+		}
+		return lines, named
 	}
-	english, chinese := shape(first), shape(second)
-	for what, n := range english {
-		if chinese[what] != n {
-			t.Errorf("%q is %d times in %s and %d times in %s", what, n, first, chinese[what], second)
+	english, named := shape(first)
+	chinese, alsoNamed := shape(second)
+	for i := range max(len(english), len(chinese)) {
+		if i >= len(english) || i >= len(chinese) || english[i] != chinese[i] {
+			t.Errorf("from line %d of those that are no text on %s and %s differ:\n%q\n%q", i+1, first, second, english[min(i, len(english)):], chinese[min(i, len(chinese)):])
+			break
 		}
 	}
-	for what, n := range chinese {
-		if english[what] == 0 {
+	for what, n := range named {
+		if alsoNamed[what] != n {
+			t.Errorf("%q is %d times in %s and %d times in %s", what, n, first, alsoNamed[what], second)
+		}
+	}
+	for what, n := range alsoNamed {
+		if named[what] == 0 {
 			t.Errorf("%q is %d times in %s only", what, n, second)
 		}
 	}
