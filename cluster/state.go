@@ -18,7 +18,7 @@ import (
 
 // StateVersion names the encodings of Node.Export and Holder.Export. It must change whenever they do, those of packets, messages and views included;
 // TestGoldenStates has their bytes. Rooms, requests, records and items have channel.StateVersion.
-const StateVersion = 2
+const StateVersion = 3
 
 var (
 	// ErrMoving is the error of Holder.Export: a copy of a partition is on its way to or from this node. It will have arrived soon.
