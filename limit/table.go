@@ -161,11 +161,7 @@ func (t *Table) Handshake(addr netip.Addr, now int64) Verdict {
 	if t.limits.Load()[0].Handshakes.None() {
 		return Granted
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	c := t.find(addr, now)
-	defer t.release(&c)
-	return verdict(t.take(&c, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.handshakes, l.Handshakes }))
+	return t.takeFrom(addr, now, func(e *entry, l *PerAddress) (*Bucket, Rate) { return &e.handshakes, l.Handshakes })
 }
 
 // Request decides on an HTTP request of addr that came by a proxy's connection, which does not count for addr.
@@ -173,11 +169,16 @@ func (t *Table) Request(addr netip.Addr, now int64) Verdict {
 	if t.limits.Load()[0].Requests.None() {
 		return Granted
 	}
+	return t.takeFrom(addr, now, requests)
+}
+
+// takeFrom takes one token of addr, which may have no connection.
+func (t *Table) takeFrom(addr netip.Addr, now int64, of func(*entry, *PerAddress) (*Bucket, Rate)) Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.find(addr, now)
 	defer t.release(&c)
-	return verdict(t.take(&c, now, requests))
+	return verdict(t.take(&c, now, of))
 }
 
 // RequestBy decides on an HTTP request by a connection that counts under ref.

@@ -121,14 +121,7 @@ const lookEvery = time.Second
 // watch reads the files again when they have changed, until ctx ends. Links are followed, so a directory that is swapped by a link, as
 // Kubernetes does it, is a change. While they are wrong, as when a certificate was written and its key was not yet, it goes on trying.
 func (k *certificates) watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range ticks(ctx, lookEvery) {
 		if k.changed() {
 			_ = k.again()
 		}

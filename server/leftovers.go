@@ -44,14 +44,8 @@ func (l *leftovers) step(now time.Time, goes goUsage) {
 // watchLeftovers steps until ctx ends.
 func watchLeftovers(ctx context.Context) {
 	l := leftovers{giveBack: debug.FreeOSMemory}
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	for {
+	l.step(time.Now(), goMemory())
+	for range ticks(ctx, memoryEvery) {
 		l.step(time.Now(), goMemory())
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 	}
 }

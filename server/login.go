@@ -12,7 +12,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/pomelod/pomelod/auth/token"
 	"github.com/pomelod/pomelod/channel"
@@ -172,14 +171,7 @@ type keyFile struct {
 
 // watch reads the keys again when their file has changed, until ctx ends.
 func (l *loginSettings) watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range ticks(ctx, lookEvery) {
 		_ = l.reload(false)
 	}
 }

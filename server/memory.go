@@ -189,15 +189,9 @@ func (s *server) watchMemory(ctx context.Context) {
 		before := debug.SetMemoryLimit(-1)
 		defer debug.SetMemoryLimit(before)
 	}
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	for {
+	m.step(time.Now())
+	for range ticks(ctx, memoryEvery) {
 		m.step(time.Now())
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 	}
 }
 

@@ -31,16 +31,9 @@ const stacksEvery = 10 * time.Minute
 // While one does not answer the manager hears nothing and will end this process in time.
 func (s *server) watch(ctx context.Context) {
 	every := s.manager.every()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	stuck := false
 	var logged time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range ticks(ctx, every) {
 		if s.frozen.Load() { // for an upgrade, which has times of its own
 			s.manager.tell("WATCHDOG=1")
 			continue
