@@ -59,7 +59,7 @@ func (r *Room) needCrowd() *crowd {
 // serialOf is the serial of a member's entry.
 func (s *state) serialOf(slot uint32) uint32 {
 	m := s.member(slot)
-	return s.index[memberKey{m.room.id, m.name}].serial
+	return s.index[memberKey{m.room, m.name}].serial
 }
 
 // seated notes a new member at the end of a room.
@@ -133,7 +133,7 @@ func (s *state) renumber(r *Room) {
 	n := uint32(0)
 	for slot := r.first; slot != 0; slot = s.member(slot).next {
 		n++
-		s.index[memberKey{r.id, s.member(slot).name}] = seat{slot, n}
+		s.index[memberKey{r, s.member(slot).name}] = seat{slot, n}
 	}
 	if c := r.crowd; c != nil {
 		c.told.serial = n - (r.serial - c.told.serial)

@@ -149,14 +149,11 @@ func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record
 func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
 	w.Own(part, epoch)
 	p := w.state.parts[part]
-	err := w.state.read(p, b)
-	if err != nil {
-		w.state.release(p)
-	}
-	w.countRooms()
-	if err != nil {
+	if err := w.state.read(p, b); err != nil {
+		w.Release(part)
 		return err
 	}
+	w.countRooms()
 	p.begin = w.nanos() - p.now
 	w.shelve(p)
 	w.wantTick(p)
@@ -176,16 +173,4 @@ func (s *state) read(p *partition, b []byte) error {
 		}
 	}
 	return nil
-}
-
-// Release forgets a partition that the worker owns or follows: somebody else owns it now.
-func (w *Worker) Release(part uint16) {
-	if p := w.shadows[part]; p != nil {
-		delete(w.shadows, part)
-		_ = w.aside(func() error { w.state.empty(p); return nil })
-	}
-	if p := w.state.parts[part]; p != nil {
-		w.state.release(p)
-		w.countRooms()
-	}
 }

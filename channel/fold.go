@@ -21,7 +21,7 @@ func (s *state) alike(r *Room, name, fold string) uint32 {
 	} else if slot := s.find(r, fold); slot != 0 && s.folds.of[slot] == "" {
 		return slot
 	}
-	return s.folds.by[memberKey{r.id, fold}]
+	return s.folds.by[memberKey{r, fold}]
 }
 
 // fold notes the fold of a new member, if it is not the name itself.
@@ -32,13 +32,13 @@ func (s *state) fold(slot uint32, fold string) {
 	if s.folds.by == nil {
 		s.folds.by, s.folds.of = make(map[memberKey]uint32), make(map[uint32]string)
 	}
-	s.folds.by[memberKey{s.member(slot).room.id, fold}], s.folds.of[slot] = slot, fold
+	s.folds.by[memberKey{s.member(slot).room, fold}], s.folds.of[slot] = slot, fold
 }
 
 // unfold undoes fold.
 func (s *state) unfold(slot uint32) {
 	if fold, folded := s.folds.of[slot]; folded {
-		delete(s.folds.by, memberKey{s.member(slot).room.id, fold})
+		delete(s.folds.by, memberKey{s.member(slot).room, fold})
 		delete(s.folds.of, slot)
 	}
 }

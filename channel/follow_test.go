@@ -175,6 +175,7 @@ func TestTakeOversAreNotNoticed(t *testing.T) {
 			for part := range shares {
 				w.Release(part)
 			}
+			forgetReleased(w)
 			if s := &w.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.doubts)+len(s.away)+s.rooms+w.shadowMembers != 0 || len(s.free) != len(s.members) {
 				t.Errorf("worker %d: after a release %d members, %d keys, %d voices, %d rooms are left", i, len(s.index), len(s.keys), len(s.voices), s.rooms)
 			}
@@ -219,6 +220,7 @@ func TestApplyTellsWhatDiffers(t *testing.T) {
 		t.Errorf("counts what others own: %+v", n)
 	}
 	f.Release(part)
+	forgetReleased(f)
 	if f.Shadows(part) || len(f.state.index)+f.shadowMembers != 0 {
 		t.Error("something is left")
 	}

@@ -23,6 +23,7 @@ func FuzzImport(f *testing.F) {
 		}
 		w := NewWorker(nil)
 		if err := w.Import(part, testEpoch, b); err != nil {
+			forgetReleased(w)
 			if s := &w.state; w.Owns(part) || len(s.index)+s.rooms+len(s.voices)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.cuts)+len(s.doubts)+len(s.away) != 0 {
 				t.Fatalf("%v, and yet there are %d members, %d rooms", err, len(s.index), s.rooms)
 			}

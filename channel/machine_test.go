@@ -301,6 +301,7 @@ func TestRecordsMakeTheSameState(t *testing.T) {
 					t.Fatalf("step %d, partition %d: imported\n%q\nexported\n%q", step, part, got, want)
 				}
 				copied.Release(part)
+				forgetReleased(copied)
 				if s := &copied.state; len(s.index)+len(s.keys)+len(s.folds.by)+len(s.folds.of)+len(s.voices)+len(s.cuts)+len(s.doubts)+len(s.away)+s.rooms != 0 || len(s.free) != len(s.members) || copied.roomsOfAll.Load() != 0 {
 					t.Fatalf("step %d: after a release %d members, %d keys, %d voices, %d rooms are left", step, len(s.index), len(s.keys), len(s.voices), s.rooms)
 				}
@@ -364,7 +365,7 @@ func checkState(t *testing.T, s *state) {
 				fold := s.folds.of[slot]
 				if fold == "" {
 					fold = m.name
-				} else if folded++; s.folds.by[memberKey{room.id, fold}] != slot {
+				} else if folded++; s.folds.by[memberKey{room, fold}] != slot {
 					t.Errorf("%s: %s is not found by its fold %s", name, m.name, fold)
 				}
 				if alike[fold] != "" {

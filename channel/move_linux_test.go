@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,6 +43,9 @@ func BenchmarkMove(b *testing.B) {
 					_ = f.AppendNodes(nil, part)
 				})
 				longest("release", func() { f.Release(part) })
+				for f.Due() != 0 {
+					longest("forget", f.forgetLeft)
+				}
 				w.Promote(part, testEpoch)
 				for step, d := range run {
 					steps[step] = append(steps[step], d)
@@ -63,3 +68,56 @@ func threadTime(b *testing.B) int64 {
 	}
 	return t.Nano()
 }
+
+// BenchmarkNodeEnds has one of five nodes end on which the members of a room are, who are away then, as they have given secrets, or leave. It tells what that takes of a processor at the owner and at who follows.
+func BenchmarkNodeEnds(b *testing.B) {
+	for _, members := range []int{19_000, 95_000} {
+		for _, returns := range []bool{false, true} {
+			b.Run(fmt.Sprintf("members=%d/return=%v", members, returns), func(b *testing.B) {
+				part, limits := Partition("r"), Limits{List: 1000, Grace: time.Minute}
+				all := newWorker(func(OutletID) Outlet { return nowhere{} })
+				all.SetLimits(limits, new(atomic.Int64), func() int64 { return 1 })
+				for i := range members {
+					r := Request{Op: OpEnter, From: at(i%5<<8, i+1), Req: 1, Room: "r", Part: part, User: fmt.Sprintf("m%d", i)}
+					if returns {
+						r.Key = uint64(i + 1)
+					}
+					all.Handle(&r)
+				}
+				state := all.State(nil, part)
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				var owner, follower int64
+				for b.Loop() {
+					var records []Record
+					w, f := NewWorker(nil), NewWorker(nil)
+					w.SetLimits(limits, new(atomic.Int64), func() int64 { return 1 })
+					w.KeepBack(recordsOf(func(r []Record) { records = append(records, r...) }))
+					f.Shadow(part)
+					if _, err := f.ApplySnapshot(part, state); err != nil {
+						b.Fatal(err)
+					}
+					if err := w.Import(part, testEpoch, state); err != nil {
+						b.Fatal(err)
+					}
+					began := threadTime(b)
+					w.DropNodeIn(part, NewNode(1, 0))
+					owner += threadTime(b) - began
+					began = threadTime(b)
+					if err := f.Apply(part, records); err != nil {
+						b.Fatal(err)
+					}
+					follower += threadTime(b) - began
+				}
+				b.ReportMetric(float64(owner)/float64(b.N)/1000, "owner-µs")
+				b.ReportMetric(float64(follower)/float64(b.N)/1000, "follower-µs")
+			})
+		}
+	}
+}
+
+// recordsOf is a Keeper that has a look at records.
+type recordsOf func([]Record)
+
+func (k recordsOf) Keep(_ uint16, records []Record, _ []Item) { k(records) }
+func (k recordsOf) Full(OutletID) bool                        { return false }

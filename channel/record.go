@@ -189,7 +189,7 @@ func (s *state) change(p *partition, r *Record) error {
 		if r.Place == 0 || r.Place > maxSerial || room.last != 0 && s.serialOf(room.last) >= uint32(r.Place) {
 			return errRecord
 		}
-		if len(r.Body) > 0 && s.folds.by[memberKey{room.id, string(r.Body)}] != 0 {
+		if len(r.Body) > 0 && s.folds.by[memberKey{room, string(r.Body)}] != 0 {
 			return errRecord
 		}
 		s.add(p, room, r)

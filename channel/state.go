@@ -172,9 +172,9 @@ func (s *state) move(slot uint32, to Addr) {
 	m.room.count1(to)
 }
 
-// memberKey finds a member by name.
+// memberKey finds a member by name. A room's id does not: the partition may have come again before the worker has forgotten what it had of it (leaving).
 type memberKey struct {
-	room RoomID
+	room *Room
 	name string
 }
 
@@ -185,7 +185,7 @@ func newState() state {
 func (s *state) member(slot uint32) *member { return &s.members[slot-1] }
 
 // find is the slot of a name, or 0.
-func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r.id, name}].slot }
+func (s *state) find(r *Room, name string) uint32 { return s.index[memberKey{r, name}].slot }
 
 // add makes somebody the last member of r.
 func (s *state) add(p *partition, r *Room, rec *Record) {
@@ -206,7 +206,7 @@ func (s *state) add(p *partition, r *Room, rec *Record) {
 	r.count++
 	r.listed += int32(listedBytes(rec.User))
 	at := seat{slot, uint32(rec.Place)}
-	s.index[memberKey{r.id, rec.User}] = at
+	s.index[memberKey{r, rec.User}] = at
 	if rec.Key != 0 {
 		s.keys[slot] = rec.Key
 	}
@@ -226,7 +226,7 @@ func (s *state) remove(p *partition, slot uint32) {
 		x.leaves(slot, m.prev)
 	}
 	s.setPresent(p, slot)
-	key := memberKey{r.id, m.name}
+	key := memberKey{r, m.name}
 	at := s.index[key]
 	delete(s.index, key)
 	if m.prev != 0 {
@@ -324,24 +324,6 @@ func (s *state) hush(p *partition, slot uint32) {
 		x.rest.passed(&x.rest.heard, slot, s.voices)
 	}
 	p.heard.take(s.voices, slot)
-}
-
-// release forgets a partition.
-func (s *state) release(p *partition) {
-	s.empty(p)
-	s.parts[p.number] = nil
-}
-
-// empty forgets all rooms of a partition.
-func (s *state) empty(p *partition) {
-	for _, r := range p.rooms {
-		for r.first != 0 {
-			s.remove(p, r.first)
-		}
-		if p.rooms[r.name()] == r { // it never had a member, or keeps messages
-			s.forgetRoom(p, r)
-		}
-	}
 }
 
 // list is {"users":[names in order of entry]}, or that without its end when open. Of a room that only grows the list is kept, and

@@ -32,7 +32,8 @@ type Worker struct {
 	forgetAt int64  // the same for what rooms keep (forgetOld)
 
 	shadows       map[uint16]*partition // that others own and the worker follows; nil while there are none
-	shadowMembers int                   // theirs, in state.index
+	leaving       []leaving             // what neither is any more
+	shadowMembers int                   // of both, in state.index
 
 	// Where Handle stands, for who recovers from a panic.
 	applying bool
@@ -416,6 +417,7 @@ func (w *Worker) fail(p *partition, r *Request, of subject) {
 
 // Tick does what partitions wanted to be done by now (Due), up to so many entries. If there is more, Due says so.
 func (w *Worker) Tick() {
+	w.forgetLeft()
 	now := w.nanos()
 	left := tickEntries
 	if w.forgetAt != 0 && now >= w.forgetAt {
@@ -446,6 +448,9 @@ func (w *Worker) Tick() {
 
 // Due is when Tick is wanted, by the worker's clock; 0 means never.
 func (w *Worker) Due() int64 {
+	if len(w.leaving) > 0 {
+		return 1
+	}
 	if w.due == 0 || w.forgetAt != 0 && w.forgetAt < w.due {
 		return w.forgetAt
 	}
