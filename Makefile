@@ -101,6 +101,12 @@ TIMES  ?= 1
 fleet: ## let everything go wrong in fleets of real processes, TIMES (1) times each (FAULTS=NATS, a regexp), and hold times to their bars
 	cd test/fleet && $(GO) test -count=1 -timeout 0 -v -run TestFaults -faults -fault '$(FAULTS)' -rounds '$(TIMES)'
 
+# Each process has a fifth of the members and wants as many files (ulimit -n 20000). It takes a few minutes.
+MEMBERS ?= 95000
+.PHONY: fleet-many
+fleet-many: ## have MEMBERS (95000) enter one room on five connectors, and tell what a push to them costs on the links, and how late they hear it
+	cd test/fleet && $(GO) test -count=1 -timeout 0 -v -run TestRoomOnFiveConnectors -members '$(MEMBERS)'
+
 # Plain runs have one seed a test; these have EXPLORE new ones.
 EXPLORE ?= 20
 .PHONY: explore

@@ -24,6 +24,7 @@ type ears struct {
 	heartbeat time.Duration // Static once somebody has entered.
 	closing   atomic.Bool
 	hearing   sync.WaitGroup
+	late      []time.Duration // from when it was said until somebody heard it, where that was told. Owned by the ears' goroutine until that has ended.
 
 	mu   sync.Mutex
 	at   map[int32]*listener // by descriptor
@@ -236,26 +237,33 @@ func (e *ears) read(l *listener, b []byte) error {
 		case codec.PackageKick:
 			return fmt.Errorf("kicked: %s", body)
 		case codec.PackageData:
-			if err := l.take(body); err != nil {
+			said, err := l.take(body)
+			if err != nil {
 				return err
+			}
+			if said != 0 {
+				e.late = append(e.late, time.Duration(time.Now().UnixNano()-said))
 			}
 		}
 		in = in[size:]
 	}
 }
 
-// take takes a message: what the speaker says comes in turn.
-func (l *listener) take(body []byte) error {
+// take takes a message: what the speaker says comes in turn. It tells when that was said, by the machine's clock, if the message does; else 0.
+func (l *listener) take(body []byte) (said int64, err error) {
 	_, text, is := bytes.Cut(body, []byte(`"number `))
 	if !is {
-		return nil
+		return 0, nil
 	}
-	number, _, _ := bytes.Cut(text, []byte(`"`))
+	text, _, _ = bytes.Cut(text, []byte(`"`))
+	number, at, told := bytes.Cut(text, []byte(` at `))
 	if n, err := strconv.ParseInt(string(number), 10, 64); err != nil || n != l.next.Load() {
-		return fmt.Errorf("%s came instead of number %d", body, l.next.Load())
+		return 0, fmt.Errorf("%s came instead of number %d", body, l.next.Load())
 	}
-	l.next.Add(1)
-	return nil
+	if l.next.Add(1); !told {
+		return 0, nil
+	}
+	return strconv.ParseInt(string(at), 10, 64)
 }
 
 // beats sends the heartbeats that are due.
@@ -293,7 +301,7 @@ func (l *listener) listen(c *client.Client) {
 	for {
 		push, err := c.Next()
 		if err == nil && push.Route == "onChat" {
-			err = l.take(push.Body)
+			_, err = l.take(push.Body)
 		}
 		if err != nil {
 			l.why = err
