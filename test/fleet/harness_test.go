@@ -42,6 +42,7 @@ type member struct {
 	roles  cluster.Roles
 	args   []string
 	socket string // admin socket; empty: none
+	binary string // another version's; empty: this one's
 }
 
 // role is what a fault chooses nodes by.
@@ -85,9 +86,12 @@ func newPair(t *testing.T, rng *rand.Rand) *harness {
 }
 
 // add starts a node. Its addresses for clients are the same each time.
-func (h *harness) add(name string, roles cluster.Roles) {
+func (h *harness) add(name string, roles cluster.Roles) *member { return h.addAs("", name, roles) }
+
+// addAs starts a node that is another version's binary.
+func (h *harness) addAs(binary, name string, roles cluster.Roles) *member {
 	h.t.Helper()
-	m := &member{h: h, roles: roles}
+	m := &member{h: h, roles: roles, binary: binary}
 	urls := h.nats.url()
 	if h.way != nil && name == "chat-3" {
 		urls = "nats://" + h.way.address()
@@ -115,13 +119,17 @@ func (h *harness) add(name string, roles cluster.Roles) {
 	}
 	h.nodes = append(h.nodes, m)
 	m.start(name)
+	return m
 }
 
 func (m *member) start(name string) {
 	m.h.t.Helper()
-	if m.h.ns != nil && name == "chat-3" {
+	switch {
+	case m.h.ns != nil && name == "chat-3":
 		m.process = m.h.ns.launch(m.h.t, name, m.args...)
-	} else {
+	case m.binary != "":
+		m.process = launchAs(m.h.t, m.binary, name, m.args...)
+	default:
 		m.process = launch(m.h.t, name, m.args...)
 	}
 }

@@ -52,6 +52,9 @@ func TestRoomOnFiveConnectors(t *testing.T) {
 		return nodes[0].metric("pomelod_fleet_unguarded_partitions") == 0 && nodes[0].metric("pomelod_fleet_members") == float64(len(nodes))
 	})
 	empty := residents(t, nodes)
+	idle, before := time.Now(), packetsOf(nodes)
+	eventually(t, "heartbeats", func() bool { return nodes[0].metric(packetsOut) >= before[0].packets+6 })
+	rest, quiet := packetsOf(nodes), time.Since(idle)
 	speaker, err := client.Dial(addrs[0], patience)
 	if err != nil {
 		t.Fatal(err)
@@ -77,12 +80,8 @@ func TestRoomOnFiveConnectors(t *testing.T) {
 	t.Logf("%d members on %d connectors have entered within %v, %.2f ms each", in, manyConnectors, time.Since(began).Round(time.Millisecond), time.Since(began).Seconds()*1000/float64(in))
 
 	tap := newTap(t, s)
-	idle := time.Now()
-	before := packetsOf(nodes)
-	tap.pass(t, 2)
-	rest, quiet := packetsOf(nodes), time.Since(idle)
 	var answers []time.Duration
-	pace, busy := time.NewTicker(manyPace(in)), time.Now()
+	pace, busy, entered := time.NewTicker(manyPace(in)), time.Now(), packetsOf(nodes)
 	defer pace.Stop()
 	for i := range manyPushes {
 		text := fmt.Sprintf("number %d at %d", i, time.Now().UnixNano())
@@ -118,7 +117,7 @@ func TestRoomOnFiveConnectors(t *testing.T) {
 			return (till[i].packets - from[i].packets) / d.Seconds(), (till[i].bytes - from[i].bytes) / d.Seconds()
 		}
 		n0, b0 := packets(before, rest, quiet)
-		n1, b1 := packets(rest, after, took)
+		n1, b1 := packets(entered, after, took)
 		each := took.Seconds() / manyPushes
 		t.Logf("%s: %.1f MB, %.1f MB before anybody entered; sends %.1f packets and %.0f bytes a message, beside %.1f packets a second at rest", p.name, full[i], empty[i], (n1-n0)*each, (b1-b0)*each, n0)
 	}
@@ -130,12 +129,14 @@ func manyPace(members int) time.Duration {
 	return max(50*time.Millisecond, time.Duration(members)*50*time.Microsecond)
 }
 
+const packetsOut = `pomelod_fleet_bus_packets_total{direction="out"}`
+
 // counted are the packets that a node has sent to NATS.
 type counted struct{ packets, bytes float64 }
 
 func packetsOf(nodes []*process) (all []counted) {
 	for _, p := range nodes {
-		all = append(all, counted{p.metric(`pomelod_fleet_bus_packets_total{direction="out"}`), p.metric(`pomelod_fleet_bus_bytes_total{direction="out"}`)})
+		all = append(all, counted{p.metric(packetsOut), p.metric(`pomelod_fleet_bus_bytes_total{direction="out"}`)})
 	}
 	return all
 }
@@ -162,7 +163,6 @@ func residents(t *testing.T, nodes []*process) (all []float64) {
 type tap struct {
 	conn *nats.Conn
 	mu   sync.Mutex
-	all  int
 	sent map[int]map[string][]int // by message and node: the packets that have it, each so many times
 }
 
@@ -186,7 +186,6 @@ func newTap(t *testing.T, s *natsServer) *tap {
 func (x *tap) take(m *nats.Msg) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.all++
 	_, to, mailbox := strings.Cut(m.Subject, ".node.")
 	times := make(map[int]int)
 	for rest, is := m.Data, mailbox; is; {
@@ -204,16 +203,6 @@ func (x *tap) take(m *nats.Msg) {
 		}
 		x.sent[number][to] = append(x.sent[number][to], n)
 	}
-}
-
-// pass waits for as many packets as the heartbeats of some seconds are.
-func (x *tap) pass(t *testing.T, seconds int) {
-	t.Helper()
-	eventually(t, "heartbeats", func() bool {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		return x.all >= seconds*2*(manyConnectors+2)
-	})
 }
 
 // check looks whether each message went to each connector, and to none of them twice in a packet. A link sends again what is not acknowledged soon, so that a message may be in more packets on a busy machine; the least is what one costs.

@@ -32,7 +32,7 @@ var pomelod = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-var built string // folder of the binary
+var built string // folder of the binary, and of others that tests build
 
 func TestMain(m *testing.M) {
 	if os.Getenv(earsOf) != "" {
@@ -64,11 +64,21 @@ type process struct {
 // launch starts one, whose -id is name unless that is empty, and which is killed at the end of the test.
 func launch(t *testing.T, name string, args ...string) *process {
 	t.Helper()
+	binary, err := pomelod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return launchAs(t, binary, name, args...)
+}
+
+// launchAs starts a binary.
+func launchAs(t *testing.T, binary, name string, args ...string) *process {
+	t.Helper()
 	args = append(nodeFlags("127.0.0.1"), args...)
 	if name != "" {
 		args = append(args, "-id", name)
 	}
-	return begin(t, name, args...)
+	return beginCommand(t, name, exec.Command(binary, args...))
 }
 
 // nodeFlags are the flags of all nodes of tests.

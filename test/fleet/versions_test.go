@@ -1,0 +1,195 @@
+package fleet
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/pomelod/pomelod/internal/overlay"
+	"github.com/pomelod/pomelod/internal/seed"
+)
+
+// Two versions of pomelod in one fleet: the previous commit, or another one, and this.
+var previousIs = flag.String("previous", "HEAD^", "the `commit` of the other version; where there is no such commit it is this one under another name")
+
+// previous builds the other version.
+func previous(t *testing.T) (binary string) {
+	t.Helper()
+	dir := otherDir(t)
+	binary = filepath.Join(dir, "pomelod")
+	source := filepath.Join(dir, "source")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	archive := exec.Command("git", "archive", *previousIs)
+	archive.Dir = "../.."
+	files, err := archive.Output()
+	if err != nil { // the source has come without its history
+		t.Logf("%s is not there (git archive: %v): this commit is both versions", *previousIs, err)
+		return anotherVersion(t, 0, 1)
+	}
+	unpack := exec.Command("tar", "-x", "-C", source)
+	unpack.Stdin = bytes.NewReader(files)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, out)
+	}
+	build(t, source, binary)
+	return binary
+}
+
+// anotherVersion builds this one with other versions of what nodes say to each other: the least and the greatest that it speaks are so many above its own. The bytes are the same.
+func anotherVersion(t *testing.T, least, greatest int) (binary string) {
+	t.Helper()
+	dir := otherDir(t)
+	binary = filepath.Join(dir, "pomelod")
+	const own = "linkVersion + channel.StateVersion"
+	name, err := overlay.Write("../..", dir, []overlay.Edit{{
+		File: "cluster/versions.go",
+		Old:  fmt.Sprintf("versions{%s, %s}", own, own),
+		New:  fmt.Sprintf("versions{%s + %d, %s + %d}", own, least, own, greatest),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	build(t, "../..", binary, "-overlay", name)
+	return binary
+}
+
+// otherDir is a folder that goes with the binary's.
+func otherDir(t *testing.T) string {
+	t.Helper()
+	if _, err := pomelod(); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(built, "other-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func build(t *testing.T, source, binary string, flags ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append(append([]string{"build", "-o", binary}, flags...), "./cmd/pomelod")...)
+	cmd.Dir = source
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build another version: %v\n%s", err, out)
+	}
+}
+
+// The previous commit and this one are nodes of one fleet, and each makes views, owns rooms that the other follows, and takes over what the other owned. If they do not speak with each other whoever comes says so and ends.
+func TestPreviousVersionBesideThisOne(t *testing.T) {
+	meetVersions(t, previous(t), false)
+}
+
+// A version that speaks one more than this one talks to it in what both speak.
+func TestNextVersionBesideThisOne(t *testing.T) {
+	meetVersions(t, anotherVersion(t, 0, 1), true)
+}
+
+// meetVersions has a fleet of another version, which this one joins. must says that they speak with each other.
+func meetVersions(t *testing.T, other string, must bool) {
+	h := &harness{t: t, rng: seed.Rand(t), at: make(map[string]string), cut: make(map[string]bool), nats: startNATS(t, nil)}
+	a := h.addAs(other, "a", gates|connectors|chats)
+	a.waitReady()
+	b := h.add("b", gates|connectors|chats)
+	ended := func() (gone bool) { b.do(func() { gone = b.gone }); return gone }
+	eventually(t, "b to be ready or to end", func() bool { return ended() || len(b.ready()) > 0 })
+	if ended() {
+		if must {
+			t.Fatalf("b has ended: %s", b.log())
+		}
+		turnedAway(t, b.process)
+		stays(t, a.process)
+		t.Logf("%s speaks another version than this one, which is refused as it should be", *previousIs)
+		return
+	}
+	h.calm()
+	c := newCrowd(h, 0, 6, len(fiveWires), 200)
+	c.everybody()
+	for _, maker := range []*member{a, b} { // first the other version, then this one
+		if got := h.maker(); got != maker {
+			t.Fatalf("%s makes views, want %s", got.name, maker.name)
+		}
+		c.more(20)
+		h.die(maker) // who stays takes over what it owned
+		c.more(5)
+		h.again(maker)
+		h.calm()
+		c.everybody()
+		c.more(20)
+	}
+	a.drain() // the upgrade
+	a.binary = ""
+	h.again(a)
+	h.calm()
+	c.everybody()
+	c.more(20)
+	cuts, _ := c.end(h.cut)
+	for _, wrong := range c.wrong {
+		t.Error(wrong)
+	}
+	t.Logf("%d acknowledged, %d cut off with a node that was killed or drained, refused: %v", len(c.sends), cuts, c.refused)
+}
+
+// Versions that have nothing in common are not in one fleet: who comes to it ends with a sentence, whichever of the two it is, and who is there goes on.
+func TestVersionsThatDoNotSpeakWithEachOther(t *testing.T) {
+	own, err := pomelod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := anotherVersion(t, 1, 1)
+	for _, binaries := range [][2]string{{own, later}, {later, own}} {
+		s := startNATS(t, nil)
+		node := func(binary, name string) *process {
+			return launchAs(t, binary, name, "-nats", s.url(), "-listen", "127.0.0.1:0", "-gate", "127.0.0.1:0")
+		}
+		first := node(binaries[0], "first")
+		first.waitReady()
+		second := node(binaries[1], "second")
+		second.wait("the second to end", func() bool { return second.gone })
+		turnedAway(t, second)
+		stays(t, first)
+	}
+}
+
+// speaks is the sentence of who is refused.
+var speaks = regexp.MustCompile(`speaks versions (\d+) to (\d+) of the protocol between nodes, and this one (\d+) to (\d+): end all nodes of the fleet before you start this version`)
+
+// turnedAway looks whether a process has ended, as it should, since it speaks with none of the others.
+func turnedAway(t *testing.T, p *process) {
+	t.Helper()
+	p.wait(p.name+" to end", func() bool { return p.gone })
+	p.end()
+	said := speaks.FindStringSubmatch(p.log())
+	if said == nil {
+		t.Fatalf("%s has ended without the sentence about versions:\n%s", p.name, p.log())
+	}
+	var n [4]int
+	for i := range n {
+		n[i], _ = strconv.Atoi(said[i+1])
+	}
+	if n[0] <= n[3] && n[2] <= n[1] {
+		t.Errorf("%s was refused by versions %d to %d and speaks %d to %d", p.name, n[0], n[1], n[2], n[3])
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code == 0 {
+		t.Errorf("%s was refused and ended with 0", p.name)
+	}
+}
+
+// stays looks whether a node goes on by itself.
+func stays(t *testing.T, p *process) {
+	t.Helper()
+	if status, text := p.readyz(); status != 200 {
+		t.Errorf("%s answers %d %s", p.name, status, text)
+	}
+	if n := p.metric("pomelod_fleet_members"); n != 1 {
+		t.Errorf("%s has %v members in its view", p.name, n)
+	}
+}
