@@ -22,7 +22,7 @@ type Loops interface {
 	Workers(turned func(loop int)) []*channel.Worker
 	Run(loop, weight int, f func())
 	Deliver(channel.Item) bool
-	EndMembers(part int, why string)
+	EndMembers(parts []uint16, why string)
 	Busy(loop int) bool
 	Sessions() int
 }
@@ -103,6 +103,8 @@ type Fleet struct {
 	now        int64
 	run        uint64            // of new runs that have begun: what Holders sent before is void
 	leaves     []channel.Request // that follow from this turn
+	lost       []uint16          // partitions whose members have yet to be ended, in this turn, for one reason
+	why        string            // that one
 	ticked     int64
 	surveyed   int64
 	pulsed     int64
@@ -319,6 +321,7 @@ func (f *Fleet) Turn(now, wall int64) {
 		f.survey()
 	}
 	f.node.Turn(now, wall)
+	(*home)(f).endLost()
 	if by := f.node.Retired(); by != "" && !f.retired && f.cfg.Retire != nil {
 		f.retired = true
 		f.cfg.Retire(by)

@@ -20,7 +20,8 @@ type loops struct {
 	turned    func(int)
 	mail      [][]func()
 	delivered []channel.Item
-	ended     []int
+	order     []string // of what was delivered and what was ended
+	ended     [][]uint16
 	busy      bool
 }
 
@@ -39,11 +40,16 @@ func (l *loops) Workers(turned func(int)) []*channel.Worker {
 	l.turned = turned
 	return l.workers
 }
-func (l *loops) Run(loop, _ int, f func())     { l.mail[loop] = append(l.mail[loop], f) }
-func (l *loops) Deliver(it channel.Item) bool  { l.delivered = append(l.delivered, it); return true }
-func (l *loops) EndMembers(part int, _ string) { l.ended = append(l.ended, part) }
-func (l *loops) Busy(int) bool                 { return l.busy }
-func (l *loops) Sessions() int                 { return 5 }
+func (l *loops) Run(loop, _ int, f func()) { l.mail[loop] = append(l.mail[loop], f) }
+func (l *loops) Deliver(it channel.Item) bool {
+	l.delivered, l.order = append(l.delivered, it), append(l.order, "item")
+	return true
+}
+func (l *loops) EndMembers(parts []uint16, why string) {
+	l.ended, l.order = append(l.ended, parts), append(l.order, why)
+}
+func (l *loops) Busy(int) bool { return l.busy }
+func (l *loops) Sessions() int { return 5 }
 
 // turn carries out the mail.
 func (l *loops) turn() {
@@ -173,6 +179,35 @@ func TestUnknownClaimIsItsLoopsToEnd(t *testing.T) {
 	}
 }
 
+// Loops look at all sessions to end members of what is lost: once for all partitions that are in a turn, for each reason. Whoever enters anew does so behind that, and a node that begins anew ends
+// all of them.
+func TestMembersOfAllThatIsLostAreEndedAtOnce(t *testing.T) {
+	a := newAlone(1, nil)
+	a.pass(2500)
+	h := (*home)(a.Fleet)
+	a.loops.order = nil
+	for part := range uint16(500) {
+		h.Lost(part, "lost")
+	}
+	h.Lost(500, "born")
+	h.Lost(501, "born")
+	h.Items(3, []channel.Item{{Part: 3}})
+	h.Lost(502, "born")
+	a.pass(1)
+	if want := []string{"lost", "born", "item", "born"}; !slices.Equal(a.loops.order, want) {
+		t.Fatalf("the loops were told %q, want %q", a.loops.order, want)
+	}
+	if e := a.loops.ended; len(e[0]) != 500 || e[0][499] != 499 || !slices.Equal(e[1], []uint16{500, 501}) || !slices.Equal(e[2], []uint16{502}) {
+		t.Errorf("ended %v", e)
+	}
+	h.Lost(7, "lost")
+	h.Restart(a.Status().Self)
+	a.pass(1)
+	if e := a.loops.ended; len(e) != 4 || e[3] != nil {
+		t.Errorf("ended %v", e[3:])
+	}
+}
+
 // A node whose name is in use is ended by the fleet, and its status says why.
 func TestStatusSaysWhyTheNodeWasEnded(t *testing.T) {
 	a := newAlone(1, nil)
@@ -249,7 +284,7 @@ func TestWordsOfAnOldRunAreVoid(t *testing.T) {
 	a.pass(2500)
 	self := a.Status().Self
 	(*home)(a.Fleet).Restart(self)
-	if !slices.Equal(a.loops.ended, []int{-1}) {
+	if len(a.loops.ended) != 1 || a.loops.ended[0] != nil {
 		t.Errorf("ended %v", a.loops.ended)
 	}
 	before := len(a.loops.mail[0])

@@ -32,6 +32,7 @@ func (h *home) Message(from channel.Node, m *cluster.Message) {
 // Items implements cluster.Home. The fleet knows sessions by the number and run that the view gives this node, and the loops by a name that
 // never changes. Loops take another epoch for a loss; it is one only if the partition was born anew, so they are told its birth.
 func (h *home) Items(part uint16, items []channel.Item) {
+	h.endLost() // whose places these may be of
 	born := h.node.View().Shares[part].Born
 	for i := range items {
 		it := items[i]
@@ -40,8 +41,21 @@ func (h *home) Items(part uint16, items []channel.Item) {
 	}
 }
 
-// Lost implements cluster.Home.
-func (h *home) Lost(part uint16, why string) { h.loops.EndMembers(int(part), why) }
+// Lost implements cluster.Home. When an owner and its follower are lost at once hundreds of partitions are, and each loop looks at all of its sessions to end their members: so that is done for all of them together.
+func (h *home) Lost(part uint16, why string) {
+	if why != h.why {
+		h.endLost()
+	}
+	h.lost, h.why = append(h.lost, part), why
+}
+
+// endLost ends the members of partitions that are lost.
+func (h *home) endLost() {
+	if len(h.lost) > 0 {
+		h.loops.EndMembers(h.lost, h.why)
+		h.lost = nil
+	}
+}
 
 // refusals are the answers to what the fleet refuses, by whether it may have happened, for an enter and for anything else.
 var refusals = map[bool][2][]byte{
@@ -78,10 +92,11 @@ func (h *home) Refused(r *channel.Request, sent bool) {
 func (h *home) Restart(channel.Node) {
 	h.run++
 	run := h.run
+	h.lost = nil // all are ended
 	for _, s := range h.sides {
 		h.loops.Run(s.loop, 0, func() { s.restart(run) })
 	}
-	h.loops.EndMembers(-1, whyRestarted)
+	h.loops.EndMembers(nil, whyRestarted)
 }
 
 // turned ends each slice of a loop's mail. Runs on the loop.

@@ -34,17 +34,21 @@ func (n *Node) Busy(loop int) bool { return n.loops[loop].busy() }
 // Sessions is how many connections there are, those that poll included. Safe from any goroutine.
 func (n *Node) Sessions() int { return n.open() + n.pulls() }
 
-// EndMembers ends all sessions that are in a room of a partition or about to enter one; all that are in a room, if part is negative. They are told
+// EndMembers ends all sessions that are in a room of these partitions or about to enter one; all that are in a room, if parts is nil. They are told
 // why. What the loops know of those rooms is forgotten, so who enters from now on has nothing to do with them. In order with what is
-// delivered. Safe from any goroutine.
-func (n *Node) EndMembers(part int, why string) {
+// delivered. Each loop looks at all of its sessions, once. Safe from any goroutine.
+func (n *Node) EndMembers(parts []uint16, why string) {
+	var named [channel.Partitions]bool
+	for _, part := range parts {
+		named[part] = true
+	}
 	for _, l := range n.loops {
-		l.postRun(0, func() { l.endMembers(part, why) })
+		l.postRun(0, func() { l.endMembers(func(part uint16) bool { return parts == nil || named[part] }, why) })
 	}
 }
 
-func (l *loop) endMembers(part int, why string) {
-	in := func(other uint16) bool { return part < 0 || int(other) == part }
+// endMembers is EndMembers on one loop. in tells of each partition whether it is meant.
+func (l *loop) endMembers(in func(part uint16) bool, why string) {
 	for _, r := range l.rooms.byID {
 		if in(r.id.Partition()) {
 			l.rooms.forget(r)
