@@ -37,11 +37,11 @@ func (l *loop) explain(s *session, r *route, c *call, answer []byte) {
 			reason = string(bytes.Trim(value, `"`))
 		}
 	}
-	slog.Debug("a request was refused", append(l.about(s), "route", r.name, "code", code, "why", cmp.Or(reason, l.guess(s, r, c)))...)
+	slog.Debug("a request was refused", append(l.about(s), "route", r.name, "code", code, "why", cmp.Or(reason, l.guess(s, r, c, code)))...)
 }
 
 // guess is why a request may have been refused of which clients are told no reason.
-func (l *loop) guess(s *session, r *route, c *call) string {
+func (l *loop) guess(s *session, r *route, c *call, code string) string {
 	if c != nil {
 		if body, ok := c.object(); !ok || !members(body) {
 			return "the body is no JSON object"
@@ -49,6 +49,12 @@ func (l *loop) guess(s *session, r *route, c *call) string {
 	}
 	if chats := r.name == routeSend || r.name == routeHistory || r.name == routeMembers; chats && s.room == nil {
 		return "the session is in no room"
+	}
+	switch {
+	case code == "401":
+		return "no login that is good for it was shown"
+	case r.name == routeEnter:
+		return "the name or the room is missing, too long, not allowed, or taken, or the session is there already"
 	}
 	return "what it names is not there, is not allowed, or is taken"
 }

@@ -2,12 +2,15 @@ package router
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/limit"
+	"github.com/pomelod/pomelod/netpoll"
 )
 
 // debugLog has the log tell everything, and returns what it told since it was asked last: each line from its message on, sorted by nothing but time.
@@ -50,6 +53,44 @@ func TestDebugLog(t *testing.T) {
 	r.net.Settle()
 	if lines := told(); len(lines) != 1 || !strings.HasPrefix(lines[0], `msg="a session has left a room" name=ann room=r why=`) {
 		t.Errorf("told %q", lines)
+	}
+}
+
+// Whatever reason a client is told (docs/PROTOCOL.md, Reasons) the log tells too, of each route; what clients are told no reason of, such as a name that is taken, it tells as far as that is known.
+func TestDebugLogTellsEachReason(t *testing.T) {
+	told := debugLog(t, slog.LevelDebug)
+	r := newRig(t, shape{loops: 1}, nil)
+	r.login(atConnector, true).enter("ann", "r")
+	bob := r.login(atConnector, false)
+	l := r.node.loops[0]
+	var ann *session
+	l.np.Each(func(c *netpoll.Conn) {
+		if s := l.session(c); s.room != nil {
+			ann = s
+		}
+	})
+	routes := l.profile(ann).routes
+	told()
+	tell := func(route string, answer []byte, code, why string) {
+		t.Helper()
+		l.explain(ann, routes[route], nil, answer)
+		want := fmt.Sprintf("msg=\"a request was refused\" name=ann room=r route=%s code=%s why=%s", route, code, why)
+		if lines := told(); len(lines) != 1 || lines[0] != want {
+			t.Errorf("%s: told %q, want %s", answer, lines, want)
+		}
+	}
+	for _, reason := range slices.Concat(channel.ReasonNames[:], limitNames[:]) {
+		tell(routeSend, channel.RefusedFor(reason), "500", reason)
+		tell(routeEnter, channel.EnterRefusedFor(reason), "500", reason)
+	}
+	tell(routeEnter, loginNeeded, "401", `"no login that is good for it was shown"`)
+	tell(routeEnter, loginElsewhere, "500", "login")
+	const taken = `why="the name or the room is missing, too long, not allowed, or taken, or the session is there already"`
+	for _, body := range []string{enterBody("ann", "r"), enterBody(strings.Repeat("x", 100), "r"), enterBody("", "r"), enterBody("bob", ""), enterBody("a*b", "r"), `{}`} {
+		bob.ask(routeEnter, body)
+		if lines := told(); len(lines) != 1 || !strings.HasSuffix(lines[0], taken) {
+			t.Errorf("%s: told %q", body, lines)
+		}
 	}
 }
 
