@@ -1,6 +1,6 @@
 // Package client is a small client of the hybrid protocol over raw TCP, for bots, tests and tools. Bodies are JSON for its
 // users; on the wire it uses the dictionary and the protobuf definitions of the server, if that has any. A Client is one
-// connection; who wants to stay in a room whatever becomes of connections has a Stay.
+// connection. A Stay keeps its user in a room over lost connections.
 package client
 
 import (
