@@ -21,7 +21,7 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// endpoint is one thing that the API does.
+// endpoint is one thing that the API does. What is no GET writes: it has a body, and is a line of the log.
 type endpoint struct {
 	method, path string
 	query        []string // the parameters it knows
@@ -40,6 +40,8 @@ var endpoints = []endpoint{
 	{"POST", "/v1/publish", nil, postPublish},
 	{"POST", "/v1/delete", nil, postDelete},
 	{"POST", "/v1/close", nil, postClose},
+	{"GET", "/v1/policy", []string{"room"}, getPolicy},
+	{"PUT", "/v1/policy", []string{"room"}, putPolicy},
 	{"POST", "/v1/reload", nil, postReload},
 	{"GET", "/v1/rules", nil, getRules},
 	{"POST", "/v1/ban", nil, setRule(RuleBan, false)},
@@ -81,12 +83,16 @@ func newAPI(a API, seen *Mids) http.Handler {
 		mux.HandleFunc(e.method+" "+e.path, func(w http.ResponseWriter, r *http.Request) { e.serve(a, seen, w, r) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		var methods []string
 		for _, e := range endpoints {
 			if e.path == r.URL.Path {
-				w.Header().Set("Allow", e.method)
-				refuse(w, http.StatusMethodNotAllowed, "ask for this by "+e.method)
-				return
+				methods = append(methods, e.method)
 			}
+		}
+		if methods != nil {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			refuse(w, http.StatusMethodNotAllowed, "ask for this by "+strings.Join(methods, " or "))
+			return
 		}
 		refuse(w, http.StatusNotFound, "there is nothing of this name")
 	})
@@ -99,7 +105,7 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 	q := &request{Context: ctx, query: r.URL.Query(), mids: seen}
 	q.who, _ = r.Context().Value(whoKey{}).(string)
 	err := e.check(q)
-	if err == nil && e.method == http.MethodPost {
+	if err == nil && e.writes() {
 		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
 			refuse(w, http.StatusUnsupportedMediaType, "the body must be JSON, and the request say so: Content-Type: application/json")
 			return
@@ -113,7 +119,7 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 	if err == nil {
 		answer, err = e.do(a, q)
 	}
-	if e.method == http.MethodPost {
+	if e.writes() {
 		logWrite(q, e.path, answer, err)
 	}
 	switch {
@@ -136,6 +142,8 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 		refuse(w, http.StatusInternalServerError, err.Error())
 	}
 }
+
+func (e *endpoint) writes() bool { return e.method != http.MethodGet }
 
 // check refuses parameters that mean nothing here, as a mistyped filter would choose all.
 func (e *endpoint) check(q *request) error {
@@ -272,7 +280,7 @@ func getRooms(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := Rooms{Scope: scopeNode, Rooms: make([]Room, len(list))}
+	answer := Rooms{Scope: ScopeNode, Rooms: make([]Room, len(list))}
 	for i := range list {
 		answer.Rooms[i] = roomOf(list[i])
 	}
@@ -301,7 +309,7 @@ func getRoom(a API, q *request) (any, error) {
 	info.Name, info.Members = name, len(users)
 	room := roomOf(info)
 	room.Users = users
-	return RoomAnswer{scopeFleet, room}, nil
+	return RoomAnswer{ScopeFleet, room}, nil
 }
 
 func getSessions(a API, q *request) (any, error) {
@@ -328,7 +336,7 @@ func getSessions(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := Sessions{Scope: scopeNode, Sessions: make([]Session, len(list))}
+	answer := Sessions{Scope: ScopeNode, Sessions: make([]Session, len(list))}
 	for i, s := range list {
 		address := s.Address.Addr().Unmap().String()
 		if port := s.Address.Port(); port != 0 {
@@ -355,7 +363,7 @@ func getHistory(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return History{scopeFleet, b}, nil
+	return History{ScopeFleet, b}, nil
 }
 
 func getLimits(a API, q *request) (any, error) {
@@ -363,7 +371,7 @@ func getLimits(a API, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Limits{Scope: scopeNode, Limits: a.Limits(), Limited: s.Limited, Refused: s.Refused}, nil
+	return Limits{Scope: ScopeNode, Limits: a.Limits(), Limited: s.Limited, Refused: s.Refused}, nil
 }
 
 // maxReason is how long the reason of a kick may be, in bytes.
@@ -396,11 +404,11 @@ func postKick(a API, q *request) (any, error) {
 	case k.Name == channel.Everybody:
 		return nil, bad("nobody is called %s; to kick all of a room there is /v1/close", k.Name)
 	case k.Room != "":
-		return Done{Scope: scopeFleet}, a.KickMember(q, k.Room, k.Name, k.Reason)
+		return Done{Scope: ScopeFleet}, a.KickMember(q, k.Room, k.Name, k.Reason)
 	}
 	n, fleet, err := a.KickEverywhere(q, k)
 	if err == nil && fleet {
-		return Done{Scope: scopeFleet, Count: &n}, nil
+		return Done{Scope: ScopeFleet, Count: &n}, nil
 	}
 	return counted(n, err)
 }
@@ -410,7 +418,7 @@ func counted(n int, err error) (Done, error) {
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no session of this node is meant: %w", app.ErrAbsent)
 	}
-	return Done{Scope: scopeNode, Count: &n}, err
+	return Done{Scope: ScopeNode, Count: &n}, err
 }
 
 func postPublish(a API, q *request) (any, error) {
@@ -435,7 +443,7 @@ func postPublish(a API, q *request) (any, error) {
 	}
 	return q.mids.once(p.Mid, func() (Done, error) {
 		if p.Room != "" {
-			return Done{Scope: scopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
+			return Done{Scope: ScopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
 		}
 		n, err := a.PublishSessions(q, router.SessionFilter{Name: p.User, UID: p.UID}, p.Route, p.Body)
 		return counted(n, err)
@@ -454,7 +462,7 @@ func postClose(a API, q *request) (any, error) {
 	if c.Room == "" {
 		return nil, bad("room is missing")
 	}
-	return Done{Scope: scopeFleet}, a.KickMember(q, c.Room, channel.Everybody, c.Reason)
+	return Done{Scope: ScopeFleet}, a.KickMember(q, c.Room, channel.Everybody, c.Reason)
 }
 
 func postDelete(a API, q *request) (any, error) {
@@ -476,7 +484,7 @@ func postDelete(a API, q *request) (any, error) {
 		return nil, bad("give seq, mid or user, one of them")
 	}
 	n, err := a.DeleteMessages(q, router.Deletion{Room: d.Room, Seq: d.Seq, Mid: d.Mid, User: d.User})
-	return Done{Scope: scopeFleet, Count: &n}, err
+	return Done{Scope: ScopeFleet, Count: &n}, err
 }
 
 func postReload(a API, q *request) (any, error) {
@@ -490,5 +498,5 @@ func postReload(a API, q *request) (any, error) {
 	for _, list := range []*[]string{&done.Read, &done.Changed, &done.Later} {
 		*list = append([]string{}, *list...) // [] and not null
 	}
-	return Reload{scopeNode, done}, nil
+	return Reload{ScopeNode, done}, nil
 }

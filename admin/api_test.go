@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -117,12 +116,21 @@ func (a *fakeAPI) Rules() ([]Rule, bool) {
 	return nil, true
 }
 
+func (a *fakeAPI) RoomPolicy(room string) RoomPolicy {
+	a.note("policy of %q", room)
+	return RoomPolicy{Scope: ScopeFleet, Room: room}
+}
+
 func (a *fakeAPI) SetRule(r Rule, lift bool) (bool, error) {
 	until := "ever"
 	if r.Until != nil {
 		until = r.Until.Sub(r.At).String()
 	}
 	a.note("rule %s %q %q %q for %s, %q, lift %v", r.Kind, r.Name, r.Address, r.Room, until, r.Reason, lift)
+	if r.Policy != nil {
+		text, _ := json.Marshal(r.Policy)
+		a.note("%s", text)
+	}
 	return true, a.err
 }
 
@@ -257,6 +265,25 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/lock", `{"room":"r"}`, 200, `rule lock "" "" "r" for ever, "", lift false`, ""},
 		{"POST /v1/lock", `{"room":"r","name":"x"}`, 400, "", ""},
 		{"POST /v1/unlock", `{"room":"r"}`, 200, `rule lock "" "" "r" for ever, "", lift true`, ""},
+
+		{"GET /v1/policy?room=r", "", 200, `policy of "r"`, `{"scope":"fleet","room":"r","policy":{},"holds":{},"kept":false}`},
+		{"GET /v1/policy", "", 400, "", `{"error":"the parameter room is missing"}`},
+		{"PUT /v1/policy?room=r", `{"slow":"5s","hold":"20ms","members":0,"list":7,"grace":"0s","enter":"program","history":"none","locked":false}`, 200,
+			`rule policy "" "" "r" for ever, "", lift false; {"hold":"20ms","slow":"5s","members":0,"list":7,"grace":"0s","enter":"program","history":"none","locked":false}; policy of "r"`, ""},
+		{"PUT /v1/policy?room=r", `{}`, 200, `rule policy "" "" "r" for ever, "", lift true; policy of "r"`, ""},
+		{"PUT /v1/policy", `{}`, 400, "", `{"error":"the parameter room is missing"}`},
+		{"PUT /v1/policy?room=" + strings.Repeat("r", 1025), `{}`, 400, "", `{"error":"room: may have 1024 bytes"}`},
+		{"PUT /v1/policy?room=r", `{"hold":"2s"}`, 400, "", `{"error":"hold 2s: must be whole milliseconds, at most 1s, or 0 for none"}`},
+		{"PUT /v1/policy?room=r", `{"slow":"25h"}`, 400, "", `{"error":"slow 25h0m0s: must be whole milliseconds, at most 24h0m0s, or 0 for none"}`},
+		{"PUT /v1/policy?room=r", `{"slow":"-1s"}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"slow":"5"}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"members":-1}`, 400, "", `{"error":"members -1: must not be negative; 0 is no limit"}`},
+		{"PUT /v1/policy?room=r", `{"list":-1}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"grace":"1s"}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"enter":"login"}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"history":"all"}`, 400, "", ""},
+		{"PUT /v1/policy?room=r", `{"slwo":"5s"}`, 400, "", ""},
+		{"POST /v1/policy?room=r", `{}`, 405, "", `{"error":"ask for this by GET or PUT"}`},
 	} {
 		a := &fakeAPI{}
 		method, target, _ := strings.Cut(tc.request, " ")
@@ -467,7 +494,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 		if !slices.Equal(query, e.query) {
 			t.Errorf("%s: parameters %v are described, there are %v", name, query, e.query)
 		}
-		if _, has := op.RequestBody.Content["application/json"]; has != (e.method == http.MethodPost) {
+		if _, has := op.RequestBody.Content["application/json"]; has != e.writes() {
 			t.Errorf("%s: a body is described: %v", name, has)
 		}
 		for _, status := range []string{"200", "default"} {
@@ -481,7 +508,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 	}
 	structs := map[string]any{
 		"Stats": Stats{}, "Wait": Wait{}, "Nodes": Nodes{}, "Node": Node{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
-		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "Delete": Delete{}, "History": History{}, "Error": Error{},
+		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "Delete": Delete{}, "Policy": Policy{}, "RoomPolicy": RoomPolicy{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {
 		v, has := structs[name]

@@ -9,7 +9,7 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// What operators forbid: bans, mutes and locks.
+// What operators forbid: bans, mutes and locks. Policies of rooms (policy.go) are rules, too.
 
 // maxFor is the longest time for which something is forbidden that is not for ever.
 const maxFor = 10 * 365 * 24 * time.Hour
@@ -30,7 +30,7 @@ func cutBy(who string) string {
 
 func getRules(a API, _ *request) (any, error) {
 	rules, kept := a.Rules()
-	return Rules{scopeFleet, kept, append([]Rule{}, rules...)}, nil
+	return Rules{ScopeFleet, kept, append([]Rule{}, rules...)}, nil
 }
 
 // setRule is the endpoint that makes rules of a kind, or lifts them.
@@ -47,7 +47,7 @@ func setRule(kind string, lift bool) func(API, *request) (any, error) {
 		}
 		r.By = cutBy(q.who)
 		kept, err := a.SetRule(r, lift)
-		done := Done{Scope: scopeFleet, Kept: &kept}
+		done := Done{Scope: ScopeFleet, Kept: &kept}
 		if err != nil || lift || kind != RuleBan {
 			return done, err
 		}
@@ -114,13 +114,32 @@ func (f *Forbid) rule(kind string, lift bool) (Rule, error) {
 
 // Check refuses what no request could have made, and writes an address as requests do: as a network, without what is beyond its length. What is too long in By is cut.
 func (r *Rule) Check() error {
-	switch r.Kind {
-	case RuleBan, RuleMute, RuleLock:
-	default:
-		return errors.New("its kind must be ban, mute or lock")
+	err := r.CheckLifted()
+	switch {
+	case err != nil:
+		return err
+	case (r.Kind == RulePolicy) != (r.Policy != nil):
+		return errors.New("a policy, and no other rule, says what holds in a room: policy")
+	case r.Policy != nil:
+		return r.Policy.Check()
 	}
+	return nil
+}
+
+// CheckLifted is Check for what a rule that was lifted was about.
+func (r *Rule) CheckLifted() error {
 	r.By = cutBy(r.By)
-	asked, err := (&Forbid{Name: r.Name, Address: r.Address, Room: r.Room, Reason: r.Reason}).rule(r.Kind, false)
+	kind := r.Kind
+	switch kind {
+	case RuleBan, RuleMute, RuleLock:
+	case RulePolicy: // it is about what a lock is about
+		if kind = RuleLock; r.Reason != "" {
+			return errors.New("a policy has no reason")
+		}
+	default:
+		return errors.New("its kind must be ban, mute, lock or policy")
+	}
+	asked, err := (&Forbid{Name: r.Name, Address: r.Address, Room: r.Room, Reason: r.Reason}).rule(kind, false)
 	if err == nil {
 		r.Address = asked.Address
 	}

@@ -70,7 +70,7 @@ func getStats(a API, q *request) (any, error) {
 
 // statsOf adds up what the loops have told.
 func statsOf(s *router.Snapshot, p Process, now time.Time) Stats {
-	st := Stats{Scope: scopeNode, Version: p.Version, Time: now.UnixMilli(), Memory: p.Memory.Used, MemoryBudget: p.Memory.Budget,
+	st := Stats{Scope: ScopeNode, Version: p.Version, Time: now.UnixMilli(), Memory: p.Memory.Used, MemoryBudget: p.Memory.Budget,
 		Sessions: make(map[string]int64), Loops: make([]LoopStats, len(s.Loops)), Totals: make(map[string]uint64)}
 	t := st.Totals
 	st.Waits = make([]Wait, len(netpoll.Waits{}.Count))

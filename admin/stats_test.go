@@ -45,7 +45,7 @@ func TestPublishedOnce(t *testing.T) {
 			t.Errorf("while it is under way: %v", err)
 		}
 		done++
-		return Done{Scope: scopeNode, Count: &done}, fails
+		return Done{Scope: ScopeNode, Count: &done}, fails
 	}
 	fails = app.ErrBusy
 	if _, err := m.once("a", do); !errors.Is(err, app.ErrBusy) {
@@ -62,7 +62,7 @@ func TestPublishedOnce(t *testing.T) {
 	}
 	for i := range 2 * midsMost {
 		now = now.Add(time.Millisecond)
-		must(m.once(fmt.Sprint(i), func() (Done, error) { return Done{Scope: scopeNode}, nil }))
+		must(m.once(fmt.Sprint(i), func() (Done, error) { return Done{Scope: ScopeNode}, nil }))
 		if len(m.done) > midsMost {
 			t.Fatalf("%d are remembered", len(m.done))
 		}
@@ -71,7 +71,7 @@ func TestPublishedOnce(t *testing.T) {
 		t.Error("it is not the oldest that are forgotten")
 	}
 	for range 2 {
-		if must(m.once("", func() (Done, error) { return Done{Scope: scopeNode}, nil })).Repeated {
+		if must(m.once("", func() (Done, error) { return Done{Scope: ScopeNode}, nil })).Repeated {
 			t.Error("what has no mid is no repetition")
 		}
 	}

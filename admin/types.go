@@ -36,6 +36,8 @@ type API interface {
 	// SetRule has a rule hold in the fleet in place of those about the same, and about names that look alike; with lift none. It fails with app.ErrAbsent if there is none to lift. An error says what is
 	// wrong with it; what is wrong with the file is a RuleFileError.
 	SetRule(r Rule, lift bool) (kept bool, err error)
+	// RoomPolicy is what an operator says of a room, and what holds in it at this node.
+	RoomPolicy(room string) RoomPolicy
 	// Reload reads files again, all or nothing, and tells what came of it.
 	Reload() (Reloaded, error)
 	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
@@ -44,8 +46,8 @@ type API interface {
 
 // Scopes of an answer: what it is about. Where there is no fleet both are the same.
 const (
-	scopeNode  = "node"  // this process
-	scopeFleet = "fleet" // whatever node the room and its members are on
+	ScopeNode  = "node"  // this process
+	ScopeFleet = "fleet" // whatever node the room and its members are on
 )
 
 // Pages of lists.
@@ -195,15 +197,18 @@ const (
 	RuleBan  = "ban"  // of a name, an address or a network: may not connect, or enter by that name
 	RuleMute = "mute" // of a name, in one room or all: may say nothing
 	RuleLock = "lock" // of a room: takes in nobody new
+
+	RulePolicy = "policy" // of a room: other limits hold there than in others
 )
 
-// Rule is what an operator forbids.
+// Rule is what an operator forbids, or says of a room.
 type Rule struct {
 	Kind    string     `json:"kind"`
 	Name    string     `json:"name,omitempty"`
 	Address string     `json:"address,omitempty"`
 	Room    string     `json:"room,omitempty"`
 	Reason  string     `json:"reason,omitempty"`
+	Policy  *Policy    `json:"policy,omitempty"`
 	Until   *time.Time `json:"until,omitempty"` // missing: for ever
 	By      string     `json:"by,omitempty"`
 	At      time.Time  `json:"at"`

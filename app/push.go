@@ -23,6 +23,8 @@ var (
 	ErrObject = errors.New("a push's body must be a JSON object without a member named body")
 	// ErrAbsent means that a room has no member of that name, or nobody at all.
 	ErrAbsent = errors.New("nobody of that name is in the room")
+	// ErrRuled means that an operator has said otherwise (pomelod policy).
+	ErrRuled = errors.New("an operator has said otherwise for this room")
 	// ErrNotSent means that this server does not hear the fleet that it belongs to, or that too much waits for the room's owner. Nothing has
 	// happened.
 	ErrNotSent = errors.New("the room's owner was not reached; nothing has happened")

@@ -93,7 +93,8 @@ func (r Room) Kick(user, reason string) error {
 
 // SetSlowMode makes each member wait for at least d between two messages, and newcomers before their first one. A message that
 // comes too soon is answered {"code":500,"reason":"slow_mode","wait":SECONDS}. d is at most a day, in whole milliseconds; 0 turns slow
-// mode off, a negative d returns to -slow-mode. The setting stays with the room's name until the process ends, even while the room is empty.
+// mode off, a negative d returns to -slow-mode. The setting stays with the room's name until the process ends, even while the room is empty. Where an operator
+// has said how slow the room is (pomelod policy -slow) that holds: it ends what was set before, and this does nothing until it is taken back (with Wait it fails with ErrRuled).
 func (r Room) SetSlowMode(d time.Duration) error {
 	if d > channel.MaxSlow {
 		return fmt.Errorf("slow mode of %v: must be at most %v", d, channel.MaxSlow)
@@ -174,6 +175,8 @@ func (r Room) ask(q channel.Request) error {
 		return err
 	case string(b) == string(channel.Absent):
 		return ErrAbsent
+	case string(b) == string(channel.Ruled):
+		return ErrRuled
 	case string(b) != string(channel.Done):
 		return ErrBusy
 	}

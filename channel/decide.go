@@ -34,6 +34,7 @@ type input struct {
 	grace   time.Duration          // how long who was cut off may be away
 	noGrace func(room string) bool // nil: that holds for all rooms
 	slow    time.Duration          // slow mode of a room that has none of its own
+	ruled   bool                   // slow goes before one of a room's own
 	list    int                    // Limits.List
 	refusal refusal                // what admission says
 	wall    int64                  // the time of what is pushed, in Unix ms
@@ -517,6 +518,10 @@ func (d *decision) setSlow() {
 		d.reply(Refused)
 		return
 	}
+	if d.input.ruled {
+		d.reply(Ruled)
+		return
+	}
 	rec := d.record(RecordSlow)
 	rec.Room, rec.Num, rec.Time = d.r.Room, 1, ms*int64(time.Millisecond)
 	if ms < 0 {
@@ -527,7 +532,7 @@ func (d *decision) setSlow() {
 
 // slowOf is the slow mode of a room by that name.
 func (d *decision) slowOf(room string) time.Duration {
-	if slow, own := d.p.slow[room]; own {
+	if slow, own := d.p.slow[room]; own && !d.input.ruled {
 		return slow
 	}
 	return d.input.slow

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,9 @@ var ReasonNames = [Reasons]string{
 	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history", ReasonLocked: "room_locked",
 	ReasonSessions: "sessions",
 }
+
+// Ruled is the answer to a program that would set a slow mode where an operator has said another (RoomLimits.Ruled).
+var Ruled = RefusedFor("policy")
 
 // RefusedFor is the body of an answer that refuses a request and says why. Clients of Pomelo look at code (and at error, in the answer
 // to an enter) and at nothing else, so a member more does not disturb them.
@@ -162,15 +166,91 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 type RoomLimits struct {
 	Members, List int
 	Slow          time.Duration
+	Ruled         bool // Slow goes before what a program has set
 	// NoGrace has who is cut off leave at once. There are no other times than Limits.Grace and none: who is away stands in the order of the cuts,
 	// which is that of their ends too.
 	NoGrace bool
 }
 
-// LimitRooms has the worker ask for the limits of a room by its name, instead of taking those of the Limits. The slow mode is asked for
-// when the room comes to be. of must be safe to call on the worker's loop.
+// LimitRooms has the worker ask for the limits of a room by its name, instead of taking those of the Limits. of must be safe to call on the worker's loop.
 func (w *Worker) LimitRooms(of func(room string) RoomLimits) {
+	w.limitsAt++
 	w.limitsOf, w.noGrace = of, func(room string) bool { return of(room).NoGrace }
+}
+
+// Relimit says that the limits of rooms are others from now on: FollowLimits has those rooms follow that are there.
+func (w *Worker) Relimit() { w.limitsAt++ }
+
+// LimitsWait tells whether there are rooms that may have to follow their limits (FollowLimits): those have changed, or the worker has come to own the rooms.
+func (w *Worker) LimitsWait() bool {
+	if w.limitsAt == 0 {
+		return false
+	}
+	for _, p := range w.state.parts {
+		if p != nil && p.limitsAt != w.limitsAt {
+			return true
+		}
+	}
+	return false
+}
+
+// FollowLimits has rooms be as their limits say, whose members may have come under others: slow, and large. It looks at so many rooms, and at those of one partition at
+// least, and tells whether there are more.
+func (w *Worker) FollowLimits(rooms int) (more bool) {
+	if w.limitsAt == 0 {
+		return false
+	}
+	for _, p := range w.state.parts {
+		if p == nil || p.limitsAt == w.limitsAt {
+			continue
+		}
+		if rooms <= 0 {
+			return true
+		}
+		rooms -= 1 + len(p.rooms)
+		p.limitsAt = w.limitsAt
+		w.followLimits(p)
+	}
+	return false
+}
+
+// followLimits is FollowLimits for a partition. Each room that follows is a decision of its own.
+func (w *Worker) followLimits(p *partition) {
+	var changed []string
+	for name, room := range p.rooms {
+		if slow, large := w.otherLimits(p, room, w.roomLimits(name)); slow || large {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed) // a fleet does the same again from the same seed
+	for _, name := range changed {
+		room := p.rooms[name]
+		if room == nil {
+			continue
+		}
+		limits := w.roomLimits(name)
+		slow, large := w.otherLimits(p, room, limits)
+		now := w.now(p)
+		w.alone(p, func(d *decision) {
+			d.of.room, d.room, d.seq = room, room.id, room.seq
+			if slow {
+				rec := d.record(RecordSlow)
+				rec.Room, rec.Num, rec.Time = name, 0, int64(limits.Slow)
+			}
+			if large {
+				is := counted{room.serial, room.count, now}
+				d.tellCount(room, is, is, 0)
+			}
+			d.end()
+		})
+	}
+}
+
+// otherLimits tells whether a room is not as slow as its limits say, and whether it is to be large and is not.
+func (w *Worker) otherLimits(p *partition, room *Room, limits RoomLimits) (slow, large bool) {
+	_, own := p.slow[room.name()]
+	slow = (limits.Ruled || !own) && (room.slow != limits.Slow || own)
+	return slow, limits.List > 0 && int(room.count) > limits.List && !room.large()
 }
 
 // roomLimits are the limits of a room of that name.

@@ -142,7 +142,7 @@ func (s *state) unshelve(p *partition) {
 // shelve puts the histories of a partition that the worker owns now on its shelves.
 func (w *Worker) shelve(p *partition) {
 	followed := !p.owned
-	p.owned = true
+	p.owned, p.limitsAt = true, 0
 	for _, r := range p.inOrder() {
 		if r.history != nil {
 			if followed {

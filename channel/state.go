@@ -53,6 +53,7 @@ type partition struct {
 	countAt   int64                    // when the first of these is due, at the earliest
 	snapshots []*Snapshot              // that are being taken; not part of the state
 	begin     int64                    // the owner's clock when the partition's time was 0; not part of the state
+	limitsAt  uint64                   // Worker.limitsAt, when the rooms were last made to follow their limits; not part of the state
 }
 
 // inOrder are the rooms in the order in which they were made.

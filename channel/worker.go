@@ -15,6 +15,7 @@ type Worker struct {
 	limits     Limits
 	limitsOf   func(room string) RoomLimits // nil: limits are those of all rooms
 	noGrace    func(room string) bool       // RoomLimits.NoGrace; nil with limitsOf
+	limitsAt   uint64                       // how often the limits of rooms were others (Relimit); 0: they are nobody's
 	roomsOfAll *atomic.Int64                // rooms of all workers that share the count
 	nanos      func() int64
 	keeper     Keeper // nil: items go to outlets
@@ -208,7 +209,7 @@ func (w *Worker) fillInput(in *input, p *partition, r *Request, of subject) {
 	in.refusal, in.history, in.wall = w.admit(r, of), &w.history, w.wall(p)
 	if r.Op == OpEnter || r.Op == OpSlow {
 		limits := w.roomLimits(r.Room)
-		in.slow, in.list = limits.Slow, limits.List
+		in.slow, in.ruled, in.list = limits.Slow, limits.Ruled, limits.List
 	}
 	if r.Op == OpPush && r.Room == "" {
 		in.full = w.fullOf(r)

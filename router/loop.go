@@ -26,7 +26,7 @@ type loop struct {
 	mail      *netpoll.Mailbox[mail]
 	mailBytes atomic.Int64 // in mail
 	inbox     atomic.Int64 // weight (channel.Request.Weight) of the requests in mail; it decides what is admitted
-	paced     uint64       // Node.policies, when rooms here were last paced
+	paced     uint64       // Node.policies, when rooms here were last made to follow them
 	announced uint32       // tick at which the fleet was last told of this node's program
 	backlog   atomic.Int64 // in the logs of groups, as last published
 
@@ -132,8 +132,8 @@ const (
 // Tick implements netpoll.Handler: time passes for the partitions that want it to.
 func (l *loop) Tick() {
 	l.announce()
-	if l.paced != l.node.policies.Load() {
-		l.run(l.repace)
+	if l.paced != l.node.policies.Load() || l.worker.LimitsWait() {
+		l.run(l.followPolicies)
 	}
 	if due := l.worker.Due(); due != 0 && due <= l.np.Nanos() {
 		l.run(l.tick)

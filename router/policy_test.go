@@ -63,6 +63,13 @@ func TestPolicies(t *testing.T) {
 
 			want("slow", enters(1, "slow"), "in")
 			want("slow", all[1].ask(routeSend, sendBody("1", "*")), `{"code":500,"reason":"slow_mode","wait":2}`)
+			set("slow", Policy{}) // while somebody is in
+			r.net.Settle()
+			want("not slow any more", all[1].ask(routeSend, sendBody("1", "*")), "{}")
+			set("slow", Policy{Slow: 2 * time.Second})
+			r.net.Settle()
+			all[1].ask(routeSend, sendBody("2", "*")) // whether it came or spoke a moment ago may be forgotten
+			want("slow again", all[1].ask(routeSend, sendBody("3", "*")), `{"code":500,"reason":"slow_mode","wait":2}`)
 
 			for i := range all {
 				want("held", enters(i, "held"), "in")

@@ -39,7 +39,7 @@ func commands() []command {
 	return []command{
 		readyCommand, topCommand, dashboardCommand, roomsCommand, whoCommand, sessionsCommand,
 		historyCommand, sayCommand, publishCommand, deleteCommand, kickCommand, closeCommand,
-		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, rulesCommand, reloadCommand,
+		banCommand, unbanCommand, muteCommand, unmuteCommand, lockCommand, unlockCommand, policyCommand, rulesCommand, reloadCommand,
 		startCommand(), listCommand, drainCommand,
 		upgradeCommand, tokenCommand, completionCommand(), manCommand(),
 		{

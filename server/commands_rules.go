@@ -159,7 +159,7 @@ effect at the next start, or by pomelod upgrade, which clients do not notice.`,
 }
 
 var rulesCommand = command{
-	name: "rules", help: "list bans, mutes and locks",
+	name: "rules", help: "list bans, mutes, locks and policies of rooms",
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o := asking(f, c)
 		return func([]string) error {
@@ -175,7 +175,7 @@ var rulesCommand = command{
 					if r.Until != nil {
 						until = r.Until.Format(time.RFC3339)
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Kind, until, escaped(r.Name+r.Address), escaped(r.Room), escaped(r.Reason), escaped(r.By))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Kind, until, escaped(r.Name+r.Address), escaped(r.Room), escaped(r.Reason+policyText(r.Policy)), escaped(r.By))
 				}
 			})
 			return nil

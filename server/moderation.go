@@ -22,13 +22,15 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// moderation is what operators forbid (bans, mutes, locks). A rule is a note of the fleet (cluster.Note), whose key is what the rule is about; that one is lifted
+// moderation is what operators forbid (bans, mutes, locks), and what they say of rooms (policies). A rule is a note of the fleet (cluster.Note), whose key is what the rule is about; that one is lifted
 // is a note too. So the memory of this process, the file, other processes that have the same file and the nodes of a fleet come to the same rules whatever
 // they hear of first. Safe from any goroutine.
 type moderation struct {
 	path     string                                  // of the file; empty: the rules end with the process
 	exempt   []netip.Prefix                          // that no ban may be about: trusted proxies
 	apply    func(*router.Moderation)                // gives them to the node
+	policies func(map[string]*admin.Policy)          // gives it those of rooms, by name; nil: nobody goes by them
+	rooms    func(room string) admin.Policy          // all that holds in a room; nil: nobody knows
 	spelling func(string) string                     // what names that look alike have in common; nil: all differ
 	kick     func(context.Context, admin.Rule) error // sends away whom a ban is about; nil: nobody is there
 	tell     func([]cluster.Note)                    // has the fleet know; nil: there is none
@@ -134,6 +136,7 @@ func (m *moderation) merge(list []cluster.Note) (news []cluster.Note) {
 // use has the node keep the rules whose time is not over. m.mu must be held.
 func (m *moderation) use(wall uint64) {
 	at := &router.Moderation{Nets: map[netip.Prefix]int64{}, Names: map[string]int64{}, Muted: map[router.Mute]int64{}, Locked: map[string]int64{}}
+	policies := make(map[string]*admin.Policy)
 	for key, r := range m.rules {
 		n, has := m.notes.Get(key)
 		switch until := int64(n.Until); {
@@ -144,6 +147,8 @@ func (m *moderation) use(wall uint64) {
 			at.Muted[router.Mute{Room: r.Room, Name: r.Name}] = until
 		case r.Kind == admin.RuleLock:
 			at.Locked[r.Room] = until
+		case r.Kind == admin.RulePolicy:
+			policies[r.Room] = r.Policy
 		case r.Address != "":
 			at.Nets[netip.MustParsePrefix(r.Address)] = until
 		default:
@@ -151,6 +156,9 @@ func (m *moderation) use(wall uint64) {
 		}
 	}
 	m.apply(at)
+	if m.policies != nil {
+		m.policies(policies)
+	}
 }
 
 // take is merge for what was decided here: the fleet is told.
@@ -285,6 +293,25 @@ func (m *moderation) Rules() (rules []admin.Rule, kept bool) {
 	}
 	slices.SortFunc(rules, func(a, b admin.Rule) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(keyOf(&a), keyOf(&b))) })
 	return rules, m.path != ""
+}
+
+// RoomPolicy implements admin.API.
+func (m *moderation) RoomPolicy(room string) admin.RoomPolicy {
+	p := admin.RoomPolicy{Scope: admin.ScopeFleet, Room: room, Kept: m.path != ""}
+	m.mu.Lock()
+	r, has := m.rules[keyOf(&admin.Rule{Kind: admin.RulePolicy, Room: room})]
+	lock, locked := m.notes.Get(keyOf(&admin.Rule{Kind: admin.RuleLock, Room: room}))
+	m.mu.Unlock()
+	if has {
+		p.Policy, p.By = *r.Policy, r.By
+	}
+	if m.rooms != nil {
+		p.Holds = m.rooms(room)
+	}
+	if locked && !lock.Over(wallMillis()) {
+		p.Holds.Locked = &locked
+	}
+	return p
 }
 
 // SetRule implements admin.API.
@@ -441,6 +468,10 @@ func (m *moderation) edits(before *cluster.Notes, file []cluster.Note) (list []c
 // loadRules reads the rules at the start.
 func (s *server) loadRules() error {
 	m := &moderation{path: rulesPath(s.cfg.rulesFile, os.Environ()), exempt: s.cfg.access.Trusted, apply: s.node.SetModeration, spelling: s.node.Spelling,
+		policies: s.cfg.rooms.give,
+		rooms: func(room string) admin.Policy {
+			return admin.PolicyOf(s.cfg.rooms.policy(room), s.cfg.limits.Rooms.Grace)
+		},
 		kick: func(ctx context.Context, r admin.Rule) error {
 			_, err := s.node.KickSessions(ctx, r.Banned(), r.BanReason())
 			return err

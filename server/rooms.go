@@ -8,19 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync/atomic"
-	"time"
 
+	"github.com/pomelod/pomelod/admin"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/router"
 )
 
-// roomRules say what holds in which rooms: what the file of -rooms-file says, else the flags. Safe from any goroutine.
+// roomRules say what holds in which rooms: what operators have said of one, else what the file of -rooms-file says, else the flags. Safe from any goroutine.
 type roomRules struct {
 	path  string // empty: there is no file
 	now   atomic.Pointer[[]roomRule]
+	given atomic.Pointer[map[string]*admin.Policy] // by operators, for rooms of these names (moderation)
 	flags atomic.Pointer[roomFlags]
 	told  func() // tells the node that the rules have changed
 }
@@ -33,22 +35,14 @@ type roomFlags struct {
 
 // roomRule is one entry of the file. What it does not say is as the flags have it.
 type roomRule struct {
-	Match   string      `json:"match"` // a room's name, or the beginning of names and a *
-	Hold    *fileTime   `json:"hold"`
-	Slow    *fileTime   `json:"slow"`
-	Members *int        `json:"members"`
-	List    *int        `json:"list"`
-	Grace   *fileTime   `json:"grace"`
-	Enter   fileEnter   `json:"enter"`
-	History *fileReader `json:"history"`
-	Locked  bool        `json:"locked"`
+	Match string `json:"match"` // a room's name, or the beginning of names and a *
+	admin.Policy
 }
 
 // Bounds of the file.
 const (
 	maxRoomRules = 1000
 	maxRoomsFile = 1 << 20
-	maxHold      = time.Second
 )
 
 // read reads the file again. Nothing changes before use is called.
@@ -107,16 +101,9 @@ func (r *roomRule) check(before []roomRule) error {
 		return errors.New(`match is missing: give a room's name, or the beginning of names and a *; "*" is every room`)
 	case strings.Contains(strings.TrimSuffix(r.Match, "*"), "*"):
 		return fmt.Errorf("match %q: a * may stand at the end only", r.Match)
-	case r.Hold != nil && (time.Duration(*r.Hold) < 0 || time.Duration(*r.Hold) > maxHold || time.Duration(*r.Hold)%time.Millisecond != 0):
-		return fmt.Errorf("hold %v: must be whole milliseconds, at most %v, or 0 for none", time.Duration(*r.Hold), maxHold)
-	case r.Slow != nil && (time.Duration(*r.Slow) < 0 || time.Duration(*r.Slow) > channel.MaxSlow || time.Duration(*r.Slow)%time.Millisecond != 0):
-		return fmt.Errorf("slow %v: must be whole milliseconds, at most %v, or 0 for none", time.Duration(*r.Slow), channel.MaxSlow)
-	case r.Members != nil && *r.Members < 0:
-		return fmt.Errorf("members %d: must not be negative; 0 is no limit", *r.Members)
-	case r.List != nil && *r.List < 0:
-		return fmt.Errorf("list %d: must not be negative; 0 tells everybody who comes and goes, whatever the room's size", *r.List)
-	case r.Grace != nil && *r.Grace != 0:
-		return fmt.Errorf("grace %v: must be 0, or left out: who is cut off leaves such a room at once, or keeps its place for -grace", time.Duration(*r.Grace))
+	}
+	if err := r.Policy.Check(); err != nil {
+		return err
 	}
 	for i := range before {
 		if covers(before[i].Match, r.Match) {
@@ -138,7 +125,7 @@ func covers(a, b string) bool {
 	return a == b || open && strings.HasPrefix(strings.TrimSuffix(b, "*"), prefix)
 }
 
-// policy is what holds in a room.
+// policy is what holds in a room: what an operator says, else the file, else the flags.
 func (r *roomRules) policy(room string) router.Policy {
 	flags := r.flags.Load()
 	p := flags.Policy
@@ -147,34 +134,32 @@ func (r *roomRules) policy(room string) router.Policy {
 			p.Readers = channel.ReadersEveryone
 		}
 	}
-	rules := r.now.Load()
-	if rules == nil {
-		return p
+	if rules := r.now.Load(); rules != nil {
+		for i := range *rules {
+			if rule := &(*rules)[i]; matches(rule.Match, room) {
+				p = rule.Over(p)
+				break
+			}
+		}
 	}
-	for i := range *rules {
-		rule := &(*rules)[i]
-		if !matches(rule.Match, room) {
-			continue
+	if given := r.given.Load(); given != nil {
+		if own := (*given)[room]; own != nil {
+			p = own.Over(p)
+			p.Ruled = own.Slow != nil
 		}
-		p.Locked, p.Program, p.NoGrace = rule.Locked, bool(rule.Enter), rule.Grace != nil
-		if rule.Hold != nil {
-			p.Hold = time.Duration(*rule.Hold)
-		}
-		if rule.Slow != nil {
-			p.Slow = time.Duration(*rule.Slow)
-		}
-		if rule.Members != nil {
-			p.Members = *rule.Members
-		}
-		if rule.List != nil {
-			p.List = *rule.List
-		}
-		if rule.History != nil {
-			p.Readers = channel.Readers(*rule.History)
-		}
-		break
 	}
 	return p
+}
+
+// give has the policies of operators hold, by room.
+func (r *roomRules) give(policies map[string]*admin.Policy) {
+	if old := r.given.Load(); old != nil && maps.Equal(*old, policies) || old == nil && len(policies) == 0 {
+		return
+	}
+	r.given.Store(&policies)
+	if r.told != nil {
+		r.told()
+	}
 }
 
 // settle takes the flags as they are, and reads the file for the first time.
@@ -191,51 +176,4 @@ func (c *settings) settleRooms() error {
 		use()
 	}
 	return err
-}
-
-// fileTime is a time in a file, like "20ms".
-type fileTime time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (t *fileTime) UnmarshalText(text []byte) error {
-	d, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf(`%q is no time; write it like "20ms" or "3s"`, text)
-	}
-	*t = fileTime(d)
-	return nil
-}
-
-// fileEnter says in a file who may enter: whoever asks, or, if it is true, whom the program has in.
-type fileEnter bool
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (e *fileEnter) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "anyone":
-		*e = false
-	case "program":
-		*e = true
-	default:
-		return fmt.Errorf("enter %q: must be anyone, or program (whom a program of yours has in)", text)
-	}
-	return nil
-}
-
-// fileReader says in a file who may read what a room keeps.
-type fileReader channel.Readers
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (r *fileReader) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "everyone":
-		*r = fileReader(channel.ReadersEveryone)
-	case "present":
-		*r = fileReader(channel.ReadersPresent)
-	case "none":
-		*r = fileReader(channel.ReadersNobody)
-	default:
-		return fmt.Errorf("history %q: must be everyone, present (who was there) or none", text)
-	}
-	return nil
 }

@@ -135,7 +135,11 @@ func parseRules(text []byte, modified time.Time) (list []cluster.Note, err error
 	for i, rules := range [][]admin.Rule{c.Rules, c.Lifted} {
 		for j := range rules {
 			r := &rules[j]
-			if err := r.Check(); err != nil {
+			check := r.Check
+			if i == 1 {
+				check = r.CheckLifted
+			}
+			if err := check(); err != nil {
 				return nil, fmt.Errorf("rule %d: %w", j+1, err)
 			}
 			if r.At.IsZero() {
@@ -175,7 +179,7 @@ func aboutOf(n *cluster.Note) (r admin.Rule, ok bool) {
 		return r, false
 	}
 	r = admin.Rule{Kind: string(parts[0]), Name: string(parts[1]), Address: string(parts[2]), Room: string(parts[3]), At: time.UnixMilli(int64(n.At)).UTC()}
-	return r, r.Check() == nil
+	return r, r.CheckLifted() == nil
 }
 
 // write has the file say this, so that there is always a whole one, the old or the new, whatever the machine does.

@@ -11,7 +11,7 @@ import (
 	"github.com/pomelod/pomelod/client"
 )
 
-// Who is kicked at one node is kicked at all. A rule that is given at one node holds at all, also at one that was away, and after all have ended; so does its end.
+// Who is kicked at one node is kicked at all. A rule or a policy that is given at one node holds at all, also at one that was away, and after all have ended; so does its end.
 func TestRulesOfAFleet(t *testing.T) {
 	s := startNATS(t, nil)
 	dir := t.TempDir()
@@ -87,16 +87,36 @@ func TestRulesOfAFleet(t *testing.T) {
 			t.Errorf("bob at %s: %v", p.name, err)
 		}
 	}
+	one := dial(t, a.addr("connector"), false)
+	t.Cleanup(func() { one.Close() })
+	if err := one.Request("connector.entryHandler.enter", map[string]string{"username": "one", "rid": "hall"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(a, "policy", "hall", "-slow", "1h", "-members", "1"); !strings.Contains(out, "slow     1h0m0s") { // whichever node has the room
+		t.Errorf("policy: %s", out)
+	}
+	eventually(t, "b to know the policy", func() bool { return strings.Contains(command(b, "policy", "hall"), "slow     1h0m0s") })
+	eventually(t, "the owner to have the room slow", func() bool {
+		err := one.Request("chat.chatHandler.send", map[string]string{"content": "x", "target": "*"}, nil)
+		return err != nil && strings.Contains(err.Error(), "slow_mode")
+	})
+	eventually(t, "the room to take in nobody", func() bool {
+		two := dial(t, b.addr("connector"), false)
+		defer two.Close()
+		err := two.Request("connector.entryHandler.enter", map[string]string{"username": "two", "rid": "hall"}, nil)
+		return err != nil && strings.Contains(err.Error(), "room_members")
+	})
 	if code := b.stop(); code != 0 {
 		t.Errorf("b ended with %d", code)
 	}
 	command(a, "mute", "eve")
 	command(a, "unban", "bob")
+	command(a, "policy", "hall", "-slow", "default")
 	b = node("b") // whose file has the ban
 	b.waitReady()
 	eventually(t, "b to know what has changed", func() bool {
 		rules := command(b, "rules")
-		return strings.Contains(rules, "eve") && !strings.Contains(rules, "bob")
+		return strings.Contains(rules, "eve") && !strings.Contains(rules, "bob") && strings.Contains(rules, "members=1") && !strings.Contains(rules, "slow=")
 	})
 	if !strings.Contains(command(a, "rules"), "eve") || strings.Contains(command(a, "rules"), "bob") {
 		t.Errorf("b has brought back what was lifted: %s", command(a, "rules"))
@@ -109,7 +129,7 @@ func TestRulesOfAFleet(t *testing.T) {
 	b.kill()
 	b = node("b") // without a, by its file
 	b.waitReady()
-	if rules := command(b, "rules"); !strings.Contains(rules, "eve") || strings.Contains(rules, "bob") {
+	if rules := command(b, "rules"); !strings.Contains(rules, "eve") || strings.Contains(rules, "bob") || !strings.Contains(rules, "members=1") {
 		t.Errorf("after the end of all: %s", rules)
 	}
 }

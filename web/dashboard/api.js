@@ -67,3 +67,8 @@ export function tell(what, body) {
   const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value));
   return request(what, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given) });
 }
+
+/** Has this hold from now on; given is the query. */
+export function put(what, given, body) {
+  return request(`${what}?${new URLSearchParams(given)}`, { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}

@@ -1,7 +1,7 @@
 // The page of operators: what goes on, rooms, users and rules, and what an operator does about them.
 
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "../chat/language.js";
-import { Refusal, ask, takeToken, tell, useToken } from "./api.js";
+import { Refusal, ask, put, takeToken, tell, useToken } from "./api.js";
 import { showNodes, showStats } from "./figures.js";
 import { Pages, button, nameOf, rowOf, said } from "./lists.js";
 import "./words.js";
@@ -238,7 +238,7 @@ function hostOf(address) {
 
 // ---- Rules ----
 
-const KINDS = { ban: "ruleBan", mute: "ruleMute", lock: "ruleLock" };
+const KINDS = { ban: "ruleBan", mute: "ruleMute", lock: "ruleLock", policy: "rulePolicy" };
 
 const rules = new Pages(
   $("rules-list"),
@@ -255,12 +255,16 @@ const rules = new Pages(
     title.append(said(KINDS[rule.kind]), " ", nameOf(about));
     const where = rule.kind === "mute" && (rule.room ? said("inRoom", { room: rule.room }) : said("everywhere"));
     const until = rule.until ? said("until", { text: new Date(rule.until).toLocaleString() }) : said("forEverFact");
-    return rowOf(title, [where, until, rule.reason && nameOf(rule.reason), rule.by && said("by", { by: rule.by })], [button("lift", about, () => lift(rule))]);
+    return rowOf(title, [where, until, rule.reason && nameOf(rule.reason), rule.policy && policyText(rule.policy), rule.by && said("by", { by: rule.by })], [button("lift", about, () => lift(rule))]);
   },
 );
 
+// policyText is what a policy says, in the words of the command and of files.
+const policyText = (policy) => Object.entries(policy).map(([limit, value]) => `${limit} ${value}`).join(", ");
+
 function lift({ kind, name, address, room }) {
-  return carryOut(`un${kind}`, { name, address, room });
+  if (kind === "policy") return carryOut(() => put("policy", { room }, {}));
+  return carryOut(() => tell(`un${kind}`, { name, address, room }));
 }
 
 // ---- What an operator does ----
@@ -320,9 +324,10 @@ async function perform(path, body) {
   else tellNotice("doneCount", { count });
 }
 
-async function carryOut(path, body) {
+async function carryOut(what) {
   try {
-    await perform(path, body);
+    await what();
+    tellNotice("done");
     await refresh();
   } catch (error) {
     tellTrouble(error);
