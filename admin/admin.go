@@ -29,15 +29,14 @@ import (
 type Source struct {
 	Snapshot func(context.Context) (*router.Snapshot, error) // metrics of all event loops; waits for them
 	Accepted func() netpoll.AcceptorStats
-	Ready    func() bool                                  // what /readyz answers
-	Trouble  func() error                                 // why it answers no all the same; nil where nothing else can be wrong
-	Fleet    func() *Fleet                                // nil, or returns nil, where there is none
-	Memory   func() Memory                                // nil where no budget is watched
-	Logs     func() logsink.Stats                         // nil where the log goes elsewhere
-	Takeover func() Takeover                              // nil where there are no upgrades
-	Nodes    func(context.Context) (*Nodes, error)        // the fleet's; nil where there is none
-	Retire   func(ctx context.Context, name string) error // asks a node of the fleet to end; nil where nobody may
-	Disk     func() *Disk                                 // nil, or returns nil, where nothing is kept on disk
+	Ready    func() bool                           // what /readyz answers
+	Trouble  func() error                          // why it answers no all the same; nil where nothing else can be wrong
+	Fleet    func() *Fleet                         // nil, or returns nil, where there is none
+	Memory   func() Memory                         // nil where no budget is watched
+	Logs     func() logsink.Stats                  // nil where the log goes elsewhere
+	Takeover func() Takeover                       // nil where there are no upgrades
+	Nodes    func(context.Context) (*Nodes, error) // the fleet's; nil where there is none
+	Disk     func() *Disk                          // nil, or returns nil, where nothing is kept on disk
 	Version  string
 
 	// API is what /v1 asks and tells. It is served on a Socket, and elsewhere where there are Tokens.
@@ -146,6 +145,13 @@ func (s *Server) Serve() {
 	}()
 }
 
+// Retire takes no new requests, and returns when those that are being answered are, or have to be given up: an upgrade, which ends this process, is one of them.
+func (s *Server) Retire() {
+	ctx, cancel := context.WithTimeout(context.Background(), upgradeTimeout)
+	defer cancel()
+	_ = s.http.Shutdown(ctx)
+}
+
 // Close ends the server: requests that are being answered have a second.
 func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -163,7 +169,7 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
-// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes and /drain, with src.Profiles /debug/pprof, and with src.API /v1 and /dashboard/.
+// handler answers /livez, /readyz, /pid, /metrics, in a fleet /nodes, with src.Profiles /debug/pprof, and with src.API /v1 and /dashboard/.
 func handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{src: src})
@@ -191,7 +197,6 @@ func handler(src Source) http.Handler {
 	})
 	if src.Nodes != nil {
 		mux.HandleFunc("GET /nodes", src.nodes)
-		mux.Handle("POST /drain", src.authorized(http.HandlerFunc(src.drain)))
 	}
 	if src.Profiles {
 		profiles := http.NewServeMux()

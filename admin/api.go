@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pomelod/pomelod/app"
@@ -24,32 +25,35 @@ import (
 // endpoint is one thing that the API does. What is no GET writes: it has a body, and is a line of the log.
 type endpoint struct {
 	method, path string
-	query        []string // the parameters it knows
+	query        []string      // the parameters it knows
+	within       time.Duration // how long it may take, whoever waits; 0: as long as loops have to answer, twice
 	do           func(a API, q *request) (any, error)
 }
 
 var endpoints = []endpoint{
-	{"GET", "/v1/stats", nil, getStats},
-	{"GET", "/v1/nodes", nil, getNodes},
-	{"GET", "/v1/rooms", []string{"prefix", "after", "limit", "by"}, getRooms},
-	{"GET", "/v1/room", []string{"name"}, getRoom},
-	{"GET", "/v1/sessions", []string{"name", "prefix", "address", "after", "limit"}, getSessions},
-	{"GET", "/v1/history", []string{"room", "limit"}, getHistory},
-	{"GET", "/v1/limits", nil, getLimits},
-	{"POST", "/v1/kick", nil, postKick},
-	{"POST", "/v1/publish", nil, postPublish},
-	{"POST", "/v1/delete", nil, postDelete},
-	{"POST", "/v1/close", nil, postClose},
-	{"GET", "/v1/policy", []string{"room"}, getPolicy},
-	{"PUT", "/v1/policy", []string{"room"}, putPolicy},
-	{"POST", "/v1/reload", nil, postReload},
-	{"GET", "/v1/rules", nil, getRules},
-	{"POST", "/v1/ban", nil, setRule(RuleBan, false)},
-	{"POST", "/v1/unban", nil, setRule(RuleBan, true)},
-	{"POST", "/v1/mute", nil, setRule(RuleMute, false)},
-	{"POST", "/v1/unmute", nil, setRule(RuleMute, true)},
-	{"POST", "/v1/lock", nil, setRule(RuleLock, false)},
-	{"POST", "/v1/unlock", nil, setRule(RuleLock, true)},
+	{"GET", "/v1/stats", nil, 0, getStats},
+	{"GET", "/v1/nodes", nil, 0, getNodes},
+	{"GET", "/v1/rooms", []string{"prefix", "after", "limit", "by"}, 0, getRooms},
+	{"GET", "/v1/room", []string{"name"}, 0, getRoom},
+	{"GET", "/v1/sessions", []string{"name", "prefix", "address", "after", "limit"}, 0, getSessions},
+	{"GET", "/v1/history", []string{"room", "limit"}, 0, getHistory},
+	{"GET", "/v1/limits", nil, 0, getLimits},
+	{"POST", "/v1/kick", nil, 0, postKick},
+	{"POST", "/v1/publish", nil, 0, postPublish},
+	{"POST", "/v1/delete", nil, 0, postDelete},
+	{"POST", "/v1/close", nil, 0, postClose},
+	{"GET", "/v1/policy", []string{"room"}, 0, getPolicy},
+	{"PUT", "/v1/policy", []string{"room"}, 0, putPolicy},
+	{"POST", "/v1/reload", nil, 0, postReload},
+	{"POST", "/v1/drain", nil, 0, postDrain},
+	{"POST", "/v1/upgrade", nil, upgradeTimeout, postUpgrade},
+	{"GET", "/v1/rules", nil, 0, getRules},
+	{"POST", "/v1/ban", nil, 0, setRule(RuleBan, false)},
+	{"POST", "/v1/unban", nil, 0, setRule(RuleBan, true)},
+	{"POST", "/v1/mute", nil, 0, setRule(RuleMute, false)},
+	{"POST", "/v1/unmute", nil, 0, setRule(RuleMute, true)},
+	{"POST", "/v1/lock", nil, 0, setRule(RuleLock, false)},
+	{"POST", "/v1/unlock", nil, 0, setRule(RuleLock, true)},
 }
 
 // request is a request as an endpoint sees it.
@@ -100,7 +104,13 @@ func newAPI(a API, seen *Mids) http.Handler {
 }
 
 func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*snapshotTimeout)
+	ctx, within := r.Context(), 2*snapshotTimeout
+	if e.within != 0 { // it goes on, and is logged, also when nobody waits any more
+		ctx, within = context.WithoutCancel(ctx), e.within
+		c := http.NewResponseController(w)
+		_ = errors.Join(c.SetReadDeadline(time.Now().Add(readTimeout+within)), c.SetWriteDeadline(time.Now().Add(answerTimeout+within)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	q := &request{Context: ctx, query: r.URL.Query(), mids: seen}
 	q.who, _ = r.Context().Value(whoKey{}).(string)
@@ -163,7 +173,12 @@ func (e *endpoint) check(q *request) error {
 // logWrite tells who has done what; never what was said.
 func logWrite(q *request, path string, answer any, err error) {
 	args := append([]any{"who", q.who, "what", strings.TrimPrefix(path, "/v1/")}, q.what...)
-	if done, ok := answer.(Done); ok {
+	switch done := answer.(type) {
+	case Upgraded:
+		args = append(args, "result", done.Result)
+	case Drained:
+		args = append(args, "state", done.Node.State)
+	case Done:
 		if done.Count != nil {
 			args = append(args, "count", *done.Count)
 		}

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
@@ -104,6 +105,17 @@ func (a *fakeAPI) KickEverywhere(_ context.Context, k Kick) (int, bool, error) {
 func (a *fakeAPI) DeleteMessages(_ context.Context, d router.Deletion) (int, error) {
 	a.note("delete %q %q %q %q", d.Room, d.Seq, d.Mid, d.User)
 	return 2, a.err
+}
+
+func (a *fakeAPI) Drain(_ context.Context, node string) (Node, error) {
+	a.note("drain %q", node)
+	return Node{Name: node, Roles: []string{"chat"}, State: "draining", Owns: 7}, a.err
+}
+
+func (a *fakeAPI) Upgrade(ctx context.Context) (string, error) {
+	late, _ := ctx.Deadline()
+	a.note("upgrade within %v", time.Until(late).Round(time.Minute))
+	return "process 7 has taken over", a.err
 }
 
 func (a *fakeAPI) Reload() (Reloaded, error) {
@@ -243,6 +255,12 @@ func TestAPI(t *testing.T) {
 
 		{"POST /v1/reload", "{}", 200, "reload", `{"scope":"node","read":["rules"],"changed":["rooms=7"],"later":[]}`},
 		{"POST /v1/reload", "", 400, "", ""},
+		{"POST /v1/drain", `{"node":"b"}`, 200, `drain "b"`, `{"scope":"fleet","node":{"name":"b","run":0,"roles":["chat"],"host":"","sessions":0,"owns":7,"follows":0,"state":"draining","maker":false,"view":0,"silent_ms":0}}`},
+		{"POST /v1/drain", `{}`, 400, "", `{"error":"node is missing"}`},
+		{"POST /v1/drain", `{"nodes":"b"}`, 400, "", ""},
+		{"GET /v1/drain", "", 405, "", ""},
+		{"POST /v1/upgrade", `{}`, 200, "upgrade within 2m0s", `{"scope":"node","result":"process 7 has taken over"}`},
+		{"POST /v1/upgrade", `{"force":true}`, 400, "", ""},
 		{"GET /v1/rules", "", 200, "rules", `{"scope":"fleet","kept":true,"rules":[]}`},
 		{"POST /v1/ban", `{"name":"x","for":"1h30m","reason":"bye"}`, 200, `rule ban "x" "" "" for 1h30m0s, "bye", lift false; kick all "x" invalid Prefix "bye"`, `{"scope":"fleet","count":3,"kept":true}`},
 		{"POST /v1/ban", `{"address":"192.0.2.7/24"}`, 200, `rule ban "" "192.0.2.0/24" "" for ever, "", lift false; kick all "" 192.0.2.0/24 "banned"`, ""},
@@ -400,7 +418,7 @@ func TestWritesAreLogged(t *testing.T) {
 	defer slog.SetDefault(before)
 	src := source()
 	src.API, src.local = &fakeAPI{}, true
-	for _, request := range []string{`GET /v1/rooms `, `POST /v1/kick {"name":"x","reason":"bye"}`, `POST /v1/publish {"room":"r","route":"onChat","body":{"msg":"secret"}}`, `POST /v1/close {"room":"r"}`} {
+	for _, request := range []string{`GET /v1/rooms `, `POST /v1/kick {"name":"x","reason":"bye"}`, `POST /v1/publish {"room":"r","route":"onChat","body":{"msg":"secret"}}`, `POST /v1/close {"room":"r"}`, `POST /v1/drain {"node":"b"}`, `POST /v1/upgrade {}`} {
 		parts := strings.SplitN(request, " ", 3)
 		r := httptest.NewRequest(parts[0], "http://pomelod"+parts[1], strings.NewReader(parts[2]))
 		r.Header.Set("Content-Type", "application/json")
@@ -411,6 +429,8 @@ func TestWritesAreLogged(t *testing.T) {
 		"done for an operator who=ann what=kick name=x address= uid= all=false room= reason=bye count=3",
 		"done for an operator who=ann what=publish room=r user= uid= all=false route=onChat mid= bytes=16",
 		"an operator's request was not carried out who=ann what=close room=r reason= err=reason: must be 1 to 1024 bytes; clients are shown it",
+		"done for an operator who=ann what=drain node=b state=draining",
+		"done for an operator who=ann what=upgrade result=process 7 has taken over",
 	}
 	if !slices.Equal(lines, want) {
 		t.Errorf("logged\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
@@ -508,7 +528,7 @@ func TestOpenAPIIsTheServer(t *testing.T) {
 	}
 	structs := map[string]any{
 		"Stats": Stats{}, "Wait": Wait{}, "Nodes": Nodes{}, "Node": Node{}, "LoopStats": LoopStats{}, "Rooms": Rooms{}, "RoomAnswer": RoomAnswer{}, "Room": Room{}, "Sessions": Sessions{}, "Session": Session{}, "Limits": Limits{}, "Done": Done{},
-		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "Delete": Delete{}, "Policy": Policy{}, "RoomPolicy": RoomPolicy{}, "History": History{}, "Error": Error{},
+		"Kick": Kick{}, "Rule": Rule{}, "Rules": Rules{}, "Forbid": Forbid{}, "Reload": Reload{}, "Nothing": struct{}{}, "Publish": Publish{}, "Close": Close{}, "Delete": Delete{}, "Policy": Policy{}, "RoomPolicy": RoomPolicy{}, "Drain": Drain{}, "Drained": Drained{}, "Upgraded": Upgraded{}, "History": History{}, "Error": Error{},
 	}
 	for name, s := range doc.Components.Schemas {
 		v, has := structs[name]

@@ -3,9 +3,8 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
-	"mime"
 	"net/http"
+	"time"
 )
 
 // Nodes are a fleet as one of its nodes sees it.
@@ -61,31 +60,38 @@ func getNodes(a API, q *request) (any, error) {
 	return all, err
 }
 
-// drain answers POST /drain. What it asks for has begun when the node's state is draining.
-func (s *Source) drain(w http.ResponseWriter, r *http.Request) {
-	var body Drain
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case s.Retire == nil:
-		http.Error(w, "nodes are drained through an admin socket, an -admin address of loopback, or with a token: run pomelod drain on the machine of a node, or send the node SIGTERM", http.StatusForbidden)
-		return
-	case kind != "application/json":
-		http.Error(w, "Content-Type must be application/json", http.StatusUnsupportedMediaType)
-		return
-	case json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&body) != nil || body.Node == "":
-		http.Error(w, `the body must be {"node":NAME}`, http.StatusBadRequest)
-		return
+// Drained is the answer to /v1/drain: how the node is by now. Its state is draining when it has heard; it is still a member then, and leaves within its -drain.
+type Drained struct {
+	Scope string `json:"scope"`
+	Node  Node   `json:"node"`
+}
+
+// Upgraded is the answer to /v1/upgrade.
+type Upgraded struct {
+	Scope  string `json:"scope"`
+	Result string `json:"result"` // a sentence
+}
+
+func postDrain(a API, q *request) (any, error) {
+	var d Drain
+	if err := q.decode(&d); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), snapshotTimeout)
-	defer cancel()
-	if err := s.Retire(ctx, body.Node); err != nil {
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
+	q.what = []any{"node", d.Node}
+	if d.Node == "" {
+		return nil, bad("node is missing")
 	}
-	who, ok := r.Context().Value(whoKey{}).(string)
-	if !ok {
-		who = r.RemoteAddr
+	node, err := a.Drain(q, d.Node)
+	return Drained{ScopeFleet, node}, err
+}
+
+// upgradeTimeout is more than an upgrade takes before it fails.
+const upgradeTimeout = 2 * time.Minute
+
+func postUpgrade(a API, q *request) (any, error) {
+	if err := q.decode(new(struct{})); err != nil {
+		return nil, err
 	}
-	slog.Info("a node was asked to end", "node", body.Node, "who", who)
-	w.WriteHeader(http.StatusAccepted)
+	result, err := a.Upgrade(q)
+	return Upgraded{ScopeNode, result}, err
 }

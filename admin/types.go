@@ -38,6 +38,10 @@ type API interface {
 	SetRule(r Rule, lift bool) (kept bool, err error)
 	// RoomPolicy is what an operator says of a room, and what holds in it at this node.
 	RoomPolicy(room string) RoomPolicy
+	// Drain asks a node of the fleet to end in order, and tells how it is once it has heard that, or when it should have. It fails with app.ErrAbsent if there is no such node.
+	Drain(ctx context.Context, node string) (Node, error)
+	// Upgrade has the binary on disk take the place of this process, and tells what came of it. It fails where this process goes on.
+	Upgrade(ctx context.Context) (result string, err error)
 	// Reload reads files again, all or nothing, and tells what came of it.
 	Reload() (Reloaded, error)
 	PublishRoom(ctx context.Context, room, name, route string, body []byte) error

@@ -29,11 +29,12 @@ type operator struct {
 	c      *caller
 	socket *string
 	output *string
+	within time.Duration // how long an answer may take
 }
 
 // asking adds the flags that all such commands have.
 func asking(f *flag.FlagSet, c *caller) *operator {
-	return &operator{c, socketFlag(f, c), f.String("o", "text", "`text` for people, or json: what the API has answered")}
+	return &operator{c, socketFlag(f, c), f.String("o", "text", "`text` for people, or json: what the API has answered"), askTime}
 }
 
 // askTime is more than a server takes for any answer.
@@ -65,7 +66,7 @@ func (o *operator) call(method, path string, query url.Values, body, answer any)
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := (&http.Client{Transport: transport, Timeout: askTime}).Do(r)
+	resp, err := (&http.Client{Transport: transport, Timeout: o.within}).Do(r)
 	if err != nil {
 		var cause *url.Error // its own text has a URL that nobody has asked for
 		if errors.As(err, &cause) {

@@ -11,20 +11,20 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pomelod/pomelod/admin"
 )
 
-// An upgrade is asked for by SIGUSR2, or by `pomelod upgrade`, which waits for the result. That command talks to the running process by a socket with an
-// abstract name, without a path in the file system; only the process's own user and root are heard.
+// An upgrade is asked for by SIGUSR2, by the admin API (POST /v1/upgrade), as `pomelod upgrade` does, which waits for the result, or by `pomelod upgrade -pid` of a process
+// that may have no admin socket: by a socket with an abstract name, without a path in the file system; only the process's own user and root are heard there.
 
 // controlName is the name of the socket of a process.
 func controlName(pid int) string { return fmt.Sprintf("@pomelod-upgrade-%d", pid) }
@@ -54,7 +54,7 @@ func newControl() *control {
 func (c *control) listen() {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: controlName(os.Getpid()), Net: "unix"})
 	if err != nil {
-		slog.Warn("pomelod upgrade cannot reach this process; SIGUSR2 can", "err", err)
+		slog.Warn("pomelod upgrade -pid cannot reach this process; the admin socket and SIGUSR2 can", "err", err)
 		return
 	}
 	c.ln, c.ended = ln, make(chan struct{})
@@ -91,20 +91,37 @@ func (c *control) answer(conn *net.UnixConn) {
 	if err != nil || line != "upgrade\n" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), upgradeTime)
+	defer cancel()
+	text, err := c.upgrade(ctx)
+	_ = conn.SetDeadline(time.Now().Add(controlTime))
+	if err != nil {
+		fmt.Fprintf(conn, "failed %v\n", err)
+		return
+	}
+	fmt.Fprintf(conn, "ok %s\n", text)
+}
+
+// errNoUpgrade means that nobody may ask for an upgrade here.
+var errNoUpgrade = errors.New("this process runs within another program, and cannot be replaced by an upgrade")
+
+// upgrade asks for an upgrade, whatever way that was asked for, and waits for what comes of it.
+func (c *control) upgrade(ctx context.Context) (text string, err error) {
+	if c == nil {
+		return "", admin.Refuse(errNoUpgrade)
+	}
 	done := make(chan upgradeResult, 1)
 	select {
 	case c.requests <- upgradeRequest{done}:
 	case <-time.After(controlTime):
-		fmt.Fprintln(conn, "failed the server has no time for it: it has yet to be ready, or ends")
-		return
+		return "", errors.New("the server has no time for it: it has yet to be ready, or ends")
 	}
-	r := <-done
-	_ = conn.SetDeadline(time.Now().Add(controlTime))
-	if r.err != nil {
-		fmt.Fprintf(conn, "failed %v\n", r.err)
-		return
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("it is not known yet what has become of the upgrade (%w); the log tells it", ctx.Err())
 	}
-	fmt.Fprintf(conn, "ok %s\n", r.text)
 }
 
 // peerOf is which process the other end of a connection is, by the kernel; nil if that does not say.
@@ -156,31 +173,30 @@ const upgradeTime = 2 * time.Minute
 var upgradeCommand = command{
 	name: "upgrade", help: "replace the running pomelod by the binary on disk; its clients stay connected",
 	about: `
-The binary that is now where the running one was started from takes its place. Without -pid the process is found by its -admin address.
+The binary that is now where the running one was started from takes its place. It is asked for by the admin socket, or of the process that -pid names, where that has none.
 It waits until clients are served by the new process (exit code 0), or the running one has gone on as if nothing had been (1).
 `,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
-		addr := variables(c.environ, "POMELOD_ADMIN")["POMELOD_ADMIN"]
-		if addr == "" {
-			addr = "127.0.0.1:3005"
-		}
-		f.StringVar(&addr, "admin", addr, "`address` that is its -admin; POMELOD_ADMIN says another default")
-		pid := f.Int("pid", 0, "the process's `id`; needs no admin address")
+		o, pid := asking(f, c), f.Int("pid", 0, "the process's `id`, instead of the path of its admin socket")
 		return func([]string) error {
-			if *pid < 0 {
+			switch {
+			case *pid < 0:
 				return settingsError{fmt.Errorf("-pid %d: must be the id of a process", *pid)}
-			}
-			if *pid == 0 {
-				var err error
-				if *pid, err = findProcess(addr); err != nil {
-					return err
+			case *pid > 0:
+				text, err := askUpgrade(*pid)
+				if err == nil {
+					fmt.Fprintln(c.stdout, text)
 				}
+				return err
 			}
-			text, err := askUpgrade(*pid)
-			if err == nil {
-				fmt.Fprintln(c.stdout, text)
+			o.within = upgradeTime
+			var done admin.Upgraded
+			raw, err := o.call("POST", "/v1/upgrade", nil, struct{}{}, &done)
+			if err != nil {
+				return err
 			}
-			return err
+			o.show(raw, func(w io.Writer) { fmt.Fprintln(w, escaped(done.Result)) })
+			return nil
 		}
 	},
 }
@@ -193,27 +209,6 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
-}
-
-// findProcess asks the admin server at addr which process it is.
-func findProcess(addr string) (pid int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), controlTime)
-	defer cancel()
-	client, host := adminClient(addr)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/pid", nil)
-	if err != nil {
-		return 0, settingsError{fmt.Errorf("-admin %q: %w", addr, err)}
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("no pomelod answers at %s: %w; give its -admin address, or -pid", addr, err)
-	}
-	defer resp.Body.Close()
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64))
-	if pid, err = strconv.Atoi(strings.TrimSpace(string(b))); err != nil || resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("what answers at %s does not say which process it is (%s); give -pid", addr, resp.Status)
-	}
-	return pid, nil
 }
 
 // askUpgrade asks a process for an upgrade, and waits for the result.

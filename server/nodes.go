@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ member yet; draining: it ends, and is given nothing; deaf: it does not hear the 
 taken for dead after 3. The maker is the node whose turn it is to say who is a member and who has what.
 `,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
-		addr := nodeFlag(f, c)
+		addr := nodeFlag(f, c, false)
 		output := f.String("o", "text", "`text` for people, or json")
 		return func([]string) error {
 			if *output != "text" && *output != "json" {
@@ -48,23 +49,30 @@ var drainCommand = command{
 	name: "drain", args: "NODE", least: 1, most: 1, help: "have a node of a fleet end in order, and wait until it has left",
 	about: `
 Gates stop naming the node, its partitions go to others, its clients are sent away over its -drain, and it ends with exit code 0: it is SIGTERM from
-afar. Any node of the fleet may be asked. Exit code 1 says that the node is not gone after -wait; it goes on draining.
+afar. Any node of the fleet may be asked, by its socket; by an address with a token of its -admin-token-file in POMELOD_ADMIN_TOKEN. Exit code 1 says that the node is not gone after -wait; it goes on draining.
 `,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
-		addr := nodeFlag(f, c)
+		addr := nodeFlag(f, c, true)
 		wait := f.Duration("wait", 2*time.Minute, "`time` to wait at most; 0 for not at all")
 		return func(words []string) error { return drainNode(addr(), words[0], *wait, c.stdout) }
 	},
 }
 
-// nodeFlag adds the flag by which a command finds a node, and returns what tells the address, once flags are parsed.
-func nodeFlag(f *flag.FlagSet, c *caller) func() string {
+// tokenEnv is the variable with a token of -admin-token-file, for requests by TCP.
+const tokenEnv = "POMELOD_ADMIN_TOKEN"
+
+// nodeFlag adds the flag by which a command finds a node, of which it may want more than to be told, and returns what tells the address, once flags are parsed.
+func nodeFlag(f *flag.FlagSet, c *caller, writes bool) func() string {
 	addr := f.String("admin", adminAddr(c.environ), "`address` that is the -admin of any node of the fleet, or the path of its -admin-socket; POMELOD_ADMIN says another default. Where neither is given and nobody answers, any node of this machine that has a socket")
 	return func() string {
 		if wasGiven(f, "admin") || variables(c.environ, "POMELOD_ADMIN")["POMELOD_ADMIN"] != "" {
 			return *addr
 		}
-		for _, a := range append([]string{*addr}, liveSockets(c.environ)...) {
+		places := append([]string{*addr}, liveSockets(c.environ)...)
+		if writes { // an address wants a token for that
+			places = append(places[1:], *addr)
+		}
+		for _, a := range places {
 			if _, _, err := fetchNodes(a); err == nil {
 				return a
 			}
@@ -110,6 +118,9 @@ func askAdmin(addr, path string, body any) ([]byte, error) {
 		return nil, settingsError{fmt.Errorf("-admin %q: %w", addr, err)}
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if token := os.Getenv(tokenEnv); token != "" && !strings.HasPrefix(addr, "/") {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, noAnswerError{fmt.Errorf("no pomelod answers at %s: %w; give the -admin address of a node that runs", addr, err)}
@@ -120,8 +131,15 @@ func askAdmin(addr, path string, body any) ([]byte, error) {
 	case err != nil:
 		return nil, noAnswerError{fmt.Errorf("the answer of %s: %w", addr, err)}
 	case resp.StatusCode == http.StatusNotFound && strings.HasPrefix(string(answer), "404 page not found"):
+		if body != nil {
+			return nil, fmt.Errorf("what answers at %s takes no such request: give the path of a node's admin socket, or the address of one that has -admin-token-file", addr)
+		}
 		return nil, fmt.Errorf("what answers at %s is no node of a fleet; it is one process for all, or an older version", addr)
 	case resp.StatusCode >= 300:
+		var refusal admin.Error
+		if json.Unmarshal(answer, &refusal) == nil && refusal.Error != "" {
+			answer = []byte(refusal.Error)
+		}
 		return nil, errors.New(printable(strings.TrimSpace(string(answer))))
 	}
 	return answer, nil
@@ -230,7 +248,7 @@ func drainNode(addr, name string, wait time.Duration, w io.Writer) error {
 			return nil
 		case node.State != "draining" && time.Since(asked) >= drainAgain:
 			asked = time.Now()
-			if _, err := askAdmin(addr, "/drain", admin.Drain{Node: name}); err != nil {
+			if _, err := askAdmin(addr, "/v1/drain", admin.Drain{Node: name}); err != nil {
 				return err
 			}
 		}

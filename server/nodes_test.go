@@ -37,7 +37,7 @@ func (f *fakeFleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		_ = json.NewEncoder(w).Encode(&f.nodes)
-	case "/drain":
+	case "/v1/drain":
 		if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" {
 			http.Error(w, "not so", http.StatusForbidden)
 			return
@@ -45,7 +45,7 @@ func (f *fakeFleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.drains++; f.drains == 2 && !f.deaf {
 			b.State = "draining"
 		}
-		w.WriteHeader(http.StatusAccepted)
+		_ = json.NewEncoder(w).Encode(admin.Drained{Scope: "fleet", Node: *b})
 	default:
 		http.NotFound(w, r)
 	}

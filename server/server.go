@@ -226,9 +226,6 @@ func (s *server) listenAdmin() error {
 	if src.Hosts, src.Profiles = s.cfg.adminHosts, s.cfg.pprof; !s.cfg.set["pprof"] {
 		src.Profiles = loopback
 	}
-	if !loopback && s.tokens == nil { // who reaches it may be anybody
-		src.Retire = nil
-	}
 	s.admin = admin.New(ln, src)
 	return nil
 }
@@ -238,7 +235,7 @@ func (s *server) source() admin.Source {
 	src := admin.Source{Snapshot: s.node.Snapshot, Accepted: s.acceptor.Stats, Ready: s.ready.Load, Trouble: s.fleet.trouble, Fleet: s.fleet.stats, Memory: s.memory.state, Version: Version,
 		Logs: func() logsink.Stats { return s.logs.stats() }, Takeover: s.takeoverFigures, Disk: s.historyFigures, API: api{s.node, s.rules, s}, Tokens: s.tokens, Mids: &s.mids}
 	if s.fleet != nil {
-		src.Nodes, src.Retire = s.fleet.nodes, s.fleet.Retire
+		src.Nodes = s.fleet.nodes
 	}
 	return src
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/router"
 )
 
@@ -157,6 +158,52 @@ func (a api) Nodes(ctx context.Context) (*admin.Nodes, error) {
 	}
 	return a.s.fleet.nodes(ctx)
 }
+
+// Times of Drain: how long a node may take to hear that it is to end, how often it is told, as the word may be lost, and how often we look.
+const (
+	drainHeard = 3 * time.Second
+	drainTell  = 500 * time.Millisecond
+	drainSee   = 20 * time.Millisecond
+)
+
+// Drain implements admin.API.
+func (a api) Drain(ctx context.Context, name string) (node admin.Node, err error) {
+	if a.s.fleet == nil {
+		return node, admin.Refuse(errors.New("there is no fleet; this process ends in order by SIGTERM"))
+	}
+	began, told, run := time.Now(), time.Time{}, uint64(0)
+	for {
+		all, err := a.s.fleet.nodes(ctx)
+		if err != nil {
+			return node, err
+		}
+		now := findNode(all, name)
+		switch {
+		case now == nil && told.IsZero():
+			return node, fmt.Errorf("no node %q is in this fleet: %w", name, app.ErrAbsent)
+		case now == nil || !told.IsZero() && now.Run != run: // it has gone already
+			node.State = "gone"
+			return node, nil
+		}
+		if node, run = *now, now.Run; node.State == "draining" || !told.IsZero() && time.Since(began) > drainHeard {
+			return node, nil
+		}
+		if time.Since(told) >= drainTell {
+			if err := a.s.fleet.Retire(ctx, name); err != nil {
+				return node, err
+			}
+			told = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return node, ctx.Err()
+		case <-time.After(drainSee):
+		}
+	}
+}
+
+// Upgrade implements admin.API.
+func (a api) Upgrade(ctx context.Context) (string, error) { return a.s.control.upgrade(ctx) }
 
 // limitGroups are the groups of flags, in -help, that are limits.
 var limitGroups = []string{"Who may connect", "What a session or a room may do", "What rooms keep", "Times", "Sizes"}

@@ -402,11 +402,11 @@ func (h *handing) leave(began time.Time) (text string, err error) {
 	h.acceptor.Close() // their sockets live on there
 	h.closeHistory()   // the new process waits for it
 	if h.admin != nil {
-		go h.admin.Close()
+		go h.admin.Retire() // who has asked for the upgrade waits for what comes of it
 	}
 	if h.socket != nil {
 		h.socket.Unlink() // before the new process hears that it is released
-		go h.socket.Close()
+		go h.socket.Retire()
 	}
 	pid := h.next.cmd.Process.Pid
 	h.manager.replaced(pid)

@@ -192,8 +192,8 @@ func TestUpgradeKilled(t *testing.T) {
 // Upgrade after upgrade, by the command and by the signal, clients stay: in the middle of a package or a frame in either direction, and those that do not
 // read; descriptors do not gather. SIGTERM ends the last process in order.
 func TestUpgradeAgain(t *testing.T) {
-	adminAddr := "127.0.0.1:" + freePort(t)
-	u := startUpgradable(t, "x=y", nil, "-admin", adminAddr)
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	u := startUpgradable(t, "x=y", nil, "-admin-socket", socket)
 	addr := u.addr("connector")
 	c := newCouple(t, addr)
 	slow := newTalker(t, addr, true)
@@ -221,7 +221,7 @@ func TestUpgradeAgain(t *testing.T) {
 		c.b.write(frames[:cut])
 		switch round {
 		case 0:
-			u.mustUpgrade("-admin", adminAddr)
+			u.mustUpgrade("-admin-socket", socket)
 		case 1:
 			n := len(u.pids())
 			_ = syscall.Kill(u.pid(), syscall.SIGUSR2)
@@ -337,7 +337,7 @@ func TestUpgradeNotify(t *testing.T) {
 
 // The command says what is wrong.
 func TestUpgradeCommand(t *testing.T) {
-	nobody := "127.0.0.1:" + freePort(t)
+	nobody := filepath.Join(t.TempDir(), "nobody.sock")
 	for _, tc := range []struct {
 		args string
 		code int
@@ -346,7 +346,7 @@ func TestUpgradeCommand(t *testing.T) {
 		{"upgrade -pid x", 2, "pomelod upgrade -help tells how"},
 		{"upgrade now", 2, `unexpected "now"; pomelod upgrade -help tells how`},
 		{"upgrade -pid -4", 2, "-pid -4: must be the id of a process"},
-		{"upgrade -admin " + nobody, 1, "no pomelod answers at " + nobody},
+		{"upgrade -admin-socket " + nobody, 1, "no pomelod answers at " + nobody},
 		{fmt.Sprint("upgrade -pid ", os.Getpid()), 1, "is no pomelod that can be upgraded"},
 		{"upgrade -help", 0, "its clients stay connected"},
 		{"upgrade -pi 4", 2, "there is no flag -pi; pomelod upgrade -help tells how"},

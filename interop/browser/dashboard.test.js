@@ -175,6 +175,59 @@ suite('the dashboard', (test) => {
     problems.length = 0;
   }));
 
+  test('has other limits hold in a room, and takes them back', withDesk({ ours: /^console: .*status of 400/ }, async ({ desk, visit, room, page }) => {
+    const [alice, bob] = [await visit(), await visit()];
+    await alice.join('alice', room);
+    const open = async () => {
+      await page.click('#room-actions button:has-text("Limits")');
+      await desk.$('#act').waitFor();
+    };
+    await page.goto(`${page.url().split('#')[0]}#/room=${room}`);
+    await desk.row('members', 'alice').waitFor();
+    await open();
+    await desk.sees('#act-hint', /^Now: .*slow 0s.*locked false/);
+    await page.fill('#act-hold', '2s');
+    await page.click('#act-do');
+    await desk.sees('#act-error', /hold 2s: must be whole milliseconds, at most 1s/);
+    await page.fill('#act-hold', '20ms');
+    await page.fill('#act-members', '1');
+    await page.selectOption('#act-locked', 'false');
+    await desk.confirm();
+    await desk.sees('#notice', 'Done.');
+    await bob.tryToJoin('bob', room);
+    await bob.$('#join-error:not(:empty)').waitFor();
+    await open();
+    await desk.sees('#act-hint', /members 1,/);
+    for (const [field, value] of [['hold', '20ms'], ['members', '1'], ['locked', 'false'], ['slow', '']]) assert.strictEqual(await page.inputValue(`#act-${field}`), value, field);
+    await page.fill('#act-members', '');
+    await desk.confirm();
+    await bob.tryToJoin('bob', room);
+    await bob.$('#chat').waitFor();
+    await desk.open('rules');
+    const policy = desk.row('rules', `Policy ${room}`);
+    await policy.waitFor();
+    assert.match(await policy.locator('.facts').textContent(), /hold 20ms, locked false/);
+    await policy.locator('button').click();
+    await policy.waitFor({ state: 'detached' });
+  }));
+
+  test('drains a node of the fleet', withDesk({}, async ({ desk, page }) => {
+    const node = { name: `chat ${MARKUP}`, run: 1, roles: ['chat'], host: 'h', sessions: 0, owns: 512, follows: 0, state: 'ok', maker: true, view: 1, silent_ms: 0 };
+    await page.route('**/v1/nodes?*', (route) => route.fulfill({ json: { asked: 'a', view: 1, unguarded: 0, nodes: [node] } }));
+    const asked = new Promise((resolve) => {
+      page.route('**/v1/drain', (route) => {
+        resolve(route.request().postDataJSON());
+        return route.fulfill({ json: { scope: 'fleet', node: { ...node, state: 'draining' } } });
+      });
+    });
+    await page.click('#fleet [data-action="drain"]');
+    await desk.$('#act').waitFor();
+    await desk.fits('drain');
+    await desk.confirm();
+    assert.deepStrictEqual(await asked, { node: node.name });
+    await desk.sees('#notice', `chat ${MARKUP}: draining.`);
+  }), AXE_TIMEOUT_MS);
+
   test('shows what a room keeps to who wants to see it, and deletes a message', withDesk({}, async ({ desk, visit, room, page }) => {
     const alice = await visit();
     await alice.join('alice', room);
@@ -266,6 +319,12 @@ suite('the dashboard', (test) => {
         if (shown !== 'now') await desk.$(`#${shown} .rows:last-of-type li`).first().waitFor();
         if (shown === 'room') await desk.row('members', 'alice').waitFor();
         await desk.fits(`${kind}-${colorScheme}-${locale}-${shown}`);
+        if (shown === 'room') {
+          await page.click('#room-actions button:nth-child(2)'); // limits
+          await page.locator('#act').waitFor();
+          await desk.fits(`${kind}-${colorScheme}-${locale}-limits`);
+          await page.keyboard.press('Escape');
+        }
       }
       await page.click('#rules [data-action="mute"]');
       await page.locator('#act').waitFor();

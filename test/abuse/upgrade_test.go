@@ -61,7 +61,7 @@ func (s *server) pid() int {
 // upgrade replaces the process, and waits until the next one serves.
 func (s *server) upgrade(binary string) {
 	s.t.Helper()
-	out, err := exec.Command(binary, "upgrade", "-admin", s.admin).CombinedOutput()
+	out, err := exec.Command(binary, "upgrade", "-pid", strconv.Itoa(s.pid())).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("pomelod upgrade: %v: %s; the server said:\n%s", err, out, s.said())
 	}

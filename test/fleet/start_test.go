@@ -122,14 +122,14 @@ func TestStart(t *testing.T) {
 	}
 	t.Logf("each room has 10 more sends %v after the crash", talk.more(10))
 	eventually(t, "the node that has crashed to be back", func() bool { return p.pids()["chat-1"] != before && all("gate-1", "connector-1", "chat-1", "chat-2")() })
-	if out, err := command(t, "drain", "chat-2", "-admin", admin); err != nil || !strings.Contains(out, "chat-2 has left the fleet") {
+	if out, err := command(t, "drain", "chat-2", "-admin", filepath.Join(sockets, "admin.sock")); err != nil || !strings.Contains(out, "chat-2 has left the fleet") {
 		t.Errorf("drain: %v\n%s", err, out)
 	}
 	p.wait("the drained node to stay down", func() bool {
 		return strings.Contains(strings.Join(p.lines, "\n"), "a node has ended in order; it stays down")
 	})
 	talk.more(10)
-	if out, err := command(t, "drain", "chat-2", "-admin", admin); err == nil || !strings.Contains(out, "it has chat-1, connector-1, gate-1") {
+	if out, err := command(t, "drain", "chat-2", "-admin", filepath.Join(sockets, "admin.sock")); err == nil || !strings.Contains(out, "it has chat-1, connector-1, gate-1") {
 		t.Errorf("once more: %v\n%s", err, out)
 	}
 	t.Logf("%d acknowledged sends reached everybody", talk.end())

@@ -3,7 +3,7 @@
 import { currentLanguage, nextLanguage, preferredLanguage, say, setLanguage, t } from "../chat/language.js";
 import { Refusal, ask, put, takeToken, tell, useToken } from "./api.js";
 import { showNodes, showStats } from "./figures.js";
-import { Pages, button, nameOf, rowOf, said } from "./lists.js";
+import { Pages, button, nameOf, rowOf, said, spelt } from "./lists.js";
 import "./words.js";
 
 const LOOK_MS = 2_000;
@@ -15,6 +15,7 @@ const EVERYONE = "*";
 const $ = (id) => document.getElementById(id);
 
 let before = null; // the answer of /v1/stats before the latest
+let nodes = []; // of the fleet, as they were told last
 let looking = null; // the timer of the next look
 let view = { page: "", room: "" };
 let doing = null; // what the dialog is about: {path, given, fields}
@@ -92,9 +93,10 @@ async function look() {
     if (view.page === "now" && $("login").hidden && !document.hidden) refresh();
     else looking = null;
   }, LOOK_MS);
-  const [now, nodes] = await Promise.all([ask("stats"), ask("nodes")]);
+  const [now, fleet] = await Promise.all([ask("stats"), ask("nodes")]);
   showStats(before, now, { tiles: $("tiles"), loops: $("loops"), version: $("version") });
-  showNodes(nodes, { fleet: $("fleet"), body: $("nodes") });
+  nodes = fleet.nodes;
+  showNodes(fleet, { fleet: $("fleet"), body: $("nodes") });
   before = now;
 }
 
@@ -133,7 +135,8 @@ async function showRoom() {
   $("room-title").replaceChildren(nameOf(room));
   const [lock, close] = roomButtons(room);
   const read = button("keptMessages", room, () => showMessages(room).catch(tellTrouble));
-  $("room-actions").replaceChildren(read, lock, button("unlock", room, () => lift({ kind: "lock", room })), close);
+  const policy = button("policy", room, () => openPolicy(room).catch(tellTrouble));
+  $("room-actions").replaceChildren(read, policy, lock, button("unlock", room, () => lift({ kind: "lock", room })), close);
   let answer = { members: 0, kept: 0 };
   try {
     answer = await ask("room", { name: room });
@@ -145,6 +148,20 @@ async function showRoom() {
   say($("room-facts"), "roomFacts", answer);
   await members.show();
   await showMessages(reading === room ? room : null);
+}
+
+// openPolicy opens the dialog about what holds in a room, with what an operator has said of it in its fields.
+async function openPolicy(room) {
+  const { policy, holds } = await ask("policy", { room });
+  act("policy", { room, ...policy }, { text: policyText(holds) });
+}
+
+// policyOf is what the dialog says of a room. A field that is empty says nothing.
+function policyOf({ room, ...said }) {
+  const policy = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== ""));
+  for (const limit of ["members", "list"]) if (/^\d+$/.test(policy[limit])) policy[limit] = Number(policy[limit]);
+  if ("locked" in policy) policy.locked = String(policy.locked) === "true";
+  return policy;
 }
 
 // pageOf is a page of a list that is here already.
@@ -276,15 +293,17 @@ const acts = {
   mute: { fields: ["name", "room", "for"], title: "muteTitle", hint: "muteHint", verb: "mute" },
   lock: { fields: ["room", "for"], title: "lockTitle", hint: "lockHint", verb: "lock" },
   delete: { fields: [], title: "deleteTitle", hint: "deleteHint", verb: "delete" },
+  policy: { fields: ["slow", "hold", "members", "list", "enter", "history", "locked"], title: "policyTitle", hint: "policyHint", verb: "save" },
+  drain: { fields: ["node"], title: "drainTitle", hint: "drainHint", verb: "drain" },
   close: { fields: ["reason"], title: "closeTitle", hint: "closeHint", verb: "close" },
 };
 
 // act opens the dialog. What is given stands in its fields, or goes along where there is none.
-function act(what, given) {
+function act(what, given, told = {}) {
   const { path = what, fields, title, hint, verb } = acts[what];
   doing = { path, given, fields };
   say($("act-title"), title, { name: given.name ?? given.address ?? "", room: given.room ?? "" });
-  say($("act-hint"), hint);
+  say($("act-hint"), hint, told);
   say($("act-do"), verb);
   say($("act-error"), null);
   for (const box of document.querySelectorAll("[data-field]")) {
@@ -317,8 +336,14 @@ $("act-form").addEventListener("submit", async (event) => {
 
 // perform has the server do it, and tells what has come of it.
 async function perform(path, body) {
-  const { count, warning } = await tell(path, body);
+  if (path === "policy") {
+    await put("policy", { room: body.room }, policyOf(body));
+    tellNotice("done");
+    return;
+  }
+  const { count, warning, node } = await tell(path, body);
   if (warning) tellNotice("warned", { text: warning });
+  else if (node) tellNotice("drained", { name: node.name, state: node.state });
   else if (count === undefined) tellNotice("done");
   else if (path === "delete") tellNotice("deleted", { count });
   else tellNotice("doneCount", { count });
@@ -351,6 +376,10 @@ const actions = {
   "ban-address": () => act("ban-address", {}),
   mute: () => act("mute", {}),
   lock: () => act("lock", {}),
+  drain: () => {
+    $("act-node").replaceChildren(...nodes.map(({ name }) => new Option(spelt(name), name)));
+    act("drain", { node: nodes[0]?.name });
+  },
 };
 
 document.addEventListener("click", (event) => {
