@@ -21,6 +21,17 @@ func forLoops(t *testing.T, change func(*Config), f func(t *testing.T, r *rig)) 
 	for _, loops := range numbers {
 		t.Run(fmt.Sprintf("loops=%d", loops), func(t *testing.T) { f(t, newRig(t, shape{loops: loops}, change)) })
 	}
+	if change == nil {
+		return
+	}
+	t.Run("reloaded", func(t *testing.T) { // limits that come to hold while the node serves hold as those with which it has begun
+		r := newRig(t, shape{loops: 2}, nil)
+		cfg := r.cfg
+		change(&cfg)
+		r.node.SetLimits(cfg.Limits, cfg.Access.PerAddress, Origins{})
+		r.net.Settle()
+		f(t, r)
+	})
 }
 
 // members are n clients in one room, over either transport; what they were told so far is forgotten.
