@@ -121,7 +121,7 @@ var workerMetrics = []metric[workerFigures]{
 	counter("sends_refused_total", "Messages refused.", "worker", func(w *workerFigures) uint64 { return w.SendsRefused }),
 	counter("outlet_full_total", "Enters, messages and pages refused because members' connections have too much to take already.", "worker", func(w *workerFigures) uint64 { return w.Busy }),
 	counter("pushes_total", "Pushes posted, counted once for each event loop.", "worker", func(w *workerFigures) uint64 { return w.Pushes }),
-	gauge("rooms_empty", "Rooms without members that keep what was said.", "worker", func(w *workerFigures) int { return w.EmptyRooms }),
+	gauge("rooms_empty", "Rooms without members that keep what was said, or what a program has set.", "worker", func(w *workerFigures) int { return w.EmptyRooms }),
 	gauge("history_messages", "Messages that rooms keep.", "worker", func(w *workerFigures) int { return w.Kept }),
 	gauge("history_bytes", "Memory of what rooms keep that this process owns.", "worker", func(w *workerFigures) int { return int(w.KeptBytes) }),
 	gauge("history_followed_bytes", "Memory of what rooms keep that other processes own and this one follows.", "worker", func(w *workerFigures) int { return int(w.FollowedBytes) }),

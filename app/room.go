@@ -177,6 +177,10 @@ func (r Room) ask(q channel.Request) error {
 		return ErrAbsent
 	case string(b) == string(channel.Ruled):
 		return ErrRuled
+	case string(b) == string(channel.RoomsRefused):
+		return ErrRooms
+	case string(b) == string(channel.Conflict):
+		return errConflict
 	case string(b) != string(channel.Done):
 		return ErrBusy
 	}

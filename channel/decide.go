@@ -142,6 +142,10 @@ func (d *decision) decide() {
 		d.rooms()
 	case OpDelete:
 		d.delete()
+	case OpSet, OpData:
+		d.setRoom()
+	case OpRoom:
+		d.describe()
 	case OpNothing:
 	default:
 		d.reply(Refused)
@@ -301,22 +305,19 @@ func (d *decision) add() {
 			d.drop(slot, d.state.addr(slot) == r.From) // its own: under another name, or as the user that it was
 		}
 	}
-	if room != nil && d.left(room) == 0 && !d.fresh(room) { // it ended with its last member, or nobody may know any more what it keeps
+	switch {
+	case room == nil || d.left(room) > 0:
+	case !d.fresh(room): // it ended with its last member, or nobody may know any more what it keeps
 		if room.keeps() {
-			d.forget(room, true)
+			d.forgetAll(room)
 		}
 		room = nil
+	case d.holding(room) == nil:
+		d.unset(room)
 	}
 	id, slow, serial := RoomID(0), time.Duration(0), d.nextSerial(room)
 	if room == nil {
-		id, slow = newRoomID(d.p.number, d.p.serial+1), d.slowOf(r.Room)
-		rec := d.record(RecordRoom)
-		rec.Room, rec.Num, rec.Time, rec.Key = r.Room, d.p.serial+1, int64(slow), d.incarnation(id)
-		if readers := d.input.readers(r.Room); readers != ReadersPresent {
-			rec := d.record(RecordReaders)
-			rec.Room, rec.Num = r.Room, uint64(readers)
-		}
-		d.room, d.seq = id, 0
+		id, slow = d.found()
 	} else {
 		id, slow = room.id, room.slow
 		d.came(room, serial)
@@ -336,6 +337,19 @@ func (d *decision) add() {
 		rec.Room, rec.User, rec.Time, rec.room = r.Room, r.User, d.input.now, room
 	}
 	d.enteredAt(room, id, entry)
+}
+
+// found has the room of the request come to be.
+func (d *decision) found() (id RoomID, slow time.Duration) {
+	id, slow = newRoomID(d.p.number, d.p.serial+1), d.slowOf(d.r.Room)
+	rec := d.record(RecordRoom)
+	rec.Room, rec.Num, rec.Time, rec.Key = d.r.Room, d.p.serial+1, int64(slow), d.incarnation(id)
+	if readers := d.input.readers(d.r.Room); readers != ReadersPresent {
+		rec := d.record(RecordReaders)
+		rec.Room, rec.Num = d.r.Room, uint64(readers)
+	}
+	d.room, d.seq = id, 0
+	return id, slow
 }
 
 // replace gives m's place to r.From. The leave of the session that had it will name an address that is no member's.
@@ -384,6 +398,9 @@ func (d *decision) drop(slot uint32, stays bool) {
 		d.refresh(room)
 	}
 	d.remember(room, slot)
+	if !others {
+		d.touch(room)
+	}
 	d.recordOf(RecordRemove, room, slot)
 	if stays {
 		d.post(ItemLeave, d.state.addr(slot), room.id)

@@ -14,6 +14,7 @@ func (d *decision) dropNode(node Node) {
 		}
 		d.room, d.seq = room.id, room.seq
 		d.refresh(room) // once: it forgets who has left, too
+		d.touch(room)   // nobody may be left
 		for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 			m := d.state.member(slot)
 			if d.state.isAway(slot) || d.state.addr(slot).Node != node {

@@ -39,7 +39,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	if r.Urgent {
 		flags |= requestUrgent
 	}
-	if r.Near != 0 || r.Handed != 0 {
+	if r.Near != 0 || r.Handed != 0 || r.Pass != 0 {
 		flags |= requestPlace
 	}
 	x := r.Ext
@@ -54,7 +54,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 		dst = wirebytes.AppendUints(dst, x.Since.Incarnation, x.Since.Number, uint64(x.Most), x.Mid)
 	}
 	if flags&requestPlace != 0 {
-		dst = wirebytes.AppendUints(dst, r.Near, r.Handed)
+		dst = wirebytes.AppendUints(dst, r.Near, r.Handed, r.Pass)
 	}
 	return dst
 }
@@ -86,7 +86,7 @@ func ParseRequest(b []byte) (Request, error) {
 		r.Ext = &Extended{HasSince: flags&requestSince != 0, Since: codec.Seq{Incarnation: d.Uint(), Number: d.Uint()}, Most: d.Uint32(), Mid: d.Uint()}
 	}
 	if flags&requestPlace != 0 {
-		r.Near, r.Handed = d.Uint(), d.Uint()
+		r.Near, r.Handed, r.Pass = d.Uint(), d.Uint(), d.Uint()
 	}
 	if !d.OK() || r.Op == 0 || r.Op >= ops {
 		return Request{}, ErrEncoding

@@ -11,7 +11,7 @@ import (
 
 // StateVersion names the encoding of exported partitions, and of the requests that go along with a loop. It must change whenever records or requests do, or
 // what they mean; TestGoldenStates has their bytes.
-const StateVersion = 8
+const StateVersion = 9
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
@@ -69,6 +69,7 @@ func snapshotHead(room *Room) iter.Seq[Record] {
 		_ = yield(Record{Kind: RecordRoom, Room: room.name(), Num: room.id.serial(), Time: int64(room.slow), Key: room.stream.Incarnation, Place: uint64(room.serial)}) &&
 			(room.readers == 0 || yield(Record{Kind: RecordReaders, Room: room.name(), Num: uint64(room.readers)})) &&
 			room.snapshotHistory(yield) &&
+			(room.set() == nil || yield(room.set().record(room))) &&
 			yield(Record{Kind: RecordPush, Room: room.name(), Num: room.seq}) &&
 			(room.panics == 0 || yield(Record{Kind: RecordPanic, Room: room.name(), Num: uint64(room.panics)})) &&
 			(!room.large() || yield(room.crowd.told.record(room)))

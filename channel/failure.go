@@ -25,6 +25,7 @@ func (d *decision) closeRoom(room *Room, reason string) {
 	if room.remembers() {
 		d.forget(room, true)
 	}
+	d.unset(room)
 	for slot := room.first; slot != 0; slot = d.state.member(slot).next {
 		d.recordOf(RecordRemove, room, slot)
 		if d.state.isAway(slot) {

@@ -14,6 +14,8 @@ type Footprint struct {
 	Letters      int // private messages for one that is away
 	LetterBytes  int // all of them
 	ClaimBytes   int // a session that counts as a user's, beside the user's text
+	SetBytes     int // what a program has set of a room, with its data
+	Vacant       int // rooms without members of which something is set
 	PageMessages int // of a page of history, and of what follows an enter
 	PageBytes    int
 }
@@ -22,6 +24,6 @@ type Footprint struct {
 func FootprintOf() Footprint {
 	return Footprint{
 		RoomBytes: historyCost, MessageBytes: messageCost, Mids: maxMids, MidBytes: midCost, Past: maxPast, PastBytes: pastCost,
-		AwayBytes: awayCost, Ghosts: leastGhosts, Letters: maxLetters, LetterBytes: maxLetterBytes, ClaimBytes: claimCost, PageMessages: pageMessages, PageBytes: pageBytes,
+		AwayBytes: awayCost, Ghosts: leastGhosts, Letters: maxLetters, LetterBytes: maxLetterBytes, ClaimBytes: claimCost, SetBytes: settingsCost + MaxData, Vacant: MaxVacant, PageMessages: pageMessages, PageBytes: pageBytes,
 	}
 }

@@ -19,7 +19,7 @@ func TestGoldenStates(t *testing.T) {
 	g.Bytes("leave", AppendRequest(nil, &Request{Op: OpLeave, Part: 9, From: at(1, 3), User: "user", Room: "room", Cut: true, Near: 4, Handed: 5}))
 	g.Bytes("request", AppendRequest(nil, &Request{
 		Op: OpSend, Part: 9, Silent: true, Req: 10, N: 11, From: at(1, 2), Room: "room", User: "user", Prev: "prev", Key: 12, Target: "target", Route: "route", Fold: "fold",
-		Ext: &Extended{Since: codec.Seq{Incarnation: 13, Number: 14}, HasSince: true, Most: 15, Mid: 16}, Near: 17, Handed: 18, Cut: true, Short: true, Locked: true, Content: []byte(`"text"`),
+		Ext: &Extended{Since: codec.Seq{Incarnation: 13, Number: 14}, HasSince: true, Most: 15, Mid: 16}, Near: 17, Handed: 18, Pass: 19, Cut: true, Short: true, Locked: true, Content: []byte(`"text"`),
 	}))
 	s, now := lived(t)
 	seen := make(map[RecordKind]int)
@@ -30,7 +30,7 @@ func TestGoldenStates(t *testing.T) {
 		}
 	}
 	for _, kind := range []RecordKind{
-		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter, RecordReplace, RecordClaim,
+		RecordIn, RecordOut, RecordRoom, RecordAdd, RecordPush, RecordSpoke, RecordSlow, RecordPartition, RecordSaid, RecordMid, RecordPast, RecordReaders, RecordAway, RecordLetter, RecordReplace, RecordClaim, RecordSettings,
 	} {
 		if seen[kind] == 0 {
 			t.Errorf("the partition has no record of kind %d", kind)
@@ -73,7 +73,8 @@ func lived(t testing.TB) (s *stage, now *int64) {
 	s.send(at(0, 5), "e", "open", Everybody, `"to be deleted"`)
 	open := s.room("open")
 	s.handle(Request{Op: OpDelete, From: at(0, 0), Room: "open", Ext: &Extended{HasSince: true, Since: open.seqOf(open.seq)}})
-	s.items = nil
+	s.set(OpSet, "open", `{"locked":true,"capacity":9,"pass":77}`)
+	s.set(OpData, "open", `{"data":{"mode":"duel"}}`)
 	s.claims(at(0, 1), "user", 0)
 	s.claims(at(257, 4), "user", 7)
 	s.claims(at(1, 8), "user", 0)

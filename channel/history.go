@@ -16,6 +16,9 @@ type History struct {
 	Readers func(room string) Readers
 	// Wall is the time in Unix milliseconds, on a clock that is never set back.
 	Wall func() int64
+	// Vacancy is how long what is set of a room holds while nobody is in it; 0: no limit. Vacant is how many such rooms the worker owns at the most; 0: no limit.
+	Vacancy time.Duration
+	Vacant  int
 	// Salt is a number that no other process has: rooms' incarnations are made of it.
 	Salt uint64
 }
@@ -62,6 +65,7 @@ type history struct {
 	messages   int32 // in shelves.messages
 	shelf      *shelf
 	next, prev *history
+	empty      bool // in shelves.empty
 }
 
 // abouts is what a room keeps beside messages, which few rooms do.
@@ -72,6 +76,7 @@ type abouts struct {
 	letters     map[uint32][]letter
 	letterBytes int
 	lettersAt   int64 // when the last one was said, Unix ms
+	set         *settings
 }
 
 // mids is the last messages that had an id.
@@ -162,8 +167,8 @@ func (f *formers) unlink(p *past) {
 	}
 }
 
-// keeps tells whether there are messages that outlive the last member.
-func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 }
+// keeps tells whether there is something that outlives the last member: messages, or what is set.
+func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 || r.set() != nil }
 
 // message is the i-th message, the oldest being 0.
 func (h *history) message(i int) *said { return &h.ring[(int(h.head)+i)&(len(h.ring)-1)] }
@@ -179,12 +184,18 @@ func (h *history) told() int32 { return h.n - h.gone }
 // newest is the last message, if there is one.
 func (h *history) newest() *said { return h.message(int(h.n) - 1) }
 
-// size is what h counts in memory; 0 if there is nothing in it.
-func (h *history) size() int {
+// spare is what may be forgotten of h counts in memory: all but what is set.
+func (h *history) spare() int {
 	n := int(h.bytes)
 	if a := h.about; a != nil {
 		n += midCost*len(a.mids) + pastCost*len(a.past.by) + a.letterBytes
 	}
+	return n
+}
+
+// size is what h counts in memory; 0 if there is nothing in it.
+func (h *history) size() int {
+	n := h.spare() + h.room.set().cost()
 	if n > 0 {
 		n += historyCost
 	}
@@ -209,12 +220,15 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 		h.forget(r.Num)
 		if h.floor = max(h.floor, r.Num); r.Key != 0 {
 			about := h.about
-			*h = history{room: room, floor: h.floor, shelf: h.shelf, counted: h.counted, messages: h.messages, next: h.next, prev: h.prev}
-			if about != nil && about.letterBytes > 0 && r.Key == 1 {
-				h.about = &abouts{letters: about.letters, letterBytes: about.letterBytes, lettersAt: about.lettersAt}
+			*h = history{room: room, floor: h.floor, shelf: h.shelf, counted: h.counted, messages: h.messages, next: h.next, prev: h.prev, empty: h.empty}
+			if about != nil && (about.letterBytes > 0 && r.Key == 1 || about.set != nil) {
+				h.about = &abouts{set: about.set}
+				if r.Key == 1 {
+					h.about.letters, h.about.letterBytes, h.about.lettersAt = about.letters, about.letterBytes, about.lettersAt
+				}
 			}
 		}
-		if room.count == 0 && h.n == 0 && room != p.open {
+		if room.count == 0 && !room.keeps() && room != p.open {
 			s.forgetRoom(p, room)
 			return
 		}

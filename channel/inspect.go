@@ -11,6 +11,12 @@ type RoomInfo struct {
 	Members int
 	Kept    int // messages that are not deleted
 	Slow    time.Duration
+
+	// What a program has set, and holds.
+	Locked   bool
+	Capacity int    // 0: any number
+	Password bool   // there is one
+	Data     []byte // JSON; nil: none. It must not be changed
 }
 
 // RoomsOf are the rooms of a partition, in no order; none if the worker does not own it.
@@ -18,7 +24,7 @@ func (w *Worker) RoomsOf(part uint16) iter.Seq[RoomInfo] {
 	return func(yield func(RoomInfo) bool) {
 		if p := w.state.parts[part]; p != nil {
 			for _, room := range p.rooms {
-				if !yield(room.info()) {
+				if !yield(w.info(room)) {
 					return
 				}
 			}
@@ -29,7 +35,7 @@ func (w *Worker) RoomsOf(part uint16) iter.Seq[RoomInfo] {
 // Room is a room, if the worker owns its partition and it is there.
 func (w *Worker) Room(name string) (RoomInfo, bool) {
 	if p := w.state.parts[Partition(name)]; p != nil && p.rooms[name] != nil {
-		return p.rooms[name].info(), true
+		return w.info(p.rooms[name]), true
 	}
 	return RoomInfo{}, false
 }
@@ -51,10 +57,13 @@ func (r *Room) life() uint64 {
 	return max(r.stream.Incarnation, 1)
 }
 
-func (r *Room) info() RoomInfo {
+func (w *Worker) info(r *Room) RoomInfo {
 	info := RoomInfo{Name: r.name(), Members: int(r.count), Slow: r.slow}
 	if r.history != nil {
 		info.Kept = int(r.history.told())
+	}
+	if x := w.history.holding(r, w.wall(w.state.parts[r.id.Partition()])); x != nil {
+		info.Locked, info.Capacity, info.Password, info.Data = x.locked, int(x.capacity), x.pass != 0, x.data
 	}
 	return info
 }

@@ -28,15 +28,16 @@ const (
 	ReasonMemory
 	ReasonAlike   // the name looks like a member's
 	ReasonHistory // what is said cannot be written down, and must be
-	ReasonLocked  // an operator has locked the room
+	ReasonLocked  // an operator, or a program, has locked the room
 	ReasonSessions
-	Reasons // their number
+	ReasonPassword // the room has a password, and another one was shown
+	Reasons        // their number
 )
 
 // ReasonNames are the reasons as clients (the member "reason" of an answer) and operators (the label of a metric) are told them.
 var ReasonNames = [Reasons]string{
 	ReasonMembers: "room_members", ReasonRooms: "rooms", ReasonSlow: "slow_mode", ReasonMemory: "memory", ReasonAlike: "name_alike", ReasonHistory: "history", ReasonLocked: "room_locked",
-	ReasonSessions: "sessions",
+	ReasonSessions: "sessions", ReasonPassword: "password",
 }
 
 // Ruled is the answer to a program that would set a slow mode where an operator has said another (RoomLimits.Ruled).
@@ -67,6 +68,8 @@ var limitAnswers = [Reasons][]byte{
 	ReasonMemory:  EnterRefusedFor(ReasonNames[ReasonMemory]),
 	ReasonAlike:   EnterRefusedFor(ReasonNames[ReasonAlike]),
 	ReasonLocked:  EnterRefusedFor(ReasonNames[ReasonLocked]),
+
+	ReasonPassword: EnterRefusedFor(ReasonNames[ReasonPassword]),
 }
 
 // refusedUntil is RefusedFor where it is known when the request may be repeated: "wait" is that in seconds, rounded up.
@@ -84,14 +87,15 @@ var HistoryRefused = RefusedFor(ReasonNames[ReasonHistory])
 type refusal uint8
 
 const (
-	admitted       refusal = iota
-	refusedBusy            // an outlet is full
-	refusedMembers         // Limits.Members
-	refusedRooms           // Limits.Rooms
-	refusedShort           // there is little memory where the session is (Request.Short)
-	refusedHistory         // the journal is failing
-	refusedLocked          // the room is locked where the session is (Request.Locked)
-	refusedList            // the list of the room's names would be too long to be sent
+	admitted        refusal = iota
+	refusedBusy             // an outlet is full
+	refusedMembers          // Limits.Members
+	refusedRooms            // Limits.Rooms
+	refusedShort            // there is little memory where the session is (Request.Short)
+	refusedHistory          // the journal is failing
+	refusedLocked           // the room is locked where the session is (Request.Locked), or by a program
+	refusedList             // the list of the room's names would be too long to be sent
+	refusedPassword         // the room has another password than was shown
 )
 
 // enterBody is the answer to an enter that is refused. One that is silent no client reads, but a program may.
@@ -109,6 +113,8 @@ func (f refusal) enterBody(silent bool) []byte {
 		return limitAnswers[ReasonMemory]
 	case refusedLocked:
 		return limitAnswers[ReasonLocked]
+	case refusedPassword:
+		return limitAnswers[ReasonPassword]
 	}
 	return EnterRefused
 }
@@ -127,6 +133,8 @@ func (d *decision) noteRefusal() {
 		d.note(counterOf(ReasonHistory))
 	case refusedLocked:
 		d.note(counterOf(ReasonLocked))
+	case refusedPassword:
+		d.note(counterOf(ReasonPassword))
 	}
 }
 
@@ -150,7 +158,9 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		if of.room != nil {
 			return w.busy(of.room)
 		}
-	case OpClaim, OpBind, OpRooms:
+	case OpSet, OpData:
+		return w.admitSetting(of)
+	case OpClaim, OpBind, OpRooms, OpRoom:
 		if w.way(r.From.Outlet()).Full(0) {
 			return refusedBusy
 		}
@@ -264,6 +274,9 @@ func (w *Worker) roomLimits(room string) RoomLimits {
 // full tells whether a room has as many members as it may.
 func (w *Worker) full(name string, room *Room) bool {
 	most := w.roomLimits(name).Members
+	if x := room.set(); x != nil && x.capacity > 0 && (most == 0 || int(x.capacity) < most) {
+		most = int(x.capacity)
+	}
 	return most > 0 && int(room.count) >= most
 }
 
@@ -274,6 +287,9 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	}
 	if r.Locked && of.prev == 0 && (of.user == 0 || r.Key == 0 || w.state.keys[of.user] != r.Key) {
 		return refusedLocked
+	}
+	if barred := w.bars(r, of); barred != admitted {
+		return barred
 	}
 	if room != nil && (of.user == 0 || w.state.isAway(of.user)) { // one that is away may have to leave for it
 		switch {

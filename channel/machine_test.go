@@ -81,9 +81,10 @@ func (p *plant) request() Request {
 	if p.rng.IntN(2) == 0 {
 		target = Everybody
 	}
-	switch n := p.rng.IntN(42); {
+	switch n := p.rng.IntN(45); {
 	case n < 14:
 		r.Op, r.Key, r.Fold, r.Near, r.Short = OpEnter, uint64(p.rng.IntN(3)), fold, uint64(p.rng.IntN(3)), p.rng.IntN(20) == 0
+		r.Pass = []uint64{0, 1, 2, PassAll}[p.rng.IntN(4)]
 		if p.rng.IntN(4) == 0 { // the name it has, if it has one
 			r.Prev, _ = p.spelled()
 			if list := p.present[room+"*"+r.Prev]; len(list) > 0 {
@@ -125,6 +126,9 @@ func (p *plant) request() Request {
 		}
 	case n < 40:
 		r.Op = Op(p.rng.IntN(int(ops) + 2))
+	case n < 43:
+		r.From.Ref = r.From.Ref >> 56 << 56
+		r.Op, r.Content = p.sets()
 	default:
 		r.Op, r.From.Ref, r.Ext = OpDelete, r.From.Ref>>56<<56, p.deletes(r.Part, room)
 		if r.Ext.Mid != 0 {
@@ -181,7 +185,7 @@ func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
 // historyOf keeps so many messages, of which some are too long, for a time in which rooms come and go. Its rooms have all kinds of readers.
 func historyOf(messages int) History {
 	return History{
-		Messages: messages, Bytes: 10 * (messageCost + 40), Age: 3 * time.Second, Salt: 11,
+		Messages: messages, Bytes: 10 * (messageCost + 40), Age: 3 * time.Second, Salt: 11, Vacancy: 2 * time.Second,
 		Readers: func(room string) Readers { return Readers(room[len(room)-1]) % readersKinds },
 	}
 }

@@ -148,7 +148,7 @@ func (d *decision) rooms() {
 	}
 	var names []string
 	for name, room := range d.p.rooms {
-		if room.count > 0 && name > d.r.Prev && strings.HasPrefix(name, d.r.Target) {
+		if (room.count > 0 || d.holding(room) != nil) && name > d.r.Prev && strings.HasPrefix(name, d.r.Target) {
 			names = append(names, name)
 		}
 	}
@@ -156,12 +156,13 @@ func (d *decision) rooms() {
 	more := len(names) > most
 	b := []byte(`{"rooms":[`)
 	for i, name := range names[:min(len(names), most)] {
+		if more = more || len(b) > pageBytes; len(b) > pageBytes {
+			break
+		}
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = codec.AppendString(append(b, `{"name":`...), name)
-		b = strconv.AppendUint(append(b, `,"members":`...), uint64(d.p.rooms[name].count), 10)
-		b = append(b, '}')
+		b = d.appendRoom(b, d.p.rooms[name])
 	}
 	d.reply(append(strconv.AppendBool(append(b, `],"more":`...), more), '}'))
 }

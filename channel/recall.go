@@ -60,7 +60,7 @@ func (d *decision) recent(room *Room) *history {
 // fresh tells whether a room that nobody is in is still there, for what it keeps.
 func (d *decision) fresh(room *Room) bool {
 	h := room.history
-	return room.keeps() && !d.input.history.old(h.newest().time, d.input.wall)
+	return h != nil && (h.n > 0 && !d.input.history.old(h.newest().time, d.input.wall) || d.holding(room) != nil)
 }
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.
@@ -234,7 +234,11 @@ func (d *decision) missed(room *Room, entry uint64) (s span, complete, rest bool
 // page answers a member with what was said.
 func (d *decision) page() {
 	room, slot := d.of.room, d.of.user
-	operator := d.r.From.Asker() && room != nil
+	operator := d.r.From.Asker()
+	if operator && room == nil {
+		d.reply(Absent)
+		return
+	}
 	if slot == 0 && !operator || d.r.Ext == nil {
 		d.reply(Refused)
 		return

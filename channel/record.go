@@ -74,6 +74,9 @@ const (
 	RecordRelease
 	// RecordDelete: what Room's push Num said is deleted; its place stays.
 	RecordDelete
+	// RecordSettings: Room has the capacity Num>>1, is locked if Num is odd, and lets clients in that show Key; its data is Body. 0, and empty, is none of that. It was set, or
+	// the last member left, at Time. Without members, messages and all of that the room is forgotten.
+	RecordSettings
 
 	recordKinds
 )
@@ -164,6 +167,8 @@ func (s *state) change(p *partition, r *Record) error {
 		}
 		s.shelve(p, room)
 		return nil
+	case RecordSettings:
+		return s.applySettings(p, room, r)
 	case RecordReaders:
 		if r.Num >= uint64(readersKinds) {
 			return errRecord

@@ -41,7 +41,7 @@ const (
 	// a negative number gives back what all rooms have. From nobody, or one that wants an answer.
 	OpSlow
 	// OpHistory answers a member with what Room keeps before Ext.Since, Ext.Most messages at most: {"messages":[…],"more":…}. One who asks for an
-	// operator is told all of it (Addr.Asker).
+	// operator is told all of it (Addr.Asker), or Absent.
 	OpHistory
 	// OpSay pushes onChat from User, who need be no member, to all of Room, which keeps it as it keeps what members say. From nobody.
 	OpSay
@@ -69,6 +69,13 @@ const (
 	// most as one decision may. Extended sessions in the room are told of each: onDelete. It answers {"deleted":…,"more":…}, or Absent where there are none, and
 	// executes nothing for a session.
 	OpDelete
+	// OpSet sets what clients may do in Room, and how many members it has room for: Content is {"locked":…,"capacity":…,"pass":…} or some of that, where 0 and false take back. Done, or Refused
+	// with a reason where there are too many rooms without members. From an operator or a program, as the next two.
+	OpSet
+	// OpData makes the member "data" of Content, JSON, Room's data; null is none. With "was" in it that must be what the data is until now: else Conflict.
+	OpData
+	// OpRoom answers with what there is to know of Room, or Absent: {"name":…,"members":…,"locked":true,"capacity":…,"password":true,"data":…}, of what is set only that.
+	OpRoom
 
 	ops
 )
@@ -91,6 +98,7 @@ type Request struct {
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself
 	Ext     *Extended // nil unless the session is extended
 	Near    uint64    // OpEnter, OpLeave: where the client is, as far as that tells it from others; 0: it does not
+	Pass    uint64    // OpEnter: what the client shows for a room that has a password, a hash of that, or PassAll; 0: nothing
 	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows. OpLeave: Unheard
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
 	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
@@ -117,10 +125,10 @@ func (r *Request) Weight() int64 { return 1 + int64(len(r.Content)>>12) }
 // Everybody is the target of a send to the whole room. It can be nobody's name.
 const Everybody = "*"
 
-// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode is
+// Sheddable tells whether the request may be refused for want of room. A leave or a kick may not: it sets things free. Slow mode, and a lock, are
 // what a flooded room needs. Nothing has a number to keep.
 func (r *Request) Sheddable() bool {
-	return !r.Op.Leaves() && r.Op != OpKick && r.Op != OpSlow && r.Op != OpNothing
+	return !r.Op.Leaves() && r.Op != OpKick && r.Op != OpSlow && r.Op != OpSet && r.Op != OpNothing
 }
 
 // Leaves tells whether requests of this kind only set free what a session has. They must be executed, however long that takes.

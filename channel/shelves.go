@@ -12,7 +12,8 @@ type shelves struct {
 	bytes    int64
 	followed int64 // bytes of histories that are on no shelf, as others own them
 	messages int
-	empty    int // histories on lists[0]
+	empty    int // rooms without members
+	vacancies
 }
 
 // shelf is a list of histories, the one that was longest without a change first.
@@ -24,7 +25,7 @@ const shelfCount = 1 + 24
 // shelfOf is where a history of so many bytes belongs; nil if there is nothing in it.
 func (s *shelves) shelfOf(h *history, size int) *shelf {
 	switch {
-	case size == 0:
+	case h.spare() == 0:
 		return nil
 	case h.room.count == 0:
 		return &s.lists[0]
@@ -46,19 +47,40 @@ func (s *shelves) put(h *history) {
 				to.first = h
 			}
 			to.last = h
-			if to == &s.lists[0] {
-				s.empty++
-			}
 		}
+	}
+	if empty := size > 0 && h.room.count == 0; empty != h.empty {
+		s.settle(h, empty)
+	}
+	if x := h.room.set(); x != nil && h.empty {
+		s.vacate(x)
+	} else if x != nil {
+		s.occupy(x)
 	}
 	s.bytes += int64(size - int(h.counted))
 	s.messages += int(h.told() - h.messages)
 	h.counted, h.messages = int32(size), h.told()
 }
 
+// settle notes whether h is of a room without members.
+func (s *shelves) settle(h *history, empty bool) {
+	if h.empty == empty {
+		return
+	}
+	if h.empty = empty; empty {
+		s.empty++
+	} else {
+		s.empty--
+	}
+}
+
 // drop takes h away.
 func (s *shelves) drop(h *history) {
 	s.unlink(h)
+	s.settle(h, false)
+	if x := h.room.set(); x != nil {
+		s.occupy(x)
+	}
 	s.bytes -= int64(h.counted)
 	s.messages -= int(h.messages)
 	h.counted, h.messages = 0, 0
@@ -80,9 +102,6 @@ func (s *shelves) unfollow(h *history) {
 func (s *shelves) unlink(h *history) {
 	if h.shelf == nil {
 		return
-	}
-	if h.shelf == &s.lists[0] {
-		s.empty--
 	}
 	if h.prev != nil {
 		h.prev.next = h.next
@@ -154,6 +173,7 @@ func (w *Worker) shelve(p *partition) {
 	if w.state.shelves.bytes > 0 { // it may be time already
 		w.forgetAt = max(1, w.nanos())
 	}
+	w.wantLapse()
 }
 
 // KeepHistory has rooms keep what is said in them. Called before the worker owns anything.
@@ -192,10 +212,14 @@ func (w *Worker) mayKeep() int64 {
 
 // makeRoom forgets the room that was longest empty, if another one is to be made and there are as many as may be.
 func (w *Worker) makeRoom(p *partition, r *Request) {
-	if r.Op != OpEnter || w.limits.Rooms == 0 || p.rooms[r.Room] != nil || w.roomsOfAll.Load() < int64(w.limits.Rooms) {
+	if r.Op != OpEnter && r.Op != OpSet && r.Op != OpData || w.limits.Rooms == 0 || p.rooms[r.Room] != nil {
 		return
 	}
-	if h := w.state.shelves.lists[0].first; h != nil {
+	for range tickEntries { // one that a program has set something of stays
+		h := w.state.shelves.lists[0].first
+		if h == nil || w.roomsOfAll.Load() < int64(w.limits.Rooms) {
+			return
+		}
 		w.counters[countForgotten]++
 		w.forget(h)
 	}

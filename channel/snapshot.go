@@ -120,7 +120,7 @@ func (s *state) takes(p *partition, r *Record) bool {
 		return room != nil && s.find(room, r.User) != 0
 	case RecordLetter:
 		return room != nil && s.isAway(s.find(room, r.User))
-	case RecordPush, RecordPanic, RecordCounted, RecordRenumber, RecordSaid, RecordUnkept, RecordForget, RecordDelete, RecordMid, RecordPast, RecordReaders:
+	case RecordPush, RecordPanic, RecordCounted, RecordRenumber, RecordSaid, RecordUnkept, RecordForget, RecordDelete, RecordMid, RecordPast, RecordReaders, RecordSettings:
 		return room != nil
 	}
 	return false

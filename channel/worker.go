@@ -31,6 +31,7 @@ type Worker struct {
 	touched  []*way // outlets that must be flushed
 	due      int64  // by the worker's clock, when a partition wants a Tick; 0: none does
 	forgetAt int64  // the same for what rooms keep (forgetOld)
+	lapseAt  int64  // and for what is set of rooms that nobody is in (lapse)
 
 	shadows       map[uint16]*partition // that others own and the worker follows; nil while there are none
 	leaving       []leaving             // what neither is any more
@@ -113,7 +114,7 @@ type Stats struct {
 
 	Rooms, Members int   // rooms with members
 	Away           int   // of the members, those that were cut off and may return
-	EmptyRooms     int   // that keep what was said
+	EmptyRooms     int   // that keep what was said, or set by a program
 	LargeRooms     int   // with more members than are listed
 	Kept           int   // messages that rooms keep
 	KeptBytes      int64 // of all that is kept, in memory
@@ -207,7 +208,7 @@ func (w *Worker) decide(p *partition, r *Request) (done bool) {
 func (w *Worker) fillInput(in *input, p *partition, r *Request, of subject) {
 	in.list, in.sessions, in.grace, in.noGrace = w.limits.List, w.limits.Sessions, w.limits.Grace, w.noGrace
 	in.refusal, in.history, in.wall = w.admit(r, of), &w.history, w.wall(p)
-	if r.Op == OpEnter || r.Op == OpSlow {
+	if r.Op == OpEnter || r.Op == OpSlow || r.Op == OpSet || r.Op == OpData {
 		limits := w.roomLimits(r.Room)
 		in.slow, in.ruled, in.list = limits.Slow, limits.Ruled, limits.List
 	}
@@ -266,6 +267,7 @@ func (w *Worker) apply() {
 		w.wantTick(d.p)
 	}
 	w.wantForgetting()
+	w.wantLapse()
 	w.applying = false
 }
 
@@ -424,6 +426,9 @@ func (w *Worker) Tick() {
 	if w.forgetAt != 0 && now >= w.forgetAt {
 		w.relieve(0, w.forgetOld(left))
 	}
+	if w.lapseAt != 0 && now >= w.lapseAt {
+		w.lapse(left)
+	}
 	if w.due == 0 || now < w.due {
 		return
 	}
@@ -452,10 +457,13 @@ func (w *Worker) Due() int64 {
 	if len(w.leaving) > 0 {
 		return 1
 	}
-	if w.due == 0 || w.forgetAt != 0 && w.forgetAt < w.due {
-		return w.forgetAt
+	due := w.due
+	for _, at := range [...]int64{w.forgetAt, w.lapseAt} {
+		if due == 0 || at != 0 && at < due {
+			due = at
+		}
 	}
-	return w.due
+	return due
 }
 
 // DropNode executes, for every partition, the leaves of all members behind a node that has ended.

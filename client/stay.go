@@ -23,6 +23,8 @@ type Stay struct {
 	User, Room string
 	// Token is shown with each enter where one has to log in; empty: none, or it is in the User of the Options.
 	Token string
+	// Password is the room's, where a program has given it one; empty: none.
+	Password string
 	// History is how many messages from before the first enter are told, as far as the room gives them to this client; 200 at most.
 	History int
 	// Returned is called after each return, by Next, before the pushes that follow; nil: nobody need know.
@@ -182,9 +184,10 @@ func (m *Member) connect() (e Entered, err error) {
 		User    string `json:"username"`
 		Room    string `json:"rid"`
 		Token   string `json:"token,omitempty"`
+		Pass    string `json:"password,omitempty"`
 		Since   string `json:"since,omitempty"`
 		History int    `json:"history,omitempty"`
-	}{m.how.User, m.how.Room, m.how.Token, m.since, m.how.History}
+	}{m.how.User, m.how.Room, m.how.Token, m.how.Password, m.since, m.how.History}
 	if m.since != "" {
 		ask.History = 0
 	}

@@ -92,6 +92,36 @@ func TestStayMissesNothing(t *testing.T) {
 	}
 }
 
+// A room with a password is returned to by it, also where the server keeps no places.
+func TestStayKnowsThePassword(t *testing.T) {
+	a := app.New()
+	addr := servertest.Start(t, a, "-grace", "0")["connector"]
+	room := a.Room("r").Wait(t.Context())
+	if err := room.SetPassword("open sesame"); err != nil {
+		t.Fatal(err)
+	}
+	returns := 0
+	bot := stay(t, addr, func(s *client.Stay) {
+		s.Password = "open sesame"
+		s.Returned = func(client.Entered) { returns++ }
+	})
+	bot.Client().Close()
+	said := make(chan error, 1)
+	go func() {
+		err := room.Say("server", "hello")
+		for late := time.Now().Add(timeout); errors.Is(err, app.ErrAbsent) && time.Now().Before(late); time.Sleep(10 * time.Millisecond) { // until it is back
+			err = room.Say("server", "hello")
+		}
+		said <- err
+	}()
+	if got := heard(t, bot); got != "hello" || returns != 1 {
+		t.Errorf("told %s after %d returns", got, returns)
+	}
+	if err := <-said; err != nil {
+		t.Error(err)
+	}
+}
+
 // Where the room keeps less than was said meanwhile the return says that it is not complete, and what is kept is told.
 func TestStayTellsOfAGap(t *testing.T) {
 	addr := servertest.Start(t, nil, "-limits", "off", "-history", "20")["connector"]

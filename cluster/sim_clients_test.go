@@ -403,8 +403,12 @@ func (p *proc) item(part uint16, it *channel.Item) {
 		}
 		return
 	}
-	if it.To.Ref == operatorRef {
+	switch it.To.Ref {
+	case operatorRef:
 		p.w.deleted(it)
+		return
+	case programRef:
+		p.isSet(it)
 		return
 	}
 	if s := p.logins[it.To.Ref]; s != nil {

@@ -39,7 +39,12 @@ func TestSim(t *testing.T) {
 	default:
 		count = simFew
 	}
-	for w := range runs(*simFrom, count, func(w *world) { w.returns, w.trace = true, *simTrace; w.planUpgrades(); w.planLogins() }) {
+	for w := range runs(*simFrom, count, func(w *world) {
+		w.returns, w.trace = true, *simTrace
+		w.planUpgrades()
+		w.planLogins()
+		w.planSettings()
+	}) {
 		total.add(w.sums)
 		visited.add(w.cells)
 		if len(w.bad) > 0 {
@@ -52,7 +57,7 @@ func TestSim(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []string{"returns", "complete returns", "expired", "deletions", "deletions told", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move"} {
+	for _, k := range []string{"returns", "complete returns", "expired", "deletions", "deletions told", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move", "counts", "counts in conflict", "counts read"} {
 		if count >= 50 && total[k] < count {
 			t.Errorf("%d %s of %d seeds", total[k], k, count)
 		}
@@ -69,8 +74,8 @@ func TestSim(t *testing.T) {
 	if count >= 2000 && times < 100*count/2000 {
 		t.Errorf("only %d times: %s", times, rarest)
 	}
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d deletions, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["deletions"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], of-len(missed), of, times, rarest, total["violations"])
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d deletions, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d counts of programs, %d in conflict, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["deletions"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], total["counts"], total["counts in conflict"], of-len(missed), of, times, rarest, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.
@@ -96,7 +101,12 @@ func TestSimAlone(t *testing.T) {
 	if *simSeeds > 0 {
 		count = *simSeeds
 	}
-	for w := range runs(*simFrom, count, func(w *world) { w.alone, w.returns, w.trace = true, true, *simTrace; w.planUpgrades(); w.planLogins() }) {
+	for w := range runs(*simFrom, count, func(w *world) {
+		w.alone, w.returns, w.trace = true, true, *simTrace
+		w.planUpgrades()
+		w.planLogins()
+		w.planSettings()
+	}) {
 		total.add(w.sums)
 		if len(w.bad) > 0 {
 			t.Errorf("seed %d: nodes %d, quorum %d, split %v\n\t%s", w.seed, len(w.procs), w.quorum, w.split, strings.Join(w.bad[:min(len(w.bad), 6)], "\n\t"))

@@ -71,6 +71,11 @@ type world struct {
 	visitors []*visitor
 	sessions channel.Sessions // of a user
 
+	setting *rand.Rand // nil: no program sets anything
+	setters []*setter
+	setReq  uint32
+	setTo   map[counted]int // what is certain
+
 	deletions map[uint32]*said // that operators have asked for, by request
 	oustings  []ousting
 }
@@ -165,6 +170,11 @@ func (w *world) step() {
 	for _, v := range w.visitors {
 		if v.next <= w.now {
 			v.step()
+		}
+	}
+	for _, x := range w.setters {
+		if x.next <= w.now {
+			x.step()
 		}
 	}
 	if w.now%20 == 0 {
@@ -443,7 +453,11 @@ func (p *proc) Refused(r *channel.Request, sent bool) {
 	if p.questionRefused(r, sent) {
 		return
 	}
-	if r.From.Ref == operatorRef {
+	switch r.From.Ref {
+	case operatorRef:
+		return
+	case programRef:
+		p.notSet(r)
 		return
 	}
 	if s := p.logins[r.From.Ref]; s != nil {

@@ -126,6 +126,7 @@ func (l *loop) beginChange(s *session, c *change) (done bool, err error) {
 		a.req.Prev = s.user()
 	}
 	a.req.Near, a.req.From, a.req.Silent = l.node.access.near(s.conn.Peer().Addr()), l.addr(s.conn), true
+	a.req.Pass = channel.PassAll
 	a.req.Req = l.number()
 	c.uid, c.star, c.req, c.due = a.uid, uint8(len(c.User)), a.req.Req, l.np.Now()+l.patience(a.req.Part) // first: the answer may come before Post returns
 	l.schedule(s)

@@ -11,6 +11,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/filter"
+	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/internal/names"
 )
 
@@ -187,6 +188,9 @@ func (ch *chat) enterAs(s *session, c *call, shown *identity) {
 		}
 	}
 	a.req.Locked = a.req.Locked || ch.moderator.keeps(room)
+	if password, _ := codec.StringValue(m.password); password != "" {
+		a.req.Pass = hosting.PassOf(room, password)
+	}
 	a.req.Silent = c.id == 0
 	a.req.Ext = ch.extendedEnter(s, &m)
 	ch.calls.submitEnter(s, c, a.req, a.uid, shown)
@@ -244,6 +248,8 @@ func enterMembers(body *codec.Object) (m enterAsk) {
 			m.since = value
 		case "history":
 			m.history = value
+		case "password":
+			m.password = value
 		}
 	}
 	return m
@@ -254,6 +260,7 @@ type enterAsk struct {
 	user, room          []byte
 	secret, token       []byte
 	seq, since, history []byte // of extended clients (extended.go)
+	password            []byte // of the room
 }
 
 // userKey is the key of a session whose handshake has a secret in its user member, else 0. A later session with the same

@@ -154,6 +154,7 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 	}
 	return channel.History{
 		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: readers, Salt: salt, Wall: wall,
+		Vacancy: channel.Vacancy, Vacant: max(1, channel.MaxVacant/cfg.Loops),
 	}
 }
 

@@ -333,8 +333,12 @@ func (n *Node) Room(ctx context.Context, name string) (info channel.RoomInfo, ow
 // if there is no such room.
 func (n *Node) History(ctx context.Context, room string, most int) ([]byte, error) {
 	b, err := n.Ask(ctx, channel.Request{Op: channel.OpHistory, Room: room, Ext: &channel.Extended{Most: uint32(most)}})
-	if err == nil && string(b) == string(channel.Refused) {
+	switch {
+	case err != nil:
+	case string(b) == string(channel.Absent):
 		err = app.ErrAbsent
+	case string(b) == string(channel.Refused):
+		err = app.ErrBusy
 	}
 	return b, err
 }

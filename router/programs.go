@@ -10,6 +10,7 @@ import (
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/hosting"
 )
 
 // What a program asks of a whole fleet. A partition does what it is asked wherever its owner is; what is about all partitions is asked of each, and what is about
@@ -122,6 +123,7 @@ func (n *Node) fleetRooms(ctx context.Context, prefix, after string, most int) (
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
+	until := "" // up to that all are told; empty: all are
 	parts := make(chan uint16)
 	var asking sync.WaitGroup
 	for range partitionsAtOnce {
@@ -129,7 +131,10 @@ func (n *Node) fleetRooms(ctx context.Context, prefix, after string, most int) (
 			for part := range parts {
 				page, rest, failed := n.roomsOf(ctx, part, prefix, after, most)
 				mu.Lock()
-				if rooms, more = append(rooms, page...), more || rest; len(rooms) > 4*most {
+				if rest && (until == "" || page[len(page)-1].Name < until) { // what it has not told stands behind that
+					until = page[len(page)-1].Name
+				}
+				if rooms = append(rooms, page...); len(rooms) > 4*most {
 					rooms, more = firstByName(rooms, most), true
 				}
 				if failed != nil {
@@ -154,6 +159,10 @@ func (n *Node) fleetRooms(ctx context.Context, prefix, after string, most int) (
 	if err != nil {
 		return nil, false, err
 	}
+	if until != "" {
+		more = true
+		rooms = slices.DeleteFunc(rooms, func(r channel.RoomInfo) bool { return r.Name > until })
+	}
 	more = more || len(rooms) > most
 	return firstByName(rooms, most), more, nil
 }
@@ -170,11 +179,8 @@ func (n *Node) roomsOf(ctx context.Context, part uint16, prefix, after string, m
 		return nil, false, err
 	}
 	var page struct {
-		Rooms []struct {
-			Name    string
-			Members int
-		}
-		More bool
+		Rooms []hosting.RoomTold
+		More  bool
 	}
 	if string(b) == string(channel.Refused) {
 		return nil, false, app.ErrBusy
@@ -182,8 +188,8 @@ func (n *Node) roomsOf(ctx context.Context, part uint16, prefix, after string, m
 	if err := codec.Unmarshal(b, &page); err != nil {
 		return nil, false, err
 	}
-	for _, r := range page.Rooms {
-		rooms = append(rooms, channel.RoomInfo{Name: r.Name, Members: r.Members})
+	for i := range page.Rooms {
+		rooms = append(rooms, page.Rooms[i].Info())
 	}
-	return rooms, page.More, nil
+	return rooms, page.More && len(rooms) > 0, nil
 }

@@ -220,6 +220,7 @@ func keptTable(c *settings) string {
 	row("messages of a room", h.Bytes+r.RoomBytes, memory, memory, "the same; what empty rooms keep goes first, then the largest", "`-history-age`", "TestHistoryWipes")
 	row("ids of a room's messages", r.Mids*r.MidBytes, memory, memory, "the same", "`-history-age`", "channel.TestSentAgain")
 	row("who has left a room and gave a secret", r.Past*r.PastBytes, memory, memory, fmt.Sprintf("the same; %d of a room", r.Past), "`-history-age`", "channel.TestHistoryBounds, channel.TestPastFootprint")
+	row("what a program has set of a room", r.RoomBytes+r.SetBytes, "none", times(r.Vacant, r.RoomBytes+r.SetBytes), "`channel/settings.go`, for rooms without members; with members their number; programs only", "the program; an hour without members", "channel.TestVacantRoomsAreBounded")
 	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`", "router.TestLoginsWaitInTurn")
 	user := len((&auth.Identity{UID: strings.Repeat("u", auth.MaxUID)}).User())
 	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxName + auth.MaxUID + user

@@ -101,6 +101,8 @@ export interface PomeloEvents {
 export interface Place {
   username: string;
   rid: string;
+  /** Of the room, where a program has given it one. */
+  password?: string;
 }
 
 /** What an enter is answered. `users` is there when it was not refused. */

@@ -1,8 +1,10 @@
 // Command friends is a pomelod whose users find each other wherever they are connected: it runs as one process and as any number of nodes of a fleet (-nats), and keeps
-// nothing that only one of them knows. A user has one session, the newest; says things to users, wherever they are; and joins rooms of friends beside the one it is in.
+// nothing that only one of them knows. A user has one session, the newest; says things to users, wherever they are; opens rooms of friends, with seats and a topic, and joins them beside the one it is in.
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"time"
 
@@ -22,6 +24,7 @@ func New() *app.App {
 	a.Handle("friends.friendsHandler.login", f.login)
 	a.Handle("friends.friendsHandler.tell", f.tell)
 	a.Handle("friends.friendsHandler.online", f.online)
+	a.Handle("friends.friendsHandler.open", f.open)
 	a.Handle("friends.friendsHandler.join", f.join)
 	a.Handle("friends.friendsHandler.rooms", f.rooms)
 	a.Handle("friends.friendsHandler.tea", f.tea)
@@ -70,13 +73,34 @@ func (f *friends) online(c *app.Call) (any, error) {
 	return map[string]int{"sessions": n}, err
 }
 
+// Table is what is kept with a room of friends.
+type Table struct{ Topic string }
+
+// open makes a room of friends, in which nobody is yet.
+func (f *friends) open(c *app.Call) (any, error) {
+	var body struct {
+		Room, Topic string
+		Seats       int
+	}
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	room := f.app.Room("friends-" + body.Room).Wait(c.Context())
+	return nil, errors.Join(room.SetCapacity(body.Seats), room.SetData(Table{body.Topic}))
+}
+
 // join has the session come into a room of friends beside the one that it is in, and tells who is there.
 func (f *friends) join(c *app.Call) (any, error) {
 	var body struct{ Room string }
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
-	if err := c.Session.Join(c.Context(), "friends-"+body.Room); err != nil {
+	err := c.Session.Join(c.Context(), "friends-"+body.Room)
+	var refused *app.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return nil, &app.Error{Code: 403, Body: map[string]string{"reason": refused.Reason}} // room_members: all seats are taken
+	case err != nil:
 		return nil, err
 	}
 	members, err := f.app.Room("friends-" + body.Room).Members(c.Context())
@@ -87,14 +111,26 @@ func (f *friends) join(c *app.Call) (any, error) {
 	return map[string][]string{"members": names}, err
 }
 
-// rooms are all rooms of friends.
+// Listed is a room of friends in the list.
+type Listed struct {
+	Members, Seats int
+	Topic          string
+}
+
+// rooms are all rooms of friends, also those that nobody is in yet.
 func (f *friends) rooms(c *app.Call) (any, error) {
-	list := map[string]int{}
+	list := map[string]Listed{}
 	for room, err := range f.app.Rooms(c.Context(), "friends-") {
 		if err != nil {
 			return nil, err
 		}
-		list[room.Name] = room.Members
+		var table Table
+		if room.Data != nil {
+			if err := json.Unmarshal(room.Data, &table); err != nil {
+				return nil, err
+			}
+		}
+		list[room.Name] = Listed{room.Members, room.Capacity, table.Topic}
 	}
 	return list, nil
 }

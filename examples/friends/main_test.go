@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pomelod/pomelod/app/apptest"
+	"github.com/pomelod/pomelod/client"
 )
 
 // The whole of the program on one node; test/fleet has it on two.
@@ -25,15 +28,24 @@ func TestFriends(t *testing.T) {
 	if ann.Wait("onTold", &told); told.From != "2" || told.Text != "hi" {
 		t.Errorf("told %+v", told)
 	}
+	rooms := map[string]Listed{}
+	ask(ann, "open", map[string]any{"room": "books", "topic": "novels", "seats": 2}, nil)
+	if ask(ben, "rooms", nil, &rooms); len(rooms) != 1 || rooms["friends-books"] != (Listed{0, 2, "novels"}) {
+		t.Errorf("rooms %v", rooms)
+	}
 	var room struct{ Members []string }
 	ask(ann, "join", map[string]string{"room": "books"}, &room)
 	ask(ben, "join", map[string]string{"room": "books"}, &room)
 	if len(room.Members) != 2 {
 		t.Errorf("members %v", room.Members)
 	}
-	rooms := map[string]int{}
-	if ask(ann, "rooms", nil, &rooms); len(rooms) != 1 || rooms["friends-books"] != 2 {
+	if ask(ann, "rooms", nil, &rooms); len(rooms) != 1 || rooms["friends-books"] != (Listed{2, 2, "novels"}) {
 		t.Errorf("rooms %v", rooms)
+	}
+	cid := s.Connect()
+	cid.Enter("cid", "lobby")
+	if err := cid.Request("friends.friendsHandler.join", map[string]string{"room": "books"}, nil); !errors.Is(err, client.ErrRefused) || !strings.Contains(err.Error(), "room_members") {
+		t.Errorf("a third one: %v", err)
 	}
 	ask(ann, "tea", nil, nil)
 	s.Advance(2 * Tea)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pomelod/pomelod/client"
@@ -104,6 +105,27 @@ func TestProgramOfTwoNodes(t *testing.T) {
 
 	const rooms = 8 // owners of both nodes, but for one case in 128
 	var in struct{ Members []string }
+	type listed struct {
+		Members, Seats int
+		Topic          string
+	}
+	holds := func(f *friend, members int) bool { // what was set of all rooms, as f's node tells it
+		list := map[string]listed{}
+		f.ask("rooms", nil, &list)
+		for i := range rooms {
+			if is := list[fmt.Sprint("friends-", i)]; len(list) != rooms || is.Members > members || is.Seats != 2 || is.Topic != fmt.Sprint("topic ", i) {
+				t.Logf("rooms %+v", list)
+				return false
+			}
+		}
+		return true
+	}
+	for i := range rooms {
+		[]*friend{ann, ben}[i%2].ask("open", map[string]any{"room": fmt.Sprint(i), "topic": fmt.Sprint("topic ", i), "seats": 2}, nil)
+	}
+	if !holds(ann, 0) || !holds(ben, 0) {
+		t.Error("not all rooms are told, or not as they were made")
+	}
 	for i := range rooms {
 		ann.ask("join", map[string]any{"room": fmt.Sprint(i)}, &in)
 		ben.ask("join", map[string]any{"room": fmt.Sprint(i)}, &in)
@@ -116,11 +138,16 @@ func TestProgramOfTwoNodes(t *testing.T) {
 		ann.waitFor("onChat " + text)
 	}
 	for _, f := range []*friend{ann, ben} {
-		list := map[string]int{}
-		if f.ask("rooms", nil, &list); len(list) != rooms || list["friends-0"] != 2 {
+		list := map[string]listed{}
+		if f.ask("rooms", nil, &list); len(list) != rooms || list["friends-0"] != (listed{2, 2, "topic 0"}) {
 			t.Errorf("rooms %v", list)
 		}
 	}
+	dan := newFriend(t, b.process, "dan")
+	eventually(t, "a third one in a room of two to be told that it is full", func() bool {
+		err := dan.Request("friends.friendsHandler.join", map[string]string{"room": "0"}, nil)
+		return err != nil && strings.Contains(err.Error(), "room_members")
+	})
 	ann.ask("tea", nil, nil)
 	ben.waitFor("onChat tea is ready")
 	ann.waitFor("onChat tea is ready")
@@ -146,6 +173,7 @@ func TestProgramOfTwoNodes(t *testing.T) {
 	ben.ask("tea", nil, nil) // the room may be a's, and the timer is b's
 	a.kill()
 	ben.board.wait("tea, although a node has died", func() bool { return slices.Contains(ben.told[before:], "onChat tea is ready") })
+	eventually(t, "what was set of rooms to hold, although their owners have died", func() bool { return holds(ben, 1) })
 	eventually(t, "the user of the dead node to be counted no more", func() bool {
 		err := ben.Request("friends.friendsHandler.online", map[string]string{"uid": "3"}, &online)
 		return err == nil && online.Sessions == 0

@@ -12,6 +12,7 @@ const REASONS = {
   reserved: "nameReserved",
   ban: "banned",
   room_locked: "locked",
+  password: "passwordNeeded",
   login: "loginNotHere",
   sessions: "sessions",
   // reading the list of a large room
