@@ -56,6 +56,7 @@ suite('a refusal', (test) => {
       [{ reason: 'reserved' }, 'Nobody may be called alice here. Please choose another name.', '这里不能使用 alice 这个名字，请换一个。'],
       [{ reason: 'ban' }, 'You are banned here.', '你已被禁止进入这里。'],
       [{ reason: 'room_locked' }, 'ROOM is locked: nobody can enter at the moment.', '房间 ROOM 已锁定，目前无法进入。'],
+      [{ reason: 'password' }, 'ROOM needs a password, which this page does not ask for.', '房间 ROOM 需要密码，本页面不支持输入密码。'],
       [{ code: 401 }, 'This server lets in only those who have logged in. Please log in where you got the address of this chat, and come back.',
         '登录后才能进入这个服务器。请到你得到本聊天地址的地方登录，然后再回来。'],
       [{ reason: 'login' }, 'Your login is not for ROOM. Please choose another room.', '你的登录不能进入房间 ROOM，请换一个房间。'],
