@@ -59,8 +59,13 @@ func (d *decision) recent(room *Room) *history {
 
 // fresh tells whether a room that nobody is in is still there, for what it keeps.
 func (d *decision) fresh(room *Room) bool {
+	return d.tells(room) || d.holding(room) != nil
+}
+
+// tells tells whether there is a message in it that may be told.
+func (d *decision) tells(room *Room) bool {
 	h := room.history
-	return h != nil && (h.n > 0 && !d.input.history.old(h.newest().time, d.input.wall) || d.holding(room) != nil)
+	return h != nil && h.n > 0 && !d.input.history.old(h.newest().time, d.input.wall)
 }
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.

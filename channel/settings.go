@@ -93,8 +93,10 @@ func (s *state) applySettings(p *partition, room *Room, r *Record) error {
 	case x != nil:
 		room.history.about.set = nil
 	}
-	if room.history != nil {
-		s.shelve(p, room)
+	if h := room.history; h != nil && p.owned {
+		s.shelves.recount(h) // its place among what is forgotten first is that of what is said
+	} else if h != nil {
+		s.shelves.follow(h)
 	}
 	if room.count == 0 && !room.keeps() && room != p.open {
 		s.forgetRoom(p, room)

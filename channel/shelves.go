@@ -22,21 +22,21 @@ type shelf struct{ first, last *history }
 // shelfCount: one for empty rooms, and one for each power of two of bytes.
 const shelfCount = 1 + 24
 
-// shelfOf is where a history of so many bytes belongs; nil if there is nothing in it.
-func (s *shelves) shelfOf(h *history, size int) *shelf {
+// shelfOf is where a history belongs, by the bytes that may be forgotten; nil if there are none.
+func (s *shelves) shelfOf(h *history) *shelf {
+	spare := h.spare()
 	switch {
-	case h.spare() == 0:
+	case spare == 0:
 		return nil
 	case h.room.count == 0:
 		return &s.lists[0]
 	}
-	return &s.lists[min(bits.Len(uint(size)), shelfCount-1)]
+	return &s.lists[min(bits.Len(uint(spare+historyCost)), shelfCount-1)]
 }
 
 // put notes a change of h, which is the last one of its shelf now.
 func (s *shelves) put(h *history) {
-	size := h.size()
-	to := s.shelfOf(h, size)
+	to := s.shelfOf(h)
 	if to != h.shelf || to != nil && to.last != h {
 		s.unlink(h)
 		if to != nil {
@@ -49,6 +49,12 @@ func (s *shelves) put(h *history) {
 			to.last = h
 		}
 	}
+	s.recount(h)
+}
+
+// recount notes a change of what h counts, and of what is set of its room. It stays where it is among what is forgotten first.
+func (s *shelves) recount(h *history) {
+	size := h.size()
 	if empty := size > 0 && h.room.count == 0; empty != h.empty {
 		s.settle(h, empty)
 	}
