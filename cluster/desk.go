@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"log/slog"
+	"math"
 
 	"github.com/pomelod/pomelod/channel"
 )
@@ -23,6 +24,7 @@ type desk struct {
 	busy      bool  // nothing is confirmed now
 	held      bool  // nothing is sent now
 	bytes     int64 // of all requests that are kept
+	looks     int   // at requests by send and giveUp, for tests
 	stats     deskStats
 }
 
@@ -54,6 +56,12 @@ type counter struct {
 	in       uint64 // the last request that is known to be executed
 	requests []waiting
 	confirm  bool
+
+	// How many of the requests need no look any more, from the first on, so that none is looked at in every turn.
+	sent   int    // by send: they were sent under the epoch that is the next field
+	under  ViewID // zero: none were
+	over   int    // by giveUp: they are older than desk.timeout
+	waited int    // by giveUp, where what is not sent waits: they were sent, or given up
 }
 
 // waiting is a request that is not known to be executed. The first has the number counter.in+1.
@@ -159,8 +167,12 @@ func (d *desk) send(part uint16) {
 	if c == nil || owner == 0 || d.held || s.Moving != (ViewID{}) {
 		return
 	}
-	for i := range c.requests {
-		if w := &c.requests[i]; w.sent != s.Epoch {
+	if c.under != s.Epoch {
+		c.sent, c.under = 0, s.Epoch
+	}
+	for ; c.sent < len(c.requests); c.sent++ {
+		d.looks++
+		if w := &c.requests[c.sent]; w.sent != s.Epoch {
 			if w.sent != (ViewID{}) {
 				d.stats.Again++
 			}
@@ -181,6 +193,7 @@ func (d *desk) executed(c *counter, in uint64) {
 		c.requests = nil
 	}
 	c.in = max(c.in, in)
+	c.sent, c.over, c.waited = max(0, c.sent-n), max(0, c.over-n), max(0, c.waited-n)
 }
 
 // void takes a request out of the way that nobody waits for any more. Its number remains: the owner must not find a gap. Where the request was
@@ -312,6 +325,7 @@ func (d *desk) serve(m *Message) {
 		c.requests[i].r.N = c.in + uint64(i) + 1
 		c.requests[i].sent = ViewID{}
 	}
+	c.under, c.waited = ViewID{}, 0
 	d.send(m.Part)
 	d.home.Lost(m.Part, whyLost)
 }
@@ -349,24 +363,46 @@ func (d *desk) turn(now int64) {
 	}
 }
 
-// giveUp refuses what has waited for too long. A leave is never given up.
+// giveUp refuses what has waited for too long. What came first is due first, so it stops at the first that is not.
 func (d *desk) giveUp(part uint16, c *counter, now int64) {
-	moves := d.view.Shares[part].Moving != (ViewID{})
-	for i := range c.requests {
-		w := &c.requests[i]
-		sent := w.sent != (ViewID{})
-		switch {
-		case w.r.Op == channel.OpNothing || w.r.Op.Leaves():
-			continue
-		case now-w.at > d.timeout:
-			d.stats.Timeouts++
-		case !sent && (d.held && now-w.at > heldWait || moves && now-w.at > moveWait):
-			d.stats.Waited++
-		default:
+	for ; c.over < len(c.requests); c.over++ {
+		d.looks++
+		w := &c.requests[c.over]
+		if now-w.at <= d.timeout {
+			break
+		}
+		d.refuse(w, &d.stats.Timeouts)
+	}
+	most := int64(math.MaxInt64)
+	if d.view.Shares[part].Moving != (ViewID{}) {
+		most = moveWait
+	}
+	if d.held {
+		most = min(most, heldWait)
+	}
+	if most == math.MaxInt64 {
+		return
+	}
+	for c.waited = max(c.waited, c.over); c.waited < len(c.requests); c.waited++ {
+		d.looks++
+		w := &c.requests[c.waited]
+		if w.sent != (ViewID{}) {
 			continue
 		}
-		r := w.r
-		d.void(w)
-		d.home.Refused(&r, sent)
+		if now-w.at <= most {
+			break
+		}
+		d.refuse(w, &d.stats.Waited)
 	}
+}
+
+// refuse gives a request up, and counts it. A leave is never given up.
+func (d *desk) refuse(w *waiting, counted *uint64) {
+	if w.r.Op == channel.OpNothing || w.r.Op.Leaves() {
+		return
+	}
+	*counted++
+	r, sent := w.r, w.sent != (ViewID{})
+	d.void(w)
+	d.home.Refused(&r, sent)
 }

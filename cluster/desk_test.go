@@ -50,3 +50,61 @@ func TestDeskFencesEveryOtherEpoch(t *testing.T) {
 		t.Errorf("fenced %d times", d.stats.Fenced)
 	}
 }
+
+// A desk whose requests have no answer looks at each a few times, however many there are and however long that takes: when it is asked, when it gives them up, and when there is another owner.
+// It looked at all of them with each request, and in each turn.
+func TestDeskLooksAtRequestsFewTimes(t *testing.T) {
+	const many, turns = 5000, 1000
+	for _, tc := range []struct {
+		name  string
+		held  bool
+		after int64 // when they are given up
+	}{
+		{"the owner says nothing", false, 5000 * ms},
+		{"it is not known whether the node was replaced", true, heldWait},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFleet(t, 2)
+			f.owned(None, None)
+			f.settle()
+			p := f.nodes[2]
+			d, refused, sent := p.desk, 0, 0
+			p.onRefused = func(*channel.Request, bool) { refused++ }
+			d.post = func(channel.Node, *Message) { sent++ }
+			d.hold(tc.held)
+			for i := range many {
+				r := channel.Request{Op: channel.OpSend, Part: thePart, Room: "r", User: "u", From: channel.Addr{Ref: 1}}
+				if i%5 == 0 {
+					r.Op = channel.OpLeave // stays in between
+				}
+				if err := d.request(&r, int64(i)); err != nil {
+					t.Fatal(err)
+				}
+				if i%5 == 0 {
+					d.turn(int64(i))
+				}
+			}
+			d.turn(tc.after)
+			if refused != 0 {
+				t.Errorf("%d are given up at once", refused)
+			}
+			for i := range turns {
+				d.turn(tc.after + many + int64(i))
+			}
+			if refused != many*4/5 {
+				t.Errorf("%d are given up", refused)
+			}
+			d.hold(false)
+			if sent != many {
+				t.Errorf("%d are sent", sent)
+			}
+			f.change(func(s *Share, id ViewID) { s.Epoch = id })
+			if sent != 2*many {
+				t.Errorf("%d are sent, the second time included", sent)
+			}
+			if most := 4*many + 4*turns; d.looks > most {
+				t.Errorf("it looked %d times at %d requests, at most %d are expected", d.looks, many, most)
+			}
+		})
+	}
+}
