@@ -4,7 +4,7 @@
 // connectors and two chat nodes).
 //
 // Its line "ready" tells of each node the id, the process and the addresses. A node that somebody kills (SIGKILL) is started again, and when all is well
-// there is another such line. One that ends in any other way ends everything.
+// there is another such line. One that ends in any other way ends everything. Who ends all may have killed a node just before, or one that is starting: that is no error.
 package main
 
 import (
@@ -180,9 +180,12 @@ func (n *node) start(binary, nats string, died chan<- *node) error {
 }
 
 // wasKilled tells whether the process, which has ended, was killed by a signal that it cannot catch.
-func (p *process) wasKilled() bool {
+func (p *process) wasKilled() bool { return p.endedBy(syscall.SIGKILL) }
+
+// endedBy tells whether the process, which has ended, did so by a signal.
+func (p *process) endedBy(by syscall.Signal) bool {
 	status, is := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return is && status.Signaled() && status.Signal() == syscall.SIGKILL
+	return is && status.Signaled() && status.Signal() == by
 }
 
 // relay hands on the process's log, without what is the fleet's to say.
@@ -304,7 +307,8 @@ func end(nodes []*node) (err error) {
 		for _, n := range nodes {
 			if n.clients == clients {
 				<-n.ended
-				if n.err != nil {
+				starting := n.addr("admin") == "" && n.endedBy(syscall.SIGTERM) // it did not catch it yet
+				if n.err != nil && !n.wasKilled() && !starting {
 					err = errors.Join(err, fmt.Errorf("%s: %w", n.id, n.err))
 				}
 			}
