@@ -141,12 +141,12 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 		refuse(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, router.ErrNoPlace), errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
 		refuse(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, app.ErrBusy), errors.Is(err, errUnderWay):
+	case errors.Is(err, app.ErrBusy), errors.Is(err, app.ErrNotSent), errors.Is(err, errUnderWay):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 	case errors.As(err, new(*RuleFileError)):
 		refuse(w, http.StatusInsufficientStorage, err.Error())
-	case errors.Is(err, router.ErrStuck), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, router.ErrStuck), errors.Is(err, context.DeadlineExceeded), errors.Is(err, app.ErrUnknown):
 		refuse(w, http.StatusGatewayTimeout, err.Error())
 	default:
 		refuse(w, http.StatusInternalServerError, err.Error())
@@ -498,9 +498,16 @@ func postDelete(a API, q *request) (any, error) {
 	case named != 1:
 		return nil, bad("give seq, mid or user, one of them")
 	}
-	n, err := a.DeleteMessages(q, router.Deletion{Room: d.Room, Seq: d.Seq, Mid: d.Mid, User: d.User})
-	return Done{Scope: ScopeFleet, Count: &n}, err
+	deleted, err := a.DeleteMessages(q, router.Deletion{Room: d.Room, Seq: d.Seq, Mid: d.Mid, User: d.User})
+	done := Done{Scope: ScopeFleet, Count: &deleted.Messages}
+	if deleted.Unwritten {
+		done.Warning = warnUnwritten
+	}
+	return done, err
 }
+
+// warnUnwritten is what is said of a deletion that the disk does not take.
+const warnUnwritten = "they are gone from the room, but -history-dir cannot be written at present: if pomelod ends before it can, they are there again"
 
 func postReload(a API, q *request) (any, error) {
 	if err := q.decode(new(struct{})); err != nil {

@@ -102,9 +102,9 @@ func (a *fakeAPI) KickEverywhere(_ context.Context, k Kick) (int, bool, error) {
 	return n, a.fleet, cmp.Or(a.err, err)
 }
 
-func (a *fakeAPI) DeleteMessages(_ context.Context, d router.Deletion) (int, error) {
+func (a *fakeAPI) DeleteMessages(_ context.Context, d router.Deletion) (router.Deleted, error) {
 	a.note("delete %q %q %q %q", d.Room, d.Seq, d.Mid, d.User)
-	return 2, a.err
+	return router.Deleted{Messages: 2, Unwritten: d.User == "unwritten"}, a.err
 }
 
 func (a *fakeAPI) Drain(_ context.Context, node string) (Node, error) {
@@ -246,6 +246,7 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/close", `{"reason":"bye"}`, 400, "", `{"error":"room is missing"}`},
 		{"POST /v1/rooms", `{}`, 405, "", ""},
 		{"POST /v1/delete", `{"room":"r","seq":"a.1"}`, 200, `delete "r" "a.1" "" ""`, `{"scope":"fleet","count":2}`},
+		{"POST /v1/delete", `{"room":"r","user":"unwritten"}`, 200, `delete "r" "" "" "unwritten"`, `{"scope":"fleet","count":2,"warning":"` + warnUnwritten + `"}`},
 		{"POST /v1/delete", `{"room":"r","mid":"m"}`, 200, `delete "r" "" "m" ""`, `{"scope":"fleet","count":2}`},
 		{"POST /v1/delete", `{"room":"r","user":"x"}`, 200, `delete "r" "" "" "x"`, `{"scope":"fleet","count":2}`},
 		{"POST /v1/delete", `{"room":"r","user":"x","seq":"a.1"}`, 400, "", `{"error":"give seq, mid or user, one of them"}`},
@@ -331,6 +332,7 @@ func TestAPIErrors(t *testing.T) {
 	}{
 		{app.ErrAbsent, 404}, {router.ErrNoMessage, 404}, {router.ErrNoPlace, 400}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
 		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {&RuleFileError{errors.New("disk full")}, 507}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
+		{app.ErrNotSent, 503}, {fmt.Errorf("room r: %w", app.ErrUnknown), 504},
 	} {
 		w := askAPI(&fakeAPI{err: tc.err}, "POST", "/v1/close", `{"room":"r","reason":"bye"}`)
 		if !strings.Contains(w.Body.String(), strings.ReplaceAll(tc.err.Error(), `"`, `\"`)) || w.Code != tc.status {

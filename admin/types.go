@@ -26,7 +26,7 @@ type API interface {
 	// Limits are the values of the flags that are limits, by name.
 	Limits() map[string]string
 
-	DeleteMessages(ctx context.Context, d router.Deletion) (int, error)
+	DeleteMessages(ctx context.Context, d router.Deletion) (router.Deleted, error)
 	KickMember(ctx context.Context, room, name, reason string) error
 	KickSessions(ctx context.Context, f router.SessionFilter, reason string) (int, error)
 	// KickEverywhere is KickSessions at every node of the fleet, if there is one. The number is of this one; the others need some milliseconds, and nobody waits for them.

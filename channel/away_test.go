@@ -125,6 +125,29 @@ func TestKickOfWhoIsAway(t *testing.T) {
 	}
 }
 
+// Nothing is kept for who is away where whoever follows the partition cannot take it: who asks has an outlet that knows. Another one's does not matter.
+func TestLettersWaitForWhoFollows(t *testing.T) {
+	for _, follows := range []bool{false, true} {
+		s, _ := awayStage(t)
+		if follows {
+			s.w.KeepBack(&kept{stage: s})
+		}
+		s.enter(at(0, 1), "a", "r")
+		s.handle(Request{Op: OpEnter, From: at(256, 2), User: "b", Room: "r", Key: 7})
+		s.cut(at(256, 2), "b", 0, 0)
+		s.items = nil
+		full := func(RoomID) bool { return true }
+		s.outlet(256).full = full
+		s.send(at(0, 1), "a", "r", "b", `"one"`)
+		s.outlet(256).full, s.outlet(0).full = nil, full
+		s.send(at(0, 1), "a", "r", "b", `"two"`)
+		s.want(`0 reply 1 {}`, `0 reply 1 {"code":500}`)
+		if n := s.w.Stats().Busy; n != 1 || len(s.room("r").letters(s.w.state.find(s.room("r"), "b"))) != 1 {
+			t.Errorf("follows=%v: %d refusals were counted", follows, n)
+		}
+	}
+}
+
 // Private messages are kept for who has a secret, up to their bounds; beyond them, and for others, they are refused as to somebody who is not there.
 func TestLetters(t *testing.T) {
 	s, now := awayStage(t)

@@ -22,6 +22,10 @@ func (d *decision) delete() {
 	case room == nil || room.history == nil:
 		d.reply(Absent)
 		return
+	case d.input.refusal != admitted:
+		d.noteRefusal()
+		d.reply(Busy)
+		return
 	}
 	h, deleted, more, first := room.history, 0, false, len(d.items)
 	for i := int(h.n) - 1; i >= 0; i-- {

@@ -206,11 +206,59 @@ func TestPagesOverDeletedMessages(t *testing.T) {
 	}
 }
 
-// A deletion is written down, and where answers wait for the disk the operator is answered when the last of it is; after that it holds in the next process too.
+// What would delete many messages waits where a loop that has members of the room has too much to write; one message by its place goes all the same, and a loop that has none does not matter.
+func TestDeletesWaitForFullOutlets(t *testing.T) {
+	s, _ := keepingStage(t, keeping(ReadersPresent), Limits{})
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.enter(at(2, 3), "c", "elsewhere")
+	var places []codec.Seq
+	for i := range 4 {
+		s.handle(Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: Everybody, Content: []byte(`"x"`), Ext: &Extended{Mid: uint64(i + 5)}})
+		places = append(places, s.room("r").seqOf(s.room("r").seq))
+	}
+	all, byID := Request{Ext: &Extended{}, User: "a"}, Request{Ext: &Extended{Mid: 6}, Content: []byte(`"id"`)}
+	full := func(RoomID) bool { return true }
+	s.outlet(1).full = full
+	for _, r := range []Request{all, byID} {
+		if got := s.delete(r); got != string(Busy) || len(s.items) != 0 {
+			t.Errorf("%s; told %q", got, s.toldDeleted())
+		}
+	}
+	if got := s.w.Stats(); got.Busy != 2 || got.Kept != 4 {
+		t.Errorf("%+v", got)
+	}
+	if got := s.deleteAt(places[3]); got != `{"deleted":1,"more":false}` {
+		t.Errorf("by its place: %s", got)
+	}
+	s.outlet(1).full, s.outlet(0).full = nil, full // the operator's own
+	s.leave(at(0, 1), "a", "r")
+	s.leave(at(1, 2), "b", "r")
+	if got := s.delete(all); got != string(Busy) {
+		t.Errorf("where nobody is: %s", got)
+	}
+	s.outlet(0).full = nil
+	s.enter(at(0, 1), "a", "r")
+	s.enter(at(1, 2), "b", "r")
+	s.outlet(2).full = full
+	if got := s.delete(byID); got != `{"deleted":1,"more":false}` {
+		t.Errorf("by its id: %s", got)
+	}
+	if got := s.delete(all); got != `{"deleted":2,"more":false}` || len(s.toldDeleted()) != 4 {
+		t.Errorf("of a user: %s, told %q", got, s.toldDeleted())
+	}
+}
+
+// A deletion is written down, and the operator is answered when the last of it is, whether senders wait for the disk or not; after that it holds in the next process too.
 func TestDeletionsOutliveTheProcess(t *testing.T) {
+	for _, holds := range []bool{false, true} {
+		t.Run(fmt.Sprint("holds=", holds), func(t *testing.T) { testDeletionsOutliveTheProcess(t, &diary{holds: holds}) })
+	}
+}
+
+func testDeletionsOutliveTheProcess(t *testing.T, j *diary) {
 	h := keeping(ReadersEveryone)
 	s, _ := keepingStage(t, h, Limits{})
-	j := &diary{holds: true}
 	s.w.UseJournal(j)
 	s.enter(at(0, 1), "a", "r")
 	for _, text := range []string{"one", "two", "three"} {

@@ -8,13 +8,19 @@ import "slices"
 // Journal takes what is to outlive the process. It is declared here because workers use it; package history is one. All methods are called on the
 // workers' loops, must not block, and are safe from several of them.
 type Journal interface {
-	// Keep takes an entry; what it refers to is immutable. answer is what its sender is answered: with it the journal must post the answer, when the entry
-	// is safe. Nil if nobody waits, or Holds says false. Both are valid until it returns.
+	// Keep takes an entry; what it refers to is immutable. answer is what is answered to who asked: with it the journal must post the answer, when the entry
+	// is safe. Nil if nobody waits; with a message also if Holds says false. Both are valid until it returns. A deletion holds whether it can be written or not: while it
+	// cannot, its answer is posted at once, as Unwritten.
 	Keep(e *Entry, answer *Item)
-	// Holds tells whether senders are answered only when what they said is safe. It never changes.
+	// Holds tells whether senders are answered only when what they said is safe. It never changes. Who deletes always is.
 	Holds() bool
 	// Failing tells that nothing can be made safe at present: while answers are held, nothing may be said in rooms that keep it.
 	Failing() bool
+}
+
+// Unwritten is the answer to a deletion that cannot be written down at present: done, but after a restart what was deleted may be there again.
+func Unwritten(answer []byte) []byte {
+	return append(answer[:len(answer)-1:len(answer)-1], `,"unwritten":true}`...)
 }
 
 // EntryKind says what an Entry is.
@@ -147,7 +153,7 @@ func (w *Worker) journalize() (held int) {
 		case RecordDelete:
 			e := w.entry(EntryDeleted, r)
 			var answer *Item
-			if w.holds && !slices.ContainsFunc(d.records[i+1:], func(r Record) bool { return r.Kind == RecordDelete }) { // the last one: those before are safe then, too
+			if !slices.ContainsFunc(d.records[i+1:], func(r Record) bool { return r.Kind == RecordDelete }) { // the last one: those before are safe then, too
 				if held = d.answer(); held >= 0 {
 					answer = &d.items[held]
 				}

@@ -151,7 +151,10 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 			return refusedHistory
 		case r.Target == Everybody:
 			return w.busy(of.room)
-		case of.target != 0 && !w.state.isAway(of.target) && w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
+		case of.target == 0:
+		case w.state.isAway(of.target): // behind no outlet; what is kept for it goes to who follows, of which all outlets know
+			return w.heavy(r, of.room)
+		case w.way(w.state.addr(of.target).Outlet()).Full(of.room.id):
 			return refusedBusy
 		}
 	case OpPushExcept:
@@ -160,6 +163,13 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 		}
 	case OpSet, OpData:
 		return w.admitSetting(of)
+	case OpDelete: // one message by its place is one push, and what a flooded room may need
+		if of.room != nil && of.room.history != nil && of.room.history.n > 0 && r.Ext != nil && !r.Ext.HasSince {
+			if w.heavy(r, of.room) != admitted { // nobody may be there who is told
+				return refusedBusy
+			}
+			return w.busy(of.room)
+		}
 	case OpClaim, OpBind, OpRooms, OpRoom:
 		if w.way(r.From.Outlet()).Full(0) {
 			return refusedBusy
@@ -306,6 +316,14 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 		return refusedBusy
 	case room == nil && w.limits.Rooms > 0 && w.roomsOfAll.Load() >= int64(w.limits.Rooms): // several workers may each make a last one
 		return refusedRooms
+	}
+	return admitted
+}
+
+// heavy tells whether the outlet of who asks has too much to write already, or those who follow have.
+func (w *Worker) heavy(r *Request, room *Room) refusal {
+	if w.way(r.From.Outlet()).Full(room.id) {
+		return refusedBusy
 	}
 	return admitted
 }

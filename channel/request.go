@@ -66,7 +66,7 @@ const (
 	// most: {"rooms":[{"name":…,"members":…}…],"more":…}.
 	OpRooms
 	// OpDelete deletes messages that Room keeps: the one at Ext.Since, those with the id Ext.Mid, of which Content is the text as JSON, or else what User has said, so many at
-	// most as one decision may. Extended sessions in the room are told of each: onDelete. It answers {"deleted":…,"more":…}, or Absent where there are none, and
+	// most as one decision may. Extended sessions in the room are told of each: onDelete. It answers {"deleted":…,"more":…}, Absent where there are none, or Busy, and
 	// executes nothing for a session.
 	OpDelete
 	// OpSet sets what clients may do in Room, and how many members it has room for: Content is {"locked":…,"capacity":…,"pass":…} or some of that, where 0 and false take back. Done, or Refused
@@ -140,6 +140,7 @@ var (
 	Refused      = []byte(`{"code":500}`)
 	Absent       = []byte(`{"code":404}`) // to OpPush, OpPushExcept, OpSay and OpKick: nobody is there to get it; to OpDelete: there is nothing to delete
 	EnterRefused = []byte(`{"code":500,"error":true}`)
+	Busy         = []byte(`{"code":503}`) // to OpDelete: the room has too much to write; nothing is deleted, and who asks again later may succeed
 )
 
 // RefusedBody is the body that refuses a request of this kind.

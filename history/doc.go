@@ -14,7 +14,7 @@
 //
 //	log      what was said, and what of it is deleted: number in the file (8 bytes) → entry, appended only
 //	members  who was in a room and can prove it: room, key → entry
-//	meta     the format, and whether the file is open
+//	meta     the format, which is another one where something is deleted, and whether the file is open
 //
 // A value has a checksum (entry.go): bbolt has them for its own two first pages only.
 //

@@ -25,8 +25,14 @@ var (
 	openKey       = []byte("open")
 )
 
-// format names what files consist of. One of another format is not read.
-const format = "pomelod history 1"
+// Names of what files consist of. One of another format is not read. A file has the second from its first deletion on: who does not know deletions would tell what is
+// deleted, and refuses the file instead, but reads all files without.
+const (
+	format          = "pomelod history 1"
+	formatDeletions = "pomelod history 2"
+)
+
+func knownFormat(b []byte) bool { return string(b) == format || string(b) == formatDeletions }
 
 // errFormat is the error of a file of another format.
 var errFormat = errors.New("it has another format: start the pomelod that wrote it, or give -history-dir another folder")
@@ -132,7 +138,7 @@ func openFile(path string, sync bool) (db *bolt.DB, dirty bool, err error) {
 			if err := meta.Put(formatKey, []byte(format)); err != nil {
 				return err
 			}
-		case string(got) != format:
+		case !knownFormat(got):
 			return errFormat
 		}
 		for _, name := range [][]byte{logBucket, membersBucket} {
@@ -188,7 +194,7 @@ func readFile(path string, f func(*bolt.Tx) error) (dirty bool, err error) {
 			switch {
 			case meta == nil:
 				return nil // it was made, and never written
-			case string(meta.Get(formatKey)) != format:
+			case !knownFormat(meta.Get(formatKey)):
 				return errFormat
 			}
 			dirty = isDirty(meta)

@@ -27,7 +27,7 @@ type Options struct {
 	Sync bool          // each commit is flushed to the disk, and senders are answered when that is done
 	Age  time.Duration // files that end earlier are removed
 	Most int64         // bytes of all files together; the oldest are removed
-	// Answer posts what senders are answered; needed with Sync. Called on the store's goroutine, or on the loop that keeps.
+	// Answer posts what senders, and who deletes, are answered; needed where anybody waits. Called on the store's goroutine, or on the loop that keeps.
 	Answer func(channel.Item)
 	// Now is the clock; nil: the real one. Queue is the most bytes that may wait; 0: DefaultQueue. For tests.
 	Now   func() time.Time
@@ -170,13 +170,27 @@ func (s *Store) Keep(e *channel.Entry, answer *channel.Item) {
 	if s.queued.Add(w.bytes()) > s.options.Queue {
 		s.queued.Add(-w.bytes())
 		s.drop(1)
-		if w.answer != nil {
+		if w.answer != nil && !s.unwritten(&w) {
 			w.answer.Body = channel.HistoryRefused
 			s.options.Answer(*w.answer)
 		}
 		return
 	}
+	if s.failing.Load() {
+		s.unwritten(&w)
+	}
 	s.put(w)
+}
+
+// unwritten answers who has deleted something that cannot be written at present, and tells whether anybody waited for that. Who waits for anything else goes on waiting.
+func (s *Store) unwritten(w *waiting) bool {
+	if w.entry.Kind != channel.EntryDeleted || w.answer == nil {
+		return false
+	}
+	w.answer.Body = channel.Unwritten(w.answer.Body)
+	s.options.Answer(*w.answer)
+	w.answer = nil
+	return true
 }
 
 func (w *waiting) bytes() int64 {
@@ -244,7 +258,7 @@ func (s *Store) run() {
 	defer close(s.ended)
 	for s.lock == nil {
 		if err := s.acquire(); err != nil {
-			s.failed(err)
+			s.failed(err, nil)
 			if s.pause(retryTime) {
 				return
 			}
@@ -301,7 +315,7 @@ func (s *Store) writeAll(look, closing bool) bool {
 			}
 			continue
 		}
-		s.failed(err)
+		s.failed(err, rest)
 		switch closing = s.pause(retryTime) || closing; {
 		case closing && last.IsZero():
 			last = time.Now().Add(closeTime)
@@ -367,12 +381,18 @@ func (s *Store) written(batch []waiting) {
 	s.mu.Unlock()
 }
 
-// failed notes that a commit has failed, and says so once.
-func (s *Store) failed(err error) {
+// failed notes that a commit has failed, and says so once. rest is what waits outside the queue.
+func (s *Store) failed(err error, rest []waiting) {
+	first := !s.failing.Swap(true)
 	s.mu.Lock()
 	s.stats.Failures++
+	for _, list := range [][]waiting{rest, s.queue} {
+		for i := range list {
+			s.unwritten(&list[i])
+		}
+	}
 	s.mu.Unlock()
-	if !s.failing.Swap(true) {
+	if first {
 		slog.Error("what rooms keep cannot be written: pomelod tries again each second", "dir", s.options.Dir, "err", err, "refused", s.options.Sync)
 	}
 }
@@ -435,6 +455,11 @@ func appendBatch(tx *bolt.Tx, batch []waiting, broken bool) error {
 	for i := range batch {
 		if batch[i].flushed != nil {
 			continue
+		}
+		if batch[i].entry.Kind == channel.EntryDeleted {
+			if err := tx.Bucket(metaBucket).Put(formatKey, []byte(formatDeletions)); err != nil {
+				return err
+			}
 		}
 		if err := put(&batch[i].entry); err != nil {
 			return err

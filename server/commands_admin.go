@@ -285,6 +285,9 @@ func (o *operator) tell(path string, body any, done string) error {
 		if answer.Repeated {
 			done += ", before"
 		}
+		if answer.Warning != "" {
+			done += "; " + answer.Warning
+		}
 		fmt.Fprintln(w, escaped(done))
 	})
 	return nil

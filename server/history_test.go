@@ -360,6 +360,68 @@ func TestHistoryOnAFullDisk(t *testing.T) {
 	p.stop()
 }
 
+// Who deletes while the disk is full is told so, and does not wait: the messages are gone from the room at once. When there is room it is written, and holds after a kill.
+func TestDeletionOnAFullDisk(t *testing.T) {
+	for _, sync := range []string{"always", "off"} {
+		t.Run(sync, func(t *testing.T) {
+			dir, socket := t.TempDir(), filepath.Join(t.TempDir(), "admin.sock")
+			flags := []string{"-history-sync", sync, "-history-open", "r", "-admin-socket", socket}
+			p := keeping(t, dir, flags...)
+			d, err := newDiarist(p.addr("connector").String(), "a secret of a diarist")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = d.enter("ann", "r", ""); err != nil {
+				t.Fatal(err)
+			}
+			var seqs []string
+			for _, text := range []string{"one", "two", "three"} {
+				answer, err := d.request("chat.chatHandler.send", fmt.Sprintf(`{"content":%q,"target":"*"}`, text))
+				var s said
+				if err == nil {
+					err = json.Unmarshal([]byte(answer), &s)
+				}
+				if err != nil {
+					t.Fatal(answer, err)
+				}
+				seqs = append(seqs, s.Seq)
+			}
+			operator := &administered{p, socket}
+			if got := operator.must("delete", "r", seqs[2]); got != "deleted: 1\n" { // what was said before is written, too
+				t.Errorf("on a disk with room: %q", got)
+			}
+			limitFiles(t, p.cmd.Process.Pid, 4096)
+			for _, seq := range seqs[:2] { // when nobody knows yet that the disk is full, and when that is known
+				if got := operator.must("delete", "r", seq); !strings.HasPrefix(got, "deleted: 1; they are gone from the room, but -history-dir cannot be written at present") {
+					t.Errorf("on a full disk: %q", got)
+				}
+			}
+			if all, err := everything(d); err != nil || len(all) != 0 {
+				t.Errorf("the room has %q, %v", all, err)
+			}
+			if line := operator.waitLog(`"warning":"they are gone`); !strings.Contains(line, seqs[0]) {
+				t.Errorf("logged: %s", line)
+			}
+			limitFiles(t, p.cmd.Process.Pid, unix.RLIM_INFINITY)
+			for end := time.Now().Add(deadline); ; time.Sleep(10 * time.Millisecond) { // asked again it is written, as all before
+				if got := operator.must("delete", "r", seqs[0]); got == "deleted: 1\n" {
+					break
+				} else if time.Now().After(end) {
+					t.Fatal(got)
+				}
+			}
+			_ = p.cmd.Process.Signal(syscall.SIGKILL)
+			_ = p.wait()
+			d.conn.Close()
+			p = keeping(t, dir, flags...)
+			if got := (&administered{p, socket}).must("history", "r"); strings.Contains(got, "one") || strings.Contains(got, "two") || strings.Contains(got, "three") {
+				t.Errorf("history: %q", got)
+			}
+			p.stop()
+		})
+	}
+}
+
 // A pomelod of another one's folder, and flags that do not fit together, are refused with what to do.
 func TestHistoryFlags(t *testing.T) {
 	for flags, want := range map[string]string{
