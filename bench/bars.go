@@ -2,6 +2,8 @@
 
 package main
 
+import "strings"
+
 // The figures that pomelod is to reach. A row is what one comparison is about; the load generator is told its name by -row.
 
 // bar is one limit. What is held against it is the median over the rounds: of the figure of a server, or, with a base, of the
@@ -65,6 +67,35 @@ var bars = []bar{
 	{"broadcast-peers-w16", "gws", cpuPerMillion, "pomelod", atLeast, 10},
 	{"broadcast-peers-w16", "nbio", cpuPerMillion, "pomelod", atLeast, 10},
 	{"broadcast-peers-w16", "socketio", cpuPerMillion, "pomelod", atLeast, 15},
+}
+
+// likes say what runs of a row are like, by their scenario and settings (bench.mk): a run that names no row is held against the bars of all that it is like.
+var likes = map[string]string{
+	"broadcast-w1": "broadcast inflight=1 rooms=1", "broadcast-w16": "broadcast inflight=16 rooms=1 wire=tcp", "broadcast-w16-ws": "broadcast inflight=16 rooms=1 wire=ws",
+	"rooms-20": "rooms room-size=20", "rooms-4": "rooms room-size=4",
+	"echo": "echo", "room-of-one": "broadcast members=200 rooms=200", "connect": "connect",
+	"idle-20": "idle room-size=20", "idle-1": "idle room-size=1", "idle-4000": "idle room-size=4000",
+	"mixed-w1": "broadcast inflight=1 rooms=1", "mixed-w16": "broadcast inflight=16 rooms=1",
+	"tls-w1": "broadcast inflight=1 rooms=1", "tls-w16": "broadcast inflight=16 rooms=1", "tls-idle": "idle room-size=20",
+	"frozen": "frozen", "neighbour": "neighbour",
+	"broadcast-peers-w1": "broadcast inflight=1 rooms=1", "broadcast-peers-w16": "broadcast inflight=16 rooms=1",
+}
+
+// isAbout tells whether a bar is about what was measured.
+func (b bar) isAbout(m *measured) bool {
+	if m.row == b.row {
+		return true
+	}
+	scenario, settings, _ := strings.Cut(likes[b.row], " ")
+	if m.row != scenario || m.runs[0].Scenario != scenario { // it is named
+		return false
+	}
+	for _, s := range strings.Fields(settings) {
+		if name, value, _ := strings.Cut(s, "="); m.setting(name) != value {
+			return false
+		}
+	}
+	return len(m.values(b.server, b.base, b.figure)) > 0
 }
 
 // leastRounds is how many good rounds a verdict needs.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -91,10 +92,15 @@ func (r *report) add(res *result) {
 	e.Encode(res)
 }
 
+// measured is what there is of the row; one that has no name is named as the scenario, as by who reads the lines.
+func (r *report) measured() *measured {
+	return &measured{row: cmp.Or(r.options.row, r.scenario), runs: r.results}
+}
+
 // end writes a table of medians for people, and what the bars of the row say to them.
 func (r *report) end() {
 	r.progress("")
-	m := &measured{row: r.options.row, runs: r.results}
+	m := r.measured()
 	m.table(os.Stderr)
 	barTable(os.Stderr, []*measured{m})
 }

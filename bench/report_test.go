@@ -176,6 +176,52 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// A run that names no row is held against the bars of the rows that it is like, as far as it has measured what they are about; one that names another row against none.
+func TestBarsOfRunsWithoutARow(t *testing.T) {
+	runs := func(row, scenario, settings string) (lines []string) {
+		for round := range 5 {
+			for _, server := range []string{"pomelod", "floor"} {
+				lines = append(lines, fmt.Sprintf(`{"row":%q,"scenario":%q,"server":%q,"call":"a","round":%d,"figures":{"cpu_s_per_million":1,"rss_per_conn":600},"settings":{"base":"floor",%s}}`,
+					row, scenario, server, round+1, settings))
+			}
+		}
+		return lines
+	}
+	for _, tc := range []struct{ row, scenario, settings, want string }{
+		{"", "echo", `"inflight":"1"`, "echo"},
+		{"", "broadcast", `"inflight":"1","rooms":"1","wire":"tcp"`, "broadcast-w1"},
+		{"", "broadcast", `"inflight":"16","rooms":"1","wire":"ws"`, ""}, // its bars are by floor-tick
+		{"", "broadcast", `"inflight":"1","rooms":"200","members":"200","wire":"tcp"`, "room-of-one"},
+		{"", "broadcast", `"inflight":"1","rooms":"7","members":"200","wire":"tcp"`, ""},
+		{"", "rooms", `"room-size":"20"`, "rooms-20"},
+		{"", "idle", `"room-size":"1"`, "idle-1"},
+		{"mine", "broadcast", `"inflight":"1","rooms":"1","wire":"tcp"`, ""},
+		{"broadcast-w1", "broadcast", `"inflight":"7"`, "broadcast-w1 broadcast-w1"}, // what it has not measured is said, too
+	} {
+		var b bytes.Buffer
+		barTable(&b, parsed(t, runs(tc.row, tc.scenario, tc.settings)...))
+		var rows []string
+		for _, line := range strings.Split(b.String(), "\n") {
+			if cells := strings.Split(line, " | "); len(cells) == 5 && !strings.HasPrefix(line, "| row |") && !strings.HasPrefix(line, "| ---") {
+				rows = append(rows, strings.TrimPrefix(cells[0], "| "))
+			}
+		}
+		if got := strings.Join(rows, " "); got != tc.want {
+			t.Errorf("%s %s: bars of %q, want %q\n%s", tc.row, tc.scenario+" "+tc.settings, got, tc.want, &b)
+		}
+	}
+	for _, b := range bars {
+		if likes[b.row] == "" {
+			t.Errorf("nobody knows what runs of %s are like", b.row)
+		}
+	}
+	var o options
+	r := &report{scenario: "echo", options: &o, results: parsed(t, runs("", "echo", `"inflight":"1"`)...)[0].runs}
+	if m := r.measured(); m.row != "echo" {
+		t.Errorf("what is told at the end is of row %q", m.row)
+	}
+}
+
 func TestReadersExit(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, lines ...string) string {

@@ -49,7 +49,7 @@ func barTable(w io.Writer, all []*measured) {
 	var lines [][]string
 	for _, b := range bars {
 		for _, m := range all {
-			if m.row != b.row {
+			if !b.isAbout(m) {
 				continue
 			}
 			s, verdict := b.judge(m)
