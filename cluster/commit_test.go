@@ -108,3 +108,40 @@ func TestOnly(t *testing.T) {
 		}
 	}
 }
+
+// A node that has seen items of an owner whose state is lost may confirm them to the next one, before it hears of it. What that one decides then is kept for the node until it is confirmed, as for
+// any other, and is not counted for ever: it was counted and not kept, so that the node's window was full in the end, and nothing was admitted for it any more.
+func TestConfirmOfItemsThatAreLost(t *testing.T) {
+	for _, decided := range []bool{false, true} { // whether something is decided by then that no message has yet
+		f := newFleet(t, 2)
+		f.owned(None, None)
+		h, from, epoch := f.nodes[1].holder, f.nodes[2].node(), f.view.Shares[thePart].Epoch
+		unconfirmed := func() int64 { return h.tallyOf(from).all.bytes.Load() }
+		confirm := func(out uint64) {
+			h.Receive(from, &Message{Kind: KindConfirm, Part: thePart, Epoch: epoch, Out: out})
+		}
+		enter := func(n uint64, user string) {
+			r := channel.Request{Op: channel.OpEnter, Part: thePart, N: n, Req: 1, From: channel.Addr{Node: from, Ref: channel.Ref(n)}, Room: "r", User: user}
+			h.Receive(from, &Message{Kind: KindRequest, Part: thePart, Epoch: epoch, Request: r})
+		}
+		if decided {
+			enter(1, "a")
+		}
+		confirm(500)
+		h.Flush()
+		if n := unconfirmed(); n != 0 {
+			t.Errorf("decided=%v: %d bytes count of what is confirmed", decided, n)
+		}
+		enter(map[bool]uint64{false: 1, true: 2}[decided], "b")
+		h.Flush()
+		p := h.parts[thePart]
+		if items := p.keptItems(); len(items) == 0 || unconfirmed() == 0 {
+			t.Errorf("decided=%v: %d items are kept, and %d bytes count", decided, len(items), unconfirmed())
+		}
+		_, out := h.worker.Counters(thePart, from)
+		confirm(out)
+		if items := p.keptItems(); len(items) != 0 || unconfirmed() != 0 || h.window.all.Load() != 0 {
+			t.Errorf("decided=%v: confirmed, %d items are kept, and %d bytes count", decided, len(items), unconfirmed())
+		}
+	}
+}

@@ -75,14 +75,17 @@ func (p *held) at(node channel.Node) *keptFor {
 	return &p.kept[len(p.kept)-1]
 }
 
-// keep adds what a node has to confirm, unless it has: a follower may hear of that first.
-func (p *held) keep(u unit) {
+// keep adds what a node has to confirm, unless it has: a follower may hear of that first. It tells whether it is kept.
+func (p *held) keep(u unit) bool {
 	if len(u.items) == 0 {
-		return
+		return false
 	}
-	if k := p.at(u.node); u.lastItem() > k.out {
-		k.units = append(k.units, u)
+	k := p.at(u.node)
+	if u.lastItem() <= k.out {
+		return false
 	}
+	k.units = append(k.units, u)
+	return true
 }
 
 // confirmed forgets what a node has applied.

@@ -318,8 +318,9 @@ func (h *Holder) commit(p *held) {
 	p.hash, h.encoded = mix(p.hash, h.encoded, d.records)
 	for _, u := range unitsOf(p.index, d.items, d.asking) {
 		o.out = append(o.out, u)
-		p.keep(u)
-		h.counted(u.node, u.bytes)
+		if p.keep(u) {
+			h.counted(u.node, u.bytes)
+		}
 	}
 	h.sendRecords(p, &d)
 	h.forgetGone(p, d.records)
@@ -478,7 +479,8 @@ func (h *Holder) watch(p *held, again bool) {
 
 // hasConfirmed takes the word of a node that it has applied items.
 func (h *Holder) hasConfirmed(p *held, from channel.Node, m *Message) {
-	h.confirmed(p, from, m.Out)
+	_, out := h.worker.Counters(p.part, from)
+	h.confirmed(p, from, min(m.Out, out)) // more where the node has seen items of an owner whose state is lost, and has not heard of this one
 	for _, x := range [...]*slot{p.owner.follower, p.owner.joiner} {
 		if x != nil {
 			h.post(x.node, &Message{Kind: KindConfirmed, Part: p.part, Epoch: p.epoch, Naming: x.naming, Node: from, Out: m.Out})
