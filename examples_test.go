@@ -34,18 +34,7 @@ func TestExportedFunctionsHaveExamples(t *testing.T) {
 					if name := strings.TrimPrefix(f.Name.Name, "Example"); strings.Contains(name, "_") {
 						methods[strings.Replace(name, "_", ".", 1)] = true
 					}
-					ast.Inspect(f.Body, func(n ast.Node) bool {
-						if c, is := n.(*ast.CallExpr); is {
-							if s, is := c.Fun.(*ast.SelectorExpr); is {
-								called[s.Sel.Name] = true
-							} else if x, is := c.Fun.(*ast.IndexExpr); is { // of a type
-								if s, is := x.X.(*ast.SelectorExpr); is {
-									called[s.Sel.Name] = true
-								}
-							}
-						}
-						return true
-					})
+					calls(f.Body, called)
 				case !test && f.Name.IsExported():
 					if f.Recv == nil {
 						declared = append(declared, f.Name.Name)
@@ -78,6 +67,59 @@ func TestExportedFunctionsHaveExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unmixed are functions that the program that does everything at once does not call: errors, and a judge without whose word nobody may enter.
+const unmixed = "App.Authenticate Error.Error RefusedError.Error"
+
+// The program that the race detector watches calls every exported function of package app.
+func TestEverythingAtOnceIsEverything(t *testing.T) {
+	called := map[string]bool{}
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("app", "everything_test.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls(parsed, called)
+	for _, file := range goFiles(t, "app") {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range parsed.Decls {
+			f, is := d.(*ast.FuncDecl)
+			if !is || !f.Name.IsExported() || f.Recv != nil && !ast.IsExported(receiver(f)) {
+				continue
+			}
+			name := f.Name.Name
+			if f.Recv != nil {
+				name = receiver(f) + "." + name
+			}
+			if !called[f.Name.Name] && !slices.Contains(strings.Fields(unmixed), name) {
+				t.Errorf("app/everything_test.go does not call %s", name)
+			}
+		}
+	}
+}
+
+// calls notes the names of the functions of other packages, and of the methods, that are called in n.
+func calls(n ast.Node, called map[string]bool) {
+	ast.Inspect(n, func(n ast.Node) bool {
+		c, is := n.(*ast.CallExpr)
+		if !is {
+			return true
+		}
+		fun := c.Fun
+		if x, is := fun.(*ast.IndexExpr); is { // of a type
+			fun = x.X
+		}
+		if s, is := fun.(*ast.SelectorExpr); is {
+			called[s.Sel.Name] = true
+		}
+		return true
+	})
 }
 
 // receiver is the name of a method's type.
