@@ -322,6 +322,7 @@ func (d *decision) add() {
 		id, slow = d.found()
 	} else {
 		id, slow = room.id, room.slow
+		d.refresh(room) // from now on somebody is there
 		d.came(room, serial)
 	}
 	d.note(countEnters)

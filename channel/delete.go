@@ -30,6 +30,9 @@ func (d *decision) delete() {
 	h, deleted, more, first := room.history, 0, false, len(d.items)
 	for i := int(h.n) - 1; i >= 0; i-- {
 		m := h.message(i)
+		if d.input.history.old(m.time, d.input.wall) {
+			break
+		}
 		if !d.meant(room, m) {
 			continue
 		}
@@ -99,7 +102,11 @@ func (d *decision) repeatDeleted(room *Room, id RoomID) {
 	}
 	h := room.history
 	for i, told := int(h.n)-1, 0; i >= 0 && told < pageMessages; i-- {
-		if m := h.message(i); m.deleted() && m.seq <= x.Since.Number {
+		m := h.message(i)
+		if d.input.history.old(m.time, d.input.wall) { // so it does not matter when it is taken out of memory
+			break
+		}
+		if m.deleted() && m.seq <= x.Since.Number {
 			d.post(ItemDirect, d.r.From, id).Push = &codec.Push{Route: deleteRoute, Body: d.deleteBody(room, m.seq), Stream: &room.stream, Time: d.input.wall}
 			told++
 		}

@@ -178,6 +178,15 @@ func (h *history) ages() bool {
 	return h.n > 0 || h.about != nil && len(h.about.mids)+len(h.about.past.by) > 0
 }
 
+// since is the time from which what is kept becomes old, letters aside: with nobody in the room, that of the last message. What is old decides nothing: when it is taken
+// out of memory is the worker's own affair.
+func (h *history) since() int64 {
+	if h.room.count == 0 && h.n > 0 {
+		return h.newest().time
+	}
+	return h.at
+}
+
 // told is how many messages there are that are not deleted.
 func (h *history) told() int32 { return h.n - h.gone }
 

@@ -51,7 +51,7 @@ func (d *decision) keep(rec *Record, room *Room, p *codec.Push) {
 
 // recent is what a room keeps, unless it is so old that nobody is told of it.
 func (d *decision) recent(room *Room) *history {
-	if h := room.history; h != nil && !d.input.history.old(h.at, d.input.wall) {
+	if h := room.history; h != nil && !d.input.history.old(h.since(), d.input.wall) {
 		return h
 	}
 	return nil
@@ -63,9 +63,11 @@ func (d *decision) fresh(room *Room) bool {
 }
 
 // tells tells whether there is a message in it that may be told.
-func (d *decision) tells(room *Room) bool {
+func (d *decision) tells(room *Room) bool { return d.input.history.tells(room, d.input.wall) }
+
+func (lim *History) tells(room *Room, now int64) bool {
 	h := room.history
-	return h != nil && h.n > 0 && !d.input.history.old(h.newest().time, d.input.wall)
+	return h != nil && h.n > 0 && !lim.old(h.newest().time, now)
 }
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.

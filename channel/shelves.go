@@ -264,15 +264,12 @@ func (w *Worker) forgetOld(rooms int) int {
 	return rooms
 }
 
-// changed is the time from which a history becomes old: with nobody in the room, that of the last message.
+// changed is the time from which a history, with its letters, becomes old.
 func (h *history) changed() int64 {
-	if h.room.count == 0 && h.n > 0 {
-		return h.newest().time
-	}
-	if h.about != nil && h.about.letterBytes > 0 {
+	if h.about != nil && h.about.letterBytes > 0 { // so somebody is there
 		return max(h.at, h.about.lettersAt)
 	}
-	return h.at
+	return h.since()
 }
 
 // wantForgetting has Tick called when what is kept has come of age.
