@@ -19,7 +19,13 @@ func (d *decision) delete() {
 	case x == nil || !d.r.From.Asker():
 		d.reply(Refused)
 		return
-	case room == nil || room.history == nil:
+	case room == nil:
+		d.reply(Absent)
+		return
+	}
+	kept, _ := d.readable(room, 0) // what is older has gone for all, also where it is in memory still
+	switch {
+	case kept.from == kept.to:
 		d.reply(Absent)
 		return
 	case d.input.refusal != admitted:
@@ -28,11 +34,8 @@ func (d *decision) delete() {
 		return
 	}
 	h, deleted, more, first := room.history, 0, false, len(d.items)
-	for i := int(h.n) - 1; i >= 0; i-- {
+	for i := kept.to - 1; i >= kept.from; i-- {
 		m := h.message(i)
-		if d.input.history.old(m.time, d.input.wall) {
-			break
-		}
 		if !d.meant(room, m) {
 			continue
 		}
@@ -101,12 +104,9 @@ func (d *decision) repeatDeleted(room *Room, id RoomID) {
 		return
 	}
 	h := room.history
-	for i, told := int(h.n)-1, 0; i >= 0 && told < pageMessages; i-- {
-		m := h.message(i)
-		if d.input.history.old(m.time, d.input.wall) { // so it does not matter when it is taken out of memory
-			break
-		}
-		if m.deleted() && m.seq <= x.Since.Number {
+	kept, _ := d.readable(room, 0)
+	for i, told := kept.to-1, 0; i >= kept.from && told < pageMessages; i-- {
+		if m := h.message(i); m.deleted() && m.seq <= x.Since.Number {
 			d.post(ItemDirect, d.r.From, id).Push = &codec.Push{Route: deleteRoute, Body: d.deleteBody(room, m.seq), Stream: &room.stream, Time: d.input.wall}
 			told++
 		}

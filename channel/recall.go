@@ -63,11 +63,9 @@ func (d *decision) fresh(room *Room) bool {
 }
 
 // tells tells whether there is a message in it that may be told.
-func (d *decision) tells(room *Room) bool { return d.input.history.tells(room, d.input.wall) }
-
-func (lim *History) tells(room *Room, now int64) bool {
+func (d *decision) tells(room *Room) bool {
 	h := room.history
-	return h != nil && h.n > 0 && !lim.old(h.newest().time, now)
+	return h != nil && h.n > 0 && !d.input.history.old(h.newest().time, d.input.wall)
 }
 
 // refresh forgets what is so old that nobody is told of it, before something is added that would make it count again.
