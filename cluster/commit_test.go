@@ -145,3 +145,20 @@ func TestConfirmOfItemsThatAreLost(t *testing.T) {
 		}
 	}
 }
+
+// The same word goes on to who follows, for as much as is true: it was told of more than there was, kept nothing of what was decided next, and had nothing to send when the owner died.
+func TestFollowerOfConfirmedItemsThatAreLost(t *testing.T) {
+	f := newFleet(t, 3)
+	f.owned(2, None)
+	owner, node := f.nodes[1], f.nodes[3].node()
+	owner.holder.Receive(node, &Message{Kind: KindConfirm, Part: thePart, Epoch: f.view.Shares[thePart].Epoch, Out: 500})
+	f.settle()
+	f.shut[[2]int{1, 3}] = true
+	f.enter(3, 1, "a")
+	f.settle()
+	f.kill(1)
+	f.promote()
+	f.settle()
+	f.want(3, `1 {"users":["a"]}`)
+	f.answered()
+}

@@ -479,11 +479,12 @@ func (h *Holder) watch(p *held, again bool) {
 
 // hasConfirmed takes the word of a node that it has applied items.
 func (h *Holder) hasConfirmed(p *held, from channel.Node, m *Message) {
-	_, out := h.worker.Counters(p.part, from)
-	h.confirmed(p, from, min(m.Out, out)) // more where the node has seen items of an owner whose state is lost, and has not heard of this one
+	_, most := h.worker.Counters(p.part, from)
+	out := min(m.Out, most) // more where the node has seen items of an owner whose state is lost, and has not heard of this one
+	h.confirmed(p, from, out)
 	for _, x := range [...]*slot{p.owner.follower, p.owner.joiner} {
 		if x != nil {
-			h.post(x.node, &Message{Kind: KindConfirmed, Part: p.part, Epoch: p.epoch, Naming: x.naming, Node: from, Out: m.Out})
+			h.post(x.node, &Message{Kind: KindConfirmed, Part: p.part, Epoch: p.epoch, Naming: x.naming, Node: from, Out: out})
 		}
 	}
 }
