@@ -95,8 +95,11 @@ func (l *loop) byAddr(a channel.Addr) *session {
 // Turn implements netpoll.Handler.
 func (l *loop) Turn() {
 	l.rooms.tellVolatile()
-	n, deadline := 0, l.np.EventNanos()+mailNanos
+	n, deadline := 0, int64(0)
 	more := l.mail.Drain(mailSlice, func(m *mail) {
+		if n == 0 { // not since the turn began: newcomers and handshakes may have taken longer than that
+			deadline = l.np.Nanos() + mailNanos
+		}
 		l.mailBytes.Add(-m.weight)
 		switch {
 		case m.request != nil:

@@ -86,6 +86,25 @@ func TestSlowMailIsSlicedByTime(t *testing.T) {
 	}
 }
 
+// What a turn does before, for newcomers and handshakes, takes nothing of the mail's time: in a storm of them mail would hardly be carried out, and fill up.
+func TestMailHasItsOwnTime(t *testing.T) {
+	r := newRig(t, shape{loops: 1}, nil)
+	l := r.node.loops[0]
+	done := 0
+	for range mailSlice {
+		l.postRun(0, func() { done++ })
+	}
+	r.net.Pass(1) // an event at 0 has not looked at the clock
+	began := l.np.EventNanos()
+	r.net.Pass(10 * mailNanos)
+	if l.np.EventNanos() != began {
+		t.Fatal("another event has begun")
+	}
+	if l.Turn(); done != mailSlice {
+		t.Errorf("a turn carried out %d of %d", done, mailSlice)
+	}
+}
+
 // An answer that comes before that of an older request waits for it: nothing is dropped, and answers keep the order of requests.
 func TestAnswersWaitForTheirTurn(t *testing.T) {
 	r := newRig(t, shape{loops: 2}, nil)
