@@ -205,9 +205,24 @@ func (x *tap) take(m *nats.Msg) {
 	}
 }
 
+// has tells whether each message was seen on its way to each connector.
+func (x *tap) has(pushes int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range pushes {
+		for c := range manyConnectors {
+			if len(x.sent[i][fmt.Sprint("connector-", c+1)]) == 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // check looks whether each message went to each connector, and to none of them twice in a packet. A link sends again what is not acknowledged soon, so that a message may be in more packets on a busy machine; the least is what one costs.
 func (x *tap) check(t *testing.T, pushes int) {
 	t.Helper()
+	eventually(t, "NATS to have told of each message to each connector", func() bool { return x.has(pushes) }) // the tap may hear of it later than all members
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var counts []int
