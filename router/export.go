@@ -409,7 +409,7 @@ func (x *extra) parsePending(r *wirebytes.Reader, at *Profile, now uint32) pendi
 		p.body, p.due = append([]byte{}, body...), neverDue
 	case keeps == keepsQuestion && p.op == 0:
 		x.sifting = &call{id: p.id, idBytes: p.idBytes, route: p.route, body: append([]byte{}, body...)}
-		x.handling, p.refusal = true, limitFilter.answer(false)
+		x.handling, p.refusal, p.due = true, limitFilter.answer(false), neverDue // siftAgain gives it its time, maybe seconds later
 	case keeps == keepsQuestion, len(body) > 0, !slices.Contains(submitted[:], p.op):
 		r.Fail()
 	}

@@ -293,6 +293,54 @@ func TestFilterWhileNodesTakeOver(t *testing.T) {
 	}
 }
 
+// What was at the filter when another process took over has its time from when that one asks its own, however long it is until it does: what it waited before, and while loops were not
+// turned, does not count, and nothing is given up where there is no filter any more.
+func TestFilterWhileATakeoverIsSlow(t *testing.T) {
+	for _, filtered := range []bool{true, false} {
+		t.Run(fmt.Sprint(filtered), func(t *testing.T) {
+			over, asked := make(chan struct{}), make(chan struct{})
+			r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+				cfg.Filter = Filter{Timeout: time.Second, AtOnce: 1, Judge: func(context.Context, filter.Said) (filter.Verdict, error) {
+					close(asked)
+					<-over
+					return filter.Verdict{}, nil
+				}}
+			})
+			before := r.node.sieve
+			a, b := r.login(atConnector, true), r.login(atConnector, true)
+			a.enter("ann", "r")
+			b.enter("bob", "r")
+			a.take()
+			b.take()
+			id := a.request(routeSend, sendBody("hello", "*"))
+			r.net.Settle()
+			<-asked
+			late := int(before.seconds()) + 1
+			if !filtered {
+				r.cfg.Filter = Filter{}
+			} else {
+				r.cfg.Filter.Judge = func(context.Context, filter.Said) (filter.Verdict, error) { return filter.Verdict{}, nil }
+			}
+			r.handOver(false)
+			r.net.Late(0, late)
+			var told, heard []string
+			r.until(func() bool {
+				told, heard = append(told, a.take()...), append(heard, pushesOf(b)...)
+				return len(told) >= 2
+			})
+			heard = append(heard, pushesOf(b)...)
+			if want := fmt.Sprintf("answer %d {}", id); !slices.Contains(told, want) || !slices.Equal(heard, []string{"onChat hello"}) {
+				t.Errorf("ann is told %q, want %s; bob hears %q", told, want, heard)
+			}
+			if n := r.node.loops[0].counters.panics; n > 0 {
+				t.Errorf("%d panics", n)
+			}
+			close(over)
+			r.until(before.idle)
+		})
+	}
+}
+
 // A filter that outstays its time, which ends no goroutine of its by itself, is counted as one that fails, and its message is refused or said, as was chosen.
 func TestFilterThatOutstaysItsTime(t *testing.T) {
 	for _, pass := range []bool{false, true} {
