@@ -120,6 +120,8 @@ func (r *Rule) Check() error {
 		return err
 	case (r.Kind == RulePolicy) != (r.Policy != nil):
 		return errors.New("a policy, and no other rule, says what holds in a room: policy")
+	case r.Policy != nil && r.Until != nil: // else it would go on where it was in use, and be in no list
+		return errors.New("a policy has no end by itself: leave out until")
 	case r.Policy != nil:
 		return r.Policy.Check()
 	}

@@ -139,6 +139,7 @@ func TestPoliciesOfFiles(t *testing.T) {
 		{`{"kind":"policy","policy":{"slow":"5s"}}`, "give a room"},
 		{`{"kind":"policy","room":"r","name":"x","policy":{"slow":"5s"}}`, "give a room"},
 		{`{"kind":"policy","room":"r","reason":"x","policy":{"slow":"5s"}}`, "no reason"},
+		{`{"kind":"policy","room":"r","until":"2100-01-01T00:00:00Z","policy":{"slow":"5s"}}`, "no end by itself"},
 		{`{"kind":"lock","room":"r","policy":{"slow":"5s"}}`, "a policy, and no other rule"},
 		{`{"kind":"policy","room":"r","policy":{"slow":"5s"}}`, ""},
 	} {
