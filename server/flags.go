@@ -161,7 +161,7 @@ func (from flagSource) parse(w io.Writer) (*settings, error) {
 		return nil, err
 	}
 	explainFlags(f)
-	if err := setFlags(f, from.environ, "the environment"); err != nil {
+	if err := setEnviron(f, from.environ); err != nil {
 		return nil, err
 	}
 	args := from.args

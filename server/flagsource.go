@@ -47,6 +47,12 @@ func setFlags(f *flag.FlagSet, variables []string, where string) error {
 	return nil
 }
 
+// setEnviron sets flags from an environment. A token that commands show by TCP is none, and may be exported where a server starts.
+func setEnviron(f *flag.FlagSet, environ []string) error {
+	environ = slices.DeleteFunc(slices.Clone(environ), func(kv string) bool { return strings.HasPrefix(kv, tokenEnv+"=") })
+	return setFlags(f, environ, "the environment")
+}
+
 // flagOf is the flag that a variable is, whether or not there is one of that name.
 func flagOf(variable string) (name string, ours bool) {
 	name, ours = strings.CutPrefix(variable, envPrefix)

@@ -5,9 +5,12 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -127,5 +130,21 @@ func TestNodesMistakes(t *testing.T) {
 		if err := drainNode(tc.addr, tc.node, time.Second, new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s %s: %v, want %s", tc.addr, tc.node, err, tc.want)
 		}
+	}
+}
+
+// A token that commands show may be exported where a server starts, or pomelod start; in a file of flags it is a mistake.
+func TestTokenOfCommandsIsNoFlag(t *testing.T) {
+	environ := []string{tokenEnv + "=0123456789abcdef"}
+	if _, err := parseFlags(nil, environ, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if s := newStarter(flag.NewFlagSet("", flag.ContinueOnError), &caller{nil, environ, io.Discard, io.Discard}); s.wrong != nil {
+		t.Error(s.wrong)
+	}
+	file := filepath.Join(t.TempDir(), "flags")
+	put(t, file, environ[0]+"\n")
+	if _, err := parseFlags([]string{"-flags-file", file}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "is no flag") {
+		t.Errorf("in a file: %v", err)
 	}
 }

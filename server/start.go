@@ -66,7 +66,7 @@ func newStarter(f *flag.FlagSet, by *caller) *starter {
 	s := &starter{settings: c, given: f, own: own, environ: by.environ}
 	if _, s.wrong = (&flagSource{app: by.app}).programFlags(own); s.wrong == nil {
 		explainFlags(own)
-		s.wrong = setFlags(own, by.environ, "the environment")
+		s.wrong = setEnviron(own, by.environ)
 		own.VisitAll(func(g *flag.Flag) { g.Value.(*explainedFlag).texts = nil }) // those are in each process's environment
 	}
 	own.VisitAll(func(g *flag.Flag) { f.Var(g.Value, g.Name, g.Usage) })
