@@ -166,10 +166,16 @@ func (u *unreadFlag) IsBoolFlag() bool {
 }
 
 // triedFlag takes the texts that a program's flag would take at the next start, and has the flag itself stay what it is: the program may be reading it. Values of
-// package flag are tried on another one of their type. Those of the program's own types, and functions, might do something: they take any text.
+// package flag are tried on another one of their type. Those of the program's own types, and functions, might do something: they take any text, and so does a value of
+// TextVar that is nothing without what the program has put into it, and panics.
 type triedFlag struct{ unreadFlag }
 
-func (u *triedFlag) Set(text string) error {
+func (u *triedFlag) Set(text string) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = nil
+		}
+	}()
 	if g, is := u.of.(flag.Getter); is {
 		if to, is := g.Get().(encoding.TextUnmarshaler); is { // TextVar
 			if another, is := another(to).(encoding.TextUnmarshaler); is {

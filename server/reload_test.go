@@ -170,6 +170,12 @@ func TestReloadOfOtherFlags(t *testing.T) {
 	}
 }
 
+// made is a flag's value that is nothing until it is made.
+type made map[string]bool
+
+func (m made) MarshalText() ([]byte, error)    { return nil, nil }
+func (m made) UnmarshalText(text []byte) error { m[string(text)] = true; return nil }
+
 // A flag of a program that would not parse at the next start is refused, and the program's value stays what it is, whatever is read.
 func TestReloadOfProgramFlags(t *testing.T) {
 	a := app.New()
@@ -178,6 +184,8 @@ func TestReloadOfProgramFlags(t *testing.T) {
 	wait, level := f.Duration("wait", time.Second, ""), new(slog.Level)
 	f.TextVar(level, "level", slog.LevelWarn, "")
 	f.Func("often", "", func(string) error { often++; return nil })
+	words := make(made)
+	f.TextVar(&words, "words", words, "")
 	file := filepath.Join(t.TempDir(), "flags")
 	put(t, file, lineOf("number", "4")+lineOf("often", "x"))
 	c, err := parseFlagsWith(a, []string{"-admin", "none", "-flags-file", file, "-often", "y", "-wait=2s"}, []string{"POMELOD_OFTEN=z"}, io.Discard)
@@ -187,18 +195,18 @@ func TestReloadOfProgramFlags(t *testing.T) {
 	can := func(name string) bool { return slices.Contains(reloadableFlags, name) }
 	for lines, want := range map[string]string{
 		lineOf("number", "four"): "POMELOD_NUMBER", lineOf("sure", "perhaps"): "POMELOD_SURE", lineOf("wait", "5"): "POMELOD_WAIT", lineOf("level", "loud"): "POMELOD_LEVEL",
-		lineOf("number", "5") + lineOf("sure", "true") + lineOf("wait", "5s") + lineOf("level", "ERROR") + lineOf("often", "w"): "",
+		lineOf("number", "5") + lineOf("sure", "true") + lineOf("wait", "5s") + lineOf("level", "ERROR") + lineOf("often", "w") + lineOf("words", "new"): "",
 	} {
 		put(t, file, lines)
 		_, changed, later, err := c.again(can)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", lines, err, want)
 		}
-		if err == nil && (len(changed) > 0 || !slices.Equal(later, []string{"level", "number", "sure"})) { // the others are on the command line
+		if err == nil && (len(changed) > 0 || !slices.Equal(later, []string{"level", "number", "sure", "words"})) { // the others are on the command line
 			t.Errorf("changed %q, later %q", changed, later)
 		}
 	}
-	if *number != 4 || *sure || *wait != 2*time.Second || *level != slog.LevelWarn || often != 3 {
+	if *number != 4 || *sure || *wait != 2*time.Second || *level != slog.LevelWarn || often != 3 || words["new"] {
 		t.Errorf("number %d, sure %v, wait %v, level %v, set %d times", *number, *sure, *wait, *level, often)
 	}
 }
