@@ -110,18 +110,26 @@ type vacancies struct {
 	n           int
 }
 
-// vacate makes a room of which something is set, and that nobody is in, the last of the list, if it is not there.
+// vacate puts a room of which something is set, and that nobody is in, into the list, if it is not there: at its end, but for one that has come from another owner.
 func (v *vacancies) vacate(x *settings) {
 	if x.vacant {
 		return
 	}
-	x.vacant, x.prev = true, v.last
-	if v.last != nil {
-		v.last.next = x
+	before := v.last
+	for before != nil && before.at > x.at {
+		before = before.prev
+	}
+	x.vacant, x.prev, x.next = true, before, v.first
+	if before != nil {
+		x.next, before.next = before.next, x
 	} else {
 		v.first = x
 	}
-	v.last = x
+	if x.next != nil {
+		x.next.prev = x
+	} else {
+		v.last = x
+	}
 	v.n++
 }
 

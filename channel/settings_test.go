@@ -182,6 +182,61 @@ func TestVacantRoomsAreBounded(t *testing.T) {
 	checkState(t, &s.w.state)
 }
 
+// A partition that comes from another owner brings rooms that were set before those that are here: they lapse when they would have there, and the first goes first.
+func TestSettingsThatHaveComeKeepTheirOrder(t *testing.T) {
+	s, now := settingStage(t, Limits{})
+	minutes := func(n int) { *now += int64(n) * int64(time.Minute) }
+	minutes(1)
+	s.set(OpSet, "b", `{"locked":true}`)
+	minutes(20)
+	s.set(OpSet, "a", `{"locked":true}`)
+	minutes(20)
+	s.set(OpSet, "c", `{"locked":true}`)
+	var exports [3][]byte
+	rooms := []string{"c", "a", "b"} // in which order they come
+	for i, room := range rooms {
+		exports[i] = s.w.Export(nil, Partition(room))
+	}
+	to, _ := settingStage(t, Limits{})
+	to.w.history.Wall, to.w.nanos = s.w.history.Wall, s.w.nanos
+	for i, room := range rooms {
+		if err := to.w.Import(Partition(room), Epoch{}, exports[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to.w.Tick()
+	there := func() (list string) {
+		for _, room := range []string{"b", "a", "c"} {
+			if to.room(room) != nil {
+				list += room
+			}
+		}
+		return list
+	}
+	for _, want := range []string{"bac", "ac", "c", ""} {
+		if got := there(); got != want {
+			t.Fatalf("there is %q, want %q", got, want)
+		}
+		minutes(20)
+		if due := to.w.Due(); due != 0 && due <= *now {
+			to.w.Tick()
+		}
+	}
+
+	full, _ := settingStage(t, Limits{})
+	full.w.history.Wall, full.w.nanos, full.w.history.Vacancy, full.w.history.Vacant = s.w.history.Wall, s.w.nanos, 0, 1
+	for i, room := range rooms {
+		if err := full.w.Import(Partition(room), Epoch{}, exports[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full.w.Tick()
+	if full.room("c") == nil || full.room("a") != nil || full.room("b") != nil {
+		t.Error("of more than there may be the last one is to be left")
+	}
+	checkState(t, &full.w.state)
+}
+
 // What rooms keep is forgotten for want of memory, but not what is set of them; and that counts.
 func TestSettingsOutliveHistory(t *testing.T) {
 	s, _ := keepingStage(t, History{Messages: 4, Bytes: 1000, Memory: 4000}, Limits{})

@@ -179,7 +179,9 @@ func (w *Worker) shelve(p *partition) {
 	if w.state.shelves.bytes > 0 { // it may be time already
 		w.forgetAt = max(1, w.nanos())
 	}
-	w.wantLapse()
+	if w.state.shelves.vacancies.n > 0 { // the same: what has come was set, or left, at another owner's
+		w.lapseAt = max(1, w.nanos())
+	}
 }
 
 // KeepHistory has rooms keep what is said in them. Called before the worker owns anything.
