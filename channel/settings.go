@@ -292,7 +292,7 @@ func (d *decision) describe() {
 	case d.input.refusal != admitted:
 		d.noteRefusal()
 		d.reply(Refused)
-	case room == nil || room.count == 0 && !d.fresh(room):
+	case room == nil || room.count == 0 && d.holding(room) == nil: // what it keeps of what was said is told by its history
 		d.reply(Absent)
 	default:
 		d.reply(d.appendRoom(nil, room))

@@ -140,6 +140,7 @@ func TestSettingsLapse(t *testing.T) {
 	// What was said before nobody is told any more, and what is set holds.
 	s.say(at(0, 2), "b", "one")
 	s.leave(at(0, 2), "b", "r")
+	expect(t, "nobody is there, and nothing set", s.known("r"), string(Absent))
 	s.set(OpSet, "r", `{"capacity":3}`)
 	after(20 * time.Minute)
 	s.w.Tick()
