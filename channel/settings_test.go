@@ -183,6 +183,28 @@ func TestVacantRoomsAreBounded(t *testing.T) {
 	checkState(t, &s.w.state)
 }
 
+// A room of which something is set stays, so what was said there is not forgotten for a room more.
+func TestSetRoomsKeepHistoryWhereOthersGo(t *testing.T) {
+	s, _ := keepingStage(t, History{Messages: 4, Bytes: 1000}, Limits{Rooms: 2})
+	for i, room := range []string{"set", "other"} {
+		s.enter(at(0, 1+i), "x", room)
+		s.send(at(0, 1+i), "x", room, Everybody, `"hi"`)
+		if room == "set" {
+			s.set(OpSet, room, `{"locked":true}`)
+		}
+		s.leave(at(0, 1+i), "x", room)
+	}
+	s.enter(at(0, 5), "x", "new")
+	if s.room("new") == nil || s.room("other") != nil || s.room("set") == nil || s.room("set").history.told() != 1 {
+		t.Errorf("%+v", s.w.Stats())
+	}
+	expect(t, "no room for more", s.comes(at(0, 6), "x", "more", 0, 0), `{"code":500,"error":true,"reason":"rooms"}`)
+	if s.room("set").history.told() != 1 {
+		t.Error("what was said is forgotten, and nothing is won")
+	}
+	checkState(t, &s.w.state)
+}
+
 // A partition that comes from another owner brings rooms that were set before those that are here: they lapse when they would have there, and the first goes first.
 func TestSettingsThatHaveComeKeepTheirOrder(t *testing.T) {
 	s, now := settingStage(t, Limits{})

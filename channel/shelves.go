@@ -223,13 +223,19 @@ func (w *Worker) makeRoom(p *partition, r *Request) {
 	if r.Op != OpEnter && r.Op != OpSet && r.Op != OpData || w.limits.Rooms == 0 || p.rooms[r.Room] != nil {
 		return
 	}
-	for range tickEntries { // one that a program has set something of stays
-		h := w.state.shelves.lists[0].first
-		if h == nil || w.roomsOfAll.Load() < int64(w.limits.Rooms) {
+	h := w.state.shelves.lists[0].first
+	for range tickEntries {
+		switch {
+		case h == nil || w.roomsOfAll.Load() < int64(w.limits.Rooms):
 			return
+		case h.room.set() != nil: // it stays, so nothing is won by what was said there
+			h = h.next
+			continue
 		}
+		next := h.next
 		w.counters[countForgotten]++
 		w.forget(h)
+		h = next
 	}
 }
 
