@@ -203,9 +203,46 @@ func (r Room) History(ctx context.Context, q Range) (messages []Message, more bo
 	if most <= 0 || most > pageMessages {
 		most = pageMessages
 	}
-	x := &channel.Extended{Most: uint32(most), Since: before, HasSince: q.Before != ""}
-	b, err := r.answer(ctx, channel.Request{Op: channel.OpHistory, Ext: x})
-	var page struct {
+	told, more, err := r.page(ctx, before, q.Before != "", most)
+	messages = told.after(since)
+	if err == nil && more && q.Since != "" {
+		if more = len(messages) == len(told) && len(told) > 0; more { // else it has come to Since
+			var older page
+			older, _, err = r.page(ctx, messages[0].place(), true, 1)
+			if more = len(older.after(since)) > 0; errors.Is(err, ErrAbsent) { // the room has ended meanwhile
+				err = nil
+			}
+		}
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("history of room %s: %w", r.name, err)
+	}
+	return messages, more, nil
+}
+
+// page is messages as they are told at once.
+type page []Message
+
+// after are the messages after a place. After one of an earlier room of the name, or none, all are.
+func (p page) after(since codec.Seq) (list []Message) {
+	for i := range p {
+		if at := p[i].place(); at.Incarnation != since.Incarnation || at.Number > since.Number {
+			list = append(list, p[i])
+		}
+	}
+	return list
+}
+
+// place is Seq.
+func (m *Message) place() codec.Seq {
+	at, _ := codec.ParseSeq(m.Seq)
+	return at
+}
+
+// page asks for the newest messages, so many at most, before a place if there is one; more tells whether there are older ones.
+func (r Room) page(ctx context.Context, before codec.Seq, has bool, most int) (messages page, more bool, err error) {
+	b, err := r.answer(ctx, channel.Request{Op: channel.OpHistory, Ext: &channel.Extended{Most: uint32(most), Since: before, HasSince: has}})
+	var told struct {
 		Messages []struct {
 			Seq  string
 			Time int64
@@ -215,21 +252,12 @@ func (r Room) History(ctx context.Context, q Range) (messages []Message, more bo
 		More bool
 	}
 	if err == nil {
-		err = codec.Unmarshal(b, &page)
+		err = codec.Unmarshal(b, &told)
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("history of room %s: %w", r.name, err)
-	}
-	more = page.More
-	for _, m := range page.Messages {
-		at, _ := codec.ParseSeq(m.Seq)
-		if q.Since != "" && at.Incarnation == since.Incarnation && at.Number <= since.Number {
-			more = false
-			continue
-		}
+	for _, m := range told.Messages {
 		messages = append(messages, Message{Seq: m.Seq, Time: time.UnixMilli(m.Time), From: m.From, Content: m.Msg})
 	}
-	return messages, more, nil
+	return messages, told.More, err
 }
 
 // pageMessages is how many messages a page has at most.

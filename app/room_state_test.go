@@ -246,6 +246,7 @@ func TestHistory(t *testing.T) {
 		{app.Range{Before: all[2].Seq}, "01false"},
 		{app.Range{Since: all[2].Seq}, "34false"},
 		{app.Range{Since: all[1].Seq, Limit: 2}, "34true"},
+		{app.Range{Since: all[2].Seq, Limit: 2}, "34false"},
 		{app.Range{Since: all[1].Seq, Before: all[3].Seq, Limit: 2}, "2false"},
 		{app.Range{Since: all[4].Seq}, "false"},
 		{app.Range{Since: "1." + strings.Split(all[4].Seq, ".")[1]}, "01234false"},
