@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/pomelod/pomelod/channel"
 )
@@ -22,7 +23,7 @@ type RoomInfo struct {
 }
 
 func infoOf(r channel.RoomInfo) RoomInfo {
-	return RoomInfo{Name: r.Name, Members: r.Members, Locked: r.Locked, Capacity: r.Capacity, Password: r.Password, Data: r.Data}
+	return RoomInfo{Name: r.Name, Members: r.Members, Locked: r.Locked, Capacity: r.Capacity, Password: r.Password, Data: slices.Clone(r.Data)} // the room's owner has that one still
 }
 
 // vacant tells whether the room is there for what it keeps of what was said only: nobody is in it, and nothing is set.
