@@ -21,6 +21,8 @@ import (
 var (
 	// ErrRooms means that there are as many rooms as there may be: of those that nobody is in and a program has set something of, or of all (-rooms).
 	ErrRooms = errors.New("there are as many rooms as there may be")
+	// ErrName means that nobody can enter a room of that name, as it is empty, longer than -max-name, or has a * or control characters: so nothing is set of it.
+	ErrName = errors.New("nobody can enter a room of that name")
 	// ErrData means that data is not JSON of 1 KiB at most.
 	ErrData = fmt.Errorf("a room's data must be JSON of %d bytes at most", channel.MaxData)
 

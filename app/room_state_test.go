@@ -198,6 +198,14 @@ func TestUpdateData(t *testing.T) {
 	if err := errors.Join(room.SetCapacity(-1)); err == nil {
 		t.Error("a capacity below 0")
 	}
+	for _, name := range []string{"", "a*b", strings.Repeat("x", 65)} {
+		if err := a.Room(name).Lock(); !errors.Is(err, app.ErrName) {
+			t.Errorf("a room called %q: %v", name, err)
+		}
+		if err := a.Room(name).Wait(ctx).SetData(1); !errors.Is(err, app.ErrName) {
+			t.Errorf("data of a room called %q: %v", name, err)
+		}
+	}
 	if err := room.SetPassword(strings.Repeat("x", 129)); err == nil {
 		t.Error("a password of 129 bytes")
 	}

@@ -219,6 +219,9 @@ func (n *Node) request(req channel.Request) error {
 	if req.Part = partitionOf(&req); req.Op != channel.OpRooms {
 		req.Fold = n.names.Fold(req.Target)
 	}
+	if (req.Op == channel.OpSet || req.Op == channel.OpData) && !validName(req.Room, n.limits.Load().NameBytes) { // a room stays for it, and its name counts for no more than that
+		return app.ErrName
+	}
 	n.posting.RLock() // waits only while a partition begins to move, and while the node rests
 	defer n.posting.RUnlock()
 	at := n.placement.Load()[req.Part]
