@@ -26,3 +26,11 @@ func (c *Conn) WrittenIfBroken() uint64 {
 	}
 	return c.before(c.out.pushed)
 }
+
+// Skips is how many stretches of its group's stream it is kept that the conn was left out of.
+func (c *Conn) Skips() int {
+	if c.out == nil || c.out.skips == nil {
+		return 0
+	}
+	return len(*c.out.skips)
+}

@@ -52,29 +52,32 @@ func (s *passes) release(g *Group) {
 	if len(l.frames) == 0 || g.log != nil && g.log.base() < l.end {
 		return
 	}
-	from := g.end
-	for _, c := range s.outboxes.queued {
-		if c.group == g && c.cut < from {
+	from, slow := g.end, s.outboxes.queued
+	if len(g.conns) < len(slow) { // many on the loop may have unsent bytes, of whom a small group has few
+		slow = g.conns
+	}
+	for _, c := range slow {
+		if c.group == g && c.unsent() && c.cut < from {
 			s.bringAside(c, from)
 		}
 	}
 	for i := range l.frames {
 		s.append(g, l.frames[i].b)
 	}
-	for _, c := range s.outboxes.queued {
-		if c.group == g && c.cut == from {
-			c.cut = g.end
-			c.out.skipped(skip{from, g.end})
+	for _, c := range slow {
+		if c.group == g && c.unsent() && c.cut == from {
+			c.skip(skip{from, g.end})
 			s.withheld += uint64(len(l.frames))
 		}
 	}
+	g.log.low = g.end // nobody has been visited in this round, in which all get so far
 	clear(l.frames)
 	l.frames, l.end = l.frames[:0], g.end
 }
 
 // Withholds tells whether c has unsent bytes, and so is not to be given what is volatile; it counts those. Runs on the loop.
 func (s *passes) Withholds(c *Conn) bool {
-	if c.out == nil || c.out.bytes == 0 {
+	if !c.unsent() {
 		return false
 	}
 	s.withheld++
@@ -95,16 +98,30 @@ func (s *passes) bringAside(c *Conn, to uint64) {
 	c.cut = to
 }
 
-// skipped notes what the conn is left out of.
-func (o *outbox) skipped(s skip) {
+// unsent tells whether there are bytes that the conn's socket has not taken.
+func (c *Conn) unsent() bool { return c.out != nil && c.out.bytes > 0 }
+
+// skip has the conn, which has been given all before a stretch of its group's stream, be left out of that.
+func (c *Conn) skip(s skip) {
+	o := c.out
 	if o.skips == nil {
 		o.skips = new([]skip)
 	}
-	if n := len(*o.skips); n > 0 && (*o.skips)[n-1].to == s.from {
-		(*o.skips)[n-1].to = s.to
-		return
+	list := *o.skips
+	n := len(list)
+	switch {
+	case n > 0 && list[n-1].to == s.from:
+		list[n-1].to = s.to
+	case n == cap(list) && o.stage.len() == 0: // of who is never done with what waits, only those among that are kept
+		for had := c.before(o.pushed); len(list) > 0 && list[0].to <= had; {
+			list = list[1:]
+		}
+		list = append(make([]skip, 0, 2*len(list)+2), list...)
+		fallthrough
+	default:
+		list = append(list, s)
 	}
-	*o.skips = append(*o.skips, s)
+	*o.skips, c.cut = list, s.to
 }
 
 // before is the offset of what the conn was given of its group's stream so many bytes before its cut.

@@ -107,3 +107,68 @@ func TestVolatileSparesTheSlow(t *testing.T) {
 		t.Errorf("when it is quick again it got %q", got)
 	}
 }
+
+// What a member was left out of is kept for as long as something waits that was pushed before it: who never takes all, but always some, costs no more for that.
+func TestVolatileForgetsWhatTheSlowMissed(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	var g netpoll.Group
+	slow, sock := h.connect(n)
+	fast, _ := h.connect(n)
+	l.Join(slow, &g)
+	l.Join(fast, &g)
+	do := func(f func()) {
+		h.onTurn = f
+		l.Ring()
+		n.Settle()
+	}
+	push := func() { l.Push(&g, []byte("aaaa;")) }
+	sock.Room = 0
+	const waiting = 3
+	for range waiting {
+		do(push)
+		do(h.volatile(&g, "v", "v;"))
+	}
+	for i := range 2000 {
+		do(push)
+		do(h.volatile(&g, "v", "v;"))
+		sock.Room = 5
+		sock.Ready()
+		n.Settle()
+		if got, most := slow.Skips(), 4*(waiting+2); got > most {
+			t.Fatalf("after %d pushes %d stretches are kept, at most %d are needed", i, got, most)
+		}
+		if got, want := int(slow.WrittenIfBroken()), (i+1)*7; got != want && got != want-2 {
+			t.Fatalf("after %d pushes it has had %d of the stream, want %d", i, got, want)
+		}
+	}
+	if s := l.Stats(); s.Withheld != 2000+waiting {
+		t.Errorf("%d were withheld", s.Withheld)
+	}
+}
+
+// A member with unsent bytes is left out wherever it is found: among the members of a small group, or among the few of a large one who have any.
+func TestVolatileSparesTheSlowOfSmallGroups(t *testing.T) {
+	h, n, l := newScripted(wide, 1<<40)
+	var small, large netpoll.Group
+	do := func(f func()) {
+		h.onTurn = f
+		l.Ring()
+		n.Settle()
+	}
+	slow, sock := h.connect(n)
+	l.Join(slow, &small)
+	sock.Room = 0
+	for range 5 {
+		c, s := h.connect(n)
+		l.Join(c, &large)
+		s.Room = 0
+	}
+	do(func() { l.Push(&large, []byte("b;")); l.Push(&small, []byte("a;")) })
+	do(h.volatile(&small, "v", "v;"))
+	sock.Room = -1
+	sock.Ready()
+	n.Settle()
+	if got := string(sock.Wrote); got != "a;" || l.Stats().Withheld != 1 {
+		t.Errorf("it got %q, %+v", got, l.Stats())
+	}
+}
