@@ -35,7 +35,9 @@ func (a *App) Cron(spec string, fn func(ctx context.Context)) (*Timer, error) {
 	return a.begin(waits(due, wall()), func() (fires bool, again time.Duration) {
 		now := wall()
 		if fires = !now.Before(due); fires {
-			due = s.next(now)
+			if due = s.next(now); due.IsZero() { // a February 29 that is a Sunday comes once in 28 years
+				return fires, 0
+			}
 		}
 		return fires, waits(due, now)
 	}, fn)

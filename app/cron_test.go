@@ -36,6 +36,10 @@ func TestSchedules(t *testing.T) {
 		{"CRON_TZ=Europe/Berlin 30 * * * *", "2026-03-29T00:00:00Z", "2026-03-29T00:30:00Z 2026-03-29T01:30:00Z"},
 		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z 2026-10-26T01:30:00Z"},
 		{"CRON_TZ=Europe/Berlin 30 * * * *", "2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z 2026-10-25T01:30:00Z 2026-10-25T02:30:00Z"},
+		// Chatham: 2:45 to 3:45 is left out on September 27, and shown twice on April 5.
+		{"CRON_TZ=Pacific/Chatham 0 3 * * *", "2026-09-25T15:00:00Z", "2026-09-26T14:00:00Z 2026-09-27T13:15:00Z"},
+		{"CRON_TZ=Pacific/Chatham 50 3 * * *", "2026-09-26T00:00:00Z", "2026-09-26T14:05:00Z"},
+		{"CRON_TZ=Pacific/Chatham 30 3 * * *", "2026-04-04T00:00:00Z", "2026-04-04T13:45:00Z 2026-04-05T14:45:00Z"},
 		// Lord Howe goes half an hour, Beirut at midnight.
 		{"CRON_TZ=Australia/Lord_Howe 15 2 * * *", "2026-10-02T20:00:00Z", "2026-10-03T15:30:00Z 2026-10-04T15:15:00Z"},
 		{"CRON_TZ=Asia/Beirut 30 0 * * *", "2026-03-27T22:00:00Z", "2026-03-27T22:30:00Z 2026-03-28T22:00:00Z 2026-03-29T21:30:00Z"},
@@ -145,6 +149,31 @@ func TestCron(t *testing.T) {
 	set("2026-11-30T19:59:59Z")
 	pass(120)
 	ran(false)
+}
+
+// A schedule whose next time is farther away than anybody looks ends, and is not called all the time.
+func TestCronEnds(t *testing.T) {
+	var clock atomic.Int64
+	t.Cleanup(app.SetWall(func() time.Time { return time.Unix(clock.Load(), 0) }))
+	clock.Store(time.Date(2032, 2, 28, 23, 59, 30, 0, time.UTC).Unix())
+	a := app.New()
+	s := apptest.Start(t, a)
+	begun := make(chan bool, 100)
+	timer, err := a.Cron("CRON_TZ=UTC 0 0 29 2 */7", func(context.Context) { begun <- true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 120 {
+		clock.Add(1)
+		s.Advance(time.Second)
+	}
+	soon(t, begun)
+	for app.Busy(timer) {
+		time.Sleep(time.Millisecond)
+	}
+	if timer.Stop() || len(begun) > 0 {
+		t.Errorf("it goes on; called %d times more", len(begun))
+	}
 }
 
 // A process alone leads.

@@ -75,7 +75,7 @@ func parseSchedule(spec string) (*schedule, error) {
 	}
 	s.anyDay, s.anyWeek = strings.HasPrefix(list[fieldDay], "*"), strings.HasPrefix(list[fieldWeekday], "*")
 	s.allHours = bits.OnesCount64(s.fields[fieldHour]) == 24
-	if s.next(time.Now()).IsZero() {
+	if s.next(wall()).IsZero() {
 		return nil, fmt.Errorf("%q: %w: there is no such day", spec, ErrSchedule)
 	}
 	return s, nil
@@ -161,6 +161,9 @@ func (s *schedule) next(t time.Time) time.Time {
 		}
 		if step = time.Minute; !s.has(fieldHour, t.Hour()) || !s.onDay(t) {
 			step *= time.Duration(60 - t.Minute())
+			if _, end := t.ZoneBounds(); !end.IsZero() { // not beyond the moment at which clocks are put on, which may lie within an hour
+				step = min(step, (end.Sub(t) + time.Minute - 1).Truncate(time.Minute))
+			}
 		} else if s.at(t) && !s.again(t) {
 			return t
 		}
