@@ -66,8 +66,8 @@ func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.o
 //
 // A place is kept for who has shown a secret or a login, and for others if their address tells them apart; not without -grace, nor where the room's policy says so, nor by
 // a server that ends alone. It is given up when the time is over, by a kick, a ban, or when another one takes a name that nothing protects: then the others are told onLeave, and
-// no function is called. A room of which more than a tenth, and more than 100, are away at one address keeps no more of them, and OnAway is called nevertheless: Room.Members tells who
-// is away.
+// no function is called. A room of which more than a tenth, and more than 100, are away at one address keeps no more of them, and OnAway is called nevertheless; so it is for a session
+// that breaks just as another one takes its place, of which no OnReturn follows. Room.Members tells who is away.
 func (a *App) OnAway(fn func(s *Session, at Place)) { a.onAway = append(a.onAway, fn) }
 
 // OnReturn adds a function that is called when a session has taken up a place that was kept (OnAway), right after OnEnter or OnJoin. s is the new session. It runs on the
