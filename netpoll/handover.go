@@ -64,6 +64,11 @@ func (l *Loop) export(c *Conn) ConnState {
 		s.Unsent = g.log.appendTo(s.Unsent, c.cut, g.end)
 	}
 	if queued == 0 { // it would have been one write
+		if g := c.group; g != nil && g.waits() {
+			for i := range g.latest.frames {
+				s.Unsent = append(s.Unsent, g.latest.frames[i].b...)
+			}
+		}
 		s.Kept.Exempt = uint32(len(s.Unsent))
 	}
 	return s

@@ -265,3 +265,20 @@ func TestHandOverOffersWhatWaits(t *testing.T) {
 		t.Errorf("given %q", got)
 	}
 }
+
+// What is volatile and waits for a round when its loop hands over is told by the next one: nobody can say that another of its kind follows.
+func TestHandOverTellsWhatIsVolatile(t *testing.T) {
+	n, h := newEchoes(t, netpoll.Limits{Outbound: 40 << 10, Stuck: 6, Buffered: 1 << 30})
+	c := h.loop.OpenPull(3, netip.AddrPortFrom(netip.IPv6Loopback(), 0))
+	h.loop.Join(c, &h.group)
+	id := c.ID(h.loop)
+	h.loop.Push(&h.group, []byte("push\n"))
+	h.loop.PushVolatile(&h.group, "at", []byte("at1\n"))
+	h.loop.PushVolatile(&h.group, "at", []byte("at2\n"))
+	n, h = handOver(t, n, h)
+	h.fetching = true
+	n.Settle()
+	if got := string(h.pulls[id]); got != "push\nat2\n" {
+		t.Errorf("given %q", got)
+	}
+}
