@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 )
@@ -124,5 +125,36 @@ func TestVolatileIsShed(t *testing.T) {
 	var err error
 	if err = r.asked(func() error { return e.any.Room("r").Wait(t.Context()).PushVolatile("onAt", nil) }); !errors.Is(err, app.ErrBusy) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Who is left out of a push and alone in its group there, is told what is volatile and waits.
+func TestVolatileOfWhoIsLeftOut(t *testing.T) {
+	r, e := awayRig(t, shape{loops: 1}, func(cfg *Config) {
+		cfg.Policy = func(string) Policy { return Policy{Hold: 50 * time.Millisecond} }
+	})
+	ann := r.login(atConnector, true)
+	x := r.extendedLogin(true) // of another variant
+	ann.enter("ann", "r")
+	x.enter("x", "r")
+	r.net.Wait(time.Second)
+	ann.take()
+	x.take()
+	room := e.any.Room("r")
+	for _, push := range []func() error{
+		func() error { return room.Push("onFirst", nil) },
+		func() error { return room.PushVolatile("onAt", nil) },
+		func() error { return room.PushExcept("ann", "onNews", nil) },
+		func() error { return room.Push("onLast", nil) },
+	} {
+		if err := push(); err != nil {
+			t.Fatal(err)
+		}
+		r.net.Settle()
+	}
+	r.net.Wait(time.Second)
+	ann.want("push 0 onFirst {}", "push 0 onLast {}", "push 0 onAt {}")
+	if got := fmt.Sprint(x.take()); !strings.Contains(got, "onNews") || !strings.Contains(got, "onAt") {
+		t.Errorf("the other one was told %s", got)
 	}
 }

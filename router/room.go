@@ -148,8 +148,8 @@ func (rs *rooms) dropEmpty(r *room) {
 }
 
 // push appends a push to the groups of its room, encoded once for each variant that is present. It returns false when the push is not
-// the next of the room's stream. but, who may be nil, is a guest who is left out.
-func (rs *rooms) push(r *room, it *channel.Item, but *session) bool {
+// the next of the room's stream. but, who may be nil, is a guest who is left out; of the group of spared, which may be nil, nobody is told.
+func (rs *rooms) push(r *room, it *channel.Item, but *session, spared *variantGroup) bool {
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
 		return false
 	}
@@ -160,9 +160,11 @@ func (rs *rooms) push(r *room, it *channel.Item, but *session) bool {
 		}
 		rs.encoded = it.Push.AppendFrame(rs.encoded[:0], vg.variant)
 		fresh := vg.group.Backlog() == 0 && rs.np.Waiting() == 0
-		rs.np.Push(&vg.group, rs.encoded)
-		if it.Count == channel.Urgent {
-			rs.np.Hurry(&vg.group)
+		if vg != spared {
+			rs.np.Push(&vg.group, rs.encoded)
+			if it.Count == channel.Urgent {
+				rs.np.Hurry(&vg.group)
+			}
 		}
 		vg.mark(r.seq, fresh)
 		if vg.guests != nil {
@@ -189,12 +191,15 @@ func (l *loop) pushRoom(it *channel.Item) {
 		return
 	}
 	but := l.leftOut(r, it)
-	first := but != nil && but.room == r
+	first, spared := but != nil && but.room == r, (*variantGroup)(nil)
 	if first { // it gets what was pushed before, and what comes behind
-		l.np.Leave(but.conn)
-		l.rooms.dropEmpty(r)
+		if vg := l.rooms.groupOf(r, but.variant, but.roomName()); vg.group.Len() == 1 {
+			first, spared = false, vg // empty, it would forget what is volatile, its pace and its marks
+		} else {
+			l.np.Leave(but.conn)
+		}
 	}
-	next := l.rooms.push(r, it, but)
+	next := l.rooms.push(r, it, but, spared)
 	if first {
 		l.rooms.joinGroup(but, r)
 	}
