@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,7 +31,16 @@ type everything struct {
 
 	wrong      atomic.Pointer[string]
 	away, back atomic.Int64
+
+	begun, done atomic.Int64 // changes of rooms[0]'s data, each of which adds 1 to its N
+	read        atomic.Int64 // messages of histories
 }
+
+// tally is the data of a room. That of rooms[0] only update changes; in the others set does, too.
+type tally struct{ N int64 }
+
+// password is what a client says, and a room may ask for.
+const password = "sesame"
 
 func newEverything() *everything {
 	a := app.New()
@@ -139,13 +149,84 @@ func (e *everything) tick(ctx context.Context) {
 	}
 	_ = room.PushVolatile("onVolatile", nil)
 	_ = room.Wait(ctx).Push("onWaited", nil)
+	e.look(ctx, room)
+	e.compare(ctx)
+}
+
+// set changes one of the things that a program sets of a room.
+func (e *everything) set(room app.Room) error {
+	switch rand.IntN(6) {
+	case 0:
+		return room.SetCapacity(4 * rand.IntN(3))
+	case 1:
+		return room.SetPassword([]string{"", password}[rand.IntN(2)])
+	case 2:
+		return room.Lock()
+	case 3, 4: // more often than it is locked, so that most clients come in
+		return room.Unlock()
+	default:
+		if room.Name() == e.rooms[0] {
+			return room.SetCapacity(0)
+		}
+		return room.SetData(tally{-1})
+	}
+}
+
+// update adds 1 to the data of one of two rooms, of which one has it set by others meanwhile.
+func (e *everything) update(ctx context.Context) error {
+	room := e.app.Room(e.rooms[rand.IntN(2)])
+	if room.Name() == e.rooms[0] {
+		e.begun.Add(1)
+	}
+	err := app.UpdateData(ctx, room, func(data *tally) error { data.N++; return nil })
+	if err == nil && room.Name() == e.rooms[0] {
+		e.done.Add(1)
+	}
+	return err
+}
+
+// compare compares the data of rooms[0] with the changes of it: none is lost, and none is made twice.
+func (e *everything) compare(ctx context.Context) {
+	done := e.done.Load()
+	var data tally
+	if err := e.app.Room(e.rooms[0]).Data(ctx, &data); err != nil && !errors.Is(err, app.ErrAbsent) {
+		return // the server ends
+	}
+	if begun := e.begun.Load(); data.N < done || data.N > begun {
+		e.fault("data of %s: %d after %d to %d changes", e.rooms[0], data.N, done, begun)
+	}
+}
+
+// look reads what there is to know of a room, and judges it.
+func (e *everything) look(ctx context.Context, room app.Room) {
+	if info, err := room.Info(ctx); err == nil && (info.Name != room.Name() || info.Capacity%4 != 0 || info.Capacity > 8) {
+		e.fault("room %s: %+v", room.Name(), info)
+	}
+	seen := make(map[string]bool)
+	for before := ""; ; { // pages, from the newest to the oldest; all of them together have a message once
+		page, more, err := room.History(ctx, app.Range{Before: before, Limit: 20})
+		if err != nil {
+			return
+		}
+		for _, m := range page {
+			if text := m.Text(); seen[m.Seq] || !strings.HasPrefix(text, "hi") && text != "late" {
+				e.fault("history of %s: %s from %s: %q, seen %v", room.Name(), m.Seq, m.From, text, seen[m.Seq])
+			}
+			seen[m.Seq] = true
+			e.read.Add(1)
+		}
+		if !more || len(page) == 0 {
+			return
+		}
+		before = page[0].Seq
+	}
 }
 
 // act does one of the things that a session can have done.
 func (e *everything) act(c *app.Call) (any, error) {
 	s, room := c.Session, e.room()
 	var err error
-	switch n := rand.IntN(14); n {
+	switch n := rand.IntN(20); n {
 	case 0:
 		err = s.Enter(c.Context(), app.Place{Room: room.Name()})
 	case 1, 2:
@@ -172,6 +253,14 @@ func (e *everything) act(c *app.Call) (any, error) {
 		}
 	case 11:
 		_, err = e.app.AfterFunc(time.Millisecond, func(context.Context) { _ = s.Push("onLater", nil) })
+	case 12, 13:
+		err = e.set(room.Wait(c.Context()))
+	case 14, 15:
+		err = e.update(c.Context())
+	case 16:
+		e.look(c.Context(), room)
+	case 17:
+		e.compare(c.Context())
 	default:
 		for range 20 {
 			err = errors.Join(err, room.PushVolatile(fmt.Sprint("onAt", n), nil))
@@ -185,7 +274,7 @@ func (e *everything) inline(c *app.Call) (any, error) {
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
-	return body, errors.Join(c.Session.Push("onInline", body), e.room().Say("server", "hi"))
+	return body, errors.Join(c.Session.Push("onInline", body), e.room().Say("server", "hi"), e.set(e.room()))
 }
 
 // A program does everything at once while its clients enter, speak, rename, switch, are cut off and come back. Each event comes once, and in the end nobody is left. With the race
@@ -199,6 +288,9 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 		if e.back.Load() > e.away.Load() || e.away.Load() == 0 {
 			t.Errorf("%d returns to %d places", e.back.Load(), e.away.Load())
+		}
+		if e.done.Load() == 0 || e.read.Load() == 0 {
+			t.Errorf("%d changes of data, %d messages read", e.done.Load(), e.read.Load())
 		}
 	})
 	addr := servertest.Start(t, e.app, "-loops", "3", "-least", "2", "-drain", "0", "-log-level", "error", "-send-rate", "0", "-enter-rate", "0")["connector"]
@@ -237,7 +329,7 @@ func (e *everything) visit(t *testing.T, addr, name string, rng *rand.Rand) {
 	for range 25 {
 		switch rng.IntN(6) {
 		case 0:
-			_ = c.Request("connector.entryHandler.enter", map[string]string{"username": name, "rid": e.rooms[rng.IntN(len(e.rooms))]}, nil)
+			_ = c.Request("connector.entryHandler.enter", map[string]string{"username": name, "rid": e.rooms[rng.IntN(len(e.rooms))], "password": []string{"", password}[rng.IntN(2)]}, nil)
 		case 1:
 			_ = c.Notify("chat.chatHandler.send", map[string]string{"content": "hi", "target": "*"})
 		case 2:
