@@ -71,7 +71,8 @@ func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.o
 func (a *App) OnAway(fn func(s *Session, at Place)) { a.onAway = append(a.onAway, fn) }
 
 // OnReturn adds a function that is called when a session has taken up a place that was kept (OnAway), right after OnEnter or OnJoin. s is the new session. It runs on the
-// event loop and must not block. In a fleet it runs where the new session is, and also for who was cut off by the end of a node, of which OnAway has not told.
+// event loop and must not block. In a fleet it runs where the new session is, and also for who was cut off by the end of a node, of which OnAway has not told;
+// and anywhere for a session that was cut off before it was told that it had entered: OnEnter was not called for that, so neither was OnAway.
 func (a *App) OnReturn(fn func(s *Session, at Place)) { a.onReturn = append(a.onReturn, fn) }
 
 // OnStart adds a function that is called before the server takes its first client, in the order in which they were added. If it fails the server

@@ -256,7 +256,9 @@ func (e *everything) act(c *app.Call) (any, error) {
 	case 12, 13:
 		err = e.set(room.Wait(c.Context()))
 	case 14, 15:
-		err = e.update(c.Context())
+		for range 5 {
+			err = errors.Join(err, e.update(c.Context()))
+		}
 	case 16:
 		e.look(c.Context(), room)
 	case 17:
@@ -286,8 +288,8 @@ func TestEverythingAtOnce(t *testing.T) {
 		if text := e.wrong.Load(); text != nil {
 			t.Error(*text)
 		}
-		if e.back.Load() > e.away.Load() || e.away.Load() == 0 {
-			t.Errorf("%d returns to %d places", e.back.Load(), e.away.Load())
+		if e.back.Load() == 0 || e.away.Load() == 0 { // returns may be more: who was cut off before the answer to its enter was in no room, and has a place
+			t.Errorf("%d returns, %d places kept", e.back.Load(), e.away.Load())
 		}
 		if e.done.Load() == 0 || e.read.Load() == 0 {
 			t.Errorf("%d changes of data, %d messages read", e.done.Load(), e.read.Load())
