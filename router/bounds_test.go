@@ -25,10 +25,13 @@ func forLoops(t *testing.T, change func(*Config), f func(t *testing.T, r *rig)) 
 		return
 	}
 	t.Run("reloaded", func(t *testing.T) { // limits that come to hold while the node serves hold as those with which it has begun
-		r := newRig(t, shape{loops: 2}, nil)
-		cfg := r.cfg
-		change(&cfg)
-		r.node.SetLimits(cfg.Limits, cfg.Access.PerAddress, Origins{})
+		var limits Limits
+		r := newRig(t, shape{loops: 2}, func(c *Config) { // what a reload does not change is there from the beginning
+			before := c.Limits
+			change(c)
+			limits, c.Limits = c.Limits, before
+		})
+		r.node.SetLimits(limits, r.cfg.Access.PerAddress, Origins{})
 		r.net.Settle()
 		f(t, r)
 	})
@@ -112,7 +115,8 @@ func TestStuckMemberIsEndedAlone(t *testing.T) {
 	})
 }
 
-// When all connections together have too much unsent, the largest backlog goes, and no other.
+// When all connections together have too much unsent, the loop that has most ends its largest backlog, and no other. Here one member has more unsent than the
+// others together, so it is the one, whichever loops they are on.
 func TestTotalOutboundEndsTheLargest(t *testing.T) {
 	change := func(c *Config) {
 		c.Limits.Conn.Outbound, c.Limits.Conn.Buffered, c.Limits.PackageBytes = 60_000, 100_000, 10_000
@@ -125,8 +129,7 @@ func TestTotalOutboundEndsTheLargest(t *testing.T) {
 			c.sock.Room = 0
 		}
 		for range 3 {
-			for i := range 4 { // one after the other: the largest has the largest backlog all the time
-				target := []string{"n2", "n2", "n1", "n3"}[i]
+			for _, target := range []string{"n2", "n2", "n2", "n1", "n3"} { // one after the other: the largest has most all the time
 				if got := all[0].ask(routeSend, sendBody(text, target)); got != `{}` {
 					t.Fatal(got)
 				}
