@@ -397,7 +397,7 @@ func (d *decision) drop(slot uint32, stays bool) {
 	room := m.room
 	d.note(countLeaves)
 	others := d.left(room) > 1
-	if others { // otherwise what is old goes with the room
+	if others || d.fresh(room) { // otherwise what is old goes with the room
 		d.refresh(room)
 	}
 	d.remember(room, slot)

@@ -365,3 +365,29 @@ func (p *plant) sets() (op Op, content []byte) {
 	}
 	return OpRoom, nil
 }
+
+// What is known of who has left becomes old where settings keep a room as it does elsewhere, also if the last member leaves later: it decides nothing then, whether a
+// Tick has taken it out of memory or not.
+func TestPastEndsWhereSettingsKeepARoom(t *testing.T) {
+	for _, ticks := range []bool{false, true} {
+		h := keeping(ReadersPresent)
+		h.Bytes, h.Vacancy = messageCost+10, time.Hour
+		s, now := keepingStage(t, h, Limits{})
+		expect(t, "capacity", s.set(OpSet, "r", `{"capacity":9}`), `{}`)
+		s.extendedEnter(at(0, 1), "a", 7, Extended{})
+		s.extendedEnter(at(0, 2), "b", 9, Extended{})
+		s.leave(at(0, 1), "a", "r")
+		s.say(at(0, 2), "b", "too long to be kept")
+		seen := s.room("r").seqOf(s.room("r").seq)
+		s.extendedEnter(at(0, 3), "c", 0, Extended{}) // is told, and counted
+		s.leave(at(0, 3), "c", "r")
+		*now += int64(11 * time.Minute)
+		if ticks {
+			s.w.Tick()
+		}
+		s.leave(at(0, 2), "b", "r")
+		if a := s.extendedEnter(at(0, 1), "a", 7, Extended{HasSince: true, Since: seen}); a.Complete == nil || *a.Complete {
+			t.Errorf("with a Tick: %v; who left eleven minutes ago is told that it has missed nothing", ticks)
+		}
+	}
+}
