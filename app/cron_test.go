@@ -110,9 +110,7 @@ func TestCron(t *testing.T) {
 		if want {
 			soon(t, begun)
 			end <- true
-			for app.Busy(timer) {
-				time.Sleep(time.Millisecond)
-			}
+			rests(t, timer)
 		}
 		if len(begun) > 0 {
 			t.Fatal("it was called once too often")
@@ -136,9 +134,7 @@ func TestCron(t *testing.T) {
 	set("2026-11-29T18:59:30Z")
 	pass(90)
 	end <- true
-	for app.Busy(timer) {
-		time.Sleep(time.Millisecond)
-	}
+	rests(t, timer)
 	ran(false)
 	set("2026-11-29T19:59:59Z")
 	pass(60)
@@ -149,6 +145,16 @@ func TestCron(t *testing.T) {
 	set("2026-11-30T19:59:59Z")
 	pass(120)
 	ran(false)
+}
+
+// rests waits until the function that a timer has called has ended.
+func rests(t *testing.T, timer *app.Timer) {
+	t.Helper()
+	for late := time.Now().Add(30 * time.Second); app.Busy(timer); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("its function does not end")
+		}
+	}
 }
 
 // A schedule whose next time is farther away than anybody looks ends, and is not called all the time.
@@ -168,9 +174,7 @@ func TestCronEnds(t *testing.T) {
 		s.Advance(time.Second)
 	}
 	soon(t, begun)
-	for app.Busy(timer) {
-		time.Sleep(time.Millisecond)
-	}
+	rests(t, timer)
 	if timer.Stop() || len(begun) > 0 {
 		t.Errorf("it goes on; called %d times more", len(begun))
 	}

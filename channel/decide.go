@@ -314,8 +314,6 @@ func (d *decision) add() {
 		room = nil
 	case d.holding(room) == nil:
 		d.unset(room)
-	case room.history.n > 0 && !d.tells(room): // what is set holds, and what was said is told to nobody any more
-		d.forget(room, true)
 	}
 	id, slow, serial := RoomID(0), time.Duration(0), d.nextSerial(room)
 	if room == nil {
