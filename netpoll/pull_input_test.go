@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
@@ -168,6 +169,55 @@ func TestThrottlePull(t *testing.T) {
 			t.Errorf("%d bytes, throttled %v", len(b), c.Throttled())
 		}
 	})
+}
+
+// A conn that waits for a turn, because it or its client has had its share, and is sent much meanwhile, is not heard in that turn: it is
+// when its peer has taken all of it.
+func TestThrottleBehindATurn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes  time.Duration // each thing that it asks for
+		putOff uint64
+	}{
+		"its share":    {10 * time.Microsecond, 0},
+		"its client's": {0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, h, l := one(t, wide, 1<<40)
+			c, k := h.pull(), &basket{}
+			h.onWrite = k.write
+			heard := 0
+			h.onData = func(c *netpoll.Conn, b []byte) int {
+				for used := range b {
+					heard++
+					w.net.Pass(tc.takes)
+					if l.Throttle(c) {
+						return used + 1
+					}
+				}
+				return len(b)
+			}
+			const things, sent = 100, 100_000
+			before := 0
+			w.do(h, func() {
+				l.Feed(c, make([]byte, things))
+				before = heard
+				l.Write(c, make([]byte, sent))
+			})
+			if stats := l.Stats(); before == things || stats.Yielded != 1-tc.putOff || stats.PutOff != tc.putOff {
+				t.Fatalf("%d of %d were heard, yielded %d, put off %d", before, things, stats.Yielded, stats.PutOff)
+			}
+			w.net.Settle()
+			if heard != before || !c.Throttled() || c.Queued() != sent {
+				t.Fatalf("%d more were heard, throttled %v, %d bytes wait", heard-before, c.Throttled(), c.Queued())
+			}
+			k.takes = -1
+			w.do(h, func() { l.Fetch(c) })
+			w.net.Settle()
+			if heard != things || c.Throttled() || len(k.got) != sent {
+				t.Errorf("%d of %d were heard, throttled %v, %d bytes taken", heard, things, c.Throttled(), len(k.got))
+			}
+		})
+	}
 }
 
 // TakeOutput gives all that the conn has not been given, in order, and leaves nothing of it behind.
