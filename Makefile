@@ -13,6 +13,10 @@ VERSION    := $(or $(VERSION),$(GITVERSION),devel)
 BUILDVCS := $(if $(GITVERSION),,-buildvcs=false)
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X github.com/pomelod/pomelod/server.Version=$(VERSION)'
 
+# What is tested is compiled as what is shipped, so that one entry of Go's cache serves the tests, the binary, and those that tests build. The race detector needs cgo.
+export CGO_ENABLED ?= 0
+export GOFLAGS     := $(strip $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -29,27 +33,29 @@ build: ## build bin/pomelod, a static binary
 run: build ## build and start pomelod, whose lobby shows newcomers what was said before; flags go into ARGS, as in make run ARGS=-help
 	@bin/pomelod -history-open lobby $(ARGS)
 
-# Not from Go's cache: some tests start what others have built.
+# Not from Go's cache: some tests start what others have built. make lint vets all of it, once.
+TEST = $(GO) test -count=1 -vet=off
+
 .PHONY: test
 test: test-go test-fleet test-json abuse interop ## run all tests: Go, a fleet of processes, the second JSON engine, hostile clients, real clients
 
 .PHONY: test-go
 test-go: ## run the Go tests alone, in a few minutes
-	$(GO) test -count=1 -timeout 30m $$($(GO) list ./... | grep -v /test/abuse)
+	$(TEST) -timeout 30m $$($(GO) list ./... | grep -v /test/abuse)
 
 # A module of its own, for nats-server.
 .PHONY: test-fleet
 test-fleet: ## run fleets of real processes with a real nats-server
-	cd test/fleet && $(GO) test -count=1 -timeout 30m ./...
+	cd test/fleet && $(TEST) -timeout 30m ./...
 
 .PHONY: test-json
 test-json:
-	$(GO) test -count=1 -timeout 30m -tags pomelod_stdjson ./codec ./router
+	$(TEST) -timeout 30m -tags pomelod_stdjson ./codec ./router
 
 # Not beside other tests: it judges how soon the witnesses hear.
 .PHONY: abuse
 abuse: ## attack pomelod in some forty ways while others chat (test/abuse)
-	$(GO) test -count=1 -timeout 30m ./test/abuse
+	$(TEST) -timeout 30m ./test/abuse
 
 .PHONY: abuse-long
 abuse-long: ## make some of the attacks as large as they were when they did harm, and judge how late others hear; wants 4 GB of memory
@@ -76,15 +82,16 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 60m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
+	CGO_ENABLED=1 $(TEST) -race -timeout 60m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
 
 .PHONY: race-abuse
 race-abuse: ## attack a pomelod that was built with the race detector, in about six minutes
-	CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./test/abuse
+	CGO_ENABLED=1 $(TEST) -race -timeout 30m ./test/abuse
 
+# The tests of make test-fleet, all of them: guests, networks, and what speaks to NATS are looked at for races. pomelod itself is as it is shipped, in both.
 .PHONY: race-fleet
-race-fleet: ## the same of the fleets of processes
-	cd test/fleet && CGO_ENABLED=1 $(GO) test -count=1 -race -timeout 30m ./...
+race-fleet: ## run fleets of real processes, and look at their clients and the bus for races
+	cd test/fleet && CGO_ENABLED=1 $(TEST) -race -timeout 30m ./...
 
 # Two thousand take two cores a minute or two. One seed again, told in full: bin/sim.test -test.run 'TestSim$$' -test.v -sim.from N -sim.seeds 1 -sim.trace
 SEEDS ?= 2000

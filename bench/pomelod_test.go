@@ -18,7 +18,9 @@ var buildPomelod = sync.OnceValues(func() (path string, err error) {
 		return "", err
 	}
 	path = built + "/pomelod"
-	if out, err := exec.Command("go", "build", "-o", path, "../cmd/pomelod").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "../cmd/pomelod")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil

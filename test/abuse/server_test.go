@@ -65,7 +65,7 @@ func buildOnce(program string, edits []edit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"build", "-buildvcs=false", "-o", filepath.Join(dir, "pomelod")}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "pomelod")}
 	if raceEnabled {
 		args = append(args, "-race")
 	} else {

@@ -24,13 +24,19 @@ var pomelod = sync.OnceValues(func() (string, error) {
 	}
 	built = dir
 	binary := filepath.Join(dir, "pomelod")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/pomelod")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build pomelod: %w\n%s", err, out)
-	}
-	return binary, nil
+	return binary, build("../..", binary, "./cmd/pomelod")
 })
+
+// build builds a program of a module as it is shipped, and with the flags of make: what the tests compile need not be compiled again for it, nor what another version has unchanged.
+func build(source, binary, program string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-buildvcs=false", "-o", binary}, flags...), program)...)
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", program, err, out)
+	}
+	return nil
+}
 
 var built string // folder of the binary, and of others that tests build
 

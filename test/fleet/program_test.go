@@ -84,10 +84,8 @@ func (f *friend) waitFor(what string) {
 // and all of it goes on with one node when the other is killed.
 func TestProgramOfTwoNodes(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "friends")
-	build := exec.Command("go", "build", "-o", binary, "./examples/friends")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := build("../..", binary, "./examples/friends"); err != nil {
+		t.Fatal(err)
 	}
 	h := &harness{t: t, rng: rand.New(rand.NewPCG(1, 1)), nats: startNATS(t, nil), at: make(map[string]string)}
 	for _, name := range []string{"a", "b"} {

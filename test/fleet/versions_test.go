@@ -54,7 +54,7 @@ func versionOf(t *testing.T, commit string) (binary string, err error) {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
 	binary = filepath.Join(dir, "pomelod")
-	return binary, build(source, binary)
+	return binary, build(source, binary, "./cmd/pomelod")
 }
 
 // anotherVersion builds this one with other versions of what nodes say to each other: the least and the greatest that it speaks are so many above its own. The bytes are the same.
@@ -71,7 +71,7 @@ func anotherVersion(t *testing.T, least, greatest int) (binary string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := build("../..", binary, "-overlay", name); err != nil {
+	if err := build("../..", binary, "./cmd/pomelod", "-overlay", name); err != nil {
 		t.Fatal(err)
 	}
 	return binary
@@ -88,15 +88,6 @@ func otherDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-func build(source, binary string, flags ...string) error {
-	cmd := exec.Command("go", append(append([]string{"build", "-o", binary}, flags...), "./cmd/pomelod")...)
-	cmd.Dir = source
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build another version: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // The previous commit and this one are nodes of one fleet, and each makes views, owns rooms that the other follows, and takes over what the other owned. If they do not speak with each other whoever comes says so and ends.
