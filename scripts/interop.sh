@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Drives POMELOD with the real clients of interop/: each file of tests in a run of its own, AT once (default: one less than there are processors).
+# Drives POMELOD with the real clients of interop/: each file of tests in a run of its own, AT once (default: as many as there are processors), as most of them wait most of the
+# time. After that come those, one at a time, that keep all processors busy or judge how soon a client gets on.
 # With CI set, a file that fails is run once more, alone, where at most three have failed: hundreds of clients share a machine with others, and one that
 # was not given the processor for seconds says nothing about the server. What fails twice fails; what passed at the second try is named, and its test
 # wants mending.
 set -euo pipefail
 cd "$(dirname "$0")/../interop"
 
-processors=$(nproc)
-at=${AT:-$((processors > 2 ? processors - 1 : 1))}
+at=${AT:-$(nproc)}
+alone='^(browser/(crowd|large)|test/(crowd|cuts|deaths|upgrade|sio/(leave|under-fire)))\.test\.js$'
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
@@ -22,7 +23,9 @@ export -f try
 
 mapfile -t files < <(find . -name '*.test.js' -not -path '*/node_modules/*' -printf '%P\n' | sort)
 mkdir "$out/first" "$out/second"
-printf '%s\0' "${files[@]}" | xargs -0 -P "$at" -I{} bash -c 'try "$1" "$2"' _ {} "$out/first"
+several() { xargs -r -d '\n' -P "$1" -I{} bash -c 'try "$1" "$2"' _ {} "$out/first"; }
+printf '%s\n' "${files[@]}" | { grep -vE "$alone" || true; } | several "$at"
+printf '%s\n' "${files[@]}" | { grep -E "$alone" || true; } | several 1
 
 failed=()
 [[ ! -e $out/first/failed ]] || mapfile -t failed < <(sort "$out/first/failed")
