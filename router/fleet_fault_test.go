@@ -25,11 +25,11 @@ import (
 func TestFleetFaults(t *testing.T) {
 	kinds := map[string]int{}
 	fleets := []string{"gnnc", "aa", "aaa", "gnnnccc"}
-	if raceEnabled {
-		fleets = fleets[:1] // ten times as slow
+	if again {
+		fleets = fleets[:1]
 	}
 	rounds := 2
-	if testing.Short() || raceEnabled {
+	if testing.Short() || again {
 		rounds = 1
 	}
 	for _, fleet := range fleets {
@@ -52,8 +52,8 @@ var foundFaults = []struct {
 
 // What a seed has found once stays found.
 func TestFleetFaultsFound(t *testing.T) {
-	if raceEnabled {
-		t.Skip("ten times as slow, and nothing here has a goroutine of its own")
+	if again {
+		t.Skip("nothing here has a goroutine of its own, nor JSON that others do not have")
 	}
 	for _, f := range foundFaults {
 		t.Run(fmt.Sprint(f.fleet, " ", f.seed), func(t *testing.T) {
@@ -523,7 +523,7 @@ func (m *faultModel) nobodyEnded() {
 // While a chat node gives all its partitions to the others, and gets them back, nobody is ended and nothing refused: an owner that changes is no loss.
 func TestFleetMovesEndNobody(t *testing.T) {
 	fleets, left := []string{"gnncc", "aa"}, 0
-	if raceEnabled { // ten times as slow: a few partitions move
+	if again { // a few partitions move
 		fleets, left = fleets[1:], 490
 	}
 	for _, fleet := range fleets {

@@ -262,8 +262,8 @@ func TestFleetAsk(t *testing.T) {
 
 // A chat node that joins has its share of the partitions within seconds, and so many views are made for that.
 func TestFleetGrows(t *testing.T) {
-	if raceEnabled {
-		t.Skip("ten times as slow, and nothing here has a goroutine of its own")
+	if again {
+		t.Skip("nothing here has a goroutine of its own, nor JSON that others do not have")
 	}
 	r := newRig(t, shape{loops: 1, fleet: "gnccc"}, nil)
 	x := r.fleet
