@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -310,7 +311,7 @@ type logged struct {
 // A room agrees with a model of it, whatever happens: enters with and without proof, goodbyes, cuts, private messages and time.
 func TestAwayModel(t *testing.T) {
 	rng := seed.Rand(t)
-	for range 30 {
+	for range race.Fewer(30) {
 		s, now := awayStage(t)
 		m := &awayModel{s: s, now: now, rng: rng, by: map[string]*awayMember{}}
 		m.log = append(m.log, logged{}) // numbers begin at 1

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -99,7 +100,7 @@ func TestClaimsModel(t *testing.T) {
 		s := newStage(t)
 		s.w.limits.Sessions = limits
 		held := map[string][]Addr{}
-		for step := range 3000 {
+		for step := range race.Fewer(3000) {
 			user := fmt.Sprint("u", rng.IntN(5))
 			from := at(rng.IntN(2)<<8|rng.IntN(2), 1+rng.IntN(12))
 			switch rng.IntN(20) {

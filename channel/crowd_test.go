@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -239,7 +240,7 @@ func TestWhoMayReadMembers(t *testing.T) {
 func TestLargeRooms(t *testing.T) {
 	rng := seed.Rand(t)
 	const list, second = 20, int64(time.Second)
-	for range 8 {
+	for range race.Fewer(8) {
 		s, now := limitedStage(t, Limits{List: list})
 		var here []string // in order of entry
 		at := map[string]Addr{}

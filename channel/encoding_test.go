@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -90,7 +91,7 @@ func unshared(it Item) Item {
 func TestRequestsRoundTrip(t *testing.T) {
 	rng := seed.Rand(t)
 	for op := OpEnter; op < ops; op++ {
-		for range 2000 {
+		for range race.Fewer(2000) {
 			r := requestOf(rng, op)
 			b := AppendRequest([]byte("before"), &r)[len("before"):]
 			got, err := ParseRequest(b)
@@ -110,7 +111,7 @@ func TestRequestsRoundTrip(t *testing.T) {
 func TestItemsRoundTrip(t *testing.T) {
 	rng := seed.Rand(t)
 	for kind := ItemPush; kind < itemKinds; kind++ {
-		for range 2000 {
+		for range race.Fewer(2000) {
 			it := itemOf(rng, kind)
 			b := AppendItem([]byte("before"), &it)[len("before"):]
 			it = unshared(it)
@@ -141,7 +142,7 @@ func recordOf(rng *rand.Rand, kind RecordKind) Record {
 func TestRecordsRoundTrip(t *testing.T) {
 	rng := seed.Rand(t)
 	for kind := RecordIn; kind < recordKinds; kind++ {
-		for range 2000 {
+		for range race.Fewer(2000) {
 			r := recordOf(rng, kind)
 			b := AppendRecord([]byte("before"), &r)[len("before"):]
 			got, err := ParseRecord(b)

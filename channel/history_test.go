@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -429,6 +430,7 @@ func TestHistoryModel(t *testing.T) {
 		text string
 		long bool // longer than what is kept
 	}
+	steps := race.Fewer(20_000)
 	for _, readers := range []Readers{ReadersPresent, ReadersEveryone} {
 		t.Run(fmt.Sprint("readers=", readers), func(t *testing.T) {
 			rng := seed.Rand(t)
@@ -445,7 +447,7 @@ func TestHistoryModel(t *testing.T) {
 				complete    int
 				told        int
 			)
-			for step := range 20_000 {
+			for step := range steps {
 				who := rng.IntN(6) // who is odd has a secret
 				user, key := fmt.Sprint("u", who), uint64(who%2)*uint64(2*who+1)
 				switch n := rng.IntN(100); {
@@ -522,7 +524,7 @@ func TestHistoryModel(t *testing.T) {
 					s.w.Tick()
 				}
 			}
-			if complete < 200 || told < 500 {
+			if complete < steps/100 || told < steps/40 {
 				t.Errorf("only %d returns were complete, %d messages repeated", complete, told)
 			}
 			checkState(t, &s.w.state)

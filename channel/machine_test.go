@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -175,7 +176,7 @@ func forPlants(t *testing.T, f func(t *testing.T, p *plant)) {
 	for i, limits := range []Limits{{}, {List: 3, Slow: 100 * time.Millisecond, Grace: time.Second, Sessions: Sessions{2, false}}, {List: 2, Sessions: Sessions{1, true}, Members: 4, Rooms: 4, Slow: 30 * time.Millisecond, Grace: 300 * time.Millisecond}} {
 		t.Run(fmt.Sprintf("members=%d,slow=%v", limits.Members, limits.Slow), func(t *testing.T) {
 			rng := seed.Rand(t)
-			for range 3 {
+			for range race.Fewer(3) {
 				f(t, newPlant(t, rng, limits, historyOf(6*i)))
 			}
 		})
