@@ -99,7 +99,7 @@ SEEDS ?= 2000
 sim: ## simulate SEEDS (2000) fleets of processes, with random faults, under virtual time
 	@mkdir -p bin
 	$(GO) test -c -o bin/sim.test ./cluster
-	@GOGC=400 bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
+	@bin/sim.test -test.run 'TestSim$$' -test.timeout 0 -sim.seeds '$(SEEDS)'
 
 # Figures want a machine that has nothing else to do. A part of it, without bars, is in make test-fleet.
 FAULTS ?= .

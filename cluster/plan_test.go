@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -358,7 +359,7 @@ func TestPlanProperties(t *testing.T) {
 func planProperties(t *testing.T, alone bool) {
 	r := seed.Rand(t)
 	names := []string{"a", "b", "c", "d", "e"}
-	for range 300 {
+	for range race.Fewer(300) {
 		runs, self := map[string]int{}, 0
 		var v *View
 		number := uint64(1)

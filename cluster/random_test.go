@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -406,7 +407,7 @@ func (l *life) rest() {
 func TestRandomLives(t *testing.T) {
 	first := seed.Rand(t).Uint64()
 	sum := map[string]int{}
-	for i := range *lives {
+	for i := range race.Fewer(*lives) {
 		l := newLife(t, rand.New(rand.NewPCG(first, uint64(i))))
 		for range 400 {
 			l.step()

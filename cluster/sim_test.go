@@ -6,9 +6,12 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pomelod/pomelod/internal/race"
 )
 
 var (
@@ -17,10 +20,16 @@ var (
 	simTrace = flag.Bool("sim.trace", false, "tell what happens in each millisecond; with -sim.seeds 1")
 )
 
+// simFew are the seeds that TestSim and TestSimAlone run by themselves; make sim runs more. A world has one goroutine: with the race detector there are as many as run at once, twice.
+var simFew = map[bool]int{false: 100, true: 4}[race.Enabled]
+
 // simLine is what make sim ends with.
 var simLine string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // hundreds of fleets come and go: a fifth of the time would go into collecting them
+	}
 	code := m.Run()
 	if simLine != "" {
 		fmt.Print(simLine)
@@ -80,6 +89,9 @@ func TestSim(t *testing.T) {
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.
 func TestSimSeeds(t *testing.T) {
+	if race.Enabled {
+		t.Skip("ten times as slow, and nothing here has a goroutine of its own")
+	}
 	for seed, bug := range map[uint64]string{
 		375:  "what was sent under a view beside one's own was taken",
 		720:  "an owner went on without its follower by a view that no quorum had",

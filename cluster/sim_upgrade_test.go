@@ -126,7 +126,7 @@ func (p *proc) giveUp() {
 // A fleet that is well, and whose processes are replaced all the time, has one view to the end: to the others nothing happens.
 func TestSimUpgradesGoUnnoticed(t *testing.T) {
 	total := sums{}
-	for w := range runs(*simFrom, simFew/5, func(w *world) {
+	for w := range runs(*simFrom, max(2, simFew/5), func(w *world) {
 		w.upgrades, w.freeze, w.faults, w.shifts, w.split = rand.New(rand.NewPCG(w.seed, 13)), freezeShort, nil, false, false
 		for i := range w.procs {
 			w.faults = append(w.faults, fault{at: 1 + int64(i), kind: faultStart, a: i})
