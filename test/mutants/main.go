@@ -129,7 +129,7 @@ func (m *mutant) try() (out outcome, detail string) {
 func test(overlay, pkg, run string) (text string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout+5*time.Minute) // the compiler has its own time
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-count=1", "-timeout", timeout.String(), "-run", run, "-overlay", overlay, "./"+pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-short", "-failfast", "-count=1", "-timeout", timeout.String(), "-run", run, "-overlay", overlay, "./"+pkg)
 	cmd.WaitDelay = 10 * time.Second
 	b, err := cmd.CombinedOutput()
 	return string(b), cmp.Or(ctx.Err(), err)
