@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pomelod/pomelod/codec"
@@ -43,8 +44,8 @@ const (
 	historyCost = 400 // the room itself included, which may have nobody in it (TestHistoryFootprint)
 	messageCost = 64
 	midCost     = 32
-	pastCost    = 96 // with its place in a map (TestPastFootprint)
-	maxMids     = 64
+	pastCost    = 96   // with its place in a map (TestPastFootprint)
+	maxMids     = 64   // of messages of members, and as many of what operators publish
 	maxPast     = 4096 // a large room whose proxy has ended; whoever comes and goes must do it that often to push others out
 )
 
@@ -70,7 +71,7 @@ type history struct {
 
 // abouts is what a room keeps beside messages, which few rooms do.
 type abouts struct {
-	mids []mid // the last messages that had an id, oldest first
+	mids []mid // the last messages that had an id, oldest first; members' do not push out operators', nor the other way round
 	past formers
 	// What was said to members that are away, by slot, and how much it counts in memory.
 	letters     map[uint32][]letter
@@ -243,15 +244,29 @@ func (s *state) applyHistory(p *partition, room *Room, r *Record) {
 		}
 	case RecordMid:
 		a := h.needAbout()
-		if len(a.mids) == maxMids {
-			a.mids = a.mids[:copy(a.mids, a.mids[1:])]
-		}
-		a.mids = append(a.mids, mid{r.Place, r.Key, r.Num, r.Time})
+		a.note(mid{r.Place, r.Key, r.Num, r.Time})
 	case RecordPast:
 		h.needAbout().past.leave(r.Key, r.Num, r.Time)
 	}
 	h.at = max(h.at, r.Time)
 	s.shelve(p, room)
+}
+
+// note keeps an id. The oldest of its kind goes for it.
+func (a *abouts) note(m mid) {
+	oldest, n := -1, 0
+	for i := range a.mids {
+		if isPublish(a.mids[i].place) != isPublish(m.place) {
+			continue
+		}
+		if n++; oldest < 0 {
+			oldest = i
+		}
+	}
+	if n == maxMids {
+		a.mids = slices.Delete(a.mids, oldest, oldest+1)
+	}
+	a.mids = append(a.mids, m)
 }
 
 func (h *history) needAbout() *abouts {

@@ -147,7 +147,7 @@ func (w *Worker) admit(r *Request, of subject) refusal {
 	case OpSend, OpPush, OpSay:
 		switch {
 		case of.room == nil || r.Op == OpSend && of.user == 0:
-		case r.Op == OpSend && r.Target == Everybody && w.holds && of.room.readers != ReadersNobody && w.journal.Failing():
+		case (r.Op == OpSend || r.Op == OpSay && r.Ext != nil) && r.Target == Everybody && w.holds && of.room.readers != ReadersNobody && w.journal.Failing():
 			return refusedHistory
 		case r.Target == Everybody:
 			return w.busy(of.room)

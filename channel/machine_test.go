@@ -115,7 +115,13 @@ func (p *plant) request() Request {
 		r.Op = OpMembers
 		p.extended(&r)
 	case n < 36:
-		r.Op, r.Target, r.Route, r.Content = []Op{OpPush, OpPushExcept}[p.rng.IntN(2)], target, "onNews", []byte(`{"a":1}`)
+		r.Op, r.Target, r.Route, r.Content = []Op{OpPush, OpPushExcept, OpSay}[p.rng.IntN(3)], target, "onNews", []byte(`{"a":1}`)
+		if r.Op == OpSay {
+			r.Target = Everybody
+		}
+		if r.Op != OpPushExcept {
+			p.extended(&r)
+		}
 	case n < 37:
 		r.Op, r.Target, r.Content = OpKick, target, []byte(`"go"`)
 	case n < 38:

@@ -19,6 +19,9 @@ func (d *decision) pushTo() {
 		d.pushUser()
 		return
 	}
+	if d.publishedBefore() {
+		return
+	}
 	if !d.somebody() || d.r.Target != Everybody && (d.of.target == 0 || d.state.isAway(d.of.target)) {
 		d.reply(Absent)
 		return
@@ -27,13 +30,17 @@ func (d *decision) pushTo() {
 		d.pushVolatile()
 		return
 	}
+	if d.r.Ext != nil {
+		d.refresh(d.of.room) // the id is kept where messages are
+	}
 	first := len(d.items)
-	if p, _ := d.deliver(serverPush); p == nil {
+	p, _ := d.deliver(serverPush)
+	if p == nil {
 		d.reply(Refused)
 		return
 	}
 	d.hurry(first)
-	d.reply(Done)
+	d.published(p)
 }
 
 // pushVolatile is a push to all of a room that need not come: no record is made of it, so nobody can miss it.
@@ -85,6 +92,14 @@ func (d *decision) pushExcept() {
 
 // say is a message of the server's own: members see and return to it as to one of theirs.
 func (d *decision) say() {
+	if d.input.refusal == refusedHistory { // first: one that was said before may wait to be safe
+		d.noteRefusal()
+		d.reply(HistoryRefused)
+		return
+	}
+	if d.publishedBefore() {
+		return
+	}
 	if !d.somebody() {
 		d.reply(Absent)
 		return
@@ -101,7 +116,7 @@ func (d *decision) say() {
 		d.keep(rec, room, p)
 	}
 	d.hurry(first)
-	d.reply(Done)
+	d.published(p)
 }
 
 // hurry has loops not hold what has been pushed since, if it was asked for.

@@ -48,7 +48,7 @@ const (
 	RecordUnkept
 	// RecordForget: Room keeps no onChat up to Num any more; with Key 1 nothing else either but letters, with Key 2 not even these. Without members and messages the room is forgotten.
 	RecordForget
-	// RecordMid: a member whose place is Place has sent the message with the id Key to Room, at Time, which became push Num (0: a private one).
+	// RecordMid: a member whose place is Place, or an operator (publishPlace), has sent the message with the id Key to Room, at Time, which became push Num (0: a private one).
 	RecordMid
 	// RecordPast: who proves to be Key was in Room when pushes were numbered up to Num, and later, and left at Time.
 	RecordPast
@@ -90,7 +90,7 @@ type Record struct {
 	Num   uint64
 	Key   uint64
 	Time  int64  // ns of the partition's time, or a duration in ns; of what is kept, Unix ms
-	Place uint64 // RecordMid: what tells the sender from other members, also when it returns; RecordAway: where the client was; RecordPartition: Unix ms; else as its kind says
+	Place uint64 // RecordMid: what tells the sender from others, also when it returns; RecordAway: where the client was; RecordPartition: Unix ms; else as its kind says
 	Body  []byte // immutable
 
 	// What the name stands for, if the one who decided knows it already. Not part of the encoding.

@@ -32,7 +32,7 @@ const (
 	// after the one of the serial Ext.Since.
 	OpMembers
 	// OpPush pushes Route with Content to Room, or to Target alone; if it is Silent, volatile to all of Room (ItemVolatile); without a Room to all of User's sessions (OpBind), but for those behind From's node if it is Silent. From
-	// nobody.
+	// nobody. With Ext it is an operator's, as OpSay is then: with the same Ext.Mid it is done once, and the answer is {"seq":…,"time":…,"loops":…,"members":…}, of the first time with "again".
 	OpPush
 	// OpKick ends Target's session; Content is the reason it is told, as JSON text. With Everybody it ends those of all members, and the room, with
 	// what it keeps. Without a Room it ends all of User's sessions (OpBind).
@@ -113,7 +113,7 @@ type Extended struct {
 	Since    codec.Seq
 	HasSince bool
 	Most     uint32 // messages that are wanted: OpEnter without Since, the last ones; OpHistory. OpMembers: names
-	Mid      uint64 // OpSend, OpDelete: a hash of the message's id; 0: it has none
+	Mid      uint64 // OpSend, OpPush, OpSay, OpDelete: a hash of the message's id; 0: it has none
 }
 
 // Unheard is Request.Handed where the session's enter was not answered when it ended, or gave it up: it was told nothing of what it had missed.
