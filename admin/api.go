@@ -39,7 +39,7 @@ var endpoints = []endpoint{
 	{"GET", "/v1/history", []string{"room", "limit"}, 0, getHistory},
 	{"GET", "/v1/limits", nil, 0, getLimits},
 	{"POST", "/v1/kick", nil, 0, postKick},
-	{"POST", "/v1/publish", nil, 0, postPublish},
+	{"POST", "/v1/publish", nil, publishTimeout, postPublish},
 	{"POST", "/v1/delete", nil, 0, postDelete},
 	{"POST", "/v1/close", nil, 0, postClose},
 	{"GET", "/v1/policy", []string{"room"}, 0, getPolicy},
@@ -139,9 +139,11 @@ func (e *endpoint) serve(a API, seen *Mids, w http.ResponseWriter, r *http.Reque
 		refuse(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, app.ErrAbsent), errors.Is(err, router.ErrNoMessage):
 		refuse(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, router.ErrNoPlace), errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
+	case errors.Is(err, router.ErrNoPlace), errors.Is(err, router.ErrMessage), errors.Is(err, app.ErrObject), errors.Is(err, app.ErrRoute), errors.Is(err, app.ErrTooLong):
 		refuse(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, app.ErrBusy), errors.Is(err, app.ErrNotSent), errors.Is(err, errUnderWay):
+	case errors.Is(err, ErrPartly):
+		refuse(w, http.StatusGatewayTimeout, err.Error())
+	case errors.Is(err, app.ErrBusy), errors.Is(err, app.ErrNotSent), errors.Is(err, router.ErrUnwritten), errors.Is(err, ErrNotNow), errors.Is(err, errUnderWay):
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 	case errors.As(err, new(*RuleFileError)):
@@ -181,6 +183,12 @@ func logWrite(q *request, path string, answer any, err error) {
 	case Done:
 		if done.Count != nil {
 			args = append(args, "count", *done.Count)
+		}
+		if done.Nodes != nil {
+			args = append(args, "nodes", *done.Nodes)
+		}
+		if done.Repeated {
+			args = append(args, "repeated", true)
 		}
 		if done.Warning != "" {
 			args = append(args, "warning", done.Warning)
@@ -436,6 +444,9 @@ func counted(n int, err error) (Done, error) {
 	return Done{Scope: ScopeNode, Count: &n}, err
 }
 
+// publishTimeout is more than nodes take to say what they have published.
+const publishTimeout = 10 * time.Second
+
 func postPublish(a API, q *request) (any, error) {
 	var p Publish
 	if err := q.decode(&p); err != nil {
@@ -456,13 +467,25 @@ func postPublish(a API, q *request) (any, error) {
 	case len(p.Mid) > maxMid:
 		return nil, bad("mid: may have %d bytes", maxMid)
 	}
-	return q.mids.once(p.Mid, func() (Done, error) {
+	return q.mids.once(p.ID(), func() (Done, error) {
 		if p.Room != "" {
-			return Done{Scope: ScopeFleet}, a.PublishRoom(q, p.Room, p.User, p.Route, p.Body)
+			return publishRoom(a, q, &p)
 		}
-		n, err := a.PublishSessions(q, router.SessionFilter{Name: p.User, UID: p.UID}, p.Route, p.Body)
-		return counted(n, err)
+		s, err := a.PublishEverywhere(q, p)
+		if err != nil || s.Nodes == 0 {
+			return counted(s.Sessions, err)
+		}
+		return Done{Scope: ScopeFleet, Count: &s.Sessions, Nodes: &s.Nodes, Repeated: s.Again}, nil
 	})
+}
+
+// publishRoom publishes in a room, whose owner says whether it was done before.
+func publishRoom(a API, q *request, p *Publish) (Done, error) {
+	at, err := a.PublishRoom(q, router.Publication{Room: p.Room, User: p.User, Route: p.Route, Body: p.Body, Mid: p.Mid})
+	if err != nil {
+		return Done{}, err
+	}
+	return Done{Scope: ScopeFleet, Count: &at.Members, Seq: at.Seq, Time: at.Time, Delivered: &at.Loops, Repeated: at.Again}, nil
 }
 
 func postClose(a API, q *request) (any, error) {

@@ -146,17 +146,23 @@ func (a *fakeAPI) SetRule(r Rule, lift bool) (bool, error) {
 	return true, a.err
 }
 
-func (a *fakeAPI) PublishRoom(_ context.Context, room, name, route string, body []byte) error {
-	a.note("push %q %q %q %s", room, name, route, body)
-	return a.err
+func (a *fakeAPI) PublishRoom(_ context.Context, p router.Publication) (router.Published, error) {
+	a.note("push %q %q %q %s", p.Room, p.User, p.Route, p.Body)
+	if p.Mid != "" {
+		a.note("mid %q", p.Mid)
+	}
+	return router.Published{Seq: "a.1", Time: 5, Loops: 2, Members: 3, Again: p.Mid == "said before"}, a.err
 }
 
-func (a *fakeAPI) PublishSessions(_ context.Context, f router.SessionFilter, route string, body []byte) (int, error) {
-	if f.UID != "" {
-		a.note("uid %q", f.UID)
+func (a *fakeAPI) PublishEverywhere(_ context.Context, p Publish) (Spread, error) {
+	if p.UID != "" {
+		a.note("uid %q", p.UID)
 	}
-	a.note("push all %q %q %s", f.Name, route, body)
-	return 0, a.err
+	a.note("push all %q %q %s", p.User, p.Route, p.Body)
+	if a.fleet {
+		return Spread{Sessions: 7, Nodes: 3, Again: p.Mid == "said before"}, a.err
+	}
+	return Spread{}, a.err
 }
 
 // askAPI asks an API as one who comes by the socket does.
@@ -235,8 +241,9 @@ func TestAPI(t *testing.T) {
 		{"POST /v1/kick", `{"name":"x","reason":"bye"}{}`, 400, "", ""},
 		{"POST /v1/kick", ``, 400, "", ""},
 		{"POST /v1/kick?name=x", `{"name":"x","reason":"bye"}`, 400, "", ""},
-		{"POST /v1/publish", `{"room":"r","route":"onX","body":{"a":1}}`, 200, `push "r" "" "onX" {"a":1}`, `{"scope":"fleet"}`},
-		{"POST /v1/publish", `{"room":"r","user":"x","route":"onX","body":{}}`, 200, `push "r" "x" "onX" {}`, `{"scope":"fleet"}`},
+		{"POST /v1/publish", `{"room":"r","route":"onX","body":{"a":1}}`, 200, `push "r" "" "onX" {"a":1}`, `{"scope":"fleet","count":3,"seq":"a.1","time":5,"delivered":2}`},
+		{"POST /v1/publish", `{"room":"r","route":"onX","body":{},"mid":"said before"}`, 200, `push "r" "" "onX" {}; mid "said before"`, `{"scope":"fleet","count":3,"seq":"a.1","time":5,"delivered":2,"repeated":true}`},
+		{"POST /v1/publish", `{"room":"r","user":"x","route":"onX","body":{}}`, 200, `push "r" "x" "onX" {}`, `{"scope":"fleet","count":3,"seq":"a.1","time":5,"delivered":2}`},
 		{"POST /v1/publish", `{"user":"x","route":"onX","body":{}}`, 404, `push all "x" "onX" {}`, ""},
 		{"POST /v1/publish", `{"all":true,"route":"onX","body":{}}`, 404, `push all "" "onX" {}`, ""},
 		{"POST /v1/publish", `{"all":true,"room":"r","route":"onX","body":{}}`, 400, "", ""},
@@ -332,7 +339,7 @@ func TestAPIErrors(t *testing.T) {
 	}{
 		{app.ErrAbsent, 404}, {router.ErrNoMessage, 404}, {router.ErrNoPlace, 400}, {app.ErrBusy, 503}, {app.ErrObject, 400}, {app.ErrTooLong, 400}, {app.ErrRoute, 400},
 		{fmt.Errorf("%w (loop [1] of 2)", router.ErrStuck), 504}, {&RuleFileError{errors.New("disk full")}, 507}, {context.DeadlineExceeded, 504}, {errors.New("x"), 500},
-		{app.ErrNotSent, 503}, {fmt.Errorf("room r: %w", app.ErrUnknown), 504},
+		{ErrNotNow, 503}, {fmt.Errorf("%w: %w", ErrPartly, app.ErrBusy), 504}, {router.ErrUnwritten, 503}, {router.ErrMessage, 400}, {app.ErrNotSent, 503}, {fmt.Errorf("room r: %w", app.ErrUnknown), 504},
 	} {
 		w := askAPI(&fakeAPI{err: tc.err}, "POST", "/v1/close", `{"room":"r","reason":"bye"}`)
 		if !strings.Contains(w.Body.String(), strings.ReplaceAll(tc.err.Error(), `"`, `\"`)) || w.Code != tc.status {
@@ -429,7 +436,7 @@ func TestWritesAreLogged(t *testing.T) {
 	}
 	want := []string{
 		"done for an operator who=ann what=kick name=x address= uid= all=false room= reason=bye count=3",
-		"done for an operator who=ann what=publish room=r user= uid= all=false route=onChat mid= bytes=16",
+		"done for an operator who=ann what=publish room=r user= uid= all=false route=onChat mid= bytes=16 count=3",
 		"an operator's request was not carried out who=ann what=close room=r reason= err=reason: must be 1 to 1024 bytes; clients are shown it",
 		"done for an operator who=ann what=drain node=b state=draining",
 		"done for an operator who=ann what=upgrade result=process 7 has taken over",

@@ -125,3 +125,27 @@ func TestPublish(t *testing.T) {
 		}
 	}
 }
+
+// What is published to sessions of a fleet is told with how many nodes have done it, and whether they had before; another room, or another name, is another publish, whatever its mid.
+func TestPublishInAFleet(t *testing.T) {
+	a := &fakeAPI{fleet: true}
+	for body, want := range map[string]string{
+		`{"user":"x","route":"onX","body":{}}`:                     `{"scope":"fleet","count":7,"nodes":3}`,
+		`{"uid":"x","route":"onX","body":{},"mid":"said before"}`:  `{"scope":"fleet","count":7,"nodes":3,"repeated":true}`,
+		`{"all":true,"route":"onX","body":{},"mid":"said before"}`: `{"scope":"fleet","count":7,"nodes":3,"repeated":true}`,
+	} {
+		if w := askAPI(a, "POST", "/v1/publish", body); w.Code != 200 || strings.TrimSpace(w.Body.String()) != want {
+			t.Errorf("%s: %d %s, want %s", body, w.Code, w.Body, want)
+		}
+	}
+	ids := make(map[string]Publish)
+	for _, p := range []Publish{{Room: "a", Mid: "1"}, {Room: "b", Mid: "1"}, {Room: "a", Mid: "2"}, {Room: "a", User: "x", Mid: "1"}, {User: "x", Mid: "1"}, {UID: "x", Mid: "1"}, {All: true, Mid: "1"}} {
+		if other, has := ids[p.ID()]; has || p.ID() == "" {
+			t.Errorf("%+v has the id of %+v, %q", p, other, p.ID())
+		}
+		ids[p.ID()] = p
+	}
+	if id := (&Publish{All: true}).ID(); id != "" {
+		t.Errorf("without a mid it has the id %s", id)
+	}
+}

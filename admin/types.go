@@ -2,7 +2,10 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/pomelod/pomelod/channel"
@@ -44,9 +47,24 @@ type API interface {
 	Upgrade(ctx context.Context) (result string, err error)
 	// Reload reads files again, all or nothing, and tells what came of it.
 	Reload() (Reloaded, error)
-	PublishRoom(ctx context.Context, room, name, route string, body []byte) error
-	PublishSessions(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error)
+	PublishRoom(ctx context.Context, p router.Publication) (router.Published, error)
+	// PublishEverywhere pushes to the sessions that p names, at every node of the fleet, once for each mid. It waits for what the nodes say, and fails with ErrPartly where one says
+	// nothing, or that it did not do it, and with ErrNotNow where this one cannot tell the others. Where there is no fleet nobody knows the mid, and to push to nobody is app.ErrAbsent.
+	PublishEverywhere(ctx context.Context, p Publish) (Spread, error)
 }
+
+// Spread is what became of what all nodes of a fleet were asked.
+type Spread struct {
+	Sessions int  // to which it went
+	Nodes    int  // that have done it; 0: there is no fleet
+	Again    bool // all of them had done it before
+}
+
+// ErrNotNow means that nothing has happened, and may later.
+var ErrNotNow = errors.New("nothing has happened; try again later")
+
+// ErrPartly means that something is done at some nodes of a fleet, and at others it may not be.
+var ErrPartly = errors.New("not known to be done at all nodes")
 
 // Scopes of an answer: what it is about. Where there is no fleet both are the same.
 const (
@@ -126,6 +144,11 @@ type Done struct {
 	Scope string `json:"scope"`
 	Count *int   `json:"count,omitempty"` // sessions, where they are known; of /v1/delete messages
 	Kept  *bool  `json:"kept,omitempty"`  // whether a rule survives a restart of this process
+	// Of /v1/publish: the place in the room's stream, and when that was, in Unix ms; to how many event loops, of all nodes, it went for the sessions that are counted; how many nodes of a fleet have done it.
+	Seq       string `json:"seq,omitempty"`
+	Time      int64  `json:"time,omitempty"`
+	Delivered *int   `json:"delivered,omitempty"`
+	Nodes     *int   `json:"nodes,omitempty"`
 	// Repeated says that this was done before, for the same mid; the rest of the answer is of that time.
 	Repeated bool `json:"repeated,omitempty"`
 	// Warning says what else was to be done and may not have been. What was asked for has been done.
@@ -175,11 +198,36 @@ func (k *Kick) Sessions() (f router.SessionFilter, err error) {
 type Publish struct {
 	Room  string          `json:"room,omitempty"`
 	User  string          `json:"user,omitempty"`
-	UID   string          `json:"uid,omitempty"` // of a login
+	UID   string          `json:"uid,omitempty"` // of a login, or the name of one without, or what a program has bound the session to
 	All   bool            `json:"all,omitempty"`
-	Mid   string          `json:"mid,omitempty"` // what comes again with it is done once
+	Mid   string          `json:"mid,omitempty"` // what comes again with it, to the same, is done once
 	Route string          `json:"route"`
 	Body  json.RawMessage `json:"body"`
+}
+
+// to tells whom it is for, where that is no room.
+func (p *Publish) to() string {
+	switch {
+	case p.User != "":
+		return "user\x00" + p.User
+	case p.UID != "":
+		return "uid\x00" + p.UID
+	}
+	return "all"
+}
+
+// ID is by what nodes know it again, wherever it is asked for; empty: it has no mid.
+func (p *Publish) ID() string {
+	if p.Mid == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(p.Room + "\x00" + p.to() + "\x00" + p.Mid))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Sessions chooses those that it is for, where it is for no room.
+func (p *Publish) Sessions() router.SessionFilter {
+	return router.SessionFilter{Name: p.User, UID: p.UID}
 }
 
 // Delete is the body of /v1/delete: Room, and Seq, Mid or User.

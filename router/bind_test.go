@@ -169,3 +169,27 @@ func TestLoginUnderWayStays(t *testing.T) {
 		t.Error("it may go:", why)
 	}
 }
+
+// An operator means by a uid also the sessions that a program has bound to it, whether they are counted or not: to push to them, to list and to kick them.
+func TestOperatorsNameBoundSessions(t *testing.T) {
+	for _, sh := range shapes {
+		r, _, of, _ := bindRig(t, sh, "ann", "ben", "cid")
+		of["ann"].Bind("u")
+		r.changed(nil, func() error { return of["ben"].Login(t.Context(), "u", app.Logins{}) })
+		of["cid"].Bind("v")
+		r.net.Settle()
+		pushed, kicked, list := 0, 0, []SessionInfo(nil)
+		err := r.asked(func() (err error) {
+			if pushed, err = r.node.PublishSessions(t.Context(), SessionFilter{UID: "u"}, "onX", []byte(`{}`)); err == nil {
+				list, _, err = r.node.ListSessions(t.Context(), SessionFilter{UID: "u"}, SessionCursor{}, 10)
+			}
+			if err == nil {
+				kicked, err = r.node.KickSessions(t.Context(), SessionFilter{UID: "u"}, "bye")
+			}
+			return err
+		})
+		if err != nil || pushed != 2 || kicked != 2 || len(list) != 2 || list[0].UID != "u" || list[1].UID != "u" {
+			t.Errorf("%v: %v, %d are pushed to, %d kicked, listed %+v", sh, err, pushed, kicked, list)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -63,9 +62,7 @@ func midOf(id string) uint64 {
 	if len(id) < minMid || len(id) > maxMid {
 		return 0
 	}
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	return h.Sum64() | 1
+	return hashMid(id)
 }
 
 // Bytes of a message's id.

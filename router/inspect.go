@@ -11,7 +11,6 @@ import (
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
-	"github.com/pomelod/pomelod/internal/hosting"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -74,7 +73,7 @@ func (n *Node) firstRooms(ctx context.Context, most int, wanted func(*channel.Ro
 // SessionInfo is what an operator is told of a session. Without a room it has no name.
 type SessionInfo struct {
 	Name, Room string
-	UID        string         // of a login, or the name of one without
+	UID        string         // of a login, or the name of one without; else what a program has bound it to
 	Address    netip.AddrPort // of the client, as far as proxies tell it; they may not tell the port (0)
 	Transport  string
 	Loop       int
@@ -85,7 +84,7 @@ type SessionFilter struct {
 	Name    string
 	Prefix  string // beginning of a name
 	Address netip.Prefix
-	UID     string // of a login: its uid, or the name of one without
+	UID     string // of a login: its uid, or the name of one without; or what a program has bound it to
 	// Alike chooses names in all spellings that look alike, as a ban does.
 	Alike bool
 }
@@ -95,7 +94,7 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 	switch {
 	case s.phase != working || f.Address.IsValid() && !f.Address.Contains(s.conn.Peer().Addr().Unmap()):
 		return false
-	case f.UID != "" && (s.identity() == nil || s.identity().called() != f.UID):
+	case f.UID != "" && !s.isUser(f.UID):
 		return false
 	case f.Name == "" && f.Prefix == "":
 		return true
@@ -107,6 +106,26 @@ func (n *Node) takes(f *SessionFilter, s *session) bool {
 		return n.moderator.spelling(s.user()) == n.moderator.spelling(f.Name)
 	}
 	return s.user() == f.Name
+}
+
+// isUser tells whether an operator means s by a uid: by its login, or by what a program has bound it to.
+func (s *session) isUser(uid string) bool {
+	if who := s.identity(); who != nil && who.called() == uid {
+		return true
+	}
+	k := s.appClient()
+	return k != nil && k.UID() == uid
+}
+
+// calledUID is whose an operator is told that s is; empty: nobody's.
+func (s *session) calledUID() string {
+	if who := s.identity(); who != nil {
+		return who.called()
+	}
+	if k := s.appClient(); k != nil {
+		return k.UID()
+	}
+	return ""
 }
 
 // takesAway is takes for somebody who is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was, and of a login
@@ -144,9 +163,7 @@ func (n *Node) ListSessions(ctx context.Context, f SessionFilter, from SessionCu
 					if s.room != nil {
 						info.Name, info.Room = strings.Clone(s.user()), strings.Clone(s.roomName())
 					}
-					if who := s.identity(); who != nil {
-						info.UID = strings.Clone(who.called())
-					}
+					info.UID = strings.Clone(s.calledUID())
 					list = append(list, info)
 				}
 			})
@@ -229,53 +246,6 @@ func sum(counts []int, err error) (total int, _ error) {
 // and the room ends.
 func (n *Node) KickMember(ctx context.Context, room, name, reason string) error {
 	return n.do(ctx, channel.Request{Op: channel.OpKick, Room: room, Target: name, Content: codec.AppendString(nil, reason)})
-}
-
-// PublishRoom pushes to the members of a room, or with a name to one of them, wherever they are: app.ErrAbsent if nobody is there.
-func (n *Node) PublishRoom(ctx context.Context, room, name, route string, body []byte) error {
-	p, err := n.newPush(route, body)
-	if err != nil {
-		return err
-	}
-	if name == "" {
-		name = channel.Everybody
-	}
-	return n.do(ctx, channel.Request{Op: channel.OpPush, Room: room, Target: name, Route: route, Content: p.Body, Urgent: true})
-}
-
-// PublishSessions pushes to the sessions of this node that a filter chooses, and tells how many they were. None gets it in order with what its room is sent
-// at the same time.
-func (n *Node) PublishSessions(ctx context.Context, f SessionFilter, route string, body []byte) (int, error) {
-	p, err := n.newPush(route, body)
-	if err != nil {
-		return 0, err
-	}
-	for _, l := range n.loops {
-		if l.busy() {
-			return 0, app.ErrBusy
-		}
-	}
-	pushed := make([]int, len(n.loops))
-	err = n.eachSession(ctx, f, func(l *loop, s *session) {
-		pushed[l.index]++
-		l.pushTo(s, p)
-	})
-	return sum(pushed, err)
-}
-
-// newPush checks what a push must be. It fails with app's errors.
-func (n *Node) newPush(route string, body []byte) (*codec.Push, error) {
-	if route == "" || len(route) > codec.MaxRouteBytes {
-		return nil, app.ErrRoute
-	}
-	b, ok := hosting.PushBody(body)
-	switch {
-	case !ok:
-		return nil, app.ErrObject
-	case !n.limits.Load().fits(len(b)):
-		return nil, app.ErrTooLong
-	}
-	return &codec.Push{Route: route, Body: b, Shared: new(codec.SharedFrames)}, nil
 }
 
 // do is Ask for what is done or not. It fails with app's errors.

@@ -84,8 +84,18 @@ func TestOperators(t *testing.T) {
 				t.Errorf("history of nothing: %v", err)
 			}
 
-			must(func() error { return n.PublishRoom(ctx, "r0", "", "onX", []byte(`{"a":1}`)) })
-			must(func() error { return n.PublishRoom(ctx, "r0", "u2", "onY", []byte(`{}`)) })
+			publish := func(p Publication) (done Published, err error) {
+				err = r.asked(func() (err error) { done, err = n.PublishRoom(ctx, p); return })
+				return done, err
+			}
+			for i := range 2 {
+				if done, err := publish(Publication{Room: "r0", Route: "onX", Body: []byte(`{"a":1}`), Mid: "m"}); err != nil || done.Again != (i == 1) || done.Members != 3 || done.Loops < 1 || done.Loops > 3 || done.Seq == "" {
+					t.Errorf("time %d: %+v, %v", i, done, err)
+				}
+			}
+			if done, err := publish(Publication{Room: "r0", User: "u2", Route: "onY", Body: []byte(`{}`), Mid: "m"}); err != nil || done.Again || done.Members != 1 || done.Loops != 1 || done.Seq != "" {
+				t.Errorf("to one: %+v, %v", done, err)
+			}
 			var count int
 			must(func() (err error) {
 				count, err = n.PublishSessions(ctx, SessionFilter{Name: "u1"}, "onZ", []byte(`{}`))
@@ -103,9 +113,34 @@ func TestOperators(t *testing.T) {
 				t.Errorf("%d sessions are called u1", count)
 			}
 			for body, want := range map[string]error{`[]`: app.ErrObject, `{"body":1}`: app.ErrObject, `{`: app.ErrObject, ``: app.ErrObject, `{"a":"` + strings.Repeat("x", 1<<20) + `"}`: app.ErrTooLong} {
-				if err := r.asked(func() error { return n.PublishRoom(ctx, "r0", "", "onX", []byte(body)) }); !errors.Is(err, want) {
+				if _, err := publish(Publication{Room: "r0", Route: "onX", Body: []byte(body)}); !errors.Is(err, want) {
 					t.Errorf("push of %.20q: %v", body, err)
 				}
+			}
+			if _, err := publish(Publication{Room: "nowhere", Route: "onX", Body: []byte(`{}`)}); !errors.Is(err, app.ErrAbsent) {
+				t.Errorf("to nobody: %v", err)
+			}
+
+			// An onChat is a message, which the room keeps, also one without a from.
+			for _, body := range []string{`{}`, `{"from":"a"}`, `{"msg":"x","from":"a*b"}`, `{"msg":"x","from":""}`, `{"msg":"x","from":7}`, `{"msg":"x","target":"u2"}`, `{"msg":"x","seq":"1"}`, `{"msg":"x","from":"` + strings.Repeat("n", 300) + `"}`} {
+				if _, err := publish(Publication{Room: "r0", Route: "onChat", Body: []byte(body)}); !errors.Is(err, ErrMessage) {
+					t.Errorf("onChat of %.40s: %v", body, err)
+				}
+			}
+			take()
+			for i := range 2 {
+				if done, err := publish(Publication{Room: "r0", Route: "onChat", Body: []byte(`{"target":"*","from":"ops","msg":["back",5]}`), Mid: "n"}); err != nil || done.Again != (i == 1) || done.Seq == "" {
+					t.Errorf("time %d: %+v, %v", i, done, err)
+				}
+			}
+			if _, err := publish(Publication{Room: "r0", Route: "onChat", Body: []byte(`{"msg":"soon"}`)}); err != nil {
+				t.Error(err)
+			}
+			r.net.Settle()
+			clients[4].want(`push 0 onChat {"msg":["back",5],"from":"ops","target":"*"}`, `push 0 onChat {"msg":"soon","from":"system","target":"*"}`)
+			must(func() (err error) { history, err = n.History(ctx, "r0", 5); return })
+			if got := string(history); strings.Count(got, `"msg":["back",5],"from":"ops"`) != 1 || strings.Count(got, "soon") != 1 || strings.Contains(got, `"a":1`) {
+				t.Errorf("history: %s", got)
 			}
 
 			take()

@@ -277,6 +277,12 @@ func (o *operator) tell(path string, body any, done string) error {
 		case answer.Count == nil:
 		case path == "/v1/delete":
 			done += fmt.Sprintf(": %d", *answer.Count)
+		case answer.Delivered != nil:
+			if done += fmt.Sprintf(": %d members", *answer.Count); answer.Seq != "" {
+				done += ", seq " + answer.Seq
+			}
+		case answer.Nodes != nil:
+			done += fmt.Sprintf(": %d sessions at %d nodes", *answer.Count, *answer.Nodes)
 		case answer.Scope == "fleet":
 			done += fmt.Sprintf(": %d on this node, and whom the others have", *answer.Count)
 		default:
@@ -319,15 +325,16 @@ one that was asked. A kicked client may come back.`,
 
 var sayCommand = command{
 	name: "say", args: "ROOM TEXT…", help: "say something to all members of a room", least: 2, most: -1,
-	about: "Clients get it as a message (onChat) from -from to everybody, in order with what members say. It is not kept for those who come later.",
+	about: "Clients get it as a message (onChat) from -from to everybody, in order with what members say, and the room keeps it as it keeps that. With -mid it may be said again, and is said once.",
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, from := asking(f, c), f.String("from", "system", "`name` that clients are shown")
+		mid := midFlag(f)
 		return func(args []string) error {
 			body, err := json.Marshal(map[string]string{"msg": strings.Join(args[1:], " "), "from": *from, "target": "*"})
 			if err != nil {
 				return err
 			}
-			return o.tell("/v1/publish", admin.Publish{Room: args[0], Route: "onChat", Body: body}, "said")
+			return o.tell("/v1/publish", admin.Publish{Room: args[0], Route: "onChat", Body: body, Mid: *mid}, "said")
 		}
 	},
 }
@@ -335,24 +342,30 @@ var sayCommand = command{
 var publishCommand = command{
 	name: "publish", args: "ROUTE JSON", help: "push to a room, a member, a user or everybody", least: 2, most: 2,
 	about: `
-Clients get JSON, an object, under ROUTE. To a room, and with -user to one of its members, it is in order with what members say, whatever node of a fleet
-they are on; -user alone, -uid and -all are about the sessions of the asked node. With -mid it may be said again, to the same node, and is done once.`,
+Clients get JSON, an object, under ROUTE, whatever node of a fleet they are on. To a room, and with -user to one of its members, it is in order with what members say; an onChat to a
+room is a message, {"msg":"…","from":"…"}, which the room keeps. -user alone is all of that name in any room. With -mid it may be published again, at any node, and is done once: so ask again where it is
+not known what became of it.`,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o := asking(f, c)
+		mid := midFlag(f)
 		var p admin.Publish
 		f.StringVar(&p.Room, "room", "", "to the members of this `room`")
 		f.StringVar(&p.User, "user", "", "to those of this `name`; with -room to that member")
-		f.StringVar(&p.UID, "uid", "", "to those whose login has this `uid`")
+		f.StringVar(&p.UID, "uid", "", "to those whose login has this `uid`, or whom a program has bound to it")
 		f.BoolVar(&p.All, "all", false, "to all sessions")
-		f.StringVar(&p.Mid, "mid", "", "`id` by which the same is known when it is said again, for ten minutes")
 		return func(args []string) error {
 			if !json.Valid([]byte(args[1])) {
 				return settingsError{fmt.Errorf("%q is no JSON; pomelod publish -help tells how", args[1])}
 			}
-			p.Route, p.Body = args[0], json.RawMessage(args[1])
+			p.Route, p.Body, p.Mid = args[0], json.RawMessage(args[1]), *mid
 			return o.tell("/v1/publish", p, "published")
 		}
 	},
+}
+
+// midFlag is by what the same is known again.
+func midFlag(f *flag.FlagSet) *string {
+	return f.String("mid", "", "`id` by which it is known when it is asked for again, for ten minutes")
 }
 
 var closeCommand = command{

@@ -271,6 +271,20 @@ func (n *fleetNode) nodes(ctx context.Context) (*admin.Nodes, error) {
 	return all, nil
 }
 
+// members are the names of the nodes of the fleet, this one's included: admin.ErrNotNow where this one does not hear it.
+func (n *fleetNode) members(ctx context.Context) (names []string, err error) {
+	if s := n.Status(); s.Self == 0 || s.Suspended || n.bus.Err() != nil {
+		return nil, fmt.Errorf("this node does not hear the fleet: %w", admin.ErrNotNow)
+	}
+	peers, err := n.Peers(ctx)
+	for i := range peers {
+		if peers[i].Member {
+			names = append(names, peers[i].Name)
+		}
+	}
+	return names, err
+}
+
 // stateOf is how a node is doing, in a word.
 func stateOf(p *cluster.Peer) string {
 	switch {

@@ -35,7 +35,8 @@ type moderation struct {
 	kick     func(context.Context, admin.Rule) error // sends away whom a ban is about; nil: nobody is there
 	tell     func([]cluster.Note)                    // has the fleet know; nil: there is none
 
-	kicks kicks // that hold in a fleet, and are no rules
+	kicks     kicks     // that hold in a fleet, and are no rules
+	publishes publishes // nor are these
 
 	file sync.Mutex // held by who reads and writes the file, and by who decides by what is in it. Before mu
 
@@ -103,16 +104,21 @@ func (m *moderation) check(r *admin.Rule) error {
 
 // merge takes in notes, has the node keep what has changed, and returns what was news. m.mu must be held.
 func (m *moderation) merge(list []cluster.Note) (news []cluster.Note) {
-	wall := wallMillis()
+	wall, changed := wallMillis(), false
 	for _, n := range list {
 		if !m.notes.Merge(n, wall) {
 			continue
 		}
 		news = append(news, n)
-		if isKick(&n) {
+		switch {
+		case isKick(&n):
 			m.kicks.take(&n, wall)
 			continue
+		case isPublish(&n):
+			m.publishes.take(&n, wall)
+			continue
 		}
+		changed = true
 		delete(m.rules, n.Key)
 		if n.Text == nil {
 			continue
@@ -127,7 +133,7 @@ func (m *moderation) merge(list []cluster.Note) (news []cluster.Note) {
 		}
 		m.rules[n.Key] = r
 	}
-	if len(news) > 0 {
+	if changed {
 		m.use(wall)
 	}
 	return news
@@ -177,7 +183,7 @@ func (m *moderation) News(list []cluster.Note) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	news := m.merge(list)
-	rules := slices.ContainsFunc(news, func(n cluster.Note) bool { return !isKick(&n) }) // kicks stand in no file
+	rules := slices.ContainsFunc(news, func(n cluster.Note) bool { return isRule(&n) }) // the others stand in no file
 	m.unsaved = m.unsaved || rules && m.path != ""
 	m.sendAway(news)
 }
@@ -479,6 +485,13 @@ func (s *server) loadRules() error {
 	m.kicks = kicks{kick: s.node.KickSessions, from: wallMillis()}
 	if s.fleet != nil {
 		m.kicks.key = kickKey + s.cfg.fleet.node()
+	}
+	m.publishes = publishes{push: s.node.PublishSessions}
+	if s.fleet != nil {
+		m.publishes = publishes{node: s.cfg.fleet.node(), from: wallMillis(), push: s.node.PublishSessions, tell: m.tellOwn, all: s.fleet.members, batch: &m.mu, turn: make(chan struct{}, 1)}
+		if s.took != nil {
+			m.publishes.from = 0
+		}
 	}
 	s.rules = m
 	f, err := openRules(m.path)

@@ -148,28 +148,46 @@ func (c *tcpClient) pushed(route string) string {
 	}
 }
 
-// What is published reaches a room once, however often it is said with a mid.
+// What is published reaches a room once, however often it is said with a mid, and what is said stands in its history, with the mid, also after a restart.
 func TestPublishCommand(t *testing.T) {
-	a := administer(t)
+	dir := t.TempDir()
+	a := administer(t, "-history-dir", dir)
 	c := login(t, a.addr("connector"))
 	c.enter("alice", "lobby")
 	for i := range 2 {
-		if out := a.must("publish", "onNews", `{"n":1}`, "-room", "lobby", "-mid", "m1"); strings.Contains(out, "before") != (i > 0) {
+		if out := a.must("publish", "onNews", `{"n":1}`, "-room", "lobby", "-mid", "m1"); strings.Contains(out, "before") != (i > 0) || !strings.Contains(out, "1 members, seq ") {
 			t.Errorf("time %d: %s", i, out)
 		}
 	}
 	if out := a.must("publish", "onNews", `{"n":2}`, "-all"); out != "published: 1 on this node\n" {
 		t.Errorf("to all: %s", out)
 	}
+	said := a.must("say", "lobby", "back in five", "-mid", "m2")
+	if seq, has := strings.CutPrefix(said, "said: 1 members, seq "); !has || !strings.Contains(a.must("history", "lobby"), strings.TrimSpace(seq)) || !strings.Contains(a.must("history", "lobby"), "back in five") {
+		t.Errorf("%s: %s", said, a.must("history", "lobby"))
+	}
 	for _, want := range []string{`{"n":1}`, `{"n":2}`} {
 		if got := c.pushed("onNews"); got != want {
 			t.Errorf("%s came, want %s", got, want)
 		}
 	}
-	for args, want := range map[string]int{"publish onNews {} -uid nobody": 1, "publish onNews {": 2, "publish onNews {}": 1} {
+	if got := c.pushed("onChat"); got != `{"msg":"back in five","from":"system","target":"*"}` {
+		t.Errorf("said: %s", got)
+	}
+	for args, want := range map[string]int{"publish onNews {} -uid nobody": 1, "publish onNews {": 2, "publish onNews {}": 1, "publish onChat {} -room lobby": 1} {
 		if out, code := a.command(strings.Fields(args)...); code != want {
 			t.Errorf("%s: exit %d, %s", args, code, out)
 		}
+	}
+	a.stop()
+	a = administer(t, "-history-dir", dir)
+	c = login(t, a.addr("connector"))
+	c.enter("alice", "lobby")
+	if out := a.must("say", "lobby", "back in five", "-mid", "m2"); out != strings.TrimSpace(said)+", before\n" {
+		t.Errorf("after a restart: %s, before %s", out, said)
+	}
+	if out := a.must("history", "lobby"); strings.Count(out, "back in five") != 1 {
+		t.Errorf("after a restart: %s", out)
 	}
 }
 

@@ -1,0 +1,342 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pomelod/pomelod/admin"
+	"github.com/pomelod/pomelod/app"
+	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/router"
+)
+
+// press are nodes that publish for each other: what one tells all hear, those excepted that are cut off.
+type press struct {
+	t     *testing.T
+	mu    sync.Mutex
+	nodes map[string]*pressNode
+	names []string // the members of the fleet
+}
+
+type pressNode struct {
+	*moderation
+	p      *press
+	name   string
+	cut    bool
+	fails  error // of its pushes
+	pushed []string
+}
+
+func newPress(t *testing.T, names ...string) *press {
+	p := &press{t: t, nodes: make(map[string]*pressNode)}
+	for _, name := range names {
+		p.begin(name, wallMillis())
+	}
+	return p
+}
+
+// begin has a process be the node of a name, which began at a time; 0: it goes on as the one before it. It is told all notes that the one before it had, or another one has.
+func (p *press) begin(name string, from uint64) *pressNode {
+	m, _ := ruled(filepath.Join(p.t.TempDir(), "rules.json"))
+	n := &pressNode{moderation: m, p: p, name: name}
+	m.tell = func(list []cluster.Note) {
+		p.mu.Lock()
+		var others []*pressNode
+		for _, other := range p.nodes {
+			if other != n && !other.cut && !n.cut {
+				others = append(others, other)
+			}
+		}
+		p.mu.Unlock()
+		for _, other := range others {
+			other.News(list)
+		}
+	}
+	m.publishes = publishes{node: name, from: from, push: n.push, tell: m.tellOwn, all: n.members, batch: &m.mu, turn: make(chan struct{}, 1)}
+	p.mu.Lock()
+	old := p.nodes[name]
+	for _, other := range p.nodes {
+		if old == nil && other.name != name {
+			old = other
+		}
+	}
+	p.nodes[name] = n
+	if !strings.Contains(strings.Join(p.names, " "), name) {
+		p.names = append(p.names, name)
+	}
+	p.mu.Unlock()
+	if old != nil {
+		m.News(old.notes.All())
+	}
+	return n
+}
+
+func (n *pressNode) members(context.Context) ([]string, error) {
+	n.p.mu.Lock()
+	defer n.p.mu.Unlock()
+	if n.cut {
+		return nil, admin.ErrNotNow
+	}
+	return append([]string{}, n.p.names...), nil
+}
+
+func (n *pressNode) push(_ context.Context, f router.SessionFilter, route string, body []byte) (int, error) {
+	n.p.mu.Lock()
+	defer n.p.mu.Unlock()
+	if n.fails != nil {
+		return 0, n.fails
+	}
+	n.pushed = append(n.pushed, fmt.Sprint(f.Name, f.UID, " ", route, " ", string(body)))
+	return 2, nil
+}
+
+// news is what was pushed there since the last time.
+func (n *pressNode) news() string {
+	synctest.Wait()
+	n.p.mu.Lock()
+	defer n.p.mu.Unlock()
+	text := strings.Join(n.pushed, "; ")
+	n.pushed = nil
+	return text
+}
+
+func (n *pressNode) publish(mid string) (admin.Spread, error) {
+	return n.PublishEverywhere(context.Background(), admin.Publish{User: "x", Route: "onX", Body: json.RawMessage(`{"a":1}`), Mid: mid})
+}
+
+const pushedX = `x onX {"a":1}`
+
+// What is published at a node is pushed at all, and who asks is told by how many; the same mid at another node comes to nobody twice, at once too, and is told as before. Without a mid it is another one each time.
+func TestPublishEverywhere(t *testing.T) { synctest.Test(t, publishEverywhere) }
+
+func publishEverywhere(t *testing.T) {
+	p := newPress(t, "a", "b", "c")
+	for i, at := range []string{"a", "a", "b", "c"} {
+		if s, err := p.nodes[at].publish("m"); err != nil || s != (admin.Spread{Sessions: 6, Nodes: 3, Again: i > 0}) {
+			t.Errorf("time %d, at %s: %+v, %v", i, at, s, err)
+		}
+		for name, n := range p.nodes {
+			if got := n.news(); got != map[bool]string{true: pushedX}[i == 0] {
+				t.Errorf("time %d, at %s: at %s is pushed %q", i, at, name, got)
+			}
+		}
+	}
+	var both sync.WaitGroup
+	for _, at := range []string{"a", "c"} {
+		both.Go(func() {
+			if s, err := p.nodes[at].publish("at once"); err != nil || s.Sessions != 6 || s.Nodes != 3 {
+				t.Errorf("at once at %s: %+v, %v", at, s, err)
+			}
+		})
+	}
+	both.Wait()
+	for i := range 2 {
+		if s, err := p.nodes["b"].publish(""); err != nil || s != (admin.Spread{Sessions: 6, Nodes: 3}) {
+			t.Errorf("without a mid, time %d: %+v, %v", i, s, err)
+		}
+	}
+	for name, n := range p.nodes {
+		if got, want := n.news(), strings.Join([]string{pushedX, pushedX, pushedX}, "; "); got != want {
+			t.Errorf("at %s is pushed %q", name, got)
+		}
+		if rules, _ := n.Rules(); len(rules) > 0 {
+			t.Errorf("rules: %+v", rules)
+		}
+	}
+	time.Sleep(publishMids)
+	if s, err := p.nodes["b"].publish("m"); err != nil || s.Again {
+		t.Errorf("after %v: %+v, %v", publishMids, s, err)
+	}
+}
+
+// Who asks is told clearly: a node that is cut off, or does not push, is named, and gets it when it is asked again with the mid, and nobody else does; where this node hears nobody, or is busy, nothing happens.
+func TestPublishPartly(t *testing.T) { synctest.Test(t, publishPartly) }
+
+func publishPartly(t *testing.T) {
+	p := newPress(t, "a", "b", "c")
+	a, b, c := p.nodes["a"], p.nodes["b"], p.nodes["c"]
+	c.cut = true
+	if _, err := a.publish("cut"); !errors.Is(err, admin.ErrPartly) || !strings.Contains(err.Error(), "published at 2 nodes") || !strings.Contains(err.Error(), ": c. ") {
+		t.Errorf("c is cut off: %v", err)
+	}
+	if a.news() != pushedX || b.news() != pushedX || c.news() != "" {
+		t.Error("it is not published where it can be")
+	}
+	c.cut = false
+	if s, err := b.publish("cut"); err != nil || s.Sessions != 6 || s.Again {
+		t.Errorf("again: %+v, %v", s, err)
+	}
+	if a.news() != "" || b.news() != "" || c.news() != pushedX {
+		t.Error("again, it comes to others than those at c")
+	}
+
+	// One that was away for a time gets it by itself, if that was no minute.
+	c.cut = true
+	if _, err := a.publish("short"); !errors.Is(err, admin.ErrPartly) {
+		t.Error(err)
+	}
+	c.cut = false
+	c.News(a.notes.All())
+	if c.news() != pushedX {
+		t.Error("c has not published what it hears later")
+	}
+	c.cut = true
+	if _, err := a.publish("long"); !errors.Is(err, admin.ErrPartly) {
+		t.Error(err)
+	}
+	time.Sleep(publishHold)
+	c.cut = false
+	c.News(a.notes.All())
+	if got := c.news(); got != "" {
+		t.Errorf("c publishes what is old: %s", got)
+	}
+	if s, err := b.publish("long"); err != nil || s.Again || c.news() != pushedX {
+		t.Errorf("again: %+v, %v", s, err)
+	}
+	a.news()
+	b.news()
+
+	c.fails = app.ErrBusy
+	if _, err := a.publish("busy"); !errors.Is(err, admin.ErrPartly) || !strings.Contains(err.Error(), "c (too much waits") || !strings.Contains(err.Error(), "2 others have") {
+		t.Errorf("c is busy: %v", err)
+	}
+	c.fails = nil
+	if s, err := c.publish("busy"); err != nil || s.Sessions != 6 || s.Again {
+		t.Errorf("again: %+v, %v", s, err)
+	}
+	if a.news() != pushedX || b.news() != pushedX || c.news() != pushedX {
+		t.Error("c was busy, and it is not published once at each")
+	}
+
+	a.fails = app.ErrBusy
+	if _, err := a.publish("own"); !errors.Is(err, app.ErrBusy) || errors.Is(err, admin.ErrPartly) {
+		t.Errorf("the asked node is busy: %v", err)
+	}
+	a.fails, a.cut = nil, true
+	if _, err := a.publish("own"); !errors.Is(err, admin.ErrNotNow) {
+		t.Errorf("the asked node is cut off: %v", err)
+	}
+	a.cut = false
+	if a.news() != "" || b.news() != "" || c.news() != "" {
+		t.Error("it was refused, and is published")
+	}
+	p.names = []string{"a", "b"} // the fleet goes on without
+	c.cut = true
+	if s, err := a.publish("without c"); err != nil || s.Nodes != 2 {
+		t.Errorf("without c: %+v, %v", s, err)
+	}
+}
+
+// A process that begins publishes nothing that was published before: who is there has come since. One that goes on as the node (an upgrade) has its clients, and knows what the one before it has done; what that one
+// has not, it does.
+func TestPublishAndRestarts(t *testing.T) { synctest.Test(t, publishAndRestarts) }
+
+func publishAndRestarts(t *testing.T) {
+	p := newPress(t, "a", "b", "c")
+	time.Sleep(time.Second)
+	if _, err := p.nodes["a"].publish("m"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	b := p.begin("b", wallMillis()) // restarted
+	c := p.begin("c", 0)            // upgraded: both are told all notes
+	if b.news() != "" || c.news() != "" {
+		t.Fatal("it is published again where another process is")
+	}
+	for _, at := range []string{"b", "c", "a"} {
+		if s, err := p.nodes[at].publish("m"); err != nil || s.Nodes != 3 || !s.Again || b.news() != "" || c.news() != "" {
+			t.Errorf("again at %s: %+v, %v", at, s, err)
+		}
+	}
+	time.Sleep(publishTold) // notes have it by its mid alone, then
+	if _, err := p.nodes["a"].publish("n"); err != nil {
+		t.Fatal(err)
+	}
+	p.nodes["a"].news()
+	b.news()
+	c.news()
+	c = p.begin("c", 0)
+	b = p.begin("b", wallMillis())
+	for _, at := range []string{"b", "c"} {
+		for _, mid := range []string{"m", "n"} {
+			if s, err := p.nodes[at].publish(mid); err != nil || !s.Again || b.news() != "" || c.news() != "" {
+				t.Errorf("%s again at %s, after more restarts: %+v, %v", mid, at, s, err)
+			}
+		}
+	}
+
+	// What has reached nobody yet is done by the process that goes on as the node.
+	c.cut = true
+	if _, err := p.nodes["a"].publish("late"); !errors.Is(err, admin.ErrPartly) {
+		t.Error(err)
+	}
+	notes := p.nodes["a"].notes.All()
+	c = p.begin("c", 0)
+	c.News(notes)
+	if got := c.news(); got != pushedX {
+		t.Errorf("pushed %q where the process before has done nothing", got)
+	}
+}
+
+// What a node publishes in the last seconds is bounded by what a note may have, and so is what is remembered; nothing happens that cannot be told.
+func TestPublishesAreBounded(t *testing.T) { synctest.Test(t, publishesAreBounded) }
+
+func publishesAreBounded(t *testing.T) {
+	p := newPress(t, "a", "b")
+	a, b := p.nodes["a"], p.nodes["b"]
+	publish := func(mid string, bytes int) error {
+		_, err := a.PublishEverywhere(context.Background(), admin.Publish{All: true, Route: "onX", Body: json.RawMessage(`{"a":"` + strings.Repeat("x", bytes) + `"}`), Mid: mid})
+		return err
+	}
+	if err := publish("", 70_000); err == nil || errors.Is(err, admin.ErrNotNow) || a.news() != "" {
+		t.Errorf("what is too long: %v", err)
+	}
+	n := 0
+	var err error
+	for ; err == nil && n < 100; n++ {
+		err = publish(fmt.Sprint(n), 10_000)
+	}
+	if !errors.Is(err, admin.ErrNotNow) || n < 5 || n > 8 {
+		t.Errorf("%d of 10,000 bytes, %v", n, err)
+	}
+	if here, there := a.news(), b.news(); strings.Count(here, "onX") != n-1 || here != there {
+		t.Errorf("%d were told, and %d pushed here, %d there", n-1, strings.Count(here, "onX"), strings.Count(there, "onX"))
+	}
+	time.Sleep(publishTold)
+	if err := publish("again", 10_000); err != nil {
+		t.Errorf("later: %v", err)
+	}
+	for i := range publishKnow {
+		b.publishes.mu.Lock()
+		b.publishes.learn(fmt.Sprint("of others ", i), knownPublish{first: wallMillis() + uint64(i)})
+		b.publishes.mu.Unlock()
+	}
+	for i := range publishPast + answersTold/2 {
+		if err := publish(fmt.Sprint("m", i), 1); err != nil {
+			t.Fatal(i, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	for name, node := range p.nodes {
+		m := &node.publishes
+		if len(m.known) > publishKnow || len(m.told) > publishPast+200 || len(m.answers) > answersTold || len(m.asked) > 0 || len(m.wait) > 0 {
+			t.Errorf("%s remembers %d mids, tells %d, answers %d; %d are asked, %d wait", name, len(m.known), len(m.told), len(m.answers), len(m.asked), len(m.wait))
+		}
+		for _, note := range node.notes.All() {
+			if len(note.Key)+len(note.Text) > cluster.MaxNote {
+				t.Errorf("%s has a note of %d bytes", name, len(note.Text))
+			}
+		}
+	}
+	b.News([]cluster.Note{{Key: publishKey + "z", At: wallMillis(), Until: wallMillis() + 9999, Text: []byte(`nonsense`)}, {Key: answerKey + "z", At: wallMillis(), Until: wallMillis() + 9999, Text: []byte(`nonsense`)}})
+}
