@@ -36,12 +36,15 @@ run: build ## build and start pomelod, whose lobby shows newcomers what was said
 # Not from Go's cache: some tests start what others have built. make lint vets all of it, once.
 TEST = $(GO) test -count=1 -vet=off
 
+# Those that take longest begin first, so that none of them runs alone in the end.
+LONGEST = ./router ./server ./cluster ./bench ./channel
+
 .PHONY: test
 test: test-go test-fleet test-json abuse interop ## run all tests: Go, a fleet of processes, the second JSON engine, hostile clients, real clients
 
 .PHONY: test-go
 test-go: ## run the Go tests alone, in a few minutes
-	$(TEST) -timeout 30m $$($(GO) list ./... | grep -v /test/abuse)
+	$(TEST) -timeout 30m $(LONGEST) $$($(GO) list ./... | grep -v /test/abuse)
 
 # A module of its own, for nats-server.
 .PHONY: test-fleet
@@ -82,7 +85,7 @@ soak: ## let clients come, go, flood and fail for SOAK (10m): nothing may grow
 
 .PHONY: race
 race: ## run the Go tests with the race detector (needs gcc)
-	CGO_ENABLED=1 $(TEST) -race -timeout 60m $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
+	CGO_ENABLED=1 $(TEST) -race -timeout 60m $(LONGEST) $$($(GO) list ./... | grep -v -e /test/abuse -e /deploy/pack)
 
 .PHONY: race-abuse
 race-abuse: ## attack a pomelod that was built with the race detector, in about six minutes
