@@ -14,6 +14,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/codec"
 	"github.com/pomelod/pomelod/internal/golden"
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/internal/seed"
 )
 
@@ -194,7 +195,7 @@ func bodyOf(rng *rand.Rand, kind packetKind) body {
 func TestPacketsRoundTrip(t *testing.T) {
 	rng := seed.Rand(t)
 	for kind := packetHeartbeat; kind < packetKinds; kind++ {
-		for range 200 {
+		for range race.Fewer(200) {
 			from, want := runOf(rng), bodyOf(rng, kind)
 			b := appendPacket([]byte("before"), spoken.Greatest, from, want)[len("before"):]
 			gotFrom, got, err := parsePacket(b)
@@ -231,7 +232,7 @@ func isPacket(b []byte) bool { _, _, err := parsePacket(b); return err == nil }
 func TestMessagesRoundTrip(t *testing.T) {
 	rng := seed.Rand(t)
 	for kind := KindRequest; kind < kinds; kind++ {
-		for range 500 {
+		for range race.Fewer(500) {
 			want := messageOf(rng, kind)
 			b := appendMessage([]byte("before"), want)[len("before"):]
 			got, err := parseMessage(b)

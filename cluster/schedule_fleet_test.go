@@ -6,6 +6,7 @@ import (
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
+	"github.com/pomelod/pomelod/internal/race"
 )
 
 // Schedules of views and nodes.
@@ -143,7 +144,7 @@ func TestBusAwayForFiveSeconds(t *testing.T) {
 // The bus is started anew, and nodes come back to it one after the other, on a machine on which packets take long. Who may judge again before the maker does takes its
 // place, and the maker must not make views of its own beside that: of two that come after the same one, each ends the sessions of those who had the other.
 func TestBusComesBackToOneAfterTheOther(t *testing.T) {
-	for round := range int64(40) {
+	for round := range int64(race.Fewer(40)) {
 		s := formed(t, "gnnnccc", 0)
 		s.net.MinDelay, s.net.MaxDelay = 5*ms, 60*ms
 		var list []*session

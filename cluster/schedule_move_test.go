@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/internal/race"
 )
 
 // Schedules of planned moves under load, and of nodes that stood still for a moment: how long users wait.
@@ -55,8 +56,8 @@ func (s *stage) longestWait(what string, most int64, list []*session, is func() 
 // A room moves to its follower, and then its owner drains, so that it moves to a node that has to be given all of it first. Under a message each millisecond by two, who wait for an
 // answer no longer in a room of 19,000 than in one of ten: what grows with a room is copied while it goes on.
 func TestAMoveTakesNoLongerForALargeRoom(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
+	if testing.Short() || race.Enabled {
+		t.Skip("takes some seconds, with the race detector half a minute, in one goroutine")
 	}
 	var waits [2][2]int64
 	for i, users := range []int{10, 19_000} {

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/pomelod/pomelod/internal/race"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/netpoll/looptest"
 )
@@ -128,7 +129,7 @@ func TestDeadlines(t *testing.T) {
 // Many that are due at once are called in many turns, between which others are served, and each at its tick.
 func TestManyDeadlinesAtOnce(t *testing.T) {
 	h, n, l := newScripted(wide, 1<<40)
-	const many = 20_000
+	many := race.Fewer(20_000)
 	due, most, between := 0, 0, 0
 	h.onDue = func(c *netpoll.Conn) {
 		if due++; due%3 > 0 { // some are due again
