@@ -37,8 +37,29 @@ func format(commit ...string) string {
 	return strings.Join(lines, ", ")
 }
 
+// ancestors is how many commits back one is looked for that can be built: one that is broken by itself says nothing about this one.
+const ancestors = 5
+
+// buildBefore builds a commit, or the first before it that can be built.
+func buildBefore(t *testing.T, first string) (commit, binary string) {
+	t.Helper()
+	for i := range ancestors {
+		commit, ok := git("rev-parse", fmt.Sprintf("%s~%d", first, i))
+		if !ok {
+			break
+		}
+		binary, err := buildAt(t, commit)
+		if err == nil {
+			return commit, binary
+		}
+		t.Log(err)
+	}
+	t.Skipf("of the %d commits up to %s, or those that this checkout has, none can be built", ancestors, first)
+	return "", ""
+}
+
 // buildAt builds pomelod as a commit has it.
-func buildAt(t *testing.T, commit string) (binary string) {
+func buildAt(t *testing.T, commit string) (binary string, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	archive := exec.Command("git", "archive", commit)
@@ -57,9 +78,9 @@ func buildAt(t *testing.T, commit string) (binary string) {
 	build.Dir = dir
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build commit %s: %v: %s", commit, err, out)
+		return "", fmt.Errorf("build commit %s: %v: %s", commit, err, out)
 	}
-	return binary
+	return binary, nil
 }
 
 // startBinary starts a binary that knows nothing of tests, and has u go on with whatever is at u.path then. A shell ends it, and all that follow it, with the
@@ -110,11 +131,11 @@ func TestUpgradeFromAncestors(t *testing.T) {
 	}
 }
 
-// upgradeBetween upgrades from a commit to this one and back, or is refused both.
+// upgradeBetween upgrades from a commit, or one before it that can be built, to this one and back, or is refused both.
 func upgradeBetween(t *testing.T, commit string) {
+	commit, theirs := buildBefore(t, commit)
 	works := format(commit) == format()
 	t.Logf("commit %s has %s", commit, format(commit))
-	theirs := buildAt(t, commit)
 	ours, err := filepath.Abs(os.Args[0])
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"bytes"
-	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -17,22 +16,32 @@ import (
 )
 
 // Two versions of pomelod in one fleet: the previous commit, or another one, and this.
-var previousIs = flag.String("previous", "", "the `commit` of the other version, which must be there; without it that is HEAD^, or this one under another name where HEAD^ is not there or cannot be built")
+var previousIs = flag.String("previous", "", "the `commit` of the other version, which must be there; without it that is the last one before this that can be built, or this one under another name where there is none")
 
 // previous builds the other version, and tells what it is.
 func previous(t *testing.T) (binary, what string) {
 	t.Helper()
-	what = cmp.Or(*previousIs, "HEAD^")
-	binary, err := versionOf(t, what)
-	switch {
-	case err == nil:
-		return binary, what
-	case *previousIs != "":
-		t.Fatal(err)
+	if *previousIs != "" {
+		binary, err := versionOf(t, *previousIs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return binary, *previousIs
 	}
-	t.Logf("this commit is both versions, as the source has come without its history, or the commit before this one is broken: %v", err)
+	for i := range ancestors {
+		what = fmt.Sprint("HEAD~", i+1)
+		binary, err := versionOf(t, what)
+		if err == nil {
+			return binary, what
+		}
+		t.Log(err)
+	}
+	t.Log("this commit is both versions, as the source has come without its history, or the commits before this one are broken")
 	return anotherVersion(t, 0, 1), "the next version"
 }
+
+// ancestors is how many commits back one is looked for that can be built.
+const ancestors = 5
 
 // versionOf builds a commit.
 func versionOf(t *testing.T, commit string) (binary string, err error) {
@@ -103,7 +112,7 @@ func TestNextVersionBesideThisOne(t *testing.T) {
 
 // meetVersions has a fleet of another version, which this one joins; what it is is said of it. must says that they speak with each other.
 func meetVersions(t *testing.T, other, what string, must bool) {
-	h := &harness{t: t, rng: seed.Rand(t), at: make(map[string]string), cut: make(map[string]bool), nats: startNATS(t, nil)}
+	h := &harness{t: t, rng: seed.Rand(t), at: make(map[string]string), failed: make(failures), nats: startNATS(t, nil)}
 	a := h.addAs(other, "a", gates|connectors|chats)
 	a.waitReady()
 	b := h.add("b", gates|connectors|chats)
@@ -142,7 +151,7 @@ func meetVersions(t *testing.T, other, what string, must bool) {
 	h.calm()
 	c.everybody()
 	c.more(20)
-	cuts, _ := c.end(h.cut)
+	cuts, _ := c.end(h.failed)
 	for _, wrong := range c.wrong {
 		t.Error(wrong)
 	}
