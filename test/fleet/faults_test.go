@@ -100,7 +100,7 @@ func drainedAndKilled(h *harness, c *crowd) time.Time {
 		}
 		victim := h.some(0, m)
 		done := make(chan struct{})
-		m.mayCut()
+		m.mayCut(true)
 		go func() { defer close(done); _ = m.stop() }()
 		time.Sleep(time.Duration(h.rng.IntN(1000)) * time.Millisecond)
 		h.die(victim)
@@ -170,7 +170,7 @@ func natsAway(d time.Duration) func(*harness, *crowd) time.Time {
 func lost(begin, end func(*namespace)) func(*harness, *crowd) time.Time {
 	return func(h *harness, _ *crowd) time.Time {
 		since := time.Now()
-		h.nodes[len(h.nodes)-1].mayCut() // it has no clients
+		h.nodes[len(h.nodes)-1].mayCut(false) // it has no clients
 		begin(h.ns)
 		time.Sleep(silence)
 		end(h.ns)
@@ -193,7 +193,7 @@ var spreadFaults = []fault{
 	{name: "the maker is stopped for 8 s", worst: crash, do: paused(theMaker)},
 	{name: "a connector is stopped for 8 s", do: paused(aConnector)},
 	{name: "the gate is stopped for 8 s", quiet: true, do: paused(theGate)},
-	{name: "a chat node is drained and started again", do: drained(aChat)},
+	{name: "a chat node is drained and started again", quiet: true, calm: true, do: drained(aChat)},
 	{name: "a connector is drained and started again", do: drained(aConnector)},
 	{name: "a chat node is added and taken away", short: true, quiet: true, calm: true, worst: move, do: added("chat-9", chats)},
 	{name: "a connector is added and taken away", worst: move, do: added("connector-9", connectors)},
@@ -284,7 +284,7 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	case rate == 0:
 		rate = 200
 	}
-	h.cut = make(map[string]bool)
+	h.failed = make(failures)
 	c := newCrowd(h, number, rooms, len(fiveWires), rate)
 	c.everybody()
 	if f.many && h.audience == nil {
@@ -310,7 +310,7 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	c.everybody()
 	c.more(10)
 	gone := c.gone(since)
-	cut, told := c.end(h.cut)
+	cut, told := c.end(h.failed)
 	if f.many {
 		c.wrong = append(c.wrong, h.audience.hasHeard()...)
 	}
@@ -329,8 +329,8 @@ func (f *fault) happen(h *harness, number, rooms int, o *outcome) {
 	}
 	o.before = append(o.before, waits(calm, fails))
 	o.waits = append(o.waits, waits(since, time.Now()))
-	if f.others > 0 && !h.cut[maker.name] { // who makes views must be there for a follower to be dropped
-		o.others = append(o.others, slices.Max(c.waits(since, time.Now(), func(room string) bool { return owners[room] != "" && !h.cut[owners[room]] })))
+	if f.others > 0 && h.failed[maker.name] == nil { // who makes views must be there for a follower to be dropped
+		o.others = append(o.others, slices.Max(c.waits(since, time.Now(), func(room string) bool { return owners[room] != "" && h.failed[owners[room]] == nil })))
 	}
 	o.gone = append(o.gone, gone)
 	o.told += told

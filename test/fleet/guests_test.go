@@ -65,7 +65,12 @@ type stay struct {
 	got   map[string]bool // what was heard
 	list  map[string]bool // who is there, as far as was told
 	left  []leave
-	twice []string // who was told to have come, and was there
+	twice []arrival // of who was there
+}
+
+type arrival struct {
+	name string
+	at   time.Time
 }
 
 type leave struct {
@@ -177,10 +182,27 @@ func (g *guest) say() bool {
 // absent is the answer to what is said to somebody who is not there. All other refusals have a reason.
 const absent = `{"code":500}`
 
-// denied is a message that was answered so although somebody was there to whom it went: wrong, unless the connector of either was made to fail.
+// denied is a message that was answered so although somebody was there to whom it went: wrong, unless the connector of either was made to fail and one of them was in the room no more,
+// which a client learns some time later.
 type denied struct {
 	sent
 	stays [2]*stay // the sender's, and of whom it went to
+}
+
+// wasOut tells whether the sender or whom it spoke to was in the room no more when the answer came, as the node failed by which it was there: so its stay has ended since, and nothing
+// that was said later was heard by it, or by it acknowledged.
+func (d *denied) wasOut(failed failures) bool {
+	for i, s := range d.stays {
+		if s.ended.IsZero() || !failed.cut(s, d.acked) {
+			continue
+		}
+		if !slices.ContainsFunc(s.g.c.sends, func(m sent) bool {
+			return m.asked.After(d.acked) && (s.due(&m) && s.got[m.text] || i == 0 && m.from == s.g && m.acked.Before(s.ended))
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // hearer is the stay of who must hear a message: of a private one its target's, if that has been in the room from before it was sent until now.
@@ -249,7 +271,7 @@ func (s *stay) take(push client.Push) {
 		s.heard = append(s.heard, told.Msg)
 	case "onAdd":
 		if s.list[told.User] {
-			s.twice = append(s.twice, told.User)
+			s.twice = append(s.twice, arrival{told.User, time.Now()})
 		}
 		s.list[told.User] = true
 	case "onLeave":
@@ -314,9 +336,9 @@ func (c *crowd) more(n int) {
 	})
 }
 
-// end has everybody fall silent, looks at all that was said and heard, and sends everybody away. What must not be is in wrong. cut tells of which connectors clients
-// may have been disconnected. It returns how many were, and how often somebody was told of a leave.
-func (c *crowd) end(cut map[string]bool) (cuts, told int) {
+// end has everybody fall silent, looks at all that was said and heard, and sends everybody away. What must not be is in wrong. It returns how many were disconnected, and how
+// often somebody was told of a leave.
+func (c *crowd) end(failed failures) (cuts, told int) {
 	c.h.t.Helper()
 	c.stop.Store(true)
 	await(c.h.t, "all guests to have their answers", &c.talking)
@@ -343,18 +365,20 @@ func (c *crowd) end(cut map[string]bool) (cuts, told int) {
 	}
 	c.do(func() {
 		for _, d := range c.denied {
-			if !cut[d.stays[0].node] && !cut[d.stays[1].node] {
+			if !d.wasOut(failed) {
 				c.wrongf("%s was answered %s without a reason to %q, which was sent %v after the beginning", d.from.name, absent, d.text, d.asked.Sub(c.began))
 			}
 		}
 		c.eachStay(func(s *stay) {
 			s.checkOrder()
-			if len(s.twice) > 0 && (!cut[s.node] || s.ended.IsZero()) { // a connector that drains tells nobody of leaves, and ends its sessions
-				c.wrongf("%s (%s, %s) was told that %v have come, who were there", s.g.name, s.g.wire, s.node, s.twice)
+			for _, x := range s.twice { // a connector that drains tells nobody of leaves, and ends its sessions
+				if s.ended.IsZero() || !failed.drained(s, x.at) {
+					c.wrongf("%s (%s, %s) was told that %s has come, who was there", s.g.name, s.g.wire, s.node, x.name)
+				}
 			}
 			if !s.ended.IsZero() {
 				s.checkEnded()
-				if !cut[s.node] {
+				if !failed.cut(s, s.ended) {
 					c.wrongf("%s (%s) was disconnected from %s: %v", s.g.name, s.g.wire, s.node, s.why)
 				}
 			}

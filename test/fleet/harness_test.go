@@ -31,8 +31,8 @@ type harness struct {
 	gates []string          // addresses
 	at    map[string]string // nodes by the addresses for clients
 
-	cut      map[string]bool // nodes whose clients the fault may disconnect
-	audience *audience       // of the rounds of one fault; nil: there is none
+	failed   failures  // of this round
+	audience *audience // of the rounds of one fault; nil: there is none
 }
 
 // member is a node, process after process.
@@ -273,13 +273,48 @@ func (h *harness) some(roles cluster.Roles, others ...*member) *member {
 	return list[h.rng.IntN(len(list))]
 }
 
-// mayCut says that a node's clients may be disconnected.
-func (m *member) mayCut() { m.h.cut[m.name] = true }
+// failures are when nodes were made to fail, by their names.
+type failures map[string][]failure
+
+// failure is when the clients of a node may begin to be disconnected.
+type failure struct {
+	from  time.Time
+	till  time.Time // when its next process was started, with which it is over; zero: it was not, as of one that was only stopped
+	drain bool
+}
+
+// mayCut says that a node's clients may be disconnected from now on, as it drains or as it fails.
+func (m *member) mayCut(drain bool) {
+	m.h.failed[m.name] = append(m.h.failed[m.name], failure{from: time.Now(), drain: drain})
+}
+
+// began says that a node has a process anew.
+func (f failures) began(node string) {
+	for i := range f[node] {
+		if x := &f[node][i]; x.till.IsZero() {
+			x.till = time.Now()
+		}
+	}
+}
+
+// cut tells whether the node of a stay has failed while it lasted, before a moment.
+func (f failures) cut(s *stay, before time.Time) bool {
+	return slices.ContainsFunc(f[s.node], func(x failure) bool { return x.meets(s) && x.from.Before(before) })
+}
+
+// drained tells whether the node of a stay was told to end while it lasted, before a moment.
+func (f failures) drained(s *stay, before time.Time) bool {
+	return slices.ContainsFunc(f[s.node], func(x failure) bool { return x.drain && x.meets(s) && x.from.Before(before) })
+}
+
+func (x *failure) meets(s *stay) bool {
+	return (x.till.IsZero() || s.since.Before(x.till)) && (s.ended.IsZero() || x.from.Before(s.ended))
+}
 
 // die is kill -9, of several at once.
 func (h *harness) die(nodes ...*member) {
 	for _, m := range nodes {
-		m.mayCut()
+		m.mayCut(false)
 		m.cmd.Process.Kill()
 	}
 	for _, m := range nodes {
@@ -299,13 +334,14 @@ func (h *harness) remove(m *member) {
 func (h *harness) again(nodes ...*member) {
 	h.t.Helper()
 	for _, m := range nodes {
+		h.failed.began(m.name)
 		m.start(m.name)
 	}
 }
 
 // pause is SIGSTOP for a time.
 func (m *member) pause(d time.Duration) {
-	m.mayCut()
+	m.mayCut(false)
 	_ = m.cmd.Process.Signal(syscall.SIGSTOP)
 	time.Sleep(d)
 	_ = m.cmd.Process.Signal(syscall.SIGCONT)
@@ -314,7 +350,7 @@ func (m *member) pause(d time.Duration) {
 // drain is SIGTERM, and the wait for the end.
 func (m *member) drain() {
 	m.h.t.Helper()
-	m.mayCut()
+	m.mayCut(true)
 	if code := m.stop(); code != 0 {
 		m.h.t.Errorf("%s ended with %d", m.name, code)
 	}
