@@ -56,6 +56,9 @@ const (
 	// stuckAfter is how old, in ns, the oldest record without an acknowledgement may be before an owner asks to go on without the
 	// follower. Longer than several losses on a link (resendAfter).
 	stuckAfter = 300 * ms
+	// sealedFor is how long, in ns, an owner stands still for a follower that is to take over before it asks to go on without it: half of what users may wait where a node dies that only
+	// followed. Moves take some tens of ms.
+	sealedFor = 500 * ms
 	// nearWithin is how old it may be for a joiner that is about to be in step.
 	nearWithin = 60 * ms
 	// lostAfter is how long, in ns, a joiner may acknowledge nothing at all.

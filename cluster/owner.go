@@ -10,6 +10,7 @@ import (
 type ownerSide struct {
 	follower, joiner *slot
 	sealed           ViewID // the move for which it has stopped; zero: it goes on
+	sealedAt         int64  // by the Holder's clock, when it looked after that first; 0: it has not
 	queue            []Message
 	decided          pending        // since the last Flush
 	out              []unit         // sent to who follows, and not released
@@ -209,7 +210,7 @@ func (h *Holder) seal(p *held, s *Share) {
 	o := &p.owner
 	if s.Moving != o.sealed {
 		was := o.sealed
-		o.sealed = s.Moving
+		o.sealed, o.sealedAt = s.Moving, 0
 		switch {
 		case s.Moving == (ViewID{}):
 			h.worker.Promote(p.part, p.epoch)
@@ -455,14 +456,20 @@ func (h *Holder) approach(p *held) {
 	}
 }
 
-// watch asks the maker for what an owner needs: that a joiner becomes follower, that one that does not acknowledge is dropped.
+// watch asks the maker for what an owner needs: that a joiner becomes follower, that one that does not acknowledge is dropped, and so one for which it has stopped and
+// that does not take over.
 func (h *Holder) watch(p *held, again bool) {
 	h.approach(p)
+	o := &p.owner
+	if o.sealed != (ViewID{}) && o.sealedAt == 0 {
+		o.sealedAt = h.clock
+	}
 	for _, x := range [...]*slot{p.owner.follower, p.owner.joiner} {
 		if x == nil {
 			continue
 		}
 		stuck := x.waiting() && (x.awaits && x.oldest(h.clock) > stuckAfter || h.clock-x.heard > lostAfter)
+		stuck = stuck || x == o.follower && o.sealedAt != 0 && h.clock-o.sealedAt > sealedFor
 		if stuck && (again || !x.stuck) {
 			if !x.wasStuck {
 				h.stats.Stuck++

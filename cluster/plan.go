@@ -236,7 +236,8 @@ func (p *planner) lead() {
 	for i := range p.v.Shares {
 		b, was, t := &p.v.Shares[i], p.v.Shares[i], &p.o.told[i]
 		led := p.stays[b.Owner]
-		if !p.keeps(b.Follower) || led && t.drop != (ViewID{}) && t.drop == b.Following { // whoever was to be dropped is the best who is left
+		ready := b.Moving != (ViewID{}) && t.ready == b.Moving                                      // then it takes over, also where its owner has asked to go on without it
+		if !p.keeps(b.Follower) || led && !ready && t.drop != (ViewID{}) && t.drop == b.Following { // whoever was to be dropped is the best who is left
 			if b.Follower != None {
 				p.v.Members = p.v.ID // a quorum must have this view before the owner goes on alone
 			}

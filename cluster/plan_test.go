@@ -226,6 +226,22 @@ func TestPlan(t *testing.T) {
 				t.Errorf("%+v, before %+v", b, was)
 			}
 		}},
+		{"a move that is ready, whose owner has asked to go on alone", []string{"a/1", "b/1", "c/1"}, func(o *outlook, v *View) {
+			v.Shares[3].Moving = v.ID
+			o.told[3].ready, o.told[3].drop = v.ID, v.Shares[3].Following
+		}, func(t *testing.T, old, v *View) {
+			if b, was := v.Shares[3], old.Shares[3]; b.Owner != was.Follower || b.Follower != was.Owner {
+				t.Errorf("%+v, before %+v", b, was)
+			}
+		}},
+		{"a move for which its owner has waited too long", []string{"a/1", "b/1", "c/1"}, func(o *outlook, v *View) {
+			v.Shares[3].Moving = v.ID
+			o.told[3].drop = v.Shares[3].Following
+		}, func(t *testing.T, old, v *View) {
+			if b, was := v.Shares[3], old.Shares[3]; b.Moving != (ViewID{}) || b.Owner != was.Owner || b.Epoch != was.Epoch || b.Follower != None {
+				t.Errorf("%+v, before %+v", b, was)
+			}
+		}},
 		{"a move that another one is ready for", []string{"a/1", "b/1", "c/1"}, func(o *outlook, v *View) {
 			v.Shares[3].Moving = v.ID
 			o.told[3].ready = v.Members

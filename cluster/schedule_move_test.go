@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/pomelod/pomelod/channel"
+	"github.com/pomelod/pomelod/cluster"
 	"github.com/pomelod/pomelod/internal/race"
 )
 
@@ -91,6 +92,34 @@ func TestAMoveTakesNoLongerForALargeRoom(t *testing.T) {
 		if many := waits[1][i]; many > few+10 || few > 60 {
 			t.Errorf("%d ms without an answer in a small room, %d in a large one", few, many)
 		}
+	}
+}
+
+// The node to which a partition is about to move dies. Its owner has stopped for it, and goes on before users would have waited for a second: by the maker, who
+// learns of the death only then.
+func TestTheTargetOfAMoveDies(t *testing.T) {
+	for after := range int64(4) { // ms from the view that says so: by then the owner has it, or has stopped, or the target has all
+		s := formed(t, "cccnn", 0)
+		part := s.partOf(s.procs[1], s.procs[0])
+		x, y := s.enter(s.procs[3], part, "x"), s.enter(s.procs[4], part, "y")
+		target, owner := s.follower(part), s.owner(part)
+		s.maker().node.Shift(part)
+		s.until("it is about to move", 100, func() bool { return s.view().Shares[part].Moving != (cluster.ViewID{}) })
+		s.pass(after)
+		if s.owner(part) != owner {
+			t.Fatalf("%d ms on it has moved", after)
+		}
+		target.kill()
+		began := s.now
+		wait := s.longestWait("it has another follower", 6000, []*session{x, y}, func() bool {
+			f := s.follower(part)
+			return s.now-began > 3000 && f != nil && f != target
+		})
+		t.Logf("%d ms on: %d ms without an answer", after, wait)
+		if wait > 800 {
+			t.Errorf("%d ms on: %d ms without an answer", after, wait)
+		}
+		s.here(x, y)
 	}
 }
 
