@@ -1,12 +1,5 @@
 package admin
 
-import (
-	"maps"
-	"slices"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
-
 // Fleet is what a node of a fleet tells of itself and of its bus, NATS. Counters begin with the process.
 type Fleet struct {
 	Connected bool   // the bus carries packets
@@ -24,50 +17,34 @@ type Fleet struct {
 	Dropped                 map[string]uint64 // packets, by reason
 }
 
+var fleetMetrics = []metric[Fleet]{
+	truth("fleet_connected", "1 while NATS carries packets.", "", func(f *Fleet) bool { return f.Connected }),
+	truth("fleet_serving", "1 while this node is a member of the fleet and hears enough of it to take requests.", "", func(f *Fleet) bool { return f.Serving }),
+	gauge("fleet_view", "Number of the newest view: equal on all nodes of one fleet, but for moments.", "", func(f *Fleet) uint64 { return f.View }),
+	gauge("fleet_members", "Nodes in the view.", "", func(f *Fleet) int { return f.Members }),
+	gauge("fleet_unguarded_partitions", "Partitions of the fleet that have no follower: one crash would lose their rooms.", "", func(f *Fleet) int { return f.Unguarded }),
+	counter("fleet_bus_connections_total", "Connections made to NATS.", "", func(f *Fleet) uint64 { return f.Connections }),
+	counter("fleet_bus_no_responders_total", "Packets to a node that NATS did not know.", "", func(f *Fleet) uint64 { return f.NoResponders }),
+}
+
 var (
-	fleetConnected    = desc("fleet_connected", "1 while NATS carries packets.")
-	fleetServing      = desc("fleet_serving", "1 while this node is a member of the fleet and hears enough of it to take requests.")
-	fleetView         = desc("fleet_view", "Number of the newest view: equal on all nodes of one fleet, but for moments.")
-	fleetMembers      = desc("fleet_members", "Nodes in the view.")
-	fleetPartitions   = desc("fleet_partitions", "Partitions of which this node is the owner or a follower.", "role")
-	fleetUnguarded    = desc("fleet_unguarded_partitions", "Partitions of the fleet that have no follower: one crash would lose their rooms.")
-	fleetConnections  = desc("fleet_bus_connections_total", "Connections made to NATS.")
-	fleetPackets      = desc("fleet_bus_packets_total", "Packets to and from NATS.", "direction")
-	fleetBytes        = desc("fleet_bus_bytes_total", "Bytes in those packets.", "direction")
-	fleetNoResponders = desc("fleet_bus_no_responders_total", "Packets to a node that NATS did not know.")
-	fleetDropped      = desc("fleet_bus_dropped_total", "Packets dropped; links send again. away: NATS was; full: it took too little; too_long: beyond max_payload; slow: this node took too little.", "reason")
+	fleetPartitions = desc("fleet_partitions", "Partitions of which this node is the owner or a follower.", "role")
+	fleetPackets    = desc("fleet_bus_packets_total", "Packets to and from NATS.", "direction")
+	fleetBytes      = desc("fleet_bus_bytes_total", "Bytes in those packets.", "direction")
+	fleetDropped    = desc("fleet_bus_dropped_total", "Packets dropped; links send again. away: NATS was; full: it took too little; too_long: beyond max_payload; slow: this node took too little.", "reason")
 )
 
-// collect puts the figures; on nil there are none.
-func (f *Fleet) collect(put func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string)) {
+// collect tells the figures; on nil there are none.
+func (f *Fleet) collect(out figures) {
 	if f == nil {
 		return
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) { put(d, prometheus.GaugeValue, v, labels...) }
-	count := func(d *prometheus.Desc, v uint64, labels ...string) {
-		put(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge(fleetConnected, number(f.Connected))
-	gauge(fleetServing, number(f.Serving))
-	gauge(fleetView, float64(f.View))
-	gauge(fleetMembers, float64(f.Members))
-	gauge(fleetPartitions, float64(f.Owned), "owner")
-	gauge(fleetPartitions, float64(f.Followed), "follower")
-	gauge(fleetUnguarded, float64(f.Unguarded))
-	count(fleetConnections, f.Connections)
-	count(fleetPackets, f.Sent, "out")
-	count(fleetPackets, f.Received, "in")
-	count(fleetBytes, f.SentBytes, "out")
-	count(fleetBytes, f.ReceivedBytes, "in")
-	count(fleetNoResponders, f.NoResponders)
-	for _, reason := range slices.Sorted(maps.Keys(f.Dropped)) {
-		count(fleetDropped, f.Dropped[reason], reason)
-	}
-}
-
-func number(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
+	tell(out, fleetMetrics, f)
+	out.gauge(fleetPartitions, float64(f.Owned), "owner")
+	out.gauge(fleetPartitions, float64(f.Followed), "follower")
+	out.count(fleetPackets, f.Sent, "out")
+	out.count(fleetPackets, f.Received, "in")
+	out.count(fleetBytes, f.SentBytes, "out")
+	out.count(fleetBytes, f.ReceivedBytes, "in")
+	out.countEach(fleetDropped, f.Dropped)
 }

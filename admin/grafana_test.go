@@ -29,20 +29,9 @@ func TestGrafana(t *testing.T) {
 	if err := json.Unmarshal(text, &board); err != nil {
 		t.Fatal(err)
 	}
-	var sources []byte
-	for _, name := range []string{"metrics.go", "fleet.go", "disk.go"} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sources = append(sources, b...)
-	}
 	labels := make(map[string][]string) // by metric
-	for _, m := range regexp.MustCompile(`(?m)(desc|counter|gauge|seconds)\("([a-z_]+)", "(?:[^"\\]|\\.)*"((?:, "[a-z]+")*)`).FindAllStringSubmatch(string(sources), -1) {
-		labels["pomelod_"+m[2]] = strings.FieldsFunc(m[3], func(r rune) bool { return strings.ContainsRune(`", `, r) })
-	}
-	if len(labels) < 80 {
-		t.Fatalf("only %d metrics were found in the source: is it written in another way?", len(labels))
+	for _, m := range Metrics() {
+		labels[m.Name] = m.Labels
 	}
 	own := []string{"instance", "job"} // of Prometheus
 	check := func(what, expr, legend string) {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pomelod/pomelod/codec"
+	"github.com/pomelod/pomelod/internal/logsink"
 	"github.com/pomelod/pomelod/netpoll"
 	"github.com/pomelod/pomelod/router"
 )
@@ -42,28 +43,70 @@ func Reasons() map[string][]string {
 // refusedByAcceptor are reasons to turn somebody away before a loop hears of it: all connections there may be, no descriptors, no memory.
 var refusedByAcceptor = [...]string{"max_conns", "descriptors", "memory"}
 
+// desc describes a figure. A label that is empty is none.
 func desc(name, help string, labels ...string) *prometheus.Desc {
+	labels = slices.DeleteFunc(labels, func(label string) bool { return label == "" })
 	described = append(described, Metric{"pomelod_" + name, help, labels})
 	return prometheus.NewDesc("pomelod_"+name, help, labels, nil)
 }
 
-// metric is a figure of one loop, or of one worker.
+// metric is one figure of a T: of a loop, which its label names, or of the disk, and then it has none.
 type metric[T any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(*T) float64
 }
 
-func counter[T any](name, help, label string, value func(*T) uint64) metric[T] {
+// number is what figures are counted in.
+type number interface {
+	~int | ~int64 | ~uint64 | ~float64
+}
+
+func counter[T any, N number](name, help, label string, value func(*T) N) metric[T] {
 	return metric[T]{desc(name, help, label), prometheus.CounterValue, func(v *T) float64 { return float64(value(v)) }}
 }
 
-func gauge[T any](name, help, label string, value func(*T) int) metric[T] {
+func gauge[T any, N number](name, help, label string, value func(*T) N) metric[T] {
 	return metric[T]{desc(name, help, label), prometheus.GaugeValue, func(v *T) float64 { return float64(value(v)) }}
 }
 
 func seconds[T any](name, help, label string, value func(*T) time.Duration) metric[T] {
-	return metric[T]{desc(name, help, label), prometheus.GaugeValue, func(v *T) float64 { return value(v).Seconds() }}
+	return gauge(name, help, label, func(v *T) float64 { return value(v).Seconds() })
+}
+
+// truth is 1 while value holds.
+func truth[T any](name, help, label string, value func(*T) bool) metric[T] {
+	return gauge(name, help, label, func(v *T) int {
+		if value(v) {
+			return 1
+		}
+		return 0
+	})
+}
+
+// figures is where the figures of one scrape go.
+type figures chan<- prometheus.Metric
+
+// tell tells what v has of the figures in of.
+func tell[T any](out figures, of []metric[T], v *T, labels ...string) {
+	for _, m := range of {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(v), labels...)
+	}
+}
+
+func (out figures) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (out figures) count(d *prometheus.Desc, v uint64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+// countEach counts what counts has, by the last label.
+func (out figures) countEach(d *prometheus.Desc, counts map[string]uint64, labels ...string) {
+	for which, n := range counts {
+		out.count(d, n, append(labels[:len(labels):len(labels)], which)...)
+	}
 }
 
 type loopFigures = router.LoopSnapshot
@@ -123,7 +166,7 @@ var workerMetrics = []metric[workerFigures]{
 	counter("pushes_total", "Pushes posted, counted once for each event loop.", "worker", func(w *workerFigures) uint64 { return w.Pushes }),
 	gauge("rooms_empty", "Rooms without members that keep what was said, or what a program has set.", "worker", func(w *workerFigures) int { return w.EmptyRooms }),
 	gauge("history_messages", "Messages that rooms keep.", "worker", func(w *workerFigures) int { return w.Kept }),
-	gauge("history_bytes", "Memory of what rooms keep that this process owns.", "worker", func(w *workerFigures) int { return int(w.KeptBytes) }),
+	gauge("history_bytes", "Memory of what rooms keep that this process owns.", "worker", func(w *workerFigures) int64 { return int64(w.KeptBytes) }),
 	gauge("history_followed_bytes", "Memory of what rooms keep that other processes own and this one follows.", "worker", func(w *workerFigures) int { return int(w.FollowedBytes) }),
 	counter("history_repeated_total", "Messages told to who entered, as they had been said before.", "worker", func(w *workerFigures) uint64 { return w.Repeated }),
 	counter("history_incomplete_total", "Returns for which not everything was there that had been missed.", "worker", func(w *workerFigures) uint64 { return w.Incomplete }),
@@ -141,39 +184,62 @@ var workerMetrics = []metric[workerFigures]{
 	counter("room_panics_total", "Panics in a room; each cost a request.", "worker", func(w *workerFigures) uint64 { return w.Panics }),
 }
 
+var snapshotMetrics = []metric[router.Snapshot]{
+	gauge("addresses", "Client addresses that have connections, or had so recently that it counts.", "", func(s *router.Snapshot) int { return s.Addresses.Addresses }),
+	counter("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.", "", func(s *router.Snapshot) uint64 { return s.Addresses.Shared }),
+	gauge("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.", "", func(s *router.Snapshot) int64 { return s.Unsent }),
+	gauge("inbound_bytes", "Bytes of messages that have arrived in part, and of what waits to be handled; a few kilobytes of a client do not count.", "", func(s *router.Snapshot) int64 { return s.Inbound }),
+	counter("misrouted_total", "Requests and items of other nodes, or for them, that were dropped: what they name is not there.", "", func(s *router.Snapshot) uint64 { return s.Misrouted }),
+	counter("handler_panics_total", "Panics in handlers of the App; each was answered 500.", "", func(s *router.Snapshot) uint64 { return s.HandlerPanics }),
+}
+
+// Those of what not every process has are told where there is a login, a filter, TLS.
+var (
+	loginMetrics  = []metric[router.Snapshot]{gauge("logins_waiting", "Logins that wait to be judged.", "", func(s *router.Snapshot) int { return s.LoginsWaiting })}
+	filterMetrics = []metric[router.Snapshot]{gauge("filter_waiting", "Messages that wait for the filter.", "", func(s *router.Snapshot) int { return s.FilterWaiting })}
+	tlsMetrics    = []metric[netpoll.HandshakeStats]{gauge("tls_handshakes", "TLS handshakes begun and not over.", "", func(h *netpoll.HandshakeStats) int { return h.Running })}
+)
+
+var kindMetrics = []metric[router.HandlersSnapshot]{
+	gauge("handlers_running", "Goroutines that run functions of the App: handlers, or filters of the chat application's routes.", "kind", func(h *router.HandlersSnapshot) int { return h.Running }),
+	gauge("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind", func(h *router.HandlersSnapshot) int { return h.GivenUp }),
+}
+
+var memoryMetrics = []metric[Memory]{
+	gauge("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.", "", func(m *Memory) int64 { return m.Used }),
+	gauge("memory_budget_bytes", "What may be taken; 0 without a limit.", "", func(m *Memory) int64 { return m.Budget }),
+	gauge("memory_short", "1 when new connections and enters are refused for want of memory, 2 when the largest backlogs are closed too.", "", (*Memory).level),
+}
+
+var acceptorMetrics = []metric[netpoll.AcceptorStats]{
+	counter("accepted_total", "Connections accepted.", "", func(a *netpoll.AcceptorStats) uint64 { return a.Accepted }),
+	counter("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.", "", func(a *netpoll.AcceptorStats) uint64 { return a.Pauses }),
+}
+
+var logMetrics = []metric[logsink.Stats]{
+	counter("log_errors_total", "Log lines that could not be written: the disk is full, or the reader of the log is gone.", "", func(l *logsink.Stats) uint64 { return l.Errors }),
+	counter("log_dropped_total", "Log lines lost because nobody reads the log, or too slowly.", "", func(l *logsink.Stats) uint64 { return l.Dropped }),
+	counter("log_suppressed_total", "Warnings and errors not logged because one place in the program logged too many.", "", func(l *logsink.Stats) uint64 { return l.Suppressed }),
+}
+
+var takeoverMetrics = []metric[Takeover]{
+	counter("takeovers_total", "Upgrades (pomelod upgrade) since the first process.", "", func(t *Takeover) int { return t.Upgrades }),
+	counter("takeover_failures_total", "Upgrades that failed, after which this process went on.", "", func(t *Takeover) int { return t.Failures }),
+	gauge("takeover_connections", "Connections and polling sessions that this process took over.", "", func(t *Takeover) int { return t.Connections }),
+	gauge("takeover_bytes", "State that this process took over.", "", func(t *Takeover) int64 { return t.Bytes }),
+}
+
+// Those with more labels, or a value of each label.
 var (
 	waitDesc     = desc("loop_wait_seconds", "For how long events waited until the loop came to them.", "loop")
 	closedDesc   = desc("closed_total", "Client sockets and polling sessions closed, by reason.", "loop", "reason")
 	sessionsDesc = desc("sessions", "Sessions, by what they travel by.", "loop", "transport")
-	inboundDesc  = desc("inbound_bytes", "Bytes of messages that have arrived in part, and of what waits to be handled; a few kilobytes of a client do not count.")
-	unsentDesc   = desc("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.")
-	acceptedDesc = desc("accepted_total", "Connections accepted.")
 	refusedDesc  = desc("refused_total", "Connections, handshakes and requests turned away at once, by reason.", "reason")
-	addrsDesc    = desc("addresses", "Client addresses that have connections, or had so recently that it counts.")
-	sharedDesc   = desc("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.")
 	loginsDesc   = desc("logins_total", "Logins, by what became of them.", "result")
-	waitingDesc  = desc("logins_waiting", "Logins that wait to be judged.")
 	filteredDesc = desc("filtered_total", "Messages that the filter was to look at, by what became of them.", "result")
-	siftingDesc  = desc("filter_waiting", "Messages that wait for the filter.")
 	limitedDesc  = desc("limited_total", "What limits refused, by reason.", "reason")
-	memoryDesc   = desc("memory_bytes", "Memory of Go and, estimated, of the kernel for the sockets.")
-	budgetDesc   = desc("memory_budget_bytes", "What may be taken; 0 without a limit.")
-	shortDesc    = desc("memory_short", "1 when new connections and enters are refused for want of memory, 2 when the largest backlogs are closed too.")
-	pausesDesc   = desc("accept_pauses_total", "Times accepting paused for lack of descriptors or memory.")
-	logErrors    = desc("log_errors_total", "Log lines that could not be written: the disk is full, or the reader of the log is gone.")
-	logDropped   = desc("log_dropped_total", "Log lines lost because nobody reads the log, or too slowly.")
-	logKept      = desc("log_suppressed_total", "Warnings and errors not logged because one place in the program logged too many.")
-	misrouteDesc = desc("misrouted_total", "Requests and items of other nodes, or for them, that were dropped: what they name is not there.")
-	handlerDesc  = desc("handler_panics_total", "Panics in handlers of the App; each was answered 500.")
-	runningDesc  = desc("handlers_running", "Goroutines that run functions of the App: handlers, or filters of the chat application's routes.", "kind")
-	givenUpDesc  = desc("handlers_given_up", "Those of them whose call was given up, as its time was over or its client had gone.", "kind")
 	handsDesc    = desc("tls_handshakes_total", "TLS handshakes that are over, by result: done, resumed (also done), failed, late, evicted.", "result")
-	shakingDesc  = desc("tls_handshakes", "TLS handshakes begun and not over.")
-	tookDesc     = desc("takeovers_total", "Upgrades (pomelod upgrade) since the first process.")
-	tookNotDesc  = desc("takeover_failures_total", "Upgrades that failed, after which this process went on.")
-	tookConns    = desc("takeover_connections", "Connections and polling sessions that this process took over.")
 	tookClosed   = desc("takeover_closed", "Connections and polling sessions that could not go along, by reason.", "reason")
-	tookBytes    = desc("takeover_bytes", "State that this process took over.")
 	tookFrozen   = desc("takeover_freeze_seconds", "For how long connections were not served meanwhile: 0.5 is the median, 1 the longest.", "quantile")
 	stuckDesc    = desc("stuck", "1 when an event loop did not answer in time; the other figures are missing then.")
 	infoDesc     = desc("info", "What runs.", "version", "json")
@@ -183,109 +249,93 @@ var (
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
-func (c *collector) Collect(out chan<- prometheus.Metric) {
-	put := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, t, v, labels...)
-	}
-	put(infoDesc, prometheus.GaugeValue, 1, c.src.Version, codec.JSONEngine())
-	accepted := c.src.Accepted()
-	put(acceptedDesc, prometheus.CounterValue, float64(accepted.Accepted))
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Refused), refusedByAcceptor[0])
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Starved), refusedByAcceptor[1])
-	put(pausesDesc, prometheus.CounterValue, float64(accepted.Pauses))
-
-	put(refusedDesc, prometheus.CounterValue, float64(accepted.Turned), refusedByAcceptor[2])
-	m := c.src.memory()
-	put(memoryDesc, prometheus.GaugeValue, float64(m.Used))
-	put(budgetDesc, prometheus.GaugeValue, float64(m.Budget))
-	put(shortDesc, prometheus.GaugeValue, m.level())
-
-	if c.src.Fleet != nil {
-		c.src.Fleet().collect(put)
-	}
-	if c.src.Logs != nil {
-		logs := c.src.Logs()
-		put(logErrors, prometheus.CounterValue, float64(logs.Errors))
-		put(logDropped, prometheus.CounterValue, float64(logs.Dropped))
-		put(logKept, prometheus.CounterValue, float64(logs.Suppressed))
-	}
-
-	if c.src.Disk != nil {
-		c.src.Disk().collect(put)
-	}
-
-	if c.src.Takeover != nil {
-		t := c.src.Takeover()
-		put(tookDesc, prometheus.CounterValue, float64(t.Upgrades))
-		put(tookNotDesc, prometheus.CounterValue, float64(t.Failures))
-		put(tookConns, prometheus.GaugeValue, float64(t.Connections))
-		put(tookClosed, prometheus.GaugeValue, float64(t.Lost), "lost")
-		for why, n := range t.Closed {
-			put(tookClosed, prometheus.GaugeValue, float64(n), why)
-		}
-		put(tookBytes, prometheus.GaugeValue, float64(t.Bytes))
-		put(tookFrozen, prometheus.GaugeValue, t.FreezeMedian.Seconds(), "0.5")
-		put(tookFrozen, prometheus.GaugeValue, t.FreezeMax.Seconds(), "1")
-	}
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	out := figures(metrics)
+	c.collectProcess(out)
 	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
 	defer cancel()
 	s, err := c.src.Snapshot(ctx)
 	if err != nil {
-		put(stuckDesc, prometheus.GaugeValue, 1)
+		out.gauge(stuckDesc, 1)
 		return
 	}
-	put(stuckDesc, prometheus.GaugeValue, 0)
-	for reason, n := range s.Refused {
-		put(refusedDesc, prometheus.CounterValue, float64(n), reason)
-	}
-	put(addrsDesc, prometheus.GaugeValue, float64(s.Addresses.Addresses))
-	put(sharedDesc, prometheus.CounterValue, float64(s.Addresses.Shared))
-	put(unsentDesc, prometheus.GaugeValue, float64(s.Unsent))
-	put(inboundDesc, prometheus.GaugeValue, float64(s.Inbound))
-	for _, h := range s.Handlers {
-		put(runningDesc, prometheus.GaugeValue, float64(h.Running), h.Kind)
-		put(givenUpDesc, prometheus.GaugeValue, float64(h.GivenUp), h.Kind)
-	}
-	put(misrouteDesc, prometheus.CounterValue, float64(s.Misrouted))
-	put(handlerDesc, prometheus.CounterValue, float64(s.HandlerPanics))
-	if h := s.Handshakes; h != nil {
-		for result, n := range map[string]uint64{"done": h.Done, "resumed": h.Resumed, "failed": h.Failed, "late": h.Late, "evicted": h.Evicted} {
-			put(handsDesc, prometheus.CounterValue, float64(n), result)
-		}
-		put(shakingDesc, prometheus.GaugeValue, float64(h.Running))
-	}
-	for result, n := range s.Logins {
-		put(loginsDesc, prometheus.CounterValue, float64(n), result)
-	}
-	if s.Logins != nil {
-		put(waitingDesc, prometheus.GaugeValue, float64(s.LoginsWaiting))
-	}
-	for result, n := range s.Filtered {
-		put(filteredDesc, prometheus.CounterValue, float64(n), result)
-	}
-	if s.Filtered != nil {
-		put(siftingDesc, prometheus.GaugeValue, float64(s.FilterWaiting))
-	}
-	for reason, n := range s.Limited {
-		put(limitedDesc, prometheus.CounterValue, float64(n), reason)
-	}
+	out.gauge(stuckDesc, 0)
+	out.snapshot(s)
 	for i := range s.Loops {
-		label := strconv.Itoa(i)
-		for _, m := range loopMetrics {
-			put(m.desc, m.kind, m.value(&s.Loops[i]), label)
-		}
-		out <- histogramOf(&s.Loops[i].Net.Waits, label)
-		for reason, n := range s.Loops[i].Closed {
-			put(closedDesc, prometheus.CounterValue, float64(n), label, reason)
-		}
-		for transport, n := range s.Loops[i].Sessions {
-			put(sessionsDesc, prometheus.GaugeValue, float64(n), label, transport)
-		}
+		out.loop(&s.Loops[i], strconv.Itoa(i))
 	}
 	for i := range s.Workers {
-		for _, m := range workerMetrics {
-			put(m.desc, m.kind, m.value(&s.Workers[i]), strconv.Itoa(i))
+		tell(out, workerMetrics, &s.Workers[i], strconv.Itoa(i))
+	}
+}
+
+// collectProcess tells what no loop has to be asked for.
+func (c *collector) collectProcess(out figures) {
+	out.gauge(infoDesc, 1, c.src.Version, codec.JSONEngine())
+	accepted := c.src.Accepted()
+	tell(out, acceptorMetrics, &accepted)
+	for i, n := range [...]uint64{accepted.Refused, accepted.Starved, accepted.Turned} {
+		out.count(refusedDesc, n, refusedByAcceptor[i])
+	}
+	memory := c.src.memory()
+	tell(out, memoryMetrics, &memory)
+	if c.src.Fleet != nil {
+		c.src.Fleet().collect(out)
+	}
+	if c.src.Logs != nil {
+		logs := c.src.Logs()
+		tell(out, logMetrics, &logs)
+	}
+	if c.src.Disk != nil {
+		if disk := c.src.Disk(); disk != nil {
+			tell(out, diskMetrics, disk)
 		}
+	}
+	if c.src.Takeover != nil {
+		t := c.src.Takeover()
+		t.collect(out)
+	}
+}
+
+func (t *Takeover) collect(out figures) {
+	tell(out, takeoverMetrics, t)
+	out.gauge(tookClosed, float64(t.Lost), "lost")
+	for why, n := range t.Closed {
+		out.gauge(tookClosed, float64(n), why)
+	}
+	out.gauge(tookFrozen, t.FreezeMedian.Seconds(), "0.5")
+	out.gauge(tookFrozen, t.FreezeMax.Seconds(), "1")
+}
+
+// snapshot tells what all loops have together.
+func (out figures) snapshot(s *router.Snapshot) {
+	tell(out, snapshotMetrics, s)
+	out.countEach(refusedDesc, s.Refused)
+	out.countEach(limitedDesc, s.Limited)
+	for i := range s.Handlers {
+		tell(out, kindMetrics, &s.Handlers[i], s.Handlers[i].Kind)
+	}
+	if h := s.Handshakes; h != nil {
+		out.countEach(handsDesc, map[string]uint64{"done": h.Done, "resumed": h.Resumed, "failed": h.Failed, "late": h.Late, "evicted": h.Evicted})
+		tell(out, tlsMetrics, h)
+	}
+	if s.Logins != nil {
+		out.countEach(loginsDesc, s.Logins)
+		tell(out, loginMetrics, s)
+	}
+	if s.Filtered != nil {
+		out.countEach(filteredDesc, s.Filtered)
+		tell(out, filterMetrics, s)
+	}
+}
+
+// loop tells what one loop has.
+func (out figures) loop(l *loopFigures, label string) {
+	tell(out, loopMetrics, l, label)
+	out <- histogramOf(&l.Net.Waits, label)
+	out.countEach(closedDesc, l.Closed, label)
+	for transport, n := range l.Sessions {
+		out.gauge(sessionsDesc, float64(n), label, transport)
 	}
 }
 
