@@ -34,9 +34,6 @@ var (
 	proxyV1Start   = []byte("PROXY ")
 )
 
-// maxProxyHeader is the length of the longest header that ParseProxyHeader takes.
-const maxProxyHeader = proxyHeadBytes + maxProxyV2Length
-
 // errProxyHeader means that a connection does not begin with a PROXY protocol header, or with a malformed one, or one for what is
 // not TCP.
 var errProxyHeader = errors.New("not a PROXY protocol header")

@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// maxProxyHeader is the length of the longest header that ParseProxyHeader takes.
+const maxProxyHeader = proxyHeadBytes + maxProxyV2Length
+
 // proxyHex is the bytes of a header of version 2 without its signature.
 func proxyHex(t testing.TB, rest string) []byte {
 	t.Helper()

@@ -18,11 +18,8 @@ import (
 // userID runs pomelod in the image: nobody's number on usual systems.
 const userID = 65532
 
-// Where the image's process keeps what it writes.
-const (
-	stateDir = "/var/lib/pomelod" // rules and history: mount a volume there
-	runDir   = "/run/pomelod"     // the admin socket
-)
+// stateDir is where the image's process keeps rules and history: mount a volume there.
+const stateDir = "/var/lib/pomelod"
 
 // descriptor is a content descriptor (descriptor.md).
 type descriptor struct {
