@@ -114,9 +114,10 @@ func TestNewSocketsGoToTheLoopWithTheFewest(t *testing.T) {
 	}
 }
 
-// While accepting is paused clients wait in the kernel's queue; then they are accepted, and counted.
-func TestPausedAcceptor(t *testing.T) {
-	ln, err := Listen("x", "127.0.0.1:0", 7)
+// accepting is an acceptor for one loop, of ten conns at most, with one listener.
+func accepting(t *testing.T, tag uint8) (*Acceptor, *Loop, *Listener) {
+	t.Helper()
+	ln, err := Listen("x", "127.0.0.1:0", tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,10 +126,16 @@ func TestPausedAcceptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	t.Cleanup(a.Close)
 	if err := a.Add(ln); err != nil {
 		t.Fatal(err)
 	}
+	return a, l, ln
+}
+
+// While accepting is paused clients wait in the kernel's queue; then they are accepted, and counted.
+func TestPausedAcceptor(t *testing.T) {
+	a, l, ln := accepting(t, 7)
 	a.Pause()
 	conn, err := net.Dial("tcp", ln.Addr.String())
 	if err != nil {
@@ -154,19 +161,7 @@ func TestRefusedSocketIsClosedAndNotReset(t *testing.T) {
 		"gate":              func(_ *Acceptor, l *Loop, _ *Listener) { l.budget.Gate = shut{} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ln, err := Listen("x", "127.0.0.1:0", 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := NewLoop(0, nil, quietDriver{}, Limits{}, NewBudget(1<<20), nil)
-			a, err := NewAcceptor([]*Loop{l}, 10)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer a.Close()
-			if err := a.Add(ln); err != nil {
-				t.Fatal(err)
-			}
+			a, l, ln := accepting(t, 0)
 			refuse(a, l, ln)
 			conn, err := net.Dial("tcp", ln.Addr.String())
 			if err != nil {

@@ -116,9 +116,9 @@ func TestSecureAnswersThatNobodyTakes(t *testing.T) {
 	most := 0
 	for s := 0; s < 60 && h.closed[id] == 0; s++ {
 		for range 3 {
-			f.s.Send(k.update())
+			f.s.Send(k.Update())
 		}
-		f.s.Send(k.record(23, []byte("x")))
+		f.s.Send(k.Record(23, []byte("x")))
 		w.net.Seconds(1)
 		most = max(most, h.loop.Stats().Unsent)
 	}

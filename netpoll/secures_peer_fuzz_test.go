@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pomelod/pomelod/internal/tlskeys"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
@@ -116,7 +117,7 @@ func inRecord(b []byte) bool {
 // sayer says what an input wants, by a client that has shaken hands.
 type sayer struct {
 	client *tls.Conn
-	keys   *keys // of TLS 1.3; nil before, when the client itself seals
+	keys   *tlskeys.Keys // of TLS 1.3; nil before, when the client itself seals
 	sent   *[]byte
 	ended  bool
 	idle   int            // records that said nothing
@@ -144,7 +145,7 @@ func (s *sayer) record(kind byte, contents []byte) {
 	before := len(*s.sent)
 	switch {
 	case s.keys != nil:
-		*s.sent = append(*s.sent, s.keys.record(kind, contents)...)
+		*s.sent = append(*s.sent, s.keys.Record(kind, contents)...)
 	case kind == 23 && len(contents) > 0 && !s.ended:
 		_, _ = s.client.Write(contents)
 	case kind == 21 && len(contents) == 2 && contents[1] == 0 && !s.ended:
@@ -173,7 +174,7 @@ func (s *sayer) say(in []byte) {
 		case 1: // a change of keys, perhaps with the wish for another
 			if asks := next() % 2; s.keys != nil && s.idle < 8 {
 				s.record(22, []byte{24, 0, 0, 1, asks})
-				s.keys.use(expand(s.keys.secret, "traffic upd", 32))
+				s.keys.Next()
 			}
 		case 2:
 			s.record(21, []byte{1, next() % 2 * 90}) // close_notify, user_canceled

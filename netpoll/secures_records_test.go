@@ -2,69 +2,15 @@ package netpoll_test
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/binary"
-	"encoding/hex"
-	"strings"
 	"testing"
 
+	"github.com/pomelod/pomelod/internal/tlskeys"
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// keys seals records as a client of TLS 1.3 would, for what crypto/tls' client never does.
-type keys struct {
-	secret []byte
-	seq    uint64
-	aead   cipher.AEAD
-	iv     []byte
-}
-
-func expand(secret []byte, label string, n int) []byte {
-	label = "tls13 " + label
-	info := append([]byte{0, byte(n), byte(len(label))}, label...)
-	b, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func (k *keys) use(secret []byte) {
-	block, err := aes.NewCipher(expand(secret, "key", 16))
-	if err != nil {
-		panic(err)
-	}
-	if k.aead, err = cipher.NewGCM(block); err != nil {
-		panic(err)
-	}
-	k.secret, k.seq, k.iv = secret, 0, expand(secret, "iv", 12)
-}
-
-func (k *keys) record(kind byte, contents []byte) []byte {
-	nonce := bytes.Clone(k.iv)
-	for i := range 8 {
-		nonce[4+i] ^= byte(k.seq >> (56 - 8*i))
-	}
-	k.seq++
-	plain := append(bytes.Clone(contents), kind)
-	head := []byte{23, 3, 3, 0, 0}
-	binary.BigEndian.PutUint16(head[3:], uint16(len(plain)+16))
-	return k.aead.Seal(head, nonce, plain, head)
-}
-
-// update is a KeyUpdate that asks for one in return.
-func (k *keys) update() []byte {
-	b := k.record(22, []byte{24, 0, 0, 1, 1})
-	k.use(expand(k.secret, "traffic upd", 32))
-	return b
-}
-
 // open shakes hands and returns the keys by which the client goes on.
-func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn, *keys) {
+func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn, *tlskeys.Keys) {
 	t.Helper()
 	var log bytes.Buffer
 	client, far, c := w.dial(h, &tls.Config{MinVersion: tls.VersionTLS13, KeyLogWriter: &log})
@@ -79,21 +25,13 @@ func (w *sealed) open(t testing.TB, h *witness) (*tls.Conn, *far, *netpoll.Conn,
 }
 
 // keysIn are a client's by the log of its secrets.
-func keysIn(t testing.TB, log string) *keys {
+func keysIn(t testing.TB, log string) *tlskeys.Keys {
 	t.Helper()
-	for line := range strings.Lines(log) {
-		if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
-			secret, err := hex.DecodeString(f[2])
-			if err != nil {
-				t.Fatal(err)
-			}
-			k := new(keys)
-			k.use(secret)
-			return k
-		}
+	k, err := tlskeys.Of(log)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no secret in the log")
-	return nil
+	return k
 }
 
 // Keys may change now and then. Who changes them all the time, or sends records that say nothing, is ended before it costs anybody time, and so is who
@@ -104,19 +42,19 @@ func TestSecureKeyUpdates(t *testing.T) {
 	client, f, _, k := w.open(t, h)
 	for range 20 { // one a second
 		for range 3 {
-			f.s.Send(k.update())
+			f.s.Send(k.Update())
 		}
-		f.s.Send(k.record(23, []byte("x")))
+		f.s.Send(k.Record(23, []byte("x")))
 		w.net.Seconds(1)
 		if got := read(t, client, 1); string(got) != "x" {
 			t.Fatalf("%q", got)
 		}
 	}
-	for name, send := range map[string]func(k *keys) []byte{
-		"updates":              (*keys).update,
-		"updates and one byte": func(k *keys) []byte { return append(k.update(), k.record(23, []byte("x"))...) },
-		"empty":                func(k *keys) []byte { return k.record(23, nil) },
-		"a long message":       func(k *keys) []byte { return k.record(22, append([]byte{24, 0, 255, 0}, make([]byte, 600)...)) },
+	for name, send := range map[string]func(k *tlskeys.Keys) []byte{
+		"updates":              (*tlskeys.Keys).Update,
+		"updates and one byte": func(k *tlskeys.Keys) []byte { return append(k.Update(), k.Record(23, []byte("x"))...) },
+		"empty":                func(k *tlskeys.Keys) []byte { return k.Record(23, nil) },
+		"a long message":       func(k *tlskeys.Keys) []byte { return k.Record(22, append([]byte{24, 0, 255, 0}, make([]byte, 600)...)) },
 	} {
 		_, f, c, k := w.open(t, h)
 		id := c.ID(h.loop)
@@ -139,7 +77,7 @@ func TestSecureTinyRecords(t *testing.T) {
 	_, f, c, k := w.open(t, h)
 	var burst, want []byte
 	for i := range 3000 {
-		burst = append(burst, k.record(23, []byte{byte(i)})...)
+		burst = append(burst, k.Record(23, []byte{byte(i)})...)
 		want = append(want, byte(i))
 	}
 	f.s.Send(burst)
@@ -159,7 +97,7 @@ func TestSecurePieceOfRecord(t *testing.T) {
 	h := w.on[0]
 	_, f, c, k := w.open(t, h)
 	id := c.ID(h.loop)
-	long := k.record(23, make([]byte, 16<<10))
+	long := k.Record(23, make([]byte, 16<<10))
 	f.s.Send(long[:10_000])
 	w.pump()
 	if in := w.budget.Inbound(); in < 10_000 {

@@ -550,7 +550,7 @@ func TestSecureAllocatesNothing(t *testing.T) {
 	message := make([]byte, 100)
 	records := make([][]byte, 300)
 	for i := range records {
-		records[i] = k.record(23, message)
+		records[i] = k.Record(23, message)
 	}
 	f.s.Wrote = make([]byte, 0, 1<<20)
 	i := 0

@@ -4,13 +4,7 @@ package abuse
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pomelod/pomelod/internal/tlskeys"
 )
 
 // hello is a ClientHello, which goes nowhere: it is sent again and again, and nothing after it.
@@ -152,54 +148,6 @@ func TestUnfinishedHandshakes(t *testing.T) {
 	}.run(t)
 }
 
-// sealer seals records as a client of TLS 1.3 that wants to be a nuisance.
-type sealer struct {
-	secret []byte
-	seq    uint64
-	aead   cipher.AEAD
-	iv     []byte
-}
-
-func expandLabel(secret []byte, label string, n int) []byte {
-	label = "tls13 " + label
-	info := append([]byte{0, byte(n), byte(len(label))}, label...)
-	b, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
-
-func (k *sealer) use(secret []byte) {
-	block, err := aes.NewCipher(expandLabel(secret, "key", 16))
-	if err != nil {
-		panic(err)
-	}
-	if k.aead, err = cipher.NewGCM(block); err != nil {
-		panic(err)
-	}
-	k.secret, k.seq, k.iv = secret, 0, expandLabel(secret, "iv", 12)
-}
-
-func (k *sealer) record(kind byte, contents ...byte) []byte {
-	nonce := bytes.Clone(k.iv)
-	for i := range 8 {
-		nonce[4+i] ^= byte(k.seq >> (56 - 8*i))
-	}
-	k.seq++
-	plain := append(contents, kind)
-	head := []byte{23, 3, 3, 0, 0}
-	binary.BigEndian.PutUint16(head[3:], uint16(len(plain)+16))
-	return k.aead.Seal(head, nonce, plain, head)
-}
-
-// update is a KeyUpdate that asks for one in return.
-func (k *sealer) update() []byte {
-	b := k.record(22, 24, 0, 0, 1, 1)
-	k.use(expandLabel(k.secret, "traffic upd", 32))
-	return b
-}
-
 // Who changes keys with each byte is ended at once: a change costs him a hash and us some, and an answer.
 func TestKeyUpdates(t *testing.T) {
 	const (
@@ -221,19 +169,13 @@ func TestKeyUpdates(t *testing.T) {
 				if conn.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
 					a.t.Skip("without AES in hardware crypto/tls chooses another cipher")
 				}
-				k := new(sealer)
-				for line := range strings.Lines(log.String()) {
-					if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
-						secret, err := hex.DecodeString(f[2])
-						if err != nil {
-							return err
-						}
-						k.use(secret)
-					}
+				k, err := tlskeys.Of(log.String())
+				if err != nil {
+					return err
 				}
 				var storm []byte
 				for _, b := range []byte("GET /" + strings.Repeat("a", chars)) {
-					storm = append(append(storm, k.update()...), k.record(23, b)...)
+					storm = append(append(storm, k.Update()...), k.Record(23, []byte{b})...)
 				}
 				_ = p.raw(storm) // it may be ended meanwhile
 				_ = p.SetReadDeadline(time.Now().Add(patience))
