@@ -33,7 +33,7 @@ type sio09VectorPacket struct {
 }
 
 func TestFramingVectors(t *testing.T) {
-	runSIOVectors(t, "framing.json", func(t *testing.T, c framingVector) {
+	runVectors(t, "framing.json", func(t *testing.T, c framingVector) {
 		switch c.What {
 		case "eio":
 			c.checkEIO(t)

@@ -4,68 +4,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strconv"
-	"strings"
 	"testing"
 	"unicode/utf16"
 )
 
-// Every case of testdata/vectors/sio.json and framing.json, which the original implementations wrote,
-// in both directions. A case that cannot run is named here with the reason; a name that no case
-// answers to fails, as does a case that nobody counted.
-var sioVectorSkips = map[string]map[string]string{
-	"sio.json": {
-		"encode 30": "only clients write strings, so there is no encoder to refuse a route of 256 units",
-	},
-	"framing.json": {},
-}
+// Every case of testdata/vectors/sio.json and framing.json, which the original implementations wrote, in both directions.
 
 // sioAmbiguousID is C3 A9 in its low bytes, which a 2.x client sends as Ã©, and so does a 1.x client
 // when it means é. The Rule of protocol.md §6.3 takes such text for a 1.x client's. From id 0xC280 on
 // it can thus misread a 2.x client that polls and has text below U+0100 only.
 const sioAmbiguousID = 0xC3A9
-
-// runSIOVectors runs every case of a file that is not skipped and holds the sum against the file's
-// own count.
-func runSIOVectors[C fmt.Stringer](t *testing.T, file string, run func(*testing.T, C)) {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", "vectors", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var f struct {
-		Count int
-		Cases []C
-	}
-	if err := json.Unmarshal(raw, &f); err != nil {
-		t.Fatal(err)
-	}
-	skips := maps.Clone(sioVectorSkips[file])
-	ran, skipped := 0, 0
-	for i, c := range f.Cases {
-		kind, name, _ := strings.Cut(c.String(), " ")
-		name = strings.TrimSpace(kind + " " + strconv.Itoa(i) + " " + name)
-		if skips[name] != "" {
-			delete(skips, name)
-			skipped++
-			continue
-		}
-		t.Run(name, func(t *testing.T) { run(t, c) })
-		ran++
-	}
-	if ran+skipped != f.Count || f.Count == 0 {
-		t.Errorf("%s: ran %d and skipped %d of %d cases", file, ran, skipped, f.Count)
-	}
-	for name := range skips {
-		t.Errorf("skip %q matches no case of %s", name, file)
-	}
-	t.Logf("%s: ran %d, skipped %d", file, ran, skipped)
-}
 
 type sioVector struct {
 	Op, Name, Route, UTF8Hex, Wire, ServerThrows string
@@ -88,7 +37,7 @@ type sioVector struct {
 func (c sioVector) String() string { return c.Op + " " + c.Name }
 
 func TestSIOVectors(t *testing.T) {
-	runSIOVectors(t, "sio.json", func(t *testing.T, c sioVector) {
+	runVectors(t, "sio.json", func(t *testing.T, c sioVector) {
 		if c.Op == "serverEncode" {
 			c.checkServer(t)
 			return

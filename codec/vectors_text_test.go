@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -18,54 +15,7 @@ import (
 )
 
 // Every case of strings.json, crc.json, versions.json and protobuf.json of testdata/vectors,
-// in both directions where there are two. The skips name what is not followed, by file and
-// index, with the reason; one that skips nothing fails the test.
-var textSkips = map[string]map[int]string{
-	"protobuf.json": {
-		10: "null for a required string counts as missing by a Rule of §3.2: TestEncodeFillsRequiredStrings",
-		11: "a number for a string becomes text by a Rule of §3.2: TestEncodeMakesValuesFit",
-	},
-	"crc.json": {
-		136: notText, 137: notText, 138: notText, 139: notText, 140: notText, 141: notText, 142: notText,
-	},
-}
-
-const notText = "not a string: its handler answers it before anything is dispatched"
-
-// runTextVectors runs every case of a file that is not skipped and holds the sum against the
-// file's own count.
-func runTextVectors[C any](t *testing.T, file string, run func(*testing.T, C)) {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", "vectors", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var f struct {
-		Count int
-		Cases []C
-	}
-	if err := json.Unmarshal(raw, &f); err != nil {
-		t.Fatal(err)
-	}
-	skips := maps.Clone(textSkips[file])
-	ran, skipped := 0, 0
-	for i, c := range f.Cases {
-		if skips[i] != "" {
-			delete(skips, i)
-			skipped++
-			continue
-		}
-		t.Run(strconv.Itoa(i), func(t *testing.T) { run(t, c) })
-		ran++
-	}
-	if ran+skipped != f.Count {
-		t.Errorf("%d run and %d skipped of %d", ran, skipped, f.Count)
-	}
-	for i, why := range skips {
-		t.Errorf("skip of case %d is not needed: %s", i, why)
-	}
-	t.Logf("%s: %d run, %d skipped", file, ran, skipped)
-}
+// in both directions where there are two.
 
 func unhexText(t testing.TB, s string) []byte {
 	t.Helper()
@@ -83,7 +33,7 @@ type stringVector struct {
 }
 
 func TestStringVectors(t *testing.T) {
-	runTextVectors(t, "strings.json", func(t *testing.T, c stringVector) {
+	runVectors(t, "strings.json", func(t *testing.T, c stringVector) {
 		text := string(utf16.Decode(c.CodeUnits)) // lone surrogates are U+FFFD here
 		utf8Hex, cesu := unhexText(t, c.ServerEncodeHex), unhexText(t, c.BrowserEncodeHex)
 		if got := NormalizeUTF8(utf8Hex); string(got) != text {
@@ -117,7 +67,7 @@ type crcVector struct {
 }
 
 func TestCRCVectors(t *testing.T) {
-	runTextVectors(t, "crc.json", func(t *testing.T, c crcVector) {
+	runVectors(t, "crc.json", func(t *testing.T, c crcVector) {
 		if got := dispatchSum(c.Input); got != c.Abs {
 			t.Errorf("sum of %q is %d, want %d", c.Input, got, c.Abs)
 		}
@@ -143,7 +93,7 @@ type versionVector struct {
 }
 
 func TestVersionVectors(t *testing.T) {
-	runTextVectors(t, "versions.json", func(t *testing.T, c versionVector) {
+	runVectors(t, "versions.json", func(t *testing.T, c versionVector) {
 		switch c.What {
 		case "dictionary":
 			c.checkDictionary(t)
@@ -212,7 +162,7 @@ type protoVector struct {
 
 func TestProtobufVectors(t *testing.T) {
 	var p *Protos
-	runTextVectors(t, "protobuf.json", func(t *testing.T, c protoVector) {
+	runVectors(t, "protobuf.json", func(t *testing.T, c protoVector) {
 		switch c.Op {
 		case "definitions":
 			p = c.checkDefinitions(t)
