@@ -78,7 +78,7 @@ func newAccess(cfg Access, nanos func() int64) *access {
 	return a
 }
 
-// set has other limits and origins hold from now on. Who is there already stays.
+// set has other limits and origins hold from now on. Connections that are there stay.
 func (a *access) set(per limit.PerAddress, origins Origins) {
 	a.table.SetLimits(per)
 	a.open.Store(per.None())
@@ -157,7 +157,7 @@ func (a *access) counted(addr netip.Addr, count func(netip.Addr, int64) (limit.R
 	return netpoll.Pass(ref), true
 }
 
-// again counts anew what had a pass in the node in whose place this one is. Who is there already stays, whatever the limits are now.
+// again counts anew what had a pass in the node in whose place this one is. Connections that are there stay, whatever the limits are now.
 func (a *access) again(old netpoll.Pass, peer netip.Addr) netpoll.Pass {
 	switch {
 	case old == 0: // a trusted proxy has yet to tell whose it is
@@ -201,7 +201,7 @@ func (a *access) request(pass netpoll.Pass, addr netip.Addr) bool {
 }
 
 // againConnects is how many new connections it counts as when one is closed because its address asks too much over HTTP: it, the refusal,
-// reading what comes behind and the next one cost as much. Else who is refused would come back as often as -addr-connects lets it, and
+// reading what comes behind and the next one cost as much. Else a client that is refused would come back as often as -addr-connects lets it, and
 // that burst would cost more than the requests.
 const againConnects = 20
 
@@ -300,7 +300,7 @@ func (l *loop) client(s *session, r *request) (netip.AddrPort, *codec.HTTPError)
 	return peer, nil
 }
 
-// checkAccess finds out whose request r is. It refuses one of a client whose address makes too many, pages of foreign origin, and the
+// checkAccess finds out which client's request r is. It refuses one of a client whose address makes too many, pages of foreign origin, and the
 // upgrade of a client whose address has connections enough. Files are for all origins: no browser lets a foreign page read them.
 func (p *httpServer) checkAccess(s *session, r *request) *codec.HTTPError {
 	l := p.l

@@ -47,7 +47,7 @@ func (a *asks) answer(it *channel.Item) {
 	}
 }
 
-// asker is the address of one who is no session: the loop that takes the answer. nil is any.
+// asker is an address that is no session's: that of the loop that takes the answer. nil is any loop.
 func (n *Node) asker(l *loop) channel.Addr {
 	if l == nil {
 		l = n.loops[0]
@@ -90,7 +90,7 @@ func (n *Node) Ask(ctx context.Context, r channel.Request) ([]byte, error) {
 	}
 }
 
-// patience is how long who has no deadline waits for an answer of the owner of a partition.
+// patience is how long an ask without a deadline waits for the owner of a partition.
 func (n *Node) patience(part uint16) time.Duration {
 	seconds := n.limits.Load().RequestSeconds
 	if n.placement.Load()[part].loop == nil {

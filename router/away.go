@@ -153,7 +153,7 @@ func newGhosts(grace int64, conns, all int) *ghosts {
 	return g
 }
 
-// bound has other bounds hold. Who is away already stays.
+// bound has other bounds hold. Members that are away keep their places.
 func (g *ghosts) bound(conns, all int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -166,7 +166,7 @@ func (g *ghosts) bound(conns, all int) {
 	}
 }
 
-// take tells whether another member of an address may be away from now on. Who is not told apart by its address counts among all only.
+// take tells whether another member of an address may be away from now on. A member without an address of its own counts only among all.
 func (g *ghosts) take(near uint64, now int64) bool {
 	if g.grace == 0 {
 		return false

@@ -12,10 +12,10 @@ import (
 	"github.com/pomelod/pomelod/internal/hosting"
 )
 
-// A program says of a session whose it is (app.Session.Bind, Login). The partition of the uid knows that, as it knows of logins (claim.go): so two sessions that are bound at once
-// are decided one after the other, a whole fleet can push to a uid and end its sessions, and who ends with its node is counted no more.
+// A program says which user's a session is (app.Session.Bind, Login). The partition of the uid knows that, as it knows of logins (claim.go): so two sessions that are bound at once
+// are decided one after the other, a whole fleet can push to a uid and end its sessions, and a session that ends with its node is counted no more.
 //
-// Whose the session is the App knows (hosting.Session.UID), and nobody here keeps a copy. A session is counted for that uid, and for those of logins that have no answer yet; whenever that
+// The App knows which user's the session is (hosting.Session.UID), and nobody here keeps a copy. A session is counted for that uid, and for those of logins that have no answer yet; whenever that
 // changes, settle has it counted no more for any other.
 
 // binding is one that waits for the answer of the uid's partition.
@@ -97,7 +97,7 @@ func (l *loop) clientOf(k *appClient) *session {
 	return nil
 }
 
-// countBound has s counted as a session of whose it is.
+// countBound has s counted as a session of its user.
 func (l *loop) countBound(s *session, k *appClient) {
 	l.settle(s, k)
 	if uid := k.UID(); uid != "" && !l.askBind(s, k, hosting.BoundUser(uid), 0, nil) {
@@ -165,7 +165,7 @@ func (k *appClient) loggingIn() bool {
 	return slices.ContainsFunc(k.bindings, func(b binding) bool { return b.Login != nil })
 }
 
-// settle has s no longer counted as a session of those whose it is not.
+// settle has s no longer counted as a session of users whose it is not.
 func (l *loop) settle(s *session, k *appClient) {
 	if s.rare == nil {
 		return

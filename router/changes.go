@@ -200,7 +200,7 @@ func refusalOf(body []byte) error {
 	return &app.RefusedError{Reason: "taken"}
 }
 
-// keyAs is what proves whose session s is where it is called user: its login, if that has this name, else the secret that it gave last.
+// keyAs is what proves that s may be called user: its login, if that has this name, else the secret that it gave last.
 func (s *session) keyAs(user string) uint64 {
 	if who := s.identity(); who != nil && who.Name == user {
 		return who.key

@@ -18,7 +18,7 @@ import (
 // chat carries out the routes of the chat application. It has of its loop what it needs, and no more. Owned by the loop.
 type chat struct {
 	calls     calls
-	logins    bool // who enters has logged in
+	logins    bool // sessions log in before they enter
 	names     *names.Rules
 	moderator *moderator
 	limits    *Limits

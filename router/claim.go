@@ -23,7 +23,7 @@ func (s *session) claims(user string) bool {
 	return s.rare != nil && slices.Contains(s.rare.claims, user)
 }
 
-// claim has s counted as a session of who, and then calls then.
+// claim has s counted as a session of the user who, and then calls then.
 func (l *loop) claim(s *session, who *identity, then loggedIn) {
 	part := channel.Partition(who.user)
 	in := l.inlet(part)
@@ -59,13 +59,13 @@ func (l *loop) claimed(s *session, answer []byte) {
 	}
 }
 
-// identifyAs makes s who a login has shown, and nobody else's session any more.
+// identifyAs makes s the session of the user that its login has shown, and of no other.
 func (l *loop) identifyAs(s *session, who *identity) {
 	s.needRare().who = who
 	l.releaseClaims(s, who)
 }
 
-// releaseClaims has s no longer counted but as a session of who; nil: as nobody's.
+// releaseClaims has s counted as a session of the user who and of no other; nil: of none.
 func (l *loop) releaseClaims(s *session, who *identity) {
 	if s.rare == nil {
 		return

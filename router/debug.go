@@ -66,7 +66,7 @@ func members(o codec.Object) bool {
 	return o.Err() == nil
 }
 
-// about is whom a line is about.
+// about names the session that a line of the log is about.
 func (l *loop) about(s *session) []any {
 	list := []any{"addr", s.conn.Peer().String()}
 	if s.room != nil {

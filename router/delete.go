@@ -29,7 +29,7 @@ const deleteAgain = 20 * time.Millisecond
 // Deleted is what became of a Deletion.
 type Deleted struct {
 	Messages int
-	// Unwritten says that some of it cannot be written to the disk at present: it holds, but where pomelod ends before it can, they are there again.
+	// Unwritten says that the disk does not take the deletion at present: it holds, but if pomelod ends before it is written the messages are there again.
 	Unwritten bool
 }
 

@@ -13,10 +13,10 @@ import (
 type Endpoint struct {
 	Host string // empty: the host by which the client reached the gate
 	Port int
-	// TLS is whether clients are to speak TLS there. Who comes to a gate by TLS is sent to such a connector, if there is one, and others to others.
+	// TLS is whether clients are to speak TLS there. A client that comes to a gate by TLS is sent to such a connector, if there is one, and any other client to another one.
 	TLS bool
-	// Named is whether a certificate is for Host. Else clients are told the name by which they have come, for which there is one, rather than a
-	// host whose certificate they would refuse.
+	// Named is whether a certificate is for Host. If none is, clients are told the name by which they have come, which has one: they would
+	// refuse Host.
 	Named bool
 }
 
@@ -58,7 +58,7 @@ func (n *Node) SetConnectors(list []Announced, byLoad bool) {
 	}
 }
 
-// goOn takes over from the directory before it who was sent to connectors of which nothing new is told: it may be another one's load that has changed.
+// goOn takes over from the directory before it how many clients were sent to connectors of which nothing new is told: it may be another one's load that has changed.
 func (d *directory) goOn(before *directory) {
 	if before == nil {
 		return
@@ -82,7 +82,7 @@ func (d *directory) pick(uid []byte) Endpoint {
 	return d.list[index].Endpoint
 }
 
-// least is the connector with the fewest sessions, as far as is known: whoever was sent there since counts.
+// least is the connector with the fewest sessions, as far as is known: clients that were sent there since count.
 func (d *directory) least() (best int) {
 	fewest := uint64(0)
 	for i := range d.list {

@@ -51,7 +51,7 @@ func (n *Node) Drain(ctx context.Context, over time.Duration) error {
 	}
 	n.pace(ctx, over)
 	n.ending.Store(true)
-	for _, l := range n.loops { // whoever came or was passed over meanwhile
+	for _, l := range n.loops { // sessions that came, or were passed over, meanwhile
 		l.mail.Post(mail{run: func() { l.np.Each(func(c *netpoll.Conn) { l.sendAway(l.session(c)) }) }})
 	}
 	for n.open() > 0 {

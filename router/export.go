@@ -78,7 +78,7 @@ func (s *session) exportable() stays {
 	}
 	switch k := s.appClient(); {
 	case k == nil:
-	case k.logins.Load() > 0 || k.telling.Load() || k.loggingIn(): // whoever waits for that would not hear of it; and whose it is has changed after the App was asked, or may yet
+	case k.logins.Load() > 0 || k.telling.Load() || k.loggingIn(): // a caller that waits for it would not hear of it; and the session may have become another user's after the App was asked
 		return staysHandled
 	case k.packed == nil:
 		return staysKnown
@@ -345,7 +345,7 @@ func (l *loop) consistent(s *session, x *extra) bool {
 	}
 	_, isPolled := l.protocol(s).(polled)
 	pulls := s.conn.IsPull()
-	if l.node.protocols[s.proto].variants == nil { // nothing but answers of its own is sent to who speaks it
+	if l.node.protocols[s.proto].variants == nil { // a session that speaks it is sent nothing but its own answers
 		if s.variant != 0 || s.phase != opening || pulls {
 			return false
 		}
@@ -393,7 +393,7 @@ func (p *pending) append(b []byte, now uint32, sifting *call) []byte {
 	return wirebytes.AppendBlock(wirebytes.AppendBlock(b, p.route.name), body)
 }
 
-// submitted are the operations for whose answers sessions wait.
+// submitted are the operations of requests that wait for an answer.
 var submitted = [...]channel.Op{channel.OpEnter, channel.OpSend, channel.OpHistory, channel.OpMembers}
 
 // parsePending decodes a request of a session of a listener. Its route may be gone: then its answer is JSON.
@@ -445,7 +445,7 @@ func parseHTTPConn(r *wirebytes.Reader, now uint32) *httpConn {
 	return h
 }
 
-// append encodes what a session has whose client polls.
+// append encodes a pull.
 func (p *pull) append(b []byte) []byte {
 	flags := uint64(0)
 	for i, set := range [...]bool{p.probed, p.text, p.ended} {

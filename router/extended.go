@@ -57,7 +57,7 @@ func (ch *chat) extendedSend(s *session, mid []byte) *channel.Extended {
 	return x
 }
 
-// midOf is a message's id as rooms know it; 0: it is none. Who finds two ids with one hash keeps only its own messages from being sent.
+// midOf is a message's id as rooms know it; 0: it is none. A client that finds two ids with one hash keeps only its own messages from being sent.
 func midOf(id string) uint64 {
 	if len(id) < minMid || len(id) > maxMid {
 		return 0
@@ -74,7 +74,7 @@ const defaultMembers = 200
 // history tells a member what was said in its room.
 func (ch *chat) history(s *session, c *call) { ch.page(s, c, channel.OpHistory, "before", defaultPage) }
 
-// members tells a member who is in its room.
+// members answers a member that asks for the members of its room.
 func (ch *chat) members(s *session, c *call) {
 	ch.page(s, c, channel.OpMembers, "after", defaultMembers)
 }
@@ -132,7 +132,7 @@ func count(raw []byte, otherwise uint32) uint32 {
 }
 
 // keeping is what the rooms of a loop's worker keep.
-func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
+func (l *loop) keeping(cfg *Config) channel.History {
 	h, wall := cfg.Limits.History, cfg.Wall
 	switch {
 	case wall != nil:
@@ -150,7 +150,7 @@ func (l *loop) keeping(cfg *Config, salt uint64) channel.History {
 		memory = max(1, memory/int64(cfg.Loops))
 	}
 	return channel.History{
-		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: readers, Salt: salt, Wall: wall,
+		Messages: h.Messages, Bytes: h.Bytes, Age: h.Age, Memory: memory, Readers: readers, Salt: cfg.salt, Wall: wall,
 		Vacancy: channel.Vacancy, Vacant: max(1, channel.MaxVacant/cfg.Loops),
 	}
 }

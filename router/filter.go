@@ -14,16 +14,16 @@ import (
 	"github.com/pomelod/pomelod/filter"
 )
 
-// Filter is who looks at what clients say before it is said; the zero Filter lets everything pass. What programs and operators say is not looked at.
+// Filter looks at what clients say before it is said; the zero Filter lets everything pass. What programs and operators say is not looked at.
 type Filter struct {
 	Judge filter.Func
 	// Resting tells, without waiting, that Judge would fail at once; nil: it never does. Safe from any goroutine.
 	Resting func() bool
-	// Timeout is the time for a message, its waiting included, for which it has half of that.
+	// Timeout is the time for a message, half of which it may wait for its turn.
 	Timeout time.Duration
 	// AtOnce is how many messages are looked at at a time, each on a goroutine; others wait, addresses in turn.
 	AtOnce int
-	// Pass has said what could not be looked at, instead of refusing it.
+	// Pass lets what could not be looked at be said, instead of refusing it.
 	Pass bool
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Footprint is what one session can have of a loop, by the types and constants of this package and of netpoll, and of rooms, in bytes. It is for
-// those who add up what clients can take in all (docs/ARCHITECTURE.md); nothing here depends on it.
+// tests that add up what clients can take in all (docs/ARCHITECTURE.md); nothing here depends on it.
 type Footprint struct {
 	netpoll.Footprint
 	SessionBytes int // a session

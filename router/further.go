@@ -11,10 +11,10 @@ import (
 
 // A session may be in several rooms, under one name. The first of them is all that a session in one room has: session.room, with a place in the group of
 // its variant. For each further one there is an entry in its rare state, and it is a guest there: what the room is told is encoded as for its members, and staged
-// for guests one by one. So who is in one room pays nothing, and a conn is in one group at most. A room of which many are guests costs a copy for each of
+// for guests one by one. So a session that is in one room pays nothing, and a conn is in one group at most. A room of which many are guests costs a copy for each of
 // them, and they do not rest with it (Policy.Hold): the large room should be the first one.
 //
-// Who has a further room has a first one. When that is left, the oldest of the others is the first.
+// A session that has a further room has a first one. When that is left, the oldest of the others is the first.
 
 // further is a room that a session is in beside its first one.
 type further struct {
@@ -23,7 +23,7 @@ type further struct {
 	at   int    // its place among the guests of its variant there
 }
 
-// guests are those who have a room beside their first one, by variant.
+// guests are the sessions for which a room is not their first one, by variant.
 type guests struct {
 	sessions []*session
 	volatile []volatileFrame // that they are told in the next turn
@@ -202,7 +202,7 @@ func (l *loop) leaveRoom(s *session, name string) bool {
 }
 
 // kicked ends s for a room, or for its user. Where one of its further rooms has ended it goes on in the others; its first one is the one that its client has entered, and that is
-// told why. Who has come back to a room by another session may come to the further ones, too: there s leaves as if it had been cut off.
+// told why. A user that has come back to a room by another session may come to the further ones, too: there s leaves as if it had been cut off.
 func (l *loop) kicked(s *session, it *channel.Item) {
 	if len(s.further()) > 0 {
 		if i := s.furtherIn(it.Room); i >= 0 && it.Count == channel.RoomEnds {

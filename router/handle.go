@@ -111,7 +111,7 @@ type suspender interface {
 	proceed(s *session, c *call, do func(*carriers, *session, *call))
 	// greeting has the handshake of s wait until greeted. The App knows s from then on.
 	greeting(s *session) *appClient
-	// greeted is the session at an address, whose handshake goes on; nil if it has ended.
+	// greeted is the session at an address, and its handshake goes on; nil if it has ended.
 	greeted(at channel.Addr) *session
 	// postRun has the loop run f, which keeps weight bytes alive. Safe from any goroutine.
 	postRun(weight int, f func())
@@ -242,7 +242,7 @@ func (l *loop) greeted(at channel.Addr) *session {
 	return s
 }
 
-// suspended implements suspender. Who is suspended waits for nothing else: nothing else of it is begun.
+// suspended implements suspender. A suspended session waits for nothing else: nothing else of it is begun.
 func (l *loop) suspended(at channel.Addr, req uint32) *session {
 	if s := l.byAddr(at); s != nil && s.inflight() > 0 && s.x.pending[0].req == req {
 		return s

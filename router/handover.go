@@ -40,7 +40,7 @@ type LoopState struct {
 	// Shared is what sessions have in common.
 	Shared []byte
 	Conns  []ExportedConn
-	// Stays counts the sessions that cannot go, by reason in words. Who imports has the others told that they left, unless they may return.
+	// Stays counts the sessions that cannot go, by reason in words. The importing node tells the others that they left, unless they may return.
 	Stays map[string]int
 }
 

@@ -21,7 +21,7 @@ type appClient struct {
 	rates           []limit.Bucket   // of routes that App.Limit names; owned by the loop
 	packed          *hosting.Carried // for the next process (Node.Pack); nil: it cannot go along
 	bindings        []binding        // that wait; owned by the loop
-	telling         atomic.Bool      // the loop will look whose session it is (Bound)
+	telling         atomic.Bool      // the loop will look which user's session it is (Bound)
 	logins          atomic.Int32     // somebody waits for what comes of so many
 	replaced        channel.RoomID   // to which its user has come back by another session; 0: to none. Owned by the loop
 	ended           atomic.Bool      // a client of socket.io may have begun another session since, at the same address
@@ -36,7 +36,7 @@ type courier interface {
 	postKick(to channel.Addr, reason string)
 	// postChange changes the rooms of the session at an address, or returns app.ErrBusy. Else Change.Done is called.
 	postChange(to channel.Addr, c hosting.Change) error
-	// postBound has a session counted as one of whose it is.
+	// postBound has a session counted as one of its user's.
 	postBound(k *appClient)
 	// postLogin has a session counted as one of a uid's, or returns app.ErrBusy. Else Login.Done is called.
 	postLogin(k *appClient, b *hosting.Login) error
@@ -141,7 +141,7 @@ func (l *loop) tellReturned(s *session, it *channel.Item, name string) {
 }
 
 // tellAway tells the App that the owner of a room is about to be asked to keep the place of s, which ends for a reason; near is where it was. The owner may have no more places for that address, which
-// only it knows (channel.Request.Cut). Whoever returns does so behind the leave: so the App hears of that later, wherever it is.
+// only it knows (channel.Request.Cut). A session that returns does so behind the leave: so the App hears of the return later, wherever it is.
 func (l *loop) tellAway(s *session, r *room, name string, near uint64, why netpoll.Reason) {
 	k := s.appClient()
 	switch {

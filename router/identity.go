@@ -12,7 +12,7 @@ import (
 	"github.com/pomelod/pomelod/internal/wirebytes"
 )
 
-// identity is who a session is, as a login has shown. It sticks to the session. Immutable.
+// identity is the user that a session is, as its login has shown. The session keeps it until its end. Immutable.
 type identity struct {
 	auth.Identity
 	user  string // Identity.User
@@ -20,7 +20,7 @@ type identity struct {
 	until uint32 // tick at which it expires; neverDue: never
 }
 
-// called is by what an operator names who it is: the UID, or the name of one without.
+// called is what operators call the user: its UID or, without one, its name.
 func (who *identity) called() string { return cmp.Or(who.UID, who.Name) }
 
 // identify makes an identity of what a judge has said; nil if it has expired already.
@@ -37,7 +37,7 @@ func (l *loop) identify(id auth.Identity) *identity {
 	return who
 }
 
-// keyOf hashes what proves who a session is (channel.Request.Key). Proofs of two kinds never have one key, whatever a client makes its secret.
+// keyOf hashes what proves that a session is a user's (channel.Request.Key). Proofs of two kinds never have one key, whatever a client makes its secret.
 func keyOf(kind, proof string) uint64 {
 	sum := sha256.Sum256([]byte(kind + "\x00" + proof))
 	return binary.BigEndian.Uint64(sum[:]) | 1 // never 0
@@ -46,7 +46,7 @@ func keyOf(kind, proof string) uint64 {
 // maxLoginSeconds is how long a login lasts at most: ten years, so that a tick has room for it.
 const maxLoginSeconds = 10 * 365 * 24 * 3600
 
-// identity is who s is; nil while it has shown no login.
+// identity is the user that s is; nil while it has not logged in.
 func (s *session) identity() *identity {
 	if s.rare == nil {
 		return nil
@@ -132,7 +132,7 @@ func (l *loop) loginFor(s *session, c *call, shown auth.Login) {
 	})
 }
 
-// append encodes who somebody is, a token that was kept, and for which users it is counted.
+// append encodes what of a session few have: its identity, a token that was kept, and the users as whose session it is counted.
 func (r *rare) append(b []byte) []byte {
 	if r == nil {
 		r = new(rare)
@@ -144,7 +144,7 @@ func (r *rare) append(b []byte) []byte {
 	return r.who.append(b)
 }
 
-// append encodes who somebody is; nil is nobody.
+// append encodes an identity; nil is none.
 func (who *identity) append(b []byte) []byte {
 	if who == nil {
 		return wirebytes.AppendUints(b, 0)

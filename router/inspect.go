@@ -128,7 +128,7 @@ func (s *session) calledUID() string {
 	return ""
 }
 
-// takesAway is takes for somebody who is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was, and of a login
+// takesAway is takes for a member that is away, and was at an address (access.near). Of an IPv6 address it is known in which /64 it was, and of a login
 // nothing.
 func (n *Node) takesAway(f *SessionFilter, user string, near uint64) bool {
 	switch {
@@ -198,7 +198,7 @@ func (n *Node) eachSession(ctx context.Context, filter SessionFilter, f func(l *
 	})
 }
 
-// KickSessions kicks the sessions of this node that a filter chooses, and ends the places of those it chooses who are away, in rooms that this node owns. It
+// KickSessions kicks the sessions of this node that a filter chooses, and ends the places of those it chooses that are away, in rooms that this node owns. It
 // tells how many they were.
 func (n *Node) KickSessions(ctx context.Context, f SessionFilter, reason string) (int, error) {
 	kicked := make([]int, len(n.loops))
@@ -212,7 +212,7 @@ func (n *Node) KickSessions(ctx context.Context, f SessionFilter, reason string)
 	return sum(kicked, err)
 }
 
-// endAway ends the places of those who are away that a filter chooses, and counts them by loop.
+// endAway ends the places of members that are away and that a filter chooses, and counts them by loop.
 func (n *Node) endAway(ctx context.Context, f SessionFilter, ended []int) error {
 	parts := make([]int, len(n.loops)) // how far each loop has come
 	takes := func(user string, near uint64) bool { return n.takesAway(&f, user, near) }

@@ -66,7 +66,7 @@ func (lim *limiter) take(b *limit.Bucket, r *limit.Rate) bool {
 }
 
 // refuse counts a refusal. It tells whether the session goes on although it is refused: Limits.Flood more of its packages were refused
-// than admitted. So who sends less than twice what it may is never ended.
+// than admitted. So a session that sends less than twice what it may is never ended.
 func (lim *limiter) refuse(m *meter, why limitReason) (flood bool) {
 	lim.refused[why]++
 	m.count()
@@ -123,7 +123,7 @@ func (lim *limiter) overrun() bool {
 	return true
 }
 
-// memoryShort tells whether there is too little memory for who enters or begins to poll, and counts that.
+// memoryShort tells whether there is too little memory for another enter or polling session, and counts the refusal.
 func (lim *limiter) memoryShort() bool {
 	if !lim.short.Load() {
 		return false
@@ -141,7 +141,7 @@ func (lim *limiter) spent(m *meter) bool {
 // spend takes n messages out of what a session may say, or as many as there are but one: the message itself takes that.
 func (lim *limiter) spend(m *meter, n int) { m.all.TakeUpTo(lim.limits.SessionRate, n, lim.now) }
 
-// spendRead charges for so many bytes of what was said: one enter for 16 KiB. They are on their way already, so who has less owes the rest.
+// spendRead charges for so many bytes of what was said: one enter for 16 KiB. They are on their way already, so a session that has less than that owes the rest.
 func (lim *limiter) spendRead(m *meter, bytes int) {
 	if lim.limits.EnterRate.None() {
 		return

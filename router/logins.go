@@ -16,7 +16,7 @@ type Logins struct {
 	Judge auth.Func
 	// AtOnce is how many logins are judged at a time, each on a goroutine; others wait, addresses in turn.
 	AtOnce int
-	// Query takes tokens from the member "token" of the URL too, by which a client connects. Proxies log URLs.
+	// Query also takes tokens from the member "token" of the URL by which a client connects. Proxies log URLs.
 	Query bool
 }
 
@@ -28,7 +28,7 @@ const (
 
 // logins are those of a node that wait to be judged, and those that are. Safe from any goroutine.
 //
-// Whoever comes back with thousands of others after a restart waits; whoever sends tokens without end waits behind its own, and others
+// A client that comes back with thousands of others after a restart waits; an address that sends tokens without end waits behind its own, and others
 // of its address, only.
 type logins struct {
 	Logins
@@ -49,7 +49,7 @@ type login struct {
 	then  loggedIn
 }
 
-// loggedIn is told on the loop what has come of a login: who somebody is, or nil and, where that may be told, why.
+// loggedIn is told on the loop what has come of a login: an identity, or nil and, where that may be told, why.
 type loggedIn func(s *session, who *identity, why string)
 
 func (j *login) cost() int { return len(j.shown.Token) + loginCost }
@@ -176,7 +176,7 @@ func (s *session) shaking() bool {
 	return s.phase == opening && s.x != nil && (s.x.login != nil || s.x.greeting)
 }
 
-// goOn reads a session on whose handshake has waited.
+// goOn goes on with a session after its handshake has waited for a login.
 func (l *loop) goOn(s *session) {
 	if s.conn.Paused() {
 		l.np.Resume(s.conn)

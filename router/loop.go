@@ -241,7 +241,7 @@ func (l *loop) apply(it *channel.Item) {
 	case channel.ItemEnter:
 		l.renewRoom(it)
 	}
-	if it.To.Asker() && it.Kind != channel.ItemPush {
+	if it.To.Asker() {
 		switch it.Kind {
 		case channel.ItemReply:
 			l.node.asks.answer(it)
@@ -250,10 +250,13 @@ func (l *loop) apply(it *channel.Item) {
 		}
 		return
 	}
-	s := l.byAddr(it.To)
-	if s == nil || s.phase == ended {
-		return // its leave is on the way to the worker
+	if s := l.byAddr(it.To); s != nil && s.phase != ended { // else its leave is on the way to the worker
+		l.applyTo(s, it)
 	}
+}
+
+// applyTo carries out a decision about one session.
+func (l *loop) applyTo(s *session, it *channel.Item) {
 	switch it.Kind {
 	case channel.ItemEnter:
 		if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
@@ -328,7 +331,7 @@ func (l *loop) takeAnswer(s *session, it *channel.Item) {
 	}
 }
 
-// endBanned ends who was banned since it asked to enter where it is now.
+// endBanned ends s if its user was banned since it asked to enter.
 func (l *loop) endBanned(s *session) {
 	if s.room != nil && l.node.moderator.bans(s.user(), s.conn.Peer().Addr()) {
 		l.kick(s, whyBanned)

@@ -31,7 +31,7 @@ type moderation struct {
 	locked map[string]int64
 }
 
-// moderator asks for the present moderation. Who is at no wrong costs one atomic load and the look-ups; the clock is only read for others. Safe from any
+// moderator asks for the present moderation. A user that nothing is held against costs one atomic load and the look-ups; the clock is only read for others. Safe from any
 // goroutine.
 type moderator struct {
 	now     atomic.Pointer[moderation] // nil: nobody is kept from anything

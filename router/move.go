@@ -49,7 +49,7 @@ func (n *Node) MovePartition(ctx context.Context, part uint16, to int) error {
 
 // beginMove begins a move, if the partition is not where it should be. n.moving is held until it is done.
 func (n *Node) beginMove(part uint16, to *loop) *move {
-	n.posting.Lock() // who posts from outside has posted, or will see the new placement
+	n.posting.Lock() // a goroutine outside of the loops has posted, or will see the new placement
 	defer n.posting.Unlock()
 	old := n.placement.Load()
 	m := &move{part: part, from: old[part].loop, to: to, done: make(chan struct{})}

@@ -119,14 +119,14 @@ type Config struct {
 	Limits     Limits
 	Profiles   []*Profile // a listener's tag is an index into them
 	Connectors []Endpoint // what gates announce, in configuration order, until SetConnectors
-	// Handshakes carries out those of listeners with TLS; nil where there is none. Whoever makes it has it run.
+	// Handshakes carries out those of listeners with TLS; nil where there is none. The caller runs it.
 	Handshakes *netpoll.Handshakes
 	// Stay keeps sessions on the loop that accepted them, whatever room they enter.
 	Stay   bool
 	CESU8  CESU8 // which clients' protobuf strings are CESU-8
 	Names  names.Rules
 	Logins Logins   // how logins are judged; the zero value: everybody is let in
-	Filter Filter   // who looks at what is said
+	Filter Filter   // looks at what is said
 	Access Access   // who may connect
 	App    *app.App // handlers of one's own; nil for none
 	Files  []File   // served by HTTP on every listener
@@ -149,11 +149,11 @@ type Config struct {
 
 	// Outlets finds the outlets of other nodes; nil while there are none.
 	Outlets func(channel.OutletID) channel.Outlet
-	// Predecessor is what Node.Export of the node has told in whose place this one is (handover.go). Its loops then own nothing until ImportLoop
-	// gives them what it had.
+	// Predecessor is what Node.Export has returned of the node whose place this one takes (handover.go). The loops then own nothing until ImportLoop
+	// gives them what that node had.
 	Predecessor []byte
-	// PredecessorTags are the tags of the predecessor's listeners here, by what they were there; -1 for those whose conns it keeps. nil is the same
-	// ones.
+	// PredecessorTags are the tags that the predecessor's listeners have here, by their tags there; -1 for a listener whose conns stay there. nil: all are
+	// the same.
 	PredecessorTags []int
 	// Elsewhere is the way to all partitions, if they begin on other nodes; nil if they begin here. Safe from any goroutine.
 	Elsewhere channel.Inlet
@@ -214,6 +214,50 @@ func NewNode(cfg Config) (*Node, error) {
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, err
 	}
+	n, err := newNode(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	var variants []*codec.Variant
+	for _, p := range cfg.Profiles {
+		if err := p.prepare(n.protocols, &variants, n.app, n.sieve != nil); err != nil {
+			return nil, err
+		}
+	}
+	began := uint64(time.Now().UnixMilli())
+	if cfg.Wall != nil {
+		began = uint64(cfg.Wall())
+	}
+	if cfg.Predecessor != nil {
+		err = n.succeed(cfg.Predecessor, cfg.Loops)
+	} else {
+		n.id = channel.NewNode(0, began)
+		n.sids, err = newSIDs(newKey())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cfg.salt == 0 {
+		if cfg.salt, err = newSalt(); err != nil {
+			return nil, err
+		}
+	}
+	for i := range cfg.Loops {
+		l, err := n.newLoop(&cfg, i, variants)
+		if err != nil {
+			return nil, err
+		}
+		n.loops = append(n.loops, l)
+	}
+	n.newWorkers(&cfg, began)
+	if n.app != nil {
+		n.app.Attach(host{n})
+	}
+	return n, nil
+}
+
+// newNode makes what all loops have in common.
+func newNode(cfg *Config) (*Node, error) {
 	n := &Node{
 		profiles: cfg.Profiles,
 		budget:   netpoll.NewBudget(cfg.Limits.Conn.Buffered), roundTrip: cfg.RoundTrip,
@@ -236,6 +280,12 @@ func NewNode(cfg Config) (*Node, error) {
 	if n.app, err = newProgram(cfg.App); err != nil {
 		return nil, err
 	}
+	if n.app != nil {
+		_, most := n.app.Bounds()
+		for kind := range n.seats {
+			n.seats[kind].most = most
+		}
+	}
 	if n.logins, err = newLogins(cfg.Logins, n.app, cfg.Limits.Rooms.Sessions.Most > 0 && len(cfg.Profiles) > 0); err != nil {
 		return nil, err
 	}
@@ -250,59 +300,36 @@ func NewNode(cfg Config) (*Node, error) {
 	for i := range cfg.Files {
 		n.files[cfg.Files[i].Path] = &cfg.Files[i]
 	}
-	var variants []*codec.Variant
-	if n.app != nil {
-		_, most := n.app.Bounds()
-		for kind := range n.seats {
-			n.seats[kind].most = most
-		}
-	}
-	for _, p := range cfg.Profiles {
-		if err := p.prepare(n.protocols, &variants, n.app, n.sieve != nil); err != nil {
-			return nil, err
-		}
-	}
-	began := uint64(time.Now().UnixMilli())
-	if cfg.Wall != nil {
-		began = uint64(cfg.Wall())
-	}
-	if cfg.Predecessor != nil {
-		err = n.succeed(cfg.Predecessor, cfg.Loops)
-	} else {
-		n.id = channel.NewNode(0, began)
-		n.sids, err = newSIDs(newKey())
-	}
+	return n, nil
+}
+
+// newLoop makes a loop with all its parts but the worker.
+func (n *Node) newLoop(cfg *Config, index int, variants []*codec.Variant) (*loop, error) {
+	d, err := cfg.NewDriver(index)
 	if err != nil {
 		return nil, err
 	}
+	l := &loop{node: n, index: index, limits: cfg.Limits}
+	l.np = netpoll.NewLoop(uint8(index), l, d, l.limits.conn(), n.budget, cfg.Nanos)
+	l.mail = netpoll.NewMailbox[mail](l.np.Ring)
+	l.rooms.init(l.np, &l.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
+	l.limiter = limiter{np: l.np, limits: &l.limits, short: &n.short}
+	l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &l.limits, limiter: &l.limiter, counters: &l.counters, filters: n.sieve != nil}
+	l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: l.limits.RequestSeconds, counters: &l.counters}
+	l.polls.l = l
+	l.makeProtocols()
+	return l, nil
+}
+
+// newWorkers gives each loop its worker, and the workers the partitions that begin here. It comes when all loops are there, as each worker has an
+// outlet to every loop.
+func (n *Node) newWorkers(cfg *Config, began uint64) {
 	rooms := new(atomic.Int64)
-	salt := cfg.salt
-	if salt == 0 {
-		if salt, err = newSalt(); err != nil {
-			return nil, err
-		}
-	}
-	for i := range cfg.Loops {
-		d, err := cfg.NewDriver(i)
-		if err != nil {
-			return nil, err
-		}
-		l := &loop{node: n, index: i, limits: cfg.Limits}
-		l.np = netpoll.NewLoop(uint8(i), l, d, l.limits.conn(), n.budget, cfg.Nanos)
-		l.mail = netpoll.NewMailbox[mail](l.np.Ring)
-		l.rooms.init(l.np, &l.limits, slices.Concat([]*codec.Variant{nil}, variants), cfg.Policy)
-		l.limiter = limiter{np: l.np, limits: &l.limits, short: &n.short}
-		l.carriers.chat = chat{calls: l, logins: n.logins != nil, names: &n.names, moderator: &n.moderator, limits: &l.limits, limiter: &l.limiter, counters: &l.counters, filters: n.sieve != nil}
-		l.carriers.handlers = handlers{calls: l, app: n.app, np: l.np, mail: l.mail, access: n.access, seats: &n.seats, seconds: l.limits.RequestSeconds, counters: &l.counters}
-		l.polls.l = l
-		l.makeProtocols()
-		n.loops = append(n.loops, l)
-	}
 	for _, l := range n.loops {
 		l.worker = channel.NewWorker(n.outlets(l))
 		l.worker.SetLimits(cfg.Limits.Rooms, rooms, l.np.Nanos)
 		l.limitRooms(cfg.Policy)
-		l.worker.KeepHistory(l.keeping(&cfg, salt))
+		l.worker.KeepHistory(l.keeping(cfg))
 		if cfg.Journal != nil {
 			l.worker.UseJournal(cfg.Journal)
 		}
@@ -317,10 +344,6 @@ func NewNode(cfg Config) (*Node, error) {
 		}
 	}
 	n.placement.Store(places)
-	if n.app != nil {
-		n.app.Attach(host{n})
-	}
-	return n, nil
 }
 
 // wall is the time in Unix milliseconds, as Config says; else by the machine's clock, which may be set.

@@ -42,7 +42,7 @@ func (b beats) in(tick uint32) beats {
 }
 
 // answersNow tells whether a package or frame of n bytes that asks whether we are there is to be answered now. If not, the answer is
-// owed. A second one that is owed already is charged, like whatever has no answer: who goes on like that is a flood,
+// owed. A second one that is owed already is charged, like whatever has no answer: a client that goes on like that is a flood,
 // and the session may have ended.
 func (l *loop) answersNow(s *session, what debts, n int) bool {
 	if !s.meter.begun {

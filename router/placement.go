@@ -6,7 +6,7 @@ import (
 	"github.com/pomelod/pomelod/channel"
 )
 
-// placement says where every partition is. Immutable: who changes it puts another one in its place (Node.placement), while all run.
+// placement says where every partition is. Immutable: a change puts another one in its place (Node.placement), while all loops run.
 type placement [channel.Partitions]place
 
 // place is where one partition is.
@@ -39,7 +39,7 @@ func (l *loop) inlet(part uint16) channel.Inlet {
 	return at.inlet
 }
 
-// elsewhereSeconds is how much longer a loop waits for an answer from another node. Who connects nodes gives a request up after Limits.RequestSeconds, and
+// elsewhereSeconds is how much longer a loop waits for an answer from another node. The fleet gives a request up after Limits.RequestSeconds, and
 // answers: it knows whether the request was sent, and undoes an enter in its place among the session's requests. A loop counts in whole seconds, and the
 // request has waited for a turn.
 const elsewhereSeconds = 2

@@ -11,8 +11,8 @@ import (
 type Policy struct {
 	Members int             // that it may have; 0: no limit
 	List    int             // beyond so many nobody is told who comes and goes (channel.Limits); 0: never
-	NoGrace bool            // who is cut off leaves at once
-	Program bool            // it is locked for clients, whom a program has in
+	NoGrace bool            // a member that is cut off leaves at once
+	Program bool            // clients cannot enter by themselves: a program lets them in
 	Locked  bool            // it takes in nobody new
 	Slow    time.Duration   // least time between two messages of one member; 0: none
 	Ruled   bool            // Slow is an operator's, and goes before a program's

@@ -14,15 +14,15 @@ import (
 )
 
 // What a program asks of a whole fleet. A partition does what it is asked wherever its owner is; what is about all partitions is asked of each, and what is about
-// all nodes is said to a user as whose sessions they are counted: nobody else need know who they are.
+// all nodes is pushed to one user, whose sessions they are: so only that user's partition knows which nodes there are.
 
-// nodesUser is the user whose sessions are the nodes with programs. No uid and no login looks so.
+// nodesUser is the user whose sessions are the nodes with programs. No uid and no login looks like it.
 const nodesUser = "nodes\x00"
 
 // InFleet implements hosting.Node.
 func (h host) InFleet() bool { return h.inFleet }
 
-// announce has the fleet know that this node has a program, each second: who has it on its list hears it twice, and who has lost it hears it again.
+// announce has the fleet know that this node has a program, each second: a partition that has it on its list hears it twice, and one that has lost it hears it again.
 func (l *loop) announce() {
 	if l.node.app == nil || !l.node.inFleet || l.index != 0 || l.announced == l.np.Now() {
 		return

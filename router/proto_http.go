@@ -58,7 +58,7 @@ type request struct {
 	sid  []byte // the session it names, nil for none
 	pull netpoll.ID
 
-	client netip.AddrPort // who makes it: the peer, or whom a trusted proxy names
+	client netip.AddrPort // its client: the peer, or the address that a trusted proxy names
 }
 
 // httpServer speaks HTTP with a connection. Requests of sessions are for the endpoints of their protocols; all others are for pages.
@@ -189,32 +189,14 @@ func (p *httpServer) request(s *session, b []byte) int {
 		return n
 	}
 	h.reply = p.replyTo(s, &r)
-	limit := limits.PackageBytes
-	if r.pull != 0 && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
-		limit *= formFactor
-	}
-	size, done, err := h.body.End(&head, b[n:], limit)
+	size, done, err := p.readBody(s, &r, b, n)
 	if err != nil {
 		p.refuse(s, err, h.reply.headOnly)
 		return len(b)
 	}
 	if !done {
-		if head.ContentLength > 0 {
-			h.need = n + int(head.ContentLength)
-		}
-		if head.ExpectContinue && !h.continued {
-			h.continued = true
-			l.np.Write(s.conn, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
-		}
-		h.timed = false
-		l.until(s, neverDue) // the loop says when the whole request is late
 		return 0
 	}
-	r.body = codec.HTTPBodyBytes(&head, b[n:n+size], p.body[:0])
-	if head.Chunked {
-		p.body = keep(r.body)
-	}
-	h.need, h.body, h.timed, h.continued = 0, codec.HTTPBody{}, false, false
 	if at == nil {
 		p.servePage(s, &r)
 	} else if !at.serve(s, &r) {
@@ -226,6 +208,36 @@ func (p *httpServer) request(s *session, b []byte) int {
 		l.until(s, l.np.Now()+limits.KeepAliveSeconds)
 	}
 	return n + size
+}
+
+// readBody takes the body of r, whose head is the first n bytes of b, and returns how long it is on the wire. It is not done when more bytes are needed.
+func (p *httpServer) readBody(s *session, r *request, b []byte, n int) (size int, done bool, err *codec.HTTPError) {
+	l, h, head, limit := p.l, s.x.http, r.head, p.l.limits.PackageBytes
+	if r.pull != 0 && bytes.HasPrefix(head.ContentType, []byte("application/x-www-form-urlencoded")) {
+		limit *= formFactor
+	}
+	size, done, err = h.body.End(head, b[n:], limit)
+	if err != nil {
+		return 0, false, err
+	}
+	if !done {
+		if head.ContentLength > 0 {
+			h.need = n + int(head.ContentLength)
+		}
+		if head.ExpectContinue && !h.continued {
+			h.continued = true
+			l.np.Write(s.conn, []byte("HTTP/1.1 100 Continue\r\n\r\n"))
+		}
+		h.timed = false
+		l.until(s, neverDue) // the loop says when the whole request is late
+		return 0, false, nil
+	}
+	r.body = codec.HTTPBodyBytes(head, b[n:n+size], p.body[:0])
+	if head.Chunked {
+		p.body = keep(r.body)
+	}
+	h.need, h.body, h.timed, h.continued = 0, codec.HTTPBody{}, false, false
+	return size, true, nil
 }
 
 // formFactor is how much longer a form may be than what it says: JSONP clients send three bytes for each that is no letter,

@@ -88,7 +88,7 @@ var errSIO09Method = &codec.HTTPError{Status: 405, Reason: "GET polls and POST s
 
 func isNumber(b []byte) bool { return len(b) < 9 && digits(b) == string(b) }
 
-// cors09 is cors as 0.9 does it: only for those who say where they come from (protocol.md §5.1).
+// cors09 is cors as 0.9 does it: only for requests with an Origin (protocol.md §5.1).
 func (rep *reply) cors09(headers []codec.HTTPHeader) []codec.HTTPHeader {
 	if rep.origin == "" {
 		return headers

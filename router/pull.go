@@ -6,7 +6,7 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// pull is what a session has whose client polls: which connections wait for it, and for what. It knows their names only; what is said
+// pull is what a session has beside others if its client polls: which connections wait for it, and for what. It knows their names only; what is said
 // to them is for polls, and how for the session's protocol.
 type pull struct {
 	get    netpoll.ID   // connection whose GET is held; 0: none

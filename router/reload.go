@@ -9,7 +9,7 @@ import (
 // sessions are there: not what clients were told, and adjust to, when they came (PingSeconds, PingTimeoutSeconds, PingTimeout4Seconds), not what others than
 // loops go by (RequestSeconds, Inbox, Rooms.Grace, Rooms.Sessions, History), and not FirstSeconds, which sessions have counted in. per and origins take the
 // place of those of Config.Access. limits must hold together (Limits.Check). Nobody is ended because a limit is lower than before, but for what waits unsent
-// (Conn.Buffered, Outbound, Stuck): who has more than may be is granted nothing until it is less. Safe from any goroutine; of two calls at once the limits of one hold, and per and origins perhaps of the other.
+// (Conn.Buffered, Outbound, Stuck): an address that has more than it may is granted nothing until it has less. Safe from any goroutine; of two calls at once the limits of one hold, and per and origins perhaps of the other.
 func (n *Node) SetLimits(limits Limits, per limit.PerAddress, origins Origins) {
 	limits.keep(n.limits.Load())
 	n.limits.Store(&limits)

@@ -7,13 +7,13 @@ import (
 	"github.com/pomelod/pomelod/netpoll"
 )
 
-// A partition may be on another node. Then its inlet leads there (Config.Elsewhere, Place), and its items come back by Deliver; what others ask of
-// partitions here comes by Execute, and is answered by Config.Outlets. How they travel is for whoever connects nodes.
+// A partition may be on another node. Then its inlet leads there (Config.Elsewhere, Place), and its items come back by Deliver. What partitions
+// here decide for other nodes goes to Config.Outlets. How both travel is the business of package fleet.
 //
 // In a fleet no partition stays where it is: each loop's worker is lent to the fleet (Workers), which has it own or follow what the newest view
 // says, on its loop (Run). Items come by Deliver wherever they were decided, and where messages may have been lost EndMembers tells it.
 
-// Workers lends the loops' workers, by loop, to who keeps back what they decide. They own nothing, as Config.Elsewhere says. Until the loops turn
+// Workers lends the loops' workers, by loop, to the fleet, which keeps back what they decide. They own nothing, as Config.Elsewhere says. Until the loops turn
 // they may be used at once, and then by Run only. turned is called on each loop when it has carried out its mail. Called once, before the
 // loops turn.
 func (n *Node) Workers(turned func(loop int)) []*channel.Worker {
@@ -35,7 +35,7 @@ func (n *Node) Busy(loop int) bool { return n.loops[loop].busy() }
 func (n *Node) Sessions() int { return n.open() + n.pulls() }
 
 // EndMembers ends all sessions that are in a room of these partitions or about to enter one; all that are in a room, if parts is nil. They are told
-// why. What the loops know of those rooms is forgotten, so who enters from now on has nothing to do with them. In order with what is
+// why. What the loops know of those rooms is forgotten, so sessions that enter from now on have nothing to do with them. In order with what is
 // delivered. Each loop looks at all of its sessions, once. Safe from any goroutine.
 func (n *Node) EndMembers(parts []uint16, why string) {
 	var named [channel.Partitions]bool
@@ -95,20 +95,6 @@ func (n *Node) Deliver(it channel.Item) bool {
 	l, weight := n.loops[to.Loop], itemBytes(&it)
 	l.mailBytes.Add(weight)
 	l.mail.Post(mail{item: it, weight: weight})
-	return true
-}
-
-// Execute has the owner of a partition here execute a request from another node. It tells false, and counts the request, when it is refused: its
-// partition is not here, or it claims to be from a loop that this node does not have, so nobody could be answered. Safe from any goroutine.
-func (n *Node) Execute(r channel.Request) bool {
-	n.posting.RLock()
-	defer n.posting.RUnlock()
-	at := &n.placement.Load()[r.Part]
-	if at.loop == nil || !n.reaches(r.From.Outlet()) {
-		n.misrouted.Add(1)
-		return false
-	}
-	at.inlet.Post(r)
 	return true
 }
 

@@ -49,7 +49,7 @@ func (rs *rooms) init(np *netpoll.Loop, limits *Limits, variants []*codec.Varian
 }
 
 // renewRoom forgets what the loop knows of a room if somebody enters and the worker has come to another place in its stream: then it has
-// sent what it did not send here, because it counts nobody here any more. Who is left in such an entry has been replaced, and its conn
+// sent what it did not send here, because it counts nobody here any more. A session left in such an entry has been replaced, and its conn
 // has yet to be reaped; or the stream has a gap. Every entry of a room thus goes through this, whatever became of the session that enters.
 func (l *loop) renewRoom(it *channel.Item) {
 	if r := l.rooms.byID[it.Room]; r != nil && (r.seq != it.Seq || r.epoch != it.Epoch) {
@@ -148,7 +148,7 @@ func (rs *rooms) dropEmpty(r *room) {
 }
 
 // push appends a push to the groups of its room, encoded once for each variant that is present. It returns false when the push is not
-// the next of the room's stream. but, who may be nil, is a guest who is left out; of the group of spared, which may be nil, nobody is told.
+// the next of the room's stream. but, which may be nil, is a guest that is left out; of the group of spared, which may be nil, nobody is told.
 func (rs *rooms) push(r *room, it *channel.Item, but *session, spared *variantGroup) bool {
 	if it.Seq != r.seq+1 || it.Epoch != r.epoch {
 		return false

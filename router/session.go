@@ -77,9 +77,9 @@ type extra struct {
 	// Where its socket goes when Data returns (transfer).
 	to   *loop      // nil: nowhere
 	heir netpoll.ID // session here that takes it over; 0: none
-	// An enter in flight: who the session will be.
+	// An enter in flight: what the session will be.
 	entering string
-	enters   *identity // who enters, by a login that is its own only once it has entered; nil: who it is
+	enters   *identity // of a login that becomes the session's own only once it has entered; nil: the one it has
 	star     uint8
 	rename   bool // same room, new name
 	joins    bool // it stays in its other rooms

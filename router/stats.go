@@ -86,7 +86,7 @@ type Snapshot struct {
 	Workers       []WorkerSnapshot
 	HandlerPanics uint64 // of the App's handlers
 	Handlers      []HandlersSnapshot
-	Refused       map[string]uint64 // who was turned away at once, by reason; the acceptor counts others
+	Refused       map[string]uint64 // connections and requests turned away at once, by reason; the acceptor counts others
 	Addresses     limit.Figures
 	Limited       map[string]uint64       // what limits refused, by reason
 	Logins        map[string]uint64       // by result; nil where nobody logs in

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// turns has things done on goroutines, so many at a time; what waits for that is in lines, one for each address, which take turns. So whoever asks without end waits
+// turns has things done on goroutines, so many at a time; what waits for that is in lines, one for each address, which take turns. So an address that asks without end waits
 // behind its own, and others of its address, only. Safe from any goroutine.
 type turns struct {
 	// Static after construction.

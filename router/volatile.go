@@ -7,7 +7,7 @@ import (
 )
 
 // What is volatile is worth something only until the next of its route: a group holds it until its next round begins (netpoll.Loop.PushVolatile), and guests are told it in
-// the next turn, the latest only. It has no number in the room's stream, so whoever is left out misses nothing.
+// the next turn, the latest only. It has no number in the room's stream, so a member that is left out misses nothing.
 
 // volatileFrame is something volatile that waits for guests, encoded.
 type volatileFrame struct {
@@ -22,7 +22,7 @@ const maxVolatile = 16
 func (l *loop) pushVolatile(it *channel.Item) {
 	r := l.rooms.byID[it.Room]
 	if r == nil || r.epoch != it.Epoch {
-		return // nobody is there any more, or who is will be ended
+		return // nobody is there any more, or the members that are will be ended
 	}
 	rs := &l.rooms
 	for _, vg := range r.groups {
@@ -50,7 +50,7 @@ func (rs *rooms) holdVolatile(vg *variantGroup, route string) {
 	g.volatile = append(g.volatile, volatileFrame{route, append(b, rs.encoded...)})
 }
 
-// tellVolatile stages what is volatile for guests who take what they are written.
+// tellVolatile stages what is volatile for guests that take what they are written.
 func (rs *rooms) tellVolatile() {
 	if len(rs.volatile) == 0 {
 		return

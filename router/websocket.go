@@ -15,20 +15,11 @@ type framed interface {
 
 // frames reads WebSocket frames for p.
 func (l *loop) frames(s *session, b []byte, p framed) (used int) {
-	if x := s.x; x != nil && len(x.stash) > 0 { // what a pause left of the last frame comes first
-		stash := x.stash
-		n := p.again(s, stash)
+	if s.x != nil && len(s.x.stash) > 0 && !l.unstash(s, p) {
 		if s.phase == ended {
 			return len(b)
 		}
-		if x.stash = stash[:copy(stash, stash[n:])]; len(x.stash) > 0 { // moved, lest a few bytes keep all of it
-			return 0
-		}
-		x.stash = nil
-		l.tidy(s)
-		if s.conn.Throttled() {
-			return 0
-		}
+		return 0
 	}
 	for used < len(b) {
 		var r codec.WSReader
@@ -86,8 +77,24 @@ func (l *loop) frames(s *session, b []byte, p framed) (used int) {
 	return used
 }
 
+// unstash has p take what a pause left of the last frame. It tells whether the next frame may be read.
+func (l *loop) unstash(s *session, p framed) bool {
+	x := s.x
+	stash := x.stash
+	n := p.again(s, stash)
+	if s.phase == ended {
+		return false
+	}
+	if x.stash = stash[:copy(stash, stash[n:])]; len(x.stash) > 0 { // moved, lest a few bytes keep all of it
+		return false
+	}
+	x.stash = nil
+	l.tidy(s)
+	return !s.conn.Throttled()
+}
+
 // smallFrame is the size below which fragments are counted as packages are, so that they are no way to keep a loop busy for nothing.
-// Who sends a long message in pieces makes them longer, and pays for the message alone.
+// A client that sends a long message in pieces makes them longer, and pays for the message alone.
 const smallFrame = 256
 
 // closeFrame stages a close frame for s, if it is on a WebSocket. plain is the code to say when code is 0.
