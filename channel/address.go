@@ -15,7 +15,7 @@ func (n Node) Number() uint16 { return uint16(n >> 48) }
 // Incarnation tells this run from others under the same name; a later one is greater.
 func (n Node) Incarnation() uint64 { return uint64(n & (1<<48 - 1)) }
 
-// Epoch is the id of the view that made somebody the owner of a partition: the view's number and who made it. Two epochs are the same
+// Epoch is the id of the view that made a node the owner of a partition: the view's number and the node that made it. Two epochs are the same
 // or not; neither is "later".
 type Epoch struct {
 	View  uint64
@@ -35,7 +35,7 @@ type Addr struct {
 // Outlet is the outlet behind which the session sits.
 func (a Addr) Outlet() OutletID { return OutletID{a.Node, uint8(a.Ref >> 56)} }
 
-// Asker tells whether the address is one of who is no session, but asks for a program or an operator: no session has slot and generation 0.
+// Asker tells whether the address is not a session's, but that of a program's or an operator's question: no session has slot and generation 0.
 func (a Addr) Asker() bool { return a.Ref<<8 == 0 }
 
 // OutletID names an outlet: a loop of a node.

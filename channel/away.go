@@ -7,8 +7,8 @@ import (
 )
 
 // A member that was cut off may return: it is away for Limits.Grace. Its name is kept and listed, others are told nothing, and no session is behind
-// it. Back in time it has its place again, and is told what was said meanwhile; otherwise it leaves then. Who has given a secret returns by that
-// alone, and the place is kept from all others. Who has not returns from the address at which it was; from any other, its name is free.
+// it. Back in time it has its place again, and is told what was said meanwhile; otherwise it leaves then. A member that has given a secret returns by that
+// alone, and the place is kept from all others. One that has given none returns from the address at which it was; for any other, its name is free.
 
 // away is what is known of a member that is away, beside when it was cut off (state.cuts).
 type away struct {
@@ -27,7 +27,7 @@ type letter struct {
 	body []byte // of the onChat; immutable
 }
 
-// Bounds of what is kept for who is away. Places of one address in one room are at most a tenth of its members, or leastGhosts; beyond that a cut
+// Bounds of what is kept for members that are away. Places of one address in one room are at most a tenth of its members, or leastGhosts; beyond that a cut
 // is a leave.
 const (
 	maxLetters     = 32
@@ -37,7 +37,7 @@ const (
 	awayCost = 256
 )
 
-// ghosts names the places in a room of who was cut off at one address.
+// ghosts names the places in a room of members that were cut off at one address.
 type ghosts struct {
 	room RoomID
 	near uint64
@@ -46,7 +46,7 @@ type ghosts struct {
 // setAway notes that a member was cut off. With Key 1 it was in doubt, and what was kept for it is kept.
 func (s *state) setAway(p *partition, slot uint32, r *Record) {
 	if r.Key != 1 || !s.undoubt(p, slot) {
-		s.setPresent(p, slot) // whoever follows may hear of it twice
+		s.setPresent(p, slot) // a follower may hear of it twice
 	}
 	m := s.member(slot)
 	s.move(slot, Addr{})
@@ -80,7 +80,7 @@ func (d *decision) awayIn(room *Room) string {
 	return string(append(b, ListEnd...))
 }
 
-// uncut takes a member out of those who are away, and tells whether it was one.
+// uncut takes a member out of those that are away, and tells whether it was one.
 func (s *state) uncut(p *partition, slot uint32) bool {
 	for _, x := range p.snapshots {
 		x.rest.passed(&x.rest.cut, slot, s.cuts)
@@ -125,7 +125,7 @@ func (s *state) setSure(p *partition, slot uint32) {
 // setDoubt notes that a member that was away is back, at a time.
 func (s *state) setDoubt(p *partition, slot uint32, at int64) {
 	if !s.uncut(p, slot) {
-		s.setPresent(p, slot) // whoever follows does not know yet that it was away
+		s.setPresent(p, slot) // a follower does not know yet that it was away
 		return
 	}
 	p.doubt.put(s.doubts, slot, at)
@@ -196,7 +196,7 @@ func (h *history) dropLetters(slot uint32) bool {
 	return true
 }
 
-// snapshotAway are the records that tell of a member who is, or was, away, and has been so, or back, since a time.
+// snapshotAway are the records that tell of a member that is, or was, away, and has been so, or back, since a time.
 func (s *state) snapshotAway(slot uint32, at int64, emit func(Record)) {
 	m, a := s.member(slot), s.away[slot]
 	emit(Record{Kind: RecordAway, Room: m.room.name(), User: m.name, Num: a.handed, Place: a.near, Time: at})
@@ -217,7 +217,7 @@ func (d *decision) leave(slot uint32) {
 		d.drop(slot, false)
 		return
 	}
-	handed := d.of.room.seq // who does not know what it was sent is told nothing twice
+	handed := d.of.room.seq // a client that does not know what it was sent is told nothing twice
 	switch {
 	case unheard:
 		handed = d.state.away[slot].handed
@@ -257,7 +257,7 @@ func (d *decision) isAnother(m uint32) bool {
 	return m != 0 && d.r.Key != 0 && d.state.keys[m] != 0 && d.state.keys[m] != d.r.Key && d.state.addr(m) == d.r.From
 }
 
-// returns tells whether who enters with the name of a member that is away is that member.
+// returns tells whether a session that enters with the name of a member that is away is that member.
 func (d *decision) returns(slot uint32) bool {
 	key, near := d.state.keys[slot], d.state.away[slot].near
 	return key == d.r.Key && (key != 0 || near != 0 && near == d.r.Near)
@@ -283,7 +283,7 @@ func (d *decision) back(slot uint32) {
 	}
 	if x == nil || !x.HasSince {
 		missed := d.since(room, entry, d.state.away[slot].handed)
-		if s.from == s.to || missed.from < missed.to && missed.from < s.from { // who asks for the last messages gets what it has missed at least
+		if s.from == s.to || missed.from < missed.to && missed.from < s.from { // a client that asks for the last messages gets at least what it has missed
 			s = missed
 		}
 	}

@@ -7,10 +7,10 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// Whose sessions are whose, as a program says, is what claims are (claim.go) under names of its own: so they are counted, and forgotten, in the same way. Here is what
+// Which user's a session is, as a program says, is a claim (claim.go) under a name of its own: so sessions are counted, and forgotten, in the same way. Here is what
 // only a program asks for. It says with each request how many sessions a user may have.
 
-// bind is OpBind. Who has to go is told so, and stays the user's until it has gone: whoever waits for that asks again.
+// bind is OpBind. A session that has to go is told so, and stays the user's until it has gone: the one that waits for that asks again.
 func (d *decision) bind() {
 	r, held := d.r, d.p.claims[d.r.User]
 	most, err := strconv.Atoi(string(r.Content))
@@ -50,7 +50,7 @@ func (d *decision) bind() {
 // gets tells whether a push to User's sessions is for one of them.
 func (r *Request) gets(c claim) bool { return !r.Silent || c.addr.Node != r.From.Node }
 
-// pushUser is OpPush without a room. Who has too much to take already is left out, and nobody else for that.
+// pushUser is OpPush without a room. A session that has too much to take already is left out, and no other for that.
 func (d *decision) pushUser() {
 	p := serverPush(d)
 	reached := false

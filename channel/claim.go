@@ -6,7 +6,7 @@ import (
 )
 
 // How many sessions a user may have is decided by one partition, that of the user's name: so two logins at once, on whatever nodes, are decided one
-// after the other. A user is a text that whoever asks makes of a login; it is no name of a member and of no room.
+// after the other. A user is a text that the asking node makes of a login; it is no name of a member and of no room.
 
 // Sessions says how many sessions a user may have.
 type Sessions struct {

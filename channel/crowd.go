@@ -10,7 +10,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// Rooms of many. A room in which there are more than Limits.List members is large until it is empty: who enters is told the newest members only, and nobody
+// Rooms of many. A room in which there are more than Limits.List members is large until it is empty: a session that enters is told the newest members only, and nobody
 // is told who comes and goes. Extended sessions are told how many there are. So an enter costs the same, however many there are. Every member may read the list in
 // pages, of any room.
 
@@ -36,7 +36,7 @@ type seat struct{ slot, serial uint32 }
 
 // Bounds of what one answer tells of members.
 const (
-	newestMembers = 200      // of a large room, to who enters
+	newestMembers = 200      // of a large room, told to each that enters
 	pageMembers   = 500      // of a page
 	pageNames     = 64 << 10 // bytes of a page, about
 	markEvery     = 128      // members that are looked at for a page, beside those on it
@@ -127,7 +127,7 @@ func (s *state) remark(r *Room) {
 	}
 }
 
-// renumber begins the serials of a room anew, when they have come to their end: after four billion entries. Who reads pages of it at that moment may be told
+// renumber begins the serials of a room anew, when they have come to their end: after four billion entries. A session that reads pages of it at that moment may be told
 // somebody twice, or not at all.
 func (s *state) renumber(r *Room) {
 	n := uint32(0)
@@ -213,7 +213,7 @@ func (s *state) applyCounted(p *partition, room *Room, r *Record) {
 	p.noteChange(room)
 }
 
-// newest is the answer to who has entered a large room: its newest members in order of entry, own at the end. tail is what else it says, behind the list.
+// newest is the answer to an enter of a large room: its newest members in order of entry, own at the end. tail is what else it says, behind the list.
 func (s *state) newest(r *Room, own uint32, tail string) []byte {
 	var slots [newestMembers]uint32
 	n := newestMembers - 1
@@ -255,7 +255,7 @@ func (d *decision) came(room *Room, serial uint32) {
 	}
 }
 
-// nextSerial is the serial of who enters a room, which may be nil.
+// nextSerial is the serial of the next member of a room, which may be nil.
 func (d *decision) nextSerial(room *Room) uint32 {
 	switch {
 	case room == nil:
@@ -313,7 +313,7 @@ func (w *Worker) tellCount(p *partition, room *Room, now int64) {
 	})
 }
 
-// members answers who is in the room: programs and operators all of them, a member a page in order of entry. Who asks for an operator may have pages, too.
+// members answers with the members of the room: all of them for programs and operators, a page in order of entry for a member. Operators may ask for pages, too.
 func (d *decision) members() {
 	room, x := d.of.room, d.r.Ext
 	switch {

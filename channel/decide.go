@@ -31,7 +31,7 @@ type decision struct {
 // input is what a decision is given besides state and request.
 type input struct {
 	now     int64                  // the partition's time; 0 where time does not matter
-	grace   time.Duration          // how long who was cut off may be away
+	grace   time.Duration          // how long a member that was cut off may be away
 	noGrace func(room string) bool // nil: that holds for all rooms
 	slow    time.Duration          // slow mode of a room that has none of its own
 	ruled   bool                   // slow goes before one of a room's own
@@ -44,11 +44,11 @@ type input struct {
 	full     []Addr // OpPush without a room: those of User's sessions that have too much to take already
 }
 
-// subject is whom and what a request names, found once.
+// subject is what a request names, found once.
 type subject struct {
 	room   *Room  // nil: there is none
 	user   uint32 // slots; 0: not a member
-	alike  uint32 // OpEnter: whose name looks like User, if that is nobody's
+	alike  uint32 // OpEnter: the member whose name looks like User, if no member has that name
 	prev   uint32 // only if it is From's
 	target uint32
 }
@@ -297,7 +297,7 @@ func (d *decision) enter() {
 	}
 }
 
-// add makes r.User a member of the room, which may not be there yet. Who has that name, and may lose it, leaves for it.
+// add makes r.User a member of the room, which may not be there yet. A member that has the name, and may lose it, leaves for it.
 func (d *decision) add() {
 	r, room := d.r, d.of.room
 	for i, slot := range [...]uint32{d.of.user, d.otherSpelling(), d.of.prev} {
@@ -368,7 +368,7 @@ func (d *decision) replace(m uint32) {
 // replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.
 var replacedReason = []byte("replaced by a new session of yours")
 
-// entered answers who is a member of the room already.
+// entered answers an enter of a session that is a member of the room already.
 func (d *decision) entered(room *Room, slot uint32) {
 	d.enteredAt(room, room.id, d.state.member(slot).mark.entry())
 }
@@ -559,7 +559,7 @@ func (d *decision) slowOf(room string) time.Duration {
 // tickEntries is how many entries one Tick of a worker is about.
 const tickEntries = 256
 
-// tick forgets when members of slow rooms have spoken, and who is in doubt, where that no longer matters. It looks at so many entries.
+// tick forgets when members of slow rooms have spoken, and which are in doubt, where that no longer matters. It looks at so many entries.
 func (d *decision) tick(entries int) {
 	for slot := d.p.heard.first; slot != 0 && len(d.records) < entries; {
 		v, m := d.state.voices[slot], d.state.member(slot)

@@ -6,13 +6,13 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// What operators have deleted of what a room keeps. The message's place stays in the ring, as its number does in the stream: whoever has read up to it goes on from there, and its id still
+// What operators have deleted of what a room keeps. The message's place stays in the ring, as its number does in the stream: a client that has read up to it goes on from there, and its id still
 // keeps it from being said again. Only its text goes.
 
 // deletesAtOnce is how many messages one decision deletes at the most.
 const deletesAtOnce = 100
 
-// delete deletes messages, the newest first. One that is deleted already is deleted again where it is named: who asks again may not know of the first time, nor a journal.
+// delete deletes messages, the newest first. One that is deleted already is deleted again where it is named: neither the operator nor a journal need know of the first time.
 func (d *decision) delete() {
 	room, x := d.of.room, d.r.Ext
 	switch {
@@ -72,7 +72,7 @@ func (d *decision) meant(room *Room, m *said) bool {
 	return !m.deleted() && d.r.User != "" && sender(m.body) == d.r.User
 }
 
-// sender is from whom an onChat is; empty: nobody knows.
+// sender is the user that said an onChat; empty: nobody knows.
 func sender(body []byte) (name string) {
 	members := codec.ScanObject(body)
 	for key, value, more := members.Next(); more; key, value, more = members.Next() {
@@ -96,7 +96,7 @@ func (d *decision) deleteBody(room *Room, seq uint64) []byte {
 	return append(b, '}')
 }
 
-// repeatDeleted tells who enters, and names the last place that it knows, of the messages up to there that are deleted: it may show them still. It may have heard of
+// repeatDeleted tells a session that enters, and names the last place that it knows, of the messages up to there that are deleted: it may show them still. It may have heard of
 // some before.
 func (d *decision) repeatDeleted(room *Room, id RoomID) {
 	x := d.r.Ext

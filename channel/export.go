@@ -136,7 +136,7 @@ func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record
 		emit(Record{Kind: RecordSlow, Room: name, Num: 1, Time: int64(p.slow[name])})
 		at.slow = name
 	}
-	p.snapshotClaims(emit) // all at once: a claim is told of once, and who follows cannot tell which have come
+	p.snapshotClaims(emit) // all at once: a claim is told of once, and a follower cannot tell which have come
 	for _, c := range p.nodes {
 		emit(Record{Kind: RecordIn, Addr: Addr{Node: c.node}, Num: c.in})
 		emit(Record{Kind: RecordOut, Addr: Addr{Node: c.node}, Num: c.out})

@@ -1,6 +1,6 @@
 package channel
 
-// Names that look alike have one fold: what is left of them when forms, blanks and what is not shown no longer count. Whoever posts a request
+// Names that look alike have one fold: what is left of them when forms, blanks and what is not shown no longer count. The node that posts a request
 // makes it (Request.Fold); here it is an opaque string. A name that is its own fold, as nearly all are, has no entry below and is found by
 // itself.
 
@@ -43,8 +43,8 @@ func (s *state) unfold(slot uint32) {
 	}
 }
 
-// refusedAlike tells whether somebody else in the room has a name like r.User. Who proves to be that one returns under another
-// spelling, who has it itself changes that, and the name of who is away may be anybody's.
+// refusedAlike tells whether somebody else in the room has a name like r.User. A session that proves to be that member returns under another
+// spelling, the member itself may change its own, and anybody may have the name of one that is away.
 func (d *decision) refusedAlike() bool {
 	alike := d.of.alike
 	return alike != 0 && alike != d.of.prev && !d.isFree(alike) && (d.r.Key == 0 || d.state.keys[alike] != d.r.Key)

@@ -128,7 +128,7 @@ func (w *Worker) copyOf(part uint16) *partition {
 }
 
 // State appends the state of a partition that the worker owns or follows, as Export has it, but at the time of its last decision: the
-// owner and who follows it have the same.
+// owner and followers have the same.
 func (w *Worker) State(dst []byte, part uint16) []byte {
 	p := w.copyOf(part)
 	for r := range w.state.snapshot(p, p.now) {
@@ -175,7 +175,7 @@ func (w *Worker) Hand(dst []byte, part uint16) []byte {
 	return w.State(wirebytes.AppendUints(dst, age), part)
 }
 
-// Take makes the worker the owner of a partition, or one who follows it, as the worker was that has handed it over. An error means that b was not written by
+// Take makes the worker the owner of a partition, or a follower of it, as the worker was that has handed it over. An error means that b was not written by
 // Hand, and that the worker has nothing of the partition. Strings are copied out of b.
 func (w *Worker) Take(part uint16, epoch Epoch, owns bool, b []byte) error {
 	r := wirebytes.NewReader(b)

@@ -1,13 +1,13 @@
 package channel
 
-// Footprint is what rooms keep at most, by the constants of this package, in bytes and numbers. It is for those who add up what clients can take in all
+// Footprint is what rooms keep at most, by the constants of this package, in bytes and numbers. It is for tests that add up what clients can take in all
 // (docs/ARCHITECTURE.md); nothing here depends on it.
 type Footprint struct {
 	RoomBytes    int // a room that keeps something, beside what it keeps
 	MessageBytes int // a message or a letter, beside its own
 	Mids         int // ids of messages of a room
 	MidBytes     int // one of them
-	Past         int // who has left a room, and gave a secret
+	Past         int // of a user that has left a room, and gave a secret
 	PastBytes    int // one of them
 	AwayBytes    int // a member that is away, beside what a member takes
 	Ghosts       int // members of an address that are away in a small room

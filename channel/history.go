@@ -29,7 +29,7 @@ type Readers uint8
 
 // The kinds of readers.
 const (
-	// ReadersPresent: members, from their entry on; who comes again, and proves by a secret to be the same, from the first of their entries on.
+	// ReadersPresent: members, from their entry on; one that comes again, and proves by a secret to be the same, from its first entry on.
 	ReadersPresent Readers = iota
 	// ReadersEveryone: every member, all of it.
 	ReadersEveryone
@@ -46,7 +46,7 @@ const (
 	midCost     = 32
 	pastCost    = 96   // with its place in a map (TestPastFootprint)
 	maxMids     = 64   // of messages of members, and as many of what operators publish
-	maxPast     = 4096 // a large room whose proxy has ended; whoever comes and goes must do it that often to push others out
+	maxPast     = 4096 // a large room whose proxy has ended; a user that comes and goes must do it that often to push others out
 )
 
 // history is what a room keeps.
@@ -88,7 +88,7 @@ func (h *history) mids() []mid {
 	return h.about.mids
 }
 
-// past is what is known of somebody who has left; nil: nothing is.
+// past is what is known of a user that has left; nil: nothing is.
 func (h *history) past(key uint64) *past {
 	if h.about == nil {
 		return nil
@@ -114,7 +114,7 @@ type mid struct {
 	time           int64
 }
 
-// past is somebody who has left.
+// past is a user that has left.
 type past struct {
 	key, first uint64
 	time       int64
@@ -128,7 +128,7 @@ type formers struct {
 	first, last *past
 }
 
-// leave notes that somebody has left at a time, who entered first at a number, as far as that is known. Who has been away longest goes for it.
+// leave notes that a user has left at a time, having entered first at a number, as far as that is known. The one that left longest ago goes for it.
 func (f *formers) leave(key, first uint64, time int64) {
 	p := f.by[key]
 	switch {
@@ -174,7 +174,7 @@ func (r *Room) keeps() bool { return r.history != nil && r.history.n > 0 || r.se
 // message is the i-th message, the oldest being 0.
 func (h *history) message(i int) *said { return &h.ring[(int(h.head)+i)&(len(h.ring)-1)] }
 
-// ages tells whether there is something that becomes too old to be told. Letters do not: whoever they are for returns before, or not at all.
+// ages tells whether there is something that becomes too old to be told. Letters do not: the member they are for returns before, or not at all.
 func (h *history) ages() bool {
 	return h.n > 0 || h.about != nil && len(h.about.mids)+len(h.about.past.by) > 0
 }
@@ -293,7 +293,7 @@ func (h *history) push(m said) {
 	}
 }
 
-// erase deletes the message with a number, if it is there, and tells whether it is. Its place stays: who has read up to it, or says it again by its id, is answered as before.
+// erase deletes the message with a number, if it is there, and tells whether it is. Its place stays: a client that has read up to it, or says it again by its id, is answered as before.
 func (h *history) erase(seq uint64) bool {
 	for i := int(h.n) - 1; i >= 0; i-- {
 		if m := h.message(i); m.seq == seq {

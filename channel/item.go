@@ -66,7 +66,7 @@ const Urgent = 1
 // RoomEnds is the Count of an ItemKick that ends a room with all its members: a session that is in other rooms, too, may go on in them.
 const RoomEnds = 1
 
-// returned is the bit of the Count of an ItemEnter of who was away.
+// returned is a bit of the Count of an ItemEnter: the member was away.
 const returned = 1 << 31
 
 // Members is how many members the Room of an ItemEnter has, To included.

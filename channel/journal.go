@@ -8,11 +8,11 @@ import "slices"
 // Journal takes what is to outlive the process. It is declared here because workers use it; package history is one. All methods are called on the
 // workers' loops, must not block, and are safe from several of them.
 type Journal interface {
-	// Keep takes an entry; what it refers to is immutable. answer is what is answered to who asked: with it the journal must post the answer, when the entry
+	// Keep takes an entry; what it refers to is immutable. answer is the answer to the request: with it the journal must post the answer, when the entry
 	// is safe. Nil if nobody waits; with a message also if Holds says false. Both are valid until it returns. A deletion holds whether it can be written or not: while it
 	// cannot, its answer is posted at once, as Unwritten.
 	Keep(e *Entry, answer *Item)
-	// Holds tells whether senders are answered only when what they said is safe. It never changes. Who deletes always is.
+	// Holds tells whether senders are answered only when what they said is safe. It never changes. Who deletes something is always answered only then.
 	Holds() bool
 	// Failing tells that nothing can be made safe at present: while answers are held, nothing may be said in rooms that keep it.
 	Failing() bool
@@ -30,12 +30,12 @@ type EntryKind uint8
 const (
 	EntrySaid      EntryKind = iota + 1 // a message
 	EntryUnkept                         // a message that was too long to be kept
-	EntryMember                         // somebody who can prove by Key to have been in the room from Seq on
+	EntryMember                         // a user that can prove by Key to have been in the room from Seq on
 	EntryForgotten                      // the room was closed, or had to go: what it kept up to Seq is told to nobody any more
 	EntryDeleted                        // the message Seq is told to nobody any more
 )
 
-// Entry is one thing of a room that outlives the process. It stands by itself: whoever has it knows of which stream it is.
+// Entry is one thing of a room that outlives the process. It stands by itself: it says of which stream it is.
 type Entry struct {
 	Kind        EntryKind
 	Readers     Readers // of the room
@@ -53,10 +53,10 @@ type KeptRoom struct {
 	Name        string
 	Incarnation uint64
 	Readers     Readers
-	Seq         uint64  // no push had a number as great
+	Seq         uint64  // greater than the number of any push
 	Floor       uint64  // number of the last message that is not in Said; 0: all are
 	Said        []Entry // messages, the oldest first
-	Members     []Entry // who was there, and who was there longest ago first
+	Members     []Entry // users that were there, those of longest ago first
 }
 
 // UseJournal has a worker tell j what rooms keep. Called before it owns anything.
@@ -89,7 +89,7 @@ func (w *Worker) Restore(rooms []KeptRoom) (restored int) {
 	return restored
 }
 
-// stricter is who may read by two policies.
+// stricter is the one of two policies by which fewer may read.
 func stricter(a, b Readers) Readers {
 	switch {
 	case a == ReadersNobody || b == ReadersNobody:

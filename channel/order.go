@@ -26,7 +26,7 @@ func (o *order) put(in places, slot uint32, at int64) {
 	o.last = slot
 }
 
-// behind is who follows a member in the order; 0 for either is nobody.
+// behind is the next member in the order; 0 for either is none.
 func (o *order) behind(in places, slot uint32) uint32 {
 	if slot == 0 {
 		return o.first

@@ -10,7 +10,7 @@ import (
 
 // What programs and operators ask of rooms: pushes and messages of the server's own.
 
-// somebody tells whether anybody is in the room who is told what is pushed. Who is away is not.
+// somebody tells whether a member of the room is told what is pushed: one that is away is not.
 func (d *decision) somebody() bool { return d.of.room != nil && len(d.of.room.outlets) > 0 }
 
 // pushTo is a push of the server's own.

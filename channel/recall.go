@@ -7,7 +7,7 @@ import (
 	"github.com/pomelod/pomelod/codec"
 )
 
-// What is decided about what rooms keep: who is told of it, and what is said once although it came twice.
+// What is decided about what rooms keep: who is told of it, and that a message which came twice is said once.
 
 // Bounds of what one answer tells of what was said; a message that is longer alone is told alone.
 const (
@@ -86,7 +86,7 @@ func (d *decision) remember(room *Room, slot uint32) {
 	rec.Key, rec.Num, rec.Time = key, d.state.member(slot).mark.entry(), d.input.wall
 }
 
-// readsFrom is the number behind which a member may read, who entered at a number and proves to be key.
+// readsFrom is the number behind which a member may read that entered at a number and proves to be key.
 func (d *decision) readsFrom(room *Room, key, entry uint64) uint64 {
 	switch room.readers {
 	case ReadersEveryone:
@@ -97,7 +97,7 @@ func (d *decision) readsFrom(room *Room, key, entry uint64) uint64 {
 	return d.firstEntry(room, key, entry)
 }
 
-// firstEntry is the number at which somebody entered first, as far as it is known, who has entered at a number and proves to be key.
+// firstEntry is the number at which a member entered first, as far as it is known, that has entered at a number now and proves to be key.
 func (d *decision) firstEntry(room *Room, key, entry uint64) uint64 {
 	if key == 0 {
 		return entry

@@ -50,7 +50,7 @@ const (
 	RecordForget
 	// RecordMid: a member whose place is Place, or an operator (publishPlace), has sent the message with the id Key to Room, at Time, which became push Num (0: a private one).
 	RecordMid
-	// RecordPast: who proves to be Key was in Room when pushes were numbered up to Num, and later, and left at Time.
+	// RecordPast: the user that proves to be Key was in Room when pushes were numbered up to Num, and later, and left at Time.
 	RecordPast
 	// RecordReaders: Num says who may read what Room keeps (Readers).
 	RecordReaders
@@ -81,7 +81,7 @@ const (
 	recordKinds
 )
 
-// Record is one change of a partition's state: what was decided, whoever asked for it.
+// Record is one change of a partition's state: what was decided, whatever asked for it.
 type Record struct {
 	Kind  RecordKind
 	Room  string // its name
@@ -93,7 +93,7 @@ type Record struct {
 	Place uint64 // RecordMid: what tells the sender from others, also when it returns; RecordAway: where the client was; RecordPartition: Unix ms; else as its kind says
 	Body  []byte // immutable
 
-	// What the name stands for, if the one who decided knows it already. Not part of the encoding.
+	// What the name stands for, if the decision has found it already. Not part of the encoding.
 	room *Room
 	slot uint32
 }
@@ -182,7 +182,7 @@ func (s *state) change(p *partition, r *Record) error {
 		s.applyCounted(p, room, r)
 		return nil
 	case RecordRenumber:
-		if room == p.open { // of those who have yet to come it is not known
+		if room == p.open { // of members that have yet to come it is not known
 			return errRecord
 		}
 		s.renumber(room)
@@ -234,7 +234,7 @@ func (s *state) change(p *partition, r *Record) error {
 	return nil
 }
 
-// numbered notes how far a room's pushes have come. Their time never goes back, whoever the owner is.
+// numbered notes how far a room's pushes have come. Their time never goes back, whichever node is the owner.
 func (p *partition) numbered(room *Room, r *Record) {
 	room.seq = r.Num
 	p.wall = max(p.wall, r.Time)

@@ -3,7 +3,7 @@ package channel
 import "github.com/pomelod/pomelod/codec"
 
 // Inlet carries requests to the owner of a partition, in order. It is to a loop what an Outlet is to a partition. The loop that posts, and
-// whoever else asks rooms for something, is its user; it is declared here so that the two stand together.
+// everything else that asks rooms for something, is its user; it is declared here so that the two stand together.
 type Inlet interface {
 	// Post hands over a request, whose Part is set. It never blocks, never does I/O and never fails; what must not be accepted is
 	// refused before it is posted (Full). Content is only valid until Post returns.
@@ -21,7 +21,7 @@ const (
 	// OpEnter adds User to Room: ItemEnter, or ItemReply with EnterRefused. With Prev, the session's present name in the
 	// same room, it changes the name. With the Key of the session that has the name, From takes that session's place, which is
 	// kicked; the others are told nothing. Nor are they when User is away and returns: with its Key, or, if it has none, from where it was. No two
-	// members have one fold; with the Key of who has the same one, From enters in its place.
+	// members have one fold; with the Key of the member that has the same one, From enters in its place.
 	OpEnter Op = iota + 1
 	// OpLeave removes User from Room if it still is the session From. With Cut its place is kept for Limits.Grace. It is never refused and never
 	// answered.
@@ -101,8 +101,8 @@ type Request struct {
 	Pass    uint64    // OpEnter: what the client shows for a room that has a password, a hash of that, or PassAll; 0: nothing
 	Handed  uint64    // OpLeave with Cut: number of the last of Room's pushes that the session was sent; 0: nobody knows. OpLeave: Unheard
 	Cut     bool      // OpLeave: the session was cut off, and did not say goodbye
-	Short   bool      // OpEnter: memory is short where From is, so only who returns may enter
-	Locked  bool      // OpEnter: an operator has locked the room where From is, so only who is a member, or returns, may enter
+	Short   bool      // OpEnter: memory is short where From is, so only a user that returns may enter
+	Locked  bool      // OpEnter: an operator has locked the room where From is, so only a member, or a user that returns, may enter
 	Urgent  bool      // OpPush, OpPushExcept, OpSay, OpDelete: it does not wait for the room's hold
 	Content []byte    // JSON as codec.AppendCanonical writes it: what is said, pushed (an object), or a reason (a string)
 }
@@ -116,7 +116,7 @@ type Extended struct {
 	Mid      uint64 // OpSend, OpPush, OpSay, OpDelete: a hash of the message's id; 0: it has none
 }
 
-// Unheard is Request.Handed where the session's enter was not answered when it ended, or gave it up: it was told nothing of what it had missed.
+// Unheard is Request.Handed of a session that ended, or gave up its enter, before that was answered: it was told nothing of what it had missed.
 const Unheard = 1<<64 - 1
 
 // Weight is what the request counts in a worker's Inbox: 1, and 1 more for each 4 KiB of content.
@@ -140,7 +140,7 @@ var (
 	Refused      = []byte(`{"code":500}`)
 	Absent       = []byte(`{"code":404}`) // to OpPush, OpPushExcept, OpSay and OpKick: nobody is there to get it; to OpDelete: there is nothing to delete
 	EnterRefused = []byte(`{"code":500,"error":true}`)
-	Busy         = []byte(`{"code":503}`) // to OpDelete: the room has too much to write; nothing is deleted, and who asks again later may succeed
+	Busy         = []byte(`{"code":503}`) // to OpDelete: the room has too much to write; nothing is deleted, and another request later may succeed
 )
 
 // RefusedBody is the body that refuses a request of this kind.

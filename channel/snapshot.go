@@ -3,7 +3,7 @@ package channel
 import "slices"
 
 // Snapshot is a snapshot of a partition that is taken in parts, while the partition goes on. Each part is of the moment in which it is taken.
-// Who follows gets every record from the first part on, and applies those that are of something it has: what has not come yet will come as it is
+// A follower gets every record from the first part on, and applies those that are of something it has: what has not come yet will come as it is
 // then. Rooms come in the order in which they were made, and members in that in which they entered, so a part may end behind any member.
 type Snapshot struct {
 	w     *Worker
@@ -136,7 +136,7 @@ func (s *state) more(p *partition, r *Record) error {
 		p.open = room
 	case p.open != nil && p.open.id.serial() == r.Key:
 		p.open.serial = max(p.open.serial, uint32(min(r.Place, maxSerial))) // who entered meanwhile and has left was skipped
-		if r.Time == 0 {                                                    // it ended and began anew meanwhile, which who has only some of its members cannot tell
+		if r.Time == 0 {                                                    // it ended and began anew meanwhile, which a follower with only some of its members cannot tell
 			p.small(p.open)
 		}
 		if p.open.crowd != nil {

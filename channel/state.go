@@ -30,7 +30,7 @@ type state struct {
 // partition is one machine. Its maps are made at first use.
 type partition struct {
 	number uint16
-	epoch  Epoch // who owns it, which is not part of the state
+	epoch  Epoch // of its owner, which is not part of the state
 	partly bool  // followed, and only some rooms have come; not part of the state
 	owned  bool  // its histories are on the worker's shelves; not part of the state
 	open   *Room // followed, and only some members of this one have come; not part of the state

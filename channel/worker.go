@@ -37,7 +37,7 @@ type Worker struct {
 	leaving       []leaving             // what neither is any more
 	shadowMembers int                   // of both, in state.index
 
-	// Where Handle stands, for who recovers from a panic.
+	// Where Handle stands, for the recovery from a panic.
 	applying bool
 	next     int    // item to be posted
 	held     int    // item that the journal posts; -1: none
@@ -100,7 +100,7 @@ type Stats struct {
 	Twice                 uint64          // requests that came again, or before one that is missing
 	Limited               [Reasons]uint64 // of the refused: because of Limits
 
-	Repeated    uint64 // messages that were told to who entered, as they had been said before
+	Repeated    uint64 // messages that a session was told when it entered, as they had been said before
 	Incomplete  uint64 // returns for which not all was there that had been missed
 	Pages       uint64 // of history that members asked for
 	SentAgain   uint64 // sends that were answered and not carried out, as they had been before
@@ -228,7 +228,7 @@ func (w *Worker) wall(p *partition) int64 {
 	return max(p.wall, w.history.Wall())
 }
 
-// now is the partition's time: it goes on where it was, whoever the owner is.
+// now is the partition's time: it goes on where it was, whichever node is the owner.
 func (w *Worker) now(p *partition) int64 { return max(p.now, w.nanos()-p.begin) }
 
 // apply changes the state as was decided.

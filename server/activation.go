@@ -19,7 +19,7 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// Socket activation (sd_listen_fds(3)): systemd, or whoever starts pomelod, holds the listening sockets and passes them on.
+// Socket activation (sd_listen_fds(3)): systemd, or another program that starts pomelod, holds the listening sockets and passes them on.
 // While pomelod restarts they stay open, so clients wait in the kernel's queue and none is refused.
 //
 //	LISTEN_PID      the process they are for; for another one they are not ours

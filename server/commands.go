@@ -27,7 +27,7 @@ type command struct {
 	listed  []string // the flags that its help tells, where it takes those of a server too; nil: all
 }
 
-// caller is who has called a command.
+// caller is the program, environment and output of a command.
 type caller struct {
 	app            *app.App // of the program; nil: it is pomelod itself
 	environ        []string // "KEY=value"

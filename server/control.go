@@ -137,13 +137,13 @@ func peerOf(conn *net.UnixConn) (cred *unix.Ucred) {
 // trusted tells whether it is one of root, or of our user.
 func trusted(cred *unix.Ucred) bool { return cred.Uid == 0 || int(cred.Uid) == os.Geteuid() }
 
-// answersFor tells whether it may speak for process pid: whoever is first may take any abstract name. A process in another container has another id there,
+// answersFor tells whether it may speak for process pid: the first process that asks may take any abstract name. A process in another container has another id there,
 // or none here (0); then only its user counts.
 func answersFor(cred *unix.Ucred, pid int) bool {
 	return cred != nil && (int(cred.Pid) == pid || trusted(cred))
 }
 
-// close stops taking requests. Who has asked has a second to hear what became of it.
+// close stops taking requests. A process that has asked has a second to hear what became of it.
 func (c *control) close() {
 	if c == nil {
 		return

@@ -12,7 +12,7 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// filterSettings are the flags about who looks at what is said.
+// filterSettings are the flags about what looks at messages before they are said.
 type filterSettings struct {
 	url     string
 	down    filterDown

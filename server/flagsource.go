@@ -19,7 +19,7 @@ import (
 // flagSource is where flags come from: the environment, then a file (-flags-file), then the command line, each of which wins over those before. Of these only the
 // file can change while the process lives.
 type flagSource struct {
-	app           *app.App // whose flags are read too; nil: there is none
+	app           *app.App // its flags are read too; nil: there is none
 	args, environ []string
 	lines         []string  // of the file, "KEY=value"; nil until it is read
 	before        *settings // those that hold, when the flags are read again; nil at the start

@@ -16,9 +16,9 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// Kicks for a whole fleet. Who is connected where nobody knows but the nodes themselves, so each is told. What a node's operators have kicked in the last
+// Kicks for a whole fleet. Only a node itself knows who is connected to it, so each is told. What a node's operators have kicked in the last
 // seconds is one note of the fleet, whose key is the node's: it comes to all as rules do, what is lost on the way included, and they are never more than there are nodes. The note ends by itself. A process that begins
-// later, also by an upgrade, is told it, and kicks nobody for it: who is there has come, or come back, since.
+// later, also by an upgrade, is told it, and kicks nobody for it: the clients that it has have come, or come back, since.
 
 // kickKey begins the keys of these notes. No rule has such a kind.
 const kickKey = "kick\x00"

@@ -31,7 +31,7 @@ type loginSettings struct {
 	keys  keyFile
 }
 
-// loginKind is who judges logins.
+// loginKind is what judges logins.
 type loginKind string
 
 const (

@@ -21,7 +21,7 @@ import (
 	"github.com/pomelod/pomelod/router"
 )
 
-// budget is how much memory pomelod may take, and who says so. 0 bytes: nobody.
+// budget is how much memory pomelod may take, and what says so. 0 bytes: nothing does.
 type budget struct {
 	bytes  int64
 	source string
@@ -57,9 +57,9 @@ func limitOf(read func() (uint64, error)) int64 {
 const arena = 64 << 20
 
 // spaceLeft is how much memory a limit of the address space (ulimit -v) leaves, math.MaxInt64 for no limit. memlimit does not know
-// such limits, and without this clients who do not read end the process: TestSmallAddressSpace in test/abuse shows it. Most of what Go has taken when it has
+// such limits, and without this clients that do not read end the process: TestSmallAddressSpace in test/abuse shows it. Most of what Go has taken when it has
 // started is room that it will not use, such as maps of all memory there could be. An arena is kept back, as the last one may not
-// fit. Who starts pomelod with less than it needs is let try, and Go takes what it can.
+// fit. With less than pomelod needs it starts all the same, and Go takes what it can.
 func spaceLeft(limit uint64, statm []byte) int64 {
 	fields := strings.Fields(string(statm)) // pages: all, then others
 	if len(fields) == 0 || limit > math.MaxInt64 {
@@ -107,7 +107,7 @@ type memory struct {
 	refusing atomic.Bool
 	shedding atomic.Bool
 
-	// Owned by who steps.
+	// Owned by the goroutine that steps.
 	warned time.Time
 	goal   int64 // as last given to limit
 }

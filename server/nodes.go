@@ -81,7 +81,7 @@ func nodeFlag(f *flag.FlagSet, c *caller, writes bool) func() string {
 	}
 }
 
-// adminClient is who asks the admin server at addr, an address or the path of a socket, and the host of its URLs. HTTP_PROXY is for requests to the
+// adminClient is a client for the admin server at addr, an address or the path of a socket, and the host of its URLs. HTTP_PROXY is for requests to the
 // rest of the world, and not for nodes.
 func adminClient(addr string) (client *http.Client, host string) {
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -240,7 +240,7 @@ func drainNode(addr, name string, wait time.Duration, w io.Writer) error {
 		return fmt.Errorf("no node %q is in this fleet; it has %s", name, printable(strings.Join(names, ", ")))
 	}
 	run, began, asked, told := node.Run, time.Now(), time.Time{}, ""
-	joined := node.State != "joining" // who is joining behind that has been left out
+	joined := node.State != "joining" // a node that is joining behind it has been left out
 	for {
 		switch {
 		case node == nil || node.Run != run || joined && node.State == "joining":

@@ -31,7 +31,7 @@ type plan struct {
 	takeover  *takeover // from another process, nil if there is none
 	// certificates are those of listeners with TLS; nil where there is none.
 	certificates *certificates
-	login        *loginSettings // whose keys are read again
+	login        *loginSettings // its keys are read again
 	inherited    map[int]int    // index into listeners → descriptor passed for it; the index after the last is the admin's
 }
 

@@ -29,7 +29,7 @@ const (
 	systemSocket = "/run/pomelod/admin.sock"
 )
 
-// findSocket is the path that autoSocket stands for, in a process of that environment; empty: there is no place. node is the process's -id in a fleet, whose
+// findSocket is the path that autoSocket stands for in a process with that environment; empty: there is no place. node is the process's -id in a fleet, whose
 // nodes may share a machine, else empty.
 func findSocket(environ []string, node string) string {
 	if dir := filepath.Dir(systemSocket); isDirectory(dir) {

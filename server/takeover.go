@@ -68,7 +68,7 @@ func meetPredecessor(environ []string) (*takeover, error) {
 		return nil, fmt.Errorf("%s=%q is no number; only pomelod itself sets it", handoverEnv, value)
 	}
 	unix.CloseOnExec(fd)
-	maker, credErr := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED) // who has made the pair
+	maker, credErr := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED) // the process that has made the pair
 	ch, err := handover.Open(fd)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%d: %w; only pomelod itself sets it", handoverEnv, fd, err)
@@ -167,7 +167,7 @@ func (t *takeover) match(cfg *settings, p *plan) {
 // takeOver takes all that the old process has. It returns nil when its clients are this process's.
 func (s *server) takeOver(ctx context.Context) error {
 	t := s.took
-	stop := context.AfterFunc(ctx, t.ch.Close) // whoever ends this process before it serves is heard
+	stop := context.AfterFunc(ctx, t.ch.Close) // a signal before this process serves is heard
 	defer stop()
 	if err := s.fleet.hear(ctx); err != nil {
 		t.refuse(err)
@@ -300,7 +300,7 @@ func (t *takeover) turns(i int) {
 	}
 }
 
-// finish tells who waits for it that clients are served here. All event loops turn.
+// finish tells the old process that clients are served here. All event loops turn.
 func (t *takeover) finish() {
 	f := &t.figures
 	f.Upgrades = t.upgrades()

@@ -63,7 +63,7 @@ var atStep = func(step) {}
 // errProcessOne means that nobody would be left to be process 1.
 var errProcessOne = errors.New("pomelod is process 1 here, with which the container ends: start it below an init (docker run --init) to upgrade it, or restart it")
 
-// errStarted means that who has started this process would take it for dead.
+// errStarted means that what has started this process would take it for dead.
 var errStarted = errors.New("pomelod start runs this process, and would not know the new one: end that command and start it again, or run each node as a service of its own to upgrade it")
 
 // upgradeRequest asks for an upgrade.
@@ -392,7 +392,7 @@ func (s *server) mustEnd() {
 	})
 }
 
-// leave introduces the new process to the service manager, and sends away who could not go along.
+// leave introduces the new process to the service manager, and sends away the clients that could not go along.
 func (h *handing) leave(began time.Time) (text string, err error) {
 	h.ready.Store(false)
 	if h.rested {
@@ -402,7 +402,7 @@ func (h *handing) leave(began time.Time) (text string, err error) {
 	h.acceptor.Close() // their sockets live on there
 	h.closeHistory()   // the new process waits for it
 	if h.admin != nil {
-		go h.admin.Retire() // who has asked for the upgrade waits for what comes of it
+		go h.admin.Retire() // the command that has asked for the upgrade waits for what comes of it
 	}
 	if h.socket != nil {
 		h.socket.Unlink() // before the new process hears that it is released
