@@ -59,7 +59,7 @@ var (
 	Unknown, EnterUnknown = RefusedFor("unknown"), EnterRefusedFor("unknown")
 )
 
-// EnterBusy is EnterRefused to a silent enter, whose client is told nothing, where what the room has to write is too much already.
+// EnterBusy is EnterRefused to a silent enter of a room that has too much to write already. No client is told it.
 var EnterBusy = []byte(`{"code":503,"error":true}`)
 
 var limitAnswers = [Reasons][]byte{
@@ -77,7 +77,7 @@ func refusedUntil(why Reason, wait time.Duration) []byte {
 	return fmt.Appendf(nil, `{"code":500,"reason":"%s","wait":%d}`, ReasonNames[why], (wait+time.Second-1)/time.Second)
 }
 
-// CursorRefused is the answer to who wants the members behind an entry that the room has never had: it was begun anew, as others were in it.
+// CursorRefused is the answer to a request for the members behind an entry that the room has never had: it has ended since, and begun anew.
 var CursorRefused = RefusedFor("cursor")
 
 // HistoryRefused is the answer to a send that cannot be written down.
@@ -98,43 +98,28 @@ const (
 	refusedPassword         // the room has another password than was shown
 )
 
+// whyRefused are the reasons for which refusals are counted, and that a refused enter is told; Reasons is none.
+var whyRefused = [...]Reason{
+	admitted: Reasons, refusedBusy: Reasons, refusedMembers: ReasonMembers, refusedRooms: ReasonRooms, refusedShort: ReasonMemory,
+	refusedHistory: ReasonHistory, refusedLocked: ReasonLocked, refusedList: Reasons, refusedPassword: ReasonPassword,
+}
+
 // enterBody is the answer to an enter that is refused. One that is silent no client reads, but a program may.
 func (f refusal) enterBody(silent bool) []byte {
-	switch f {
-	case refusedBusy:
-		if silent {
-			return EnterBusy
-		}
-	case refusedMembers:
-		return limitAnswers[ReasonMembers]
-	case refusedRooms:
-		return limitAnswers[ReasonRooms]
-	case refusedShort:
-		return limitAnswers[ReasonMemory]
-	case refusedLocked:
-		return limitAnswers[ReasonLocked]
-	case refusedPassword:
-		return limitAnswers[ReasonPassword]
+	if f == refusedBusy && silent {
+		return EnterBusy
+	}
+	if why := whyRefused[f]; why < Reasons && limitAnswers[why] != nil {
+		return limitAnswers[why]
 	}
 	return EnterRefused
 }
 
 func (d *decision) noteRefusal() {
-	switch d.input.refusal {
-	case refusedBusy:
+	if d.input.refusal == refusedBusy {
 		d.note(countBusy)
-	case refusedMembers:
-		d.note(counterOf(ReasonMembers))
-	case refusedRooms:
-		d.note(counterOf(ReasonRooms))
-	case refusedShort:
-		d.note(counterOf(ReasonMemory))
-	case refusedHistory:
-		d.note(counterOf(ReasonHistory))
-	case refusedLocked:
-		d.note(counterOf(ReasonLocked))
-	case refusedPassword:
-		d.note(counterOf(ReasonPassword))
+	} else if why := whyRefused[d.input.refusal]; why < Reasons {
+		d.note(counterOf(why))
 	}
 }
 
@@ -187,7 +172,7 @@ type RoomLimits struct {
 	Members, List int
 	Slow          time.Duration
 	Ruled         bool // Slow goes before what a program has set
-	// NoGrace has who is cut off leave at once. There are no other times than Limits.Grace and none: who is away stands in the order of the cuts,
+	// NoGrace has members that are cut off leave at once. There are no other times than Limits.Grace and none: members that are away stand in the order of the cuts,
 	// which is that of their ends too.
 	NoGrace bool
 }
@@ -214,7 +199,7 @@ func (w *Worker) LimitsWait() bool {
 	return false
 }
 
-// FollowLimits has rooms be as their limits say, whose members may have come under others: slow, and large. It looks at so many rooms, and at those of one partition at
+// FollowLimits has rooms be as their limits say now: slow, and large. Their members may have come under other limits. It looks at so many rooms, and at those of one partition at
 // least, and tells whether there are more.
 func (w *Worker) FollowLimits(rooms int) (more bool) {
 	if w.limitsAt == 0 {
@@ -320,7 +305,7 @@ func (w *Worker) admitEnter(r *Request, of subject) refusal {
 	return admitted
 }
 
-// heavy tells whether the outlet of who asks has too much to write already, or those who follow have.
+// heavy tells whether the outlet of the asking session has too much to write already, or the outlets that follow have.
 func (w *Worker) heavy(r *Request, room *Room) refusal {
 	if w.way(r.From.Outlet()).Full(room.id) {
 		return refusedBusy
