@@ -198,32 +198,37 @@ func (from flagSource) parse(w io.Writer) (*settings, error) {
 	if c.showVersion {
 		return c, nil
 	}
-	if before := from.before; before != nil && (from.running || before.memory == c.memory) { // what is there has been taken meanwhile, by this process itself
+	if err := c.derive(f); err != nil {
+		return nil, err
+	}
+	c.values = valuesOf(f, programs)
+	return c, nil
+}
+
+// derive sets what follows from other flags and from the machine, and refuses flags that do not go together.
+func (c *settings) derive(f *flag.FlagSet) error {
+	if before := c.from.before; before != nil && (c.from.running || before.memory == c.memory) { // what is there has been taken meanwhile, by this process itself
 		c.memory, c.budget = before.memory, before.budget
 	} else {
 		c.budget = findBudget(c.memory, memlimit.FromCgroup, memlimit.FromSystem, ownSpaceLeft())
 	}
 	if err := c.defaultBuffered(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.defaultHistory(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.naming.settle(f, c.set, c.dir != ""); err != nil {
-		return nil, err
+		return err
 	}
 	if err := errors.Join(c.login.settle(c.set), c.filter.settle(c.set)); err != nil {
-		return nil, err
+		return err
 	}
 	c.limits.Conn.Buffered = int64(c.buffered)
 	if err := c.check(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.shareHandlers(from.app); err != nil {
-		return nil, err
-	}
-	c.values = valuesOf(f, programs)
-	return c, nil
+	return c.shareHandlers(c.from.app)
 }
 
 // check refuses what cannot work before anything is started.

@@ -131,22 +131,47 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	if os.Getenv("GOMAXPROCS") == "" { // a loop in epoll_wait holds its P: without two more, latency triples
 		runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), cfg.loops+2))
 	}
-	profiles := make([]*router.Profile, len(p.listeners))
-	for i, l := range p.listeners {
-		profiles[i] = l.profile
-	}
 	if p.certificates != nil {
 		s.hands = netpoll.NewHandshakes(p.certificates.config(), cfg.tls.limits, nil)
 	}
 	s.pause = newPause()
+	if err = s.makeNode(app, kept); err != nil {
+		return err
+	}
+	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
+		return err
+	}
+	cfg.rooms.told = s.node.SetPolicies
+	if cfg.rooms.path != "" {
+		p.reloads.add("rooms", cfg.rooms.read)
+	}
+	p.reloads.begin(cfg, s.useFlags)
+	s.memory = newMemory(s)
+	if err = s.loadRules(); err != nil {
+		return err
+	}
+	if cfg.tokenFile != "" {
+		if s.tokens, err = admin.ReadTokens(cfg.tokenFile); err != nil {
+			return settingsError{err}
+		}
+		p.reloads.add("tokens", s.tokens.Read)
+	}
+	return nil
+}
+
+// makeNode makes the router's node and, in a fleet, the fleet's.
+func (s *server) makeNode(app *app.App, kept []channel.KeptRoom) (err error) {
+	cfg, p := s.cfg, s.plan
+	profiles := make([]*router.Profile, len(p.listeners))
+	for i, l := range p.listeners {
+		profiles[i] = l.profile
+	}
 	var predecessor []byte
 	var tags []int
 	if t := s.took; t != nil {
 		t.match(cfg, p)
 		predecessor, tags = t.hello.Node, t.tags
-	}
-	if s.took != nil {
-		if err := cfg.fleet.succeeds(s.took.hello.Fleet); err != nil {
+		if err := cfg.fleet.succeeds(t.hello.Fleet); err != nil {
 			return settingsError{err}
 		}
 	}
@@ -188,24 +213,6 @@ func (s *server) build(app *app.App, kept []channel.KeptRoom) (err error) {
 	}
 	if s.fleet != nil {
 		s.fleet.Join(s.node)
-	}
-	if s.acceptor, err = netpoll.NewAcceptor(s.node.Loops(), cfg.maxConns); err != nil {
-		return err
-	}
-	cfg.rooms.told = s.node.SetPolicies
-	if cfg.rooms.path != "" {
-		p.reloads.add("rooms", cfg.rooms.read)
-	}
-	p.reloads.begin(cfg, s.useFlags)
-	s.memory = newMemory(s)
-	if err = s.loadRules(); err != nil {
-		return err
-	}
-	if cfg.tokenFile != "" {
-		if s.tokens, err = admin.ReadTokens(cfg.tokenFile); err != nil {
-			return settingsError{err}
-		}
-		p.reloads.add("tokens", s.tokens.Read)
 	}
 	return nil
 }
