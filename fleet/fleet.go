@@ -231,7 +231,7 @@ func (f *Fleet) Peers(ctx context.Context) ([]cluster.Peer, error) {
 	return inTurn(ctx, f, func() []cluster.Peer { return f.node.Peers() })
 }
 
-// Retire asks a node of the fleet to end in order: that one's Config.Retire is told. The word may be lost: who wants to be sure asks again until the
+// Retire asks a node of the fleet to end in order: that one's Config.Retire is told. The word may be lost: a caller that wants to be sure asks again until the
 // node drains. It waits for a turn. Safe from any goroutine.
 func (f *Fleet) Retire(ctx context.Context, name string) error {
 	refused, err := inTurn(ctx, f, func() error { return f.node.Retire(name) })
@@ -255,7 +255,7 @@ func inTurn[T any](ctx context.Context, f *Fleet, do func() T) (result T, err er
 	}
 }
 
-// Wanted can be received from when something has come that wants a Turn. For who turns by hand: Run receives from it.
+// Wanted can be received from when something has come that wants a Turn. It is for callers of Turn: Run receives from it.
 func (f *Fleet) Wanted() <-chan struct{} { return f.wake }
 
 // Run turns whenever there is something to do, until ctx ends or another process is the node (nil), or the node has ended (cluster.Node.Err): it refuses

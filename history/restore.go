@@ -51,7 +51,7 @@ type Restored struct {
 	Short                    bool // of time or memory: there would be more
 }
 
-// Restore reads what rooms kept when the last process ended; who was changed last comes last. Called before Start.
+// Restore reads what rooms kept when the last process ended; the room that changed last comes last. Called before Start.
 func (s *Store) Restore(b Bounds) ([]channel.KeptRoom, Restored, error) {
 	if b.Time == 0 {
 		b.Time = RestoreTime

@@ -27,7 +27,7 @@ type Options struct {
 	Sync bool          // each commit is flushed to the disk, and senders are answered when that is done
 	Age  time.Duration // files that end earlier are removed
 	Most int64         // bytes of all files together; the oldest are removed
-	// Answer posts what senders, and who deletes, are answered; needed where anybody waits. Called on the store's goroutine, or on the loop that keeps.
+	// Answer posts the answers to sends and deletions; needed where anybody waits. Called on the store's goroutine, or on the loop that keeps.
 	Answer func(channel.Item)
 	// Now is the clock; nil: the real one. Queue is the most bytes that may wait; 0: DefaultQueue. For tests.
 	Now   func() time.Time
@@ -104,7 +104,7 @@ func Open(o Options) (*Store, error) {
 	return s, s.acquire()
 }
 
-// New is Open for who takes the place of a process that still has the folder: the store waits for it after Start.
+// New is Open for a process that takes the place of one that still has the folder: the store waits for it after Start.
 func New(o Options) *Store {
 	if o.Now == nil {
 		o.Now = time.Now

@@ -40,7 +40,7 @@ func (b *Bucket) take(r Rate, n int, now int64) {
 	}
 }
 
-// Charge takes n tokens for what has been done already, even if there are fewer: whoever asks next waits for them.
+// Charge takes n tokens for what has been done already, even if there are fewer: the next that asks waits for them.
 func (b *Bucket) Charge(r Rate, n int, now int64) {
 	b.take(r, n, now)
 	*b = min(*b, Bucket(now+MaxFill))
