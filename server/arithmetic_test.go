@@ -213,7 +213,7 @@ func keptTable(c *settings) string {
 	times := func(n, each int) string { return fmt.Sprintf("%d: %s", n, size(n*each)) }
 	memory := size(int(h.Memory))
 	place := inRoom(l.NameBytes) + r.AwayBytes
-	row("the place of who is away", place, times(min(f.AwayOfOne, ofAddress), place), times(min(f.AwayOfAll, ofAll), place),
+	row("the place of a member that is away", place, times(min(f.AwayOfOne, ofAddress), place), times(min(f.AwayOfAll, ofAll), place),
 		fmt.Sprintf("`-addr-conns` and %d for an address, of which a tenth of a room, or %d; `-max-conns` and %d", f.AwayOfOne, r.Ghosts, f.AwayOfAll), "`-grace`", "TestGhosts")
 	letters := r.LetterBytes + r.Letters*r.MessageBytes
 	row("private messages for one that is away", letters, times(f.AwayOfOne, letters), memory, "`-history-memory`, with all that rooms keep", "return, or `-grace`", "channel.TestLetters, TestNeighbours")
@@ -224,7 +224,7 @@ func keptTable(c *settings) string {
 	row("a login that waits to be judged", f.TokenBytes, size(f.LoginBytes/f.LoginPart), size(f.LoginBytes), "`router/logins.go`", "the judge; `-handshake-timeout`", "router.TestLoginsWaitInTurn")
 	user := len((&auth.Identity{UID: strings.Repeat("u", auth.MaxUID)}).User())
 	identity := auth.MaxRooms*(auth.MaxPattern+16) + auth.MaxName + auth.MaxUID + user
-	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and who makes tokens", "the session's end", "auth.TestCheck")
+	row("what a login says of its session", identity, times(ofAddress, identity), times(ofAll, identity), "the number of connections, and what makes the tokens", "the session's end", "auth.TestCheck")
 	claims := f.Claims * (16 + user + user + r.ClaimBytes) // at the session and at the partition
 	row("whose session it counts as, with `-sessions`", claims, times(ofAddress, claims), times(ofAll, claims), fmt.Sprintf("the same; %d users, one of them while it becomes another", f.Claims), "the session's end", "channel.TestClaims")
 	row("a ban, a mute or a lock", ruleBytes, "none", times(maxRules, ruleBytes), "`server/moderation.go`; operators only", "its time, or an operator", "server.TestRulesInMemory")
@@ -250,7 +250,7 @@ func workTable(c *settings) string {
 	row("enters: two pushes, a list of names", times(l.EnterRate.PerSecond), times(l.EnterRate.PerSecond*ofAddress), "the same; of one list that many do not take there is one copy", "TestRenames, TestUnreadLists")
 	page := 1 + float64(f.Rooms.PageBytes)/float64(f.ReadCharge)
 	row("pages of history, or what follows an enter, each of "+size(f.Rooms.PageBytes), fmt.Sprintf("%.1f a second", l.EnterRate.PerSecond/page), times(l.EnterRate.PerSecond/page*ofAddress),
-		fmt.Sprintf("the same; none is made for who has not taken %s", size(f.ThrottleBytes)), "TestPages")
+		fmt.Sprintf("the same; none is made for a client that has not taken %s", size(f.ThrottleBytes)), "TestPages")
 	row("new connections", "", times(float64(a.Connects.PerSecond)), fmt.Sprintf("and %d at once; mail of a turn", a.Connects.Burst), "TestConnectChurn")
 	row("handshakes", "1", times(float64(a.Handshakes.PerSecond)), fmt.Sprintf("and %d at once", a.Handshakes.Burst), "TestConnectChurn, TestNetworks")
 	row("HTTP requests", "", times(float64(a.Requests.PerSecond)), fmt.Sprintf("and %d at once; the turn's shares", a.Requests.Burst), "TestHTTPFlood")

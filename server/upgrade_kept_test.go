@@ -33,7 +33,7 @@ func TestUpgradeKeeps(t *testing.T) {
 	}{
 		{"what rooms keep", []string{"-history", "10"}, keepsHistory},
 		{"what rooms keep on disk", []string{"-history-dir", filepath.Join(dir, "history")}, keepsHistory},
-		{"the place of who is away", []string{"-history", "10", "-grace", "1m"}, keepsPlaces},
+		{"the place of a member that is away", []string{"-history", "10", "-grace", "1m"}, keepsPlaces},
 		{"who somebody is by login", []string{"-auth", "jwt", "-auth-key", secret}, func(t *testing.T, u *upgradable) func() {
 			return keepsLogin(t, u, minted(t, "-key", secret, "-name", "alice", "-rooms", "lobby,den", "-ttl", "1h"))
 		}},
