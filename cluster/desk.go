@@ -356,7 +356,10 @@ func (d *desk) turn(now int64) {
 	if !d.busy {
 		d.toConfirm = d.toConfirm[:0]
 	}
-	for part, c := range d.parts {
+	if d.bytes == 0 {
+		return // nothing waits
+	}
+	for part, c := range d.parts[:len(d.view.Shares)] {
 		if c != nil && len(c.requests) > 0 {
 			d.giveUp(uint16(part), c, now)
 		}

@@ -262,7 +262,7 @@ func (h *Holder) Tick(now int64) {
 	if again {
 		h.repeatAt = h.clock + repeatEvery
 	}
-	for _, p := range h.parts {
+	for _, p := range h.parts[:len(h.view.Shares)] {
 		switch {
 		case p == nil:
 		case p.role == owns:

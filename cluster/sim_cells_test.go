@@ -2,36 +2,58 @@ package cluster_test
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
 )
 
-// cells count visits of the cells of ARCHITECTURE.md's tables: what came, and in which state it was met.
-type cells map[[2]string]int
+// cells count visits of the cells of ARCHITECTURE.md's tables: what came, a row, and in which state it was met, a column.
+type cells [len(rows)][len(columns)]int
 
-func (c cells) add(other cells) {
-	for k, n := range other {
-		c[k] += n
+func (c *cells) add(other *cells) {
+	for row := range c {
+		for column := range c[row] {
+			c[row][column] += other[row][column]
+		}
 	}
 }
 
-// What comes to a partition at its Holder, and in which states it may be met.
+// The states in which something may be met: of a partition at its Holder, and of a node.
 var (
-	roles        = []string{"unprotected", "protected", "sealed", "joiner", "follower", "nobody"}
-	messageNames = map[cluster.Kind]string{
-		cluster.KindRequest: "request", cluster.KindConfirm: "confirm", cluster.KindResend: "resend", cluster.KindSnapshot: "snapshot",
-		cluster.KindRecords: "records", cluster.KindAck: "ack", cluster.KindConfirmed: "confirmed", cluster.KindSealed: "sealed",
-	}
+	columns = [...]string{"unprotected", "protected", "sealed", "joiner", "follower", "nobody", "serving", "held", "suspended", "lost", "stopped"}
+	states  = columns[6:]
 )
 
-// What comes to a node, by the first byte of a packet, and in which states it may be met.
+// rows are what comes. What comes to a node begins with the kinds of packets, in the order of their first bytes.
+var rows = [...]string{
+	"", "heartbeat", "greeting", "view", "fetch", "ask", "answer", "batch", "batch ack",
+	"request", "confirm", "resend", "snapshot", "records", "ack", "confirmed", "sealed",
+	"view: unprotected", "view: protected", "view: sealed", "view: joiner", "view: follower", "view: nobody",
+	"no responders", "request of a session", "leave of a session", "upgrade",
+	"fault: kill", "fault: cut", "fault: one-way cut", "fault: groups", "fault: away", "fault: all away", "fault: pause", "fault: loss", "fault: drain", "fault: clock",
+}
+
+// Places of rows that something is noted in often.
 var (
-	states      = []string{"serving", "held", "suspended", "lost", "stopped"}
-	packetNames = [...]string{1: "heartbeat", "greeting", "view", "fetch", "ask", "answer", "batch", "batch ack"}
+	packetNames = rows[:rowOf("batch ack")+1] // by the first byte of a packet; what comes behind has no states
+	messageRows = map[cluster.Kind]int{
+		cluster.KindRequest: rowOf("request"), cluster.KindConfirm: rowOf("confirm"), cluster.KindResend: rowOf("resend"), cluster.KindSnapshot: rowOf("snapshot"),
+		cluster.KindRecords: rowOf("records"), cluster.KindAck: rowOf("ack"), cluster.KindConfirmed: rowOf("confirmed"), cluster.KindSealed: rowOf("sealed"),
+	}
+	viewRow, nobodyRow, requestRow, leaveRow, upgradeRow, faultRow = rowOf("view: unprotected"), rowOf("no responders"), rowOf("request of a session"), rowOf("leave of a session"), rowOf("upgrade"), rowOf("fault: kill")
 )
+
+// rowOf and columnOf are the places of names, which must be there.
+func rowOf(name string) int     { return placeOf(rows[:], name) }
+func columnOf(state string) int { return placeOf(columns[:], state) }
+func placeOf(list []string, name string) int {
+	i := slices.Index(list, name)
+	if i < 0 {
+		panic(name)
+	}
+	return i
+}
 
 func (p *proc) state() string {
 	if !p.running() {
@@ -40,71 +62,80 @@ func (p *proc) state() string {
 	return p.node.NodeState()
 }
 
-func (c cells) packet(p *proc, b []byte) {
-	if int(b[0]) < len(packetNames) { // what comes behind has no states
-		c[[2]string{packetNames[b[0]], p.state()}]++
+// visit counts something that comes to a process.
+func (c *cells) visit(row int, p *proc) { c[row][columnOf(p.state())]++ }
+
+func (c *cells) packet(p *proc, b []byte) {
+	if int(b[0]) < len(packetNames) {
+		c.visit(int(b[0]), p)
 	}
 }
 
-func (c cells) noResponder(p *proc) { c[[2]string{"no responders", p.state()}]++ }
-
-func (c cells) message(p *proc, m *cluster.Message) {
-	c[[2]string{messageNames[m.Kind], p.holder.RoleOf(m.Part)}]++
+func (c *cells) message(p *proc, m *cluster.Message) {
+	c[messageRows[m.Kind]][columnOf(p.holder.RoleOf(m.Part))]++
 }
 
-func (c cells) request(p *proc, r *channel.Request) {
-	name := "request of a session"
+func (c *cells) request(p *proc, r *channel.Request) {
 	if r.Op == channel.OpLeave {
-		name = "leave of a session"
+		c.visit(leaveRow, p)
+	} else {
+		c.visit(requestRow, p)
 	}
-	c[[2]string{name, p.state()}]++
 }
 
 // adopted counts what views make of partitions.
-func (c cells) adopted(before, after []string) {
+func (c *cells) adopted(before, after [simParts]int) {
 	for i := range before {
-		c[[2]string{"view: " + after[i], before[i]}]++
+		c[viewRow+after[i]][before[i]]++
 	}
 }
 
-func (p *proc) roles_() (list []string) {
-	for part := range simParts {
-		list = append(list, p.holder.RoleOf(uint16(part)))
+// upgraded counts an upgrade for all that the process is to its partitions, and for what it is itself.
+func (c *cells) upgraded(p *proc) {
+	c.visit(upgradeRow, p)
+	for _, role := range p.rolesNow() {
+		c[upgradeRow][role]++
+	}
+}
+
+// rolesNow are the columns of the process's partitions.
+func (p *proc) rolesNow() (list [simParts]int) {
+	for part := range list {
+		list[part] = columnOf(p.holder.RoleOf(uint16(part)))
 	}
 	return list
 }
 
 // fault counts a fault once for each state that some partition or node of the fleet is in.
-func (c cells) fault(w *world, k faultKind) {
-	for s := range w.met() {
-		c[[2]string{faultRow(k), s}]++
+func (c *cells) fault(w *world, k faultKind) {
+	for column, met := range w.met() {
+		if met {
+			c[faultRow+int(k)][column]++
+		}
 	}
 }
 
-func faultRow(k faultKind) string { return "fault: " + faultNames[k] }
-
-// met are the states that some partition or node of the fleet is in.
-func (w *world) met() map[string]bool {
-	met := map[string]bool{}
+// met tells in which states some partition or node of the fleet is.
+func (w *world) met() (met [len(columns)]bool) {
 	for _, p := range w.procs {
 		if !p.up {
 			continue
 		}
-		met[p.state()] = true
-		for _, r := range p.roles_() {
-			met[r] = true
+		met[columnOf(p.state())] = true
+		for _, role := range p.rolesNow() {
+			met[role] = true
 		}
 	}
 	return met
 }
 
 // rarest is which fault has met which state least often.
-func (c cells) rarest() (cell string, n int) {
+func (c *cells) rarest() (cell string, n int) {
 	n = -1
 	for k := range faultKinds {
-		for _, s := range append(slices.Clone(roles), states...) {
-			if m := c[[2]string{faultRow(k), s}]; n < 0 || m < n {
-				cell, n = faultNames[k]+" × "+s, m
+		for column, m := range c[faultRow+int(k)] {
+			if n < 0 || m < n {
+				cell, n = faultNames[k]+" × "+columns[column], m
 			}
 		}
 	}
@@ -112,20 +143,15 @@ func (c cells) rarest() (cell string, n int) {
 }
 
 // table is the cells as text.
-func (c cells) table() (text string) {
-	columns := append(slices.Clone(roles), states...)
-	rows := map[string]bool{}
-	for k := range c {
-		rows[k[0]] = true
-	}
+func (c *cells) table() (text string) {
 	text = fmt.Sprintf("%-22s", "")
 	for _, s := range columns {
 		text += fmt.Sprintf("%12s", s)
 	}
-	for _, r := range slices.Sorted(maps.Keys(rows)) {
-		text += fmt.Sprintf("\n%-22s", r)
-		for _, s := range columns {
-			text += fmt.Sprintf("%12d", c[[2]string{r, s}])
+	for row, name := range rows[1:] {
+		text += fmt.Sprintf("\n%-22s", name)
+		for _, n := range c[row+1] {
+			text += fmt.Sprintf("%12d", n)
 		}
 	}
 	return text
@@ -163,11 +189,11 @@ var reached = map[string][]string{
 }
 
 // missed are the cells of reached that nobody came to.
-func (c cells) missed() (list []string, of int) {
+func (c *cells) missed() (list []string, of int) {
 	for row, columns := range reached {
 		for _, s := range columns {
 			of++
-			if c[[2]string{row, s}] == 0 {
+			if c[rowOf(row)][columnOf(s)] == 0 {
 				list = append(list, row+" × "+s)
 			}
 		}

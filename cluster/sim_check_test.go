@@ -10,24 +10,18 @@ import (
 
 // checkNames looks for two sessions of one name in a room, on nodes that serve.
 func (w *world) checkNames() {
-	type key struct {
-		part uint16
-		name string
-	}
-	seen := map[key]*seat{}
 	w.live = slices.DeleteFunc(w.live, func(t *seat) bool { return t.end != 0 })
-	for _, t := range w.live {
-		if p := t.s.p; !p.running() || p.node.Suspended() {
-			continue
-		}
-		k := key{t.part, t.name}
-		if o := seen[k]; o != nil && o.s.c != t.s.c { // who comes again takes their own place: the old session's kick is on its way
+	serves := func(t *seat) bool { return t.s.p.running() && !t.s.p.node.Suspended() }
+	for i, t := range w.live {
+		for _, o := range w.live[:i] {
+			if o.part != t.part || o.name != t.name || o.s.c == t.s.c || !serves(o) || !serves(t) { // who comes again takes their own place: the old session's kick is on its way
+				continue
+			}
 			w.sums["double names seen"]++
 			if !w.split || w.quorum > 0 {
 				w.violation("%s is twice in room %d: client %d at %s and client %d at %s", t.name, t.part, o.s.c.id, o.s.p.name, t.s.c.id, t.s.p.name)
 			}
 		}
-		seen[k] = t
 	}
 }
 

@@ -37,22 +37,27 @@ type fault struct {
 	kind faultKind
 	a, b int
 	for_ int64
-	when string // it waits until some partition or node is in this state, if that is before till; empty: it does not
-	till int64
+	till int64 // before, it waits until some partition or node is in the state of the column when; 0: it does not
+	when int
 }
 
 // fail lets the faults happen whose time has come.
 func (w *world) fail() {
-	for i := 0; i < len(w.faults); i++ {
-		f := &w.faults[i]
-		if f.at != w.now {
-			continue
+	if w.now >= w.failsAt {
+		w.failsAt = never
+		for i := 0; i < len(w.faults); i++ {
+			f := &w.faults[i]
+			switch {
+			case f.at < w.now:
+			case f.at > w.now:
+				w.failsAt = min(w.failsAt, f.at)
+			case w.now < f.till && !w.met()[f.when]:
+				f.at++
+				w.failsAt = f.at
+			default:
+				w.failOnce(*f)
+			}
 		}
-		if f.when != "" && w.now < f.till && !w.met()[f.when] {
-			f.at++
-			continue
-		}
-		w.failOnce(*f)
 	}
 	if w.net.Loss > 0.1 {
 		w.lossy = w.now
@@ -67,6 +72,12 @@ func (w *world) fail() {
 	}
 }
 
+// plan has a fault happen later.
+func (w *world) plan(f fault) {
+	w.faults = append(w.faults, f)
+	w.failsAt = min(w.failsAt, f.at)
+}
+
 func (w *world) failOnce(f fault) {
 	p, q := w.procs[f.a], w.procs[f.b]
 	till := min(w.now+f.for_, simLast)
@@ -76,7 +87,7 @@ func (w *world) failOnce(f fault) {
 		w.sums["fault "+faultNames[f.kind]]++
 		w.cells.fault(w, f.kind)
 	}
-	then := func(kind faultKind, at int64) { w.faults = append(w.faults, fault{at: at, kind: kind, a: f.a}) }
+	then := func(kind faultKind, at int64) { w.plan(fault{at: at, kind: kind, a: f.a}) }
 	switch f.kind {
 	case faultKill:
 		chats := 0
@@ -181,9 +192,9 @@ func (w *world) planFaults(nodes int, dense bool) {
 // leads to such a state.
 func (w *world) wish() {
 	rng := rand.New(rand.NewPCG(w.seed, 11))
-	rare := []string{"joiner", "stopped"}
+	rare := []int{columnOf("joiner"), columnOf("stopped")}
 	if w.quorum > 0 {
-		rare = []string{"joiner", "stopped", "suspended", "suspended"}
+		rare = append(rare, columnOf("suspended"), columnOf("suspended"))
 	}
 	for range 3 {
 		nodes := len(w.procs)

@@ -154,6 +154,7 @@ func (v *visitor) claim(p *proc) *login {
 func (v *visitor) goes(later int64) {
 	s := v.s
 	s.closes = max(v.w.now+later, 1)
+	s.p.closesAt = min(s.p.closesAt, s.closes)
 	v.s, v.next = nil, v.w.now+50+int64(v.w.chance.IntN(500))
 }
 
@@ -186,12 +187,17 @@ func (p *proc) inOrder() (list []*login) {
 
 // closeLogins ends the sessions of which the process notices now that their clients have gone.
 func (p *proc) closeLogins() {
-	if len(p.logins) == 0 {
+	if p.closesAt > p.w.now {
 		return
 	}
+	p.closesAt = never
 	for _, s := range p.inOrder() {
-		if s.closes != 0 && s.closes <= p.w.now {
+		switch {
+		case s.closes == 0:
+		case s.closes <= p.w.now:
 			s.end(loginOver)
+		default:
+			p.closesAt = min(p.closesAt, s.closes)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 // Whole fleets with faults: nothing that was acknowledged is lost in silence, names are unique, who is cut off returns, everything converges.
 func TestSim(t *testing.T) {
-	total, visited := sums{}, cells{}
+	total, visited := sums{}, new(cells)
 	count, first := *simSeeds, flag.Lookup("test.failfast").Value.String() == "true"
 	switch {
 	case count > 0:

@@ -32,7 +32,7 @@ func (w *world) planUpgrades() {
 }
 
 func (w *world) upgradeAt(at int64, i int) {
-	w.faults = append(w.faults, fault{at: at, kind: faultUpgrade, a: i})
+	w.plan(fault{at: at, kind: faultUpgrade, a: i})
 }
 
 // upgrade has the process go on in another one, or begins that: first the heir gets what is sent, then it is given what the process has. Every fourth time the old
@@ -77,9 +77,7 @@ func (p *proc) upgrade() {
 		p.giveUp()
 		return
 	}
-	for _, s := range append(p.roles_(), p.state()) {
-		w.cells[[2]string{"upgrade", s}]++
-	}
+	w.cells.upgraded(p)
 	w.sums["upgrades"]++
 	w.logf("UPGRADE %s, %d and %d bytes", p.name, len(node), len(holder))
 	p.succeed(node, holder)

@@ -44,6 +44,7 @@ type world struct {
 	procs   []*proc
 	clients []*client
 	faults  []fault
+	failsAt int64 // when the next of them is due
 	quorum  int
 	alone   bool   // no followers
 	split   bool   // nodes are cut off from each other: without a quorum both sides may go on
@@ -59,7 +60,7 @@ type world struct {
 	lost   map[string]bool
 
 	sums  sums
-	cells cells
+	cells *cells
 	bad   []string
 	trace bool
 
@@ -104,7 +105,7 @@ func (w *world) logf(format string, args ...any) {
 
 // newWorld makes a fleet of a random shape, with random faults to come.
 func newWorld(seed uint64) *world {
-	w := &world{seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), sums: sums{}, cells: cells{}, sends: []*said{nil}, double: map[string]bool{}, lost: map[string]bool{}}
+	w := &world{seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), sums: sums{}, cells: new(cells), sends: []*said{nil}, double: map[string]bool{}, lost: map[string]bool{}}
 	w.net = membus.New(w.rng)
 	w.net.Loss, w.net.Twice, w.net.Late = 0.001, 0.002, 0.0015
 	const all = cluster.RoleChat | cluster.RoleConnector
@@ -244,6 +245,7 @@ type proc struct {
 	closed   []*session  // whose clients have gone while the process was stopped
 	asks     map[channel.Ref]*question
 	logins   map[channel.Ref]*login
+	closesAt int64 // when the first of them may have to be closed
 }
 
 func (p *proc) running() bool { return p.up && p.w.now >= p.paused }
@@ -273,7 +275,7 @@ func (p *proc) connect(receive func([]byte)) *membus.Port {
 		receive(b)
 	}, func(name string) {
 		p.woken = true
-		p.w.cells.noResponder(p)
+		p.w.cells.visit(nobodyRow, p)
 		p.node.NoResponder(name)
 	})
 	if p.away() {
@@ -424,10 +426,10 @@ func (w *world) viewed(p *proc, old, v *cluster.View) {
 // Home.
 
 func (p *proc) Adopt(v *cluster.View, self channel.Node) {
-	before := p.roles_()
+	before := p.rolesNow()
 	p.holder.Adopt(v, self)
 	p.rosters = [simParts]map[string]channel.Addr{}
-	p.w.cells.adopted(before, p.roles_())
+	p.w.cells.adopted(before, p.rolesNow())
 }
 
 func (p *proc) Message(from channel.Node, m *cluster.Message) {

@@ -22,7 +22,7 @@ const never = 1 << 62
 
 // newStage is a fleet that has just begun: one node for each letter, a of all roles, c for chat, n for a connector.
 func newStage(t *testing.T, nodes string, quorum int) *stage {
-	w := &world{rng: rand.New(rand.NewPCG(1, 7)), quorum: quorum, sums: sums{}, cells: cells{}, sends: []*said{nil}, double: map[string]bool{}, lost: map[string]bool{}}
+	w := &world{rng: rand.New(rand.NewPCG(1, 7)), quorum: quorum, sums: sums{}, cells: new(cells), sends: []*said{nil}, double: map[string]bool{}, lost: map[string]bool{}}
 	w.net = membus.New(w.rng)
 	w.trace = *simTrace
 	for i, c := range nodes {
