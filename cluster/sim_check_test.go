@@ -29,6 +29,7 @@ func (w *world) checkNames() {
 func (w *world) checkEnd() {
 	w.checkDelivered()
 	w.checkOustings()
+	w.checkPushed()
 	for _, c := range w.clients {
 		if len(c.pending) > 0 || c.s != nil && c.s.room == 0 {
 			w.violation("client %d waits at the end", c.id)
@@ -116,7 +117,9 @@ func (w *world) checkPart(v *cluster.View, part uint16) {
 	if kept, out := o.holder.Unsettled(part); kept+out > 0 {
 		w.violation("partition %d: %d items are not confirmed and %d not released at the end", part, kept, out)
 	}
-	w.checkRoom(part, members(state))
+	have := members(state)
+	w.checkRoom(part, have)
+	w.checkSettings(o, part, cluster.RecordsOf(state), len(have))
 	w.checkLogins(part, state)
 }
 

@@ -26,22 +26,25 @@ type client struct {
 	keep    bool      // it comes back to the same room with the same name
 	heard   codec.Seq // how far it has come, if it is extended
 	last    *seat     // where it was told that
+	all     []*session
 }
 
 // session is a session of a client on a connector.
 type session struct {
-	c     *client
-	p     *proc
-	ref   channel.Ref
-	name  string
-	part  uint16
-	room  channel.RoomID // 0: not in yet
-	req   uint32         // the last one
-	enter uint32         // of the enter
-	ended bool
-	left  bool // its leave was posted
-	cut   bool // it was cut off, and did not say goodbye
-	seat  *seat
+	c        *client
+	p        *proc
+	ref      channel.Ref
+	node     channel.Node // its connector
+	name     string
+	part     uint16
+	room     channel.RoomID // 0: not in yet
+	req      uint32         // the last one
+	enter    uint32         // of the enter
+	ended    bool
+	left     bool // its leave was posted
+	cut      bool // it was cut off, and did not say goodbye
+	followed bool // a later one has returned
+	seat     *seat
 }
 
 // seat is a membership, as its client saw it.
@@ -58,8 +61,11 @@ type seat struct {
 	got      map[int]bool
 	lastFrom map[*session]int
 	seq      uint64
-	gone     map[int]bool // what it was told is deleted
-	latest   *said        // of what it was pushed
+	gone     map[int]bool         // what it was told is deleted
+	latest   *said                // of what it was pushed
+	ticks    map[channel.Node]int // the last volatile push of a node
+	ticked   map[int]bool         // all of them
+	back     map[int]bool         // who is back, as programs say
 }
 
 // said is something a client has sent.
@@ -192,10 +198,11 @@ func (c *client) begin() {
 func (c *client) enter(p *proc) {
 	w := c.w
 	p.refs++
-	s := &session{c: c, p: p, ref: p.refs, name: c.name, part: c.part}
+	s := &session{c: c, p: p, ref: p.refs, node: p.node.Self(), name: c.name, part: c.part}
 	p.sessions = append(p.sessions, s)
 	p.byRef[s.ref] = s
 	c.s, c.since, c.next = s, w.now, w.now+50
+	c.all = append(c.all, s)
 	r := s.request(channel.OpEnter)
 	r.User = c.name
 	if !c.plain {
@@ -231,6 +238,8 @@ func (c *client) talk() {
 			target = c.somebody()
 		}
 		c.say(target)
+	case z >= 80 && z < 90 && w.programs != nil:
+		s.pushes()
 	case z == 90 && w.returns && s.seat.latest != nil:
 		s.deletes(s.seat.latest)
 	case z >= 97:
@@ -315,6 +324,7 @@ func (s *session) leave() {
 		return
 	}
 	s.left = true
+	s.away()
 	r := s.request(channel.OpLeave)
 	r.Req, r.User = 0, s.name
 	if s.p.w.returns {
@@ -395,9 +405,13 @@ func (p *proc) Items(part uint16, items []channel.Item) {
 }
 
 func (p *proc) item(part uint16, it *channel.Item) {
-	if it.Kind == channel.ItemPush {
+	if it.Kind == channel.ItemPush || it.Kind == channel.ItemVolatile {
 		for _, s := range p.sessions {
-			if !s.ended && s.room == it.Room {
+			switch {
+			case s.ended || s.room != it.Room:
+			case it.Kind == channel.ItemVolatile:
+				s.ticks(it)
+			default:
 				s.push(it)
 			}
 		}
@@ -409,6 +423,12 @@ func (p *proc) item(part uint16, it *channel.Item) {
 		return
 	case programRef:
 		p.isSet(it)
+		return
+	case pushRef:
+		p.isPushed(it)
+		return
+	case leadRef:
+		p.leads(it)
 		return
 	}
 	if s := p.logins[it.To.Ref]; s != nil {
@@ -439,8 +459,12 @@ func (p *proc) item(part uint16, it *channel.Item) {
 // enters takes the list of users.
 func (s *session) enters(it *channel.Item) {
 	w := s.p.w
+	if s.room != 0 {
+		w.violation("client %d enters twice by one session", s.c.id)
+	}
 	s.room = it.Room
-	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, enter: w.now, list: map[string]bool{}, got: map[int]bool{}, gone: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq}
+	s.seat = &seat{s: s, part: s.part, name: s.name, from: w.now, enter: w.now, list: map[string]bool{}, got: map[int]bool{}, gone: map[int]bool{}, lastFrom: map[*session]int{}, seq: it.Seq,
+		ticks: map[channel.Node]int{}, ticked: map[int]bool{}, back: map[int]bool{}}
 	body, tail, _ := strings.Cut(string(it.Body)+it.End(), "]")
 	body = body[len(`{"users":[`):]
 	for body != "" {
@@ -456,6 +480,9 @@ func (s *session) enters(it *channel.Item) {
 	}
 	s.resumes(tail)
 	s.c.last = s.seat
+	if it.Returns() {
+		s.comesBack()
+	}
 	w.seats = append(w.seats, s.seat)
 	w.live = append(w.live, s.seat)
 	s.c.next = w.now + 1 + int64(w.rng.IntN(200)) // not in this turn: on a stage nobody does anything by themselves
@@ -488,6 +515,10 @@ func (s *session) hear(it *channel.Item) {
 			w.violation("client %d hears that %s goes, who is not there", s.c.id, name)
 		}
 		delete(t.list, name)
+	case "onAway":
+		s.goesAway(it)
+	case "onReturn":
+		s.isBackAgain(it)
 	case "onDelete":
 		s.unsaid(it.Push)
 	case "onChat":

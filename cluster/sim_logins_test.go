@@ -327,8 +327,10 @@ func (w *world) checkLogins(part uint16, state []byte) {
 		addr channel.Addr
 	}
 	have, counts := map[place]bool{}, map[string]int{}
-	for _, r := range cluster.RecordsOf(state) {
-		if r.Kind == channel.RecordClaim {
+	records := cluster.RecordsOf(state)
+	w.checkLeads(part, records)
+	for _, r := range records {
+		if r.Kind == channel.RecordClaim && !slices.Contains(simLeads, r.User) {
 			have[place{r.User, r.Addr}] = true
 			counts[r.User]++
 		}

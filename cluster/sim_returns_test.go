@@ -25,19 +25,21 @@ const (
 type places struct {
 	epoch cluster.ViewID
 	away  map[string]int64
+	set   int64 // when the room was set last, Unix ms; 0: nobody knows
+	wall  int64 // the greatest time that was seen, Unix ms
 }
 
 // keepPlaces has a process's rooms keep places, and what is said.
 func (p *proc) keepPlaces(limits *channel.Limits) {
 	limits.Grace = simGrace * time.Millisecond
-	p.worker.KeepHistory(channel.History{Messages: simHistory, Bytes: 1 << 20, Wall: p.wall, Salt: uint64(p.wall())<<8 | uint64(p.i)})
+	p.worker.KeepHistory(channel.History{Messages: simHistory, Bytes: 1 << 20, Wall: p.wall, Salt: uint64(p.wall())<<8 | uint64(p.i), Vacancy: simVacancy * time.Millisecond, Vacant: p.w.vacant})
 }
 
 // decided looks at what the owner of a partition has decided of places.
 func (p *proc) decided(part uint16, records []channel.Record, items []channel.Item) {
 	w, here := p.w, &p.places[part]
 	if v := p.node.View(); v != nil && here.epoch != v.Shares[part].Epoch { // what others have decided in between is not known
-		*here = places{v.Shares[part].Epoch, map[string]int64{}}
+		*here = places{epoch: v.Shares[part].Epoch, away: map[string]int64{}}
 	}
 	asked := false // by somebody
 	for i := range records {

@@ -53,6 +53,7 @@ func TestSim(t *testing.T) {
 		w.planUpgrades()
 		w.planLogins()
 		w.planSettings()
+		w.planPrograms()
 	}) {
 		total.add(w.sums)
 		visited.add(w.cells)
@@ -66,7 +67,7 @@ func TestSim(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []string{"returns", "complete returns", "expired", "deletions", "deletions told", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move", "counts", "counts in conflict", "counts read"} {
+	for _, k := range []string{"returns", "complete returns", "expired", "deletions", "deletions told", "logins", "logins refused", "logins kicked", "logins at the end", "logins over a move", "counts", "counts in conflict", "counts read", "settings lapsed", "volatile pushes", "told of as back", "leads", "does not lead"} {
 		if count >= 50 && total[k] < count {
 			t.Errorf("%d %s of %d seeds", total[k], k, count)
 		}
@@ -83,8 +84,8 @@ func TestSim(t *testing.T) {
 	if count >= 2000 && times < 100*count/2000 {
 		t.Errorf("only %d times: %s", times, rarest)
 	}
-	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d deletions, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d counts of programs, %d in conflict, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
-		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["deletions"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], total["counts"], total["counts in conflict"], of-len(missed), of, times, rarest, total["violations"])
+	simLine = fmt.Sprintf("sim: %d seeds, %d nodes, %d clients, %d faults, %d moves, %d promotions, %d upgrades, %d acknowledged sends, %d deliveries checked, %d cut off, %d returns, %d expired, %d deletions, %d logins of users, %d refused, %d kicked, %d over a move, %d over a death, %d counts of programs, %d in conflict, %d lapsed, %d volatile pushes, %d told of as back, %d leads, %d of %d cells, rarest fault × state: %d (%s), %d violations\n",
+		total["seeds"], total["nodes"], total["clients"], total["faults"], total["moves"], total["promotions"], total["upgrades"], total["acknowledged sends"], total["deliveries checked"], total["cut off"], total["returns"], total["expired"], total["deletions"], total["logins"], total["logins refused"], total["logins kicked"], total["logins over a move"], total["logins over a death"], total["counts"], total["counts in conflict"], total["settings lapsed"], total["volatile pushes"], total["told of as back"], total["leads"], of-len(missed), of, times, rarest, total["violations"])
 }
 
 // Seeds that found a bug, of the code or of the simulation, and what it was.
@@ -118,6 +119,7 @@ func TestSimAlone(t *testing.T) {
 		w.planUpgrades()
 		w.planLogins()
 		w.planSettings()
+		w.planPrograms()
 	}) {
 		total.add(w.sums)
 		if len(w.bad) > 0 {

@@ -75,7 +75,11 @@ type world struct {
 	setting *rand.Rand // nil: no program sets anything
 	setters []*setter
 	setReq  uint32
-	setTo   map[counted]int // what is certain
+	setTo   map[counted]count
+	lapses  [simParts]int // of what is set
+	vacant  int           // how many rooms that nobody is in may have something set; 0: any number
+
+	programs *programs // nil: there are none
 
 	deletions map[uint32]*said // that operators have asked for, by request
 	oustings  []ousting
@@ -178,6 +182,7 @@ func (w *world) step() {
 			x.step()
 		}
 	}
+	w.stepPrograms()
 	if w.now%20 == 0 {
 		w.checkNames()
 	}
@@ -244,6 +249,7 @@ type proc struct {
 	refs     channel.Ref // the last one
 	closed   []*session  // whose clients have gone while the process was stopped
 	asks     map[channel.Ref]*question
+	vacant   int // rooms that nobody is in and of which something is set, at the end
 	logins   map[channel.Ref]*login
 	closesAt int64 // when the first of them may have to be closed
 }
@@ -323,7 +329,9 @@ type witness struct {
 func (x witness) Keep(part uint16, records []channel.Record, items []channel.Item) {
 	x.p.decided(part, records, items)
 	x.p.enrol(part, records)
+	x.p.decidedSettings(part, records)
 	x.p.decidedLogins(part, records, items)
+	x.p.decidedPrograms(part, items)
 	if m := x.p.w.saidIn(records, items); m != nil {
 		for i := range items {
 			if it := &items[i]; it.Kind == channel.ItemReply {
@@ -460,6 +468,8 @@ func (p *proc) Refused(r *channel.Request, sent bool) {
 		return
 	case programRef:
 		p.notSet(r)
+		return
+	case pushRef, leadRef:
 		return
 	}
 	if s := p.logins[r.From.Ref]; s != nil {
