@@ -60,6 +60,7 @@ suite('the chat page', (test) => {
     assert.strictEqual(await alice.page.inputValue('#text'), 'are you there?');
   });
 
+  // Seen red with each of these bugs in Log.remove (web/chat/log.js): the row is not removed, what waits to be shown is not taken out, the next row does not get the name.
   test('a message that is deleted goes, wherever it stands, and the next one says whose it is', async ({ visit, room }) => {
     const alice = await visit();
     const server = await playServer(alice.page, { users: ['bob', 'alice'] });
