@@ -95,11 +95,17 @@ func (c *control) answer(conn *net.UnixConn) {
 	defer cancel()
 	text, err := c.upgrade(ctx)
 	_ = conn.SetDeadline(time.Now().Add(controlTime))
-	if err != nil {
+	kept := new(keptError)
+	switch {
+	case err == nil:
+		fmt.Fprintf(conn, "ok %s\n", text)
+	case errors.As(err, &kept):
+		fmt.Fprintf(conn, "failed %v\n", kept.err) // who asks says the rest
+	case errors.As(err, new(*replacedError)):
+		fmt.Fprintf(conn, "replaced %v\n", err)
+	default:
 		fmt.Fprintf(conn, "failed %v\n", err)
-		return
 	}
-	fmt.Fprintf(conn, "ok %s\n", text)
 }
 
 // errNoUpgrade means that nobody may ask for an upgrade here.
@@ -174,7 +180,7 @@ var upgradeCommand = command{
 	name: "upgrade", help: "replace the running pomelod by the binary on disk; its clients stay connected",
 	about: `
 The binary that is now where the running one was started from takes its place. It is asked for by the admin socket, or of the process that -pid names, where that has none.
-It waits until clients are served by the new process (exit code 0), or the running one has gone on as if nothing had been (1).
+It waits until clients are served by the new process (exit code 0), or the running one has gone on as if nothing had been (1). If the new one has taken all clients and fails then, it says so (1).
 `,
 	declare: func(f *flag.FlagSet, c *caller) func([]string) error {
 		o, pid := asking(f, c), f.Int("pid", 0, "the process's `id`, instead of the path of its admin socket")
@@ -230,8 +236,11 @@ func askUpgrade(pid int) (text string, err error) {
 		return "", fmt.Errorf("process %d has not said what became of it (%w); its log does", pid, err)
 	}
 	result, text, _ := strings.Cut(printable(strings.TrimSuffix(line, "\n")), " ")
-	if result != "ok" {
-		return "", fmt.Errorf("process %d was not upgraded and goes on: %s", pid, text)
+	switch result {
+	case "ok":
+		return text, nil
+	case "replaced":
+		return "", errors.New(text)
 	}
-	return text, nil
+	return "", fmt.Errorf("process %d was not upgraded and goes on: %s", pid, text)
 }

@@ -77,6 +77,27 @@ type upgradeResult struct {
 	err  error
 }
 
+// replacedError is what becomes of an upgrade whose new process has everything, and has failed since: this one does not go on.
+type replacedError struct {
+	pid int
+	err error
+}
+
+func (e *replacedError) Error() string {
+	return fmt.Sprintf("the upgrade has happened: process %d has all clients and takes the place of this one, which ends; but it has not said that it serves: %v", e.pid, e.err)
+}
+
+func (e *replacedError) Unwrap() error { return e.err }
+
+// keptError is why nothing has come of an upgrade: all is as it was.
+type keptError struct{ err error }
+
+func (e *keptError) Error() string {
+	return "no upgrade; this process goes on as before: " + e.err.Error()
+}
+
+func (e *keptError) Unwrap() error { return e.err }
+
 // successor is the new process.
 type successor struct {
 	ch    *handover.Channel
@@ -194,6 +215,7 @@ func (s *server) answerUpgrade(ctx context.Context, request upgradeRequest) (rep
 	if !replaced {
 		s.failures.Add(1)
 		slog.Error("no upgrade; this process goes on as before", "err", err)
+		err = &keptError{err}
 	}
 	if request.done != nil {
 		request.done <- upgradeResult{text, err}
@@ -414,7 +436,9 @@ func (h *handing) leave(began time.Time) (text string, err error) {
 	atStep(oldReleased)
 	m, err := h.next.ch.Expect(handover.Serving, upgradeTimes.serving)
 	if err != nil { // and its clients are cut off with it
-		slog.Error("the new process, which has all clients, does not say that it serves", "pid", pid, "err", h.next.explain(err))
+		err = h.next.explain(err)
+		slog.Error("the new process, which has all clients, does not say that it serves", "pid", pid, "err", err)
+		err = &replacedError{pid, err}
 	}
 	text = fmt.Sprintf("process %d has taken over: %s", pid, m.Body)
 	slog.Info("another process has taken over; this one ends", "pid", pid, "stays", h.stays, "took", time.Since(began).String())

@@ -150,20 +150,30 @@ func TestUpgradeKilled(t *testing.T) {
 		cut    = "cut off"
 		either = "either" // the process has died after its word, which may have been heard or not
 	)
+	const kept, replaced = "goes on as before: ", "the upgrade has happened: process "
 	for _, tc := range []struct {
 		at   step
 		want string
+		api  string // what an upgrade by the admin API says, where it is asked for by that
 	}{
-		{oldStarted, cut}, {oldGreeted, cut}, {oldReady, cut}, {oldStopped, cut}, {oldExported, cut}, {oldSentLoop, cut},
-		{oldSentAll, served}, {oldTaken, served}, {oldCommit, served}, {oldReleased, served},
-		{newGreeted, served}, {newReady, served}, {newLoop, served}, {newTaken, either},
-		{newCommit, cut}, {newServing, cut}, {newReleased, cut},
+		{oldStarted, cut, ""}, {oldGreeted, cut, ""}, {oldReady, cut, ""}, {oldStopped, cut, ""}, {oldExported, cut, ""}, {oldSentLoop, cut, ""},
+		{oldSentAll, served, ""}, {oldTaken, served, ""}, {oldCommit, served, ""}, {oldReleased, served, ""},
+		{newGreeted, served, kept}, {newReady, served, ""}, {newLoop, served, kept}, {newTaken, either, ""},
+		{newCommit, cut, replaced}, {newServing, cut, ""}, {newReleased, cut, ""},
 	} {
 		t.Run(string(tc.at), func(t *testing.T) {
 			t.Parallel()
-			u := startUpgradable(t, string(tc.at)+"=kill", nil)
+			socket := filepath.Join(t.TempDir(), "s")
+			u := startUpgradable(t, string(tc.at)+"=kill", nil, "-admin-socket", socket)
 			c := newCouple(t, u.addr("connector"))
-			said, code := u.upgrade()
+			var ask []string
+			if tc.api != "" {
+				ask = []string{"-admin-socket", socket}
+			}
+			said, code := u.upgrade(ask...)
+			if tc.api != "" && (code != 1 || !strings.Contains(said, tc.api)) {
+				t.Errorf("exit %d: %s", code, said)
+			}
 			err := c.chat("after")
 			for end := time.Now().Add(deadline); tc.want == cut && err == nil && time.Now().Before(end); { // it dies after its last words, some time
 				err = c.chat("after")
