@@ -57,7 +57,7 @@ func (n *newcomer) sh(script string) string {
 
 func (n *newcomer) file(name string) string { return filepath.Join(n.dir, name) }
 
-// codeOf are the lines of code of a chapter, without what is said of them.
+// codeOf are the commands of a chapter, without what is said of them.
 func codeOf(t *testing.T, path, heading string) (lines []string) {
 	t.Helper()
 	_, chapter, found := strings.Cut(readFile(t, path), "\n## "+heading+"\n")
@@ -65,10 +65,12 @@ func codeOf(t *testing.T, path, heading string) (lines []string) {
 		t.Fatalf("%s has no chapter %s", path, heading)
 	}
 	chapter, _, _ = strings.Cut(chapter, "\n## ")
-	for line := range strings.Lines(chapter) {
-		if code, is := strings.CutPrefix(line, "    "); is {
-			code, _, _ = strings.Cut(code, "  #")
-			lines = append(lines, strings.TrimSpace(code))
+	for i, part := range strings.Split(chapter, "```") { // every second one is a fence
+		if commands, is := strings.CutPrefix(part, "sh\n"); is && i%2 == 1 {
+			for line := range strings.Lines(commands) {
+				code, _, _ := strings.Cut(line, "  #")
+				lines = append(lines, strings.TrimSpace(code))
+			}
 		}
 	}
 	return lines

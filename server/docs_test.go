@@ -23,9 +23,15 @@ func equalShapes(t *testing.T, first, second string) {
 	shape := func(name string) (lines []string, named map[string]int) {
 		text := readFile(t, "../"+name)
 		named = make(map[string]int)
+		fenced := false
 		for line := range strings.Lines(text) {
-			kind := regexp.MustCompile(`^(#+ |\| |  \| |- |    |` + "```" + `)`).FindString(line)
-			if kind == "    " {
+			kind := regexp.MustCompile(`^(#+ |\| |  \| |- |    |` + "```.*" + `)`).FindString(line)
+			switch {
+			case strings.HasPrefix(kind, "```"):
+				fenced = !fenced
+			case fenced:
+				kind = strings.TrimSpace(line)
+			case kind == "    ":
 				kind += strings.Fields(line + " .")[0]
 			}
 			if kind != "" {

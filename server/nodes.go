@@ -63,10 +63,13 @@ const tokenEnv = "POMELOD_ADMIN_TOKEN"
 
 // nodeFlag adds the flag by which a command finds a node, of which it may want more than to be told, and returns what tells the address, once flags are parsed.
 func nodeFlag(f *flag.FlagSet, c *caller, writes bool) func() string {
-	addr := f.String("admin", adminAddr(c.environ), "`address` that is the -admin of any node of the fleet, or the path of its -admin-socket; POMELOD_ADMIN says another default. Where neither is given and nobody answers, any node of this machine that has a socket")
+	addr := f.String("admin", adminAddr(c.environ), "`address` that is the -admin of any node of the fleet, or the path of its -admin-socket; POMELOD_ADMIN and POMELOD_ADMIN_SOCKET say another default. Where neither is given and nobody answers, any node of this machine that has a socket")
 	return func() string {
 		if wasGiven(f, "admin") || variables(c.environ, "POMELOD_ADMIN")["POMELOD_ADMIN"] != "" {
 			return *addr
+		}
+		if socket := variables(c.environ, "POMELOD_ADMIN_SOCKET")["POMELOD_ADMIN_SOCKET"]; strings.HasPrefix(socket, "/") { // as all other commands take it
+			return socket
 		}
 		places := append([]string{*addr}, liveSockets(c.environ)...)
 		if writes { // an address wants a token for that
