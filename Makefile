@@ -252,6 +252,13 @@ arm64: ## compile for arm64, and for a system that is not Linux
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build ./...
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod
 
+# Not in CI: it is emulated, and its package is not on every machine. ARM64=FILE runs another binary, as that of a package.
+ARM64 ?= bin/pomelod-arm64
+.PHONY: arm64-run
+arm64-run: ## run an arm64 pomelod under qemu-user while two clients talk, where that can be had (ARM64=FILE: that of a package)
+	$(if $(filter bin/pomelod-arm64,$(ARM64)),GOOS=linux GOARCH=arm64 $(BUILD) -o bin/pomelod-arm64 ./cmd/pomelod)
+	@GO='$(GO)' scripts/arm64-run.sh '$(ARM64)'
+
 # Skipped, with a sentence, where the database cannot be reached. What the licences are, a test of deploy/pack says.
 GOVULNCHECK ?= golang.org/x/vuln/cmd/govulncheck@v1.1.4
 .PHONY: vuln
