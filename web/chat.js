@@ -57,8 +57,10 @@ let doubted = false;
 
 const pomelo = new Pomelo();
 const alerts = new Alerts();
-const log = new Log($("log"), $("newer"));
+const ignored = new Set(kept("localStorage", "ignored", []));
+const log = new Log($("log"), $("newer"), (name) => ignored.has(name));
 const people = new People($("list"), writeTo);
+people.ignored = ignored;
 
 let me = null; // {name, room} while in a room, also when cut off
 let target = EVERYONE;
@@ -70,6 +72,7 @@ let unsure = null; // {content, to, mid} of the latest message that perhaps did 
 let unread = false; // the log has its line before what came while nobody looked
 let awaited = new Set(); // who was here before a cut and may be on the way back
 let awaiting = 0; // the timer that ends that
+let walking = Promise.resolve(); // Back and Forward, one after the other
 
 // ---- Entering and leaving ----
 
@@ -211,7 +214,7 @@ async function tryToJoin() {
     await join(name, room);
     doubted = false;
     keep("localStorage", "last", me);
-    history.replaceState(null, "", `?${new URLSearchParams({ room })}`);
+    history.replaceState(null, "", addressOf(room));
     showChat();
   } catch (error) {
     pomelo.disconnect();
@@ -231,7 +234,7 @@ async function switchRoom() {
   $("room-switch").disabled = true;
   try {
     await enter(me.name, room);
-    history.replaceState(null, "", `?${new URLSearchParams({ room })}`);
+    history.pushState(null, "", addressOf(room)); // Back goes to the room before
     writeTo(EVERYONE);
     $("room-dialog").close();
     $("text").focus();
@@ -239,6 +242,25 @@ async function switchRoom() {
     say($("room-error"), ...inWords(error));
   } finally {
     $("room-switch").disabled = false;
+  }
+}
+
+const addressOf = (room) => `?${new URLSearchParams({ room })}`;
+const roomInAddress = () => new URLSearchParams(location.search).get("room");
+
+// followAddress goes to the room in the address, as Back and Forward have changed it. Where that is refused, the address is again that of the room in which one stays.
+async function followAddress() {
+  const room = roomInAddress();
+  if (!me) $("room").value = room ?? "";
+  if (!me || !room || room === me.room) return;
+  try {
+    await enter(me.name, room);
+    $("room-dialog").close();
+    writeTo(EVERYONE);
+  } catch (error) {
+    if (!me) return;
+    history.replaceState(null, "", addressOf(me.room));
+    say($("notice"), ...inWords(error));
   }
 }
 
@@ -305,12 +327,14 @@ function received({ msg, from, target: to, seq, time }) {
   const text = typeof msg === "string" ? msg : JSON.stringify(msg);
   const own = from === me.name;
   const before = numberOf(seq) <= entered && seq !== undefined;
-  if (document.hidden && !own && !before && !unread) {
+  const heard = !own && !before && !ignored.has(from);
+  if (document.hidden && heard && !unread) {
     unread = true;
     log.unread();
   }
-  log.message({ from, text, own, to: to === EVERYONE ? undefined : to, time, seq });
-  if (!own && !before) alerts.message({ from, text, room: me.room });
+  const everyone = to === EVERYONE;
+  log.message({ from, text, own, to: everyone ? undefined : to, time, seq, me: everyone && !own ? me.name : undefined });
+  if (heard) alerts.message({ from, text, room: me.room });
 }
 
 // numberOf is the number of a place in a room's stream: what stands behind the dot.
@@ -325,9 +349,33 @@ function writeTo(name) {
   $("private").hidden = everyone;
   $("composer").classList.toggle("secret", !everyone);
   say($("private-text"), everyone ? null : "privateTo", { name });
+  say($("ignore"), ignored.has(name) ? "heed" : "ignore");
   say($("notice"), null);
   closePeople();
   $("text").focus();
+}
+
+// ignore has messages of the person who is written to not shown, or shown again.
+function ignore() {
+  const name = target;
+  const heed = ignored.delete(name);
+  if (!heed) ignored.add(name);
+  keep("localStorage", "ignored", [...ignored]);
+  people.ignored = ignored;
+  log.refilter();
+  log.note(heed ? "heeding" : "ignoring", { name });
+  writeTo(EVERYONE);
+}
+
+// copy puts the room's address where it can be pasted, or shows it, as not every page may do that: only those that came by https, and of this machine.
+async function copy() {
+  const link = new URL(addressOf(me.room), location).href;
+  try {
+    await navigator.clipboard.writeText(link);
+    say($("copy"), "copied");
+  } catch {
+    say($("alone-text"), "copyByHand", { link });
+  }
 }
 
 // fitText makes the field as high as its text; chat.css says how high it may get.
@@ -380,6 +428,12 @@ function showTitle() {
 function showCount() {
   for (const element of document.querySelectorAll(".people-count")) element.textContent = people.count.toLocaleString();
   $("more").hidden = !people.many;
+  const alone = people.count === 1;
+  if (alone && $("alone").hidden) {
+    say($("alone-text"), "alone");
+    say($("copy"), "copyLink");
+  }
+  $("alone").hidden = !alone;
   say($("more-button"), reading || people.listed < people.count ? "more" : "refresh");
 }
 
@@ -489,6 +543,9 @@ const ACTIONS = {
   people: openPeople,
   "close-people": closePeople,
   everyone: () => writeTo(EVERYONE),
+  answer: ({ name }) => writeTo(name),
+  ignore,
+  copy,
   newer: () => log.follow(),
   more: readMore,
   leave,
@@ -519,7 +576,12 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) unread = false;
 });
 
-addEventListener("click", ({ target: clicked }) => ACTIONS[clicked.closest("[data-action]")?.dataset.action]?.());
+addEventListener("click", ({ target: clicked }) => {
+  const { action, ...given } = clicked.closest("[data-action]")?.dataset ?? {};
+  ACTIONS[action]?.(given);
+});
+
+addEventListener("popstate", () => (walking = walking.then(followAddress)));
 
 function onSubmit(form, act) {
   $(form).addEventListener("submit", (event) => {
@@ -578,7 +640,7 @@ const last = place ?? kept("localStorage", "last", {});
 showTitle();
 $("name").value = login?.name ?? last.name ?? "";
 showForm();
-$("room").value = place?.room ?? new URLSearchParams(location.search).get("room") ?? last.room ?? "lobby";
+$("room").value = place?.room ?? roomInAddress() ?? last.room ?? "lobby";
 $("join").hidden = false;
 if (place || login?.name || loginAddress()) submitted();
 else $($("name").value ? "room" : "name").focus();

@@ -3,6 +3,7 @@
 
 import { say, when } from "./i18n.js";
 import { avatar } from "./people.js";
+import { partsOf } from "./text.js";
 
 const CHUNK_ROWS = 100;
 const MAX_CHUNKS = 30;
@@ -17,6 +18,7 @@ const SETTLE_MS = 150; // after the last scrolling of a gesture: smooth scrollin
 export class Log {
   #element;
   #newer;
+  #ignores;
   #waiting = [];
   #scheduled = false;
   #last = null; // entry of the last row
@@ -33,18 +35,28 @@ export class Log {
   #top = 0; // as of the latest scrolling
   #sizes = new ResizeObserver(() => this.#keepUp()); // of the log and its chunks
 
-  // element is what scrolls; newer is the button that tells of messages below.
-  constructor(element, newer) {
+  // element is what scrolls; newer is the button that tells of messages below; ignores(name) tells whose messages are not shown.
+  constructor(element, newer, ignores) {
     this.#element = element;
     this.#newer = newer;
+    this.#ignores = ignores;
     element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#sizes.observe(element);
     this.#watchHands();
   }
 
-  /** message is {from, text, own, to, time, seq}; to is set when it is private, time if it was said at another time than now, seq if it has a place in the room's stream. */
-  message({ from, text, own, to, time = Date.now(), seq }) {
-    this.#add({ kind: "message", from, text, own, to, time, seq });
+  /**
+   * message is {from, text, own, to, time, seq, me}; to is set when it is private, time if it was said at another time than now, seq if it has a place in the room's stream, me if that
+   * name is to be marked in it.
+   */
+  message({ from, text, own, to, time = Date.now(), seq, me }) {
+    this.#add({ kind: "message", from, text, own, to, time, seq, me });
+  }
+
+  /** refilter shows and hides messages, as others are ignored now. */
+  refilter() {
+    for (const row of this.#element.querySelectorAll(".row")) row.hidden = this.#hides(this.#entries.get(row));
+    this.#keepUp();
   }
 
   /** remove takes the message away that has a place, if it is here. */
@@ -124,7 +136,7 @@ export class Log {
     for (const entry of entries) this.#append(entry);
     if (entries.some((entry) => entry.own)) this.follow(); // who writes wants to see it
     if (this.#following) this.#keepUp();
-    else this.#setUnseen(this.#unseen + entries.filter((entry) => entry.kind === "message").length);
+    else this.#setUnseen(this.#unseen + entries.filter((entry) => entry.kind === "message" && !this.#hides(entry)).length);
     if (this.#waiting.length > 0) this.#schedule();
   }
 
@@ -165,8 +177,13 @@ export class Log {
     chunk.append(row);
   }
 
+  #hides(entry) {
+    return !entry.own && this.#ignores(entry.from);
+  }
+
   #messageRow(entry) {
     const row = element("div", "row");
+    row.hidden = this.#hides(entry);
     if (entry.seq) row.dataset.seq = entry.seq;
     row.classList.toggle("own", entry.own);
     row.classList.toggle("secret", Boolean(entry.to));
@@ -174,7 +191,7 @@ export class Log {
 
     const who = element("span", "who");
     if (entry.own) say(who, "you");
-    else who.append(name(entry.from));
+    else who.append(entry.to ? answering(entry.from) : name(entry.from));
     const head = element("div", "head");
     head.append(who);
     if (entry.to) {
@@ -186,7 +203,10 @@ export class Log {
 
     const text = element("p", "text");
     text.dir = "auto";
-    text.textContent = entry.text;
+    for (const part of partsOf(entry.text, entry.me)) {
+      if (part.kind === "mention") row.classList.add("mention");
+      text.append(partOf(part));
+    }
     const bubble = element("div", "bubble");
     bubble.append(head, text, clock(entry.time));
     if (!entry.own) row.append(avatar(entry.from));
@@ -237,7 +257,7 @@ export class Log {
 
   // isAmongLast tells whether a message is one of the last so many.
   #isAmongLast(row, count) {
-    return [...this.#element.querySelectorAll(".row")].slice(-count).includes(row);
+    return [...this.#element.querySelectorAll(".row:not([hidden])")].slice(-count).includes(row);
   }
 
   #setUnseen(count) {
@@ -263,6 +283,29 @@ function clock(time) {
   clock.title = when("moment", time);
   clock.textContent = when("clock", time);
   return clock;
+}
+
+// answering is the name of who has written privately: a button that writes back. Not one of the keyboard's: there the list of people has the same.
+function answering(from) {
+  const button = element("button", "answer");
+  button.type = "button";
+  button.tabIndex = -1;
+  button.dataset.action = "answer";
+  button.dataset.name = from;
+  button.append(name(from));
+  return button;
+}
+
+function partOf({ kind, text, href }) {
+  if (kind === "text") return text;
+  const made = element(kind === "link" ? "a" : "mark");
+  made.textContent = text;
+  if (kind === "link") {
+    made.href = href;
+    made.target = "_blank";
+    made.rel = "noopener noreferrer nofollow";
+  }
+  return made;
 }
 
 function name(text) {

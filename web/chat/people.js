@@ -11,6 +11,7 @@ export class People {
   #choose;
   #own = "";
   #target = null;
+  #ignored = new Set();
   #here = new Set();
   #sorted = []; // all but oneself
   #shown = []; // what the filter leaves, oneself first
@@ -108,6 +109,12 @@ export class People {
     this.#schedule();
   }
 
+  /** ignored are the names that are marked as such. */
+  set ignored(names) {
+    this.#ignored = new Set(names);
+    this.#schedule();
+  }
+
   /** chooseFirst takes the first person whom the filter finds. */
   chooseFirst() {
     this.#refresh();
@@ -191,6 +198,9 @@ export class People {
       say(you, "you");
       row.append(you);
       row.setAttribute("aria-disabled", "true");
+    } else {
+      row.append(document.createElement("span"));
+      row.lastChild.className = "you";
     }
     return row;
   }
@@ -201,6 +211,7 @@ export class People {
     row.setAttribute("aria-posinset", index + 1);
     row.setAttribute("aria-selected", row.dataset.name === this.#target);
     row.classList.toggle("active", row.dataset.name === this.#active);
+    if (row.dataset.name !== this.#own) say(row.lastChild, this.#ignored.has(row.dataset.name) ? "ignored" : null);
     return row;
   }
 
