@@ -4,12 +4,16 @@ package server
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pomelod/pomelod/codec"
 )
 
 // reloadedElse are the flags that cannot change while a process runs, each with lines of a file in which it is another, and one with which a process would start.
@@ -51,6 +55,68 @@ func reloadedElse(t *testing.T) map[string]string {
 		all[name] = lineOf(name, value)
 	}
 	return all
+}
+
+// sendAtOnce writes so many sends in one piece, and returns how many are refused for a rate.
+func (c *tcpClient) sendAtOnce(n int) (refused int) {
+	c.t.Helper()
+	var all []byte
+	for range n {
+		c.id++
+		all = append(all, c.message(c.id, sendRoute, sendText)...)
+	}
+	_ = c.conn.SetDeadline(time.Now().Add(deadline))
+	c.write(all)
+	for range n {
+		for {
+			m, err := codec.ParseMessage(c.next().Body)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if m.Type == codec.MessageResponse {
+				if strings.Contains(string(m.Body), refusedFor("send_rate")) || strings.Contains(string(m.Body), refusedFor("session_rate")) {
+					refused++
+				}
+				break
+			}
+		}
+	}
+	return refused
+}
+
+// -limits holds as the flags that it sets, and -inflight for what comes next, when a reload has changed them.
+func TestReloadedLimitsHold(t *testing.T) {
+	r := withFlags(t, lineOf("limits", "off"), "-limit-loopback", "-heartbeat", "0")
+	c := login(t, r.addr("connector"))
+	waits := func() bool { // for what is with the worker of a room, which is on the other loop for half of them
+		for i := range 16 {
+			c.enter("alice", fmt.Sprint("room ", i))
+			if c.sendAtOnce(20); r.tells(`pomelod_inflight_waits_total\{[^}]*\} [1-9]`) {
+				return true
+			}
+		}
+		return false
+	}
+	if waits() {
+		t.Error("20 requests wait for each other before the reload")
+	}
+	if r.set(lineOf("limits", "off") + lineOf("inflight", "1")); !waits() {
+		t.Error("-inflight 1 does not hold")
+	}
+	r.set(lineOf("limits", "off"))
+	if n := c.sendAtOnce(400); n > 0 {
+		t.Errorf("without limits %d are refused", n)
+	}
+	r.set("")
+	for end := time.Now().Add(deadline); c.sendAtOnce(400) == 0; { // a machine that takes seconds for them may grant them
+		if time.Now().After(end) {
+			t.Fatal("-limits public does not hold")
+		}
+	}
+	r.set(lineOf("limits", "off"))
+	if n := c.sendAtOnce(400); n > 0 {
+		t.Errorf("without limits again %d are refused", n)
+	}
 }
 
 // Each flag either changes by a reload (TestReloadEachFlag, TestReloadedFlagsHold) or is told to take effect later; docs/ADMIN.md says which.
