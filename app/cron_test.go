@@ -147,6 +147,62 @@ func TestCron(t *testing.T) {
 	ran(false)
 }
 
+// A clock that was far ahead, and is put right, silences nothing: what it shows then holds. What it has shown within three hours is not repeated.
+func TestCronOfAClockThatWasAhead(t *testing.T) {
+	for _, tc := range []struct {
+		ahead, back time.Duration // it is put ahead, and then back in steps of an hour if back is 0
+		calls       int           // in the five hours after that
+	}{
+		{24 * time.Hour, 24 * time.Hour, 5},
+		{10 * 365 * 24 * time.Hour, 10 * 365 * 24 * time.Hour, 5},
+		{24 * time.Hour, 25 * time.Hour, 5}, // further back than it was
+		{3 * time.Hour, 3 * time.Hour, 2},
+		{4 * time.Hour, 0, 5},
+	} {
+		t.Run(tc.ahead.String(), func(t *testing.T) {
+			var clock atomic.Int64
+			t.Cleanup(app.SetWall(func() time.Time { return time.Unix(clock.Load(), 0) }))
+			clock.Store(time.Date(2026, 11, 29, 12, 30, 0, 0, time.UTC).Unix())
+			put := func(d time.Duration) { clock.Add(int64(d / time.Second)) }
+			a := app.New()
+			s := apptest.Start(t, a)
+			begun := make(chan bool, 100)
+			timer, err := a.Cron("CRON_TZ=UTC 0 * * * *", func(context.Context) { begun <- true })
+			if err != nil {
+				t.Fatal(err)
+			}
+			// pass lets so many minutes pass, and tells how often the function was called.
+			pass := func(minutes int) (calls int) {
+				for range minutes {
+					put(time.Minute)
+					s.Advance(time.Minute)
+					rests(t, timer)
+				}
+				for calls = len(begun); len(begun) > 0; {
+					<-begun
+				}
+				return calls
+			}
+			if n := pass(5); n != 0 {
+				t.Fatalf("called %d times before its time", n)
+			}
+			put(tc.ahead)
+			if n := pass(2); n != 1 {
+				t.Errorf("called %d times for what was left out, want 1", n)
+			}
+			if put(-tc.back); tc.back == 0 {
+				for range int(tc.ahead.Hours()) {
+					put(-time.Hour)
+					pass(1)
+				}
+			}
+			if n := pass(5 * 60); n != tc.calls {
+				t.Errorf("called %d times in the five hours since it is right, want %d", n, tc.calls)
+			}
+		})
+	}
+}
+
 // rests waits until the function that a timer has called has ended.
 func rests(t *testing.T, timer *app.Timer) {
 	t.Helper()
