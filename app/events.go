@@ -64,14 +64,17 @@ func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.o
 // in time has it again. s is the session that ends: OnLeave and OnClose come next, and no further event of it. It runs on the event loop and must not block. What it pushes to
 // the room comes before anything that follows a return.
 //
+// Behind it comes OnReturn of the session that has the place then, or else the place's end, of which no function is called: the others are told onLeave when the time is over, by a kick, a ban, when another one takes a name
+// that nothing protects, and at once by a room of which more than a tenth, and more than 100, are away at one address. If another session had the place already when this connection was seen
+// to break, OnReturn of it comes once more, behind this; if that one is away itself, its return is both's; and if it has left by then, that is the place's end, and OnLeave has told of it. Room.Members tells who is away.
+//
 // A place is kept for who has shown a secret or a login, and for others if their address tells them apart; not without -grace, nor where the room's policy says so, nor by
-// a server that ends alone. It is given up when the time is over, by a kick, a ban, or when another one takes a name that nothing protects: then the others are told onLeave, and
-// no function is called. A room of which more than a tenth, and more than 100, are away at one address keeps no more of them, and OnAway is called nevertheless; so it is for a session
-// that breaks just as another one takes its place, of which no OnReturn follows. Room.Members tells who is away.
+// a server that ends alone.
 func (a *App) OnAway(fn func(s *Session, at Place)) { a.onAway = append(a.onAway, fn) }
 
-// OnReturn adds a function that is called when a session has taken up a place that was kept (OnAway), right after OnEnter or OnJoin. s is the new session. It runs on the
-// event loop and must not block. In a fleet it runs where the new session is, and also for who was cut off by the end of a node, of which OnAway has not told;
+// OnReturn adds a function that is called when a session has a place that was kept (OnAway), or takes it over from another session of its user's, which ends: the others in the room are not told that it comes. It is called right after
+// OnEnter or OnJoin, and once more if OnAway is called later for the session that had the place before, so it is always the last to be called. s is the new session. It runs on the event loop and must not block. In a fleet it runs where
+// the new session is, and also for who was cut off by the end of a node, of which OnAway has not told;
 // and anywhere for a session that was cut off before it was told that it had entered: OnEnter was not called for that, so neither was OnAway.
 func (a *App) OnReturn(fn func(s *Session, at Place)) { a.onReturn = append(a.onReturn, fn) }
 

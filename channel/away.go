@@ -230,6 +230,18 @@ func (d *decision) leave(slot uint32) {
 	}
 }
 
+// overtaken is the leave of a session that a program was told of as away, and whose place another one had taken before that. It tells that one, if it is there, that it has returned: so whoever
+// is told that somebody is away is told of the return behind that. One that is away itself returns later, and one that has left was told of.
+func (d *decision) overtaken() {
+	room := d.of.room
+	if room == nil {
+		return
+	}
+	if slot := d.state.find(room, d.r.User); slot != 0 && !d.state.isAway(slot) && d.state.keys[slot] == d.r.Key {
+		d.post(ItemEnter, d.state.addr(slot), room.id).Count = returned | uint32(room.count)
+	}
+}
+
 // mayReturn tells whether a member that was cut off at an address may be away.
 func (d *decision) mayReturn(slot uint32, near uint64) bool {
 	if d.state.keys[slot] == 0 && near == 0 {

@@ -514,3 +514,52 @@ func (m *awayModel) whisper(name string, at *awayMember) {
 		m.s.t.Errorf("%s, %d sent", reply, direct)
 	}
 }
+
+// Who was told of as away too late, as another session of its user's had its place already, has that one told that it is back; unless it is away itself, has left, or is another user's.
+func TestOvertaken(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		then func(s *stage) // what becomes of the place before the late leave
+		key  uint64         // of that
+		told bool
+	}{
+		{"it is there", func(*stage) {}, 7, true},
+		{"no program was told", func(*stage) {}, 0, false},
+		{"another user's", func(*stage) {}, 9, false},
+		{"it is away", func(s *stage) { s.cut(at(1, 3), "b", 70, 1) }, 7, false},
+		{"it is back again", func(s *stage) {
+			s.cut(at(1, 3), "b", 70, 1)
+			s.handle(Request{Op: OpEnter, From: at(1, 3), User: "b", Room: "r", Key: 7, Near: 70})
+		}, 7, true},
+		{"it has left", func(s *stage) { s.leave(at(1, 3), "b", "r") }, 7, false},
+		{"the room has ended", func(s *stage) { s.leave(at(1, 3), "b", "r"); s.leave(at(0, 1), "a", "r") }, 7, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, _ := keepingStage(t, keeping(ReadersPresent), Limits{Grace: testGrace})
+			s.enter(at(0, 1), "a", "r")
+			for _, from := range []Addr{at(0, 2), at(1, 3)} { // the second one takes the place of the first
+				s.items = nil
+				s.handle(Request{Op: OpEnter, From: from, User: "b", Room: "r", Key: 7, Near: 70})
+				for _, it := range s.items {
+					if second := from == at(1, 3); it.Kind == ItemEnter && it.Returns() != second {
+						t.Errorf("%v is told that it returns: %v", from, !second)
+					}
+				}
+			}
+			tc.then(s)
+			s.items = nil
+			s.handle(Request{Op: OpLeave, From: at(0, 2), User: "b", Room: "r", Cut: true, Near: 70, Key: tc.key})
+			told := 0
+			for _, it := range s.items {
+				if it.Kind != ItemEnter || it.To != at(1, 3) || it.Req != 0 || !it.Returns() || it.Members() != 2 {
+					t.Errorf("told %+v", it)
+				}
+				told++
+			}
+			if told != map[bool]int{true: 1}[tc.told] {
+				t.Errorf("told %d times", told)
+			}
+			checkState(t, &s.w.state)
+		})
+	}
+}

@@ -111,6 +111,8 @@ func (d *decision) decide() {
 	case OpLeave:
 		if d.of.user != 0 { // protocol.md §9.6
 			d.leave(d.of.user)
+		} else if d.r.Key != 0 {
+			d.overtaken()
 		}
 	case OpSend:
 		d.send()
@@ -363,6 +365,7 @@ func (d *decision) replace(m uint32) {
 	d.recordOf(RecordReplace, room, m).Addr = r.From
 	d.post(ItemKick, d.state.addr(m), room.id).Body = replacedReason
 	d.entered(room, m)
+	d.items[d.list].Count = returned // the session before may be told of as away yet, or may have returned without having heard of it
 }
 
 // replacedReason is what a replaced session is told. Clients that return by themselves must not after this one.

@@ -26,7 +26,8 @@ type ItemKind uint8
 const (
 	// ItemPush: Push goes to every session of Room on the loop, but for To's if To names one.
 	ItemPush ItemKind = iota + 1
-	// ItemEnter: To is now a member of Room; Body is its answer, nil to a Silent request. Pushes posted before are not for it, those after are.
+	// ItemEnter: To is now a member of Room; Body is its answer, nil to a Silent request. Pushes posted before are not for it, those after are. Without a Req it was one before, in the
+	// place of a session of its user's that was told of as away all the same, and Returns.
 	ItemEnter
 	// ItemLeave: To is no longer a member of Room, although its session goes on.
 	ItemLeave
@@ -66,13 +67,13 @@ const Urgent = 1
 // RoomEnds is the Count of an ItemKick that ends a room with all its members: a session that is in other rooms, too, may go on in them.
 const RoomEnds = 1
 
-// returned is a bit of the Count of an ItemEnter: the member was away.
+// returned is the bit of the Count of an ItemEnter of who has its place again, or takes it over from another session of its user's: others are not told that it comes.
 const returned = 1 << 31
 
 // Members is how many members the Room of an ItemEnter has, To included.
 func (it *Item) Members() int { return int(it.Count &^ returned) }
 
-// Returns tells whether To was away in the Room of an ItemEnter, and has its place again.
+// Returns tells whether To was away in the Room of an ItemEnter and has its place again, or has it from another session of its user's.
 func (it *Item) Returns() bool { return it.Count&returned != 0 }
 
 // Replaces tells whether the item ends a session because its user has come back to Room by another one, which may go to its other rooms, too.

@@ -24,7 +24,7 @@ const (
 	// members have one fold; with the Key of the member that has the same one, From enters in its place.
 	OpEnter Op = iota + 1
 	// OpLeave removes User from Room if it still is the session From. With Cut its place is kept for Limits.Grace. It is never refused and never
-	// answered.
+	// answered. With a Key the session that has User's place by that already is told so (ItemEnter).
 	OpLeave
 	// OpSend pushes onChat to Room, or to Target alone.
 	OpSend
@@ -92,7 +92,7 @@ type Request struct {
 	Room    string
 	User    string
 	Prev    string    // OpEnter, OpRooms
-	Key     uint64    // OpEnter: what proves that two sessions are one user's, OpClaim: one client's; 0 for none
+	Key     uint64    // OpEnter: what proves that two sessions are one user's, OpClaim: one client's; OpLeave: that of an enter, of a session that was told of as away; 0 for none
 	Target  string    // OpSend, OpPush, OpKick: a name, or Everybody; OpSay: Everybody; OpPushExcept: a name
 	Route   string    // OpPush, OpPushExcept
 	Fold    string    // OpEnter: of User, else of Target, what is the same of names that look alike; empty if it is the name itself

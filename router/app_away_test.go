@@ -124,7 +124,7 @@ func TestAwayAndReturn(t *testing.T) {
 			next.ask(routeEnter, enterAsBob)
 			r.net.Settle()
 			bob.sock.End()
-			if got := e.took(r); strings.Count(got, "away team") != 1 || strings.Contains(got, "away r") || strings.Contains(got, "return") {
+			if got := e.took(r); strings.Count(got, "away team") != 1 || strings.Contains(got, "away r") || !strings.Contains(got, "enter r, return r") || strings.Contains(got, "return team") {
 				t.Errorf("replaced: %s", got)
 			}
 			r.changed(nil, func() error { return e.last.Join(t.Context(), "team") })

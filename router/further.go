@@ -77,6 +77,16 @@ func (s *session) named(name string) *room {
 	return nil
 }
 
+// nameOf is the name of a room of s; empty: it is not in it.
+func (s *session) nameOf(id channel.RoomID) string {
+	for r, its := range s.rooms() {
+		if r.id == id {
+			return its
+		}
+	}
+	return ""
+}
+
 // meant is the room of s that its client means by a raw JSON value: the first one, if that is nil or names none of them.
 func (s *session) meant(rid []byte) (*room, string) {
 	if rid != nil && len(s.further()) > 0 {
@@ -230,8 +240,7 @@ func (l *loop) forsake(s *session, uid string, star uint8) {
 
 // departRooms has s, which ends for a reason, leave all its rooms. end is what the leaves say of that.
 func (l *loop) departRooms(s *session, end channel.Request, why netpoll.Reason) {
-	from := l.addr(s.conn)
-	handed := uint64(0)
+	handed, told := uint64(0), false
 	if end.Cut {
 		handed = l.handed(s)
 	}
@@ -239,18 +248,26 @@ func (l *loop) departRooms(s *session, end channel.Request, why netpoll.Reason) 
 		r, name, its := s.rare.further[i].room, s.furtherName(i), end
 		if its.Cut = end.Cut && l.node.ghosts.take(end.Near, l.np.Nanos()); its.Cut {
 			its.Handed = r.seq // what is staged counts as taken: nothing is told twice
-			l.tellAway(s, r, name, end.Near, why)
+			told = l.tellAway(s, r, name, end.Near, why)
 		} else {
-			its.Near = 0
+			its.Near, told = 0, false
 		}
 		l.rooms.remove(s, i)
-		l.leave(from, s.user(), name, r.id.Partition(), its)
+		l.leaveAs(s, told, name, r.id.Partition(), its)
 	}
 	end.Handed = handed
 	r := s.room
-	if end.Cut {
-		l.tellAway(s, r, s.roomName(), end.Near, why)
-	}
+	told = end.Cut && l.tellAway(s, r, s.roomName(), end.Near, why)
 	l.rooms.exit(s)
-	l.leave(from, s.user(), s.roomName(), r.id.Partition(), end)
+	l.leaveAs(s, told, s.roomName(), r.id.Partition(), end)
+}
+
+// leaveAs posts the leave of s from one of its rooms. If a program was told that its place is kept, it goes by mail even to this loop, as does what the program pushes to the room.
+func (l *loop) leaveAs(s *session, told bool, room string, part uint16, end channel.Request) {
+	in := l.inlet(part)
+	if told {
+		in, end.Key = l.node.placement.Load()[part].inlet, s.keyAs(s.user())
+	}
+	end.Op, end.From, end.User, end.Room, end.Part = channel.OpLeave, l.addr(s.conn), s.user(), room, part
+	in.Post(end)
 }

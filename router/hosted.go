@@ -133,16 +133,17 @@ func (l *loop) tellMoved(s *session, why app.Why) {
 	}
 }
 
-// tellReturned tells the App, if it is so, that s has taken up its place in a room.
+// tellReturned tells the App, if it is so, that s has taken up its place in a room, or has had it since before another session was told of as away. name is empty if it has left it again.
 func (l *loop) tellReturned(s *session, it *channel.Item, name string) {
-	if k := s.appClient(); k != nil && it.Returns() {
+	if k := s.appClient(); k != nil && it.Returns() && name != "" {
 		k.Returned(name)
 	}
 }
 
 // tellAway tells the App that the owner of a room is about to be asked to keep the place of s, which ends for a reason; near is where it was. The owner may have no more places for that address, which
-// only it knows (channel.Request.Cut). A session that returns does so behind the leave: so the App hears of the return later, wherever it is.
-func (l *loop) tellAway(s *session, r *room, name string, near uint64, why netpoll.Reason) {
+// only it knows (channel.Request.Cut). Whoever returns does so behind the leave: so the App hears of that later, wherever it is. Another session may have the place already, which this loop has not heard
+// of yet: so the leave has the key of s, by which the owner finds that one, and comes behind what the App has just pushed to the room.
+func (l *loop) tellAway(s *session, r *room, name string, near uint64, why netpoll.Reason) (told bool) {
 	k := s.appClient()
 	switch {
 	case k == nil, k.replaced == r.id: // its place is the new session's
@@ -151,7 +152,9 @@ func (l *loop) tellAway(s *session, r *room, name string, near uint64, why netpo
 	case l.rooms.policy != nil && l.rooms.policy(name).NoGrace:
 	default:
 		k.Away(name)
+		return true
 	}
+	return false
 }
 
 // tellClosed tells the App of a session's end.

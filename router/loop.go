@@ -259,7 +259,9 @@ func (l *loop) apply(it *channel.Item) {
 func (l *loop) applyTo(s *session, it *channel.Item) {
 	switch it.Kind {
 	case channel.ItemEnter:
-		if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
+		if it.Req == 0 {
+			l.tellReturned(s, it, s.nameOf(it.Room))
+		} else if s.inflight() > 0 && s.x.pending[0].req == it.Req { // an enter waits until nothing is in flight, and everything waits for it
 			l.entered(s, it)
 			l.finish(s, it.Body, it.End())
 			l.endBanned(s)
