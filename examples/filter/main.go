@@ -1,5 +1,5 @@
 // Command filter is a pomelod that looks at what is said: words of a list are replaced by stars, who uses them too often has to be silent for a while, and rooms whose
-// names begin with "slow-" have slow mode.
+// names begin with "slow-" have slow mode. It counts for sessions, as it knows no users: who comes back begins anew. Where users log in count for Session.UID.
 //
 //	go run ./examples/filter -words darn,heck
 package main

@@ -66,6 +66,57 @@ func TestSlowRooms(t *testing.T) {
 	}
 }
 
+// Who has to be silent has to be so under another name and in another room. A new session begins anew: where users log in, count for their uids (Session.UID).
+func TestSilenceIsTheSession(t *testing.T) {
+	s := apptest.Start(t, NewFilter().App())
+	enter := func(c *apptest.Client, user, room string) {
+		t.Helper()
+		if err := c.Request("connector.entryHandler.enter", map[string]string{"username": user, "rid": room, "secret": "a secret of sixteen bytes"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	silent := func(what string, c *apptest.Client, want bool) {
+		t.Helper()
+		if err := c.Say("hello"); errors.Is(err, client.ErrRefused) != want || !want && err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	swears := func() *apptest.Client {
+		t.Helper()
+		c := s.Connect()
+		enter(c, "ann", "lobby")
+		for range maxStrikes {
+			_ = c.Say("heck")
+		}
+		silent("at first", c, true)
+		return c
+	}
+	ann := swears()
+	enter(ann, "anna", "lobby")
+	silent("under another name", ann, true)
+	enter(ann, "anna", "elsewhere")
+	silent("in another room", ann, true)
+	enter(ann, "ann", "lobby")
+	ann.Cut()
+	ann = s.Connect()
+	enter(ann, "ann", "lobby") // it returns
+	silent("behind a cut", ann, false)
+	first := swears() // a second login: it takes ann's place
+	for {
+		if _, err := ann.Next(); err != nil {
+			break
+		}
+	}
+	ann = s.Connect()
+	enter(ann, "ann", "lobby")
+	silent("by a second login", ann, false)
+	for {
+		if _, err := first.Next(); err != nil {
+			break
+		}
+	}
+}
+
 // A message may still be looked at when its session has ended.
 func TestNothingStaysOfWhoHasGone(t *testing.T) {
 	f := NewFilter()

@@ -1,5 +1,8 @@
 // Command lobby is a pomelod with handlers of its own: players open games, see who else has, and join; a game that is full
 // starts. Everything of the chat application is there too: the lobby is the room that players enter.
+//
+// It counts seats itself, though rooms have them (Room.SetCapacity, examples/friends): players of a game that waits are in the lobby, and in no room of their own. If each game were a further room of its players, none of them could take
+// another name (app.ErrRename), and the list of names that the lobby shows would have to be asked of each.
 package main
 
 import (

@@ -1,9 +1,10 @@
-// Command matchmaking is a pomelod that brings two players together: they ask for an opponent, are told a room that only they can enter, and
+// Command matchmaking is a pomelod that brings two players together: they ask for an opponent, the server puts both into a room that is locked for all others, and
 // who leaves it has lost; but not by a short cut of the connection, or by a second one.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -18,7 +19,7 @@ func main() { os.Exit(server.Main(NewMatchmaker().App())) }
 
 // Matchmaker is the program. Players are uids: they stay who they are when they come back by another connection.
 type Matchmaker struct {
-	// Patience is how long a player may be outside of the game's room, before it enters and when its connection was cut.
+	// Patience is how long a player may be outside of the game's room, when its connection was cut.
 	Patience time.Duration
 
 	app *app.App
@@ -33,6 +34,19 @@ type Matchmaker struct {
 type game struct {
 	room    string
 	players map[string]*player // by uid
+	begun   bool               // both have been in the room
+}
+
+// of is the player that is in the room by a session; empty: none is.
+func (g *game) of(s *app.Session) (uid string) {
+	if g != nil {
+		for uid, p := range g.players {
+			if p.in == s {
+				return uid
+			}
+		}
+	}
+	return ""
 }
 
 // player is one of a game.
@@ -56,7 +70,6 @@ func NewMatchmaker() *Matchmaker {
 // App is the program's part of the server.
 func (m *Matchmaker) App() *app.App {
 	m.app.Handle("match.matchHandler.find", m.find)
-	m.app.Before("connector.entryHandler.enter", m.enter)
 	m.app.OnEnter(m.entered)
 	m.app.OnLeave(m.left)
 	m.app.OnAway(m.tell("onAway"))
@@ -65,7 +78,7 @@ func (m *Matchmaker) App() *app.App {
 	return m.app
 }
 
-// find binds the session to its player, and has it wait for another one. A real program learns the uid from a token that it has signed.
+// find binds the session to its player, and has it wait for another one, or brings it back into its game. A real program learns the uid from a token that it has signed.
 func (m *Matchmaker) find(c *app.Call) (any, error) {
 	var body struct{ UID string }
 	if err := c.Decode(&body); err != nil || body.UID == "" {
@@ -75,35 +88,54 @@ func (m *Matchmaker) find(c *app.Call) (any, error) {
 		old.Kick("you are playing elsewhere")
 		<-old.Done() // it has left the room of its game, so its name is free there
 	}
+	room, err := m.opponent(c.Session, body.UID)
+	if room == "" || err != nil {
+		return map[string]bool{"waiting": true}, err
+	}
+	err = c.Session.Enter(c.Context(), app.Place{Room: room, User: body.UID}) // a lock is for clients: a program's Enter passes it
+	var refused *app.RefusedError
+	if errors.As(err, &refused) {
+		err = &app.Error{Code: 403, Body: map[string]string{"reason": refused.Reason}}
+	}
+	return map[string]any{"waiting": false, "room": room}, err
+}
+
+// opponent returns the room in which a player plays, from now on or already; none if it has to wait.
+func (m *Matchmaker) opponent(s *app.Session, uid string) (room string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, g := range m.games {
-		if g.players[body.UID] != nil {
-			return map[string]any{"waiting": false, "room": g.room}, nil // it has one already
+		if g.players[uid] != nil {
+			return g.room, nil
 		}
 	}
-	if c.Session.Closed() { // closed has been called before it waited
-		return nil, &app.Error{Code: 410}
+	if s.Closed() { // closed has been called before it waited
+		return "", &app.Error{Code: 410}
 	}
-	if m.waiting == "" || m.waiting == body.UID {
-		m.waiting = body.UID
-		return map[string]bool{"waiting": true}, nil
+	if m.waiting == "" || m.waiting == uid {
+		m.waiting = uid
+		return "", nil
 	}
-	m.begin(m.waiting, body.UID)
+	room = m.begin(m.waiting, uid)
+	for _, s := range m.app.SessionsOf(m.waiting) {
+		_ = s.EnterThen(app.Place{Room: room, User: m.waiting}, nil) // who cannot loses when Patience is over
+	}
 	m.waiting = ""
-	return map[string]bool{"waiting": false}, nil
+	return room, nil
 }
 
 // begin opens a game. Guarded by mu.
-func (m *Matchmaker) begin(players ...string) {
+func (m *Matchmaker) begin(players ...string) (room string) {
 	m.serial++
 	g := &game{room: fmt.Sprint("match-", m.serial), players: make(map[string]*player)}
 	m.games[g.room] = g
+	_ = m.app.Room(g.room).Lock() // before anybody is in it
 	for _, uid := range players {
 		g.players[uid] = new(player)
 		m.goOut(g, uid)
 	}
 	_, _ = m.app.PushUIDs(players, "onMatch", map[string]any{"room": g.room, "players": players})
+	return g.room
 }
 
 // goOut gives a player who is not in the room its time. Guarded by mu.
@@ -127,6 +159,7 @@ func (m *Matchmaker) lose(g *game, loser string) {
 		return // it has ended already
 	}
 	delete(m.games, g.room)
+	_ = m.app.Room(g.room).Unlock() // nothing of it is left when the last one leaves
 	var players []string
 	for uid, p := range g.players {
 		players = append(players, uid)
@@ -135,32 +168,19 @@ func (m *Matchmaker) lose(g *game, loser string) {
 	_, _ = m.app.PushUIDs(players, "onEnd", map[string]string{"room": g.room, "lost": loser})
 }
 
-// enter is a filter: the rooms of games are for their players, under their uids.
-func (m *Matchmaker) enter(c *app.Call) error {
-	var body struct{ Username, Rid string }
-	if err := c.Decode(&body); err != nil {
-		return err
-	}
-	if !strings.HasPrefix(body.Rid, "match-") {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	g, uid := m.games[body.Rid], c.Session.UID()
-	if g == nil || g.players[uid] == nil || body.Username != uid {
-		return &app.Error{Code: 403, Body: map[string]string{"reason": "not_your_game"}}
-	}
-	return nil
-}
-
 // entered runs on the event loop, as do left and closed: they do not wait for anything.
 func (m *Matchmaker) entered(s *app.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if g := m.games[s.Room()]; g != nil && g.players[s.User()] != nil {
-		p := g.players[s.User()]
-		p.in = s
-		p.stop()
+	g := m.games[s.Room()]
+	if g == nil || g.players[s.User()] == nil {
+		return
+	}
+	g.players[s.User()].in = s
+	g.players[s.User()].stop()
+	if !g.begun && g.of(nil) == "" {
+		g.begun = true
+		_ = m.app.Room(g.room).Push("onBegin", nil)
 	}
 }
 
@@ -169,12 +189,12 @@ func (m *Matchmaker) left(s *app.Session, left app.Place, why app.Why) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.games[left.Room]
-	switch {
-	case g == nil || g.players[left.User] == nil || g.players[left.User].in != s: // no game, or the player is there by another session by now
+	switch uid := g.of(s); {
+	case uid == "": // no game, or the player is there by another session by now
 	case why == app.Cut || why == app.Kicked:
-		m.goOut(g, left.User)
+		m.goOut(g, uid)
 	default:
-		m.lose(g, left.User)
+		m.lose(g, uid)
 	}
 }
 
