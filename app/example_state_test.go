@@ -4,7 +4,9 @@ package app_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pomelod/pomelod/app"
 	"github.com/pomelod/pomelod/client"
@@ -57,6 +59,29 @@ func ExampleRoom_SetPassword() {
 	// Output:
 	// false
 	// <nil>
+}
+
+// What is set of a room ends with the server, also where what was said in it is on disk (-history-dir), and an hour after its last member has left. So a program that has rooms of its own sets it again: before the first client comes, and
+// now and then, as rooms lapse, and a process of a fleet is not a part of it yet in OnStart.
+func ExampleApp_OnStart_rooms() {
+	program := func() *app.App {
+		a := app.New()
+		club := a.Room("club")
+		protect := func() error { return club.SetPassword("correct horse battery staple") }
+		a.OnStart(func() error {
+			_, err := a.Every(10*time.Second, func(context.Context) { _ = protect() })
+			return errors.Join(protect(), err)
+		})
+		return a
+	}
+	for range 2 {
+		c, stop := serve(program())
+		fmt.Println(try(c, "ann", "club"))
+		stop()
+	}
+	// Output:
+	// false
+	// false
 }
 
 // table is what a program keeps with a room.
