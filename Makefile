@@ -248,9 +248,9 @@ packages: ## make the packages twice, install them into an empty root, and remov
 
 # Elsewhere than on Linux pomelod only says that it needs Linux; that must compile too.
 .PHONY: arm64
-arm64: ## compile for arm64, and for a system that is not Linux
+arm64: ## compile for arm64, and for a system that is not Linux, with the tests of programs
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build ./...
-	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/pomelod ./app/apptest ./examples/matchmaking ./examples/filter
 
 # Not in CI: it is emulated, and its package is not on every machine. ARM64=FILE runs another binary, as that of a package.
 ARM64 ?= bin/pomelod-arm64

@@ -15,7 +15,7 @@ type doorbell struct {
 	// Static after construction.
 	driver Driver
 	clock  *clock
-	asks   bool // the driver looks at again before it waits for events (Epoll)
+	asks   bool // the driver is an asker
 
 	// Safe from any goroutine.
 	rung   atomic.Bool
@@ -26,6 +26,9 @@ type doorbell struct {
 	waited [2]int64 // ns for which the last two rings waited
 	waits  Waits    // of all rings
 }
+
+// asker is a driver that looks at doorbell.again before it waits for events, as Epoll does: a loop need not ring for itself.
+type asker interface{ looksAgain() }
 
 // waitBuckets is how many sorts of waits are told apart: up to 32 µs, and up to twice as long each; the last is of all that took longer than half a second.
 const waitBuckets = 16

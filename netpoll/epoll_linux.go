@@ -124,6 +124,9 @@ func timeout(l *Loop) int {
 	return int((nanos + 1e6 - 1) / 1e6)
 }
 
+// looksAgain implements asker.
+func (d *Epoll) looksAgain() {}
+
 // Stop makes Run return. Safe from any goroutine.
 func (d *Epoll) Stop() { d.signal(d.stop) }
 

@@ -33,7 +33,7 @@ type Loop struct {
 // clock; nil means the real one.
 func NewLoop(index uint8, h Handler, d Driver, limits Limits, budget *Budget, nanos func() int64) *Loop {
 	l := &Loop{slots: slots{index: index}, clock: newClock(nanos), limits: limits, budget: budget}
-	_, asks := d.(*Epoll)
+	_, asks := d.(asker)
 	l.doorbell = doorbell{driver: d, clock: &l.clock, asks: asks}
 	l.ledger = ledger{budget: budget, bell: &l.doorbell}
 	budget.loops = append(budget.loops, &l.ledger)
