@@ -275,6 +275,19 @@ func publishAndRestarts(t *testing.T) {
 		}
 	}
 
+	// What is published while a node is down is not for those who come to it later.
+	p.names, b.cut = []string{"a", "c"}, true
+	if s, err := p.nodes["a"].publish(""); err != nil || s.Nodes != 2 {
+		t.Errorf("while b is down: %+v, %v", s, err)
+	}
+	time.Sleep(time.Second)
+	b = p.begin("b", wallMillis())
+	b.News(p.nodes["a"].notes.All())
+	if got := b.news(); got != "" {
+		t.Errorf("b publishes what was published before it began: %s", got)
+	}
+	c.news()
+
 	// What has reached nobody yet is done by the process that goes on as the node.
 	c.cut = true
 	if _, err := p.nodes["a"].publish("late"); !errors.Is(err, admin.ErrPartly) {
