@@ -89,11 +89,15 @@ func TestPublishedOnce(t *testing.T) {
 			if strings.Contains(string(s.items[len(s.items)-1].Body), "loops") {
 				t.Error("a member's message has the id of an operator's, and is taken for it")
 			}
+			s.handle(Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: Everybody, Content: []byte(`"x"`), Ext: &Extended{Mid: 8}})
+			if n, answer := s.publish(op, Everybody, 8); n != 3 || parsePublished(t, answer).Again {
+				t.Errorf("with the id of a member's message: %d pushes, %s", n, answer)
+			}
 			for mid := range uint64(2 * maxMids) {
 				s.handle(Request{Op: OpSend, From: at(0, 1), User: "a", Room: "r", Target: Everybody, Content: []byte(`"x"`), Ext: &Extended{Mid: 1000 + mid}})
 			}
 			again("after many of members", s)
-			if n := len(s.room("r").history.mids()); n != maxMids+1 {
+			if n := len(s.room("r").history.mids()); n != maxMids+2 {
 				t.Errorf("%d ids are kept", n)
 			}
 			if op == OpPush {
