@@ -43,7 +43,8 @@ type session struct {
 	ended    bool
 	left     bool // its leave was posted
 	cut      bool // it was cut off, and did not say goodbye
-	followed bool // a later one has returned
+	followed bool // a later one has its place
+	toldBack bool // and programs have said so since they said that it is away
 	seat     *seat
 }
 
@@ -65,7 +66,7 @@ type seat struct {
 	latest   *said                // of what it was pushed
 	ticks    map[channel.Node]int // the last volatile push of a node
 	ticked   map[int]bool         // all of them
-	back     map[int]bool         // who is back, as programs say
+	back     map[int]bool         // who is back, as programs say: false where one is away again behind that
 }
 
 // said is something a client has sent.
@@ -194,6 +195,14 @@ func (c *client) begin() {
 	c.enter(p)
 }
 
+// key proves that two sessions are the client's; 0: nothing does.
+func (c *client) key() uint64 {
+	if c.plain {
+		return 0
+	}
+	return uint64(c.id + 1)
+}
+
 // enter enters the client's room by a connector.
 func (c *client) enter(p *proc) {
 	w := c.w
@@ -205,9 +214,7 @@ func (c *client) enter(p *proc) {
 	c.all = append(c.all, s)
 	r := s.request(channel.OpEnter)
 	r.User = c.name
-	if !c.plain {
-		r.Key = uint64(c.id + 1)
-	}
+	r.Key = c.key()
 	if w.returns {
 		c.returning(r)
 	}
@@ -324,9 +331,12 @@ func (s *session) leave() {
 		return
 	}
 	s.left = true
-	s.away()
+	told := s.away()
 	r := s.request(channel.OpLeave)
 	r.Req, r.User = 0, s.name
+	if told {
+		r.Key = s.c.key()
+	}
 	if s.p.w.returns {
 		s.cutOff(r)
 	}
@@ -450,7 +460,11 @@ func (p *proc) item(part uint16, it *channel.Item) {
 			s.left = true
 		}
 	case channel.ItemEnter:
-		s.enters(it)
+		if it.Req == 0 {
+			s.isTold()
+		} else {
+			s.enters(it)
+		}
 	case channel.ItemKick:
 		s.end("kicked: "+string(it.Body), false)
 	}

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/pomelod/pomelod/channel"
 	"github.com/pomelod/pomelod/cluster"
@@ -16,7 +15,8 @@ import (
 // They push what is volatile, which each session in the room is given at most once, in the order in which one node has asked for it; and whoever is there, and stays, if the push is answered.
 //
 // They hear who is away and who returns (app.App.OnAway, OnReturn), here where the cut is noticed and where the enter is answered, and push that to the room. A session enters once.
-// It returns only if an earlier one of its client was cut off, or ended unseen, and nobody has returned to that one's place; and nobody in the room hears that somebody is away behind that they are back.
+// It returns only if an earlier one of its client may have the place still, as nobody has had it since: that one's leave may be on its way. Who is told of as away when another session has its place
+// already is told of as back behind that.
 //
 // And they ask who leads (app.App.Leads), on all nodes. Of those that are members and serve one leads, and stays it until it ends.
 
@@ -170,50 +170,60 @@ func (w *world) checkPushed() {
 }
 
 // away has a program hear that a session was cut off, and tell the room.
-func (s *session) away() {
+func (s *session) away() (told bool) {
 	x := s.p.w.programs
 	if x == nil || !s.cut || s.seat == nil {
-		return
+		return false
 	}
 	s.p.w.sums["told of as away"]++
 	x.aways = append(x.aways, s)
 	_ = s.p.post(s.tells("onAway", len(x.aways)-1))
+	return true
 }
 
-// comesBack has a program hear that a session has taken up a place that was kept, and tell the room.
+// comesBack has a program hear that a session has a place that another one had, and tell the room.
 func (s *session) comesBack() {
-	c, w := s.c, s.p.w
-	var of *session // whose place that was
-	for _, o := range slices.Backward(c.all) {
-		switch {
-		case o == s || o.part != s.part || o.name != s.name:
-			continue
-		case of == nil && !o.followed && (o.mayReturn() || !s.p.node.View().Has(o.node)):
-			of = o
-		}
-		o.followed = true
-	}
+	w := s.p.w
 	w.sums["told of as back"]++
-	if of == nil {
-		w.violation("client %d is back in room %d as %s, at %s, and was not away", c.id, s.part, s.name, s.p.name)
+	if !slices.ContainsFunc(s.c.all, func(o *session) bool { return o != s && o.part == s.part && o.name == s.name && !o.followed }) {
+		w.violation("client %d is back in room %d as %s, at %s, and no earlier session's place can be its", s.c.id, s.part, s.name, s.p.name)
+	}
+	for _, o := range s.c.all {
+		o.followed = o.followed || o != s && o.part == s.part && o.name == s.name
+	}
+	s.tellBack()
+}
+
+// isTold has a program hear that a session has its place although an earlier one was told of as away since it came.
+func (s *session) isTold() {
+	w := s.p.w
+	w.sums["told of as back again"]++
+	s.tellBack()
+	if !slices.ContainsFunc(w.programs.aways, func(o *session) bool { return o != s && o.c == s.c && o.part == s.part && o.name == s.name }) {
+		w.violation("client %d is told of as back in room %d as %s, at %s, and nobody was told of as away", s.c.id, s.part, s.name, s.p.name)
+	}
+}
+
+// tellBack tells the room who of those told of as away is back by s, if that is not told yet.
+func (s *session) tellBack() {
+	x := s.p.w.programs
+	if x == nil {
 		return
 	}
-	if x := w.programs; x != nil {
-		if n := slices.Index(x.aways, of); n >= 0 {
+	for n, o := range x.aways {
+		if o != s && o.c == s.c && o.part == s.part && o.name == s.name && !o.toldBack {
+			o.toldBack = true
 			_ = s.p.post(s.tells("onReturn", n))
 		}
 	}
 }
 
-// mayReturn tells whether the place of a session that has ended may be kept: it was cut off, or its end was none that a client or an owner wanted.
-func (s *session) mayReturn() bool {
-	return s.cut || s.seat == nil || !s.seat.by && !strings.HasPrefix(s.seat.why, "kicked")
-}
-
 // goesAway and isBackAgain take what programs tell the room.
 func (s *session) goesAway(it *channel.Item) {
-	if n := s.p.w.told(it); s.seat.back[n] {
-		s.p.w.violation("client %d hears that client %d is away behind that it is back", s.c.id, s.p.w.programs.aways[n].c.id)
+	n := s.p.w.told(it)
+	if s.seat.back[n] {
+		s.p.w.sums["heard that somebody is away behind that it is back"]++
+		s.seat.back[n] = false
 	}
 	s.p.w.sums["heard that somebody is away"]++
 }
