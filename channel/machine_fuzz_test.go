@@ -2,6 +2,7 @@ package channel
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -39,6 +40,29 @@ func FuzzImport(f *testing.F) {
 			t.Fatalf("%q\nbecame %q", first, second)
 		}
 	})
+}
+
+// Two rooms with one number are refused: their order would be that of a map, and what names one by its id would be either's.
+func TestImportOfRoomsWithOneNumber(t *testing.T) {
+	part, other := Partition("r"), ""
+	for i := 0; other == ""; i++ {
+		if name := fmt.Sprint("r", i); Partition(name) == part {
+			other = name
+		}
+	}
+	for number, refused := range map[uint64]bool{1: true, 2: false} {
+		var b []byte
+		for _, r := range []Record{
+			{Kind: RecordRoom, Room: "r", Num: 1}, {Kind: RecordSettings, Room: "r", Num: 2},
+			{Kind: RecordRoom, Room: other, Num: number}, {Kind: RecordSettings, Room: other, Num: 2},
+			{Kind: RecordPartition, Num: 2, Key: 5},
+		} {
+			b = appendFramed(b, &r)
+		}
+		if err := NewWorker(nil).Import(part, testEpoch, b); (err != nil) != refused {
+			t.Errorf("rooms 1 and %d: %v", number, err)
+		}
+	}
 }
 
 // What parses as a record is stable: encoded, it parses as the same.

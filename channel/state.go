@@ -66,6 +66,12 @@ func (p *partition) inOrder() []*Room {
 	return rooms
 }
 
+// twins tells whether two rooms have one id, as only in what no owner has written.
+func (p *partition) twins() bool {
+	rooms := p.inOrder()
+	return len(slices.CompactFunc(rooms, func(a, b *Room) bool { return a.id == b.id })) < len(p.rooms)
+}
+
 // byID is the room of an id; nil: there is none. It looks at all.
 func (p *partition) byID(id RoomID) *Room {
 	for _, room := range p.rooms {
