@@ -189,7 +189,7 @@ var snapshotMetrics = []metric[router.Snapshot]{
 	counter("addresses_shared_total", "Times that an address had to share its limits with others, as there were too many to tell apart.", "", func(s *router.Snapshot) uint64 { return s.Addresses.Shared }),
 	gauge("unsent_bytes", "Bytes kept for clients that do not take them; what they share counts once.", "", func(s *router.Snapshot) int64 { return s.Unsent }),
 	gauge("inbound_bytes", "Bytes of messages that have arrived in part, and of what waits to be handled; a few kilobytes of a client do not count.", "", func(s *router.Snapshot) int64 { return s.Inbound }),
-	counter("misrouted_total", "Requests and items of other nodes, or for them, that were dropped: what they name is not there.", "", func(s *router.Snapshot) uint64 { return s.Misrouted }),
+	counter("misrouted_total", "Answers and pushes of other nodes, or for them, that were dropped: the event loop that they name is not there.", "", func(s *router.Snapshot) uint64 { return s.Misrouted }),
 	counter("handler_panics_total", "Panics in handlers of the App; each was answered 500.", "", func(s *router.Snapshot) uint64 { return s.HandlerPanics }),
 }
 

@@ -199,7 +199,7 @@ type Node struct {
 	broadcasts atomic.Int32                          // of App.Broadcast, as many as loops that have yet to do theirs
 	elsewhere  func(channel.OutletID) channel.Outlet // outlets of other nodes; nil: there are none
 	inFleet    bool                                  // partitions are wherever the fleet says
-	misrouted  atomic.Uint64                         // requests and items from or for loops that are not there
+	misrouted  atomic.Uint64                         // items for loops that are not there
 	tags       []int                                 // Config.PredecessorTags. Static after construction
 }
 
