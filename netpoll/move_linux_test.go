@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -402,5 +403,51 @@ func expect(t *testing.T, c net.Conn, want string) {
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		t.Fatalf("told %q, want %q (%v)", got[:n], want, err)
+	}
+}
+
+// A socket that the gate refuses is closed, and no loop hears of it. The gate is told who it is, and a pass that comes back makes
+// room.
+func TestGateRefuses(t *testing.T) {
+	s := newSite(t, func(_ *site, d *driven) {
+		d.onData = func(c *netpoll.Conn, b []byte) int { d.loop.Write(c, b); return len(b) }
+	})
+	s.gate.mu.Lock()
+	s.gate.max = 2
+	s.gate.mu.Unlock()
+	a, err := s.dial(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.dial(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for range 20 {
+		if _, err := s.dial(0); err == nil {
+			t.Fatal("a third is served")
+		}
+	}
+	_ = a.Close()
+	for end := time.Now().Add(10 * time.Second); s.gate.left() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the pass of a closed connection does not come back")
+		}
+	}
+	again, err := s.dial(0)
+	if err != nil {
+		t.Fatal("refused though there is room:", err)
+	}
+	defer again.Close()
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	if s.gate.refused != 20 {
+		t.Errorf("%d refused", s.gate.refused)
+	}
+	for _, p := range s.gate.peers {
+		if p != netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+			t.Errorf("the gate was asked about %v", p)
+		}
 	}
 }
