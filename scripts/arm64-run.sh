@@ -46,7 +46,8 @@ done
 gate=$(sed -n 's/.*"msg":"listening".*"id":"gate","addr":"\([^"]*\)".*/\1/p' "$log")
 "$GO" run ./examples/twoclients -gate "$gate"
 "$qemu" "$binary" rooms -admin-socket "$dir/admin.sock"
-"$qemu" "$binary" top -every 100ms -admin-socket "$dir/admin.sock" | head -3
+"$qemu" "$binary" top -count 1 -admin-socket "$dir/admin.sock" >"$dir/top" # not into a pipe, which would hide that it fails
+head -n 3 "$dir/top"
 
 kill -TERM "$pid"
 if ! wait "$pid"; then
