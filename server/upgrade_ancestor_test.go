@@ -46,7 +46,7 @@ func buildBefore(t *testing.T, first string) (commit, binary string) {
 	for i := range ancestors {
 		commit, ok := git("rev-parse", fmt.Sprintf("%s~%d", first, i))
 		if !ok {
-			break
+			t.Skipf("of the commits up to %s that this checkout has, none can be built", first)
 		}
 		binary, err := buildAt(t, commit)
 		if err == nil {
@@ -54,7 +54,7 @@ func buildBefore(t *testing.T, first string) (commit, binary string) {
 		}
 		t.Log(err)
 	}
-	t.Skipf("of the %d commits up to %s, or those that this checkout has, none can be built", ancestors, first)
+	t.Fatalf("of the %d commits up to %s none can be built", ancestors, first)
 	return "", ""
 }
 
