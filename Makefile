@@ -15,7 +15,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath $(BUILDVCS) -ldflags '-s -w -X g
 
 # What is tested is compiled as what is shipped, so that one entry of Go's cache serves the tests, the binary, and those that tests build. The race detector needs cgo.
 export CGO_ENABLED ?= 0
-export GOFLAGS     := $(strip $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath)
+export GOFLAGS     := $(strip $(filter-out -trimpath $(BUILDVCS),$(shell $(GO) env GOFLAGS)) -trimpath $(BUILDVCS))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
