@@ -4,6 +4,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,8 @@ func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		text := program + " is missing; install it, on Debian: apt-get install --no-install-recommends systemd"
+		from := map[string]string{"systemd-analyze": "systemd", "systemd-socket-activate": "systemd", "dpkg-deb": "dpkg"}
+		text := program + " is missing; install it, on Debian: apt-get install --no-install-recommends " + cmp.Or(from[program], program)
 		if os.Getenv("CI") != "" {
 			t.Fatal(text)
 		}

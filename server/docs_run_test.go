@@ -165,6 +165,9 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(err)
 	}
 	r := &reader{newcomer: &newcomer{t, t.TempDir()}, ports: map[string]string{}, steps: map[string]expected{}}
+	// What documents have Go build is built as pomelod is shipped, so that nothing is compiled anew for it with the race detector, and without asking git.
+	t.Setenv("CGO_ENABLED", "0")
+	t.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false"))
 	first := freeport.Row(t, 4)
 	for i, port := range []string{"3050", "3014", "3005", "3006"} {
 		r.ports[port] = fmt.Sprint(first + i)
@@ -190,7 +193,7 @@ func newReader(t *testing.T) *reader {
 		"/run/pomelod/", r.file("run/pomelod") + "/",
 		"127.0.0.1:3005", "127.0.0.1:" + r.ports["3005"],
 		"go run ./examples/", "go run -C " + root + " ./examples/",
-		"curl ", "curl -sS --fail-with-body ", // what is refused is an error
+		"curl ", "curl -sSf --noproxy '*' ", // what is refused is an error
 	}
 	return r
 }
@@ -229,12 +232,15 @@ func (r *reader) serve(env []string, args ...string) {
 	r.u.run(r.t, cmd)
 }
 
-// stop ends the pomelod that serves in order.
+// stop ends the pomelod that serves in order. Of one that was upgraded, only the first process can be asked how it ended.
 func (r *reader) stop() {
 	r.t.Helper()
 	if r.u != nil {
 		_ = syscall.Kill(r.u.pid(), syscall.SIGTERM)
 		<-r.u.ended
+		if err := <-r.u.done; err != nil {
+			r.t.Errorf("pomelod ended with %v\n%s", err, r.u.log())
+		}
 		r.u = nil
 	}
 }
@@ -263,11 +269,19 @@ func (r *reader) unit(words string) {
 // read carries out the commands of a document.
 func (r *reader) read(path string) {
 	r.t.Helper()
+	fences := shFences(r.t, path)
+	for _, fence := range fences {
+		for _, tool := range []string{"curl", "openssl"} {
+			if fence.mark == "" && strings.Contains(strings.Join(fence.lines, "\n"), tool+" ") {
+				need(r.t, tool)
+			}
+		}
+	}
 	r.unused = map[string]bool{}
 	for line := range r.steps {
 		r.unused[line] = true
 	}
-	for _, fence := range shFences(r.t, path) {
+	for _, fence := range fences {
 		if fence.mark != "" {
 			continue
 		}
