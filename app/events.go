@@ -73,7 +73,7 @@ func (a *App) OnRename(fn func(s *Session, was Place)) { a.onRename = append(a.o
 func (a *App) OnAway(fn func(s *Session, at Place)) { a.onAway = append(a.onAway, fn) }
 
 // OnReturn adds a function that is called when a session has a place that was kept (OnAway), or takes it over from another session of its user's, which ends: the others in the room are not told that it comes. It is called right after
-// OnEnter or OnJoin, and once more if OnAway is called later for the session that had the place before, so it is always the last to be called. s is the new session. It runs on the event loop and must not block. In a fleet it runs where
+// OnEnter or OnJoin, and it may be once more where OnAway is called for the session that had the place before while the new one comes, so it is always the last to be called: what it does is to be the same if it is done twice. s is the new session. It runs on the event loop and must not block. In a fleet it runs where
 // the new session is, and also for who was cut off by the end of a node, of which OnAway has not told;
 // and anywhere for a session that was cut off before it was told that it had entered: OnEnter was not called for that, so neither was OnAway.
 func (a *App) OnReturn(fn func(s *Session, at Place)) { a.onReturn = append(a.onReturn, fn) }

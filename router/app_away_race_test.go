@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -204,5 +205,41 @@ func TestEachAwayHasItsReturn(t *testing.T) {
 				t.Error("no connection broke behind the enter of the next one")
 			}
 		})
+	}
+}
+
+// Who comes back before the loop that owns the room looks at its mail, on a loop where its cut was noticed, returns as if no program were told of it: it is told what it lacks, also if it has nothing but its address.
+func TestReturnBeforeTheMail(t *testing.T) {
+	for _, secret := range []string{"", "one that nobody guesses"} {
+		for _, program := range []bool{false, true} {
+			t.Run(fmt.Sprintf("secret=%v,program=%v", secret != "", program), func(t *testing.T) {
+				e := new(awayEvents)
+				r := newRig(t, shape{loops: 1}, func(cfg *Config) {
+					keepPlaces(cfg)
+					if program {
+						cfg.App = e.program()
+					}
+				})
+				r.uncounted = true
+				r.peer = netip.MustParseAddr("192.0.2.1")
+				ann, bob, again := r.login(atConnector, false), r.login(atConnector, true), r.login(atConnector, true)
+				ann.enter("ann", "r")
+				bob.ask(routeEnter, secretBody("bob", "r", secret))
+				e.took(r)
+				bob.sock.Room = 0
+				ann.ask(routeSend, sendBody("said", "*"))
+				bob.sock.Err = syscall.ECONNRESET
+				bob.sock.Ready()
+				again.request(routeEnter, secretBody("bob", "r", secret))
+				again.sock.Ready()
+				got := e.took(r)
+				if want := "away r, leave r cut, enter r, return r"; program && !strings.HasPrefix(got, want) {
+					t.Errorf("the program was told %s, want %s", got, want)
+				}
+				if lines := strings.Join(again.take(), "\n"); !strings.Contains(lines, `"users":["ann","bob"]`) || !strings.Contains(lines, `"msg":"said"`) {
+					t.Errorf("it is told %s", lines)
+				}
+			})
+		}
 	}
 }

@@ -262,12 +262,15 @@ func (l *loop) departRooms(s *session, end channel.Request, why netpoll.Reason) 
 	l.leaveAs(s, told, s.roomName(), r.id.Partition(), end)
 }
 
-// leaveAs posts the leave of s from one of its rooms. If a program was told that its place is kept, it goes by mail even to this loop, as does what the program pushes to the room.
+// leaveAs posts the leave of s from one of its rooms. If a program was told that its place is kept, whoever has the place already is told that it returns, behind what the program has just pushed to the room. That goes by
+// mail, also to this loop, which carries out the leave before: else whoever comes back meanwhile would take the place over, and not return. So who has the place is looked for again, by mail, as the leave of nobody.
 func (l *loop) leaveAs(s *session, told bool, room string, part uint16, end channel.Request) {
-	in := l.inlet(part)
-	if told {
-		in, end.Key = l.node.placement.Load()[part].inlet, s.keyAs(s.user())
+	at, user := &l.node.placement.Load()[part], s.user()
+	if told && at.loop != l {
+		end.Key = s.keyAs(user)
 	}
-	end.Op, end.From, end.User, end.Room, end.Part = channel.OpLeave, l.addr(s.conn), s.user(), room, part
-	in.Post(end)
+	l.leave(l.addr(s.conn), user, room, part, end)
+	if key := s.keyAs(user); told && at.loop == l && key != 0 {
+		at.inlet.Post(channel.Request{Op: channel.OpLeave, From: channel.Addr{Node: l.node.id, Ref: channel.Ref(l.index) << 56}, User: user, Room: room, Part: part, Key: key})
+	}
 }
