@@ -4,8 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -27,7 +27,6 @@ type Matchmaker struct {
 	mu      sync.Mutex
 	waiting string           // the uid that waits for an opponent, empty: nobody
 	games   map[string]*game // by room
-	serial  int
 }
 
 // game is two players in a room.
@@ -126,8 +125,7 @@ func (m *Matchmaker) opponent(s *app.Session, uid string) (room string, err erro
 
 // begin opens a game. Guarded by mu.
 func (m *Matchmaker) begin(players ...string) (room string) {
-	m.serial++
-	g := &game{room: fmt.Sprint("match-", m.serial), players: make(map[string]*player)}
+	g := &game{room: "match-" + rand.Text(), players: make(map[string]*player)} // nobody who guesses it is there before the lock
 	m.games[g.room] = g
 	_ = m.app.Room(g.room).Lock() // before anybody is in it
 	for _, uid := range players {

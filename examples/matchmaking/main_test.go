@@ -43,6 +43,15 @@ func TestOnlyPlayersEnter(t *testing.T) {
 	}
 }
 
+// Nobody waits in the room of a game that has not begun, to hear what its players say, or under the name of one of them: its name is told only when it is locked.
+func TestNobodyIsThereBefore(t *testing.T) {
+	_, _, _, one := match(t, time.Hour)
+	_, _, _, other := match(t, time.Hour)
+	if one == other || len(one) < len("match-")+20 {
+		t.Errorf("the first games of two servers are in %s and %s", one, other)
+	}
+}
+
 func TestWhoLeavesLoses(t *testing.T) {
 	_, ann, ben, _ := match(t, time.Hour)
 	ann.Close()
