@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -56,6 +57,7 @@ type publishes struct {
 	told     []toldPublish                    // by this node, in order
 	known    map[string]knownPublish          // by ID
 	done     map[string]uint64                // up to when what each node has published is carried out here
+	queued   map[string]uint64                // and up to when it is, or waits to be
 	answers  []toldAnswer                     // of this node, in order
 	answered uint64                           // when the last of their notes was made
 	asked    map[uint64]map[string]toldAnswer // those of others to what is waited for here, by when it was published
@@ -69,6 +71,7 @@ type toldPublish struct {
 	At      uint64         `json:"at"`
 	First   uint64         `json:"first,omitempty"` // when it was published first, at whatever node, if that was before
 	ID      string         `json:"id,omitempty"`    // admin.Publish.ID
+	Count   int            `json:"count,omitempty"` // sessions of the node that it went to
 	Publish *admin.Publish `json:"publish,omitempty"`
 }
 
@@ -85,6 +88,7 @@ type toldAnswer struct {
 	At    uint64 `json:"at"`
 	ID    string `json:"id,omitempty"`
 	First uint64 `json:"first,omitempty"` // as it has an ID
+	Said  uint64 `json:"said"`            // when this was said, by the clock of who says it: the other one may differ
 	Count int    `json:"count"`           // sessions
 	Again bool   `json:"again,omitempty"` // it had done it before
 	Error string `json:"error,omitempty"` // it has not done it
@@ -99,9 +103,13 @@ type toldAnswers struct {
 
 // knownPublish is what a node has done for a mid.
 type knownPublish struct {
-	first uint64
+	first uint64 // by the clock of the node that was asked first
+	at    uint64 // when it was learnt, by this one's
 	count int
 }
+
+// over tells whether a mid may be forgotten. A clock that is behind makes it no older.
+func (k *knownPublish) over(wall uint64) bool { return max(k.first, k.at)+ms(publishMids) <= wall }
 
 // waitingPublish is something published at another node that is to be carried out here.
 type waitingPublish struct {
@@ -120,8 +128,12 @@ func (p *publishes) everywhere(ctx context.Context, what admin.Publish) (s admin
 		return s, err
 	}
 	own, err := p.here(ctx, &t)
-	if err == nil {
+	switch {
+	case err == nil:
+		t.Count = own.Count
 		err = p.spread(&t)
+	case mayHappen(err):
+		err = fmt.Errorf("it may be published to sessions of this node, and is to none of others; with the same mid it can be asked for again, and comes to nobody twice: %w", err)
 	}
 	<-p.turn
 	if err != nil {
@@ -137,6 +149,22 @@ func (p *publishes) takeTurn(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("what was published before is under way: %w", admin.ErrNotNow)
+	}
+}
+
+// rest has nothing carried out here until resume is called, so that another process may go on as this node: all that is done here is told by then, or that one would do it again.
+func (p *publishes) rest() error {
+	if p.turn == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), publishPush+time.Second)
+	defer cancel()
+	return p.takeTurn(ctx)
+}
+
+func (p *publishes) resume() {
+	if p.turn != nil {
+		<-p.turn
 	}
 }
 
@@ -158,12 +186,17 @@ func (p *publishes) here(ctx context.Context, t *toldPublish) (a toldAnswer, err
 
 var errPublishRate = fmt.Errorf("a node publishes at most %d KiB in %v to sessions of a whole fleet: %w", cluster.MaxNote>>10, publishTold, admin.ErrNotNow)
 
+// mayHappen tells whether a loop may do yet what has failed.
+func mayHappen(err error) bool {
+	return errors.Is(err, router.ErrStuck) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // carryOut pushes to sessions of this node, once for a mid. The turn must be had.
 func (p *publishes) carryOut(ctx context.Context, t *toldPublish) (a toldAnswer, err error) {
 	wall := wallMillis()
 	p.mu.Lock()
 	before, has := p.known[t.ID]
-	if has && t.ID != "" && before.first+ms(publishMids) > wall {
+	if has && t.ID != "" && !before.over(wall) {
 		p.mu.Unlock()
 		t.First = before.first
 		return toldAnswer{Count: before.count, Again: true}, nil
@@ -178,7 +211,7 @@ func (p *publishes) carryOut(ctx context.Context, t *toldPublish) (a toldAnswer,
 	switch {
 	case err == nil:
 		p.learn(t.ID, knownPublish{first: t.first(), count: n})
-	case !errors.Is(err, router.ErrStuck) && !errors.Is(err, context.DeadlineExceeded): // else a loop may do it yet
+	case !mayHappen(err):
 		delete(p.known, t.ID)
 	}
 	return toldAnswer{Count: n}, err
@@ -192,16 +225,19 @@ func (p *publishes) learn(id string, k knownPublish) {
 	if p.known == nil {
 		p.known = make(map[string]knownPublish)
 	}
+	wall := wallMillis()
+	if k.at == 0 {
+		k.at = wall
+	}
 	p.known[id] = k
 	if len(p.known) <= publishKnow {
 		return
 	}
 	oldest := id
-	wall := wallMillis()
 	for other, k := range p.known {
-		if k.first+ms(publishMids) <= wall {
+		if k.over(wall) {
 			delete(p.known, other)
-		} else if k.first < p.known[oldest].first {
+		} else if other != id && (oldest == id || k.at < p.known[oldest].at) {
 			oldest = other
 		}
 	}
@@ -239,7 +275,7 @@ func (p *publishes) standing(t *toldPublish) (list []toldPublish, text []byte, e
 // fits tells whether t may stand in the note. p.mu must be held.
 func (p *publishes) fits(t *toldPublish) bool {
 	full := *t
-	full.At, full.First = wallMillis(), wallMillis() // which take room
+	full.At, full.First, full.Count = wallMillis(), wallMillis(), math.MaxInt32 // which take room
 	_, text, err := p.standing(&full)
 	return err == nil && len(publishKey)+len(p.node)+len(text) <= cluster.MaxNote
 }
@@ -305,7 +341,7 @@ func (p *publishes) await(ctx context.Context, t *toldPublish, own toldAnswer) (
 		switch {
 		case deaf != nil || len(missing) > 0:
 		case len(failed) > 0:
-			return s, fmt.Errorf("nodes have not published it to their sessions: %s; %d others have. With the same mid it can be asked for again, and comes to nobody twice: %w", strings.Join(failed, ", "), len(answers)-len(failed), admin.ErrPartly)
+			return s, fmt.Errorf("nodes have not published it, or not to all their sessions: %s; %d others have. With the same mid it can be asked for again, and comes to nobody twice: %w", strings.Join(failed, ", "), len(answers)-len(failed), admin.ErrPartly)
 		default:
 			return s, nil
 		}
@@ -317,7 +353,11 @@ func (p *publishes) await(ctx context.Context, t *toldPublish, own toldAnswer) (
 			if deaf != nil {
 				missing = []string{"(this node does not hear the fleet)"}
 			}
-			return s, fmt.Errorf("published at %d nodes; these have not answered, and may do it for a minute: %s. With the same mid it can be asked for again, and comes to nobody twice: %w", len(answers)-len(failed), strings.Join(append(missing, failed...), ", "), admin.ErrPartly)
+			not := ""
+			if len(failed) > 0 {
+				not = ". These have not published it, or not to all their sessions: " + strings.Join(failed, ", ")
+			}
+			return s, fmt.Errorf("published at %d nodes; these have not answered, and may do it for a minute: %s%s. With the same mid it can be asked for again, and comes to nobody twice: %w", len(answers)-len(failed), strings.Join(missing, ", "), not, admin.ErrPartly)
 		}
 	}
 }
@@ -339,17 +379,19 @@ func (p *publishes) take(n *cluster.Note, wall uint64) {
 		return
 	}
 	from := strings.TrimPrefix(n.Key, publishKey)
+	if p.queued == nil {
+		p.queued = make(map[string]uint64)
+	}
 	for _, t := range list {
-		_, known := p.known[t.ID]
-		switch {
-		case from == p.node || t.first() < p.from:
-			if !known { // a node carries out first what it publishes
-				p.learn(t.ID, knownPublish{first: t.first()})
+		if _, known := p.known[t.ID]; !known && (from == p.node || t.first() < p.from) { // a node carries out first what it publishes
+			k := knownPublish{first: t.first()}
+			if from == p.node {
+				k.at, k.count = t.At, t.Count
 			}
-			if from != p.node && t.Publish != nil && t.At > p.done[from] {
-				p.wait = append(p.wait, waitingPublish{from, t})
-			}
-		case t.Publish != nil && t.At > p.done[from]:
+			p.learn(t.ID, k)
+		}
+		if from != p.node && t.Publish != nil && t.At > max(p.done[from], p.queued[from]) { // it stands in the next notes too
+			p.queued[from] = t.At
 			p.wait = append(p.wait, waitingPublish{from, t})
 		}
 	}
@@ -361,28 +403,45 @@ func (p *publishes) take(n *cluster.Note, wall uint64) {
 
 // carryOutAll carries out what others have published.
 func (p *publishes) carryOutAll() {
+	var late []toldAnswer // many at once, where a node was cut off
 	for {
 		p.batch.Lock() // what the process before this one has done may stand in a note behind
 		p.batch.Unlock()
 		p.mu.Lock()
 		if len(p.wait) == 0 {
-			p.busy = false
+			if len(late) > 0 {
+				p.mu.Unlock()
+				p.answer(late)
+				late = nil
+				continue
+			}
+			p.busy, p.wait = false, nil
 			p.mu.Unlock()
 			return
 		}
 		w := p.wait[0]
 		p.wait = p.wait[1:]
-		over := w.At <= p.done[w.node] || w.At+ms(publishHold) <= wallMillis()
+		done := w.At <= p.done[w.node]
 		before := w.first() < p.from
 		p.mu.Unlock()
-		if over {
+		wall := wallMillis()
+		over := w.At+ms(publishHold) <= wall
+		switch {
+		case done, over && before:
+			continue
+		case over:
+			a := w.answer()
+			a.Error = fmt.Sprintf("it was heard of there too late, %d s after it was published by that node's clock; does it go right?", (wall-w.At)/1000)
+			late = append(late, a)
 			continue
 		}
-		a, err := toldAnswer{Again: w.first() < w.At}, error(nil)
-		if !before { // who is here has come since
-			p.turn <- struct{}{}
-			a, err = p.carryOut(context.Background(), &w.toldPublish)
-			<-p.turn
+		p.turn <- struct{}{} // held until it is answered: who has it knows that what is done is told (rest)
+		a, err := w.answer(), error(nil)
+		if a.Again = w.first() < w.At; !before { // else who is here has come since
+			var did toldAnswer
+			did, err = p.carryOut(context.Background(), &w.toldPublish)
+			a = w.answer() // whose First may be another
+			a.Count, a.Again = did.Count, did.Again
 		}
 		switch {
 		case errors.Is(err, app.ErrBusy):
@@ -395,15 +454,22 @@ func (p *publishes) carryOutAll() {
 		if err != nil {
 			slog.Warn("what an operator has published at another node may not have been published here", "node", w.node, "route", w.Publish.Route, "err", err)
 		}
-		if a.Node, a.At, a.ID = w.node, w.At, w.ID; w.ID != "" {
-			a.First = w.first()
-		}
-		p.answer(a)
+		p.answer([]toldAnswer{a})
+		<-p.turn
 	}
 }
 
+// answer is what is told of it, but for what became of it.
+func (w *waitingPublish) answer() toldAnswer {
+	a := toldAnswer{Node: w.node, At: w.At, ID: w.ID}
+	if w.ID != "" {
+		a.First = w.first()
+	}
+	return a
+}
+
 // answer tells who has published something what became of it here.
-func (p *publishes) answer(a toldAnswer) {
+func (p *publishes) answer(list []toldAnswer) {
 	err := p.tell(answerKey+p.node, func(last uint64) (n cluster.Note, err error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -412,21 +478,28 @@ func (p *publishes) answer(a toldAnswer) {
 		if p.done == nil {
 			p.done = make(map[string]uint64)
 		}
-		p.done[a.Node] = max(p.done[a.Node], a.At)
-		p.answers = slices.DeleteFunc(append(p.answers, a), func(old toldAnswer) bool {
-			return old.At+ms(publishTold) <= wall && (old.ID == "" || old.First+ms(publishMids) <= wall)
+		for _, a := range list {
+			a.Said = wall
+			p.done[a.Node] = max(p.done[a.Node], a.At)
+			p.answers = append(p.answers, a)
+		}
+		ended := func(_ string, at uint64) bool { return at+ms(publishMids) <= wall } // as those notes have
+		maps.DeleteFunc(p.done, ended)
+		maps.DeleteFunc(p.queued, ended)
+		p.answers = slices.DeleteFunc(p.answers, func(old toldAnswer) bool {
+			return old.Said+ms(publishTold) <= wall && (old.ID == "" || old.Error != "" || old.Said+ms(publishMids) <= wall)
 		})
 		p.answers = p.answers[max(0, len(p.answers)-answersTold):]
 		n = cluster.Note{Key: answerKey + p.node, At: p.answered, Until: p.answered + ms(publishMids)}
 		for {
-			if n.Text, err = json.Marshal(toldAnswers{p.from, p.done, p.answers}); err != nil || len(n.Key)+len(n.Text) <= cluster.MaxNote || len(p.answers) == 1 {
+			if n.Text, err = json.Marshal(toldAnswers{p.from, p.done, p.answers}); err != nil || len(n.Key)+len(n.Text) <= cluster.MaxNote || len(p.answers) <= 1 {
 				return n, err
 			}
 			p.answers = p.answers[len(p.answers)/2:]
 		}
 	})
 	if err != nil {
-		slog.Warn("what was published here for another node is not told", "node", a.Node, "err", err)
+		slog.Warn("what was published here for other nodes is not told", "err", err)
 	}
 }
 
@@ -470,7 +543,7 @@ func (p *publishes) takeOver(told *toldAnswers) {
 	for _, a := range told.Answers {
 		if a.Error == "" && a.ID != "" {
 			p.answers = append(p.answers, a)
-			p.learn(a.ID, knownPublish{first: a.First, count: a.Count})
+			p.learn(a.ID, knownPublish{first: a.First, at: a.Said, count: a.Count})
 		}
 	}
 }

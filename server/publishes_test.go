@@ -353,3 +353,149 @@ func publishesAreBounded(t *testing.T) {
 	}
 	b.News([]cluster.Note{{Key: publishKey + "z", At: wallMillis(), Until: wallMillis() + 9999, Text: []byte(`nonsense`)}, {Key: answerKey + "z", At: wallMillis(), Until: wallMillis() + 9999, Text: []byte(`nonsense`)}})
 }
+
+// skewed is what a node with a clock of its own has published, as the note that others are told.
+func skewed(t *testing.T, name string, at uint64, mid string) cluster.Note {
+	what := admin.Publish{User: "x", Route: "onX", Body: json.RawMessage(`{"a":1}`), Mid: mid}
+	id := what.ID()
+	what.Mid = ""
+	text, err := json.Marshal([]toldPublish{{At: at, ID: id, Publish: &what}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster.Note{Key: publishKey + name, At: at, Until: at + ms(publishMids), Text: text}
+}
+
+// answersOf is what a node tells of what it has done.
+func (n *pressNode) answersOf(t *testing.T) (told toldAnswers) {
+	synctest.Wait()
+	note, has := n.notes.Get(answerKey + n.name)
+	if !has {
+		t.Fatalf("%s has told nothing", n.name)
+	}
+	if err := json.Unmarshal(note.Text, &told); err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+// A node answers one whose clock is behind: what it has done, as long as that one may wait for it, and that it has not where it seems to be too old. A mid is known for ten minutes by its own clock. What
+// nodes have published that have gone is not noted for ever.
+func TestPublishByClocks(t *testing.T) { synctest.Test(t, publishByClocks) }
+
+func publishByClocks(t *testing.T) {
+	b := newPress(t, "b").nodes["b"]
+	time.Sleep(time.Hour)
+	const behind = 40 * time.Second
+	at := wallMillis() - ms(behind)
+	b.News([]cluster.Note{skewed(t, "a", at, "")})
+	if got := b.news(); got != pushedX {
+		t.Errorf("pushed %q", got)
+	}
+	if told := b.answersOf(t); len(told.Answers) != 1 || told.Answers[0].At != at || told.Answers[0].Count != 2 || told.Answers[0].Error != "" || told.Done["a"] != at {
+		t.Errorf("one that is %v behind is told %+v", behind, told)
+	}
+	at = wallMillis() - ms(2*time.Minute)
+	b.News([]cluster.Note{skewed(t, "c", at, "")})
+	if got := b.news(); got != "" {
+		t.Errorf("pushed %q, which is two minutes old", got)
+	}
+	if told := b.answersOf(t); len(told.Answers) != 2 || told.Answers[1].At != at || !strings.Contains(told.Answers[1].Error, "120 s") {
+		t.Errorf("one that is two minutes behind is told %+v", told)
+	}
+	b.News([]cluster.Note{skewed(t, "d", wallMillis()-ms(behind), "m")})
+	if got := b.news(); got != pushedX {
+		t.Errorf("pushed %q", got)
+	}
+	time.Sleep(publishMids - time.Second)
+	b.News([]cluster.Note{skewed(t, "e", wallMillis(), "m")})
+	if told := b.answersOf(t); b.news() != "" || !told.Answers[len(told.Answers)-1].Again {
+		t.Errorf("again before ten minutes are over: %+v", told)
+	}
+	time.Sleep(publishMids)
+	b.News([]cluster.Note{skewed(t, "f", wallMillis(), "")})
+	if told := b.answersOf(t); len(told.Done) != 1 || len(told.Answers) != 1 {
+		t.Errorf("after twenty minutes it still tells %+v", told)
+	}
+}
+
+// What waits at a node to be published is there once, however many notes it stands in.
+func TestPublishesWaitOnce(t *testing.T) { synctest.Test(t, publishesWaitOnce) }
+
+func publishesWaitOnce(t *testing.T) {
+	p := newPress(t, "a", "b")
+	a, b := p.nodes["a"], p.nodes["b"]
+	b.publishes.turn <- struct{}{} // as while a loop is stuck
+	var all sync.WaitGroup
+	const n = 20
+	for range n {
+		all.Go(func() {
+			if _, err := a.publish(""); !errors.Is(err, admin.ErrPartly) {
+				t.Error(err)
+			}
+		})
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+	}
+	all.Wait()
+	b.publishes.mu.Lock()
+	if k := len(b.publishes.wait); k != n-1 { // one waits for its turn
+		t.Errorf("%d wait", k)
+	}
+	b.publishes.mu.Unlock()
+	<-b.publishes.turn
+	if got := strings.Count(b.news(), pushedX); got != n {
+		t.Errorf("pushed %d times", got)
+	}
+}
+
+// Once a node rests, all that it has carried out is told, and it carries nothing out until it goes on. Another process that goes on as the node does the rest, once.
+func TestPublishRests(t *testing.T) { synctest.Test(t, publishRests) }
+
+func publishRests(t *testing.T) {
+	p := newPress(t, "a", "b")
+	a, b := p.nodes["a"], p.nodes["b"]
+	push, going := b.publishes.push, make(chan struct{})
+	b.publishes.push = func(ctx context.Context, f router.SessionFilter, route string, body []byte) (int, error) {
+		<-going
+		return push(ctx, f, route, body)
+	}
+	var asks sync.WaitGroup
+	ask := func(mid string) {
+		asks.Go(func() {
+			if _, err := a.publish(mid); err != nil {
+				t.Errorf("%s: %v", mid, err)
+			}
+		})
+		synctest.Wait()
+	}
+	ask("first")
+	rests := make(chan error, 1)
+	go func() { rests <- b.publishes.rest() }()
+	synctest.Wait()
+	ask("second")
+	select {
+	case err := <-rests:
+		t.Fatalf("it rests while something is carried out: %v", err)
+	default:
+	}
+	close(going)
+	if err := <-rests; err != nil {
+		t.Fatal(err)
+	}
+	done := b.answersOf(t).Answers
+	if pushed := b.news(); len(done) != strings.Count(pushed, pushedX) {
+		t.Errorf("it rests, has pushed %q, and told %+v", pushed, done)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := b.PublishEverywhere(ctx, admin.Publish{All: true, Route: "onX", Body: json.RawMessage(`{}`)}); !errors.Is(err, admin.ErrNotNow) {
+		t.Errorf("published while it rests: %v", err)
+	}
+	c := p.begin("b", 0)
+	asks.Wait()
+	if got := strings.Count(c.news(), pushedX); got != 2-len(done) {
+		t.Errorf("%d were told, and the process that goes on pushes %d of 2", len(done), got)
+	}
+	b.publishes.resume()
+}

@@ -272,6 +272,7 @@ type handing struct {
 	begun   bool  // freeze was
 	stopped bool  // the event loops rest
 	rested  bool  // so does the fleet's side of the process
+	pressed bool  // nothing is published here for the whole fleet
 	at      int64 // when it began, in nanoseconds of CLOCK_MONOTONIC
 	end     time.Time
 	release func() // lets programs post again
@@ -285,6 +286,10 @@ func (h *handing) takes(tag uint8) bool { return h.tags[tag] >= 0 }
 
 // freeze stops accepting and all event loops, and finds out what each has. Nobody is served from here on.
 func (h *handing) freeze() error {
+	if err := h.rules.publishes.rest(); err != nil {
+		return err
+	}
+	h.pressed = true
 	h.begun = true
 	h.frozen.Store(true)
 	h.acceptor.Pause()
@@ -399,6 +404,9 @@ func (h *handing) undo() {
 	}
 	h.acceptor.Resume()
 	h.frozen.Store(false)
+	if h.pressed {
+		h.rules.publishes.resume()
+	}
 	*h = handing{server: h.server, next: h.next, tags: h.tags}
 }
 
