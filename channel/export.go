@@ -11,7 +11,7 @@ import (
 
 // StateVersion names the encoding of exported partitions, and of the requests that go along with a loop. It must change whenever records or requests do, or
 // what they mean; TestGoldenStates has their bytes.
-const StateVersion = 9
+const StateVersion = 10
 
 // Export appends the state of a partition that the worker owns: a sequence of records, each behind its length, that makes an empty
 // partition the same (Import). The same state always gives the same bytes.
