@@ -40,12 +40,3 @@ func (l *Loop) adopt(in *incoming) {
 		}
 	}
 }
-
-// AcceptorStats counts since the start.
-type AcceptorStats struct {
-	Accepted uint64
-	Refused  uint64 // closed at once: too many connections. The gate counts what it refuses
-	Starved  uint64 // closed at once: no descriptor left
-	Pauses   uint64 // times accepting stopped for lack of descriptors or memory
-	Turned   uint64 // closed at once: because of SetRefuse
-}

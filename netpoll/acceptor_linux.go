@@ -53,6 +53,15 @@ type Acceptor struct {
 	accepted, refused, starved, paused, turned atomic.Uint64
 }
 
+// AcceptorStats counts since the start.
+type AcceptorStats struct {
+	Accepted uint64
+	Refused  uint64 // closed at once: too many connections. The gate counts what it refuses
+	Starved  uint64 // closed at once: no descriptor left
+	Pauses   uint64 // times accepting stopped for lack of descriptors or memory
+	Turned   uint64 // closed at once: because of SetRefuse
+}
+
 // NewAcceptor makes an acceptor for these loops. While they have max connections, those that are on their way included, further ones are
 // closed at once.
 func NewAcceptor(loops []*Loop, max int) (*Acceptor, error) {
