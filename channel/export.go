@@ -150,7 +150,11 @@ func (s *state) snapshotRest(p *partition, now int64, at *rest, emit func(Record
 func (w *Worker) Import(part uint16, epoch Epoch, b []byte) error {
 	w.Own(part, epoch)
 	p := w.state.parts[part]
-	if err := w.state.read(p, b); err != nil {
+	err := w.state.read(p, b)
+	if err == nil && p.twins() {
+		err = errRecord
+	}
+	if err != nil {
 		w.Release(part)
 		return err
 	}

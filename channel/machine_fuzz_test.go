@@ -54,13 +54,18 @@ func TestImportOfRoomsWithOneNumber(t *testing.T) {
 		var b []byte
 		for _, r := range []Record{
 			{Kind: RecordRoom, Room: "r", Num: 1}, {Kind: RecordSettings, Room: "r", Num: 2},
-			{Kind: RecordRoom, Room: other, Num: number}, {Kind: RecordSettings, Room: other, Num: 2},
 			{Kind: RecordPartition, Num: 2, Key: 5},
+			{Kind: RecordRoom, Room: other, Num: number}, {Kind: RecordSettings, Room: other, Num: 2}, // behind what ends a snapshot, too
 		} {
 			b = appendFramed(b, &r)
 		}
 		if err := NewWorker(nil).Import(part, testEpoch, b); (err != nil) != refused {
 			t.Errorf("rooms 1 and %d: %v", number, err)
+		}
+		follower := NewWorker(nil)
+		follower.Shadow(part)
+		if _, err := follower.ApplySnapshot(part, b); (err != nil) != refused {
+			t.Errorf("a follower is told of rooms 1 and %d: %v", number, err)
 		}
 	}
 }

@@ -133,9 +133,6 @@ func (s *state) change(p *partition, r *Record) error {
 	case RecordRelease:
 		return p.applyRelease(r)
 	case RecordPartition:
-		if p.twins() {
-			return errRecord
-		}
 		s.whole(p)
 		p.serial, p.now, p.wall, p.partly = r.Num, r.Time, int64(r.Place), false
 		return nil

@@ -101,6 +101,9 @@ func (s *Snapshot) leaves(slot, prev uint32) {
 func (w *Worker) ApplySnapshot(part uint16, b []byte) (whole bool, err error) {
 	p := w.shadows[part]
 	err = w.aside(func() error { return w.state.read(p, b) })
+	if err == nil && !p.partly && p.twins() {
+		err = errRecord
+	}
 	return !p.partly, err
 }
 
