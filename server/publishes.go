@@ -406,8 +406,8 @@ func (p *publishes) carryOutAll() {
 	var late []toldAnswer // many at once, where a node was cut off
 	for {
 		p.batch.Lock() // what the process before this one has done may stand in a note behind
-		p.batch.Unlock()
 		p.mu.Lock()
+		p.batch.Unlock()
 		if len(p.wait) == 0 {
 			if len(late) > 0 {
 				p.mu.Unlock()
