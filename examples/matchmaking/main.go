@@ -127,7 +127,7 @@ func (m *Matchmaker) opponent(s *app.Session, uid string) (room string, err erro
 func (m *Matchmaker) begin(players ...string) (room string) {
 	g := &game{room: "match-" + rand.Text(), players: make(map[string]*player)} // nobody who guesses it is there before the lock
 	m.games[g.room] = g
-	_ = m.app.Room(g.room).Lock() // before anybody is in it
+	_ = m.app.Room(g.room).Lock() // before anybody is in it; where it fails (app.ErrRooms) the name alone keeps others out
 	for _, uid := range players {
 		g.players[uid] = new(player)
 		m.goOut(g, uid)
