@@ -65,7 +65,8 @@ func waits(due, now time.Time) time.Duration { return min(max(due.Sub(now), time
 //		}
 //	})
 //
-// A process that has died leads for some seconds yet. One that is cut off from its fleet has an error, not a yes. If the owner of the name's partition and its follower are lost at once, the next one
+// A process that has died leads for some seconds yet. One that is cut off from its fleet has an error, not a yes; one that asked and then stood still for seconds may yet be told, once, that it leads, although another does since: give ctx a
+// deadline, and what must not be done twice an id. If the owner of the name's partition and its follower are lost at once, the next one
 // that asks leads. A process alone always leads. It waits as methods of Room.Wait do, so it must not be called on an event loop.
 func (a *App) Leads(ctx context.Context, name string) (bool, error) {
 	node, err := a.running()

@@ -62,6 +62,7 @@ type leadership struct {
 
 // leadQuestion is what a node has asked.
 type leadQuestion struct {
+	at   int64
 	lead int
 	p    *proc
 	node channel.Node
@@ -246,7 +247,7 @@ func (w *world) stepPrograms() {
 	}
 	part := channel.Partition(simLeads[lead])
 	x.req++
-	x.asked[x.req] = leadQuestion{lead, p, p.node.Self(), p.node.View().Shares[part].Born}
+	x.asked[x.req] = leadQuestion{w.now, lead, p, p.node.Self(), p.node.View().Shares[part].Born}
 	_ = p.post(&channel.Request{Op: channel.OpBind, Part: part, Req: x.req, From: channel.Addr{Node: p.node.Self(), Ref: leadRef}, User: simLeads[lead], Content: []byte("1")})
 }
 
@@ -260,6 +261,10 @@ func (p *proc) leads(it *channel.Item) {
 	}
 	part := channel.Partition(simLeads[q.lead])
 	if q.born != p.node.View().Shares[part].Born || w.split && w.quorum == 0 {
+		return
+	}
+	if w.now-q.at > 3000 { // who stood still for so long takes an answer of before, and hears behind it that it was left out
+		w.sums["leads, told late"]++
 		return
 	}
 	key := leadership{q.lead, q.born}
