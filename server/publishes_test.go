@@ -76,9 +76,16 @@ func (p *press) begin(name string, from uint64) *pressNode {
 	}
 	p.mu.Unlock()
 	if old != nil {
-		m.News(old.notes.All())
+		m.News(old.told())
 	}
 	return n
+}
+
+// told is all that the node knows.
+func (n *pressNode) told() []cluster.Note {
+	n.moderation.mu.Lock()
+	defer n.moderation.mu.Unlock()
+	return n.notes.All()
 }
 
 func (n *pressNode) members(context.Context) ([]string, error) {
@@ -186,7 +193,7 @@ func publishPartly(t *testing.T) {
 		t.Error(err)
 	}
 	c.cut = false
-	c.News(a.notes.All())
+	c.News(a.told())
 	if c.news() != pushedX {
 		t.Error("c has not published what it hears later")
 	}
@@ -196,7 +203,7 @@ func publishPartly(t *testing.T) {
 	}
 	time.Sleep(publishHold)
 	c.cut = false
-	c.News(a.notes.All())
+	c.News(a.told())
 	if got := c.news(); got != "" {
 		t.Errorf("c publishes what is old: %s", got)
 	}
@@ -282,7 +289,7 @@ func publishAndRestarts(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	b = p.begin("b", wallMillis())
-	b.News(p.nodes["a"].notes.All())
+	b.News(p.nodes["a"].told())
 	if got := b.news(); got != "" {
 		t.Errorf("b publishes what was published before it began: %s", got)
 	}
@@ -293,7 +300,7 @@ func publishAndRestarts(t *testing.T) {
 	if _, err := p.nodes["a"].publish("late"); !errors.Is(err, admin.ErrPartly) {
 		t.Error(err)
 	}
-	notes := p.nodes["a"].notes.All()
+	notes := p.nodes["a"].told()
 	c = p.begin("c", 0)
 	c.News(notes)
 	if got := c.news(); got != pushedX {
@@ -342,10 +349,12 @@ func publishesAreBounded(t *testing.T) {
 	}
 	for name, node := range p.nodes {
 		m := &node.publishes
+		m.mu.Lock()
 		if len(m.known) > publishKnow || len(m.told) > publishPast+200 || len(m.answers) > answersTold || len(m.asked) > 0 || len(m.wait) > 0 {
 			t.Errorf("%s remembers %d mids, tells %d, answers %d; %d are asked, %d wait", name, len(m.known), len(m.told), len(m.answers), len(m.asked), len(m.wait))
 		}
-		for _, note := range node.notes.All() {
+		m.mu.Unlock()
+		for _, note := range node.told() {
 			if len(note.Key)+len(note.Text) > cluster.MaxNote {
 				t.Errorf("%s has a note of %d bytes", name, len(note.Text))
 			}
@@ -369,7 +378,9 @@ func skewed(t *testing.T, name string, at uint64, mid string) cluster.Note {
 // answersOf is what a node tells of what it has done.
 func (n *pressNode) answersOf(t *testing.T) (told toldAnswers) {
 	synctest.Wait()
+	n.moderation.mu.Lock()
 	note, has := n.notes.Get(answerKey + n.name)
+	n.moderation.mu.Unlock()
 	if !has {
 		t.Fatalf("%s has told nothing", n.name)
 	}
