@@ -300,7 +300,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	for i := range 8 {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), 1))
 		clients.Go(func() {
-			for range 6 {
+			// Six stays are enough but for chance: go on until somebody was away and has returned, ten times as long at most.
+			for n := 0; n < 6 || n < 60 && (e.back.Load() == 0 || e.away.Load() == 0); n++ {
 				e.visit(t, addr, fmt.Sprint("c", i), rng)
 			}
 		})
