@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pomelod/pomelod/internal/freeport"
 )
@@ -324,8 +326,10 @@ func (r *reader) follow(at, line string) {
 	if s.replace != nil {
 		script = s.replace()
 	}
-	cmd := exec.Command("bash", "-c", script)
-	cmd.Dir, cmd.Env = r.dir, r.environ()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // some build a program; one that hangs fails, and not the whole package
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = r.dir, r.environ(), 10*time.Second
 	b, err := cmd.CombinedOutput()
 	out := string(b)
 	if err != nil {
